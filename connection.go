@@ -1,0 +1,157 @@
+package perennial
+
+import (
+	"strings"
+	"time"
+)
+
+// Status of a connection.
+type Status string
+
+// The four statuses.
+const (
+	StatusActive            Status = "active"
+	StatusReconnectRequired Status = "reconnect_required"
+	StatusPaused            Status = "paused"
+	StatusDisconnected      Status = "disconnected"
+)
+
+// Statuses lists every status.
+var Statuses = []Status{StatusActive, StatusReconnectRequired, StatusPaused, StatusDisconnected}
+
+// Health of an active connection.
+type Health string
+
+// An active connection is healthy, or failing since [Connection.FailingSince]
+// with [Connection.FailingCode] as the cause. Failing is never terminal.
+const (
+	HealthHealthy Health = "healthy"
+	HealthFailing Health = "failing"
+)
+
+// Reason of [StatusReconnectRequired].
+type Reason string
+
+// The reasons. Rotation lost is our loss; the others are the customer's or the
+// provider's doing.
+const (
+	ReasonNone           Reason = ""
+	ReasonInvalidGrant   Reason = "invalid_grant"
+	ReasonRotationLost   Reason = "rotation_lost"
+	ReasonNoRefreshToken Reason = "no_refresh_token"
+	ReasonGrantEnded     Reason = "grant_ended"
+	ReasonIdleExpired    Reason = "idle_expired" // the provider's idle clock had run out
+	ReasonScopesMissing  Reason = "scopes_missing"
+	ReasonOperator       Reason = "operator"
+)
+
+// Reasons lists every reason of reconnect_required.
+var Reasons = []Reason{ReasonInvalidGrant, ReasonRotationLost, ReasonNoRefreshToken,
+	ReasonGrantEnded, ReasonIdleExpired, ReasonScopesMissing, ReasonOperator}
+
+// Connection is one customer's grant at one provider account, as its row says.
+// It carries tokens only in sealed form. All times are the database's clock, in
+// UTC; the zero time means "not known" or "not set".
+type Connection struct {
+	ID        string `json:"id"`
+	TenantID  string `json:"tenant_id"`
+	App       string `json:"app"`      // client registration, environment included
+	Provider  string `json:"provider"` // catalogue name
+	Host      string `json:"host"`     // of its token endpoint
+	AccountID string `json:"account_id"`
+
+	Status      Status `json:"status"`
+	Reason      Reason `json:"reason,omitempty"`
+	Health      Health `json:"health"`
+	FailingCode string `json:"failing_code,omitempty"` // why Health is failing
+
+	// Generation grows by one with every stored token set and is never given
+	// twice.
+	Generation int64 `json:"generation"`
+
+	AccessTokenSealed  []byte `json:"-"`
+	RefreshTokenSealed []byte `json:"-"`
+	RefreshTokenDigest string `json:"-"` // [Secret.Digest] of the stored refresh token
+	ClientIDDigest     string `json:"-"` // of the client that the grant was made with
+
+	TokenType string            `json:"token_type,omitempty"`
+	Scopes    []string          `json:"scopes,omitempty"`
+	Metadata  map[string]string `json:"metadata,omitempty"` // realm, instance URL, API domain
+
+	FailingSince          time.Time `json:"failing_since,omitzero"`
+	ExpiresAt             time.Time `json:"expires_at,omitzero"` // access token; kept true, no buffer in it
+	RefreshTokenExpiresAt time.Time `json:"refresh_token_expires_at,omitzero"`
+	GrantExpiresAt        time.Time `json:"grant_expires_at,omitzero"`
+	NextRefreshAt         time.Time `json:"next_refresh_at,omitzero"` // the buffer lives here
+	NextAttemptAt         time.Time `json:"next_attempt_at,omitzero"` // no attempt before it
+	LastRefreshedAt       time.Time `json:"last_refreshed_at,omitzero"`
+	LastUsedAt            time.Time `json:"last_used_at,omitzero"`
+	LastUnauthorizedAt    time.Time `json:"last_unauthorized_at,omitzero"`
+
+	RefreshCount int64 `json:"refresh_count"` // successful refreshes, reconnects not counted
+	FailureCount int   `json:"failure_count"` // consecutive failed attempts
+
+	Open OpenAttempt `json:"open_attempt,omitzero"`
+
+	// AmbiguousSince is set while the refresh token may have been spent by an
+	// attempt whose reply never came; it stays until the generation rises.
+	AmbiguousSince  time.Time `json:"ambiguous_since,omitzero"`
+	AmbiguousDigest string    `json:"-"`
+	// SuspectSince is set by a first definite refusal; ConfirmAt is when it may
+	// be presented once more.
+	SuspectSince  time.Time `json:"suspect_since,omitzero"`
+	SuspectDigest string    `json:"-"`
+	ConfirmAt     time.Time `json:"confirm_at,omitzero"`
+
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// OpenAttempt is the attempt that holds the connection's fence. The zero value
+// means that none is open.
+type OpenAttempt struct {
+	ID        string    `json:"id,omitempty"`
+	Digest    string    `json:"-"` // of the refresh token it presents
+	StartedAt time.Time `json:"started_at,omitzero"`
+	Deadline  time.Time `json:"deadline,omitzero"` // past it the attempt counts as lost
+	Sent      bool      `json:"sent,omitempty"`    // the `sending` mark, written for reuse_revokes only
+}
+
+// IsZero reports that no attempt is open.
+func (o OpenAttempt) IsZero() bool { return o.ID == "" }
+
+// Ambiguous reports whether the row's current refresh token may already have
+// been spent.
+func (c Connection) Ambiguous() bool {
+	return !c.AmbiguousSince.IsZero() && c.AmbiguousDigest == c.RefreshTokenDigest
+}
+
+// Suspect reports whether the row's current refresh token was refused once.
+func (c Connection) Suspect() bool {
+	return !c.SuspectSince.IsZero() && c.SuspectDigest == c.RefreshTokenDigest
+}
+
+// TokenSet is what a token endpoint replied (RFC 6749 section 5.1), read
+// leniently: a bad lifetime never costs a token.
+type TokenSet struct {
+	AccessToken  Secret
+	RefreshToken Secret // empty: the old one stays
+	TokenType    string
+	Scopes       []string // nil: as before
+
+	// ExpiresIn is the access token's life counted from sending; 0: not given
+	// or not usable.
+	ExpiresIn time.Duration
+	// RefreshTokenExpiresIn is the refresh token's idle life; 0: not given.
+	RefreshTokenExpiresIn time.Duration
+	// GrantExpiresIn is the time to the hard end of the grant; 0: not given.
+	GrantExpiresIn time.Duration
+
+	Metadata map[string]string // what the catalogue entry asks to keep
+}
+
+// ParseScopes splits a scope parameter (RFC 6749 section 3.3): spaces, and
+// commas as several providers write them.
+func ParseScopes(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || r == ',' })
+}

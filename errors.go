@@ -1,0 +1,57 @@
+package perennial
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Code names a kind of [Error]; it is stable and meant for programs.
+type Code string
+
+// The codes.
+const (
+	CodeInvalid           Code = "invalid"            // the request or setting is wrong
+	CodeNotFound          Code = "not_found"          // no such connection, app or provider
+	CodeConflict          Code = "conflict"           // the row moved on; read it and decide again
+	CodeAccountMismatch   Code = "account_mismatch"   // a reconnect by another account
+	CodeReconnectRequired Code = "reconnect_required" // only the user can repair it
+	CodePaused            Code = "paused"
+	CodeDisconnected      Code = "disconnected"
+	CodeUnavailable       Code = "unavailable" // try again later
+	CodeSealed            Code = "sealed"      // a sealed value does not open here
+	CodeSchema            Code = "schema"      // the database schema is outside this program's range
+	CodeInternal          Code = "internal"
+)
+
+// Error is what a person or a calling program is shown: a code, and a message
+// that says what to do. It never holds a token or a provider's body. Err, when
+// set, is the cause and is part of Error().
+type Error struct {
+	Code    Code
+	Message string
+	Err     error
+}
+
+// Errorf makes an [Error]. A %w verb in format becomes its cause.
+func Errorf(code Code, format string, args ...any) *Error {
+	err := fmt.Errorf(format, args...)
+	return &Error{Code: code, Message: err.Error(), Err: errors.Unwrap(err)}
+}
+
+// Error implements error.
+func (e *Error) Error() string { return e.Message }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// CodeOf returns the code of the first [Error] in err's chain, [CodeInternal]
+// where there is none, and "" for nil.
+func CodeOf(err error) Code {
+	if err == nil {
+		return ""
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Code
+	}
+	return CodeInternal
+}

@@ -1,0 +1,85 @@
+package provider
+
+import (
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"golang.org/x/oauth2"
+)
+
+// BufferProfile says how long before its expiry an access token is renewed.
+type BufferProfile string
+
+// The profiles; each is cut to 25 % of the token's life.
+const (
+	BufferQueue    BufferProfile = "queue"    // 5 min; the default
+	BufferRealtime BufferProfile = "realtime" // 2 min
+	BufferShare    BufferProfile = "share"    // 10 % of the life, at most 10 min
+)
+
+// Entry is one provider of the catalogue. Every entry is a literal; what is not
+// documented is left at its careful side and said so in Notes.
+type Entry struct {
+	Name  string // "hubspot"
+	Title string // as customers know it: "HubSpot"
+
+	AuthURL       string
+	TokenURL      string
+	IntrospectURL string           // RFC 7662
+	RevokeURL     string           // RFC 7009
+	AuthStyle     oauth2.AuthStyle // always pinned: auto-detection sends a token twice
+
+	ReplayClass  perennial.ReplayClass
+	ReplaySource string        // where the class is documented, or that it is not
+	GraceWindow  time.Duration // for ReplayGrace, from the first sending
+
+	DefaultLifetime time.Duration // of an access token whose reply names none; 0: not known
+	IdleLifetime    time.Duration // of an unused refresh token; 0: no limit known
+	GrantLifetime   time.Duration // hard end from consent; 0: none known
+
+	// RefreshKillsAccessToken: a refresh ends the old access token at once.
+	RefreshKillsAccessToken bool
+
+	Spellings       []Spelling // the provider's own errors, first match wins
+	RequestIDHeader string     // of the provider's own request id: "intuit_tid"
+	MetadataFields  []string   // members of the token reply that are kept
+	AccountField    string     // name of the account id as customers know it: "portal id"
+	Notes           string     // what is not verified
+}
+
+// Spelling is one provider's own way to say an outcome. Zero fields match
+// anything; at least one is set.
+type Spelling struct {
+	HTTPStatus int    // 0: any
+	Code       string // of the reply's error code, compared without case
+	Contains   string // in the error description, compared without case
+	Outcome    perennial.Outcome
+}
+
+// App is one client registration at a provider, environment included: an Entry
+// with the configuration's settings laid over it.
+type App struct {
+	Name     string
+	Provider Entry
+	ClientID string
+	// ClientSecrets are tried in order; the next only where the provider
+	// rejected the client.
+	ClientSecrets []perennial.Secret
+	Scopes        []string
+	Buffer        BufferProfile
+}
+
+// Reply is what one presentation of a refresh token brought. It never holds
+// the provider's body.
+type Reply struct {
+	Outcome perennial.Outcome
+	Tokens  perennial.TokenSet // for OutcomeRefreshed
+
+	Sent        bool          // at least one byte of the request may have left
+	HTTPStatus  int           // 0: no reply
+	Code        string        // bounded, from the reply or our own: "timeout", "malformed_reply"
+	Description string        // bounded and redacted
+	RetryAfter  time.Duration // 0: none named; else at least 1 s, at most 24 h
+	RequestID   string        // the provider's own
+	Duration    time.Duration
+}

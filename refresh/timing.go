@@ -1,0 +1,70 @@
+package refresh
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+)
+
+// Timing is the time chain of one refresh. Each bound lies inside the next, so
+// that whoever gives up later can rely on the earlier one being over:
+//
+//	HTTPTimeout x client secrets + SaveTimeout < StartToClose < AttemptDeadline
+//	StartToClose < WorkerStop < the grace the platform gives a stopping process
+//
+// The platform's grace is set beside the process (compose: stop_grace_period,
+// Kubernetes: terminationGracePeriodSeconds); [Timing.Validate] checks the rest.
+type Timing struct {
+	HTTPTimeout     time.Duration // one presentation, connect to last byte. Defaults to 20 s.
+	SaveTimeout     time.Duration // all tries to save a reply. Defaults to 15 s.
+	StartToClose    time.Duration // the Refresh activity. Defaults to 80 s.
+	AttemptDeadline time.Duration // how long a claim holds the fence. Defaults to 90 s.
+	WorkerStop      time.Duration // how long a stopping worker waits for its activities. Defaults to 85 s.
+	ConfirmDelay    time.Duration // between a first refusal and its confirmation. Defaults to 1 min.
+}
+
+// WithDefaults fills zero fields.
+func (t Timing) WithDefaults() Timing {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	set(&t.HTTPTimeout, 20*time.Second)
+	set(&t.SaveTimeout, 15*time.Second)
+	set(&t.StartToClose, 80*time.Second)
+	set(&t.AttemptDeadline, 90*time.Second)
+	set(&t.WorkerStop, 85*time.Second)
+	set(&t.ConfirmDelay, time.Minute)
+	return t
+}
+
+// Validate checks the chain for an app with as many client secrets as secrets
+// says (at least one) and names every link that does not hold.
+func (t Timing) Validate(secrets int) error {
+	var errs []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, perennial.Errorf(perennial.CodeInvalid, "timing: "+format, args...))
+		}
+	}
+	for _, f := range []struct {
+		name string
+		d    time.Duration
+	}{{"http_timeout", t.HTTPTimeout}, {"save_timeout", t.SaveTimeout}, {"confirm_delay", t.ConfirmDelay}} {
+		check(f.d > 0, "%s is %s; it must be above zero", f.name, f.d)
+	}
+	work := t.HTTPTimeout*time.Duration(max(secrets, 1)) + t.SaveTimeout
+	check(work < t.StartToClose, "start_to_close (%s) must be above http_timeout x client secrets + save_timeout (%s)", t.StartToClose, work)
+	check(t.StartToClose < t.AttemptDeadline, "attempt_deadline (%s) must be above start_to_close (%s)", t.AttemptDeadline, t.StartToClose)
+	check(t.StartToClose < t.WorkerStop, "worker_stop (%s) must be above start_to_close (%s)", t.WorkerStop, t.StartToClose)
+	return errors.Join(errs...)
+}
+
+// String names every link, for start-up logs.
+func (t Timing) String() string {
+	return fmt.Sprintf("http=%s save=%s start_to_close=%s deadline=%s worker_stop=%s confirm=%s",
+		t.HTTPTimeout, t.SaveTimeout, t.StartToClose, t.AttemptDeadline, t.WorkerStop, t.ConfirmDelay)
+}

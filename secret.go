@@ -1,0 +1,63 @@
+package perennial
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+// redacted is all that any formatting or encoding of a [Secret] shows.
+const redacted = "[redacted]"
+
+// Secret holds a token, client secret or code and redacts itself in every
+// formatting and encoding: fmt verbs, slog, JSON, text, gob. Only
+// [Secret.Reveal] returns the value. The zero value is the empty secret.
+//
+// It is a struct with an unexported field, so a conversion to string does not
+// compile and reflection-based encoders find nothing to write.
+type Secret struct{ value string }
+
+// NewSecret wraps value.
+func NewSecret(value string) Secret { return Secret{value: value} }
+
+// Reveal returns the value itself. Each call is a place to review.
+func (s Secret) Reveal() string { return s.value }
+
+// IsZero reports whether the secret is empty.
+func (s Secret) IsZero() bool { return s.value == "" }
+
+// Digest returns the lower-case hex SHA-256 of the value, and "" for the empty
+// secret. It identifies a token in guards without storing it; tokens have
+// enough entropy that the digest gives nothing away, so it must not be used on
+// passwords.
+func (s Secret) Digest() string {
+	if s.value == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(s.value))
+	return hex.EncodeToString(sum[:])
+}
+
+// String implements [fmt.Stringer].
+func (s Secret) String() string { return redacted }
+
+// GoString implements [fmt.GoStringer].
+func (s Secret) GoString() string { return "perennial.Secret(" + redacted + ")" }
+
+// Format implements [fmt.Formatter], so that no verb reaches the field. A write
+// error is the caller's writer's own and cannot be returned from here.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// LogValue implements [slog.LogValuer].
+func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalJSON implements json.Marshaler.
+func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+
+// MarshalText implements encoding.TextMarshaler.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// MarshalBinary implements encoding.BinaryMarshaler (gob).
+func (s Secret) MarshalBinary() ([]byte, error) { return []byte(redacted), nil }

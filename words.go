@@ -1,0 +1,60 @@
+package perennial
+
+import "strings"
+
+// Words are what a customer is told about a connection. Pages, API, command
+// line and events all take them from [Describe].
+type Words struct {
+	Label  string `json:"label"`            // "Connected", "Reconnect needed", ...
+	Detail string `json:"detail"`           // one plain sentence: why
+	Action string `json:"action,omitempty"` // what the customer should do; empty: nothing
+}
+
+// String joins label and detail: "Reconnect needed: access was removed in HubSpot".
+func (w Words) String() string {
+	if w.Detail == "" {
+		return w.Label
+	}
+	return w.Label + ": " + strings.TrimSuffix(w.Detail, ".")
+}
+
+// wordsRow is a line of the one table. {p} stands for the provider's title.
+type wordsRow struct {
+	status Status
+	health Health // "" matches any
+	reason Reason // "" matches any
+	words  Words
+}
+
+const reconnectAction = "Reconnect {p}; your settings are kept."
+
+// wordsTable is read from top to bottom; the first matching row is taken. The
+// last row of each status matches every health and reason.
+var wordsTable = []wordsRow{
+	{StatusActive, HealthFailing, "", Words{"Connected", "{p} has not answered our latest renewals; we keep trying", ""}},
+	{StatusActive, "", "", Words{"Connected", "", ""}},
+	{StatusReconnectRequired, "", ReasonInvalidGrant, Words{"Reconnect needed", "access was removed in {p}", reconnectAction}},
+	{StatusReconnectRequired, "", ReasonRotationLost, Words{"Reconnect needed", "a renewal by {p} did not reach us; this was not your doing", reconnectAction}},
+	{StatusReconnectRequired, "", ReasonNoRefreshToken, Words{"Reconnect needed", "{p} gave no lasting access", reconnectAction}},
+	{StatusReconnectRequired, "", ReasonGrantEnded, Words{"Reconnect needed", "the time that {p} allows for one consent has ended", reconnectAction}},
+	{StatusReconnectRequired, "", ReasonIdleExpired, Words{"Reconnect needed", "the connection was not used for longer than {p} allows", reconnectAction}},
+	{StatusReconnectRequired, "", ReasonScopesMissing, Words{"Reconnect needed", "a permission is missing in {p}", "Reconnect {p} and grant every permission it asks for."}},
+	{StatusReconnectRequired, "", ReasonOperator, Words{"Reconnect needed", "our support team asks you to connect {p} again", reconnectAction}},
+	{StatusReconnectRequired, "", "", Words{"Reconnect needed", "access to {p} has ended", reconnectAction}},
+	{StatusPaused, "", "", Words{"Paused", "no data is exchanged with {p} until it is resumed", "Resume the connection."}},
+	{StatusDisconnected, "", "", Words{"Disconnected", "", "Connect {p} to use it again."}},
+}
+
+// Describe turns a connection's state into the customer's words. title is the
+// provider's name as customers know it ("HubSpot"). A status that this program
+// does not know is shown as "Unknown", never as connected.
+func Describe(status Status, health Health, reason Reason, title string) Words {
+	for _, row := range wordsTable {
+		if row.status != status || (row.health != "" && row.health != health) || (row.reason != "" && row.reason != reason) {
+			continue
+		}
+		fill := strings.NewReplacer("{p}", title)
+		return Words{Label: row.words.Label, Detail: fill.Replace(row.words.Detail), Action: fill.Replace(row.words.Action)}
+	}
+	return Words{Label: "Unknown", Detail: "this program does not know the status " + string(status), Action: "Contact support."}
+}
