@@ -1,0 +1,76 @@
+package activities
+
+import (
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/refresh"
+)
+
+// View is what a workflow knows of its connection's row. Times are the
+// database's; durations were counted from the database's now, so that no
+// worker's clock is compared with them.
+type View struct {
+	Gone bool `json:"gone,omitempty"`
+
+	Status      perennial.Status `json:"status,omitempty"`
+	Reason      perennial.Reason `json:"reason,omitempty"`
+	Health      perennial.Health `json:"health,omitempty"`
+	FailingCode string           `json:"failing_code,omitempty"`
+	Words       string           `json:"words,omitempty"` // the customer's words
+
+	Tenant       string `json:"tenant,omitempty"`
+	App          string `json:"app,omitempty"`
+	Provider     string `json:"provider,omitempty"`
+	Generation   int64  `json:"generation,omitempty"`
+	RefreshCount int64  `json:"refresh_count,omitempty"`
+	FailureCount int    `json:"failure_count,omitempty"`
+
+	ExpiresAt time.Time         `json:"expires_at,omitzero"`
+	Trigger   perennial.Trigger `json:"trigger,omitempty"` // what the next wake is for
+	Wait      time.Duration     `json:"wait,omitempty"`    // until the next wake
+	// RetryAt is set while a wait is in force: no attempt before it.
+	RetryAt time.Time `json:"retry_at,omitzero"`
+	// Young: the token is younger than a minute, or than a quarter of its life.
+	Young bool `json:"young,omitempty"`
+}
+
+func (a *Activities) view(c perennial.Connection, now time.Time) View {
+	v := View{
+		Status:       c.Status,
+		Reason:       c.Reason,
+		Health:       c.Health,
+		FailingCode:  c.FailingCode,
+		Tenant:       c.TenantID,
+		App:          c.App,
+		Provider:     c.Provider,
+		Generation:   c.Generation,
+		RefreshCount: c.RefreshCount,
+		FailureCount: c.FailureCount,
+		ExpiresAt:    c.ExpiresAt,
+		Young:        young(c, now),
+	}
+	title := c.Provider
+	if app, err := a.Apps.App(c.App); err == nil {
+		title = app.Provider.Title
+	}
+	v.Words = perennial.Describe(c.Status, c.Health, c.Reason, title).String()
+	at, trigger := refresh.Wake(c, now)
+	v.Trigger, v.Wait = trigger, max(at.Sub(now), 0)
+	for _, t := range []time.Time{c.NextAttemptAt, c.ConfirmAt} {
+		if t.After(now) && t.After(v.RetryAt) {
+			v.RetryAt = t
+		}
+	}
+	return v
+}
+
+// young reports whether refreshing the token on somebody's mere request would
+// be waste.
+func young(c perennial.Connection, now time.Time) bool {
+	if c.LastRefreshedAt.IsZero() || !c.ExpiresAt.After(now) {
+		return false
+	}
+	life := c.ExpiresAt.Sub(c.LastRefreshedAt)
+	return now.Sub(c.LastRefreshedAt) < min(time.Minute, life/4)
+}

@@ -1,0 +1,258 @@
+package connect
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/store"
+)
+
+// Store is what the service needs of store.Store. Writes are guarded; one that
+// lost its guard fails with [perennial.CodeConflict].
+type Store interface {
+	Get(ctx context.Context, id string) (perennial.Connection, time.Time, error)
+	Now(ctx context.Context) (time.Time, error)
+	FindByAccount(ctx context.Context, tenant, app, account string) (perennial.Connection, error)
+	Insert(ctx context.Context, c perennial.Connection, w store.TokenWrite) (perennial.Connection, error)
+	ReplaceTokens(ctx context.Context, id string, from perennial.Status, generation int64, w store.TokenWrite) (perennial.Connection, error)
+	SetStatus(ctx context.Context, id string, from []perennial.Status, generation int64, to perennial.Status, reason perennial.Reason) (perennial.Connection, error)
+}
+
+// Workflows tells a connection's workflow to read its row; see [Temporal].
+type Workflows interface {
+	// Tell signals the workflow, starting it where it does not run.
+	Tell(ctx context.Context, c perennial.Connection, signal string) error
+}
+
+// Config holds the service's dependencies; all are needed but Log.
+type Config struct {
+	Store     Store
+	Apps      refresh.Apps
+	Sealer    refresh.Sealer
+	Workflows Workflows
+	Log       *slog.Logger // Defaults to discarding.
+}
+
+// Service changes connections. It is safe for concurrent use by many processes.
+type Service struct{ Config }
+
+// New returns a service.
+func New(c Config) *Service {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Service{c}
+}
+
+// Grant is what a consent brought.
+type Grant struct {
+	Tenant, App, Account string
+	Tokens               perennial.TokenSet
+	// ObtainedAt is when the token reply was asked for; zero: not known, and the
+	// connection is refreshed at once.
+	ObtainedAt time.Time
+}
+
+// guardTries bounds how often a write that lost its guard is tried on the row as
+// it then is. Each loss means that somebody else's write went through.
+const guardTries = 5
+
+// Connect stores a grant. An account that is already connected is updated in
+// place; one that was disconnected is revived under the same id.
+//
+// The stored tokens are durable when Connect returns, also when it returns an
+// error of code unavailable: then the row is written but the workflow could not
+// be told.
+func (s *Service) Connect(ctx context.Context, g Grant) (perennial.Connection, error) {
+	app, err := s.check(g)
+	if err != nil {
+		return perennial.Connection{}, err
+	}
+	return s.guarded(ctx, func() (perennial.Connection, error) {
+		c, err := s.Store.FindByAccount(ctx, g.Tenant, g.App, g.Account)
+		switch {
+		case perennial.CodeOf(err) == perennial.CodeNotFound:
+			return s.insert(ctx, app, g)
+		case err != nil:
+			return perennial.Connection{}, fmt.Errorf("connect: %w", err)
+		}
+		return s.replace(ctx, app, c, g)
+	})
+}
+
+// Reconnect stores a new grant of the connection's own account. Another account
+// is refused and changes nothing.
+func (s *Service) Reconnect(ctx context.Context, id string, g Grant) (perennial.Connection, error) {
+	return s.guarded(ctx, func() (perennial.Connection, error) {
+		c, _, err := s.Store.Get(ctx, id)
+		if err != nil {
+			return perennial.Connection{}, err
+		}
+		if g.Account == "" {
+			return perennial.Connection{}, perennial.Errorf(perennial.CodeInvalid, "reconnect %s: name the account that gave consent, so that it can be compared with the connection's", id)
+		}
+		if g.Account != c.AccountID {
+			return perennial.Connection{}, perennial.Errorf(perennial.CodeAccountMismatch,
+				"connection %s belongs to account %q, but the tokens are of account %q: nothing was changed. Reconnect with the first account, or connect the second one as a new connection", id, c.AccountID, g.Account)
+		}
+		g.Tenant, g.App = c.TenantID, c.App
+		app, err := s.check(g)
+		if err != nil {
+			return perennial.Connection{}, err
+		}
+		return s.replace(ctx, app, c, g)
+	})
+}
+
+// Pause stops the refreshing of access tokens; the refresh token's idle clock is
+// still kept.
+func (s *Service) Pause(ctx context.Context, id string) (perennial.Connection, error) {
+	return s.turn(ctx, id, "pause", perennial.StatusPaused, perennial.StatusActive)
+}
+
+// Resume makes a paused connection active again.
+func (s *Service) Resume(ctx context.Context, id string) (perennial.Connection, error) {
+	return s.turn(ctx, id, "resume", perennial.StatusActive, perennial.StatusPaused)
+}
+
+// Disconnect ends a connection: its tokens are wiped and its workflow completes.
+func (s *Service) Disconnect(ctx context.Context, id string) (perennial.Connection, error) {
+	return s.turn(ctx, id, "disconnect", perennial.StatusDisconnected,
+		perennial.StatusActive, perennial.StatusPaused, perennial.StatusReconnectRequired)
+}
+
+// turn changes the status by compare-and-set and tells the workflow. Turning to
+// the status that already is succeeds and tells again.
+func (s *Service) turn(ctx context.Context, id, signal string, to perennial.Status, from ...perennial.Status) (perennial.Connection, error) {
+	c, err := retryConflicts(func() (perennial.Connection, error) {
+		c, _, err := s.Store.Get(ctx, id)
+		if err != nil || c.Status == to {
+			return c, err
+		}
+		if !slices.Contains(from, c.Status) {
+			return c, perennial.Errorf(perennial.CodeConflict, "connection %s is %s: it cannot %s", id, c.Status, signal)
+		}
+		return s.Store.SetStatus(ctx, id, from, c.Generation, to, perennial.ReasonNone)
+	})
+	if err != nil {
+		return c, err
+	}
+	return c, s.tell(ctx, c, signal)
+}
+
+// guarded writes tokens, again where the row moved on, and tells the workflow.
+func (s *Service) guarded(ctx context.Context, write func() (perennial.Connection, error)) (perennial.Connection, error) {
+	c, err := retryConflicts(write)
+	if err != nil {
+		return perennial.Connection{}, err
+	}
+	return c, s.tell(ctx, c, "reconnected")
+}
+
+func (s *Service) tell(ctx context.Context, c perennial.Connection, signal string) error {
+	if err := s.Workflows.Tell(ctx, c, signal); err != nil {
+		s.Log.Error("workflow not told", "connection_id", c.ID, "signal", signal, "error", err)
+		return &perennial.Error{Code: perennial.CodeUnavailable, Err: err,
+			Message: fmt.Sprintf("connection %s is stored, but its workflow could not be told (%v): say the same again once Temporal is reachable", c.ID, err)}
+	}
+	return nil
+}
+
+func (s *Service) check(g Grant) (provider.App, error) {
+	app, err := s.Apps.App(g.App)
+	if err != nil {
+		return app, err
+	}
+	for _, f := range []struct {
+		value, message string
+	}{
+		{g.Tenant, "a connection needs a tenant"},
+		{g.Account, "a connection needs the account's id at the provider"},
+		{g.Tokens.AccessToken.Reveal(), "the token reply has no access_token"},
+		{g.Tokens.RefreshToken.Reveal(), "the token reply has no refresh_token: ask the provider for offline access, else nothing can be kept alive"},
+	} {
+		if f.value == "" {
+			return app, perennial.Errorf(perennial.CodeInvalid, "%s", f.message)
+		}
+	}
+	return app, nil
+}
+
+func (s *Service) insert(ctx context.Context, app provider.App, g Grant) (perennial.Connection, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return perennial.Connection{}, fmt.Errorf("make a connection id: %w", err)
+	}
+	c := perennial.Connection{
+		ID:        "con_" + id.String(),
+		TenantID:  g.Tenant,
+		App:       g.App,
+		Provider:  app.Provider.Name,
+		Host:      hostOf(app.Provider.TokenURL),
+		AccountID: g.Account,
+	}
+	w, err := s.tokens(ctx, app, c, 1, g)
+	if err != nil {
+		return perennial.Connection{}, err
+	}
+	return s.Store.Insert(ctx, c, w)
+}
+
+func (s *Service) replace(ctx context.Context, app provider.App, c perennial.Connection, g Grant) (perennial.Connection, error) {
+	w, err := s.tokens(ctx, app, c, c.Generation+1, g)
+	if err != nil {
+		return perennial.Connection{}, err
+	}
+	return s.Store.ReplaceTokens(ctx, c.ID, c.Status, c.Generation, w)
+}
+
+// tokens seals a consent's tokens. A start in the database's future is cut to
+// its now; without a start the connection is due at once.
+func (s *Service) tokens(ctx context.Context, app provider.App, c perennial.Connection, generation int64, g Grant) (store.TokenWrite, error) {
+	now, err := s.Store.Now(ctx)
+	if err != nil {
+		return store.TokenWrite{}, fmt.Errorf("read the database's clock: %w", err)
+	}
+	start := g.ObtainedAt
+	if start.IsZero() || start.After(now) {
+		start = now
+	}
+	w, err := refresh.Tokens(s.Sealer, app, c, generation, g.Tokens, g.Tokens.RefreshToken, start)
+	if err != nil {
+		return store.TokenWrite{}, err
+	}
+	if w.GrantExpiresAt.IsZero() && app.Provider.GrantLifetime > 0 {
+		w.GrantExpiresAt = start.Add(app.Provider.GrantLifetime)
+	}
+	if g.ObtainedAt.IsZero() {
+		w.NextRefreshAt = now
+	}
+	return w, nil
+}
+
+func retryConflicts(write func() (perennial.Connection, error)) (perennial.Connection, error) {
+	var c perennial.Connection
+	var err error
+	for range guardTries {
+		if c, err = write(); perennial.CodeOf(err) != perennial.CodeConflict {
+			return c, err
+		}
+	}
+	return c, err
+}
+
+func hostOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}

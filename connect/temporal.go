@@ -1,0 +1,76 @@
+package connect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/workflows"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+	"golang.org/x/sync/singleflight"
+)
+
+// Temporal speaks to the connections' workflows. It is safe for concurrent use.
+type Temporal struct {
+	Client    client.Client
+	TaskQueue string
+
+	flights singleflight.Group
+}
+
+// Tell signals the connection's workflow, starting it where it does not run.
+// Both are one atomic step, and neither needs a running worker.
+func (t *Temporal) Tell(ctx context.Context, c perennial.Connection, signal string) error {
+	_, err := t.Client.SignalWithStartWorkflow(ctx, workflows.ID(c.ID), signal, nil, client.StartWorkflowOptions{
+		TaskQueue:             t.TaskQueue,
+		TypedSearchAttributes: workflows.SearchAttributes(c),
+		Memo:                  workflows.Memo(c),
+		StaticSummary:         c.Provider + " " + c.AccountID,
+		// A finished one is started again: the same id lives as long as the account.
+		WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+	}, workflows.ConnectionWorkflow, workflows.NewState(c.ID))
+	if err != nil {
+		return fmt.Errorf("signal %s to workflow %s: %w", signal, workflows.ID(c.ID), err)
+	}
+	return nil
+}
+
+// RefreshNow asks the connection's workflow for a fresh token and waits for the
+// answer. Callers in one process that ask the same share one update; a refusal
+// is a [perennial.Error] with the code of the refusal.
+func (t *Temporal) RefreshNow(ctx context.Context, id string, req workflows.RefreshNow) (workflows.RefreshNowReply, error) {
+	flight := t.flights.DoChan(fmt.Sprintf("%s/%d", id, req.IfGeneration), func() (any, error) {
+		// One caller leaving must not fail the others.
+		return t.refreshNow(context.WithoutCancel(ctx), id, req)
+	})
+	select {
+	case <-ctx.Done():
+		return workflows.RefreshNowReply{}, ctx.Err()
+	case r := <-flight:
+		reply, _ := r.Val.(workflows.RefreshNowReply)
+		return reply, r.Err
+	}
+}
+
+func (t *Temporal) refreshNow(ctx context.Context, id string, req workflows.RefreshNow) (workflows.RefreshNowReply, error) {
+	var reply workflows.RefreshNowReply
+	handle, err := t.Client.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
+		WorkflowID:   workflows.ID(id),
+		UpdateName:   workflows.UpdateRefreshNow,
+		Args:         []any{req},
+		WaitForStage: client.WorkflowUpdateStageCompleted,
+	})
+	if err == nil {
+		err = handle.Get(ctx, &reply)
+	}
+	if app, ok := errors.AsType[*temporal.ApplicationError](err); ok {
+		return reply, &perennial.Error{Code: perennial.Code(app.Type()), Message: app.Message(), Err: err}
+	}
+	if err != nil {
+		return reply, fmt.Errorf("ask workflow %s to refresh: %w", workflows.ID(id), err)
+	}
+	return reply, nil
+}

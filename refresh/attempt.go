@@ -1,0 +1,244 @@
+package refresh
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/seal"
+	"github.com/perennial-oauth/perennial/store"
+)
+
+// attempt is one claimed presentation, from the claim to its closing.
+type attempt struct {
+	*Engine
+	req   Request
+	app   provider.App
+	row   perennial.Connection // as claimed
+	now   time.Time            // the database's clock at the claim
+	began time.Time
+	log   *slog.Logger
+
+	claimed time.Time // local, for durations since now
+}
+
+// clock is the database's clock as it should read at this moment.
+func (a *attempt) clock() time.Time { return a.now.Add(time.Since(a.claimed)) }
+
+// run prepares everything that can fail before the token is spent, presents,
+// and saves or closes.
+func (a *attempt) run(ctx context.Context, appErr error) (Result, error) {
+	token, problem := a.prepare(appErr)
+	if problem.Outcome != "" {
+		return a.close(ctx, problem)
+	}
+	if token.IsZero() {
+		return a.closeWith(ctx, provider.Reply{Outcome: perennial.OutcomeRevoked, Code: "no_refresh_token"},
+			store.CloseRequest{Terminal: perennial.ReasonNoRefreshToken})
+	}
+	reply := a.present(ctx, token)
+	if reply.Outcome == perennial.OutcomeRefreshed {
+		return a.save(ctx, reply, token)
+	}
+	return a.close(ctx, reply)
+}
+
+// prepare opens the refresh token and proves that the reply could be sealed. A
+// reply with an outcome says why nothing may be presented.
+func (a *attempt) prepare(appErr error) (perennial.Secret, provider.Reply) {
+	problem := func(code, format string, args ...any) (perennial.Secret, provider.Reply) {
+		return perennial.Secret{}, provider.Reply{Outcome: perennial.OutcomeMisconfigured, Code: code, Description: fmt.Sprintf(format, args...)}
+	}
+	if appErr != nil {
+		return problem("app_not_configured", "app %q is not in this worker's configuration", a.row.App)
+	}
+	if d := perennial.NewSecret(a.app.ClientID).Digest(); a.row.ClientIDDigest != "" && a.row.ClientIDDigest != d {
+		// A grant shown to another client answers invalid_grant: it would look revoked.
+		return problem("client_id_mismatch", "app %q has another client_id than the one this connection was made with", a.row.App)
+	}
+	if len(a.row.RefreshTokenSealed) == 0 {
+		return perennial.Secret{}, provider.Reply{}
+	}
+	token, err := a.Sealer.Open(seal.BindingOf(a.row, seal.FieldRefreshToken, a.row.Generation), a.row.RefreshTokenSealed)
+	if err != nil {
+		return problem("not_opened", "the stored refresh token does not open with this worker's keys: %v", err)
+	}
+	for _, field := range []seal.Field{seal.FieldAccessToken, seal.FieldRefreshToken} {
+		if _, err := a.Sealer.Seal(seal.BindingOf(a.row, field, a.nextGeneration()), token); err != nil {
+			return problem("not_sealed", "this worker's keys cannot seal the %s: %v", field, err)
+		}
+	}
+	return token, provider.Reply{}
+}
+
+// nextGeneration is above the row's and above the one asked for, so that no
+// number is given twice even after the database went backwards.
+func (a *attempt) nextGeneration() int64 { return max(a.row.Generation, a.req.Generation) + 1 }
+
+// present shows the token with each client secret in turn; the next one only
+// where the provider rejected the client, which proves the token unspent.
+func (a *attempt) present(ctx context.Context, token perennial.Secret) provider.Reply {
+	detached := context.WithoutCancel(ctx)
+	send := func(sendCtx context.Context) error {
+		if err := ctx.Err(); err != nil {
+			return err // the caller left while leaving was still free
+		}
+		if time.Since(a.began)+a.Timing.HTTPTimeout > a.Timing.AttemptDeadline {
+			return errTooLate // stalled: another may hold the fence before we are done
+		}
+		if a.app.Provider.ReplayClass == perennial.ReplayReuseRevokes {
+			return a.Store.MarkSending(sendCtx, a.row.ID, a.row.Open.ID)
+		}
+		return nil
+	}
+	secrets := a.app.ClientSecrets
+	if len(secrets) == 0 {
+		secrets = []perennial.Secret{{}} // a public client
+	}
+	var reply provider.Reply
+	for _, secret := range secrets {
+		postCtx, cancel := context.WithTimeout(detached, a.Timing.HTTPTimeout)
+		reply = a.Presenter.Refresh(postCtx, a.app, secret, token, send)
+		cancel()
+		if reply.Outcome != perennial.OutcomeMisconfigured || reply.Code != "invalid_client" {
+			break
+		}
+	}
+	return reply
+}
+
+// save stores the tokens. The caller's cancellation no longer counts, and the
+// save is tried until SaveTimeout: it is idempotent.
+func (a *attempt) save(ctx context.Context, reply provider.Reply, old perennial.Secret) (Result, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.Timing.SaveTimeout)
+	defer cancel()
+	req, err := a.saveRequest(reply, old)
+	if err != nil {
+		return Result{}, err
+	}
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		var saved store.Saved
+		saved, err = a.Store.Save(ctx, req)
+		if err == nil {
+			return a.saved(saved, reply), nil
+		}
+		a.log.Warn("save not done yet", "error", err)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			a.log.Error("a token set was received and could not be saved", "error", err, "ambiguous", true)
+			return Result{}, fmt.Errorf("save connection %s after the provider replied: %w", a.row.ID, err)
+		}
+	}
+}
+
+func (a *attempt) saveRequest(reply provider.Reply, old perennial.Secret) (store.SaveRequest, error) {
+	t := reply.Tokens
+	refreshToken := t.RefreshToken
+	if refreshToken.IsZero() {
+		refreshToken = old // the provider did not rotate
+	}
+	w, err := Tokens(a.Sealer, a.app, a.row, a.nextGeneration(), t, refreshToken, a.row.Open.StartedAt)
+	if err != nil {
+		return store.SaveRequest{}, fmt.Errorf("save connection %s after the provider replied: %w", a.row.ID, err)
+	}
+	return store.SaveRequest{
+		ID:                    a.row.ID,
+		AttemptID:             a.row.Open.ID,
+		Generation:            a.row.Generation,
+		Digest:                a.row.Open.Digest,
+		NewGeneration:         w.Generation,
+		AccessTokenSealed:     w.AccessTokenSealed,
+		RefreshTokenSealed:    w.RefreshTokenSealed,
+		RefreshTokenDigest:    w.RefreshTokenDigest,
+		TokenType:             w.TokenType,
+		Scopes:                w.Scopes,
+		Metadata:              w.Metadata,
+		ExpiresAt:             w.ExpiresAt,
+		RefreshTokenExpiresAt: w.RefreshTokenExpiresAt,
+		GrantExpiresAt:        w.GrantExpiresAt,
+		NextRefreshAt:         w.NextRefreshAt,
+		FailingCode:           w.FailingCode,
+		Ledger:                a.ledger(reply),
+	}, nil
+}
+
+func (a *attempt) saved(s store.Saved, reply provider.Reply) Result {
+	res := Result{Outcome: perennial.OutcomeRefreshed, Connection: s.Connection, Now: a.clock(), HTTPStatus: reply.HTTPStatus, Recovered: s.Recovered}
+	if !s.Stored {
+		// The row moved on while we were away: a reconnect or a disconnect.
+		res.Outcome = perennial.OutcomeAlreadyFresh
+		if s.Connection.Status == perennial.StatusDisconnected {
+			res.Outcome = perennial.OutcomeRefused
+		}
+	}
+	a.log.Info("refreshed", a.facts(reply, "stored", s.Stored, "recovered", s.Recovered, "new_generation", s.Connection.Generation)...)
+	return res
+}
+
+// close ends an attempt that brought no tokens.
+func (a *attempt) close(ctx context.Context, reply provider.Reply) (Result, error) {
+	return a.closeWith(ctx, reply, decide(a.row, a.app.Provider.ReplayClass, reply, a.now, a.Timing.ConfirmDelay))
+}
+
+func (a *attempt) closeWith(ctx context.Context, reply provider.Reply, req store.CloseRequest) (Result, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.Timing.SaveTimeout)
+	defer cancel()
+	req.ID, req.AttemptID, req.Generation, req.Digest = a.row.ID, a.row.Open.ID, a.row.Generation, a.row.Open.Digest
+	req.Ledger = a.ledger(reply)
+	row, closed, err := a.Store.CloseAttempt(ctx, req)
+	if err != nil {
+		// The row keeps the open attempt; past its deadline it counts as unknown.
+		return Result{}, fmt.Errorf("close attempt on connection %s (outcome %s): %w", a.row.ID, reply.Outcome, err)
+	}
+	res := Result{Outcome: reply.Outcome, Connection: row, Now: a.clock(), Code: reply.Code, Description: reply.Description,
+		HTTPStatus: reply.HTTPStatus, RetryAt: later(row.NextAttemptAt, row.ConfirmAt)}
+	if !closed && row.Generation > a.row.Generation {
+		res.Outcome = perennial.OutcomeAlreadyFresh // another won: its refusal of our token means nothing
+	}
+	a.log.Warn("not refreshed", a.facts(reply, "outcome", res.Outcome, "retry_at", res.RetryAt, "status", row.Status, "description", reply.Description)...)
+	return res, nil
+}
+
+// facts are the log categories of every attempt.
+func (a *attempt) facts(reply provider.Reply, more ...any) []any {
+	return append([]any{
+		"seconds_remaining", int(a.row.ExpiresAt.Sub(a.now).Seconds()),
+		"endpoint", a.row.Host,
+		"status_code", reply.HTTPStatus,
+		"error_class", reply.Code,
+		"attempt", a.row.FailureCount + 1,
+		"attempt_id", a.row.Open.ID,
+		"run_id", a.req.RunID,
+		"provider_request_id", reply.RequestID,
+		"duration_ms", reply.Duration.Milliseconds(),
+	}, more...)
+}
+
+func (a *attempt) ledger(reply provider.Reply) perennial.Attempt {
+	l := perennial.Attempt{
+		ID:           a.row.Open.ID,
+		ConnectionID: a.row.ID,
+		Generation:   a.row.Generation,
+		Trigger:      a.req.Trigger,
+		Outcome:      reply.Outcome,
+		ErrorCode:    reply.Code,
+		HTTPStatus:   reply.HTTPStatus,
+		RetryAfter:   reply.RetryAfter,
+		Duration:     reply.Duration,
+		Retries:      a.row.FailureCount,
+		RunID:        a.req.RunID,
+		RequestID:    reply.RequestID,
+		StartedAt:    a.row.Open.StartedAt,
+	}
+	if !a.row.ExpiresAt.IsZero() {
+		l.LifeLeft = a.row.ExpiresAt.Sub(a.now)
+	}
+	if !a.row.NextRefreshAt.IsZero() {
+		l.Lateness = a.now.Sub(a.row.NextRefreshAt)
+	}
+	return l
+}

@@ -1,0 +1,35 @@
+package refresh
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+)
+
+// backoffRange is the first and the longest wait after an outcome; the wait
+// doubles with each failure in a row.
+var backoffRange = map[perennial.Outcome]struct{ first, longest time.Duration }{
+	perennial.OutcomeUnavailable:   {time.Second, 5 * time.Minute},
+	perennial.OutcomeUnknown:       {2 * time.Second, 5 * time.Minute},
+	perennial.OutcomeRateLimited:   {30 * time.Second, 15 * time.Minute},
+	perennial.OutcomeMisconfigured: {time.Minute, 15 * time.Minute},
+	perennial.OutcomeRejected:      {5 * time.Second, time.Hour},
+}
+
+// backoff is the wait before the next attempt after the failures-th failure in
+// a row (1 for the first) with this outcome. Up to a fifth of it is random, so
+// that connections which failed together do not come back together. What the
+// provider asked for (retryAfter) is a floor, spread upwards only.
+func backoff(outcome perennial.Outcome, failures int, retryAfter time.Duration) time.Duration {
+	r, ok := backoffRange[outcome]
+	if !ok {
+		return 0
+	}
+	wait := r.longest
+	if n := max(failures, 1) - 1; n < 16 { // 2^16 s is past every longest
+		wait = min(r.first<<n, r.longest)
+	}
+	wait = max(wait, retryAfter)
+	return wait + time.Duration(rand.Int64N(int64(wait)/5+1))
+}

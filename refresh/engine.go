@@ -1,0 +1,139 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/seal"
+	"github.com/perennial-oauth/perennial/store"
+)
+
+// Store is the fence and the memory: [store.Store] in production. Every method
+// is safe for concurrent use by many processes, and each is one short
+// transaction.
+type Store interface {
+	Get(ctx context.Context, id string) (perennial.Connection, time.Time, error)
+	Claim(ctx context.Context, req store.ClaimRequest) (store.Claim, error)
+	// MarkSending fails when the attempt is no longer open or past its deadline.
+	MarkSending(ctx context.Context, id, attemptID string) error
+	// Save is idempotent: repeated after a lost answer it reports the same.
+	Save(ctx context.Context, req store.SaveRequest) (store.Saved, error)
+	CloseAttempt(ctx context.Context, req store.CloseRequest) (perennial.Connection, bool, error)
+}
+
+// Presenter shows one refresh token to one token endpoint, once. It must call
+// send immediately before the first byte leaves, and must not send when send
+// returns an error.
+type Presenter interface {
+	Refresh(ctx context.Context, app provider.App, secret, refreshToken perennial.Secret, send func(context.Context) error) provider.Reply
+}
+
+// Apps finds an app by name; an unknown one is an error.
+type Apps interface {
+	App(name string) (provider.App, error)
+}
+
+// Sealer seals and opens tokens: [seal.Keyring] in production.
+type Sealer interface {
+	Seal(b seal.Binding, s perennial.Secret) ([]byte, error)
+	Open(b seal.Binding, sealed []byte) (perennial.Secret, error)
+}
+
+// Config holds an engine's dependencies. All are needed but those with a
+// default.
+type Config struct {
+	Store     Store
+	Presenter Presenter
+	Apps      Apps
+	Sealer    Sealer
+	Timing    Timing       // zero fields default, see [Timing]
+	Log       *slog.Logger // Defaults to discarding.
+}
+
+// Engine refreshes connections. It is safe for concurrent use; two engines in
+// two processes may be asked for the same connection at once, and one request
+// reaches the provider.
+type Engine struct{ Config }
+
+// New returns an engine. The time chain is checked by the caller, who knows the
+// apps: [Timing.Validate].
+func New(c Config) *Engine {
+	c.Timing = c.Timing.WithDefaults()
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Engine{c}
+}
+
+// Request asks for one refresh.
+type Request struct {
+	ConnectionID string
+	Generation   int64 // the one to replace; a row past it is already fresh
+	Trigger      perennial.Trigger
+	RunID        string // of the workflow, for the ledger; may be empty
+}
+
+// Result is what became of a request. It never holds a token.
+type Result struct {
+	Outcome     perennial.Outcome
+	Connection  perennial.Connection // the row as it now is
+	Now         time.Time            // the database's clock at the claim
+	RetryAt     time.Time            // zero, or before when asking again is no use
+	Code        string               // error code, bounded
+	Description string               // bounded and redacted
+	HTTPStatus  int
+	Recovered   bool // a late success healed a reconnect_required
+}
+
+var errTooLate = errors.New("claim too old to send")
+
+// Refresh claims the connection, presents its refresh token once and saves what
+// comes back.
+//
+// An error means that the store could not be asked, or could not be told: before
+// anything was sent, unless it says otherwise. What the provider answered is in
+// the Result. A cancelled ctx stops the work only up to the moment of sending;
+// from there the reply is read and saved under deadlines of the engine's own.
+func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
+	began := time.Now() // only for durations: its monotonic reading is what counts
+	row, now, err := e.Store.Get(ctx, req.ConnectionID)
+	if perennial.CodeOf(err) == perennial.CodeNotFound {
+		return Result{Outcome: perennial.OutcomeNotFound}, nil
+	}
+	if err != nil {
+		return Result{}, fmt.Errorf("refresh connection %s: %w", req.ConnectionID, err)
+	}
+	app, appErr := e.Apps.App(row.App)
+	claim, err := e.Store.Claim(ctx, store.ClaimRequest{
+		ID:         req.ConnectionID,
+		Generation: req.Generation,
+		Trigger:    req.Trigger,
+		AttemptID:  uuid.NewString(),
+		Hold:       e.Timing.AttemptDeadline,
+		Class:      app.Provider.ReplayClass,
+	})
+	if err != nil {
+		return Result{}, fmt.Errorf("claim connection %s (database time %s): %w", req.ConnectionID, now.Format(time.RFC3339), err)
+	}
+	if outcome, ok := verdictOutcome[claim.Verdict]; ok {
+		return Result{Outcome: outcome, Connection: claim.Connection, Now: claim.Now, RetryAt: claim.RetryAt, Code: string(claim.Verdict)}, nil
+	}
+	a := &attempt{Engine: e, req: req, app: app, row: claim.Connection, now: claim.Now, began: began, claimed: time.Now(),
+		log: e.Log.With("connection_id", row.ID, "provider", row.Provider, "app", row.App, "generation", row.Generation, "trigger", req.Trigger)}
+	return a.run(ctx, appErr)
+}
+
+// verdictOutcome maps every verdict but VerdictClaimed.
+var verdictOutcome = map[store.Verdict]perennial.Outcome{
+	store.VerdictAlreadyFresh: perennial.OutcomeAlreadyFresh,
+	store.VerdictBusy:         perennial.OutcomeBusy,
+	store.VerdictWait:         perennial.OutcomeHeld,
+	store.VerdictRefused:      perennial.OutcomeRefused,
+	store.VerdictNotFound:     perennial.OutcomeNotFound,
+}

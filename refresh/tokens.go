@@ -1,0 +1,68 @@
+package refresh
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/seal"
+	"github.com/perennial-oauth/perennial/store"
+)
+
+// CodeNoLifetime is the failing code of a connection whose access token's life
+// nobody names: neither the reply nor the catalogue. It is renewed every half
+// hour and shown, never slept on.
+const CodeNoLifetime = "no_lifetime"
+
+// longestLife bounds a lifetime that a provider names; past it the number is
+// taken for a mistake and treated as not given.
+const longestLife = 10 * 365 * 24 * time.Hour
+
+// Tokens seals a token set as generation of connection c and computes its
+// clocks. start is the database's time at or before the request was sent, so
+// that an expiry is never later than the truth. The refresh token is given
+// apart, because a reply without one keeps the old.
+func Tokens(s Sealer, app provider.App, c perennial.Connection, generation int64, t perennial.TokenSet, refreshToken perennial.Secret, start time.Time) (store.TokenWrite, error) {
+	w := store.TokenWrite{
+		Generation:         generation,
+		RefreshTokenDigest: refreshToken.Digest(),
+		ClientIDDigest:     perennial.NewSecret(app.ClientID).Digest(),
+		TokenType:          t.TokenType,
+		Scopes:             t.Scopes,
+		Metadata:           t.Metadata,
+		Status:             perennial.StatusActive,
+	}
+	var err error
+	if w.AccessTokenSealed, err = s.Seal(seal.BindingOf(c, seal.FieldAccessToken, generation), t.AccessToken); err != nil {
+		return store.TokenWrite{}, fmt.Errorf("seal access token: %w", err)
+	}
+	if w.RefreshTokenSealed, err = s.Seal(seal.BindingOf(c, seal.FieldRefreshToken, generation), refreshToken); err != nil {
+		return store.TokenWrite{}, fmt.Errorf("seal refresh token: %w", err)
+	}
+	life := knownLife(t.ExpiresIn, app.Provider.DefaultLifetime)
+	if life > 0 {
+		w.ExpiresAt = start.Add(life)
+	} else {
+		w.FailingCode = CodeNoLifetime
+	}
+	w.NextRefreshAt = Due(start, life, app.Buffer, c.ID, generation)
+	if idle := knownLife(t.RefreshTokenExpiresIn, app.Provider.IdleLifetime); idle > 0 {
+		w.RefreshTokenExpiresAt = start.Add(idle)
+		if half := start.Add(idle / 2); half.Before(w.NextRefreshAt) {
+			w.NextRefreshAt = half
+		}
+	}
+	if t.GrantExpiresIn > 0 && t.GrantExpiresIn <= longestLife {
+		w.GrantExpiresAt = start.Add(t.GrantExpiresIn)
+	}
+	return w, nil
+}
+
+// knownLife is the life a reply named, where it is usable, else the catalogue's.
+func knownLife(named, catalogue time.Duration) time.Duration {
+	if named > 0 && named <= longestLife {
+		return named
+	}
+	return catalogue
+}

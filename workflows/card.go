@@ -1,0 +1,97 @@
+package workflows
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+)
+
+// show tells people what the row says: the card in every run, and the search
+// attributes where they changed.
+func (l *life) show(ctx workflow.Context) {
+	workflow.SetCurrentDetails(ctx, l.card())
+	if l.view.Gone {
+		return
+	}
+	have := workflow.GetTypedSearchAttributes(ctx)
+	var updates []temporal.SearchAttributeUpdate
+	for _, a := range []struct {
+		key   temporal.SearchAttributeKeyKeyword
+		value string
+	}{
+		{AttributeStatus, string(l.view.Status)},
+		{AttributeProvider, l.view.Provider},
+		{AttributeApp, l.view.App},
+		{AttributeTenant, l.view.Tenant},
+	} {
+		if v, ok := have.GetKeyword(a.key); !ok || v != a.value {
+			updates = append(updates, a.key.ValueSet(a.value))
+		}
+	}
+	if len(updates) == 0 {
+		return
+	}
+	if err := workflow.UpsertTypedSearchAttributes(ctx, updates...); err != nil {
+		workflow.GetLogger(ctx).Error("search attributes not updated", "error", err)
+	}
+}
+
+// card is a short Markdown page for ops.
+func (l *life) card() string {
+	v := l.view
+	if v.Gone {
+		return "The connection's row is gone; this workflow ends."
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "**%s**\n\n", v.Words)
+	fmt.Fprintf(&b, "| | |\n|---|---|\n| status | %s |\n", v.Status)
+	if v.Reason != "" {
+		fmt.Fprintf(&b, "| reason | %s |\n", v.Reason)
+	}
+	if v.Health == perennial.HealthFailing {
+		fmt.Fprintf(&b, "| failing | %s, %d in a row |\n", v.FailingCode, v.FailureCount)
+	}
+	fmt.Fprintf(&b, "| generation | %d |\n| next look | %s |\n", v.Generation, l.next.UTC().Format(time.DateTime))
+	fmt.Fprintf(&b, "| what to do | %s |\n", advice(v.Status, v.Health))
+	if len(l.state.Recent) > 0 {
+		b.WriteString("\nLast outcomes, newest first:\n\n")
+		for i := len(l.state.Recent) - 1; i >= 0; i-- {
+			r := l.state.Recent[i]
+			fmt.Fprintf(&b, "- %s %s %s generation %d\n", r.At.Format(time.DateTime), r.Outcome, r.Code, r.Generation)
+		}
+	}
+	return b.String()
+}
+
+func advice(s perennial.Status, h perennial.Health) string {
+	switch {
+	case s == perennial.StatusReconnectRequired:
+		return "The user must reconnect; nothing is retried."
+	case s == perennial.StatusPaused:
+		return "`perennial resume` makes it active again; its refresh token is kept alive meanwhile."
+	case s == perennial.StatusDisconnected:
+		return "Nothing: a new connect revives it."
+	case h == perennial.HealthFailing:
+		return "Look at the pending activity and the ledger (`perennial show`); it goes on retrying."
+	default:
+		return "Nothing."
+	}
+}
+
+func (l *life) status() (StatusReply, error) {
+	return StatusReply{
+		Status:      l.view.Status,
+		Reason:      l.view.Reason,
+		Health:      l.view.Health,
+		FailingCode: l.view.FailingCode,
+		Words:       l.view.Words,
+		Generation:  l.view.Generation,
+		NextLook:    l.next,
+		Refreshes:   l.state.Refreshes,
+		Recent:      l.state.Recent,
+	}, nil
+}

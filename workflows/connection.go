@@ -1,0 +1,265 @@
+package workflows
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/activities"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+)
+
+// acts is nil on purpose: it only names the activities.
+var acts *activities.Activities
+
+// connectionWorkflow returns the workflow that lives as long as its connection.
+// In its steady state it sleeps on one timer until the token is due, runs the
+// Refresh activity and sleeps again; every message only makes it read the row
+// again. It ends when the connection is disconnected or its row is gone, and
+// the next connect starts it again under the same id.
+func connectionWorkflow(o Options) func(workflow.Context, State) error {
+	return func(ctx workflow.Context, s State) error {
+		l := &life{Options: o, state: s}
+		if err := l.setup(ctx); err != nil {
+			return err
+		}
+		return l.run(ctx)
+	}
+}
+
+// life is one run of a connection's workflow.
+type life struct {
+	Options
+	state   State
+	view    activities.View
+	known   bool // view was read in this run
+	signals []workflow.ReceiveChannel
+	asked   workflow.Channel // refresh_now wants a refresh
+	next    time.Time        // when the timer fires, by the workflow's clock
+
+	refreshes, messages int // in this run
+	loads               int // readings of the row that have ended
+	loading             bool
+	cycles              int // refresh activities that have ended
+	last                activities.RefreshResult
+}
+
+func (l *life) setup(ctx workflow.Context) error {
+	if l.state.ConnectionID == "" {
+		return temporal.NewNonRetryableApplicationError("the state has no connection id", "invalid", nil)
+	}
+	for _, name := range Signals {
+		l.signals = append(l.signals, workflow.GetSignalChannel(ctx, name))
+	}
+	l.asked = workflow.NewBufferedChannel(ctx, 1)
+	if err := workflow.SetQueryHandler(ctx, QueryStatus, l.status); err != nil {
+		return err
+	}
+	return workflow.SetUpdateHandlerWithOptions(ctx, UpdateRefreshNow, l.refreshNow,
+		workflow.UpdateHandlerOptions{Validator: l.refreshNowAllowed, Description: "refresh the access token now; many callers share one refresh"})
+}
+
+func (l *life) run(ctx workflow.Context) error {
+	if err := l.load(ctx); err != nil {
+		return err
+	}
+	for {
+		if l.view.Gone || l.view.Status == perennial.StatusDisconnected {
+			if ended, err := l.end(ctx); ended || err != nil {
+				return err
+			}
+			continue
+		}
+		if l.full(ctx) {
+			if err := l.quiesce(ctx); err != nil {
+				return err
+			}
+			return workflow.NewContinueAsNewError(ctx, ConnectionWorkflow, l.state)
+		}
+		var err error
+		switch l.sleep(ctx) {
+		case wokenByMessage:
+			err = l.load(ctx)
+		case wokenByRequest:
+			err = l.refresh(ctx, activities.RefreshRequest{Trigger: perennial.TriggerRequest, Once: true})
+		case wokenByTimer:
+			if l.view.Trigger == "" {
+				err = l.load(ctx)
+			} else {
+				err = l.refresh(ctx, activities.RefreshRequest{Trigger: l.view.Trigger})
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// full reports whether this run's history is long enough.
+func (l *life) full(ctx workflow.Context) bool {
+	return l.refreshes >= l.RefreshesPerRun || l.messages >= l.MessagesPerRun || workflow.GetInfo(ctx).GetContinueAsNewSuggested()
+}
+
+// quiesce waits for the update handlers and takes in every signal. What a
+// drained signal asks for, reading the row, is what every run begins with.
+func (l *life) quiesce(ctx workflow.Context) error {
+	if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) }); err != nil {
+		return err
+	}
+	l.drain()
+	return nil
+}
+
+// drain takes in all waiting signals and reports whether there was one.
+func (l *life) drain() bool {
+	before := l.messages
+	for _, ch := range l.signals {
+		for ch.ReceiveAsync(nil) {
+			l.messages++
+		}
+	}
+	return l.messages > before
+}
+
+// end finishes the workflow unless a message came meanwhile: then the row is
+// read again, because a connect may have revived it.
+func (l *life) end(ctx workflow.Context) (bool, error) {
+	if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) }); err != nil {
+		return false, err
+	}
+	if l.drain() {
+		return false, l.load(ctx)
+	}
+	return true, nil
+}
+
+type waker int
+
+const (
+	wokenByTimer waker = iota
+	wokenByMessage
+	wokenByRequest
+)
+
+// sleep waits for the due time, a message or a request. Messages win: they may
+// have changed what is due.
+func (l *life) sleep(ctx workflow.Context) waker {
+	if l.drain() {
+		return wokenByMessage
+	}
+	wait := l.view.Wait
+	if wait < leastRest && l.last.Outcome != "" && l.last.Outcome != perennial.OutcomeRefreshed {
+		wait = leastRest // whatever the row says, failing is never a busy loop
+	}
+	l.next = workflow.Now(ctx).Add(wait)
+	timerCtx, cancel := workflow.WithCancel(ctx)
+	defer cancel()
+	woken := wokenByTimer
+	sel := workflow.NewSelector(ctx)
+	sel.AddFuture(workflow.NewTimerWithOptions(timerCtx, wait, workflow.TimerOptions{Summary: l.timerSummary()}), func(workflow.Future) {})
+	sel.AddReceive(l.asked, func(ch workflow.ReceiveChannel, _ bool) {
+		ch.Receive(ctx, nil)
+		woken = wokenByRequest
+	})
+	l.listen(ctx, sel, func() { woken = wokenByMessage })
+	sel.Select(ctx)
+	if l.drain() {
+		woken = wokenByMessage
+	}
+	return woken
+}
+
+// listen adds every signal to sel; hit is called for the one received.
+func (l *life) listen(ctx workflow.Context, sel workflow.Selector, hit func()) {
+	for _, ch := range l.signals {
+		sel.AddReceive(ch, func(ch workflow.ReceiveChannel, _ bool) {
+			ch.Receive(ctx, nil)
+			l.messages++
+			hit()
+		})
+	}
+}
+
+// timerSummary is what the Temporal UI shows beside a sleeping timer.
+func (l *life) timerSummary() string {
+	if l.view.Trigger == "" {
+		return string(l.view.Status)
+	}
+	return fmt.Sprintf("%s, generation %d", l.view.Trigger, l.view.Generation)
+}
+
+// load reads the row. Many may ask at once; one activity runs.
+func (l *life) load(ctx workflow.Context) error {
+	if l.loading {
+		seen := l.loads
+		return workflow.Await(ctx, func() bool { return l.loads > seen })
+	}
+	l.loading = true
+	defer func() { l.loading = false; l.loads++ }()
+	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: loadTimeout,
+		RetryPolicy:         &temporal.RetryPolicy{MaximumInterval: 30 * time.Second},
+		Summary:             "read the row",
+	})
+	var v activities.View
+	if err := workflow.ExecuteActivity(ctx, acts.Load, activities.LoadRequest{ConnectionID: l.state.ConnectionID}).Get(ctx, &v); err != nil {
+		return fmt.Errorf("read the row: %w", err)
+	}
+	l.absorb(ctx, v)
+	return nil
+}
+
+// refresh runs one Refresh activity. A message cancels it: a backing-off one
+// ends at once, a running one is waited for, and either way the row is read
+// again.
+func (l *life) refresh(ctx workflow.Context, req activities.RefreshRequest) error {
+	req.ConnectionID, req.Generation = l.state.ConnectionID, l.view.Generation
+	actCtx, cancel := workflow.WithCancel(workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: l.Timing.StartToClose,
+		WaitForCancellation: true, // else the result of a running refresh is dropped
+		RetryPolicy:         &temporal.RetryPolicy{MaximumInterval: 30 * time.Second},
+		Summary:             fmt.Sprintf("generation %d", req.Generation),
+	}))
+	defer cancel()
+	done, message := false, false
+	f := workflow.ExecuteActivity(actCtx, acts.Refresh, req)
+	sel := workflow.NewSelector(ctx)
+	sel.AddFuture(f, func(workflow.Future) { done = true })
+	l.listen(ctx, sel, func() { message = true; cancel() })
+	for !done {
+		sel.Select(ctx)
+	}
+	var res activities.RefreshResult
+	err := f.Get(ctx, &res)
+	l.last = res
+	l.refreshes++
+	l.asked.ReceiveAsync(nil) // whoever asked meanwhile shares this one
+	defer func() { l.cycles++ }()
+	switch {
+	case err == nil:
+		l.state.remember(Recent{At: workflow.Now(ctx).UTC(), Outcome: res.Outcome, Code: res.Code, Generation: res.View.Generation})
+		l.absorb(ctx, res.View)
+		if !message {
+			return nil
+		}
+	case temporal.IsCanceledError(err) && ctx.Err() != nil:
+		return err // the workflow itself is cancelled
+	case !temporal.IsCanceledError(err):
+		workflow.GetLogger(ctx).Error("refresh activity ended without a result", "error", err)
+		if err := workflow.Sleep(ctx, time.Minute); err != nil { // never a busy loop
+			return err
+		}
+	}
+	return l.load(ctx)
+}
+
+// absorb takes in what the row says, and shows it.
+func (l *life) absorb(ctx workflow.Context, v activities.View) {
+	if l.known && v.RefreshCount > l.view.RefreshCount {
+		l.state.Refreshes += v.RefreshCount - l.view.RefreshCount
+	}
+	l.view, l.known = v, true
+	l.next = workflow.Now(ctx).Add(v.Wait)
+	l.show(ctx)
+}

@@ -1,0 +1,88 @@
+package workflows
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/activities"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+)
+
+// joinPatience is how long a caller waits for a refresh that others started
+// before it looks at the row again: that one may be backing off.
+const joinPatience = 15 * time.Second
+
+// refreshNowAllowed is the update's validator: it refuses where only a person
+// can help. It must not change or wait.
+func (l *life) refreshNowAllowed(req RefreshNow) error {
+	if req.IfGeneration < 0 {
+		return temporal.NewNonRetryableApplicationError("if_generation must not be negative", string(perennial.CodeInvalid), nil)
+	}
+	if !l.known {
+		return nil // the handler reads the row first
+	}
+	return refusal(l.view)
+}
+
+// refusal is the typed error for a status that allows no refresh, or nil.
+func refusal(v activities.View) error {
+	code, ok := map[perennial.Status]perennial.Code{
+		perennial.StatusReconnectRequired: perennial.CodeReconnectRequired,
+		perennial.StatusPaused:            perennial.CodePaused,
+		perennial.StatusDisconnected:      perennial.CodeDisconnected,
+	}[v.Status]
+	if v.Gone {
+		code, ok = perennial.CodeNotFound, true
+	}
+	if !ok {
+		return nil
+	}
+	return temporal.NewNonRetryableApplicationError(fmt.Sprintf("not refreshed: %s", v.Words), string(code), nil)
+}
+
+// refreshNow is the update's handler. Callers that come while a refresh runs
+// share it.
+func (l *life) refreshNow(ctx workflow.Context, req RefreshNow) (RefreshNowReply, error) {
+	for {
+		cycle := l.cycles
+		if err := l.load(ctx); err != nil {
+			return RefreshNowReply{}, err
+		}
+		if err := refusal(l.view); err != nil {
+			return RefreshNowReply{}, err
+		}
+		if reply, ok := l.answered(req); ok {
+			return reply, nil
+		}
+		if l.cycles == cycle { // none ended while the row was read
+			l.asked.SendAsync(nil) // a full channel holds the same request
+			if _, err := workflow.AwaitWithTimeout(ctx, joinPatience, func() bool { return l.cycles > cycle }); err != nil {
+				return RefreshNowReply{}, err
+			}
+		}
+		if l.cycles > cycle && l.last.Outcome != "" {
+			if err := refusal(l.view); err != nil {
+				return RefreshNowReply{}, err
+			}
+			return l.reply(l.last.Outcome, l.last.Code), nil
+		}
+	}
+}
+
+// answered reports whether the row alone answers the request.
+func (l *life) answered(req RefreshNow) (RefreshNowReply, bool) {
+	switch {
+	case req.IfGeneration > 0 && l.view.Generation > req.IfGeneration,
+		req.IfGeneration == 0 && l.view.Young:
+		return l.reply(perennial.OutcomeAlreadyFresh, ""), true
+	case !l.view.RetryAt.IsZero():
+		return l.reply(perennial.OutcomeHeld, "waiting"), true
+	}
+	return RefreshNowReply{}, false
+}
+
+func (l *life) reply(outcome perennial.Outcome, code string) RefreshNowReply {
+	return RefreshNowReply{Outcome: outcome, Code: code, Generation: l.view.Generation, ExpiresAt: l.view.ExpiresAt, RetryAt: l.view.RetryAt}
+}

@@ -1,0 +1,41 @@
+package workflows
+
+import (
+	"time"
+
+	"github.com/perennial-oauth/perennial/refresh"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+)
+
+// Options configure the workflows; the zero value is right for production.
+type Options struct {
+	Timing refresh.Timing // StartToClose bounds the Refresh activity.
+	// RefreshesPerRun and MessagesPerRun bound one run's history: past either the
+	// workflow continues as new when it is next idle. They default to 24 and 100.
+	RefreshesPerRun int
+	MessagesPerRun  int
+}
+
+func (o Options) withDefaults() Options {
+	o.Timing = o.Timing.WithDefaults()
+	if o.RefreshesPerRun == 0 {
+		o.RefreshesPerRun = 24
+	}
+	if o.MessagesPerRun == 0 {
+		o.MessagesPerRun = 100
+	}
+	return o
+}
+
+// Register adds every workflow of this package to r.
+func Register(r worker.WorkflowRegistry, o Options) {
+	r.RegisterWorkflowWithOptions(connectionWorkflow(o.withDefaults()), workflow.RegisterOptions{Name: ConnectionWorkflow})
+}
+
+// loadTimeout bounds one reading of a row. Retries have no end: the database
+// comes back.
+const loadTimeout = 10 * time.Second
+
+// leastRest is the shortest sleep after a refresh that brought nothing.
+const leastRest = time.Second

@@ -1,0 +1,42 @@
+// Package workflows holds Perennial's Temporal workflows. Register adds them to
+// any worker; the activities are in package activities.
+package workflows
+
+import (
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+)
+
+// State is all that a connection's workflow carries over continue-as-new. The
+// row is the truth; what stands here besides the id is for people.
+type State struct {
+	ConnectionID string `json:"connection_id"`
+	// Refreshes counts the refreshes seen since the workflow was first started.
+	Refreshes int64 `json:"refreshes,omitempty"`
+	// Recent are the last outcomes, oldest first, at most recentKept.
+	Recent []Recent `json:"recent,omitempty"`
+}
+
+// Recent is one line of the card that ops read in the Temporal UI.
+type Recent struct {
+	At         time.Time         `json:"at"`
+	Outcome    perennial.Outcome `json:"outcome"`
+	Code       string            `json:"code,omitempty"`
+	Generation int64             `json:"generation"`
+}
+
+const recentKept = 10
+
+// NewState is the state a connection's workflow starts with.
+func NewState(connectionID string) State { return State{ConnectionID: connectionID} }
+
+// ID is the id of a connection's workflow, for ever.
+func ID(connectionID string) string { return "connection/" + connectionID }
+
+func (s *State) remember(r Recent) {
+	s.Recent = append(s.Recent, r)
+	if n := len(s.Recent); n > recentKept {
+		s.Recent = append([]Recent(nil), s.Recent[n-recentKept:]...)
+	}
+}
