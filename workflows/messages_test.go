@@ -1,0 +1,266 @@
+package workflows
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
+)
+
+// TestEveryMessageInEveryStatus sends each signal in each status, without
+// changing the row: nothing but a reading of it may follow, and the workflow
+// must be as it was.
+func TestEveryMessageInEveryStatus(t *testing.T) {
+	t.Parallel()
+	for _, status := range perennial.Statuses {
+		for _, signal := range Signals {
+			t.Run(fmt.Sprintf("%s while %s", signal, status), func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(time.Hour, 100*day)
+				w.status(status)()
+				r := w.newRun(t, Options{})
+				r.RegisterDelayedCallback(func() { r.SignalWorkflow(signal, nil) }, time.Minute)
+				r.RegisterDelayedCallback(func() {
+					if status == perennial.StatusDisconnected {
+						t.Error("a disconnected connection's workflow still runs")
+					}
+					assert.Equal(t, status, queryStatus(t, r.TestWorkflowEnvironment).Status)
+					r.CancelWorkflow()
+				}, 10*time.Minute)
+				r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
+				require.True(t, r.IsWorkflowCompleted())
+				if status == perennial.StatusDisconnected {
+					require.NoError(t, r.GetWorkflowError(), "it completes")
+				}
+				assert.Empty(t, w.refreshedAt, "a signal refreshes nothing")
+			})
+		}
+	}
+}
+
+// TestSignalsFollowTheRow changes the row before each signal, as their senders
+// do.
+func TestSignalsFollowTheRow(t *testing.T) {
+	t.Parallel()
+	w := newWorld(time.Hour, 100*day)
+	r := w.newRun(t, Options{})
+	step := func(at time.Duration, signal string, status perennial.Status) {
+		r.RegisterDelayedCallback(func() { w.status(status)(); r.SignalWorkflow(signal, nil) }, at)
+		r.RegisterDelayedCallback(func() {
+			assert.Equal(t, status, queryStatus(t, r.TestWorkflowEnvironment).Status, signal)
+		}, at+time.Second)
+	}
+	step(time.Minute, SignalPause, perennial.StatusPaused)
+	step(5*time.Hour, SignalResume, perennial.StatusActive)
+	step(6*time.Hour, SignalNudge, perennial.StatusReconnectRequired)
+	step(48*time.Hour, SignalReconnected, perennial.StatusActive)
+	r.RegisterDelayedCallback(func() { w.status(perennial.StatusDisconnected)(); r.SignalWorkflow(SignalDisconnect, nil) }, 50*time.Hour)
+	r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
+	require.True(t, r.IsWorkflowCompleted())
+	require.NoError(t, r.GetWorkflowError())
+	for _, at := range w.refreshedAt {
+		h := at.Sub(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+		assert.False(t, h > time.Minute && h < 5*time.Hour, "refreshed while paused, at %s", h)
+		assert.False(t, h > 6*time.Hour && h < 48*time.Hour, "refreshed while reconnect is required, at %s", h)
+	}
+	assert.GreaterOrEqual(t, len(w.refreshedAt), 3)
+}
+
+func TestRowGoneCompletes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(time.Hour, 0)
+	w.gone = true
+	r := w.newRun(t, Options{})
+	r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
+	require.True(t, r.IsWorkflowCompleted())
+	require.NoError(t, r.GetWorkflowError())
+}
+
+// TestMessageAtContinueAsNew sends a disconnect in the very workflow task in
+// which the run is full: it must not be lost.
+func TestMessageAtContinueAsNew(t *testing.T) {
+	t.Parallel()
+	w := newWorld(time.Hour, 0)
+	r := w.newRun(t, Options{RefreshesPerRun: 1})
+	r.SetOnActivityCompletedListener(func(info *activity.Info, _ converter.EncodedValue, _ error) {
+		if info.ActivityType.Name == "Refresh" {
+			w.status(perennial.StatusDisconnected)()
+			r.SignalWorkflow(SignalDisconnect, nil)
+		}
+	})
+	r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
+	var next *workflow.ContinueAsNewError
+	if err := r.GetWorkflowError(); errors.As(err, &next) {
+		// The run ended first; the next one begins with the row.
+		w.now = r.Now()
+		r = w.newRun(t, Options{RefreshesPerRun: 1})
+		r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
+	}
+	require.True(t, r.IsWorkflowCompleted())
+	require.NoError(t, r.GetWorkflowError())
+	assert.Len(t, w.refreshedAt, 1)
+}
+
+// TestStateIsCarriedWhole fills every field of State and takes it through
+// continue-as-new; a field added without a JSON form fails here.
+func TestStateIsCarriedWhole(t *testing.T) {
+	t.Parallel()
+	full := State{ConnectionID: "con_1", Refreshes: 7}
+	for i := range recentKept {
+		full.Recent = append(full.Recent, Recent{At: time.Unix(int64(i+1), 0).UTC(), Outcome: perennial.OutcomeRefreshed, Code: "c", Generation: int64(i + 1)})
+	}
+	for i := range reflect.TypeFor[State]().NumField() {
+		require.False(t, reflect.ValueOf(full).Field(i).IsZero(), "fill %s here", reflect.TypeFor[State]().Field(i).Name)
+	}
+	for i := range reflect.TypeFor[Recent]().NumField() {
+		require.False(t, reflect.ValueOf(full.Recent[0]).Field(i).IsZero(), "fill %s here", reflect.TypeFor[Recent]().Field(i).Name)
+	}
+	w := newWorld(time.Hour, 0)
+	r := w.newRun(t, Options{MessagesPerRun: 1})
+	r.RegisterDelayedCallback(func() { r.SignalWorkflow(SignalNudge, nil) }, time.Second)
+	r.ExecuteWorkflow(ConnectionWorkflow, full)
+	var next *workflow.ContinueAsNewError
+	require.ErrorAs(t, r.GetWorkflowError(), &next)
+	var carried State
+	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &carried))
+	assert.Equal(t, full, carried)
+}
+
+func TestRefreshNow(t *testing.T) {
+	t.Parallel()
+	type answer struct {
+		reply RefreshNowReply
+		err   error
+	}
+	ask := func(t *testing.T, r *run, at time.Duration, req RefreshNow) *answer {
+		got := &answer{err: errors.New("no answer")}
+		r.RegisterDelayedCallback(func() {
+			r.UpdateWorkflow(UpdateRefreshNow, fmt.Sprint(at), &testsuite.TestUpdateCallback{
+				OnAccept: func() {},
+				OnReject: func(err error) { got.err = err },
+				OnComplete: func(v any, err error) {
+					got.err = err
+					if reply, ok := v.(RefreshNowReply); ok {
+						got.reply = reply
+					}
+				},
+			}, req)
+		}, at)
+		return got
+	}
+	finish := func(t *testing.T, r *run, at time.Duration) {
+		r.RegisterDelayedCallback(func() { r.CancelWorkflow() }, at)
+		r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
+		require.True(t, r.IsWorkflowCompleted())
+	}
+	t.Run("an old enough token is refreshed", func(t *testing.T) {
+		w := newWorld(time.Hour, 0)
+		r := w.newRun(t, Options{})
+		got := ask(t, r, time.Minute, RefreshNow{})
+		finish(t, r, 2*time.Minute)
+		require.NoError(t, got.err)
+		assert.Equal(t, perennial.OutcomeRefreshed, got.reply.Outcome)
+		assert.EqualValues(t, 2, got.reply.Generation)
+		assert.Equal(t, 1, w.triggers[perennial.TriggerRequest])
+	})
+	t.Run("a token younger than a minute is already fresh", func(t *testing.T) {
+		w := newWorld(time.Hour, 0)
+		r := w.newRun(t, Options{})
+		got := ask(t, r, 59*time.Second, RefreshNow{})
+		finish(t, r, 2*time.Minute)
+		require.NoError(t, got.err)
+		assert.Equal(t, perennial.OutcomeAlreadyFresh, got.reply.Outcome)
+		assert.Empty(t, w.refreshedAt)
+	})
+	t.Run("a generation that moved on is already fresh", func(t *testing.T) {
+		w := newWorld(time.Hour, 0)
+		w.c.Generation = 5
+		r := w.newRun(t, Options{})
+		got := ask(t, r, 5*time.Minute, RefreshNow{IfGeneration: 4})
+		finish(t, r, 6*time.Minute)
+		require.NoError(t, got.err)
+		assert.Equal(t, RefreshNowReply{Outcome: perennial.OutcomeAlreadyFresh, Generation: 5, ExpiresAt: w.c.ExpiresAt}, got.reply)
+	})
+	t.Run("its own generation refreshes even a young token", func(t *testing.T) {
+		w := newWorld(time.Hour, 0)
+		r := w.newRun(t, Options{})
+		got := ask(t, r, time.Second, RefreshNow{IfGeneration: 1})
+		finish(t, r, time.Minute)
+		require.NoError(t, got.err)
+		assert.Equal(t, perennial.OutcomeRefreshed, got.reply.Outcome)
+	})
+	t.Run("a wait in force is answered at once", func(t *testing.T) {
+		w := newWorld(time.Hour, 0)
+		retryAt := w.now.Add(3 * time.Hour)
+		w.c.NextAttemptAt = retryAt
+		r := w.newRun(t, Options{})
+		got := ask(t, r, 5*time.Minute, RefreshNow{IfGeneration: 1})
+		finish(t, r, 6*time.Minute)
+		require.NoError(t, got.err)
+		assert.Equal(t, perennial.OutcomeHeld, got.reply.Outcome)
+		assert.Equal(t, retryAt, got.reply.RetryAt)
+		assert.Empty(t, w.refreshedAt)
+	})
+	t.Run("many callers share one refresh", func(t *testing.T) {
+		w := newWorld(time.Hour, 0)
+		r := w.newRun(t, Options{})
+		var all []*answer
+		for i := range 8 {
+			all = append(all, ask(t, r, 2*time.Minute+time.Duration(i), RefreshNow{}))
+		}
+		finish(t, r, 3*time.Minute)
+		for _, got := range all {
+			require.NoError(t, got.err)
+			assert.EqualValues(t, 2, got.reply.Generation)
+		}
+		assert.Len(t, w.refreshedAt, 1)
+	})
+	for status, code := range map[perennial.Status]perennial.Code{
+		perennial.StatusPaused:            perennial.CodePaused,
+		perennial.StatusReconnectRequired: perennial.CodeReconnectRequired,
+	} {
+		t.Run("refused while "+string(status), func(t *testing.T) {
+			w := newWorld(time.Hour, 100*day)
+			w.status(status)()
+			r := w.newRun(t, Options{})
+			got := ask(t, r, 5*time.Minute, RefreshNow{})
+			finish(t, r, 6*time.Minute)
+			var refused *temporal.ApplicationError
+			require.ErrorAs(t, got.err, &refused)
+			assert.Equal(t, string(code), refused.Type())
+		})
+	}
+}
+
+func queryStatus(t testing.TB, env *testsuite.TestWorkflowEnvironment) StatusReply {
+	t.Helper()
+	v, err := env.QueryWorkflow(QueryStatus)
+	require.NoError(t, err)
+	var reply StatusReply
+	require.NoError(t, v.Get(&reply))
+	return reply
+}
+
+func TestMessagesCarryNoSecretField(t *testing.T) {
+	t.Parallel()
+	out, err := json.Marshal(struct {
+		A State
+		B RefreshNow
+		C RefreshNowReply
+		D StatusReply
+	}{})
+	require.NoError(t, err)
+	assert.NotContains(t, string(out), "token")
+	assert.NotContains(t, string(out), "secret")
+}

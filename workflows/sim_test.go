@@ -1,0 +1,163 @@
+package workflows
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/activities"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
+)
+
+// world is one connection's row and its provider, on the test environment's
+// virtual clock. It stands in for the engine where years must pass; the engine
+// itself is tested in its own room and end to end.
+type world struct {
+	mu      sync.Mutex
+	now     time.Time
+	c       perennial.Connection
+	gone    bool
+	life    time.Duration // of an access token
+	idle    time.Duration // of the refresh token; 0: none
+	revoked bool
+
+	refreshedAt []time.Time
+	triggers    map[perennial.Trigger]int
+	problems    []string
+}
+
+func newWorld(life, idle time.Duration) *world {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	w := &world{now: start, life: life, idle: idle, triggers: map[perennial.Trigger]int{}}
+	w.c = perennial.Connection{ID: "con_1", TenantID: "t1", App: "app", Provider: "quickbooks", AccountID: "a1",
+		Status: perennial.StatusActive, Health: perennial.HealthHealthy, RefreshTokenDigest: "d1", CreatedAt: start}
+	w.store(start)
+	return w
+}
+
+// store gives the row a new token set.
+func (w *world) store(now time.Time) {
+	w.c.Generation++
+	w.c.LastRefreshedAt = now
+	w.c.ExpiresAt = now.Add(w.life)
+	if w.idle > 0 {
+		w.c.RefreshTokenExpiresAt = now.Add(w.idle)
+	}
+	w.c.NextRefreshAt = refresh.Due(now, w.life, provider.BufferQueue, w.c.ID, w.c.Generation)
+}
+
+func (w *world) App(string) (provider.App, error) {
+	return provider.App{Name: "app", Provider: provider.Entry{Name: "quickbooks", Title: "QuickBooks"}}, nil
+}
+
+func (w *world) Get(_ context.Context, id string) (perennial.Connection, time.Time, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.gone {
+		return perennial.Connection{}, time.Time{}, perennial.Errorf(perennial.CodeNotFound, "no connection %s", id)
+	}
+	return w.c, w.now, nil
+}
+
+func (w *world) Refresh(_ context.Context, req refresh.Request) (refresh.Result, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.triggers[req.Trigger]++
+	switch {
+	case w.gone:
+		return refresh.Result{Outcome: perennial.OutcomeNotFound}, nil
+	case w.c.Generation > req.Generation:
+		return refresh.Result{Outcome: perennial.OutcomeAlreadyFresh, Connection: w.c, Now: w.now}, nil
+	case w.c.Status != perennial.StatusActive && req.Trigger != perennial.TriggerKeepAlive:
+		return refresh.Result{Outcome: perennial.OutcomeRefused, Connection: w.c, Now: w.now}, nil
+	case w.idle > 0 && w.now.After(w.c.RefreshTokenExpiresAt):
+		w.problems = append(w.problems, fmt.Sprintf("%s: the refresh token had been idle for too long", w.now))
+		w.revoked = true
+	}
+	if w.revoked {
+		w.c.Status, w.c.Reason = perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant
+		return refresh.Result{Outcome: perennial.OutcomeRevoked, Connection: w.c, Now: w.now}, nil
+	}
+	if w.c.Status == perennial.StatusActive && !w.c.ExpiresAt.IsZero() && w.now.After(w.c.ExpiresAt) {
+		w.problems = append(w.problems, fmt.Sprintf("%s: the access token had expired", w.now))
+	}
+	w.c.RefreshCount++
+	w.store(w.now)
+	w.refreshedAt = append(w.refreshedAt, w.now)
+	return refresh.Result{Outcome: perennial.OutcomeRefreshed, Connection: w.c, Now: w.now}, nil
+}
+
+// set changes the row as another process would.
+func (w *world) set(change func(*perennial.Connection)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change(&w.c)
+}
+
+func (w *world) status(s perennial.Status) func() {
+	return func() { w.set(func(c *perennial.Connection) { c.Status = s }) }
+}
+
+// run is one run of the workflow, with callbacks at virtual delays.
+type run struct {
+	*testsuite.TestWorkflowEnvironment
+	w *world
+}
+
+func (w *world) newRun(t testing.TB, o Options) *run {
+	t.Helper()
+	var suite testsuite.WorkflowTestSuite
+	suite.SetLogger(quiet{})
+	env := suite.NewTestWorkflowEnvironment()
+	env.SetStartTime(w.now)
+	env.SetTestTimeout(time.Minute)
+	env.SetWorkflowRunTimeout(10 * 365 * 24 * time.Hour)
+	Register(env, o)
+	env.RegisterActivity(activities.New(w, w, w))
+	env.SetOnActivityStartedListener(func(_ *activity.Info, _ context.Context, _ converter.EncodedValues) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.now = env.Now().UTC()
+	})
+	return &run{env, w}
+}
+
+// live runs the workflow over continue-as-new until it ends, until the clock
+// passes for, or until the world has gone wrong. It returns the runs it took.
+func (w *world) live(t testing.TB, o Options, forTime time.Duration) int {
+	t.Helper()
+	end := w.now.Add(forTime)
+	state := NewState(w.c.ID)
+	for runs := 1; ; runs++ {
+		r := w.newRun(t, o)
+		r.RegisterDelayedCallback(func() { r.CancelWorkflow() }, end.Sub(w.now))
+		r.ExecuteWorkflow(ConnectionWorkflow, state)
+		require.True(t, r.IsWorkflowCompleted())
+		err := r.GetWorkflowError()
+		var next *workflow.ContinueAsNewError
+		if !errors.As(err, &next) {
+			return runs
+		}
+		require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &state))
+		if w.now = r.Now().UTC(); !w.now.Before(end) {
+			return runs
+		}
+	}
+}
+
+type quiet struct{}
+
+func (quiet) Debug(string, ...any) {}
+func (quiet) Info(string, ...any)  {}
+func (quiet) Warn(string, ...any)  {}
+func (quiet) Error(string, ...any) {}

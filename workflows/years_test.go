@@ -1,0 +1,58 @@
+package workflows
+
+import (
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const day = 24 * time.Hour
+
+func longestGap(times []time.Time) time.Duration {
+	var gap time.Duration
+	for i := 1; i < len(times); i++ {
+		gap = max(gap, times[i].Sub(times[i-1]))
+	}
+	return gap
+}
+
+func TestYearOfHalfHourTokens(t *testing.T) {
+	t.Parallel()
+	w := newWorld(30*time.Minute, 0)
+	runs := w.live(t, Options{}, 365*day)
+	assert.Empty(t, w.problems)
+	// Due between 22 and 25 min: a year has 525,600 min.
+	assert.GreaterOrEqual(t, len(w.refreshedAt), 525600/25)
+	assert.LessOrEqual(t, len(w.refreshedAt), 525600/22+1)
+	assert.LessOrEqual(t, longestGap(w.refreshedAt), 25*time.Minute)
+	assert.Equal(t, len(w.refreshedAt)/24, runs-1, "every run but the last has 24 refreshes")
+}
+
+func TestHundredIdleDays(t *testing.T) {
+	t.Parallel()
+	for name, life := range map[string]time.Duration{"1 hour": time.Hour, "30 days": 30 * day, "no life known": 0} {
+		w := newWorld(life, 100*day)
+		if life == 0 {
+			w.life = 365 * day // the row's own due time is what is tested
+			w.c.ExpiresAt, w.c.NextRefreshAt = time.Time{}, w.now.Add(365*day)
+		}
+		w.live(t, Options{}, 100*day)
+		assert.Empty(t, w.problems, name)
+		assert.Equal(t, perennial.StatusActive, w.c.Status, name)
+		assert.LessOrEqual(t, longestGap(w.refreshedAt), day, "%s: no refresh token goes unused for more than a day", name)
+	}
+}
+
+func TestPausedKeepsTheIdleClock(t *testing.T) {
+	t.Parallel()
+	w := newWorld(time.Hour, 100*day)
+	w.status(perennial.StatusPaused)()
+	w.live(t, Options{}, 200*day)
+	require.Empty(t, w.problems)
+	assert.Equal(t, perennial.StatusPaused, w.c.Status)
+	assert.Len(t, w.refreshedAt, 6, "every 30 days, not every hour")
+	assert.Equal(t, map[perennial.Trigger]int{perennial.TriggerKeepAlive: 6}, w.triggers)
+}
