@@ -1,0 +1,64 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+)
+
+// attemptRow is a line of the ledger.
+type attemptRow struct {
+	ID           string    `gorm:"column:id;primaryKey"`
+	ConnectionID string    `gorm:"column:connection_id"`
+	Generation   int64     `gorm:"column:generation"`
+	Trigger      string    `gorm:"column:trigger_name"`
+	Outcome      string    `gorm:"column:outcome"`
+	ErrorCode    string    `gorm:"column:error_code"`
+	HTTPStatus   int       `gorm:"column:http_status"`
+	RetryAfterMS int64     `gorm:"column:retry_after_ms"`
+	DurationMS   int64     `gorm:"column:duration_ms"`
+	LifeLeftMS   int64     `gorm:"column:life_left_ms"`
+	LatenessMS   int64     `gorm:"column:lateness_ms"`
+	Retries      int       `gorm:"column:retries"`
+	RunID        string    `gorm:"column:run_id"`
+	TraceID      string    `gorm:"column:trace_id"`
+	RequestID    string    `gorm:"column:request_id"`
+	StartedAt    time.Time `gorm:"column:started_at"`
+}
+
+// TableName implements gorm's Tabler.
+func (attemptRow) TableName() string { return "attempts" }
+
+// appendAttempt writes a line of the ledger once: written again, it stays.
+func appendAttempt(tx *gorm.DB, a perennial.Attempt) error {
+	r := attemptRow{ID: a.ID, ConnectionID: a.ConnectionID, Generation: a.Generation, Trigger: string(a.Trigger), Outcome: string(a.Outcome),
+		ErrorCode: a.ErrorCode, HTTPStatus: a.HTTPStatus, RetryAfterMS: a.RetryAfter.Milliseconds(), DurationMS: a.Duration.Milliseconds(),
+		LifeLeftMS: a.LifeLeft.Milliseconds(), LatenessMS: a.Lateness.Milliseconds(), Retries: a.Retries, RunID: a.RunID, TraceID: a.TraceID,
+		RequestID: a.RequestID, StartedAt: a.StartedAt.UTC().Truncate(time.Microsecond)}
+	if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&r).Error; err != nil {
+		return fmt.Errorf("append to the ledger of connection %s: %w", a.ConnectionID, err)
+	}
+	return nil
+}
+
+// Attempts are a connection's last attempts, newest first, at most limit.
+func (s *Store) Attempts(ctx context.Context, connectionID string, limit int) ([]perennial.Attempt, error) {
+	var rows []attemptRow
+	err := s.db.WithContext(ctx).Where("connection_id = ?", connectionID).Order("started_at DESC, id").Limit(limit).Find(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("read the ledger of connection %s: %w", connectionID, err)
+	}
+	out := make([]perennial.Attempt, 0, len(rows))
+	for _, r := range rows {
+		ms := func(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+		out = append(out, perennial.Attempt{ID: r.ID, ConnectionID: r.ConnectionID, Generation: r.Generation, Trigger: perennial.Trigger(r.Trigger),
+			Outcome: perennial.Outcome(r.Outcome), ErrorCode: r.ErrorCode, HTTPStatus: r.HTTPStatus, RetryAfter: ms(r.RetryAfterMS),
+			Duration: ms(r.DurationMS), LifeLeft: ms(r.LifeLeftMS), Lateness: ms(r.LatenessMS), Retries: r.Retries, RunID: r.RunID,
+			TraceID: r.TraceID, RequestID: r.RequestID, StartedAt: r.StartedAt.UTC()})
+	}
+	return out, nil
+}

@@ -1,0 +1,142 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"gorm.io/gorm"
+)
+
+// Claim takes the fence of one connection for one attempt, in one short
+// transaction. It is also what proves the store writable before a refresh token
+// is spent.
+func (s *Store) Claim(ctx context.Context, req ClaimRequest) (Claim, error) {
+	var claim Claim
+	found, err := s.locked(ctx, req.ID, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
+		d := decideClaim(c, req, now)
+		claim = d.claim
+		if d.lost != nil {
+			if err := appendAttempt(tx, *d.lost); err != nil {
+				return err
+			}
+		}
+		if err := update(tx, c.ID, now, d.set); err != nil {
+			return err
+		}
+		if len(d.set) == 0 {
+			claim.Connection = c
+			return nil
+		}
+		var err error
+		claim.Connection, err = reread(tx, c.ID)
+		return err
+	})
+	if err != nil {
+		return Claim{}, err
+	}
+	if !found {
+		return Claim{Verdict: VerdictNotFound}, nil
+	}
+	return claim, nil
+}
+
+// claimDecision is a claim's answer, what is written for it, and the ledger line
+// of an attempt that was found lost.
+type claimDecision struct {
+	claim Claim
+	set   columns
+	lost  *perennial.Attempt
+}
+
+// decideClaim is the fence. It is pure; c was read under the row's lock and now
+// is the database's clock.
+func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimDecision {
+	d := claimDecision{claim: Claim{Now: now, RolledBack: c.Generation < req.Generation}, set: columns{}}
+	answer := func(v Verdict, retryAt time.Time) claimDecision {
+		d.claim.Verdict, d.claim.RetryAt = v, retryAt
+		return d
+	}
+	switch {
+	case c.Open.ID != "" && c.Open.ID == req.AttemptID:
+		return answer(VerdictClaimed, time.Time{}) // the first answer was lost
+	case c.Generation > req.Generation:
+		return answer(VerdictAlreadyFresh, time.Time{})
+	case !claimable(c.Status, req.Trigger):
+		return answer(VerdictRefused, time.Time{})
+	case c.Open.ID != "" && c.Open.Deadline.After(now):
+		return answer(VerdictBusy, c.Open.Deadline)
+	}
+	// From here the row may be written, whatever the answer.
+	ambiguous := c.Ambiguous()
+	doubt := func(since time.Time) {
+		if !ambiguous {
+			ambiguous = true
+			d.set.with(columns{"ambiguous_since": nullable(since), "ambiguous_digest": c.RefreshTokenDigest})
+		}
+	}
+	if c.Open.ID != "" {
+		d.lost = lostAttempt(c, req.Class)
+		if d.lost.Outcome == perennial.OutcomeUnknown && c.Open.Digest == c.RefreshTokenDigest {
+			doubt(c.Open.StartedAt)
+		}
+		d.set.noAttempt()
+	}
+	if d.claim.RolledBack {
+		doubt(now) // what the row knows is older than what was given out
+	}
+	wait := c.NextAttemptAt
+	if c.ConfirmAt.After(wait) {
+		wait = c.ConfirmAt
+	}
+	if req.Class == perennial.ReplayReuseRevokes && ambiguous && c.ExpiresAt.After(wait) {
+		wait = c.ExpiresAt // shown again, a spent token would end the living access token too
+	}
+	if wait.After(now) {
+		return answer(VerdictWait, wait)
+	}
+	d.set.with(columns{
+		"attempt_id":         req.AttemptID,
+		"attempt_digest":     c.RefreshTokenDigest,
+		"attempt_started_at": nullable(now),
+		"attempt_deadline":   nullable(now.Add(req.Hold)),
+		"attempt_sent":       false,
+	})
+	return answer(VerdictClaimed, time.Time{})
+}
+
+// claimable: only active connections are refreshed; a paused one's idle clock is
+// kept.
+func claimable(s perennial.Status, trigger perennial.Trigger) bool {
+	return s == perennial.StatusActive || s == perennial.StatusPaused && trigger == perennial.TriggerKeepAlive
+}
+
+// lostAttempt is the ledger line of an attempt that was found open past its
+// deadline. Where the sending mark is kept and was not written, it is proven
+// that nothing was sent.
+func lostAttempt(c perennial.Connection, class perennial.ReplayClass) *perennial.Attempt {
+	a := &perennial.Attempt{
+		ID: c.Open.ID, ConnectionID: c.ID, Generation: c.Generation, Trigger: perennial.TriggerTimer,
+		Outcome: perennial.OutcomeUnknown, ErrorCode: "attempt_lost", Retries: c.FailureCount,
+		Duration: c.Open.Deadline.Sub(c.Open.StartedAt), StartedAt: c.Open.StartedAt,
+	}
+	if class == perennial.ReplayReuseRevokes && !c.Open.Sent {
+		a.Outcome, a.ErrorCode = perennial.OutcomeUnavailable, "attempt_lost_unsent"
+	}
+	return a
+}
+
+// MarkSending writes the `sending` mark, guarded by the attempt and its
+// deadline.
+func (s *Store) MarkSending(ctx context.Context, id, attemptID string) error {
+	found, err := s.locked(ctx, id, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
+		if c.Open.ID != attemptID || !c.Open.Deadline.After(now) {
+			return perennial.Errorf(perennial.CodeConflict, "attempt %s no longer holds connection %s", attemptID, id)
+		}
+		return update(tx, id, now, columns{"attempt_sent": true})
+	})
+	if err == nil && !found {
+		return notFound(id)
+	}
+	return err
+}

@@ -1,0 +1,159 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"gorm.io/gorm"
+)
+
+// Get returns a connection and the database's clock. A missing one is an error
+// of [perennial.CodeNotFound].
+func (s *Store) Get(ctx context.Context, id string) (perennial.Connection, time.Time, error) {
+	var rows []row
+	db := s.db.WithContext(ctx)
+	if err := db.Where("id = ?", id).Limit(1).Find(&rows).Error; err != nil {
+		return perennial.Connection{}, time.Time{}, fmt.Errorf("read connection %s: %w", id, err)
+	}
+	if len(rows) == 0 {
+		return perennial.Connection{}, time.Time{}, notFound(id)
+	}
+	now, err := s.clock(db)
+	return rows[0].connection(), now, err
+}
+
+// FindByAccount returns the live connection of an account, else the
+// disconnected one that a connect revives, else [perennial.CodeNotFound].
+func (s *Store) FindByAccount(ctx context.Context, tenant, app, account string) (perennial.Connection, error) {
+	var rows []row
+	err := s.db.WithContext(ctx).Where("tenant_id = ? AND app = ? AND account_id = ?", tenant, app, account).
+		Order("CASE WHEN status = 'disconnected' THEN 1 ELSE 0 END, updated_at DESC").Limit(1).Find(&rows).Error
+	if err != nil {
+		return perennial.Connection{}, fmt.Errorf("find account %s of app %s: %w", account, app, err)
+	}
+	if len(rows) == 0 {
+		return perennial.Connection{}, perennial.Errorf(perennial.CodeNotFound, "account %q is not connected through app %q", account, app)
+	}
+	return rows[0].connection(), nil
+}
+
+// Insert stores a new connection; an account that is connected already is an
+// error of [perennial.CodeConflict].
+func (s *Store) Insert(ctx context.Context, c perennial.Connection, w TokenWrite) (perennial.Connection, error) {
+	now, err := s.Now(ctx)
+	if err != nil {
+		return perennial.Connection{}, err
+	}
+	set := tokenColumns(c, w, now).with(columns{
+		"id": c.ID, "tenant_id": c.TenantID, "app": c.App, "provider": c.Provider, "host": c.Host, "account_id": c.AccountID,
+		"created_at": nullable(now), "updated_at": nullable(now),
+	})
+	if err := s.db.WithContext(ctx).Table("connections").Create(map[string]any(set)).Error; err != nil {
+		if duplicate(err) {
+			return perennial.Connection{}, perennial.Errorf(perennial.CodeConflict, "account %q is already connected through app %q", c.AccountID, c.App)
+		}
+		return perennial.Connection{}, fmt.Errorf("store connection %s: %w", c.ID, err)
+	}
+	stored, _, err := s.Get(ctx, c.ID)
+	return stored, err
+}
+
+// ReplaceTokens stores a new grant of an existing connection: guarded by
+// generation, and by the status from unless that is empty. Every clock and doubt
+// of the old grant is cleared.
+func (s *Store) ReplaceTokens(ctx context.Context, id string, from perennial.Status, generation int64, w TokenWrite) (perennial.Connection, error) {
+	if w.Generation <= generation {
+		return perennial.Connection{}, perennial.Errorf(perennial.CodeInvalid, "generation %d of connection %s cannot follow %d", w.Generation, id, generation)
+	}
+	return s.guarded(ctx, id, generation, func(c perennial.Connection, now time.Time) (columns, bool) {
+		return tokenColumns(c, w, now), from == "" || c.Status == from
+	})
+}
+
+// SetStatus changes the status, guarded by generation and by the statuses that
+// it starts from. Disconnected wipes the tokens.
+func (s *Store) SetStatus(ctx context.Context, id string, from []perennial.Status, generation int64, to perennial.Status, reason perennial.Reason) (perennial.Connection, error) {
+	return s.guarded(ctx, id, generation, func(c perennial.Connection, _ time.Time) (columns, bool) {
+		set := columns{"status": string(to), "reason": string(reason)}
+		if to == perennial.StatusDisconnected {
+			set.noAttempt().noDoubt().with(columns{"access_token_sealed": nil, "refresh_token_sealed": nil, "refresh_token_digest": "", "next_refresh_at": nil})
+		}
+		return set, slices.Contains(from, c.Status)
+	})
+}
+
+// guarded writes what decide says if the generation is still the one given.
+func (s *Store) guarded(ctx context.Context, id string, generation int64, decide func(perennial.Connection, time.Time) (columns, bool)) (perennial.Connection, error) {
+	var out perennial.Connection
+	found, err := s.locked(ctx, id, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
+		set, ok := decide(c, now)
+		if !ok || c.Generation != generation {
+			return perennial.Errorf(perennial.CodeConflict, "connection %s has moved on: it is %s at generation %d", id, c.Status, c.Generation)
+		}
+		if err := update(tx, id, now, set); err != nil {
+			if duplicate(err) {
+				return perennial.Errorf(perennial.CodeConflict, "account %q is already connected through app %q", c.AccountID, c.App)
+			}
+			return err
+		}
+		var err error
+		out, err = reread(tx, id)
+		return err
+	})
+	if err == nil && !found {
+		err = notFound(id)
+	}
+	return out, err
+}
+
+// tokenColumns are those of a new grant; every clock and doubt of an old one is
+// cleared.
+func tokenColumns(c perennial.Connection, w TokenWrite, now time.Time) columns {
+	set := columns{
+		"generation":               w.Generation,
+		"access_token_sealed":      w.AccessTokenSealed,
+		"refresh_token_sealed":     w.RefreshTokenSealed,
+		"refresh_token_digest":     w.RefreshTokenDigest,
+		"client_id_digest":         w.ClientIDDigest,
+		"token_type":               w.TokenType,
+		"scopes":                   scopesText(w.Scopes),
+		"metadata":                 metadataText(w.Metadata),
+		"expires_at":               nullable(w.ExpiresAt),
+		"refresh_token_expires_at": nullable(w.RefreshTokenExpiresAt),
+		"grant_expires_at":         nullable(w.GrantExpiresAt),
+		"next_refresh_at":          nullable(w.NextRefreshAt),
+		"last_refreshed_at":        nullable(now),
+		"status":                   string(w.Status),
+		"reason":                   string(w.Reason),
+	}
+	return set.noAttempt().noDoubt().failing(perennial.Connection{}, w.FailingCode, now)
+}
+
+// List returns connections in the order of their ids.
+func (s *Store) List(ctx context.Context, f Filter) ([]perennial.Connection, error) {
+	q := s.db.WithContext(ctx).Order("id")
+	for column, value := range map[string]string{"status": string(f.Status), "provider": f.Provider, "app": f.App, "tenant_id": f.TenantID} {
+		if value != "" {
+			q = q.Where(column+" = ?", value)
+		}
+	}
+	if f.After != "" {
+		q = q.Where("id > ?", f.After)
+	}
+	limit := f.Limit
+	if limit <= 0 {
+		limit = 100
+	}
+	var rows []row
+	if err := q.Limit(min(limit, 1000)).Find(&rows).Error; err != nil {
+		return nil, fmt.Errorf("list connections: %w", err)
+	}
+	out := make([]perennial.Connection, 0, len(rows))
+	for _, r := range rows {
+		out = append(out, r.connection())
+	}
+	return out, nil
+}

@@ -1,0 +1,171 @@
+// Package store keeps connections and their ledger in PostgreSQL, or in SQLite
+// for development and tests. The row is the fence of every refresh: each write
+// names its columns and its guard, and each time that is compared is the
+// database's own.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/glebarez/sqlite"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/schema"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+	"gorm.io/gorm/logger"
+)
+
+// Store is safe for concurrent use by many goroutines and processes.
+type Store struct {
+	db      *gorm.DB
+	sql     *sql.DB
+	dialect schema.Dialect
+}
+
+// maxConns bounds the pool of one process.
+const maxConns = 20
+
+// Open opens the database that url names: postgres://... (PostgreSQL 12 or
+// later) or sqlite:PATH. It does not migrate.
+func Open(ctx context.Context, url string) (*Store, error) {
+	var dialector gorm.Dialector
+	s := &Store{}
+	switch {
+	case strings.HasPrefix(url, "postgres://"), strings.HasPrefix(url, "postgresql://"):
+		s.dialect = schema.Postgres
+		dialector = postgres.Open(url)
+	case strings.HasPrefix(url, "sqlite:"):
+		s.dialect = schema.SQLite
+		// A lost commit would be a lost token: synchronous stays FULL here too.
+		dialector = sqlite.Open("file:" + strings.TrimPrefix(url, "sqlite:") +
+			"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)")
+	default:
+		return nil, perennial.Errorf(perennial.CodeInvalid, "the database URL must begin with postgres:// or sqlite:")
+	}
+	db, err := gorm.Open(dialector, &gorm.Config{
+		Logger:                 logger.Discard, // statements carry sealed values
+		SkipDefaultTransaction: true,           // each write says itself what it is in
+		DisableAutomaticPing:   true,
+	})
+	if err != nil {
+		return nil, perennial.Errorf(perennial.CodeUnavailable, "open the database: %s", withoutURL(err, url))
+	}
+	s.db = db
+	if s.sql, err = db.DB(); err != nil {
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	s.sql.SetMaxOpenConns(maxConns)
+	s.sql.SetMaxIdleConns(maxConns)
+	if err := s.Ping(ctx); err != nil {
+		_ = s.sql.Close() // the ping's error is the one to read
+		return nil, perennial.Errorf(perennial.CodeUnavailable, "the database does not answer: %s", withoutURL(err, url))
+	}
+	return s, nil
+}
+
+// withoutURL keeps a password in the URL out of an error.
+func withoutURL(err error, url string) string {
+	return strings.ReplaceAll(err.Error(), url, "(database URL)")
+}
+
+// Close closes the pool.
+func (s *Store) Close() error { return s.sql.Close() }
+
+// Ping asks whether the database answers.
+func (s *Store) Ping(ctx context.Context) error { return s.sql.PingContext(ctx) }
+
+// Migrate brings the schema to this program's version; it returns the version
+// before and after.
+func (s *Store) Migrate(ctx context.Context) (from, to int64, err error) {
+	return schema.Migrate(ctx, s.sql, s.dialect)
+}
+
+// MigrateDown takes the newest migration back.
+func (s *Store) MigrateDown(ctx context.Context) error { return schema.Down(ctx, s.sql, s.dialect) }
+
+// CheckSchema refuses a schema outside this program's range.
+func (s *Store) CheckSchema(ctx context.Context) error { return schema.Check(ctx, s.sql) }
+
+// Now is the database's clock, in UTC.
+func (s *Store) Now(ctx context.Context) (time.Time, error) { return s.clock(s.db.WithContext(ctx)) }
+
+// clock reads the time at this moment, also inside a transaction.
+func (s *Store) clock(tx *gorm.DB) (time.Time, error) {
+	if s.dialect == schema.SQLite {
+		var text string
+		if err := tx.Raw(`SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now')`).Scan(&text).Error; err != nil {
+			return time.Time{}, fmt.Errorf("read the database's clock: %w", err)
+		}
+		return time.Parse(time.RFC3339Nano, text)
+	}
+	var now time.Time
+	if err := tx.Raw(`SELECT clock_timestamp()`).Scan(&now).Error; err != nil {
+		return time.Time{}, fmt.Errorf("read the database's clock: %w", err)
+	}
+	return now.UTC(), nil
+}
+
+// locked runs fn in a transaction that holds the row. fn gets the row and the
+// database's clock, both read after the lock was taken. found is false, and fn
+// is not called, where there is no such row.
+func (s *Store) locked(ctx context.Context, id string, fn func(tx *gorm.DB, c perennial.Connection, now time.Time) error) (found bool, err error) {
+	err = s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		query := tx.Where("id = ?", id)
+		if s.dialect == schema.Postgres {
+			query = query.Clauses(clause.Locking{Strength: "UPDATE"}) // SQLite's BEGIN IMMEDIATE locks already
+		}
+		var rows []row
+		if err := query.Limit(1).Find(&rows).Error; err != nil {
+			return fmt.Errorf("lock connection %s: %w", id, err)
+		}
+		if len(rows) == 0 {
+			return nil
+		}
+		found = true
+		now, err := s.clock(tx)
+		if err != nil {
+			return err
+		}
+		return fn(tx, rows[0].connection(), now)
+	})
+	return found, err
+}
+
+// update writes columns of the row that fn's transaction holds.
+func update(tx *gorm.DB, id string, now time.Time, set columns) error {
+	if len(set) == 0 {
+		return nil
+	}
+	set["updated_at"] = now
+	if err := tx.Table("connections").Where("id = ?", id).Updates(map[string]any(set)).Error; err != nil {
+		return fmt.Errorf("write connection %s: %w", id, err)
+	}
+	return nil
+}
+
+func reread(tx *gorm.DB, id string) (perennial.Connection, error) {
+	var r row
+	if err := tx.Where("id = ?", id).Take(&r).Error; err != nil {
+		return perennial.Connection{}, fmt.Errorf("read connection %s: %w", id, err)
+	}
+	return r.connection(), nil
+}
+
+func notFound(id string) error {
+	return perennial.Errorf(perennial.CodeNotFound, "there is no connection %q: `perennial list` shows those that there are", id)
+}
+
+// duplicate reports whether err is a unique index's refusal.
+func duplicate(err error) bool {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pg.Code == "23505"
+	}
+	return err != nil && strings.Contains(err.Error(), "UNIQUE constraint failed")
+}

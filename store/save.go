@@ -1,0 +1,147 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"maps"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"gorm.io/gorm"
+)
+
+// Save stores the tokens of a successful attempt, guarded by the generation and
+// by the refresh token that was presented: not by the attempt, so that a late
+// success still lands, and not by a status that this program set itself. It
+// never revives a paused or disconnected connection. Repeated after a lost
+// answer, it reports the same.
+func (s *Store) Save(ctx context.Context, req SaveRequest) (Saved, error) {
+	var saved Saved
+	found, err := s.locked(ctx, req.ID, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
+		if c.Generation == req.NewGeneration && c.RefreshTokenDigest == req.RefreshTokenDigest && bytes.Equal(c.AccessTokenSealed, req.AccessTokenSealed) {
+			saved = Saved{Stored: true, Connection: c} // already done; the answer was lost
+			return nil
+		}
+		if err := appendAttempt(tx, req.Ledger); err != nil {
+			return err
+		}
+		if c.Generation != req.Generation || c.RefreshTokenDigest != req.Digest || c.Status == perennial.StatusDisconnected {
+			saved.Connection = c
+			return nil
+		}
+		saved.Stored, saved.Recovered = true, c.Status == perennial.StatusReconnectRequired
+		if err := update(tx, c.ID, now, saveColumns(c, req, now)); err != nil {
+			return err
+		}
+		var err error
+		saved.Connection, err = reread(tx, c.ID)
+		return err
+	})
+	if err != nil {
+		return Saved{}, err
+	}
+	if !found {
+		return Saved{}, notFound(req.ID)
+	}
+	return saved, nil
+}
+
+func saveColumns(c perennial.Connection, req SaveRequest, now time.Time) columns {
+	metadata := maps.Clone(c.Metadata)
+	if metadata == nil {
+		metadata = map[string]string{}
+	}
+	maps.Copy(metadata, req.Metadata)
+	set := columns{
+		"generation":           req.NewGeneration,
+		"access_token_sealed":  req.AccessTokenSealed,
+		"refresh_token_sealed": req.RefreshTokenSealed,
+		"refresh_token_digest": req.RefreshTokenDigest,
+		"metadata":             metadataText(metadata),
+		"expires_at":           nullable(req.ExpiresAt),
+		"next_refresh_at":      nullable(req.NextRefreshAt),
+		"last_refreshed_at":    nullable(now),
+		"refresh_count":        c.RefreshCount + 1,
+	}
+	if req.TokenType != "" {
+		set["token_type"] = req.TokenType
+	}
+	if req.Scopes != nil {
+		set["scopes"] = scopesText(req.Scopes)
+	}
+	if !req.RefreshTokenExpiresAt.IsZero() {
+		set["refresh_token_expires_at"] = nullable(req.RefreshTokenExpiresAt)
+	}
+	if !req.GrantExpiresAt.IsZero() {
+		set["grant_expires_at"] = nullable(req.GrantExpiresAt)
+	}
+	set.noAttempt().noDoubt().failing(c, req.FailingCode, now)
+	if c.Status == perennial.StatusReconnectRequired {
+		set["status"], set["reason"] = string(perennial.StatusActive), ""
+	}
+	return set
+}
+
+// failing sets the health to failing for code; an empty code leaves it.
+func (set columns) failing(c perennial.Connection, code string, now time.Time) columns {
+	if code == "" {
+		return set
+	}
+	since := c.FailingSince
+	if since.IsZero() {
+		since = now
+	}
+	return set.with(columns{"health": string(perennial.HealthFailing), "failing_code": code, "failing_since": nullable(since)})
+}
+
+// CloseAttempt ends an attempt that brought no tokens. closed is false, with no
+// error, when its guards no longer match; the row is returned as it is.
+func (s *Store) CloseAttempt(ctx context.Context, req CloseRequest) (c perennial.Connection, closed bool, err error) {
+	found, err := s.locked(ctx, req.ID, func(tx *gorm.DB, row perennial.Connection, now time.Time) error {
+		if err := appendAttempt(tx, req.Ledger); err != nil {
+			return err
+		}
+		if row.Open.ID != req.AttemptID || row.Generation != req.Generation || row.RefreshTokenDigest != req.Digest {
+			c = row
+			return nil
+		}
+		closed = true
+		if err := update(tx, row.ID, now, closeColumns(row, req, now)); err != nil {
+			return err
+		}
+		var err error
+		c, err = reread(tx, row.ID)
+		return err
+	})
+	if err == nil && !found {
+		err = notFound(req.ID)
+	}
+	return c, closed, err
+}
+
+func closeColumns(c perennial.Connection, req CloseRequest, now time.Time) columns {
+	set := columns{"next_attempt_at": nil, "confirm_at": nil}
+	set.noAttempt()
+	if req.Wait > 0 {
+		set["next_attempt_at"] = nullable(now.Add(req.Wait))
+	}
+	if req.Failed {
+		set["failure_count"] = c.FailureCount + 1
+		if req.FailingAfter > 0 && c.FailureCount+1 >= req.FailingAfter {
+			set.failing(c, req.FailingCode, now)
+		}
+	}
+	if req.Ambiguous && !c.Ambiguous() {
+		set.with(columns{"ambiguous_since": nullable(c.Open.StartedAt), "ambiguous_digest": c.RefreshTokenDigest})
+	}
+	if req.Suspect {
+		if !c.Suspect() {
+			set.with(columns{"suspect_since": nullable(now), "suspect_digest": c.RefreshTokenDigest})
+		}
+		set["confirm_at"] = nullable(now.Add(req.ConfirmAfter))
+	}
+	if req.Terminal != "" && (c.Status == perennial.StatusActive || c.Status == perennial.StatusPaused) {
+		set.with(columns{"status": string(perennial.StatusReconnectRequired), "reason": string(req.Terminal)})
+	}
+	return set
+}
