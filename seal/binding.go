@@ -15,6 +15,9 @@ const (
 	FieldRefreshToken Field = "refresh_token"
 )
 
+// Fields lists both.
+var Fields = []Field{FieldAccessToken, FieldRefreshToken}
+
 // Binding is what a sealed value belongs to. It is the associated data of the
 // encryption: a value copied to another tenant, connection, field or generation
 // does not open.

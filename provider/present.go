@@ -1,0 +1,201 @@
+package provider
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"golang.org/x/oauth2"
+)
+
+// ClientConfig configures a [Client]; the zero value is right for production.
+type ClientConfig struct {
+	// Transport sends the requests. It must not resend one by itself. Defaults
+	// to a transport of the client's own.
+	Transport http.RoundTripper
+}
+
+// Client speaks to token endpoints. It is safe for concurrent use.
+type Client struct{ transport http.RoundTripper }
+
+// NewClient returns a client.
+func NewClient(c ClientConfig) *Client {
+	if c.Transport == nil {
+		// Keep-alive saves a handshake per refresh. net/http sends a request again
+		// on a fresh connection only if it may rewind the body; oneShot forbids it.
+		t := http.DefaultTransport.(*http.Transport).Clone()
+		t.MaxIdleConnsPerHost = 16
+		c.Transport = t
+	}
+	return &Client{transport: c.Transport}
+}
+
+// Refresh presents refreshToken once (RFC 6749 section 6), authenticating with
+// secret. send is called immediately before the first byte can leave; if it
+// fails nothing is sent. ctx bounds the whole exchange. The reply's outcome is
+// never empty, and the reply holds no secret but its tokens.
+func (c *Client) Refresh(ctx context.Context, app App, secret, refreshToken perennial.Secret, send func(context.Context) error) Reply {
+	began := time.Now()
+	trip := &oneShot{transport: c.transport, send: send}
+	config := oauth2.Config{
+		ClientID:     app.ClientID,
+		ClientSecret: secret.Reveal(),
+		Endpoint:     oauth2.Endpoint{TokenURL: app.Provider.TokenURL, AuthStyle: app.Provider.AuthStyle},
+	}
+	httpClient := &http.Client{
+		Transport:     trip,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	source := config.TokenSource(context.WithValue(ctx, oauth2.HTTPClient, httpClient), &oauth2.Token{RefreshToken: refreshToken.Reveal()})
+	// The trip has kept the reply; x/oauth2's reading of it is not needed, and its
+	// error would hold the whole body.
+	_, _ = source.Token()
+
+	basic := perennial.NewSecret(url.QueryEscape(app.ClientID) + ":" + url.QueryEscape(secret.Reveal()))
+	return trip.reply(app.Provider, began, secret, refreshToken, basic)
+}
+
+// oneShot lets exactly one request through and keeps what came back.
+type oneShot struct {
+	transport http.RoundTripper
+	send      func(context.Context) error
+
+	used   bool
+	sent   atomic.Bool
+	at     time.Time // when it was about to be sent
+	err    error
+	status int
+	header http.Header
+	body   []byte
+}
+
+var errSecondRequest = errors.New("a second request was asked for")
+
+// RoundTrip implements [http.RoundTripper].
+func (o *oneShot) RoundTrip(req *http.Request) (*http.Response, error) {
+	if o.used {
+		return nil, errSecondRequest
+	}
+	o.used = true
+	if o.err = o.send(req.Context()); o.err != nil {
+		return nil, o.err
+	}
+	// Without GetBody, and with a method that is not idempotent, net/http cannot
+	// send the request again on another connection.
+	req = req.Clone(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { o.sent.Store(true) },
+	}))
+	req.GetBody = nil
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", "perennial")
+	o.at = time.Now()
+	resp, err := o.transport.RoundTrip(req)
+	if err != nil {
+		o.err = err
+		return nil, err
+	}
+	defer resp.Body.Close()
+	o.status, o.header = resp.StatusCode, resp.Header
+	o.body, o.err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	if o.err == nil && len(o.body) > maxBody {
+		o.err = errors.New("the reply is too long")
+	}
+	if o.err != nil {
+		return nil, o.err
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(o.body))
+	return resp, nil
+}
+
+// reply turns what was kept into a [Reply]. A reply that broke off but already
+// holds whole tokens is taken: they are all that matters.
+func (o *oneShot) reply(e Entry, began time.Time, secrets ...perennial.Secret) Reply {
+	read := readReply(o.body, e, o.at)
+	ev := evidence{sent: o.sent.Load(), err: o.err, transport: transportCode(o.err), status: o.status, readable: read.readable,
+		accessToken: !read.tokens.AccessToken.IsZero(), description: read.description}
+	if !o.used {
+		ev.err, ev.transport = errors.New("no request was made"), "bad_endpoint"
+	}
+	if ev.err != nil && ev.accessToken && o.status == http.StatusOK {
+		ev.err = nil
+	}
+	ev.code = codeOf(read.code, secrets...)
+	r := Reply{Sent: ev.sent, HTTPStatus: o.status, RequestID: redact(e.requestID(o.header), secrets...), Duration: time.Since(began)}
+	r.Outcome, r.Code = classify(e, ev)
+	if r.Outcome == perennial.OutcomeRefreshed {
+		r.Tokens = read.tokens
+		return r
+	}
+	r.Description = describe(read.description, secrets...)
+	r.RetryAfter = retryAfter(o.header, time.Now())
+	return r
+}
+
+// transportCode names a transport error without its text, which may hold a URL.
+func transportCode(err error) string {
+	var dns *net.DNSError
+	var op *net.OpError
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, context.DeadlineExceeded):
+		return "timeout"
+	case errors.Is(err, context.Canceled):
+		return "cancelled_before_sending"
+	case errors.As(err, &dns):
+		return "dns"
+	case errors.As(err, &op) && op.Op == "dial":
+		return "connection_refused"
+	case strings.Contains(err.Error(), "tls:"), strings.Contains(err.Error(), "x509:"):
+		return "tls"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &op):
+		return "connection_lost"
+	default:
+		return "not_sent_or_lost"
+	}
+}
+
+// Revoke ends a token at the provider (RFC 7009). It does nothing where the
+// provider has no revocation endpoint.
+func (c *Client) Revoke(ctx context.Context, app App, token perennial.Secret) error {
+	if app.Provider.RevokeURL == "" {
+		return nil
+	}
+	var secret string
+	if len(app.ClientSecrets) > 0 {
+		secret = app.ClientSecrets[0].Reveal()
+	}
+	form := url.Values{"token": {token.Reveal()}, "token_type_hint": {"refresh_token"}}
+	if app.Provider.AuthStyle == oauth2.AuthStyleInParams {
+		form.Set("client_id", app.ClientID)
+		form.Set("client_secret", secret)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, app.Provider.RevokeURL, strings.NewReader(form.Encode()))
+	if err != nil {
+		return fmt.Errorf("revoke at %s: the revoke_url is not usable", app.Provider.Name)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if app.Provider.AuthStyle == oauth2.AuthStyleInHeader {
+		req.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(app.ClientID)+":"+url.QueryEscape(secret))))
+	}
+	resp, err := c.transport.RoundTrip(req)
+	if err != nil {
+		return fmt.Errorf("revoke at %s: %s", app.Provider.Name, transportCode(err))
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("revoke at %s: HTTP status %d", app.Provider.Name, resp.StatusCode)
+	}
+	return nil
+}

@@ -1,0 +1,208 @@
+package provider
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+)
+
+// maxBody bounds what is read of any reply.
+const maxBody = 1 << 20
+
+// tokenReply is a token endpoint's body, read leniently.
+type tokenReply struct {
+	tokens perennial.TokenSet
+	// code and description are the reply's error (RFC 6749 section 5.2, or the
+	// provider's own members); raw, not yet bounded or redacted.
+	code, description string
+	readable          bool // the body was an object or a form
+}
+
+// readReply reads a token reply. It never fails: what cannot be used is left
+// out, and a bad lifetime never costs the token. sent is when the request was
+// sent, for replies that name an instant instead of a lifetime.
+func readReply(body []byte, e Entry, sent time.Time) tokenReply {
+	members, ok := object(body)
+	if !ok {
+		return tokenReply{}
+	}
+	r := tokenReply{readable: true}
+	r.code, r.description = replyError(members)
+	t := &r.tokens
+	t.AccessToken = perennial.NewSecret(text(members["access_token"]))
+	t.RefreshToken = perennial.NewSecret(text(members["refresh_token"]))
+	t.TokenType = clean(text(members["token_type"]), 32)
+	t.Scopes = scopes(members)
+	t.ExpiresIn = lifetime(members["expires_in"])
+	if t.ExpiresIn == 0 {
+		t.ExpiresIn = until(members["expires_at"], sent)
+	}
+	t.RefreshTokenExpiresIn = firstLifetime(members, "refresh_token_expires_in", "x_refresh_token_expires_in", "refresh_expires_in", "refresh_token_timeout")
+	t.GrantExpiresIn = firstLifetime(members, "x_refresh_token_hard_expires_in", "xRefreshTokenHardExpiresIn", "authorization_expires_in")
+	for _, name := range e.MetadataFields {
+		if v := clean(text(members[name]), 256); v != "" {
+			if t.Metadata == nil {
+				t.Metadata = map[string]string{}
+			}
+			t.Metadata[name] = v
+		}
+	}
+	return r
+}
+
+// object reads a JSON object or, as some servers send, a form.
+func object(body []byte) (map[string]any, bool) {
+	body = bytes.TrimSpace(body)
+	if len(body) == 0 || len(body) > maxBody {
+		return nil, false
+	}
+	if body[0] == '{' {
+		var members map[string]any
+		decoder := json.NewDecoder(bytes.NewReader(body))
+		decoder.UseNumber()
+		if err := decoder.Decode(&members); err != nil {
+			return nil, false
+		}
+		return members, true
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil || body[0] == '<' || !form.Has("access_token") && !form.Has("error") {
+		return nil, false
+	}
+	members := map[string]any{}
+	for k := range form {
+		members[k] = form.Get(k)
+	}
+	return members, true
+}
+
+// replyError finds the error code in the places where providers put it. A
+// member that is not a string is not a code.
+func replyError(m map[string]any) (code, description string) {
+	description = first(m, "error_description", "message")
+	if nested, ok := m["error"].(map[string]any); ok {
+		return first(nested, "code", "type", "status"), first(nested, "message", "description")
+	}
+	// HubSpot's own code, in status, says more than the RFC's in error.
+	if s := text(m["status"]); strings.HasPrefix(s, "BAD_") {
+		return s, description
+	}
+	return first(m, "error", "category", "errorType", "error_code"), description
+}
+
+func first(m map[string]any, names ...string) string {
+	for _, name := range names {
+		if s := text(m[name]); s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+// text is a member's value as text: strings and numbers only.
+func text(v any) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case json.Number:
+		return v.String()
+	}
+	return ""
+}
+
+func scopes(m map[string]any) []string {
+	for _, name := range []string{"scope", "scopes"} {
+		switch v := m[name].(type) {
+		case string:
+			if s := perennial.ParseScopes(v); len(s) > 0 {
+				return s
+			}
+		case []any:
+			var out []string
+			for _, one := range v {
+				if s := text(one); s != "" {
+					out = append(out, s)
+				}
+			}
+			if len(out) > 0 {
+				return out
+			}
+		}
+	}
+	return nil
+}
+
+// lifetime reads seconds as a number or as text. What is not a positive, finite
+// count of seconds is 0: not given.
+func lifetime(v any) time.Duration {
+	seconds, err := strconv.ParseFloat(strings.TrimSpace(text(v)), 64)
+	if err != nil || math.IsNaN(seconds) || seconds <= 0 || seconds > float64(math.MaxInt64/int64(time.Second)) {
+		return 0
+	}
+	return time.Duration(seconds * float64(time.Second))
+}
+
+func firstLifetime(m map[string]any, names ...string) time.Duration {
+	for _, name := range names {
+		if d := lifetime(m[name]); d > 0 {
+			return d
+		}
+	}
+	return 0
+}
+
+// until reads an instant (RFC 3339, or seconds since 1970) as time left after
+// from.
+func until(v any, from time.Time) time.Duration {
+	at, ok := instant(text(v))
+	if !ok || from.IsZero() {
+		return 0
+	}
+	return max(at.Sub(from), 0)
+}
+
+func instant(s string) (time.Time, bool) {
+	if at, err := time.Parse(time.RFC3339, s); err == nil {
+		return at, true
+	}
+	if seconds, err := strconv.ParseInt(s, 10, 64); err == nil && seconds > 0 && seconds < 1<<40 {
+		return time.Unix(seconds, 0), true
+	}
+	return time.Time{}, false
+}
+
+// ParseTokens reads a token reply (RFC 6749 section 5.1) as a person hands it
+// in: JSON, with an optional obtained_at (RFC 3339, or seconds since 1970) that
+// says when it was asked for. Errors never repeat the input.
+func ParseTokens(r io.Reader, e Entry) (t perennial.TokenSet, obtainedAt time.Time, err error) {
+	body, err := io.ReadAll(io.LimitReader(r, maxBody+1))
+	if err != nil {
+		return t, obtainedAt, fmt.Errorf("read the token reply: %w", err)
+	}
+	if len(body) > maxBody {
+		return t, obtainedAt, perennial.Errorf(perennial.CodeInvalid, "the token reply is longer than %d bytes", maxBody)
+	}
+	members, ok := object(body)
+	if !ok {
+		return t, obtainedAt, perennial.Errorf(perennial.CodeInvalid, `the token reply is not a JSON object: give what the token endpoint answered, for example {"access_token": "...", "refresh_token": "...", "expires_in": 1800}`)
+	}
+	if raw, given := members["obtained_at"]; given {
+		if obtainedAt, ok = instant(text(raw)); !ok {
+			return t, obtainedAt, errors.Join(perennial.Errorf(perennial.CodeInvalid, "obtained_at is neither an RFC 3339 time nor seconds since 1970"))
+		}
+	}
+	t = readReply(body, e, obtainedAt).tokens
+	if t.AccessToken.IsZero() {
+		return t, obtainedAt, perennial.Errorf(perennial.CodeInvalid, "the token reply has no access_token")
+	}
+	return t, obtainedAt, nil
+}

@@ -1,0 +1,107 @@
+// Package seal encrypts tokens at rest with Tink AEAD. Access tokens and refresh
+// tokens have keysets of their own, so that a process which only hands out
+// access tokens cannot open a refresh token.
+package seal
+
+import (
+	"fmt"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/tink-crypto/tink-go/v2/aead"
+	"github.com/tink-crypto/tink-go/v2/keyset"
+	"github.com/tink-crypto/tink-go/v2/tink"
+)
+
+// Keyring seals and opens tokens. It is safe for concurrent use.
+type Keyring struct{ boxes map[Field]box }
+
+type box struct {
+	aead    tink.AEAD
+	primary uint32
+}
+
+func newKeyring(handles map[Field]*keyset.Handle) (*Keyring, error) {
+	k := &Keyring{boxes: map[Field]box{}}
+	for field, handle := range handles {
+		primitive, err := aead.New(handle)
+		if err != nil {
+			return nil, fmt.Errorf("use the %s keyset: %w", field, err)
+		}
+		primary, err := handle.Primary()
+		if err != nil {
+			return nil, fmt.Errorf("use the %s keyset: %w", field, err)
+		}
+		k.boxes[field] = box{primitive, primary.KeyID()}
+	}
+	return k, nil
+}
+
+// NewEphemeral returns a keyring whose keys live in this process only, for
+// tests and examples.
+func NewEphemeral() (*Keyring, error) {
+	handles := map[Field]*keyset.Handle{}
+	for _, field := range Fields {
+		handle, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
+		if err != nil {
+			return nil, fmt.Errorf("make a %s key: %w", field, err)
+		}
+		handles[field] = handle
+	}
+	return newKeyring(handles)
+}
+
+// CanOpen reports whether the keyset of field is here.
+func (k *Keyring) CanOpen(field Field) bool { _, ok := k.boxes[field]; return ok }
+
+// PrimaryKeyID is the id of the key that seals field now.
+func (k *Keyring) PrimaryKeyID(field Field) (uint32, error) {
+	b, err := k.box(field)
+	return b.primary, err
+}
+
+// Seal encrypts s for b. The id of the key stands in the result, see [KeyID].
+func (k *Keyring) Seal(b Binding, s perennial.Secret) ([]byte, error) {
+	box, err := k.box(b.Field)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := box.aead.Encrypt([]byte(s.Reveal()), b.associatedData())
+	if err != nil {
+		return nil, perennial.Errorf(perennial.CodeSealed, "the %s of connection %s cannot be sealed: %w", b.Field, b.Connection, err)
+	}
+	return sealed, nil
+}
+
+// Open decrypts what was sealed for the very same b; anything else is an error
+// of [perennial.CodeSealed].
+func (k *Keyring) Open(b Binding, sealed []byte) (perennial.Secret, error) {
+	box, err := k.box(b.Field)
+	if err != nil {
+		return perennial.Secret{}, err
+	}
+	plain, err := box.aead.Decrypt(sealed, b.associatedData())
+	if err != nil {
+		id, _ := KeyID(sealed)
+		return perennial.Secret{}, perennial.Errorf(perennial.CodeSealed,
+			"the %s of connection %s does not open at generation %d (sealed with key %d, this process seals with %d): use the keys that it was sealed with; if they are right, the row was altered",
+			b.Field, b.Connection, b.Generation, id, box.primary)
+	}
+	return perennial.NewSecret(string(plain)), nil
+}
+
+func (k *Keyring) box(field Field) (box, error) {
+	b, ok := k.boxes[field]
+	if !ok {
+		return box{}, perennial.Errorf(perennial.CodeSealed, "this process has no %s keyset: it can neither seal nor open one", field)
+	}
+	return b, nil
+}
+
+// KeyID is the id of the key that sealed was sealed with.
+func KeyID(sealed []byte) (uint32, error) {
+	// Tink's prefix: one byte of version, four of key id, big endian.
+	if len(sealed) < 5 || sealed[0] != 1 {
+		return 0, perennial.Errorf(perennial.CodeSealed, "not a sealed value of this program")
+	}
+	return uint32(sealed[1])<<24 | uint32(sealed[2])<<16 | uint32(sealed[3])<<8 | uint32(sealed[4]), nil
+}
