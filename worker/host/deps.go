@@ -1,0 +1,132 @@
+package host
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/config"
+	"github.com/perennial-oauth/perennial/internal/kms"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/seal"
+	"github.com/perennial-oauth/perennial/store"
+	"github.com/tink-crypto/tink-go/v2/tink"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/contrib/envconfig"
+	sdklog "go.temporal.io/sdk/log"
+)
+
+// Deps are a process's own rooms, opened from one configuration.
+type Deps struct {
+	Config  *config.Config
+	Store   *store.Store
+	Keyring *seal.Keyring
+	Log     *slog.Logger
+}
+
+// Open opens the store, refuses a schema outside this program's range, and
+// loads the keys.
+func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Deps, error) {
+	keyring, err := LoadKeys(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	s, err := store.Open(ctx, cfg.DatabaseURL)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.CheckSchema(ctx); err != nil {
+		_ = s.Close() // the schema's error is the one to read
+		return nil, err
+	}
+	return &Deps{Config: cfg, Store: s, Keyring: keyring, Log: log}, nil
+}
+
+// LoadKeys loads the keysets, unwrapping them by the configured KMS.
+func LoadKeys(ctx context.Context, cfg *config.Config) (*seal.Keyring, error) {
+	kek, err := KEK(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return seal.Load(cfg.KeysDir, kek, cfg.AllowPlaintextKeys)
+}
+
+// KEK is the key that wraps the keysets, nil where none is configured.
+func KEK(ctx context.Context, cfg *config.Config) (tink.AEAD, error) {
+	if cfg.KMSURI == "" {
+		return nil, nil
+	}
+	return kms.KEK(ctx, cfg.KMSURI)
+}
+
+// EngineConfig is what a refresh engine of this process is made from.
+func (d *Deps) EngineConfig() refresh.Config {
+	return refresh.Config{
+		Store:     d.Store,
+		Presenter: provider.NewClient(provider.ClientConfig{}),
+		Apps:      d.Config,
+		Sealer:    d.Keyring,
+		Timing:    d.Config.Timing,
+		Log:       d.Log,
+	}
+}
+
+// Close closes the store.
+func (d *Deps) Close() {
+	if err := d.Store.Close(); err != nil {
+		d.Log.Warn("close the store", "error", err)
+	}
+}
+
+// Dial connects to Temporal as TEMPORAL_* and Temporal's own configuration file
+// say, and fails where no server answers.
+func Dial(ctx context.Context, cfg *config.Config, environ []string, log *slog.Logger) (client.Client, error) {
+	options, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{EnvLookup: lookup(environ)})
+	if err != nil {
+		return nil, perennial.Errorf(perennial.CodeInvalid, "read the TEMPORAL_* settings: %w", err)
+	}
+	options.Logger = sdklog.NewStructuredLogger(log)
+	c, err := client.DialContext(ctx, options)
+	if err != nil {
+		address := options.HostPort
+		if address == "" {
+			address = client.DefaultHostPort
+		}
+		return nil, perennial.Errorf(perennial.CodeUnavailable, "no Temporal server answers at %s (set TEMPORAL_ADDRESS): %w", address, err)
+	}
+	return c, nil
+}
+
+// NewLogger makes the process's logger as the configuration says.
+func NewLogger(cfg *config.Config, w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cfg.LogLevel)); err != nil {
+		level = slog.LevelInfo // the configuration was checked at load
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if cfg.LogFormat == "text" {
+		return slog.New(slog.NewTextHandler(w, options))
+	}
+	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+// environment is a lookup over os.Environ's form.
+type environment []string
+
+func lookup(environ []string) environment { return environment(environ) }
+
+// Environ implements envconfig.EnvLookup.
+func (e environment) Environ() []string { return e }
+
+// LookupEnv implements envconfig.EnvLookup.
+func (e environment) LookupEnv(key string) (string, bool) {
+	for i := len(e) - 1; i >= 0; i-- {
+		if k, v, ok := strings.Cut(e[i], "="); ok && k == key {
+			return v, true
+		}
+	}
+	return "", false
+}

@@ -1,0 +1,64 @@
+// Package host runs a worker: configuration, dial, register, run.
+package host
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/perennial-oauth/perennial/activities"
+	"github.com/perennial-oauth/perennial/config"
+	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/workflows"
+	"go.temporal.io/sdk/worker"
+)
+
+// Run reads the configuration, checks it against the world, and works until ctx
+// ends: then no new work is taken, running refreshes are waited for, and Run
+// returns nil. environ is as from os.Environ; logs go to logs.
+func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
+	flags := flag.NewFlagSet("worker", flag.ContinueOnError)
+	flags.SetOutput(logs)
+	path := flags.String("config", "perennial.yaml", "path of the configuration file")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	cfg, err := config.LoadEnviron(*path, environ)
+	if err != nil {
+		return err
+	}
+	log := NewLogger(cfg, logs)
+
+	deps, err := Open(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer deps.Close()
+	temporalClient, err := Dial(ctx, cfg, environ, log)
+	if err != nil {
+		return err
+	}
+	defer temporalClient.Close()
+
+	w := worker.New(temporalClient, cfg.TaskQueue, worker.Options{WorkerStopTimeout: cfg.Timing.WorkerStop})
+	workflows.Register(w, workflows.Options{Timing: cfg.Timing})
+	w.RegisterActivity(activities.New(refresh.New(deps.EngineConfig()), deps.Store, cfg))
+
+	health, err := serveHealth(cfg.Listen, deps.Store, temporalClient, log)
+	if err != nil {
+		return err
+	}
+	if err := w.Start(); err != nil {
+		return errors.Join(fmt.Errorf("start the worker: %w", err), health.close())
+	}
+	log.Info("worker started", "task_queue", cfg.TaskQueue, "health", health.address(), "timing", cfg.Timing.String(), "apps", len(cfg.Apps))
+	<-ctx.Done()
+	log.Info("worker stopping: running refreshes are waited for", slog.Duration("at_most", cfg.Timing.WorkerStop))
+	health.stopping()
+	w.Stop()
+	log.Info("worker stopped")
+	return health.close()
+}

@@ -1,0 +1,23 @@
+// Command worker runs Perennial's workflows and activities. Platform teams run
+// it beside their own workers, or call workflows.Register and activities.New on
+// a worker that they have; package host shows both steps on one screen.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/perennial-oauth/perennial/worker/host"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := host.Run(ctx, os.Args[1:], os.Environ(), os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "worker:", err)
+		os.Exit(1)
+	}
+}
