@@ -1,0 +1,98 @@
+package fakeprovider
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// api is a protected resource that answers as HubSpot's does: 401 with the
+// category EXPIRED_AUTHENTICATION for an expired token.
+func (s *Server) api(w http.ResponseWriter, r *http.Request) {
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.access[token]
+	now := s.now()
+	switch {
+	case !ok || t == nil || t.Dead || s.grants[t.Grant].Revoked:
+		deny(w, "The access token is not valid.", "INVALID_AUTHENTICATION")
+	case !now.Before(t.Expires):
+		deny(w, fmt.Sprintf("The OAuth token used to make this call expired %s ago.", ago(now.Sub(t.Expires))), "EXPIRED_AUTHENTICATION")
+	case strings.HasPrefix(r.URL.Path, "/api/forbidden"):
+		reply(w, http.StatusForbidden, map[string]string{"status": "error", "message": "This app lacks a scope.", "category": "MISSING_SCOPES"})
+	default:
+		g := s.grants[t.Grant]
+		if r.Method != http.MethodGet {
+			g.Writes = append(g.Writes, r.Method+" "+r.URL.Path+" "+r.Header.Get("Idempotency-Key"))
+		}
+		reply(w, http.StatusOK, map[string]any{"account": g.Account, "path": r.URL.Path})
+	}
+}
+
+// ago words a time as HubSpot does: seconds under a minute, else minutes.
+func ago(d time.Duration) string {
+	if d < time.Minute {
+		return fmt.Sprintf("%d second(s)", int(d.Seconds()))
+	}
+	return fmt.Sprintf("%d minute(s)", int(d.Minutes()))
+}
+
+func deny(w http.ResponseWriter, message, category string) {
+	reply(w, http.StatusUnauthorized, map[string]string{"status": "error", "message": message, "category": category})
+}
+
+// introspect serves RFC 7662.
+func (s *Server) introspect(w http.ResponseWriter, r *http.Request) {
+	if err := r.ParseForm(); err != nil {
+		http.Error(w, "The form cannot be read.", http.StatusBadRequest)
+		return
+	}
+	client, ok := s.authenticate(r)
+	if !ok {
+		s.refuse(w, r, Knobs{}, badClient)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	token := r.PostForm.Get("token")
+	if t := s.access[token]; t != nil && !t.Dead && s.now().Before(t.Expires) && s.grants[t.Grant].Client == client {
+		reply(w, http.StatusOK, map[string]any{"active": true, "exp": t.Expires.Unix(), "username": s.grants[t.Grant].Account, "client_id": client})
+		return
+	}
+	if t := s.refresh[token]; t != nil && !t.Dead && s.grants[t.Grant].Client == client {
+		reply(w, http.StatusOK, map[string]any{"active": true, "username": s.grants[t.Grant].Account, "client_id": client})
+		return
+	}
+	reply(w, http.StatusOK, map[string]any{"active": false})
+}
+
+// revoke serves RFC 7009: an unknown token is a success too.
+func (s *Server) revoke(w http.ResponseWriter, r *http.Request) {
+	if err := r.ParseForm(); err != nil {
+		http.Error(w, "The form cannot be read.", http.StatusBadRequest)
+		return
+	}
+	client, ok := s.authenticate(r)
+	if !ok {
+		s.refuse(w, r, Knobs{}, badClient)
+		return
+	}
+	s.mu.Lock()
+	key := ""
+	if t := s.refresh[r.PostForm.Get("token")]; t != nil {
+		key = t.Grant
+	} else if t := s.access[r.PostForm.Get("token")]; t != nil {
+		key = t.Grant
+	}
+	g := s.grants[key]
+	s.mu.Unlock()
+	if g != nil && g.Client == client {
+		if err := s.Revoke(g.Client, g.Account); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+	}
+	w.WriteHeader(http.StatusOK)
+}

@@ -1,0 +1,89 @@
+package fakeprovider
+
+import (
+	"html/template"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// code is an authorization code (RFC 6749 section 4.1.2).
+type code struct {
+	Client, Account, RedirectURI, Challenge string
+	Scopes                                  []string
+	Expires                                 time.Time
+	Used                                    bool
+}
+
+var consent = template.Must(template.New("consent").Parse(`<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Allow access</title>
+<style>body{font:16px/1.5 system-ui,sans-serif;background:#f4f5f7;margin:0;display:grid;place-items:center;min-height:100vh}
+main{background:#fff;border:1px solid #dfe1e6;border-radius:8px;padding:2rem;max-width:24rem;margin:1rem}
+button{font:inherit;padding:.6rem 1rem;border-radius:6px;border:1px solid #b3bac5;background:#fff;cursor:pointer}
+button.yes{background:#0b5fff;border-color:#0b5fff;color:#fff}input{font:inherit;padding:.4rem;width:100%;box-sizing:border-box;margin:.3rem 0 1rem}</style></head>
+<body><main><h1>Allow access?</h1><p><b>{{.Client}}</b> asks for: {{range .Scopes}}<code>{{.}}</code> {{else}}basic access{{end}}</p>
+<form method="post" action="/authorize?{{.Query}}"><label>Account <input name="account" value="{{.Account}}" required></label>
+<button class="yes" name="answer" value="allow">Allow</button> <button name="answer" value="deny">Deny</button></form></main></body></html>`))
+
+// redirectTarget checks client and redirect URI: where they do not match exactly,
+// nobody is sent anywhere (RFC 9700 section 4.1).
+func (s *Server) redirectTarget(w http.ResponseWriter, q url.Values) (*url.URL, bool) {
+	s.mu.Lock()
+	c := s.clients[q.Get("client_id")]
+	known := c != nil && slices.Contains(c.RedirectURIs, q.Get("redirect_uri"))
+	s.mu.Unlock()
+	target, err := url.Parse(q.Get("redirect_uri"))
+	if !known || err != nil || q.Get("response_type") != "code" {
+		http.Error(w, "The client, its redirect URI or the response type is not known here.", http.StatusBadRequest)
+		return nil, false
+	}
+	return target, true
+}
+
+func (s *Server) authorizePage(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	if _, ok := s.redirectTarget(w, q); !ok {
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	account := q.Get("login_hint")
+	if account == "" {
+		account = "account-1"
+	}
+	_ = consent.Execute(w, map[string]any{"Client": q.Get("client_id"), "Scopes": strings.Fields(q.Get("scope")), "Query": template.URL(q.Encode()), "Account": account})
+}
+
+func (s *Server) authorizeAnswer(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	target, ok := s.redirectTarget(w, q)
+	if !ok {
+		return
+	}
+	if err := r.ParseForm(); err != nil {
+		http.Error(w, "The form cannot be read.", http.StatusBadRequest)
+		return
+	}
+	back := target.Query()
+	if state := q.Get("state"); state != "" {
+		back.Set("state", state)
+	}
+	switch {
+	case r.PostForm.Get("answer") != "allow":
+		back.Set("error", "access_denied")
+	case q.Has("code_challenge") && q.Get("code_challenge_method") != "S256":
+		back.Set("error", "invalid_request")
+	default:
+		value := newToken("fac_")
+		s.mu.Lock()
+		s.codes[value] = &code{Client: q.Get("client_id"), Account: r.PostForm.Get("account"), RedirectURI: q.Get("redirect_uri"),
+			Challenge: q.Get("code_challenge"), Scopes: strings.Fields(q.Get("scope")), Expires: s.now().Add(time.Minute)}
+		s.mu.Unlock()
+		back.Set("code", value)
+		back.Set("account", r.PostForm.Get("account"))
+	}
+	target.RawQuery = back.Encode()
+	http.Redirect(w, r, target.String(), http.StatusSeeOther)
+}

@@ -1,0 +1,99 @@
+package fakeprovider
+
+import (
+	"fmt"
+	"time"
+)
+
+// Knobs say how a client's or a grant's tokens behave. The zero value is a
+// well-behaved server: tokens of 30 minutes, no rotation.
+type Knobs struct {
+	LifetimeSeconds float64 `json:"lifetime_seconds,omitempty"` // of access tokens; 0: 1800
+	ExpiresIn       string  `json:"expires_in,omitempty"`       // sent as expires_in instead of the truth
+	OmitExpiresIn   bool    `json:"omit_expires_in,omitempty"`
+
+	Rotate bool `json:"rotate,omitempty"` // a refresh gives a new refresh token and ends the old
+	// GraceSeconds: a used refresh token gets the same reply for so long after
+	// its first use, and until the new one is used.
+	GraceSeconds float64 `json:"grace_seconds,omitempty"`
+	ReuseRevokes bool    `json:"reuse_revokes,omitempty"` // a used one kills the whole grant
+	KillsAccess  bool    `json:"kills_access,omitempty"`  // a refresh ends the old access token
+	OmitRefresh  bool    `json:"omit_refresh,omitempty"`  // leave refresh_token out where it stays
+	IdleSeconds  int64   `json:"idle_seconds,omitempty"`  // a refresh token dies unused
+
+	LatencyBeforeMS int64 `json:"latency_before_ms,omitempty"` // before the work; a caller that leaves meanwhile stops it
+	LatencyAfterMS  int64 `json:"latency_after_ms,omitempty"`  // after the work
+
+	// Each of these counts down, one per token request.
+	RateLimited int    `json:"rate_limited,omitempty"` // 429
+	RetryAfter  string `json:"retry_after,omitempty"`  // its header
+	ServerError int    `json:"server_error,omitempty"` // 503, no work done
+	HTML        int    `json:"html,omitempty"`         // HTML at 200, no work done
+	Truncate    int    `json:"truncate,omitempty"`     // half the JSON at 200, work done
+	DropBefore  int    `json:"drop_before,omitempty"`  // connection cut, no work done
+	DropAfter   int    `json:"drop_after,omitempty"`   // connection cut, work done
+	BadGateway  int    `json:"bad_gateway,omitempty"`  // 502, work done
+	SayRevoked  int    `json:"say_revoked,omitempty"`  // a refusal that is not true
+
+	Echo     bool   `json:"echo,omitempty"`     // errors repeat the whole request
+	Spelling string `json:"spelling,omitempty"` // of refusals: rfc6749 (default), hubspot, slack, github, atlassian
+}
+
+func (k Knobs) lifetime() time.Duration {
+	if k.LifetimeSeconds <= 0 {
+		return 30 * time.Minute
+	}
+	return time.Duration(k.LifetimeSeconds * float64(time.Second))
+}
+
+// countdown takes one from n if there is one.
+func countdown(n *int) bool {
+	if *n > 0 {
+		*n--
+		return true
+	}
+	return false
+}
+
+// SetKnobs sets a client's knobs, or with an account those of one grant.
+func (s *Server) SetKnobs(client, account string, k Knobs) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if account == "" {
+		c := s.clients[client]
+		if c == nil {
+			return fmt.Errorf("no client %q", client)
+		}
+		c.Knobs = k
+		return s.save()
+	}
+	g := s.grants[grantKey(client, account)]
+	if g == nil {
+		return fmt.Errorf("no grant of %s to %s", account, client)
+	}
+	g.Knobs = &k
+	return s.save()
+}
+
+// SetSecrets replaces the secrets that a client may use.
+func (s *Server) SetSecrets(client string, secrets ...string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.clients[client]
+	if c == nil {
+		return fmt.Errorf("no client %q", client)
+	}
+	c.Secrets = secrets
+	return s.save()
+}
+
+// knobs are the grant's own, else its client's.
+func (s *Server) knobs(g *grant) Knobs { return *s.knobsAt(g) }
+
+// knobsAt is where the grant's countdowns are kept.
+func (s *Server) knobsAt(g *grant) *Knobs {
+	if g.Knobs != nil {
+		return g.Knobs
+	}
+	return &s.clients[g.Client].Knobs
+}

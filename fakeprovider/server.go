@@ -1,0 +1,215 @@
+// Package fakeprovider is an OAuth 2.0 authorization server (RFC 6749, 7009,
+// 7636, 7662) that misbehaves on demand, with an oracle that tells what really
+// happened. It is for tests and demonstrations; it keeps nothing secret.
+package fakeprovider
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Config configures a [Server].
+type Config struct {
+	// Clients are known by their id. A client that is not listed is refused.
+	Clients map[string]Client
+	// StateFile, when set, keeps the grants over a restart. It is rewritten,
+	// whole, after each change.
+	StateFile string
+	// Now defaults to time.Now.
+	Now func() time.Time
+}
+
+// Client is one registration.
+type Client struct {
+	Secrets      []string `json:"secrets"` // any of them is accepted
+	RedirectURIs []string `json:"redirect_uris,omitempty"`
+	Knobs        Knobs    `json:"knobs"` // of its grants, unless they have their own
+}
+
+// Server is an [http.Handler]. It is safe for concurrent use; no lock is held
+// while it waits.
+type Server struct {
+	now  func() time.Time
+	file string
+	mux  *http.ServeMux
+
+	mu        sync.Mutex
+	clients   map[string]*Client
+	grants    map[string]*grant // by grantKey
+	access    map[string]*accessToken
+	refresh   map[string]*refreshToken
+	codes     map[string]*code
+	requests  []time.Time // of the token endpoint
+	presented []Presentation
+}
+
+// New returns a server, with the grants of its state file where there is one.
+func New(c Config) (*Server, error) {
+	s := &Server{now: c.Now, file: c.StateFile, mux: http.NewServeMux(), clients: map[string]*Client{}, grants: map[string]*grant{},
+		access: map[string]*accessToken{}, refresh: map[string]*refreshToken{}, codes: map[string]*code{}}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	for id, client := range c.Clients {
+		s.clients[id] = &client
+	}
+	if err := s.restore(); err != nil {
+		return nil, err
+	}
+	s.mux.HandleFunc("GET /authorize", s.authorizePage)
+	s.mux.HandleFunc("POST /authorize", s.authorizeAnswer)
+	s.mux.HandleFunc("POST /token", s.token)
+	s.mux.HandleFunc("POST /introspect", s.introspect)
+	s.mux.HandleFunc("POST /revoke", s.revoke)
+	s.mux.HandleFunc("/api/", s.api)
+	s.mux.HandleFunc("GET /_oracle", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.Oracle()) })
+	s.mux.HandleFunc("POST /_control/grant", s.controlGrant)
+	s.mux.HandleFunc("POST /_control/knobs", s.controlKnobs)
+	s.mux.HandleFunc("POST /_control/secrets", s.controlSecrets)
+	s.mux.HandleFunc("POST /_control/revoke", s.controlRevoke)
+	return s, nil
+}
+
+// ServeHTTP implements [http.Handler].
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, 1<<20)
+	s.mux.ServeHTTP(w, r)
+}
+
+// grant is one account's consent to one client.
+type grant struct {
+	Client, Account string
+	Scopes          []string
+	Knobs           *Knobs // nil: the client's
+	Revoked         bool
+	Refreshes       int
+	Consumed        int // presentations of a consumed token outside its class
+	Since           time.Time
+	LastUsed        time.Time
+	Writes          []string
+}
+
+type accessToken struct {
+	Grant   string
+	Expires time.Time
+	Dead    bool
+}
+
+type refreshToken struct {
+	Grant     string
+	Presented int
+	Consumed  time.Time // first use; zero: not used
+	Dead      bool
+	Reply     *TokenReply // what its first use was answered
+}
+
+func grantKey(client, account string) string { return client + "/" + account }
+
+// TokenReply is the body of RFC 6749 section 5.1.
+type TokenReply struct {
+	AccessToken           string `json:"access_token"`
+	RefreshToken          string `json:"refresh_token,omitempty"`
+	TokenType             string `json:"token_type"`
+	ExpiresIn             any    `json:"expires_in,omitempty"`
+	Scope                 string `json:"scope,omitempty"`
+	RefreshTokenExpiresIn int64  `json:"x_refresh_token_expires_in,omitempty"`
+}
+
+// Grant makes a consent, as if account had approved it, and returns its first
+// tokens. A grant that exists is replaced and its tokens die.
+func (s *Server) Grant(client, account string, scopes ...string) (TokenReply, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.clients[client] == nil {
+		return TokenReply{}, fmt.Errorf("no client %q", client)
+	}
+	key := grantKey(client, account)
+	old := s.grants[key]
+	s.killTokens(key)
+	g := &grant{Client: client, Account: account, Scopes: scopes, Since: s.now(), LastUsed: s.now()}
+	if old != nil {
+		g.Knobs, g.Refreshes, g.Consumed, g.Writes = old.Knobs, old.Refreshes, old.Consumed, old.Writes
+	}
+	s.grants[key] = g
+	out := s.issue(g, s.knobs(g), "")
+	return out, s.save()
+}
+
+// Revoke ends a grant as its user would: every token of it is refused.
+func (s *Server) Revoke(client, account string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.grants[grantKey(client, account)]
+	if g == nil {
+		return fmt.Errorf("no grant of %s to %s", account, client)
+	}
+	g.Revoked = true
+	s.killTokens(grantKey(client, account))
+	return s.save()
+}
+
+func (s *Server) killTokens(key string) {
+	for _, t := range s.access {
+		if t.Grant == key {
+			t.Dead = true
+		}
+	}
+	for _, t := range s.refresh {
+		if t.Grant == key {
+			t.Dead = true
+		}
+	}
+}
+
+// issue makes tokens. kept is the refresh token that stays, "" for a new one.
+func (s *Server) issue(g *grant, k Knobs, kept string) TokenReply {
+	key := grantKey(g.Client, g.Account)
+	out := TokenReply{AccessToken: newToken("fat_"), RefreshToken: kept, TokenType: "bearer"}
+	for _, scope := range g.Scopes {
+		if out.Scope != "" {
+			out.Scope += " "
+		}
+		out.Scope += scope
+	}
+	if kept == "" {
+		out.RefreshToken = newToken("frt_")
+		s.refresh[out.RefreshToken] = &refreshToken{Grant: key}
+	}
+	life := k.lifetime()
+	s.access[out.AccessToken] = &accessToken{Grant: key, Expires: s.now().Add(life)}
+	switch {
+	case k.ExpiresIn != "":
+		out.ExpiresIn = k.ExpiresIn
+	case !k.OmitExpiresIn:
+		out.ExpiresIn = max(int64(life/time.Second), 1)
+	}
+	if k.IdleSeconds > 0 {
+		out.RefreshTokenExpiresIn = k.IdleSeconds
+	}
+	return out
+}
+
+func newToken(prefix string) string {
+	var raw [33]byte
+	_, _ = rand.Read(raw[:]) // never fails, see crypto/rand
+	return prefix + base64.RawURLEncoding.EncodeToString(raw[:])
+}
+
+func digest(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:])
+}
+
+func reply(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // the caller left: nobody to tell
+}

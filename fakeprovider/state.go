@@ -1,0 +1,58 @@
+package fakeprovider
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+// state is the file's form.
+type state struct {
+	Grants    map[string]*grant
+	Access    map[string]*accessToken
+	Refresh   map[string]*refreshToken
+	Presented []Presentation
+	Requests  []time.Time
+}
+
+// save writes the state file, if there is one, with the lock held. The file is
+// whole at any moment.
+func (s *Server) save() error {
+	if s.file == "" {
+		return nil
+	}
+	raw, err := json.Marshal(state{s.grants, s.access, s.refresh, s.presented, s.requests})
+	if err != nil {
+		return fmt.Errorf("write the state: %w", err)
+	}
+	if err := os.WriteFile(s.file+".new", raw, 0o600); err != nil {
+		return fmt.Errorf("write the state: %w", err)
+	}
+	return os.Rename(s.file+".new", s.file)
+}
+
+func (s *Server) restore() error {
+	if s.file == "" {
+		return nil
+	}
+	raw, err := os.ReadFile(s.file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the state: %w", err)
+	}
+	st := state{s.grants, s.access, s.refresh, nil, nil}
+	if err := json.Unmarshal(raw, &st); err != nil {
+		return fmt.Errorf("read the state in %s: %w", s.file, err)
+	}
+	s.presented, s.requests = st.Presented, st.Requests
+	for key, g := range s.grants {
+		if s.clients[g.Client] == nil {
+			return fmt.Errorf("the state in %s has a grant %q of a client that is not configured", s.file, key)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,277 @@
+package fakeprovider
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// refusal is an error reply before its spelling.
+type refusal struct{ code, description string }
+
+var (
+	badClient = refusal{"invalid_client", "Client authentication failed."}
+	badGrant  = refusal{"invalid_grant", "Token has been expired or revoked."}
+)
+
+// token serves RFC 6749 section 3.2.
+func (s *Server) token(w http.ResponseWriter, r *http.Request) {
+	if err := r.ParseForm(); err != nil {
+		s.refuse(w, r, Knobs{}, refusal{"invalid_request", "The form cannot be read."})
+		return
+	}
+	s.mu.Lock()
+	s.requests = append(s.requests, s.now())
+	s.mu.Unlock()
+	client, ok := s.authenticate(r)
+	if !ok {
+		s.refuse(w, r, s.echoOf(r), badClient)
+		return
+	}
+	switch r.PostForm.Get("grant_type") {
+	case "authorization_code":
+		s.exchangeCode(w, r, client)
+	case "refresh_token":
+		s.refreshGrant(w, r, client)
+	default:
+		s.refuse(w, r, Knobs{}, refusal{"unsupported_grant_type", "The grant type is not supported."})
+	}
+}
+
+// echoOf are the knobs of the client that a request claims to come from.
+func (s *Server) echoOf(r *http.Request) Knobs {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id := r.PostForm.Get("client_id")
+	if user, _, ok := r.BasicAuth(); ok {
+		id, _ = url.QueryUnescape(user)
+	}
+	if c := s.clients[id]; c != nil {
+		return c.Knobs
+	}
+	return Knobs{}
+}
+
+// authenticate checks the client's secret, sent either way (RFC 6749 section
+// 2.3.1).
+func (s *Server) authenticate(r *http.Request) (string, bool) {
+	id, secret := r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
+	if user, password, ok := r.BasicAuth(); ok {
+		id, _ = url.QueryUnescape(user) // a bad escape is a wrong id
+		secret, _ = url.QueryUnescape(password)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.clients[id]
+	if c == nil {
+		return "", false
+	}
+	for _, want := range c.Secrets {
+		if subtle.ConstantTimeCompare([]byte(want), []byte(secret)) == 1 {
+			return id, true
+		}
+	}
+	return "", false
+}
+
+// refreshGrant serves RFC 6749 section 6, with every knob.
+func (s *Server) refreshGrant(w http.ResponseWriter, r *http.Request, client string) {
+	presented := r.PostForm.Get("refresh_token")
+	s.mu.Lock()
+	t := s.refresh[presented]
+	if t == nil {
+		knobs := s.clients[client].Knobs
+		s.mu.Unlock()
+		s.refuse(w, r, knobs, badGrant)
+		return
+	}
+	g := s.grants[t.Grant]
+	at := s.knobsAt(g)
+	before := time.Duration(at.LatencyBeforeMS) * time.Millisecond
+	s.mu.Unlock()
+
+	if !pause(r.Context(), before) {
+		return // the caller left before the work
+	}
+	s.mu.Lock()
+	at = s.knobsAt(g)
+	k := *at
+	var act func()
+	switch {
+	case countdown(&at.DropBefore):
+		act = func() { panic(http.ErrAbortHandler) }
+	case countdown(&at.RateLimited):
+		act = func() {
+			if k.RetryAfter != "" {
+				w.Header().Set("Retry-After", k.RetryAfter)
+			}
+			reply(w, http.StatusTooManyRequests, map[string]string{"error": "rate_limited", "message": "You have reached your limit."})
+		}
+	case countdown(&at.ServerError):
+		act = func() { http.Error(w, "upstream", http.StatusServiceUnavailable) }
+	case countdown(&at.HTML):
+		act = func() {
+			w.Header().Set("Content-Type", "text/html")
+			_, _ = w.Write([]byte("<html><body>Down for maintenance</body></html>"))
+		}
+	case countdown(&at.SayRevoked):
+		act = func() { s.refuse(w, r, k, badGrant) }
+	}
+	if act != nil {
+		s.mu.Unlock()
+		act()
+		return
+	}
+	out, no := s.work(client, presented, t, g, k)
+	drop, half, gateway := no == nil && countdown(&at.DropAfter), no == nil && countdown(&at.Truncate), no == nil && countdown(&at.BadGateway)
+	saved := s.save()
+	s.mu.Unlock()
+	switch {
+	case saved != nil:
+		http.Error(w, saved.Error(), http.StatusInternalServerError)
+		return
+	case no != nil:
+		s.refuse(w, r, k, *no)
+		return
+	}
+	pause(context.Background(), time.Duration(k.LatencyAfterMS)*time.Millisecond)
+	switch {
+	case drop:
+		panic(http.ErrAbortHandler)
+	case gateway:
+		http.Error(w, "<html>502 Bad Gateway</html>", http.StatusBadGateway)
+	case half:
+		raw, err := json.Marshal(out)
+		if err == nil {
+			_, _ = w.Write(raw[:len(raw)/2])
+		}
+	default:
+		reply(w, http.StatusOK, out)
+	}
+}
+
+// work does what a presentation does, once, under the lock.
+func (s *Server) work(client, presented string, t *refreshToken, g *grant, k Knobs) (TokenReply, *refusal) {
+	now := s.now()
+	t.Presented++
+	s.presented = append(s.presented, Presentation{Grant: t.Grant, Digest: digest(presented), At: now, AfterConsumed: !t.Consumed.IsZero()})
+	idle := k.IdleSeconds > 0 && now.Sub(g.LastUsed) > time.Duration(k.IdleSeconds)*time.Second
+	if g.Client != client || g.Revoked || t.Dead && t.Reply == nil || idle {
+		return TokenReply{}, &badGrant
+	}
+	if !t.Consumed.IsZero() {
+		grace := time.Duration(k.GraceSeconds * float64(time.Second))
+		next := s.refresh[t.Reply.RefreshToken]
+		if grace > 0 && now.Sub(t.Consumed) < grace && next != nil && next.Consumed.IsZero() && !next.Dead {
+			return *t.Reply, nil
+		}
+		g.Consumed++
+		if k.ReuseRevokes {
+			g.Revoked = true
+			s.killTokens(t.Grant)
+		}
+		return TokenReply{}, &badGrant
+	}
+	g.Refreshes++
+	g.LastUsed = now
+	if k.KillsAccess {
+		for _, a := range s.access {
+			if a.Grant == t.Grant {
+				a.Dead = true
+			}
+		}
+	}
+	if !k.Rotate {
+		out := s.issue(g, k, presented)
+		if k.OmitRefresh {
+			out.RefreshToken = ""
+		}
+		return out, nil
+	}
+	out := s.issue(g, k, "")
+	t.Consumed, t.Dead, t.Reply = now, true, &out
+	return out, nil
+}
+
+// pause waits; it reports false when ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// refuse answers in the knobs' spelling (RFC 6749 section 5.2, or a real
+// provider's own).
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, k Knobs, no refusal) {
+	body := map[string]any{"error": no.code, "error_description": no.description}
+	status := http.StatusBadRequest
+	if no.code == "invalid_client" {
+		status = http.StatusUnauthorized
+	}
+	if no.code == "invalid_grant" {
+		switch k.Spelling {
+		case "hubspot":
+			body = map[string]any{"status": "BAD_REFRESH_TOKEN", "message": "missing or invalid refresh token", "error": "invalid_grant"}
+		case "slack":
+			status, body = http.StatusOK, map[string]any{"ok": false, "error": "invalid_refresh_token"}
+		case "github":
+			status, body = http.StatusOK, map[string]any{"error": "bad_refresh_token", "error_description": "The refresh token passed is incorrect or expired."}
+		case "atlassian":
+			status, body = http.StatusForbidden, map[string]any{"error": "invalid_grant", "error_description": "Unknown or invalid refresh token."}
+		}
+	}
+	if k.Echo {
+		body["error_description"] = no.description + " Request was: " + r.PostForm.Encode() + " Authorization: " + r.Header.Get("Authorization")
+		body["request"] = r.PostForm
+	}
+	reply(w, status, body)
+}
+
+// exchangeCode serves RFC 6749 section 4.1.3 with PKCE (RFC 7636). A code shown
+// twice kills what it gave (section 4.1.2).
+func (s *Server) exchangeCode(w http.ResponseWriter, r *http.Request, client string) {
+	s.mu.Lock()
+	c := s.codes[r.PostForm.Get("code")]
+	var no *refusal
+	switch {
+	case c == nil || c.Client != client || s.now().After(c.Expires):
+		no = &badGrant
+	case c.Used:
+		s.killTokens(grantKey(client, c.Account))
+		no = &badGrant
+	case c.RedirectURI != r.PostForm.Get("redirect_uri"):
+		no = &refusal{"invalid_grant", "The redirect URI is another one."}
+	case c.Challenge != "" && challenge(r.PostForm.Get("code_verifier")) != c.Challenge:
+		c.Used = true
+		no = &refusal{"invalid_grant", "The code verifier is wrong."}
+	default:
+		c.Used = true
+	}
+	s.mu.Unlock()
+	if no != nil {
+		s.refuse(w, r, s.echoOf(r), *no)
+		return
+	}
+	out, err := s.Grant(client, c.Account, c.Scopes...)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	reply(w, http.StatusOK, out)
+}
+
+// challenge is the S256 method of RFC 7636 section 4.2.
+func challenge(verifier string) string {
+	sum := sha256.Sum256([]byte(verifier))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
