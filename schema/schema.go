@@ -11,7 +11,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/perennial-oauth/perennial"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -45,7 +47,7 @@ func provider(db *sql.DB, d Dialect) (*goose.Provider, error) {
 		return goose.NewProvider(goose.DialectSQLite3, db, dir)
 	}
 	// Several processes may migrate at once: one does, the others wait.
-	locker, err := lock.NewPostgresSessionLocker()
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300)) // each second, for 5 min
 	if err != nil {
 		return nil, fmt.Errorf("migration lock: %w", err)
 	}
@@ -84,17 +86,23 @@ func Down(ctx context.Context, db *sql.DB, d Dialect) error {
 	return nil
 }
 
+// noTable reports whether err says that a table does not exist.
+func noTable(err error) bool {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pg.Code == "42P01" // undefined_table
+	}
+	return strings.Contains(err.Error(), "no such table")
+}
+
 // Check refuses a schema outside this program's range with an error of
 // [perennial.CodeSchema] that names the command to run. It changes nothing.
 func Check(ctx context.Context, db *sql.DB) error {
 	var version sql.NullInt64
 	err := db.QueryRowContext(ctx, `SELECT max(version_id) FROM goose_db_version WHERE is_applied`).Scan(&version)
-	if err != nil {
-		if pingErr := db.PingContext(ctx); pingErr != nil {
-			return fmt.Errorf("read the schema's version: %w", errors.Join(err, pingErr))
-		}
-		version.Int64 = 0 // no such table: never migrated
+	if err != nil && !noTable(err) {
+		return fmt.Errorf("read the schema's version: %w", err)
 	}
+	// No such table: never migrated, version 0.
 	if version.Int64 < Oldest {
 		return perennial.Errorf(perennial.CodeSchema, "the database schema is at version %d and this program needs %d or later: run `perennial migrate`", version.Int64, Oldest)
 	}

@@ -45,6 +45,16 @@ func appendAttempt(tx *gorm.DB, a perennial.Attempt) error {
 	return nil
 }
 
+// ledgerLine makes sure that a line is under its own attempt and connection: one
+// without an id would be dropped as a repetition of another.
+func ledgerLine(a perennial.Attempt, connectionID, attemptID string) perennial.Attempt {
+	a.ConnectionID = connectionID
+	if attemptID != "" {
+		a.ID = attemptID
+	}
+	return a
+}
+
 // Attempts are a connection's last attempts, newest first, at most limit.
 func (s *Store) Attempts(ctx context.Context, connectionID string, limit int) ([]perennial.Attempt, error) {
 	var rows []attemptRow

@@ -10,8 +10,12 @@ import (
 
 // Claim takes the fence of one connection for one attempt, in one short
 // transaction. It is also what proves the store writable before a refresh token
-// is spent.
+// is spent. Repeated with the same AttemptID it gives the same answer, as long
+// as that attempt is open.
 func (s *Store) Claim(ctx context.Context, req ClaimRequest) (Claim, error) {
+	if req.AttemptID == "" || req.Hold <= 0 {
+		return Claim{}, perennial.Errorf(perennial.CodeInvalid, "a claim of connection %s needs an attempt id and a time to hold it", req.ID)
+	}
 	var claim Claim
 	found, err := s.locked(ctx, req.ID, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
 		d := decideClaim(c, req, now)
@@ -62,10 +66,6 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 		return answer(VerdictClaimed, time.Time{}) // the first answer was lost
 	case c.Generation > req.Generation:
 		return answer(VerdictAlreadyFresh, time.Time{})
-	case !claimable(c.Status, req.Trigger):
-		return answer(VerdictRefused, time.Time{})
-	case c.Open.ID != "" && c.Open.Deadline.After(now):
-		return answer(VerdictBusy, c.Open.Deadline)
 	}
 	// From here the row may be written, whatever the answer.
 	ambiguous := c.Ambiguous()
@@ -75,15 +75,24 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 			d.set.with(columns{"ambiguous_since": nullable(since), "ambiguous_digest": c.RefreshTokenDigest})
 		}
 	}
-	if c.Open.ID != "" {
+	lost := c.Open.ID != "" && !c.Open.Deadline.After(now)
+	if lost && lostOutcome(c, req.Class) == perennial.OutcomeUnknown && c.Open.Digest == c.RefreshTokenDigest {
+		doubt(c.Open.StartedAt)
+	}
+	if d.claim.RolledBack && c.Status != perennial.StatusDisconnected {
+		// What the row knows is older than what was given out. A live attempt is
+		// to know it too, so that it names a refusal rightly.
+		doubt(now)
+	}
+	if lost {
 		d.lost = lostAttempt(c, req.Class)
-		if d.lost.Outcome == perennial.OutcomeUnknown && c.Open.Digest == c.RefreshTokenDigest {
-			doubt(c.Open.StartedAt)
-		}
 		d.set.noAttempt()
 	}
-	if d.claim.RolledBack {
-		doubt(now) // what the row knows is older than what was given out
+	switch {
+	case !claimable(c.Status, req.Trigger):
+		return answer(VerdictRefused, time.Time{})
+	case c.Open.ID != "" && !lost:
+		return answer(VerdictBusy, c.Open.Deadline)
 	}
 	wait := c.NextAttemptAt
 	if c.ConfirmAt.After(wait) {
@@ -111,23 +120,31 @@ func claimable(s perennial.Status, trigger perennial.Trigger) bool {
 	return s == perennial.StatusActive || s == perennial.StatusPaused && trigger == perennial.TriggerKeepAlive
 }
 
-// lostAttempt is the ledger line of an attempt that was found open past its
-// deadline. Where the sending mark is kept and was not written, it is proven
-// that nothing was sent.
+// lostOutcome is what became of an attempt that was found open past its
+// deadline. Where the sending mark is kept and was not written, it is proven that
+// nothing was sent.
+func lostOutcome(c perennial.Connection, class perennial.ReplayClass) perennial.Outcome {
+	if class == perennial.ReplayReuseRevokes && !c.Open.Sent {
+		return perennial.OutcomeUnavailable
+	}
+	return perennial.OutcomeUnknown
+}
+
+// lostAttempt is the ledger line of such an attempt. The row does not keep what
+// triggered it; timer stands for it.
 func lostAttempt(c perennial.Connection, class perennial.ReplayClass) *perennial.Attempt {
-	a := &perennial.Attempt{
+	code := map[perennial.Outcome]string{perennial.OutcomeUnknown: "attempt_lost", perennial.OutcomeUnavailable: "attempt_lost_unsent"}
+	outcome := lostOutcome(c, class)
+	return &perennial.Attempt{
 		ID: c.Open.ID, ConnectionID: c.ID, Generation: c.Generation, Trigger: perennial.TriggerTimer,
-		Outcome: perennial.OutcomeUnknown, ErrorCode: "attempt_lost", Retries: c.FailureCount,
+		Outcome: outcome, ErrorCode: code[outcome], Retries: c.FailureCount,
 		Duration: c.Open.Deadline.Sub(c.Open.StartedAt), StartedAt: c.Open.StartedAt,
 	}
-	if class == perennial.ReplayReuseRevokes && !c.Open.Sent {
-		a.Outcome, a.ErrorCode = perennial.OutcomeUnavailable, "attempt_lost_unsent"
-	}
-	return a
 }
 
 // MarkSending writes the `sending` mark, guarded by the attempt and its
-// deadline.
+// deadline; past either it is an error of [perennial.CodeConflict], and nothing
+// may be sent.
 func (s *Store) MarkSending(ctx context.Context, id, attemptID string) error {
 	found, err := s.locked(ctx, id, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
 		if c.Open.ID != attemptID || !c.Open.Deadline.After(now) {

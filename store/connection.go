@@ -43,22 +43,26 @@ func (s *Store) FindByAccount(ctx context.Context, tenant, app, account string) 
 // Insert stores a new connection; an account that is connected already is an
 // error of [perennial.CodeConflict].
 func (s *Store) Insert(ctx context.Context, c perennial.Connection, w TokenWrite) (perennial.Connection, error) {
-	now, err := s.Now(ctx)
-	if err != nil {
-		return perennial.Connection{}, err
-	}
-	set := tokenColumns(c, w, now).with(columns{
-		"id": c.ID, "tenant_id": c.TenantID, "app": c.App, "provider": c.Provider, "host": c.Host, "account_id": c.AccountID,
-		"created_at": nullable(now), "updated_at": nullable(now),
-	})
-	if err := s.db.WithContext(ctx).Table("connections").Create(map[string]any(set)).Error; err != nil {
-		if duplicate(err) {
-			return perennial.Connection{}, perennial.Errorf(perennial.CodeConflict, "account %q is already connected through app %q", c.AccountID, c.App)
+	var out perennial.Connection
+	err := s.durably(ctx, "store connection "+c.ID, func(tx *gorm.DB) error {
+		now, err := s.clock(tx)
+		if err != nil {
+			return err
 		}
-		return perennial.Connection{}, fmt.Errorf("store connection %s: %w", c.ID, err)
-	}
-	stored, _, err := s.Get(ctx, c.ID)
-	return stored, err
+		set := tokenColumns(w, now).with(columns{
+			"id": c.ID, "tenant_id": c.TenantID, "app": c.App, "provider": c.Provider, "host": c.Host, "account_id": c.AccountID,
+			"created_at": nullable(now), "updated_at": nullable(now),
+		})
+		if err := tx.Table("connections").Create(map[string]any(set)).Error; err != nil {
+			if duplicate(err) {
+				return perennial.Errorf(perennial.CodeConflict, "account %q is already connected through app %q", c.AccountID, c.App)
+			}
+			return fmt.Errorf("store connection %s: %w", c.ID, err)
+		}
+		out, err = reread(tx, c.ID)
+		return err
+	})
+	return out, err
 }
 
 // ReplaceTokens stores a new grant of an existing connection: guarded by
@@ -69,7 +73,7 @@ func (s *Store) ReplaceTokens(ctx context.Context, id string, from perennial.Sta
 		return perennial.Connection{}, perennial.Errorf(perennial.CodeInvalid, "generation %d of connection %s cannot follow %d", w.Generation, id, generation)
 	}
 	return s.guarded(ctx, id, generation, func(c perennial.Connection, now time.Time) (columns, bool) {
-		return tokenColumns(c, w, now), from == "" || c.Status == from
+		return tokenColumns(w, now), from == "" || c.Status == from
 	})
 }
 
@@ -111,7 +115,7 @@ func (s *Store) guarded(ctx context.Context, id string, generation int64, decide
 
 // tokenColumns are those of a new grant; every clock and doubt of an old one is
 // cleared.
-func tokenColumns(c perennial.Connection, w TokenWrite, now time.Time) columns {
+func tokenColumns(w TokenWrite, now time.Time) columns {
 	set := columns{
 		"generation":               w.Generation,
 		"access_token_sealed":      w.AccessTokenSealed,
@@ -135,13 +139,12 @@ func tokenColumns(c perennial.Connection, w TokenWrite, now time.Time) columns {
 // List returns connections in the order of their ids.
 func (s *Store) List(ctx context.Context, f Filter) ([]perennial.Connection, error) {
 	q := s.db.WithContext(ctx).Order("id")
-	for column, value := range map[string]string{"status": string(f.Status), "provider": f.Provider, "app": f.App, "tenant_id": f.TenantID} {
-		if value != "" {
-			q = q.Where(column+" = ?", value)
+	for _, w := range []struct{ where, value string }{
+		{"status = ?", string(f.Status)}, {"provider = ?", f.Provider}, {"app = ?", f.App}, {"tenant_id = ?", f.TenantID}, {"id > ?", f.After},
+	} {
+		if w.value != "" {
+			q = q.Where(w.where, w.value)
 		}
-	}
-	if f.After != "" {
-		q = q.Where("id > ?", f.After)
 	}
 	limit := f.Limit
 	if limit <= 0 {
@@ -156,4 +159,44 @@ func (s *Store) List(ctx context.Context, f Filter) ([]perennial.Connection, err
 		out = append(out, r.connection())
 	}
 	return out, nil
+}
+
+// Counts are the connections of each status; every status is in it.
+func (s *Store) Counts(ctx context.Context) (map[perennial.Status]int64, error) {
+	var rows []struct {
+		Status string
+		N      int64
+	}
+	if err := s.db.WithContext(ctx).Table("connections").Select("status, count(*) AS n").Group("status").Scan(&rows).Error; err != nil {
+		return nil, fmt.Errorf("count connections: %w", err)
+	}
+	out := make(map[perennial.Status]int64, len(perennial.Statuses))
+	for _, status := range perennial.Statuses {
+		out[status] = 0
+	}
+	for _, r := range rows {
+		out[perennial.Status(r.Status)] = r.N
+	}
+	return out, nil
+}
+
+// touchEvery is how often last_used_at is written at most: it is read in hours
+// and days, and a write for each token read would cost more than the read.
+const touchEvery = time.Hour
+
+// TouchUsed notes that a token of the connection was used, at most once an hour.
+// A caller that has the row at hand may spare the question. A missing row is not
+// an error.
+func (s *Store) TouchUsed(ctx context.Context, id string) error {
+	now, err := s.Now(ctx)
+	if err != nil {
+		return err
+	}
+	err = s.db.WithContext(ctx).Table("connections").
+		Where("id = ? AND (last_used_at IS NULL OR last_used_at <= ?)", id, nullable(now.Add(-touchEvery))).
+		Updates(map[string]any{"last_used_at": nullable(now)}).Error
+	if err != nil {
+		return fmt.Errorf("note the use of connection %s: %w", id, err)
+	}
+	return nil
 }

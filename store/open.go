@@ -44,7 +44,7 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	case strings.HasPrefix(url, "sqlite:"):
 		s.dialect = schema.SQLite
 		// A lost commit would be a lost token: synchronous stays FULL here too.
-		dialector = sqlite.Open("file:" + strings.TrimPrefix(url, "sqlite:") +
+		dialector = sqlite.Open("file:" + uriPath.Replace(strings.TrimPrefix(url, "sqlite:")) +
 			"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)")
 	default:
 		return nil, perennial.Errorf(perennial.CodeInvalid, "the database URL must begin with postgres:// or sqlite:")
@@ -53,6 +53,9 @@ func Open(ctx context.Context, url string) (*Store, error) {
 		Logger:                 logger.Discard, // statements carry sealed values
 		SkipDefaultTransaction: true,           // each write says itself what it is in
 		DisableAutomaticPing:   true,
+		// A statement names its columns: a column that a newer program adds must
+		// not change what an older program's prepared statement returns.
+		QueryFields: true,
 	})
 	if err != nil {
 		return nil, perennial.Errorf(perennial.CodeUnavailable, "open the database: %s", withoutURL(err, url))
@@ -69,6 +72,9 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	}
 	return s, nil
 }
+
+// uriPath escapes what would end the path of SQLite's file: URI.
+var uriPath = strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23")
 
 // withoutURL keeps a password in the URL out of an error.
 func withoutURL(err error, url string) string {
@@ -96,7 +102,8 @@ func (s *Store) CheckSchema(ctx context.Context) error { return schema.Check(ctx
 // Now is the database's clock, in UTC.
 func (s *Store) Now(ctx context.Context) (time.Time, error) { return s.clock(s.db.WithContext(ctx)) }
 
-// clock reads the time at this moment, also inside a transaction.
+// clock reads the time at this moment, also inside a transaction. SQLite keeps
+// milliseconds, PostgreSQL microseconds.
 func (s *Store) clock(tx *gorm.DB) (time.Time, error) {
 	if s.dialect == schema.SQLite {
 		var text string
@@ -112,11 +119,34 @@ func (s *Store) clock(tx *gorm.DB) (time.Time, error) {
 	return now.UTC(), nil
 }
 
+// durably runs fn in a transaction whose commit is on disk before it returns,
+// whatever the server's default: a lost commit would be a lost token. doing says
+// what for, in errors.
+func (s *Store) durably(ctx context.Context, doing string, fn func(tx *gorm.DB) error) error {
+	var inner error
+	err := s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		if s.dialect == schema.Postgres {
+			// Local to the transaction, so that it also holds behind a pooler that
+			// shares sessions.
+			if inner = tx.Exec(`SET LOCAL synchronous_commit = on`).Error; inner != nil {
+				inner = fmt.Errorf("%s: %w", doing, inner)
+				return inner
+			}
+		}
+		inner = fn(tx)
+		return inner
+	})
+	if err != nil && inner == nil {
+		return fmt.Errorf("%s: begin or commit: %w", doing, err)
+	}
+	return err
+}
+
 // locked runs fn in a transaction that holds the row. fn gets the row and the
 // database's clock, both read after the lock was taken. found is false, and fn
 // is not called, where there is no such row.
 func (s *Store) locked(ctx context.Context, id string, fn func(tx *gorm.DB, c perennial.Connection, now time.Time) error) (found bool, err error) {
-	err = s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+	err = s.durably(ctx, "write connection "+id, func(tx *gorm.DB) error {
 		query := tx.Where("id = ?", id)
 		if s.dialect == schema.Postgres {
 			query = query.Clauses(clause.Locking{Strength: "UPDATE"}) // SQLite's BEGIN IMMEDIATE locks already

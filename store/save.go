@@ -13,16 +13,23 @@ import (
 // Save stores the tokens of a successful attempt, guarded by the generation and
 // by the refresh token that was presented: not by the attempt, so that a late
 // success still lands, and not by a status that this program set itself. It
-// never revives a paused or disconnected connection. Repeated after a lost
-// answer, it reports the same.
+// never revives a paused or disconnected connection.
+//
+// Repeated after a lost answer it reports Stored again, but no longer Recovered.
+// The ledger line is written even where the guards refuse the tokens: the token
+// was presented. A missing row is an error of [perennial.CodeNotFound]; a new
+// generation that is not above the old one is [perennial.CodeInvalid].
 func (s *Store) Save(ctx context.Context, req SaveRequest) (Saved, error) {
+	if req.NewGeneration <= req.Generation {
+		return Saved{}, perennial.Errorf(perennial.CodeInvalid, "generation %d of connection %s cannot follow %d", req.NewGeneration, req.ID, req.Generation)
+	}
 	var saved Saved
 	found, err := s.locked(ctx, req.ID, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
 		if c.Generation == req.NewGeneration && c.RefreshTokenDigest == req.RefreshTokenDigest && bytes.Equal(c.AccessTokenSealed, req.AccessTokenSealed) {
 			saved = Saved{Stored: true, Connection: c} // already done; the answer was lost
 			return nil
 		}
-		if err := appendAttempt(tx, req.Ledger); err != nil {
+		if err := appendAttempt(tx, ledgerLine(req.Ledger, req.ID, req.AttemptID)); err != nil {
 			return err
 		}
 		if c.Generation != req.Generation || c.RefreshTokenDigest != req.Digest || c.Status == perennial.StatusDisconnected {
@@ -92,56 +99,4 @@ func (set columns) failing(c perennial.Connection, code string, now time.Time) c
 		since = now
 	}
 	return set.with(columns{"health": string(perennial.HealthFailing), "failing_code": code, "failing_since": nullable(since)})
-}
-
-// CloseAttempt ends an attempt that brought no tokens. closed is false, with no
-// error, when its guards no longer match; the row is returned as it is.
-func (s *Store) CloseAttempt(ctx context.Context, req CloseRequest) (c perennial.Connection, closed bool, err error) {
-	found, err := s.locked(ctx, req.ID, func(tx *gorm.DB, row perennial.Connection, now time.Time) error {
-		if err := appendAttempt(tx, req.Ledger); err != nil {
-			return err
-		}
-		if row.Open.ID != req.AttemptID || row.Generation != req.Generation || row.RefreshTokenDigest != req.Digest {
-			c = row
-			return nil
-		}
-		closed = true
-		if err := update(tx, row.ID, now, closeColumns(row, req, now)); err != nil {
-			return err
-		}
-		var err error
-		c, err = reread(tx, row.ID)
-		return err
-	})
-	if err == nil && !found {
-		err = notFound(req.ID)
-	}
-	return c, closed, err
-}
-
-func closeColumns(c perennial.Connection, req CloseRequest, now time.Time) columns {
-	set := columns{"next_attempt_at": nil, "confirm_at": nil}
-	set.noAttempt()
-	if req.Wait > 0 {
-		set["next_attempt_at"] = nullable(now.Add(req.Wait))
-	}
-	if req.Failed {
-		set["failure_count"] = c.FailureCount + 1
-		if req.FailingAfter > 0 && c.FailureCount+1 >= req.FailingAfter {
-			set.failing(c, req.FailingCode, now)
-		}
-	}
-	if req.Ambiguous && !c.Ambiguous() {
-		set.with(columns{"ambiguous_since": nullable(c.Open.StartedAt), "ambiguous_digest": c.RefreshTokenDigest})
-	}
-	if req.Suspect {
-		if !c.Suspect() {
-			set.with(columns{"suspect_since": nullable(now), "suspect_digest": c.RefreshTokenDigest})
-		}
-		set["confirm_at"] = nullable(now.Add(req.ConfirmAfter))
-	}
-	if req.Terminal != "" && (c.Status == perennial.StatusActive || c.Status == perennial.StatusPaused) {
-		set.with(columns{"status": string(perennial.StatusReconnectRequired), "reason": string(req.Terminal)})
-	}
-	return set
 }

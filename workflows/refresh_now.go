@@ -20,10 +20,20 @@ func (l *life) refreshNowAllowed(req RefreshNow) error {
 	if req.IfGeneration < 0 {
 		return temporal.NewNonRetryableApplicationError("if_generation must not be negative", string(perennial.CodeInvalid), nil)
 	}
-	if !l.known {
-		return nil // the handler reads the row first
+	if !l.known || l.loading || l.told() {
+		return nil // what is known may be out of date; the handler reads the row first
 	}
 	return refusal(l.view)
+}
+
+// told reports whether a message waits to be taken in.
+func (l *life) told() bool {
+	for _, ch := range l.signals {
+		if ch.Len() > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // refusal is the typed error for a status that allows no refresh, or nil.

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/config"
+	"github.com/perennial-oauth/perennial/seal"
+	"github.com/perennial-oauth/perennial/store"
+	"github.com/perennial-oauth/perennial/worker/host"
+	"github.com/perennial-oauth/perennial/workflows"
+	"github.com/spf13/cobra"
+	"github.com/tink-crypto/tink-go/v2/tink"
+)
+
+func (s *shell) migrate() *cobra.Command {
+	var down bool
+	cmd := &cobra.Command{Use: "migrate", Short: "Bring the database's schema to this program's version", Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := config.LoadEnviron(s.config, s.environ)
+			if err != nil {
+				return err
+			}
+			db, err := store.Open(cmd.Context(), cfg.DatabaseURL)
+			if err != nil {
+				return err
+			}
+			defer db.Close()
+			if down {
+				if err := db.MigrateDown(cmd.Context()); err != nil {
+					return err
+				}
+				fmt.Fprintln(s.out, "The newest migration was taken back.")
+				return nil
+			}
+			from, to, err := db.Migrate(cmd.Context())
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(s.out, "The schema is at version %d (it was at %d).\n", to, from)
+			return nil
+		}}
+	cmd.Flags().BoolVar(&down, "down", false, "take the newest migration back instead; what only it can hold is lost")
+	return cmd
+}
+
+func (s *shell) keys() *cobra.Command {
+	var plaintext bool
+	cmd := &cobra.Command{Use: "keys", Short: "Make and rotate the keys that seal tokens"}
+	cmd.PersistentFlags().BoolVar(&plaintext, "allow-plaintext", false, "without a KMS: keep the keys in files of mode 0600")
+	sub := func(use, short, done string, do func(string, tink.AEAD, bool) error) *cobra.Command {
+		return &cobra.Command{Use: use, Short: short, Args: exactly(0), RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := config.LoadEnviron(s.config, s.environ)
+			if err != nil {
+				return err
+			}
+			kek, err := host.KEK(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			if err := do(cfg.KeysDir, kek, plaintext || cfg.AllowPlaintextKeys); err != nil {
+				return err
+			}
+			fmt.Fprintf(s.out, "%s %s. Keep a copy: without the keys every stored token is lost.\n", done, cfg.KeysDir)
+			return nil
+		}}
+	}
+	cmd.AddCommand(
+		sub("new", "Make the keysets; existing ones are never overwritten", "The keysets are in", seal.Generate),
+		sub("rotate", "Add a new sealing key to each keyset; restart every process after it", "New keys were added in", seal.Rotate),
+	)
+	return cmd
+}
+
+func (s *shell) setup() *cobra.Command {
+	return &cobra.Command{Use: "setup", Short: "Prepare the Temporal namespace (search attributes); safe to repeat", Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := config.LoadEnviron(s.config, s.environ)
+			if err != nil {
+				return err
+			}
+			t, err := host.Dial(cmd.Context(), cfg, s.environ, s.logger())
+			if err != nil {
+				return err
+			}
+			defer t.Close()
+			added, err := workflows.Setup(cmd.Context(), t, namespace(s.environ))
+			if err != nil {
+				return err
+			}
+			if len(added) == 0 {
+				fmt.Fprintln(s.out, "The namespace was ready.")
+				return nil
+			}
+			fmt.Fprintf(s.out, "Search attributes added: %s.\n", strings.Join(added, ", "))
+			return nil
+		}}
+}
+
+func namespace(environ []string) string {
+	for _, kv := range environ {
+		if v, ok := strings.CutPrefix(kv, "TEMPORAL_NAMESPACE="); ok && v != "" {
+			return v
+		}
+	}
+	return "default"
+}
+
+func (s *shell) healthcheck() *cobra.Command {
+	var url string
+	cmd := &cobra.Command{Use: "healthcheck", Short: "Ask a worker on this machine whether it is ready", Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), 5*time.Second)
+			defer cancel()
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+			if err != nil {
+				return perennial.Errorf(perennial.CodeInvalid, "--url is not usable: %w", err)
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				return perennial.Errorf(perennial.CodeUnavailable, "no worker answers: %w", err)
+			}
+			defer resp.Body.Close()
+			body, err := io.ReadAll(io.LimitReader(resp.Body, 1024))
+			if err != nil {
+				return perennial.Errorf(perennial.CodeUnavailable, "read the worker's answer: %w", err)
+			}
+			if resp.StatusCode != http.StatusOK {
+				return perennial.Errorf(perennial.CodeUnavailable, "not ready: %s", strings.TrimSpace(string(body)))
+			}
+			fmt.Fprintln(s.out, strings.TrimSpace(string(body)))
+			return nil
+		}}
+	cmd.Flags().StringVar(&url, "url", "http://127.0.0.1:8081/readyz", "what to ask")
+	return cmd
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/config"
+	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/starter/dev"
+	"github.com/perennial-oauth/perennial/worker/host"
+	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/client"
+)
+
+// shell is what every command works in.
+type shell struct {
+	environ     []string
+	in          io.Reader
+	out, errOut io.Writer
+	config      string // path
+}
+
+func newCommand(s *shell) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "perennial",
+		Short:         "Keeps third-party OAuth connections alive",
+		Long:          "perennial keeps third-party OAuth connections alive, each with a Temporal workflow of its own.\nTo see it work, with nothing to configure: perennial dev",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.PersistentFlags().StringVar(&s.config, "config", "perennial.yaml", "path of the configuration file")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return perennial.Errorf(perennial.CodeInvalid, "%w; see `%s --help`", err, cmd.CommandPath())
+	})
+	root.AddCommand(s.migrate(), s.keys(), s.setup(), s.connect(), s.reconnect(), s.list(), s.show(), s.refresh(),
+		s.turn("pause", "Stop refreshing; the refresh token is still kept alive", (*connect.Service).Pause),
+		s.turn("resume", "Make a paused connection active again", (*connect.Service).Resume),
+		s.turn("disconnect", "End a connection: its tokens are wiped and its workflow completes", (*connect.Service).Disconnect),
+		s.healthcheck(), s.worker(), dev.Command(s.environ))
+	return root
+}
+
+// exactly checks the number of arguments with an error of our own code.
+func exactly(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := cobra.ExactArgs(n)(cmd, args); err != nil {
+			return perennial.Errorf(perennial.CodeInvalid, "%w; see `%s --help`", err, cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+// logger is quiet unless something is wrong: people read the output.
+func (s *shell) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(s.errOut, &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
+// store opens the configured store alone.
+func (s *shell) open(ctx context.Context, do func(*host.Deps) error) error {
+	cfg, err := config.LoadEnviron(s.config, s.environ)
+	if err != nil {
+		return err
+	}
+	deps, err := host.Open(ctx, cfg, s.logger())
+	if err != nil {
+		return err
+	}
+	defer deps.Close()
+	return do(deps)
+}
+
+// service opens everything that changes connections.
+func (s *shell) service(ctx context.Context, do func(*host.Deps, *connect.Service, *connect.Temporal) error) error {
+	return s.open(ctx, func(deps *host.Deps) error {
+		t, err := host.Dial(ctx, deps.Config, s.environ, deps.Log)
+		if err != nil {
+			return err
+		}
+		defer t.Close()
+		return do(deps, newService(deps, t), &connect.Temporal{Client: t, TaskQueue: deps.Config.TaskQueue})
+	})
+}
+
+func newService(deps *host.Deps, t client.Client) *connect.Service {
+	return connect.New(connect.Config{Store: deps.Store, Apps: deps.Config, Sealer: deps.Keyring,
+		Workflows: &connect.Temporal{Client: t, TaskQueue: deps.Config.TaskQueue}, Log: deps.Log})
+}
+
+// worker runs the same worker as the program of that name; dev starts it as a
+// child, so that one binary is enough.
+func (s *shell) worker() *cobra.Command {
+	return &cobra.Command{Use: "worker", Short: "Run a worker, as the program worker does", Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return host.Run(cmd.Context(), []string{"--config", s.config}, s.environ, s.errOut)
+		}}
+}

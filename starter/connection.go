@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/worker/host"
+	"github.com/perennial-oauth/perennial/workflows"
+	"github.com/spf13/cobra"
+)
+
+const tokensHelp = "read the token endpoint's reply as JSON from standard input (\"-\" is the only value: secrets do not belong on a command line); obtained_at, RFC 3339 or seconds since 1970, says when it was asked for"
+
+func (s *shell) connect() *cobra.Command {
+	var g connect.Grant
+	var from string
+	cmd := &cobra.Command{Use: "connect --app APP --tenant TENANT --account ACCOUNT --tokens -", Short: "Store a new grant and keep it alive", Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return s.service(cmd.Context(), func(deps *host.Deps, service *connect.Service, _ *connect.Temporal) error {
+				if err := s.readTokens(deps, &g, from); err != nil {
+					return err
+				}
+				c, err := service.Connect(cmd.Context(), g)
+				return s.stored(deps, c, err)
+			})
+		}}
+	cmd.Flags().StringVar(&g.App, "app", "", "app of the configuration that got the grant")
+	cmd.Flags().StringVar(&g.Tenant, "tenant", "", "the customer whose connection it is")
+	cmd.Flags().StringVar(&g.Account, "account", "", "the account's id at the provider (portal id, realm id)")
+	cmd.Flags().StringVar(&from, "tokens", "", tokensHelp)
+	return cmd
+}
+
+func (s *shell) reconnect() *cobra.Command {
+	var g connect.Grant
+	var from string
+	cmd := &cobra.Command{Use: "reconnect ID --account ACCOUNT --tokens -", Short: "Store a new grant of a connection's own account", Args: exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return s.service(cmd.Context(), func(deps *host.Deps, service *connect.Service, _ *connect.Temporal) error {
+				c, _, err := deps.Store.Get(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				g.App = c.App
+				if err := s.readTokens(deps, &g, from); err != nil {
+					return err
+				}
+				c, err = service.Reconnect(cmd.Context(), args[0], g)
+				return s.stored(deps, c, err)
+			})
+		}}
+	cmd.Flags().StringVar(&g.Account, "account", "", "the account that gave the new consent; it must be the connection's own")
+	cmd.Flags().StringVar(&from, "tokens", "", tokensHelp)
+	return cmd
+}
+
+func (s *shell) readTokens(deps *host.Deps, g *connect.Grant, from string) error {
+	if from != "-" {
+		return perennial.Errorf(perennial.CodeInvalid, `give --tokens - and the token reply on standard input, for example: perennial connect ... --tokens - < reply.json`)
+	}
+	app, err := deps.Config.App(g.App)
+	if err != nil {
+		return err
+	}
+	g.Tokens, g.ObtainedAt, err = provider.ParseTokens(io.Reader(s.in), app.Provider)
+	return err
+}
+
+// stored reports a write, also where only the workflow could not be told.
+func (s *shell) stored(deps *host.Deps, c perennial.Connection, err error) error {
+	if c.ID != "" {
+		fmt.Fprintf(s.out, "%s  %s\n", c.ID, words(deps, c))
+	}
+	return err
+}
+
+func (s *shell) turn(name, short string, do func(*connect.Service, context.Context, string) (perennial.Connection, error)) *cobra.Command {
+	return &cobra.Command{Use: name + " ID", Short: short, Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
+		return s.service(cmd.Context(), func(deps *host.Deps, service *connect.Service, _ *connect.Temporal) error {
+			c, err := do(service, cmd.Context(), args[0])
+			if perennial.CodeOf(err) == perennial.CodeConflict {
+				return err
+			}
+			return s.stored(deps, c, err)
+		})
+	}}
+}
+
+func (s *shell) refresh() *cobra.Command {
+	var generation int64
+	cmd := &cobra.Command{Use: "refresh ID", Short: "Ask for a fresh access token now", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
+		return s.service(cmd.Context(), func(deps *host.Deps, _ *connect.Service, t *connect.Temporal) error {
+			if _, _, err := deps.Store.Get(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			reply, err := t.RefreshNow(cmd.Context(), args[0], workflows.RefreshNow{IfGeneration: generation})
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(s.out, "%s: generation %d, expires %s\n", reply.Outcome, reply.Generation, instant(reply.ExpiresAt))
+			if !reply.RetryAt.IsZero() {
+				return perennial.Errorf(perennial.CodeUnavailable, "a wait is in force: not before %s (%s)", instant(reply.RetryAt), reply.Code)
+			}
+			return nil
+		})
+	}}
+	cmd.Flags().Int64Var(&generation, "if-generation", 0, "only if this is still the generation, however young its token is")
+	return cmd
+}

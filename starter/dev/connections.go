@@ -1,0 +1,101 @@
+package dev
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"bytes"
+	"encoding/json"
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/config"
+	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/store"
+	"github.com/perennial-oauth/perennial/workflows"
+)
+
+func migrate(ctx context.Context, cfg *config.Config) error {
+	db, err := store.Open(ctx, cfg.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	_, _, err = db.Migrate(ctx)
+	return err
+}
+
+// openConnections makes the demo connections, or finds those of last time.
+func (s *stack) openConnections(ctx context.Context) error {
+	for _, d := range demos {
+		c, err := s.deps.Store.FindByAccount(ctx, demoTenant, d.app, d.account)
+		switch {
+		case perennial.CodeOf(err) == perennial.CodeNotFound, err == nil && c.Status == perennial.StatusReconnectRequired:
+			c, err = s.consent(ctx, d, "")
+		case err == nil:
+			// It may have no workflow that knows of now: tell it to look.
+			err = s.updates.Tell(ctx, c, workflows.SignalNudge)
+		}
+		if err != nil {
+			return fmt.Errorf("demo connection %s: %w", d.account, err)
+		}
+		s.ids = append(s.ids, c.ID)
+	}
+	return nil
+}
+
+// consent has the account approve access and stores what it brings: as a
+// reconnect of id, or as a connect where id is empty.
+func (s *stack) consent(ctx context.Context, d demo, id string) (perennial.Connection, error) {
+	client := "demo-" + d.app
+	at, err := s.deps.Store.Now(ctx)
+	if err != nil {
+		return perennial.Connection{}, err
+	}
+	// A grant's knobs stand before its tokens are made.
+	if _, err := s.provider.Grant(client, d.account); err != nil {
+		return perennial.Connection{}, err
+	}
+	if err := s.provider.SetKnobs(client, d.account, d.knobs); err != nil {
+		return perennial.Connection{}, err
+	}
+	reply, err := s.provider.Grant(client, d.account)
+	if err != nil {
+		return perennial.Connection{}, err
+	}
+	raw, err := json.Marshal(reply)
+	if err != nil {
+		return perennial.Connection{}, err
+	}
+	app, err := s.deps.Config.App(d.app)
+	if err != nil {
+		return perennial.Connection{}, err
+	}
+	tokens, _, err := provider.ParseTokens(bytes.NewReader(raw), app.Provider)
+	if err != nil {
+		return perennial.Connection{}, err
+	}
+	g := connect.Grant{Tenant: demoTenant, App: d.app, Account: d.account, Tokens: tokens, ObtainedAt: at}
+	s.saved.Consents[d.account]++
+	if err := s.save(); err != nil {
+		return perennial.Connection{}, err
+	}
+	if id != "" {
+		return s.service.Reconnect(ctx, id, g)
+	}
+	return s.service.Connect(ctx, g)
+}
+
+// connections reads the demo connections, in their order.
+func (s *stack) connections(ctx context.Context) ([]perennial.Connection, time.Time, error) {
+	var out []perennial.Connection
+	var now time.Time
+	for _, id := range s.ids {
+		c, at, err := s.deps.Store.Get(ctx, id)
+		if err != nil {
+			return nil, at, err
+		}
+		out, now = append(out, c), at
+	}
+	return out, now, nil
+}

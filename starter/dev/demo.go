@@ -1,0 +1,85 @@
+package dev
+
+import (
+	"time"
+
+	"github.com/perennial-oauth/perennial/fakeprovider"
+)
+
+// demo is one demo connection.
+type demo struct {
+	app, account string
+	role         role
+	knobs        fakeprovider.Knobs
+}
+
+// role is a connection's part in the story.
+type role string
+
+const (
+	roleSteady  role = ""
+	roleRevoked role = "revoked"
+	roleKilled  role = "killed"
+)
+
+// Lifetimes are tens of seconds, so that something can be seen. A token is due
+// with 25 to 35 % of its life left: for 40 s that is more than the 9 s which a
+// killed worker costs (5 s until Temporal gives its workflows to another, 4 s
+// until it gives its activities).
+const demoTenant = "demo"
+
+var demos = []demo{
+	{app: "hubspot", account: "portal-101", knobs: fakeprovider.Knobs{LifetimeSeconds: 40}},
+	{app: "hubspot", account: "portal-102", knobs: fakeprovider.Knobs{LifetimeSeconds: 44}},
+	{app: "hubspot", account: "portal-666", role: roleRevoked, knobs: fakeprovider.Knobs{LifetimeSeconds: 42, Spelling: "hubspot"}},
+	{app: "quickbooks", account: "realm-9130", knobs: fakeprovider.Knobs{LifetimeSeconds: 41, Rotate: true}},
+	{app: "quickbooks", account: "realm-9131", knobs: fakeprovider.Knobs{LifetimeSeconds: 45, Rotate: true}},
+	{app: "acme", account: "acme-7", role: roleKilled, knobs: fakeprovider.Knobs{LifetimeSeconds: 60, Rotate: true, GraceSeconds: 1800}},
+}
+
+// The demo's moments, counted from readiness.
+const (
+	revokeAfter = 8 * time.Second
+	killAfter   = 16 * time.Second
+	// repairAfter is how long the user takes to click "Reconnect".
+	repairAfter = 4 * time.Second
+)
+
+// perennialYAML is the demo's configuration; %[1]s is the provider's URL and
+// %[2]s the state folder.
+const perennialYAML = `# Written by perennial dev; written anew at each start.
+database_url: sqlite:%[2]s/perennial.db
+keys: %[2]s/keys
+allow_plaintext_keys: true
+task_queue: perennial-dev
+listen: 127.0.0.1:0
+log_format: json
+timing: # short, because the demo's tokens live for tens of seconds
+  http_timeout: 2s
+  save_timeout: 1s
+  start_to_close: 4s
+  attempt_deadline: 5s
+  worker_stop: 6s
+  confirm_delay: 3s
+apps:
+  - name: hubspot # like HubSpot: no rotation, client authentication in the body
+    provider: hubspot
+    client_id: demo-hubspot
+    client_secret_file: %[2]s/secrets/hubspot
+    token_url: %[1]s/token
+  - name: quickbooks # like QuickBooks: rotation, Basic authentication
+    provider: quickbooks
+    client_id: demo-quickbooks
+    client_secret_file: %[2]s/secrets/quickbooks
+    token_url: %[1]s/token
+    revoke_url: %[1]s/revoke
+  - name: acme # like Xero: rotation with a grace window of 30 minutes
+    provider: generic
+    title: Acme
+    client_id: demo-acme
+    client_secret_file: %[2]s/secrets/acme
+    token_url: %[1]s/token
+    auth_style: header
+    replay_class: grace
+    grace_window: 30m
+`

@@ -1,0 +1,165 @@
+// Package dev is `perennial dev`: a whole Perennial on one machine, with a fake
+// provider, a Temporal server, a worker that gets killed and a connection that
+// gets revoked and repaired.
+package dev
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/spf13/cobra"
+)
+
+// options of the command.
+type options struct {
+	dir     string
+	forTime time.Duration
+	asJSON  bool
+}
+
+// Command is `perennial dev`.
+func Command(environ []string) *cobra.Command {
+	var o options
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Run everything on this machine and watch connections refresh, break and heal",
+		Long: "dev runs a Temporal server (TEMPORAL_ADDRESS is honoured), a fake provider, a worker and demo connections.\n" +
+			"It needs no configuration. One connection is revoked and reconnected, and the worker is killed with SIGKILL in the\n" +
+			"middle of a refresh. Its state lives in one folder, so that it carries on after any stop.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return run(cmd.Context(), o, environ, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	cmd.Flags().StringVar(&o.dir, "dir", ".perennial", "folder of its state; delete it to begin anew")
+	cmd.Flags().DurationVar(&o.forTime, "for", 0, "stop so long after everything is ready; 0: at Ctrl-C")
+	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print one JSON summary at the end instead of a table; progress goes to standard error")
+	return cmd
+}
+
+func run(ctx context.Context, o options, environ []string, out, errOut io.Writer) (err error) {
+	progress := out
+	if o.asJSON {
+		progress = errOut
+	}
+	fmt.Fprintln(progress, "Perennial: starting everything on this machine ...")
+	if o.dir, err = filepath.Abs(o.dir); err != nil {
+		return fmt.Errorf("find the state folder: %w", err)
+	}
+	unlock, err := lock(o.dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+
+	s, err := open(ctx, o.dir, environ, progress)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	fmt.Fprintf(progress, "Ready. Temporal UI %s   state %s\n", s.uiLink(), o.dir)
+
+	story := newStory(s, progress)
+	display := newDisplay(s, story, out, o.asJSON || !terminal(out))
+	live := ctx
+	if o.forTime > 0 {
+		var cancel context.CancelFunc
+		live, cancel = context.WithTimeout(ctx, o.forTime)
+		defer cancel()
+	}
+	told := make(chan error, 1)
+	go func() { told <- story.run(live) }()
+	display.run(live)
+	if err := <-told; err != nil {
+		return err
+	}
+	fmt.Fprintln(progress, "Stopping: the worker finishes what it is doing ...")
+	// Ctrl-C must not cut the audit short.
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	if err := s.stopWorker(closing); err != nil {
+		return err
+	}
+	sum, err := s.audit(closing, story)
+	if err != nil {
+		return err
+	}
+	if o.asJSON {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		if err := encoder.Encode(sum); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(out, "%d refreshes in all (database %d, provider %d, Temporal histories %d), %d lost its grant and %d recovered, %d worker killed.\nRun it again to carry on from here.\n",
+			sum.Refreshes, sum.Refreshes, sum.OracleRefreshes, sum.HistoryRefreshes, sum.ReconnectRequired, sum.Recovered, sum.WorkerKills)
+		if o.forTime == 0 {
+			return sum.broken(false)
+		}
+	}
+	return sum.broken(o.forTime > 0)
+}
+
+// summary is what the JSON says.
+type summary struct {
+	Connections           int      `json:"connections"`
+	Refreshes             int64    `json:"refreshes"`          // generations gained in the database
+	OracleRefreshes       int64    `json:"oracle_refreshes"`   // by the provider's books
+	HistoryRefreshes      int64    `json:"history_refreshes"`  // by the Temporal histories
+	ReconnectRequired     int      `json:"reconnect_required"` // this time
+	Recovered             int      `json:"recovered"`          // this time
+	WorkerKills           int      `json:"worker_kills"`       // this time
+	ConsumedPresentations int      `json:"consumed_presentations"`
+	ExpiredBeforeRefresh  int      `json:"expired_before_refresh"`
+	Generations           []int64  `json:"generations"`   // by connection
+	WorkflowIDs           []string `json:"workflow_ids"`  // by connection
+	FirstRunIDs           []string `json:"first_run_ids"` // by connection
+	Seconds               float64  `json:"seconds"`       // since readiness
+	Missing               []string `json:"missing,omitempty"`
+}
+
+// broken lists what must not be; with whole, also what must have happened.
+func (s *summary) broken(whole bool) error {
+	check := func(ok bool, what string) {
+		if !ok {
+			s.Missing = append(s.Missing, what)
+		}
+	}
+	check(s.ConsumedPresentations == 0, "a consumed refresh token was presented again")
+	check(s.ExpiredBeforeRefresh == 0, "an access token expired before its refresh")
+	check(s.Refreshes == s.OracleRefreshes && s.Refreshes == s.HistoryRefreshes,
+		fmt.Sprintf("the counts of refreshes differ: database %d, provider %d, Temporal histories %d", s.Refreshes, s.OracleRefreshes, s.HistoryRefreshes))
+	if whole {
+		check(s.ReconnectRequired > 0, "no connection was revoked")
+		check(s.Recovered > 0, "no connection recovered")
+		check(s.WorkerKills > 0, "no worker was killed")
+	}
+	if len(s.Missing) == 0 {
+		return nil
+	}
+	err := "not the whole story:"
+	for _, m := range s.Missing {
+		err += "\n  " + m
+	}
+	if whole {
+		err += "\n(--for 60s or more leaves time for all of it)"
+	}
+	return &perennial.Error{Code: perennial.CodeInternal, Message: err}
+}
+
+// terminal reports whether w is one.
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

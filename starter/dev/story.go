@@ -1,0 +1,199 @@
+package dev
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/workflows"
+)
+
+// story makes things go wrong and right again, once per start.
+type story struct {
+	*stack
+	out io.Writer
+
+	mu                     sync.Mutex
+	kills, lost, recovered int
+	news                   string // the last thing that happened
+}
+
+func newStory(s *stack, out io.Writer) *story { return &story{stack: s, out: out} }
+
+func (t *story) tell(format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.news = fmt.Sprintf(format, args...)
+	fmt.Fprintln(t.out, t.news)
+}
+
+// run ends when the story is told or ctx ends, which is no error.
+func (t *story) run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	errs := make(chan error, 2)
+	for _, part := range []func(context.Context) error{t.revocation, t.killing} {
+		wg.Go(func() {
+			if err := part(ctx); err != nil && ctx.Err() == nil {
+				errs <- err
+			}
+		})
+	}
+	wg.Wait()
+	select {
+	case err := <-errs:
+		return err
+	default:
+		return nil
+	}
+}
+
+// revocation: the user removes access, a call finds out, the user reconnects.
+func (t *story) revocation(ctx context.Context) error {
+	d, id := t.cast(roleRevoked)
+	if err := after(ctx, revokeAfter); err != nil {
+		return err
+	}
+	c, _, err := t.deps.Store.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := t.provider.Revoke("demo-"+d.app, d.account); err != nil {
+		return err
+	}
+	t.tell("%s: access was removed at the provider.", d.account)
+	// The product's next call answers 401, and asks for another token.
+	if _, err := t.updates.RefreshNow(ctx, id, workflows.RefreshNow{IfGeneration: c.Generation}); err != nil {
+		return err
+	}
+	if _, err := t.until(ctx, id, func(c perennial.Connection) bool { return c.Status == perennial.StatusReconnectRequired }); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	t.lost++
+	t.mu.Unlock()
+	t.tell("%s: the refusal was confirmed; the user must reconnect.", d.account)
+	if err := after(ctx, repairAfter); err != nil {
+		return err
+	}
+	before, err := t.consent(ctx, d, id)
+	if err != nil {
+		return err
+	}
+	t.tell("%s: the user reconnected.", d.account)
+	// Recovered is what the workflow makes of it: it refreshes by itself again.
+	if _, err := t.updates.RefreshNow(ctx, id, workflows.RefreshNow{IfGeneration: before.Generation}); err != nil {
+		return err
+	}
+	if _, err := t.until(ctx, id, func(c perennial.Connection) bool {
+		return c.Status == perennial.StatusActive && c.Generation > before.Generation
+	}); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	t.recovered++
+	t.mu.Unlock()
+	t.tell("%s: refreshing again, under the same id and workflow.", d.account)
+	return nil
+}
+
+// killing: the worker dies after the provider rotated the refresh token and
+// before its reply arrived.
+func (t *story) killing(ctx context.Context) error {
+	d, id := t.cast(roleKilled)
+	if err := after(ctx, killAfter); err != nil {
+		return err
+	}
+	c, _, err := t.deps.Store.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	slow := d.knobs
+	slow.LatencyAfterMS = 1500
+	if err := t.provider.SetKnobs("demo-"+d.app, d.account, slow); err != nil {
+		return err
+	}
+	done := t.refreshesOf(d)
+	asked := make(chan error, 1)
+	go func() {
+		_, err := t.updates.RefreshNow(ctx, id, workflows.RefreshNow{IfGeneration: c.Generation})
+		asked <- err
+	}()
+	if err := poll(ctx, func() (bool, error) { return t.refreshesOf(d) > done, nil }); err != nil {
+		return err
+	}
+	status, err := t.killWorker()
+	if err != nil {
+		return err
+	}
+	if err := t.provider.SetKnobs("demo-"+d.app, d.account, d.knobs); err != nil {
+		return err
+	}
+	if !status.Signaled() || status.Signal() != syscall.SIGKILL {
+		return fmt.Errorf("the worker was to be killed, but ended with status %v", status)
+	}
+	t.mu.Lock()
+	t.kills++
+	t.mu.Unlock()
+	t.tell("%s: the worker was killed (SIGKILL) after the provider rotated its token, before the reply came.", d.account)
+	if _, err := t.until(ctx, id, func(now perennial.Connection) bool { return now.Generation > c.Generation }); err != nil {
+		return err
+	}
+	t.tell("%s: nothing was lost; the provider's grace window gave the same tokens again.", d.account)
+	return <-asked
+}
+
+// cast finds the connection of a role.
+func (t *story) cast(r role) (demo, string) {
+	for i, d := range demos {
+		if d.role == r {
+			return d, t.ids[i]
+		}
+	}
+	panic("no demo connection is " + string(r))
+}
+
+func (t *story) refreshesOf(d demo) int {
+	for _, g := range t.provider.Oracle().Grants {
+		if g.Client == "demo-"+d.app && g.Account == d.account {
+			return g.Refreshes
+		}
+	}
+	return 0
+}
+
+// until reads the row until it is as wanted.
+func (t *story) until(ctx context.Context, id string, wanted func(perennial.Connection) bool) (c perennial.Connection, err error) {
+	err = poll(ctx, func() (bool, error) {
+		c, _, err = t.deps.Store.Get(ctx, id)
+		return err == nil && wanted(c), err
+	})
+	return c, err
+}
+
+const pollEvery = 50 * time.Millisecond
+
+func poll(ctx context.Context, done func() (bool, error)) error {
+	for {
+		if ok, err := done(); ok || err != nil {
+			return err
+		}
+		if err := after(ctx, pollEvery); err != nil {
+			return err
+		}
+	}
+}
+
+func after(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,59 @@
+// Command perennial is for people: it migrates, makes keys, connects and looks
+// after connections, and runs a whole demonstration (dev).
+//
+// Exit codes: 0 done; 1 something else went wrong; 2 wrong usage or settings;
+// 3 no such connection; 4 refused because of what is stored; 5 only the user can
+// help (reconnect, resume); 6 a server does not answer, try again.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/perennial-oauth/perennial"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "perennial:", err)
+	}
+	os.Exit(exitCode(err))
+}
+
+// run executes one command line; tests start the program here.
+func run(ctx context.Context, args, environ []string, in io.Reader, out, errOut io.Writer) error {
+	cmd := newCommand(&shell{environ: environ, in: in, out: out, errOut: errOut})
+	cmd.SetArgs(args)
+	cmd.SetIn(in)
+	cmd.SetOut(out)
+	cmd.SetErr(errOut)
+	return cmd.ExecuteContext(ctx)
+}
+
+var exitCodes = map[perennial.Code]int{
+	"":                              0,
+	perennial.CodeInvalid:           2,
+	perennial.CodeNotFound:          3,
+	perennial.CodeConflict:          4,
+	perennial.CodeAccountMismatch:   4,
+	perennial.CodeSchema:            4,
+	perennial.CodeSealed:            4,
+	perennial.CodeReconnectRequired: 5,
+	perennial.CodePaused:            5,
+	perennial.CodeDisconnected:      5,
+	perennial.CodeUnavailable:       6,
+}
+
+func exitCode(err error) int {
+	if code, ok := exitCodes[perennial.CodeOf(err)]; ok {
+		return code
+	}
+	return 1
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/store"
+	"github.com/perennial-oauth/perennial/worker/host"
+	"github.com/spf13/cobra"
+)
+
+// shown is a connection as the command line prints it in JSON.
+type shown struct {
+	perennial.Connection
+	Words    perennial.Words     `json:"words"`
+	Attempts []perennial.Attempt `json:"attempts,omitempty"`
+}
+
+func (s *shell) list() *cobra.Command {
+	var f store.Filter
+	var status string
+	var asJSON bool
+	cmd := &cobra.Command{Use: "list", Short: "List connections", Args: exactly(0), RunE: func(cmd *cobra.Command, _ []string) error {
+		return s.open(cmd.Context(), func(deps *host.Deps) error {
+			f.Status = perennial.Status(status)
+			connections, err := deps.Store.List(cmd.Context(), f)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				out := make([]shown, 0, len(connections))
+				for _, c := range connections {
+					out = append(out, shown{Connection: c, Words: describe(deps, c)})
+				}
+				return s.json(out)
+			}
+			if len(connections) == 0 {
+				fmt.Fprintln(s.out, "No connections. Make one with `perennial connect`.")
+				return nil
+			}
+			table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(table, "ID\tTENANT\tAPP\tACCOUNT\tSTATUS\tGENERATION\tEXPIRES")
+			for _, c := range connections {
+				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", c.ID, c.TenantID, c.App, c.AccountID, words(deps, c), c.Generation, instant(c.ExpiresAt))
+			}
+			return table.Flush()
+		})
+	}}
+	cmd.Flags().StringVar(&status, "status", "", "only these: active, reconnect_required, paused, disconnected")
+	cmd.Flags().StringVar(&f.Provider, "provider", "", "only this provider's")
+	cmd.Flags().StringVar(&f.App, "app", "", "only this app's")
+	cmd.Flags().StringVar(&f.TenantID, "tenant", "", "only this tenant's")
+	cmd.Flags().StringVar(&f.After, "after", "", "the page after this connection id")
+	cmd.Flags().IntVar(&f.Limit, "limit", 100, "how many, at most 1000")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// ledgerShown is how many of the last attempts `show` prints.
+const ledgerShown = 20
+
+func (s *shell) show() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{Use: "show ID", Short: "Show one connection and its last attempts", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
+		return s.open(cmd.Context(), func(deps *host.Deps) error {
+			c, now, err := deps.Store.Get(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			attempts, err := deps.Store.Attempts(cmd.Context(), c.ID, ledgerShown)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return s.json(shown{c, describe(deps, c), attempts})
+			}
+			return s.print(deps, c, attempts, now)
+		})
+	}}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (s *shell) print(deps *host.Deps, c perennial.Connection, attempts []perennial.Attempt, now time.Time) error {
+	w := describe(deps, c)
+	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(table, "%s\t%s\n", name, fmt.Sprintf(format, args...))
+	}
+	line("connection", "%s", c.ID)
+	line("customer sees", "%s", w)
+	if w.Action != "" {
+		line("what to do", "%s", w.Action)
+	}
+	line("status", "%s %s", c.Status, c.Reason)
+	line("health", "%s %s", c.Health, c.FailingCode)
+	line("tenant, app, account", "%s, %s, %s", c.TenantID, c.App, c.AccountID)
+	line("generation", "%d (%d refreshes)", c.Generation, c.RefreshCount)
+	for _, t := range []struct {
+		name string
+		at   time.Time
+	}{{"access token expires", c.ExpiresAt}, {"next refresh", c.NextRefreshAt}, {"not before", c.NextAttemptAt}, {"confirmed at", c.ConfirmAt},
+		{"refresh token expires unused", c.RefreshTokenExpiresAt}, {"grant ends", c.GrantExpiresAt}, {"may have been spent since", c.AmbiguousSince}} {
+		if !t.at.IsZero() {
+			line(t.name, "%s (%s)", instant(t.at), t.at.Sub(now).Round(time.Second))
+		}
+	}
+	if err := table.Flush(); err != nil || len(attempts) == 0 {
+		return err
+	}
+	fmt.Fprintf(s.out, "\nLast attempts, newest first:\n")
+	table = tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "STARTED\tGENERATION\tTRIGGER\tOUTCOME\tCODE\tHTTP\tTOOK\tLIFE LEFT")
+	for _, a := range attempts {
+		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%s\t%d\t%s\t%s\n", instant(a.StartedAt), a.Generation, a.Trigger, a.Outcome, a.ErrorCode, a.HTTPStatus,
+			a.Duration.Round(time.Millisecond), a.LifeLeft.Round(time.Second))
+	}
+	return table.Flush()
+}
+
+func (s *shell) json(v any) error {
+	encoder := json.NewEncoder(s.out)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(v)
+}
+
+func describe(deps *host.Deps, c perennial.Connection) perennial.Words {
+	title := c.Provider
+	if app, err := deps.Config.App(c.App); err == nil {
+		title = app.Provider.Title
+	}
+	return perennial.Describe(c.Status, c.Health, c.Reason, title)
+}
+
+func words(deps *host.Deps, c perennial.Connection) string { return describe(deps, c).String() }
+
+func instant(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format("2006-01-02 15:04:05Z")
+}

@@ -1,0 +1,68 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"gorm.io/gorm"
+)
+
+// CloseAttempt ends an attempt that brought no tokens. closed is false, with no
+// error, when its guards no longer match; the row is returned as it is. The
+// ledger line is written either way: the token was presented. A missing row is
+// an error of [perennial.CodeNotFound].
+func (s *Store) CloseAttempt(ctx context.Context, req CloseRequest) (c perennial.Connection, closed bool, err error) {
+	if req.AttemptID == "" {
+		return c, false, perennial.Errorf(perennial.CodeInvalid, "closing an attempt on connection %s needs the attempt's id", req.ID)
+	}
+	found, err := s.locked(ctx, req.ID, func(tx *gorm.DB, row perennial.Connection, now time.Time) error {
+		if err := appendAttempt(tx, ledgerLine(req.Ledger, req.ID, req.AttemptID)); err != nil {
+			return err
+		}
+		if row.Open.ID != req.AttemptID || row.Generation != req.Generation || row.RefreshTokenDigest != req.Digest {
+			c = row
+			return nil
+		}
+		closed = true
+		if err := update(tx, row.ID, now, closeColumns(row, req, now)); err != nil {
+			return err
+		}
+		var err error
+		c, err = reread(tx, row.ID)
+		return err
+	})
+	if err == nil && !found {
+		err = notFound(req.ID)
+	}
+	return c, closed, err
+}
+
+// closeColumns is what a close writes. It is pure: c was read under the row's
+// lock and now is the database's clock.
+func closeColumns(c perennial.Connection, req CloseRequest, now time.Time) columns {
+	set := columns{"next_attempt_at": nil, "confirm_at": nil}
+	set.noAttempt()
+	if req.Wait > 0 {
+		set["next_attempt_at"] = nullable(now.Add(req.Wait))
+	}
+	if req.Failed {
+		set["failure_count"] = c.FailureCount + 1
+		if req.FailingAfter > 0 && c.FailureCount+1 >= req.FailingAfter {
+			set.failing(c, req.FailingCode, now)
+		}
+	}
+	if req.Ambiguous && !c.Ambiguous() {
+		set.with(columns{"ambiguous_since": nullable(c.Open.StartedAt), "ambiguous_digest": c.RefreshTokenDigest})
+	}
+	if req.Suspect {
+		if !c.Suspect() {
+			set.with(columns{"suspect_since": nullable(now), "suspect_digest": c.RefreshTokenDigest})
+		}
+		set["confirm_at"] = nullable(now.Add(req.ConfirmAfter))
+	}
+	if req.Terminal != "" && (c.Status == perennial.StatusActive || c.Status == perennial.StatusPaused) {
+		set.with(columns{"status": string(perennial.StatusReconnectRequired), "reason": string(req.Terminal)})
+	}
+	return set
+}
