@@ -1,0 +1,130 @@
+package schema_test
+
+import (
+	"database/sql"
+	"path/filepath"
+	"testing"
+
+	_ "github.com/glebarez/go-sqlite" // the driver "sqlite"
+	_ "github.com/jackc/pgx/v5/stdlib"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/testpg"
+	"github.com/perennial-oauth/perennial/schema"
+)
+
+// databases runs test on an empty database of each kind.
+func databases(t *testing.T, test func(*testing.T, *sql.DB, schema.Dialect)) {
+	t.Parallel()
+	for dialect, open := range map[schema.Dialect]func(*testing.T) (driver, dsn string){
+		schema.Postgres: func(t *testing.T) (string, string) { return "pgx", testpg.URL(t) },
+		schema.SQLite: func(t *testing.T) (string, string) {
+			return "sqlite", "file:" + filepath.Join(t.TempDir(), "x.db") + "?_pragma=busy_timeout(10000)"
+		},
+	} {
+		t.Run(string(dialect), func(t *testing.T) {
+			t.Parallel()
+			driver, dsn := open(t)
+			db, err := sql.Open(driver, dsn)
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, db.Close()) })
+			test(t, db, dialect)
+		})
+	}
+}
+
+func exec(t *testing.T, db *sql.DB, statement string) {
+	t.Helper()
+	_, err := db.ExecContext(t.Context(), statement)
+	require.NoError(t, err)
+}
+
+func TestUpDownUp(t *testing.T) {
+	databases(t, func(t *testing.T, db *sql.DB, d schema.Dialect) {
+		from, to, err := schema.Migrate(t.Context(), db, d)
+		require.NoError(t, err)
+		require.Equal(t, []int64{0, schema.Version}, []int64{from, to})
+		for range schema.Version {
+			require.NoError(t, schema.Down(t.Context(), db, d))
+		}
+		for _, table := range []string{"connections", "attempts", "schema_programs"} {
+			_, err := db.ExecContext(t.Context(), "SELECT count(*) FROM "+table)
+			require.Error(t, err, "%s is gone", table)
+		}
+		require.Equal(t, perennial.CodeSchema, perennial.CodeOf(schema.Check(t.Context(), db)))
+
+		_, _, err = schema.Migrate(t.Context(), db, d)
+		require.NoError(t, err)
+		from, to, err = schema.Migrate(t.Context(), db, d)
+		require.NoError(t, err, "nothing to do")
+		require.Equal(t, []int64{schema.Version, schema.Version}, []int64{from, to})
+		require.NoError(t, schema.Check(t.Context(), db))
+	})
+}
+
+func TestCheckRange(t *testing.T) {
+	databases(t, func(t *testing.T, db *sql.DB, d schema.Dialect) {
+		err := schema.Check(t.Context(), db)
+		require.Equal(t, perennial.CodeSchema, perennial.CodeOf(err), "never migrated")
+		require.ErrorContains(t, err, "perennial migrate")
+
+		_, _, err = schema.Migrate(t.Context(), db, d)
+		require.NoError(t, err)
+		exec(t, db, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (1000, true)")
+		exec(t, db, "INSERT INTO schema_programs (version, oldest_program) VALUES (1000, 1)")
+		require.NoError(t, schema.Check(t.Context(), db), "newer, and says that this program may run")
+
+		exec(t, db, "UPDATE schema_programs SET oldest_program = 999 WHERE version = 1000")
+		err = schema.Check(t.Context(), db)
+		require.Equal(t, perennial.CodeSchema, perennial.CodeOf(err))
+		require.ErrorContains(t, err, "deploy a newer")
+
+		require.NoError(t, db.Close())
+		err = schema.Check(t.Context(), db)
+		require.Error(t, err)
+		require.NotEqual(t, perennial.CodeSchema, perennial.CodeOf(err), "no answer is not an old schema")
+	})
+}
+
+func TestConcurrentMigrate(t *testing.T) {
+	t.Parallel()
+	url := testpg.URL(t)
+	g, ctx := errgroup.WithContext(t.Context())
+	for range 6 { // processes
+		g.Go(func() error {
+			db, err := sql.Open("pgx", url)
+			if err != nil {
+				return err
+			}
+			defer db.Close()
+			if _, _, err = schema.Migrate(ctx, db, schema.Postgres); err != nil {
+				return err
+			}
+			return schema.Check(ctx, db)
+		})
+	}
+	require.NoError(t, g.Wait())
+}
+
+// TestConstraints shows that the database itself refuses what no program may
+// write.
+func TestConstraints(t *testing.T) {
+	databases(t, func(t *testing.T, db *sql.DB, d schema.Dialect) {
+		_, _, err := schema.Migrate(t.Context(), db, d)
+		require.NoError(t, err)
+		insert := func(id, status, health string, generation int) error {
+			_, err := db.ExecContext(t.Context(), `INSERT INTO connections (id, tenant_id, app, provider, host, account_id, status, health, generation, created_at, updated_at)
+				VALUES ($1, 't', 'a', 'p', 'h', 'account', $2, $3, $4, '2030-01-01 00:00:00+00:00', '2030-01-01 00:00:00+00:00')`, id, status, health, generation)
+			return err
+		}
+		require.Error(t, insert("1", "asleep", "healthy", 1))
+		require.Error(t, insert("1", "active", "unwell", 1))
+		require.Error(t, insert("1", "active", "healthy", 0))
+		require.NoError(t, insert("1", "active", "healthy", 1))
+		require.NoError(t, insert("2", "disconnected", "healthy", 1))
+		require.NoError(t, insert("3", "disconnected", "healthy", 1))
+		require.Error(t, insert("4", "paused", "healthy", 1), "one live connection per account")
+	})
+}

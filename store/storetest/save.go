@@ -1,0 +1,163 @@
+package storetest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/perennial-oauth/perennial"
+)
+
+func testSave(t *testing.T, b *bundle) {
+	c := b.claimed(t, b.connect(t), hold, single)
+	req := saveRequest(c, "2")
+	req.TokenType, req.Scopes, req.Metadata = "bearer", []string{"a", "b"}, map[string]string{"realm": "9"}
+	req.ExpiresAt = c.Open.StartedAt.Add(time.Hour)
+	req.RefreshTokenExpiresAt, req.GrantExpiresAt = req.ExpiresAt.Add(time.Hour), req.ExpiresAt.Add(2*time.Hour)
+	req.NextRefreshAt = req.ExpiresAt.Add(-time.Minute)
+	req.Ledger.HTTPStatus, req.Ledger.RequestID, req.Ledger.LifeLeft = 200, "tid", -1500*time.Millisecond
+	saved, err := b.Save(t.Context(), req)
+	require.NoError(t, err)
+	require.True(t, saved.Stored)
+	require.False(t, saved.Recovered)
+	got := saved.Connection
+	require.Equal(t, b.row(t, c.ID), got)
+	require.Equal(t, int64(2), got.Generation)
+	require.Equal(t, int64(1), got.RefreshCount)
+	require.Equal(t, "sealed access 2", string(got.AccessTokenSealed))
+	require.Equal(t, "sealed refresh 2", string(got.RefreshTokenSealed))
+	require.Equal(t, digest("2"), got.RefreshTokenDigest)
+	require.Equal(t, []string{"a", "b"}, got.Scopes)
+	require.Equal(t, req.ExpiresAt, got.ExpiresAt)
+	require.Equal(t, req.NextRefreshAt, got.NextRefreshAt)
+	require.False(t, got.LastRefreshedAt.Before(c.Open.StartedAt))
+	require.True(t, got.Open.IsZero())
+
+	lines, err := b.Attempts(t.Context(), c.ID, 10)
+	require.NoError(t, err)
+	require.Equal(t, []perennial.Attempt{req.Ledger}, lines, "the ledger keeps every field")
+
+	// A reply that is silent on the rest keeps it.
+	c = b.claimed(t, got, hold, single)
+	req = saveRequest(c, "3")
+	req.Metadata = map[string]string{"domain": "eu"}
+	saved, err = b.Save(t.Context(), req)
+	require.NoError(t, err)
+	require.Equal(t, []string{"a", "b"}, saved.Connection.Scopes)
+	require.Equal(t, "bearer", saved.Connection.TokenType)
+	require.Equal(t, map[string]string{"realm": "9", "domain": "eu"}, saved.Connection.Metadata)
+	require.Equal(t, got.RefreshTokenExpiresAt, saved.Connection.RefreshTokenExpiresAt)
+	require.Equal(t, got.GrantExpiresAt, saved.Connection.GrantExpiresAt)
+	require.Zero(t, saved.Connection.ExpiresAt, "unknown")
+}
+
+func testSaveGuards(t *testing.T, b *bundle) {
+	c := b.claimed(t, b.connect(t), hold, single)
+	for name, spoil := range map[string]func() (generation int64, digest string){
+		"another generation": func() (int64, string) { return 5, c.RefreshTokenDigest },
+		"another token":      func() (int64, string) { return c.Generation, digest("other") },
+	} {
+		req := saveRequest(c, "2")
+		req.Generation, req.Digest = spoil()
+		req.NewGeneration = req.Generation + 1
+		saved, err := b.Save(t.Context(), req)
+		require.NoError(t, err)
+		require.False(t, saved.Stored, name)
+		require.Equal(t, c, saved.Connection, name)
+	}
+	req := saveRequest(c, "2")
+	req.NewGeneration = c.Generation
+	_, err := b.Save(t.Context(), req)
+	requireCode(t, perennial.CodeInvalid, err)
+}
+
+func testLateSaveHeals(t *testing.T, b *bundle) {
+	// Attempt 1 stalls; attempt 2 is refused, and the connection given up.
+	first := b.claimed(t, b.connect(t), time.Microsecond, single)
+	b.until(t, first.Open.Deadline)
+	second := b.claimed(t, first, hold, single)
+	req := closeRequest(second, perennial.OutcomeRevoked)
+	req.Failed, req.Suspect, req.FailingAfter, req.FailingCode = true, true, 1, "invalid_grant"
+	req.Terminal = perennial.ReasonRotationLost
+	row, closed, err := b.CloseAttempt(t.Context(), req)
+	require.NoError(t, err)
+	require.True(t, closed)
+	require.Equal(t, perennial.StatusReconnectRequired, row.Status)
+
+	// Then attempt 1's tokens arrive after all.
+	saved, err := b.Save(t.Context(), saveRequest(first, "2"))
+	require.NoError(t, err)
+	require.True(t, saved.Stored)
+	require.True(t, saved.Recovered)
+	got := saved.Connection
+	require.Equal(t, perennial.StatusActive, got.Status)
+	require.Equal(t, perennial.ReasonNone, got.Reason)
+	require.Equal(t, perennial.HealthHealthy, got.Health)
+	require.Zero(t, got.FailureCount)
+	require.Zero(t, got.FailingSince)
+	require.Zero(t, got.SuspectSince)
+	require.Zero(t, got.ConfirmAt)
+	require.Zero(t, got.AmbiguousSince)
+	require.Zero(t, got.NextAttemptAt)
+}
+
+func testSaveNeverRevives(t *testing.T, b *bundle) {
+	for _, status := range []perennial.Status{perennial.StatusPaused, perennial.StatusDisconnected} {
+		c := b.claimed(t, b.connect(t), hold, single)
+		before, err := b.SetStatus(t.Context(), c.ID, perennial.Statuses, 1, status, perennial.ReasonNone)
+		require.NoError(t, err)
+		saved, err := b.Save(t.Context(), saveRequest(c, "2"))
+		require.NoError(t, err)
+		require.Equal(t, status, saved.Connection.Status)
+		require.False(t, saved.Recovered)
+		if status == perennial.StatusDisconnected {
+			require.False(t, saved.Stored)
+			require.Equal(t, before, saved.Connection)
+			require.Equal(t, []perennial.Outcome{perennial.OutcomeRefreshed}, b.outcomes(t, c.ID), "the token was presented all the same")
+		} else {
+			require.True(t, saved.Stored, "a paused connection keeps its tokens alive")
+		}
+	}
+}
+
+func testSaveRepeated(t *testing.T, b *bundle) {
+	c := b.claimed(t, b.connect(t), hold, single)
+	req := saveRequest(c, "2")
+	first, err := b.Save(t.Context(), req)
+	require.NoError(t, err)
+	again, err := b.Save(t.Context(), req)
+	require.NoError(t, err)
+	require.True(t, again.Stored)
+	require.Equal(t, first.Connection, again.Connection, "nothing was written twice")
+	require.Len(t, b.outcomes(t, c.ID), 1)
+
+	req.AccessTokenSealed = []byte("another reply")
+	other, err := b.Save(t.Context(), req)
+	require.NoError(t, err)
+	require.False(t, other.Stored)
+	require.Equal(t, first.Connection, other.Connection)
+}
+
+func testSaveFailing(t *testing.T, b *bundle) {
+	c := b.claimed(t, b.connect(t), hold, single)
+	req := saveRequest(c, "2")
+	req.FailingCode = "no_lifetime"
+	saved, err := b.Save(t.Context(), req)
+	require.NoError(t, err)
+	require.Equal(t, perennial.HealthFailing, saved.Connection.Health)
+	require.Equal(t, "no_lifetime", saved.Connection.FailingCode)
+	since := saved.Connection.FailingSince
+	require.NotZero(t, since)
+
+	req = saveRequest(b.claimed(t, saved.Connection, hold, single), "3")
+	req.FailingCode = "no_lifetime"
+	saved, err = b.Save(t.Context(), req)
+	require.NoError(t, err)
+	require.Equal(t, since, saved.Connection.FailingSince, "the first time stays")
+
+	saved, err = b.Save(t.Context(), saveRequest(b.claimed(t, saved.Connection, hold, single), "4"))
+	require.NoError(t, err)
+	require.Equal(t, perennial.HealthHealthy, saved.Connection.Health)
+	require.Zero(t, saved.Connection.FailingSince)
+}

@@ -1,0 +1,206 @@
+// Package storetest is the contract of [store.Store] as one suite, which every
+// database must pass.
+package storetest
+
+import (
+	"context"
+	"database/sql"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/store"
+)
+
+// hold is long enough that no attempt of a test ends by itself.
+const hold = 5 * time.Minute
+
+// Run runs the suite. database returns the URL of an empty database of t's own.
+func Run(t *testing.T, database func(testing.TB) string) {
+	for name, test := range map[string]func(*testing.T, *bundle){
+		"a connection comes back as it was written":       testRoundTrip,
+		"an account is found: live before disconnected":   testFindByAccount,
+		"one live connection per account":                 testOneLive,
+		"two connects of one account at once":             testTwoConnects,
+		"a new grant clears the old one's clocks":         testReplaceTokens,
+		"a new grant is guarded":                          testReplaceGuards,
+		"a status is guarded and disconnecting wipes":     testSetStatus,
+		"lists and counts":                                testList,
+		"use is noted once an hour":                       testTouchUsed,
+		"a missing row":                                   testMissing,
+		"errors carry no values":                          testErrorsCarryNoValues,
+		"a column that a newer program adds":              testNewerColumn,
+		"claim: idempotent, busy, already fresh":          testClaim,
+		"claim: the statuses":                             testClaimStatuses,
+		"claim: waits":                                    testClaimWaits,
+		"claim: a lost attempt is unknown":                testClaimLost,
+		"claim: a lost attempt that was never sent":       testClaimLostUnsent,
+		"claim: the database went backwards":              testRolledBack,
+		"claim: bad requests":                             testClaimInvalid,
+		"sending mark is guarded":                         testMarkSending,
+		"save: tokens, clocks, ledger":                    testSave,
+		"save: guards":                                    testSaveGuards,
+		"save: a late success heals":                      testLateSaveHeals,
+		"save: never revives":                             testSaveNeverRevives,
+		"save: repeated after a lost answer":              testSaveRepeated,
+		"save: failing for a cause":                       testSaveFailing,
+		"close: wait, failures, health":                   testClose,
+		"close: ambiguous keeps its first time":           testCloseAmbiguous,
+		"close: suspect, then terminal":                   testCloseSuspect,
+		"close: guards":                                   testCloseGuards,
+		"concurrent: one writer wins each generation":     testWriters,
+		"concurrent: one claim holds the fence":           testClaims,
+		"concurrent: a late status never beats new token": testLateStatus,
+		"a second process sees the new tokens":            testSecondProcess,
+		"the clock is the database's":                     testClock,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, setup(t, database(t)))
+		})
+	}
+}
+
+type bundle struct {
+	*store.Store
+	url string
+}
+
+// setup migrates the database and opens it.
+func setup(t *testing.T, url string) *bundle {
+	t.Helper()
+	b := &bundle{Store: open(t, url), url: url}
+	_, _, err := b.Migrate(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, b.CheckSchema(t.Context()))
+	return b
+}
+
+// open is one process that uses the database.
+func open(t *testing.T, url string) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.Context(), url)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+// exec runs a statement past the store, as another program would.
+func (b *bundle) exec(t *testing.T, statement string) {
+	t.Helper()
+	driver, dsn := "pgx", b.url
+	if path, ok := strings.CutPrefix(b.url, "sqlite:"); ok {
+		driver, dsn = "sqlite", "file:"+strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path)+"?_pragma=busy_timeout(10000)"
+	}
+	db, err := sql.Open(driver, dsn)
+	require.NoError(t, err)
+	defer db.Close()
+	_, err = db.ExecContext(t.Context(), statement)
+	require.NoError(t, err)
+}
+
+// tokens is a token set for a generation; which tells one from another.
+func tokens(generation int64, which string) store.TokenWrite {
+	return store.TokenWrite{
+		Generation:         generation,
+		AccessTokenSealed:  []byte("sealed access " + which),
+		RefreshTokenSealed: []byte("sealed refresh " + which),
+		RefreshTokenDigest: digest(which),
+		ClientIDDigest:     "client",
+		Status:             perennial.StatusActive,
+	}
+}
+
+func digest(which string) string { return perennial.NewSecret("refresh " + which).Digest() }
+
+// connect makes a connection of an account of its own, at generation 1 with the
+// tokens "1".
+func (b *bundle) connect(t *testing.T) perennial.Connection {
+	t.Helper()
+	id := uuid.NewString()
+	c, err := b.Insert(t.Context(), perennial.Connection{ID: id, TenantID: "acme", App: "hubspot", Provider: "hubspot",
+		Host: "api.hubapi.com", AccountID: "account-" + id}, tokens(1, "1"))
+	require.NoError(t, err)
+	return c
+}
+
+// claimed claims c for a new attempt, which must succeed.
+func (b *bundle) claimed(t *testing.T, c perennial.Connection, held time.Duration, class perennial.ReplayClass) perennial.Connection {
+	t.Helper()
+	got := b.claim(t, c, held, class)
+	require.Equal(t, store.VerdictClaimed, got.Verdict)
+	return got.Connection
+}
+
+func (b *bundle) claim(t *testing.T, c perennial.Connection, held time.Duration, class perennial.ReplayClass) store.Claim {
+	t.Helper()
+	got, err := b.Claim(t.Context(), claimRequest(c, held, class))
+	require.NoError(t, err)
+	return got
+}
+
+func claimRequest(c perennial.Connection, held time.Duration, class perennial.ReplayClass) store.ClaimRequest {
+	return store.ClaimRequest{ID: c.ID, Generation: c.Generation, Trigger: perennial.TriggerTimer, AttemptID: uuid.NewString(), Hold: held, Class: class}
+}
+
+// saveRequest saves the tokens which for the attempt that c has open.
+func saveRequest(c perennial.Connection, which string) store.SaveRequest {
+	return store.SaveRequest{
+		ID: c.ID, AttemptID: c.Open.ID, Generation: c.Generation, Digest: c.RefreshTokenDigest, NewGeneration: c.Generation + 1,
+		AccessTokenSealed: []byte("sealed access " + which), RefreshTokenSealed: []byte("sealed refresh " + which), RefreshTokenDigest: digest(which),
+		Ledger: ledger(c, perennial.OutcomeRefreshed),
+	}
+}
+
+func closeRequest(c perennial.Connection, outcome perennial.Outcome) store.CloseRequest {
+	return store.CloseRequest{ID: c.ID, AttemptID: c.Open.ID, Generation: c.Generation, Digest: c.RefreshTokenDigest, Ledger: ledger(c, outcome)}
+}
+
+func ledger(c perennial.Connection, outcome perennial.Outcome) perennial.Attempt {
+	return perennial.Attempt{ID: c.Open.ID, ConnectionID: c.ID, Generation: c.Generation, Trigger: perennial.TriggerTimer,
+		Outcome: outcome, StartedAt: c.Open.StartedAt}
+}
+
+// row is c as it is now.
+func (b *bundle) row(t *testing.T, id string) perennial.Connection {
+	t.Helper()
+	c, _, err := b.Get(t.Context(), id)
+	require.NoError(t, err)
+	return c
+}
+
+// outcomes are those of c's ledger, newest first.
+func (b *bundle) outcomes(t *testing.T, id string) []perennial.Outcome {
+	t.Helper()
+	lines, err := b.Attempts(t.Context(), id, 100)
+	require.NoError(t, err)
+	var out []perennial.Outcome
+	for _, a := range lines {
+		out = append(out, a.Outcome)
+	}
+	return out
+}
+
+// until waits for the database's clock to pass at.
+func (b *bundle) until(t *testing.T, at time.Time) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for {
+		now, err := b.Now(ctx)
+		require.NoError(t, err)
+		if now.After(at) {
+			return
+		}
+	}
+}
+
+func requireCode(t *testing.T, want perennial.Code, err error) {
+	t.Helper()
+	require.Error(t, err)
+	require.Equal(t, want, perennial.CodeOf(err), "%v", err)
+}
