@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,25 +47,27 @@ func (l *life) card() string {
 	if v.Gone {
 		return "The connection's row is gone; this workflow ends."
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "**%s**\n\n", v.Words)
-	fmt.Fprintf(&b, "| | |\n|---|---|\n| status | %s |\n", v.Status)
+	lines := []string{"**" + v.Words + "**", "", "| | |", "|---|---|"}
+	line := func(name, format string, args ...any) {
+		lines = append(lines, "| "+name+" | "+fmt.Sprintf(format, args...)+" |")
+	}
+	line("status", "%s", v.Status)
 	if v.Reason != "" {
-		fmt.Fprintf(&b, "| reason | %s |\n", v.Reason)
+		line("reason", "%s", v.Reason)
 	}
 	if v.Health == perennial.HealthFailing {
-		fmt.Fprintf(&b, "| failing | %s, %d in a row |\n", v.FailingCode, v.FailureCount)
+		line("failing", "%s, %d in a row", v.FailingCode, v.FailureCount)
 	}
-	fmt.Fprintf(&b, "| generation | %d |\n| next look | %s |\n", v.Generation, l.next.UTC().Format(time.DateTime))
-	fmt.Fprintf(&b, "| what to do | %s |\n", advice(v.Status, v.Health))
+	line("generation", "%d", v.Generation)
+	line("next look", "%s", l.next.UTC().Format(time.DateTime))
+	line("what to do", "%s", advice(v.Status, v.Health))
 	if len(l.state.Recent) > 0 {
-		b.WriteString("\nLast outcomes, newest first:\n\n")
-		for i := len(l.state.Recent) - 1; i >= 0; i-- {
-			r := l.state.Recent[i]
-			fmt.Fprintf(&b, "- %s %s %s generation %d\n", r.At.Format(time.DateTime), r.Outcome, r.Code, r.Generation)
-		}
+		lines = append(lines, "", "Last outcomes, newest first:", "")
 	}
-	return b.String()
+	for _, r := range slices.Backward(l.state.Recent) {
+		lines = append(lines, fmt.Sprintf("- %s %s %s generation %d", r.At.Format(time.DateTime), r.Outcome, r.Code, r.Generation))
+	}
+	return strings.Join(lines, "\n")
 }
 
 func advice(s perennial.Status, h perennial.Health) string {

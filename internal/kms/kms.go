@@ -38,7 +38,7 @@ func client(ctx context.Context, uri string) (registry.KMSClient, error) {
 	case "aws-kms":
 		c, err = awskms.NewClientWithOptions(ctx, uri)
 	case "gcp-kms":
-		c, err = gcpkms.NewClientWithOptions(ctx, uri)
+		c, err = gcpkms.NewClient(ctx, uri)
 	case "hcvault":
 		c, err = hcvault.NewClient(uri, nil, os.Getenv("VAULT_TOKEN"))
 	default:

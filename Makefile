@@ -1,0 +1,52 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+GO ?= go
+TOOL := $(GO) tool -modfile=tools/go.mod
+FUZZTIME ?= 5s
+
+.PHONY: help build dev smoke test lint workflowcheck replay bench fuzz histories clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-15s %s\n", $$1, $$2}'
+
+build: ## build bin/perennial and bin/worker
+	$(GO) build -trimpath -o bin/perennial ./starter
+	$(GO) build -trimpath -o bin/worker ./worker
+
+dev: ## run everything on this machine and watch connections refresh
+	$(GO) run ./starter dev
+
+smoke: ## run the demonstration without a terminal; fails unless the whole story happened
+	$(GO) run ./starter dev --dir "$$(mktemp -d)" --for 90s --json
+
+test: ## run every test, on real PostgreSQL and Temporal servers that it finds or installs
+	scripts/postgres
+	$(GO) run ./internal/devserver/cmd/temporal-path
+	$(GO) test -timeout 14m ./...
+
+lint: ## gofmt, go vet and staticcheck
+	@unformatted="$$(gofmt -l .)"; if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+
+workflowcheck: ## find what is not deterministic in the workflows
+	$(TOOL) workflowcheck ./workflows
+
+replay: ## replay the histories of every released version
+	$(GO) test -count=1 -run 'Replay' ./workflows
+
+histories: ## record the histories of this version from a real server
+	PERENNIAL_TEST_RECORD=1 $(GO) test -count=1 -run 'TestRecordHistories' ./e2e
+
+bench: ## run each benchmark once
+	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
+
+fuzz: ## run each fuzz target for FUZZTIME (5s)
+	@grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r file; do \
+		for target in $$(grep -oE '^func Fuzz\w+' "$$file" | cut -c6-); do \
+			echo "$$target in $$(dirname "$$file")"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
+		done; done
+
+clean: ## remove what was built
+	rm -rf bin
