@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"net/url"
 	"path/filepath"
 	"testing"
 
@@ -40,4 +41,32 @@ func TestOpenRefuses(t *testing.T) {
 		require.Equal(t, perennial.CodeUnavailable, perennial.CodeOf(err))
 		require.NotContains(t, err.Error(), "hunter2")
 	}
+}
+
+// TestPragmas shows that the driver understood each setting: it ignores those
+// that it does not know.
+func TestPragmas(t *testing.T) {
+	t.Parallel()
+	s, err := store.Open(t.Context(), sqliteURL(t))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "10000"} {
+		require.Equal(t, want, store.Setting(t, s, "PRAGMA "+pragma), pragma)
+	}
+}
+
+// TestSynchronousCommit shows that a write waits for the disk also where the
+// server's default is not to.
+func TestSynchronousCommit(t *testing.T) {
+	t.Parallel()
+	u, err := url.Parse(testpg.URL(t))
+	require.NoError(t, err)
+	query := u.Query()
+	query.Set("synchronous_commit", "off")
+	u.RawQuery = query.Encode()
+	s, err := store.Open(t.Context(), u.String())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	require.Equal(t, "off", store.Setting(t, s, "SHOW synchronous_commit"))
+	require.Equal(t, "on", store.SettingInWrite(t, s, "SHOW synchronous_commit"))
 }

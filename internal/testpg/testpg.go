@@ -17,6 +17,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -80,6 +81,37 @@ type Server struct {
 	done chan struct{}
 }
 
+// prefix is of the temporary folders' names.
+const prefix = "perennial-pg-"
+
+// sweep removes the folders that earlier test binaries left: a server dies with
+// its process, which then can tidy nothing up. One without a living server is
+// spared while it may still be starting.
+func sweep() {
+	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
+	if err != nil {
+		return // only a bad pattern is an error
+	}
+	for _, dir := range dirs {
+		info, err := os.Stat(dir)
+		if err != nil || time.Since(info.ModTime()) < 10*time.Minute || serving(dir) {
+			continue
+		}
+		_ = os.RemoveAll(dir) // another user's stays
+	}
+}
+
+// serving reports whether the server of dir lives.
+func serving(dir string) bool {
+	text, err := os.ReadFile(filepath.Join(dir, "data", "postmaster.pid"))
+	if err != nil {
+		return !errors.Is(err, os.ErrNotExist)
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	pid, err := strconv.Atoi(strings.TrimSpace(first))
+	return err != nil || !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
+}
+
 // Start makes a new cluster in dir (empty: a temporary one) and runs it.
 func Start(dir string) (*Server, error) {
 	bin, err := binaries()
@@ -87,7 +119,8 @@ func Start(dir string) (*Server, error) {
 		return nil, err
 	}
 	if dir == "" {
-		if dir, err = os.MkdirTemp("", "perennial-pg-"); err != nil {
+		sweep()
+		if dir, err = os.MkdirTemp("", prefix); err != nil {
 			return nil, err
 		}
 	}

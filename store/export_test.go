@@ -1,0 +1,24 @@
+package store
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gorm.io/gorm"
+)
+
+// Setting is what the database answers to query.
+func Setting(t *testing.T, s *Store, query string) (value string) {
+	t.Helper()
+	require.NoError(t, s.db.WithContext(t.Context()).Raw(query).Scan(&value).Error)
+	return value
+}
+
+// SettingInWrite is [Setting] inside the transaction of a write.
+func SettingInWrite(t *testing.T, s *Store, query string) (value string) {
+	t.Helper()
+	require.NoError(t, s.durably(t.Context(), "read a setting", func(tx *gorm.DB) error {
+		return tx.Raw(query).Scan(&value).Error
+	}))
+	return value
+}
