@@ -114,6 +114,11 @@ func testSaveNeverRevives(t *testing.T, b *bundle) {
 		if status == perennial.StatusDisconnected {
 			require.False(t, saved.Stored)
 			require.Equal(t, before, saved.Connection)
+			req := saveRequest(c, "3")
+			req.Digest = "" // as the wiped row has it
+			saved, err = b.Save(t.Context(), req)
+			require.NoError(t, err)
+			require.False(t, saved.Stored)
 			require.Equal(t, []perennial.Outcome{perennial.OutcomeRefreshed}, b.outcomes(t, c.ID), "the token was presented all the same")
 		} else {
 			require.True(t, saved.Stored, "a paused connection keeps its tokens alive")
