@@ -35,8 +35,12 @@ workflowcheck: ## find what is not deterministic in the workflows
 replay: ## replay the histories of every released version
 	$(GO) test -count=1 -run 'Replay' ./workflows
 
-histories: ## record the histories of this version from a real server
-	PERENNIAL_TEST_RECORD=1 $(GO) test -count=1 -run 'TestRecordHistories' ./e2e
+histories: ## record this version's histories from a real server: make histories VERSION=v2
+	@test -n "$(VERSION)" || { echo "say VERSION=v2: a recorded version is never recorded again"; exit 1; }
+	@test ! -e workflows/testdata/histories/$(VERSION) || { echo "$(VERSION) is recorded already"; exit 1; }
+	mkdir -p workflows/testdata/histories/$(VERSION)
+	PERENNIAL_TEST_RECORD="$(CURDIR)/workflows/testdata/histories/$(VERSION)" $(GO) test -count=1 -run 'TestLife' ./e2e
+	scripts/histories-manifest
 
 bench: ## run each benchmark once
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...

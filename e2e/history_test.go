@@ -60,14 +60,15 @@ func (s *stack) histories(id string) []*historypb.History {
 func (s *stack) replayAll(id, name string) {
 	s.Helper()
 	for i, h := range s.histories(id) {
-		replayer := worker.NewWorkflowReplayer()
-		workflows.Register(replayer, workflows.Options{})
-		assert.NoError(s, replayer.ReplayWorkflowHistory(nil, h), "run %d", i)
+		// Kept first: replaying writes upserted attributes into the history itself.
 		if dir := os.Getenv("PERENNIAL_TEST_RECORD"); dir != "" {
 			raw, err := protojson.Marshal(h)
 			require.NoError(s, err)
 			file := fmt.Sprintf("%s-%s-%d.json", name, strings.ToLower(filepath.Base(s.Name())), i)
 			require.NoError(s, os.WriteFile(filepath.Join(dir, file), raw, 0o644))
 		}
+		replayer := worker.NewWorkflowReplayer()
+		workflows.Register(replayer, workflows.Options{})
+		assert.NoError(s, replayer.ReplayWorkflowHistory(nil, h), "run %d", i)
 	}
 }
