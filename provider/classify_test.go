@@ -1,0 +1,199 @@
+package provider
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func entry(t testing.TB, name string) Entry {
+	t.Helper()
+	e, ok := Lookup(name)
+	require.True(t, ok, name)
+	return e
+}
+
+// TestClassify is the one table of outcomes (RFC 6749 section 5.2 and each
+// provider's own spelling).
+func TestClassify(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name     string
+		provider string
+		status   int
+		body     string
+		want     perennial.Outcome
+		code     string
+	}{
+		{"QuickBooks' refusal", "quickbooks", 400, `{ "error": "invalid_grant", "error_description": "Token has been expired or revoked."}`, perennial.OutcomeRevoked, "invalid_grant"},
+		{"HubSpot's refusal", "hubspot", 400, `{"error":"invalid_grant","error_description":"bad","status":"BAD_REFRESH_TOKEN"}`, perennial.OutcomeRevoked, "BAD_REFRESH_TOKEN"},
+		{"HubSpot's older refusal", "hubspot", 400, `{"status":"BAD_REFRESH_TOKEN","message":"missing or invalid refresh token"}`, perennial.OutcomeRevoked, "BAD_REFRESH_TOKEN"},
+		{"HubSpot's token reply", "hubspot", 200, `{"refresh_token":"6f18f21e-a743-4509-b7fd-1a5e632fffa1","access_token":"CN2zlYnmLBICAQIYgZXFLyCWp1Yoy","expires_in":1800}`, perennial.OutcomeRefreshed, ""},
+		{"HubSpot's expired access token is no refusal of the grant", "hubspot", 401, `{"status":"error","message":"The OAuth token used to make this call expired 5 minute(s) ago.","category":"EXPIRED_AUTHENTICATION"}`, perennial.OutcomeRejected, "EXPIRED_AUTHENTICATION"},
+		{"HubSpot's limit", "hubspot", 429, `{"status":"error","category":"RATE_LIMITS"}`, perennial.OutcomeRateLimited, "RATE_LIMITS"},
+		{"invalid_grant with 401", "generic", 401, `{"error":"invalid_grant"}`, perennial.OutcomeRevoked, "invalid_grant"},
+		{"invalid_grant with 403", "generic", 403, `{"error":"invalid_grant"}`, perennial.OutcomeRevoked, "invalid_grant"},
+		{"invalid_grant in a 200", "generic", 200, `{"error":"invalid_grant"}`, perennial.OutcomeRevoked, "invalid_grant"},
+		{"wrong client", "quickbooks", 401, `{"error":"invalid_client"}`, perennial.OutcomeMisconfigured, "invalid_client"},
+		{"client not allowed", "generic", 403, `{"error":"unauthorized_client"}`, perennial.OutcomeMisconfigured, "unauthorized_client"},
+		{"grant type", "generic", 400, `{"error":"unsupported_grant_type"}`, perennial.OutcomeMisconfigured, "unsupported_grant_type"},
+		{"scope", "generic", 400, `{"error":"invalid_scope"}`, perennial.OutcomeMisconfigured, "invalid_scope"},
+		{"no such endpoint", "generic", 404, `<html>not found</html>`, perennial.OutcomeMisconfigured, "endpoint_not_found"},
+		{"moved", "generic", 302, ``, perennial.OutcomeMisconfigured, "redirected"},
+		{"limit", "generic", 429, ``, perennial.OutcomeRateLimited, "too_many_requests"},
+		{"limit that says invalid_grant", "generic", 429, `{"error":"invalid_grant"}`, perennial.OutcomeRateLimited, "invalid_grant"},
+		{"bad request", "generic", 400, `{"error":"invalid_request"}`, perennial.OutcomeRejected, "invalid_request"},
+		{"a 400 without words", "generic", 400, ``, perennial.OutcomeRejected, "http_400"},
+		{"a 403 without words", "generic", 403, `<html>forbidden</html>`, perennial.OutcomeRejected, "http_403"},
+		{"any error in a 200", "generic", 200, `{"ok":false,"error":"fatal_error"}`, perennial.OutcomeRejected, "fatal_error"},
+		{"server error", "generic", 500, `{"error":"invalid_grant"}`, perennial.OutcomeUnknown, "http_500"},
+		{"proxy", "generic", 502, `<html>Bad Gateway</html>`, perennial.OutcomeUnknown, "http_502"},
+		{"proxy timeout", "generic", 504, ``, perennial.OutcomeUnknown, "http_504"},
+		{"HTML at 200", "generic", 200, `<html><body>Maintenance</body></html>`, perennial.OutcomeUnknown, "malformed_reply"},
+		{"JSON cut off at 200", "generic", 200, `{"access_token":"abc`, perennial.OutcomeUnknown, "malformed_reply"},
+		{"nothing at 200", "generic", 200, ``, perennial.OutcomeUnknown, "malformed_reply"},
+		{"a 200 without a token", "generic", 200, `{"token_type":"bearer"}`, perennial.OutcomeUnknown, "malformed_reply"},
+		{"a token beside an error", "generic", 200, `{"access_token":"abc","error":"invalid_grant"}`, perennial.OutcomeRefreshed, ""},
+		{"a form", "generic", 200, `access_token=abc&expires_in=60`, perennial.OutcomeRefreshed, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			e := entry(t, c.provider)
+			read := readReply([]byte(c.body), e, time.Now())
+			outcome, code := classify(e, evidence{sent: true, status: c.status, readable: read.readable, accessToken: !read.tokens.AccessToken.IsZero(),
+				code: codeOf(read.code), description: read.description})
+			assert.Equal(t, c.want, outcome)
+			assert.Equal(t, c.code, code)
+		})
+	}
+	unsent, _ := classify(Entry{}, evidence{err: errors.New("refused"), transport: "connection_refused"})
+	assert.Equal(t, perennial.OutcomeUnavailable, unsent)
+	lost, _ := classify(Entry{}, evidence{err: errors.New("reset"), transport: "connection_lost", sent: true})
+	assert.Equal(t, perennial.OutcomeUnknown, lost)
+}
+
+func TestCatalogue(t *testing.T) {
+	t.Parallel()
+	names := Names()
+	assert.IsIncreasing(t, names)
+	for _, name := range names {
+		if name != "generic" { // completed by the configuration
+			assert.NoError(t, entry(t, name).Validate())
+		}
+		assert.NotEmpty(t, entry(t, name).ReplaySource)
+	}
+	_, ok := Lookup("nobody")
+	assert.False(t, ok)
+}
+
+func TestReadReply(t *testing.T) {
+	t.Parallel()
+	sent := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for raw, want := range map[string]time.Duration{
+		`1800`: 30 * time.Minute, `"1800"`: 30 * time.Minute, `1800.5`: 30*time.Minute + 500*time.Millisecond,
+		`-1`: 0, `0`: 0, `null`: 0, `"abc"`: 0, `{}`: 0, `[1]`: 0, `true`: 0, `1e400`: 0, `"NaN"`: 0, `99999999999999999999`: 0,
+	} {
+		r := readReply([]byte(`{"access_token":"a","refresh_token":"r","expires_in":`+raw+`}`), Entry{}, sent)
+		assert.Equal(t, want, r.tokens.ExpiresIn, raw)
+		assert.Equal(t, "r", r.tokens.RefreshToken.Reveal(), "%s costs no token", raw)
+	}
+	r := readReply([]byte(`{"access_token":"a","expires_at":"2026-01-01T01:00:00Z","x_refresh_token_expires_in":8726400,"scope":"a,b c","realmId":"9"}`), Entry{MetadataFields: []string{"realmId", "none"}}, sent)
+	assert.Equal(t, time.Hour, r.tokens.ExpiresIn)
+	assert.Equal(t, 101*day, r.tokens.RefreshTokenExpiresIn)
+	assert.Equal(t, []string{"a", "b", "c"}, r.tokens.Scopes)
+	assert.Equal(t, map[string]string{"realmId": "9"}, r.tokens.Metadata)
+	assert.True(t, r.tokens.RefreshToken.IsZero())
+}
+
+func TestParseTokens(t *testing.T) {
+	t.Parallel()
+	tokens, at, err := ParseTokens(strings.NewReader(`{"access_token":"a","refresh_token":"r","expires_in":60,"obtained_at":"2026-01-01T00:00:00Z"}`), Entry{})
+	require.NoError(t, err)
+	assert.Equal(t, "r", tokens.RefreshToken.Reveal())
+	assert.Equal(t, 2026, at.Year())
+	for _, bad := range []string{``, `planted-token`, `{"refresh_token":"planted-token"}`, `{"access_token":"planted-token","obtained_at":"planted-token"}`, `["planted-token"]`} {
+		_, _, err := ParseTokens(strings.NewReader(bad), Entry{})
+		require.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err), bad)
+		assert.NotContains(t, err.Error(), "planted-token")
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	date := func(d time.Duration) string { return now.Add(d).Format(http.TimeFormat) }
+	for _, c := range []struct {
+		value, date string
+		want        time.Duration
+	}{
+		{"", "", 0}, {"120", "", 2 * time.Minute}, {"0", "", time.Second}, {"-5", "", time.Second}, {"999999999", "", 24 * time.Hour},
+		{"1.5", "", 1500 * time.Millisecond}, {"soon", "", 0}, {"NaN", "", 0}, {"inf", "", 24 * time.Hour},
+		{date(time.Hour), "", time.Hour}, {date(-time.Hour), "", time.Second}, {date(48 * time.Hour), "", 24 * time.Hour},
+		{date(time.Hour), date(30 * time.Minute), 30 * time.Minute},
+	} {
+		h := http.Header{}
+		h.Set("Retry-After", c.value)
+		h.Set("Date", c.date)
+		assert.Equal(t, c.want, retryAfter(h, now), "%q with date %q", c.value, c.date)
+	}
+}
+
+func FuzzReadReply(f *testing.F) {
+	f.Add([]byte(`{"access_token":"a","expires_in":"x","scope":["a",1]}`))
+	f.Add([]byte(`access_token=a&expires_in=9`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		r := readReply(body, Entry{MetadataFields: []string{"m"}}, time.Now())
+		if r.tokens.ExpiresIn < 0 || r.tokens.RefreshTokenExpiresIn < 0 || r.tokens.GrantExpiresIn < 0 {
+			t.Fatal("a negative life")
+		}
+		if !r.readable && !r.tokens.AccessToken.IsZero() {
+			t.Fatal("a token from what cannot be read")
+		}
+	})
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	f.Add("120", "Thu, 01 Jan 2026 00:00:00 GMT")
+	f.Fuzz(func(t *testing.T, value, date string) {
+		d := retryAfter(http.Header{"Retry-After": {value}, "Date": {date}}, time.Now())
+		if d != 0 && (d < shortestRetryAfter || d > longestRetryAfter) {
+			t.Fatalf("%s is out of bounds", d)
+		}
+	})
+}
+
+func FuzzDescribe(f *testing.F) {
+	secret := perennial.NewSecret("planted+secret/with=signs")
+	f.Add("before ", " after")
+	f.Fuzz(func(t *testing.T, before, after string) {
+		for _, form := range []string{secret.Reveal(), "cGxhbnRlZCtzZWNyZXQvd2l0aD1zaWducw=="} {
+			out := describe(before+form+after, secret) + codeOf(before+form+after, secret)
+			if strings.Contains(out, form) || len(describe(before+form+after, secret)) > 200 {
+				t.Fatalf("leaks or is too long: %q", out)
+			}
+		}
+	})
+}
+
+func BenchmarkClassify(b *testing.B) {
+	e := entry(b, "hubspot")
+	ev := evidence{sent: true, status: 400, readable: true, code: "BAD_REFRESH_TOKEN"}
+	for b.Loop() {
+		classify(e, ev)
+	}
+}
+
+func BenchmarkReadReply(b *testing.B) {
+	body := []byte(`{"refresh_token":"6f18f21e-a743-4509-b7fd-1a5e632fffa1","access_token":"CN2zlYnmLBICAQIYgZXFLyCWp1Yoy","expires_in":1800}`)
+	e := entry(b, "hubspot")
+	b.ReportAllocs()
+	for b.Loop() {
+		readReply(body, e, time.Time{})
+	}
+}
