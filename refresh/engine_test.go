@@ -1,0 +1,328 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/seal"
+	"github.com/perennial-oauth/perennial/store"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// bundle is an engine over a real store, with a provider that answers as told.
+type bundle struct {
+	*Engine
+	db      *store.Store
+	keyring *seal.Keyring
+	app     provider.App
+	appErr  error
+	c       perennial.Connection
+
+	mu      sync.Mutex
+	answers []provider.Reply // one per presentation; the last one stays
+	shown   []string         // refresh tokens
+	secrets []string
+	onSent  func()
+}
+
+func (b *bundle) App(string) (provider.App, error) { return b.app, b.appErr }
+
+func (b *bundle) Refresh(ctx context.Context, _ provider.App, secret, token perennial.Secret, send func(context.Context) error) provider.Reply {
+	if err := send(ctx); err != nil {
+		return provider.Reply{Outcome: perennial.OutcomeUnavailable, Code: "unsent"}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.shown = append(b.shown, token.Reveal())
+	b.secrets = append(b.secrets, secret.Reveal())
+	if b.onSent != nil {
+		b.onSent()
+	}
+	if err := ctx.Err(); err != nil {
+		return provider.Reply{Outcome: perennial.OutcomeUnknown, Code: "cancelled", Sent: true}
+	}
+	reply := b.answers[0]
+	if len(b.answers) > 1 {
+		b.answers = b.answers[1:]
+	}
+	return reply
+}
+
+func fresh(n string) provider.Reply {
+	return provider.Reply{Outcome: perennial.OutcomeRefreshed, Sent: true, HTTPStatus: 200, Tokens: perennial.TokenSet{
+		AccessToken: perennial.NewSecret("access " + n), RefreshToken: perennial.NewSecret("refresh " + n), ExpiresIn: time.Hour}}
+}
+
+var refusal = provider.Reply{Outcome: perennial.OutcomeRevoked, Code: "invalid_grant", Sent: true, HTTPStatus: 400}
+
+func setup(t *testing.T, answers ...provider.Reply) *bundle {
+	t.Helper()
+	ctx := context.Background()
+	b := &bundle{answers: answers, app: provider.App{Name: "app", ClientID: "client", ClientSecrets: []perennial.Secret{perennial.NewSecret("s1")},
+		Provider: provider.Entry{Name: "generic", ReplayClass: perennial.ReplayUnknown}, Buffer: provider.BufferQueue}}
+	var err error
+	b.db, err = store.Open(ctx, "sqlite:"+filepath.Join(t.TempDir(), "engine.db"))
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, b.db.Close()) })
+	_, _, err = b.db.Migrate(ctx)
+	require.NoError(t, err)
+	b.keyring, err = seal.NewEphemeral()
+	require.NoError(t, err)
+	b.Engine = New(Config{Store: b.db, Presenter: b, Apps: b, Sealer: b.keyring,
+		Timing: Timing{HTTPTimeout: 2 * time.Second, SaveTimeout: 2 * time.Second, StartToClose: 5 * time.Second, AttemptDeadline: 6 * time.Second, WorkerStop: 6 * time.Second, ConfirmDelay: time.Millisecond}})
+	c := perennial.Connection{ID: "con_1", TenantID: "t", App: "app", Provider: "generic", AccountID: "a"}
+	first := fresh("1").Tokens
+	w, err := Tokens(b.keyring, b.app, c, 1, first, first.RefreshToken, time.Now())
+	require.NoError(t, err)
+	b.c, err = b.db.Insert(ctx, c, w)
+	require.NoError(t, err)
+	return b
+}
+
+func (b *bundle) refresh(t *testing.T, ctx context.Context, generation int64) Result {
+	t.Helper()
+	res, err := b.Engine.Refresh(ctx, Request{ConnectionID: "con_1", Generation: generation, Trigger: perennial.TriggerTimer})
+	require.NoError(t, err)
+	return res
+}
+
+func TestRefreshRotates(t *testing.T) {
+	t.Parallel()
+	b := setup(t, fresh("2"), fresh("3"))
+	for generation := int64(1); generation <= 2; generation++ {
+		res := b.refresh(t, t.Context(), generation)
+		require.Equal(t, perennial.OutcomeRefreshed, res.Outcome)
+		assert.Equal(t, generation+1, res.Connection.Generation)
+	}
+	assert.Equal(t, []string{"refresh 1", "refresh 2"}, b.shown)
+	assert.Equal(t, perennial.OutcomeAlreadyFresh, b.refresh(t, t.Context(), 1).Outcome)
+	c, _, err := b.db.Get(t.Context(), "con_1")
+	require.NoError(t, err)
+	token, err := b.keyring.Open(seal.BindingOf(c, seal.FieldRefreshToken, 3), c.RefreshTokenSealed)
+	require.NoError(t, err)
+	assert.Equal(t, "refresh 3", token.Reveal())
+}
+
+func TestReplyWithoutRefreshTokenKeepsTheOld(t *testing.T) {
+	t.Parallel()
+	reply := fresh("2")
+	reply.Tokens.RefreshToken = perennial.Secret{}
+	b := setup(t, reply)
+	b.refresh(t, t.Context(), 1)
+	b.refresh(t, t.Context(), 2)
+	assert.Equal(t, []string{"refresh 1", "refresh 1"}, b.shown)
+}
+
+// TestCancelledAfterSending: the caller leaves while the token is on its way;
+// what comes back is stored.
+func TestCancelledAfterSending(t *testing.T) {
+	t.Parallel()
+	b := setup(t, fresh("2"))
+	ctx, cancel := context.WithCancel(t.Context())
+	b.onSent = cancel
+	res := b.refresh(t, ctx, 1)
+	assert.Equal(t, perennial.OutcomeRefreshed, res.Outcome)
+	assert.EqualValues(t, 2, res.Connection.Generation)
+}
+
+func TestCancelledBeforeSendingSendsNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t, fresh("2"))
+	ctx, cancel := context.WithCancel(t.Context())
+	b.Store = cancelAfterClaim{b.db, cancel}
+	res := b.refresh(t, ctx, 1)
+	assert.Equal(t, perennial.OutcomeUnavailable, res.Outcome)
+	assert.Empty(t, b.shown)
+	assert.True(t, res.Connection.Open.IsZero(), "the attempt is closed")
+	assert.False(t, res.Connection.Ambiguous(), "proven unsent")
+}
+
+type cancelAfterClaim struct {
+	Store
+	cancel func()
+}
+
+func (s cancelAfterClaim) Claim(ctx context.Context, req store.ClaimRequest) (store.Claim, error) {
+	defer s.cancel()
+	return s.Store.Claim(ctx, req)
+}
+
+// TestStalledClaimantDoesNotSend: a claim that took too long to be answered is
+// given up unsent.
+func TestStalledClaimantDoesNotSend(t *testing.T) {
+	t.Parallel()
+	b := setup(t, fresh("2"))
+	b.Timing.HTTPTimeout = b.Timing.AttemptDeadline // as if all the time but this were gone
+	res := b.refresh(t, t.Context(), 1)
+	assert.Equal(t, perennial.OutcomeUnavailable, res.Outcome)
+	assert.Empty(t, b.shown)
+}
+
+// flakySave fails some saves, after doing them where done is set: an answer
+// that was lost.
+type flakySave struct {
+	Store
+	fails int
+	done  bool
+}
+
+func (s *flakySave) Save(ctx context.Context, req store.SaveRequest) (store.Saved, error) {
+	if s.fails > 0 {
+		s.fails--
+		if s.done {
+			if _, err := s.Store.Save(ctx, req); err != nil {
+				return store.Saved{}, err
+			}
+		}
+		return store.Saved{}, errors.New("connection reset")
+	}
+	return s.Store.Save(ctx, req)
+}
+
+func TestSaveIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	for name, done := range map[string]bool{"not done": false, "done, answer lost": true} {
+		b := setup(t, fresh("2"))
+		b.Store = &flakySave{Store: b.db, fails: 3, done: done}
+		res := b.refresh(t, t.Context(), 1)
+		assert.Equal(t, perennial.OutcomeRefreshed, res.Outcome, name)
+		assert.EqualValues(t, 1, res.Connection.RefreshCount, name)
+		assert.Len(t, b.shown, 1, name)
+	}
+}
+
+func TestRefusalIsConfirmed(t *testing.T) {
+	t.Parallel()
+	b := setup(t, refusal)
+	res := b.refresh(t, t.Context(), 1)
+	assert.Equal(t, perennial.OutcomeRevoked, res.Outcome)
+	assert.Equal(t, perennial.StatusActive, res.Connection.Status)
+	assert.Equal(t, perennial.HealthHealthy, res.Connection.Health)
+	res = b.confirmed(t)
+	assert.Equal(t, perennial.StatusReconnectRequired, res.Connection.Status)
+	assert.Equal(t, perennial.ReasonInvalidGrant, res.Connection.Reason)
+	assert.Len(t, b.shown, 2)
+}
+
+// confirmed refreshes until no wait is in force.
+func (b *bundle) confirmed(t *testing.T) Result {
+	t.Helper()
+	for {
+		if res := b.refresh(t, t.Context(), 1); res.Outcome != perennial.OutcomeHeld {
+			return res
+		}
+	}
+}
+
+func TestFalseRefusalIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	b := setup(t, refusal, fresh("2"))
+	b.refresh(t, t.Context(), 1)
+	res := b.confirmed(t)
+	assert.Equal(t, perennial.OutcomeRefreshed, res.Outcome)
+	assert.False(t, res.Connection.Suspect())
+}
+
+func TestRefusalAfterAmbiguityIsOurLoss(t *testing.T) {
+	t.Parallel()
+	row := perennial.Connection{RefreshTokenDigest: "d", AmbiguousSince: time.Now(), AmbiguousDigest: "d", SuspectSince: time.Now(), SuspectDigest: "d"}
+	assert.Equal(t, perennial.ReasonRotationLost, decide(row, perennial.ReplayUnknown, refusal, time.Now(), time.Minute).Terminal)
+	row.AmbiguousDigest = "of an older token"
+	assert.Equal(t, perennial.ReasonInvalidGrant, decide(row, perennial.ReplayUnknown, refusal, time.Now(), time.Minute).Terminal)
+	row.RefreshTokenExpiresAt = time.Now().Add(-time.Hour)
+	assert.Equal(t, perennial.ReasonIdleExpired, decide(row, perennial.ReplayUnknown, refusal, time.Now(), time.Minute).Terminal)
+	row.GrantExpiresAt = time.Now().Add(-time.Hour)
+	assert.Equal(t, perennial.ReasonGrantEnded, decide(row, perennial.ReplayUnknown, refusal, time.Now(), time.Minute).Terminal)
+}
+
+// TestNothingButARefusalIsTerminal: no other outcome, however often, changes a
+// connection's status.
+func TestNothingButARefusalIsTerminal(t *testing.T) {
+	t.Parallel()
+	for _, outcome := range perennial.Outcomes {
+		row := perennial.Connection{RefreshTokenDigest: "d", SuspectSince: time.Now(), SuspectDigest: "d", FailureCount: 1000}
+		got := decide(row, perennial.ReplayUnknown, provider.Reply{Outcome: outcome, Code: "x", Sent: true}, time.Now(), time.Minute)
+		assert.Equal(t, outcome == perennial.OutcomeRevoked, got.Terminal != "", outcome)
+		assert.Equal(t, outcome == perennial.OutcomeUnknown, got.Ambiguous, outcome)
+	}
+}
+
+func TestReuseRevokesServesTheAccessTokenToItsEnd(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	row := perennial.Connection{ExpiresAt: now.Add(time.Hour)}
+	lost := provider.Reply{Outcome: perennial.OutcomeUnknown, Sent: true}
+	assert.GreaterOrEqual(t, decide(row, perennial.ReplayReuseRevokes, lost, now, time.Minute).Wait, time.Hour)
+	assert.Less(t, decide(row, perennial.ReplaySingleUse, lost, now, time.Minute).Wait, time.Minute)
+}
+
+func TestNextSecretOnlyWhereTheClientWasRejected(t *testing.T) {
+	t.Parallel()
+	rejected := provider.Reply{Outcome: perennial.OutcomeMisconfigured, Code: "invalid_client", Sent: true, HTTPStatus: 401}
+	b := setup(t, rejected, fresh("2"))
+	b.app.ClientSecrets = append(b.app.ClientSecrets, perennial.NewSecret("s2"))
+	assert.Equal(t, perennial.OutcomeRefreshed, b.refresh(t, t.Context(), 1).Outcome)
+	assert.Equal(t, []string{"s1", "s2"}, b.secrets)
+
+	b = setup(t, refusal)
+	b.app.ClientSecrets = append(b.app.ClientSecrets, perennial.NewSecret("s2"))
+	b.refresh(t, t.Context(), 1)
+	assert.Equal(t, []string{"s1"}, b.secrets)
+}
+
+// TestOursNotTheCustomers: what is wrong on our side presents nothing and
+// changes no status.
+func TestOursNotTheCustomers(t *testing.T) {
+	t.Parallel()
+	for code, spoil := range map[string]func(*bundle){
+		"client_id_mismatch": func(b *bundle) { b.app.ClientID = "another" },
+		"app_not_configured": func(b *bundle) { b.appErr = perennial.Errorf(perennial.CodeNotFound, "no app") },
+		"not_opened": func(b *bundle) {
+			other, err := seal.NewEphemeral()
+			require.NoError(t, err)
+			b.Sealer = other
+		},
+	} {
+		b := setup(t, fresh("2"))
+		spoil(b)
+		res := b.refresh(t, t.Context(), 1)
+		assert.Equal(t, perennial.OutcomeMisconfigured, res.Outcome, code)
+		assert.Equal(t, code, res.Code)
+		assert.Equal(t, perennial.StatusActive, res.Connection.Status, code)
+		assert.Equal(t, perennial.HealthFailing, res.Connection.Health, code)
+		assert.Empty(t, b.shown, code)
+	}
+}
+
+func TestManyEnginesOneRequest(t *testing.T) {
+	t.Parallel()
+	b := setup(t, fresh("2"))
+	var wg sync.WaitGroup
+	for range 32 {
+		wg.Go(func() {
+			res := b.refresh(t, context.Background(), 1)
+			assert.Contains(t, []perennial.Outcome{perennial.OutcomeRefreshed, perennial.OutcomeBusy, perennial.OutcomeAlreadyFresh}, res.Outcome)
+		})
+	}
+	wg.Wait()
+	assert.Len(t, b.shown, 1)
+}
+
+func TestNoLifetimeIsAVisibleFault(t *testing.T) {
+	t.Parallel()
+	reply := fresh("2")
+	reply.Tokens.ExpiresIn = 0
+	b := setup(t, reply)
+	res := b.refresh(t, t.Context(), 1)
+	assert.Equal(t, perennial.OutcomeRefreshed, res.Outcome)
+	assert.Equal(t, perennial.HealthFailing, res.Connection.Health)
+	assert.Equal(t, CodeNoLifetime, res.Connection.FailingCode)
+	assert.Less(t, time.Until(res.Connection.NextRefreshAt), 30*time.Minute, "never a sleep without end")
+}
