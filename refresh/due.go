@@ -76,10 +76,14 @@ func Wake(c perennial.Connection, now time.Time) (time.Time, perennial.Trigger) 
 		return now.Add(slowTimer), ""
 	}
 	at, trigger := c.NextRefreshAt, perennial.TriggerTimer
-	if c.Suspect() {
-		trigger = perennial.TriggerConfirm
-	} else if c.FailureCount > 0 {
-		trigger = perennial.TriggerRetry
+	switch {
+	case c.Suspect():
+		at, trigger = time.Time{}, perennial.TriggerConfirm
+	case c.FailureCount > 0, c.Ambiguous(), !c.Open.IsZero():
+		// An attempt came to nothing, or may have: that is settled as soon as its
+		// waits allow, however long the old access token would last. A grace
+		// window does not wait for the due time.
+		at, trigger = time.Time{}, perennial.TriggerRetry
 	}
 	if at.After(now.Add(longestRest)) { // an absurd row is not slept on
 		at = now.Add(longestRest)
