@@ -33,19 +33,35 @@ func Generate(dir string, kek tink.AEAD, allowPlaintext bool) error {
 	}
 	for _, field := range Fields {
 		if path := filepath.Join(dir, fileOf[field]); exists(path) {
-			return perennial.Errorf(perennial.CodeConflict, "%s is there already: it is not overwritten, because every stored token needs it. Name another directory, or add a key with `perennial keys rotate`", path)
+			return alreadyThere(path)
 		}
 	}
-	for _, field := range Fields {
-		handle, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
-		if err != nil {
-			return fmt.Errorf("make a %s key: %w", field, err)
-		}
-		if err := write(filepath.Join(dir, fileOf[field]), handle, kek); err != nil {
+	for i, field := range Fields {
+		if err := generate(dir, field, kek); err != nil {
+			for _, made := range Fields[:i] { // by this call: nothing is sealed with it yet
+				err = errors.Join(err, os.Remove(filepath.Join(dir, fileOf[made])))
+			}
 			return err
 		}
 	}
 	return nil
+}
+
+func generate(dir string, field Field, kek tink.AEAD) error {
+	handle, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
+	if err != nil {
+		return fmt.Errorf("make a %s key: %w", field, err)
+	}
+	// Link, unlike Rename, fails when another process was quicker.
+	path := filepath.Join(dir, fileOf[field])
+	if err = write(path, handle, kek, os.Link); errors.Is(err, fs.ErrExist) {
+		return alreadyThere(path)
+	}
+	return err
+}
+
+func alreadyThere(path string) error {
+	return perennial.Errorf(perennial.CodeConflict, "%s is there already: it is not overwritten, because every stored token needs it. Name another directory, or add a key with `perennial keys rotate`", path)
 }
 
 // Rotate adds a new key to both keysets and makes it the one that seals; the old
@@ -55,28 +71,58 @@ func Rotate(dir string, kek tink.AEAD, allowPlaintext bool) error {
 	if err := plaintextAllowed(kek, allowPlaintext); err != nil {
 		return err
 	}
-	for _, field := range Fields {
-		path := filepath.Join(dir, fileOf[field])
-		handle, err := read(path, kek)
-		if err != nil {
-			return err
-		}
-		manager := keyset.NewManagerFromHandle(handle)
-		id, err := manager.Add(aead.AES256GCMKeyTemplate())
-		if err != nil {
-			return fmt.Errorf("add a %s key: %w", field, err)
-		}
-		if err := manager.SetPrimary(id); err != nil {
-			return fmt.Errorf("add a %s key: %w", field, err)
-		}
-		if handle, err = manager.Handle(); err != nil {
-			return fmt.Errorf("add a %s key: %w", field, err)
-		}
-		if err := write(path, handle, kek); err != nil {
-			return err
+	unlock, err := lock(dir)
+	if err != nil {
+		return err
+	}
+	rotated := map[Field]*keyset.Handle{}
+	for _, field := range Fields { // all are read before the first is written
+		if rotated[field], err = withNewKey(filepath.Join(dir, fileOf[field]), kek); err != nil {
+			return errors.Join(err, unlock())
 		}
 	}
-	return nil
+	for _, field := range Fields {
+		if err := write(filepath.Join(dir, fileOf[field]), rotated[field], kek, os.Rename); err != nil {
+			return errors.Join(err, unlock())
+		}
+	}
+	return unlock()
+}
+
+// lock keeps two rotations apart: of two that read the same keyset, the one that
+// writes last would drop the other's key, and every token sealed with it.
+func lock(dir string) (unlock func() error, err error) {
+	path := filepath.Join(dir, ".rotating")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil, perennial.Errorf(perennial.CodeConflict, "another rotation holds %s: wait for it. If none is running, one was stopped half way; remove the file and rotate again", path)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, noKeys(dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("rotate the keys: %w", err)
+	}
+	return func() error { return os.Remove(path) }, f.Close()
+}
+
+func withNewKey(path string, kek tink.AEAD) (*keyset.Handle, error) {
+	handle, err := read(path, kek)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, perennial.Errorf(perennial.CodeInvalid, "%s is missing: rotate where both keysets are, then copy them to where they are used", path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	manager := keyset.NewManagerFromHandle(handle)
+	id, err := manager.Add(aead.AES256GCMKeyTemplate())
+	if err != nil {
+		return nil, fmt.Errorf("add a key to %s: %w", path, err)
+	}
+	if err := manager.SetPrimary(id); err != nil {
+		return nil, fmt.Errorf("add a key to %s: %w", path, err)
+	}
+	return manager.Handle()
 }
 
 // Load reads the keysets in dir, unwrapping them by kek; nil kek means plaintext
@@ -98,9 +144,13 @@ func Load(dir string, kek tink.AEAD, allowPlaintext bool) (*Keyring, error) {
 		handles[field] = handle
 	}
 	if len(handles) == 0 {
-		return nil, perennial.Errorf(perennial.CodeInvalid, "there are no keys in %q: make them once with `perennial keys new`", dir)
+		return nil, noKeys(dir)
 	}
 	return newKeyring(handles)
+}
+
+func noKeys(dir string) error {
+	return perennial.Errorf(perennial.CodeInvalid, "there are no keys in %q: make them once with `perennial keys new`", dir)
 }
 
 func plaintextAllowed(kek tink.AEAD, allowed bool) error {
@@ -113,18 +163,19 @@ func plaintextAllowed(kek tink.AEAD, allowed bool) error {
 func exists(path string) bool { _, err := os.Lstat(path); return err == nil }
 
 func read(path string, kek tink.AEAD) (*keyset.Handle, error) {
-	info, err := os.Stat(path)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read a keyset: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat() // of the file that is read, whatever its name points to by now
 	if err != nil {
 		return nil, fmt.Errorf("read a keyset: %w", err)
 	}
 	if kek == nil && info.Mode().Perm()&0o077 != 0 {
 		return nil, perennial.Errorf(perennial.CodeInvalid, "%s can be read by others (mode %04o): run `chmod 600 %s`", path, info.Mode().Perm(), path)
 	}
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read a keyset: %w", err)
-	}
-	reader := keyset.NewJSONReader(bytes.NewReader(raw))
+	reader := keyset.NewJSONReader(f)
 	var handle *keyset.Handle
 	if kek == nil {
 		handle, err = insecurecleartextkeyset.Read(reader)
@@ -137,10 +188,11 @@ func read(path string, kek tink.AEAD) (*keyset.Handle, error) {
 	return handle, nil
 }
 
-// write puts the keyset beside path and renames it, so that a crash leaves the
-// old file or the new one.
-func write(path string, handle *keyset.Handle, kek tink.AEAD) (err error) {
+// write makes the whole keyset beside path and lets place put it there, so that
+// a crash leaves no half file.
+func write(path string, handle *keyset.Handle, kek tink.AEAD, place func(from, to string) error) error {
 	var raw bytes.Buffer
+	var err error
 	if kek == nil {
 		err = insecurecleartextkeyset.Write(handle, keyset.NewJSONWriter(&raw))
 	} else {
@@ -153,16 +205,29 @@ func write(path string, handle *keyset.Handle, kek tink.AEAD) (err error) {
 	if err != nil {
 		return fmt.Errorf("write the keyset %s: %w", path, err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("write the keyset %s: %w", path, err), os.Remove(f.Name()))
-		}
-	}()
-	if _, err = f.Write(raw.Bytes()); err == nil {
+	defer func() { _ = os.Remove(f.Name()) }() // gone already after a rename
+	_, err = f.Write(raw.Bytes())
+	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = place(f.Name(), path)
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		return fmt.Errorf("write the keyset %s: %w", path, err)
+	}
+	return nil
+}
+
+// syncDir makes a new name last: a key that a power cut takes back may have
+// sealed tokens already.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), path)
+	return errors.Join(d.Sync(), d.Close())
 }
