@@ -4,10 +4,11 @@ package kms
 
 import (
 	"context"
-	"fmt"
+	"net/url"
 	"os"
 	"strings"
 
+	"github.com/hashicorp/vault/api"
 	"github.com/perennial-oauth/perennial"
 	"github.com/tink-crypto/tink-go-awskms/v3/integration/awskms"
 	"github.com/tink-crypto/tink-go-gcpkms/v2/integration/gcpkms"
@@ -16,9 +17,16 @@ import (
 	"github.com/tink-crypto/tink-go/v2/tink"
 )
 
-// KEK returns the key at uri: aws-kms://ARN, gcp-kms://projects/..., or
-// hcvault://HOST/PATH with the token in VAULT_TOKEN. Credentials of the clouds
-// come from their SDKs' usual places.
+// KEK returns the key at uri:
+//
+//	aws-kms://arn:aws:kms:REGION:ACCOUNT:key/ID
+//	gcp-kms://projects/P/locations/L/keyRings/R/cryptoKeys/K
+//	hcvault://HOST:PORT/MOUNT/keys/NAME
+//
+// Credentials of the clouds come from their SDKs' usual places; for Vault, always
+// asked over TLS, from VAULT_TOKEN, VAULT_CACERT, VAULT_NAMESPACE and the other
+// variables of its own client. The key itself is not asked yet: a wrong one is
+// found when a keyset is wrapped or unwrapped.
 func KEK(ctx context.Context, uri string) (tink.AEAD, error) {
 	client, err := client(ctx, uri)
 	if err != nil {
@@ -40,12 +48,35 @@ func client(ctx context.Context, uri string) (registry.KMSClient, error) {
 	case "gcp-kms":
 		c, err = gcpkms.NewClient(ctx, uri)
 	case "hcvault":
-		c, err = hcvault.NewClient(uri, nil, os.Getenv("VAULT_TOKEN"))
+		c, err = vault(uri)
 	default:
 		return nil, perennial.Errorf(perennial.CodeInvalid, "kms_uri %q: use aws-kms://, gcp-kms:// or hcvault://", uri)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reach the key at %s: %w", uri, err)
+		return nil, perennial.Errorf(perennial.CodeInvalid, "reach the key at %s: %w", uri, err)
 	}
 	return c, nil
+}
+
+// vault does not use hcvault.NewClient: that sends the associated data as
+// "context", which Vault ignores for ordinary keys, so that one keyset's file
+// would unwrap under the other's name; and it overrides VAULT_CACERT.
+func vault(uri string) (registry.KMSClient, error) {
+	u, err := url.Parse(uri)
+	if err != nil || u.Host == "" {
+		return nil, perennial.Errorf(perennial.CodeInvalid, "write it as hcvault://HOST:PORT/MOUNT/keys/NAME")
+	}
+	if os.Getenv(api.EnvVaultToken) == "" && os.Getenv(api.EnvVaultAgentAddr) == "" {
+		return nil, perennial.Errorf(perennial.CodeInvalid, "set VAULT_TOKEN to a token that may encrypt and decrypt with this key")
+	}
+	config := api.DefaultConfig()
+	if config.Error != nil {
+		return nil, config.Error
+	}
+	config.Address = "https://" + u.Host
+	client, err := api.NewClient(config)
+	if err != nil {
+		return nil, err
+	}
+	return hcvault.NewClientWithAEADOptions(uri, client.Logical())
 }
