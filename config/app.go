@@ -1,63 +1,98 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/url"
-	"os"
-	"slices"
 	"strings"
+	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/provider"
 	"golang.org/x/oauth2"
 )
 
-// app resolves one app: the catalogue's entry with its settings laid over. used
-// are the environment variables that it reads.
-func (l *loader) app(i int, a fileApp) (app provider.App, used []string) {
-	where := "apps: " + a.Name
-	if a.Name == "" {
-		where = fmt.Sprintf("apps: number %d", i+1)
-		l.problem("%s: name is needed", where)
-	}
-	entry, ok := provider.Lookup(a.Provider)
-	if !ok {
-		l.problem("%s: provider %q is not in the catalogue (%s)", where, a.Provider, strings.Join(provider.Names(), ", "))
-		return provider.App{Name: a.Name}, nil
-	}
-	l.overlay(where, &entry, a)
-	app = provider.App{Name: a.Name, Provider: entry, ClientID: a.ClientID, Scopes: a.Scopes, Buffer: provider.BufferQueue}
-	if a.ClientID == "" {
-		l.problem("%s: client_id is needed", where)
-	}
-	if a.Buffer != "" {
-		l.oneOf(where+": buffer", a.Buffer, string(provider.BufferQueue), string(provider.BufferRealtime), string(provider.BufferShare))
-		app.Buffer = provider.BufferProfile(a.Buffer)
-	}
-	app.ClientSecrets = l.secrets(where, a)
-	return app, a.ClientSecretEnv
+// appReader resolves one app: the catalogue's entry with its settings laid over.
+type appReader struct {
+	*loader
+	key  string // of the app: "apps.0"
+	name string // as messages call it
+	file fileApp
 }
 
-func (l *loader) overlay(where string, e *provider.Entry, a fileApp) {
+func (l *loader) app(key string, i int, a fileApp) provider.App {
+	r := &appReader{loader: l, key: key, name: "apps: " + a.Name, file: a}
+	if !plainName.MatchString(a.Name) {
+		r.name = fmt.Sprintf("apps: number %d", i+1)
+	}
+	r.needs("name", a.Name)
+	r.needs("client_id", a.ClientID)
+	app := provider.App{Name: a.Name, ClientID: a.ClientID, Scopes: a.Scopes, Buffer: cmp.Or(provider.BufferProfile(a.Buffer), provider.BufferQueue)}
+	if !oneOf(string(app.Buffer), string(provider.BufferQueue), string(provider.BufferRealtime), string(provider.BufferShare)) {
+		r.problem("buffer", "must be queue, realtime or share")
+	}
+	entry, known := provider.Lookup(a.Provider)
+	if a.Provider == "" {
+		r.needs("provider", "")
+	} else if !known {
+		r.problem("provider", "%s is not in the catalogue (%s)%s", shown(a.Provider), strings.Join(provider.Names(), ", "), didYouMean(a.Provider, provider.Names()))
+	}
+	before := len(l.problems)
+	r.overlay(&entry)
+	if known && len(l.problems) == before {
+		if err := entry.Validate(); err != nil {
+			l.at(key, "%s: %s", r.name, err)
+		}
+	}
+	app.Provider = entry
+	app.ClientSecrets = r.secrets()
+	return app
+}
+
+// problem notes a problem of one of the app's keys.
+func (r *appReader) problem(key, format string, args ...any) {
+	r.at(r.key+"."+key, "%s: %s "+format, append([]any{r.name, key}, args...)...)
+}
+
+// needs notes a missing value; one of the wrong type was noted by its line.
+func (r *appReader) needs(key, value string) {
+	if value == "" && (len(r.problems) == 0 || r.lines[r.key+"."+key] == 0) {
+		r.problem(key, "is needed")
+	}
+}
+
+func (r *appReader) overlay(e *provider.Entry) {
+	a := r.file
 	for _, u := range []struct {
 		key, value string
 		to         *string
 	}{
-		{"auth_url", a.AuthURL, &e.AuthURL}, {"token_url", a.TokenURL, &e.TokenURL},
-		{"introspect_url", a.IntrospectURL, &e.IntrospectURL}, {"revoke_url", a.RevokeURL, &e.RevokeURL},
+		{"auth_url", a.AuthURL, &e.AuthURL},
+		{"token_url", a.TokenURL, &e.TokenURL},
+		{"introspect_url", a.IntrospectURL, &e.IntrospectURL},
+		{"revoke_url", a.RevokeURL, &e.RevokeURL},
 	} {
 		if u.value == "" {
 			continue
 		}
 		if why := badURL(u.value); why != "" {
-			l.problem("%s: %s %s", where, u.key, why)
+			r.problem(u.key, "%s", why)
 		}
 		*u.to = u.value
 	}
-	if a.Title != "" {
-		e.Title = a.Title
+	for _, d := range []struct {
+		key, value string
+		to         *time.Duration
+	}{
+		{"grace_window", a.GraceWindow, &e.GraceWindow},
+		{"default_lifetime", a.DefaultLifetime, &e.DefaultLifetime},
+		{"idle_lifetime", a.IdleLifetime, &e.IdleLifetime},
+		{"grant_lifetime", a.GrantLifetime, &e.GrantLifetime},
+	} {
+		*d.to = cmp.Or(r.duration(r.key+"."+d.key, r.name+": "+d.key, d.value), *d.to)
 	}
+	e.Title = cmp.Or(a.Title, e.Title)
 	switch a.AuthStyle {
 	case "":
 	case "header":
@@ -65,29 +100,20 @@ func (l *loader) overlay(where string, e *provider.Entry, a fileApp) {
 	case "params":
 		e.AuthStyle = oauth2.AuthStyleInParams
 	default:
-		l.problem("%s: auth_style must be header or params", where)
-		return
+		r.problem("auth_style", "must be header or params")
 	}
 	if a.ReplayClass != "" {
+		var classes []string
+		for _, class := range perennial.ReplayClasses {
+			classes = append(classes, string(class))
+		}
+		if !oneOf(a.ReplayClass, classes...) {
+			r.problem("replay_class", "must be one of %s", strings.Join(classes, ", "))
+		}
 		e.ReplayClass, e.ReplaySource = perennial.ReplayClass(a.ReplayClass), "the configuration"
-	}
-	if d := l.duration(where+": grace_window", a.GraceWindow); d > 0 {
-		e.GraceWindow = d
-	}
-	if d := l.duration(where+": default_lifetime", a.DefaultLifetime); d > 0 {
-		e.DefaultLifetime = d
-	}
-	if d := l.duration(where+": idle_lifetime", a.IdleLifetime); d > 0 {
-		e.IdleLifetime = d
-	}
-	if d := l.duration(where+": grant_lifetime", a.GrantLifetime); d > 0 {
-		e.GrantLifetime = d
 	}
 	if a.MetadataFields != nil {
 		e.MetadataFields = a.MetadataFields
-	}
-	if err := e.Validate(); err != nil {
-		l.problem("%s: %s", where, err)
 	}
 }
 
@@ -96,7 +122,7 @@ func (l *loader) overlay(where string, e *provider.Entry, a fileApp) {
 func badURL(raw string) string {
 	u, err := url.Parse(raw)
 	switch {
-	case err != nil || u.Host == "":
+	case err != nil || u.Hostname() == "":
 		return "is not a whole URL"
 	case u.User != nil || u.Fragment != "":
 		return "must not hold credentials or a fragment"
@@ -110,42 +136,4 @@ func badURL(raw string) string {
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-// secrets reads the client secrets at once, so that a missing one is found at
-// start. Their values are in no message.
-func (l *loader) secrets(where string, a fileApp) []perennial.Secret {
-	if len(a.ClientSecretEnv) > 0 && len(a.ClientSecretFile) > 0 {
-		l.problem("%s: give client_secret_env or client_secret_file, not both", where)
-		return nil
-	}
-	if len(a.ClientSecretEnv)+len(a.ClientSecretFile) == 0 {
-		l.problem("%s: client_secret_env or client_secret_file is needed", where)
-		return nil
-	}
-	var out []perennial.Secret
-	add := func(value, from string) {
-		if value = strings.TrimRight(value, "\r\n"); value == "" {
-			l.problem("%s: %s is empty", where, from)
-			return
-		}
-		out = append(out, perennial.NewSecret(value))
-	}
-	for _, name := range a.ClientSecretEnv {
-		value, ok := l.env[name]
-		if !ok {
-			l.problem("%s: the environment variable %s (client_secret_env) is not set", where, name)
-			continue
-		}
-		add(value, "the environment variable "+name)
-	}
-	for _, path := range a.ClientSecretFile {
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			l.problem("%s: client_secret_file: %s", where, err)
-			continue
-		}
-		add(string(raw), "the file "+path)
-	}
-	return slices.Clip(out)
 }

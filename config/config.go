@@ -3,9 +3,13 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/perennial-oauth/perennial"
@@ -37,19 +41,16 @@ func (c *Config) App(name string) (provider.App, error) {
 		}
 		names = append(names, app.Name)
 	}
+	if len(names) == 0 {
+		names = []string{"none"}
+	}
 	return provider.App{}, perennial.Errorf(perennial.CodeNotFound, "there is no app %q in the configuration; there are: %s", name, strings.Join(names, ", "))
 }
 
-// setting is one value of the file that a variable may override.
-type setting struct {
-	name  string // PERENNIAL_ and this in capitals
-	value *string
-	def   string
-}
-
 // LoadEnviron reads the file at path and lays the variables of environ (as from
-// os.Environ) over it. The error joins every problem found, one line each; it
-// never holds a secret.
+// os.Environ) over it; an empty variable counts as not set. The error joins every
+// problem found, one line each, in the order of the file, each a [perennial.Error]
+// of [perennial.CodeInvalid]. It never holds a secret.
 func LoadEnviron(path string, environ []string) (*Config, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
@@ -62,70 +63,111 @@ func LoadEnviron(path string, environ []string) (*Config, error) {
 }
 
 func parse(path string, raw []byte, environ []string) (*Config, error) {
-	l := &loader{path: path, env: variables(environ)}
+	l := &loader{path: path, env: variables(environ), lines: map[string]int{}, from: map[string]string{}}
 	var f file
 	l.decode(raw, &f)
-	plaintext := ""
-	if f.AllowPlaintextKeys {
-		plaintext = "true"
-	}
-	c := &Config{}
-	settings := []setting{
-		{"database_url", &f.DatabaseURL, ""},
-		{"keys", &f.Keys, ""},
-		{"kms_uri", &f.KMSURI, ""},
-		{"allow_plaintext_keys", &plaintext, "false"},
-		{"task_queue", &f.TaskQueue, "perennial"},
-		{"listen", &f.Listen, "127.0.0.1:8081"},
-		{"log_level", &f.LogLevel, "info"},
-		{"log_format", &f.LogFormat, "json"},
-	}
 	known := map[string]bool{"PERENNIAL_CACHE_DIR": true}
-	for _, s := range settings {
-		name := "PERENNIAL_" + strings.ToUpper(s.name)
-		known[name] = true
-		if v, ok := l.env[name]; ok {
-			*s.value = v
-		}
-		if *s.value == "" {
-			*s.value = s.def
-		}
+	c := &Config{AllowPlaintextKeys: l.allowPlaintext(f, known)}
+	for _, s := range []struct {
+		name     string // PERENNIAL_ and this in capitals is its variable
+		file, to *string
+		def      string
+	}{
+		{"database_url", &f.DatabaseURL, &c.DatabaseURL, ""},
+		{"keys", &f.Keys, &c.KeysDir, ""},
+		{"kms_uri", &f.KMSURI, &c.KMSURI, ""},
+		{"task_queue", &f.TaskQueue, &c.TaskQueue, "perennial"},
+		{"listen", &f.Listen, &c.Listen, "127.0.0.1:8081"},
+		{"log_level", &f.LogLevel, &c.LogLevel, "info"},
+		{"log_format", &f.LogFormat, &c.LogFormat, "json"},
+	} {
+		*s.to = cmp.Or(l.variable(s.name, known), *s.file, s.def)
 	}
-	c.DatabaseURL, c.KeysDir, c.KMSURI = f.DatabaseURL, f.Keys, f.KMSURI
-	c.TaskQueue, c.Listen, c.LogLevel, c.LogFormat = f.TaskQueue, f.Listen, f.LogLevel, f.LogFormat
-	c.AllowPlaintextKeys = l.boolean("allow_plaintext_keys", plaintext)
-	l.oneOf("log_level", c.LogLevel, "debug", "info", "warn", "error")
-	l.oneOf("log_format", c.LogFormat, "json", "text")
-	if !strings.HasPrefix(c.DatabaseURL, "postgres://") && !strings.HasPrefix(c.DatabaseURL, "postgresql://") && !strings.HasPrefix(c.DatabaseURL, "sqlite:") {
-		l.problem("database_url (or PERENNIAL_DATABASE_URL) must begin with postgres:// or sqlite:")
-	}
-	if c.KeysDir == "" {
-		l.problem("keys (or PERENNIAL_KEYS) must name the directory of the keysets; `perennial keys new` makes them")
-	}
+	l.checkSettings(c)
 	c.Timing = l.timing(f.Timing)
-	names := map[string]bool{}
+	first := map[string]int{}
 	most := 1
 	for i, a := range f.Apps {
-		app, used := l.app(i, a)
-		for _, name := range used {
+		app := l.app(fmt.Sprintf("apps.%d", i), i, a)
+		for _, name := range a.ClientSecretEnv {
 			known[name] = true
 		}
-		if names[app.Name] {
-			l.problem("apps: the name %q is given twice", app.Name)
+		if j, twice := first[a.Name]; twice && a.Name != "" {
+			l.at(fmt.Sprintf("apps.%d.name", i), "apps: number %d has the name of number %d", i+1, j+1)
+		} else {
+			first[a.Name] = i
 		}
-		names[app.Name] = true
 		most = max(most, len(app.ClientSecrets))
 		c.Apps = append(c.Apps, app)
 	}
 	if err := c.Timing.Validate(most); err != nil {
-		l.problem("%s", strings.ReplaceAll(err.Error(), "\n", "; "))
+		for text := range strings.Lines(err.Error()) {
+			l.at("timing", "%s", strings.TrimSpace(text))
+		}
 	}
 	l.unknownVariables(known)
-	if len(l.problems) > 0 {
-		return nil, &perennial.Error{Code: perennial.CodeInvalid, Message: strings.Join(l.problems, "\n")}
+	if err := l.err(); err != nil {
+		return nil, err
 	}
 	return c, nil
 }
+
+// variable is the value that a setting's variable gives, "" for none.
+func (l *loader) variable(name string, known map[string]bool) string {
+	variable := "PERENNIAL_" + strings.ToUpper(name)
+	known[variable] = true
+	if l.env[variable] != "" {
+		l.from[name] = variable
+	}
+	return l.env[variable]
+}
+
+func (l *loader) allowPlaintext(f file, known map[string]bool) bool {
+	const name = "allow_plaintext_keys"
+	switch l.variable(name, known) {
+	case "":
+		return f.AllowPlaintextKeys
+	case "true":
+		return true
+	case "false":
+	default:
+		l.setting(name, "must be true or false")
+	}
+	return false
+}
+
+func (l *loader) checkSettings(c *Config) {
+	switch scheme, rest, _ := strings.Cut(c.DatabaseURL, ":"); {
+	case c.DatabaseURL == "":
+		l.needed("database_url", "postgres://... or sqlite:PATH")
+	case (scheme == "postgres" || scheme == "postgresql") && strings.HasPrefix(rest, "//"), scheme == "sqlite" && rest != "":
+	default:
+		l.setting("database_url", "must be postgres://... or sqlite:PATH")
+	}
+	if c.KeysDir == "" {
+		l.needed("keys", "the directory of the keysets; `perennial keys new` makes them")
+	}
+	if !oneOf(c.LogLevel, "debug", "info", "warn", "error") {
+		l.setting("log_level", "must be debug, info, warn or error")
+	}
+	if !oneOf(c.LogFormat, "json", "text") {
+		l.setting("log_format", "must be json or text")
+	}
+	_, port, err := net.SplitHostPort(c.Listen)
+	if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
+		l.setting("listen", "must be HOST:PORT, for example 127.0.0.1:8081")
+	}
+}
+
+// needed notes that a setting is missing, unless it is there and was already
+// found unusable.
+func (l *loader) needed(name, what string) {
+	if len(l.problems) == 0 || l.lines[name] == 0 {
+		l.at(name, "%s (or PERENNIAL_%s) is needed: %s", name, strings.ToUpper(name), what)
+	}
+}
+
+func oneOf(value string, allowed ...string) bool { return slices.Contains(allowed, value) }
 
 func variables(environ []string) map[string]string {
 	env := map[string]string{}
@@ -135,8 +177,4 @@ func variables(environ []string) map[string]string {
 		}
 	}
 	return env
-}
-
-func (l *loader) problem(format string, args ...any) {
-	l.problems = append(l.problems, l.path+": "+fmt.Sprintf(format, args...))
 }

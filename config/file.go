@@ -2,10 +2,14 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
+	"maps"
+	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -75,46 +79,96 @@ func (l *list) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
-// loader gathers the problems of one configuration.
-type loader struct {
-	path     string
-	env      map[string]string
-	problems []string
-}
-
 var (
-	unknownField = regexp.MustCompile(`^line (\d+): field (\S+) not found in type .*$`)
-	quotedValue  = regexp.MustCompile("`[^`]*`?")
-	goType       = regexp.MustCompile(`into config\.\w+`)
+	atLine       = regexp.MustCompile(`^line (\d+): (.*)$`)
+	unknownField = regexp.MustCompile(`^field (.+) not found in type config\.(\w+)$`)
+	givenTwice   = regexp.MustCompile(`already defined at line (\d+)$`)
+	wrongKind    = regexp.MustCompile(`^cannot unmarshal !!(\w+)`)
+	plainWords   = regexp.MustCompile(`^[a-z ,-]+$`)
 )
 
+// keysOf are the keys that each type of the file knows.
+var keysOf = map[string][]string{"file": keys[file](), "fileTiming": keys[fileTiming](), "fileApp": keys[fileApp]()}
+
+func keys[T any]() []string {
+	var out []string
+	for field := range reflect.TypeFor[T]().Fields() {
+		out = append(out, field.Tag.Get("yaml"))
+	}
+	return out
+}
+
 func (l *loader) decode(raw []byte, f *file) {
+	var root, more yaml.Node
+	documents := yaml.NewDecoder(bytes.NewReader(raw))
+	if err := documents.Decode(&root); errors.Is(err, io.EOF) {
+		return // an empty file: variables may give everything
+	} else if err != nil {
+		l.unreadable(err)
+		return
+	}
+	if err := documents.Decode(&more); !errors.Is(err, io.EOF) {
+		l.at("", "holds more than one YAML document; only one is read")
+	}
+	for _, top := range root.Content {
+		l.index("", top)
+	}
 	decoder := yaml.NewDecoder(bytes.NewReader(raw))
 	decoder.KnownFields(true)
 	err := decoder.Decode(f)
 	if types, ok := errors.AsType[*yaml.TypeError](err); ok {
-		for _, line := range types.Errors {
-			if m := unknownField.FindStringSubmatch(line); m != nil {
-				l.problem("line %s: unknown key %q", m[1], m[2])
-				continue
-			}
-			// A value may be a secret that stands at the wrong key.
-			l.problem("%s", goType.ReplaceAllString(quotedValue.ReplaceAllString(line, "a value"), "into its key"))
+		for _, text := range types.Errors {
+			l.wrongType(text)
 		}
 		return
 	}
-	if err != nil && !errors.Is(err, io.EOF) {
-		l.problem("not readable as YAML: %s", quotedValue.ReplaceAllString(strings.TrimPrefix(err.Error(), "yaml: "), "a value"))
+	if err != nil {
+		l.unreadable(err)
 	}
 }
 
-func (l *loader) duration(where, value string) time.Duration {
+// unreadable repeats the parser's words only where they are its own.
+func (l *loader) unreadable(err error) {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	line := 0
+	if m := atLine.FindStringSubmatch(text); m != nil {
+		line, _ = strconv.Atoi(m[1]) // 0 where it is none
+		text = m[2]
+	}
+	if plainWords.MatchString(text) {
+		text = ": " + text
+	} else {
+		text = ""
+	}
+	l.problems = append(l.problems, problem{line, "not readable as YAML" + text})
+}
+
+func (l *loader) wrongType(text string) {
+	line := 0
+	if m := atLine.FindStringSubmatch(text); m != nil {
+		line, _ = strconv.Atoi(m[1]) // 0 where it is none
+		text = m[2]
+	}
+	says := "this value is not usable here"
+	if m := unknownField.FindStringSubmatch(text); m != nil {
+		says = "unknown key " + shown(m[1]) + didYouMean(m[1], keysOf[m[2]])
+	} else if m := givenTwice.FindStringSubmatch(text); m != nil {
+		says = "this key is given already at line " + m[1]
+	} else if m := wrongKind.FindStringSubmatch(text); m != nil {
+		says = "this key does not take " + cmp.Or(kinds[m[1]], "such a value")
+	}
+	l.problems = append(l.problems, problem{line, says})
+}
+
+var kinds = map[string]string{"map": "keys of its own", "seq": "a list"}
+
+func (l *loader) duration(at, where, value string) time.Duration {
 	if value == "" {
 		return 0
 	}
 	d, err := time.ParseDuration(value)
 	if err != nil || d <= 0 {
-		l.problem(`%s must be a duration above zero, for example "30s", "30m" or "2400h"`, where)
+		l.at(at, `%s must be a duration above zero, for example "30s", "30m" or "2400h"`, where)
 		return 0
 	}
 	return d
@@ -122,24 +176,13 @@ func (l *loader) duration(where, value string) time.Duration {
 
 func (l *loader) timing(f fileTiming) refresh.Timing {
 	return refresh.Timing{
-		HTTPTimeout:     l.duration("timing: http_timeout", f.HTTPTimeout),
-		SaveTimeout:     l.duration("timing: save_timeout", f.SaveTimeout),
-		StartToClose:    l.duration("timing: start_to_close", f.StartToClose),
-		AttemptDeadline: l.duration("timing: attempt_deadline", f.AttemptDeadline),
-		WorkerStop:      l.duration("timing: worker_stop", f.WorkerStop),
-		ConfirmDelay:    l.duration("timing: confirm_delay", f.ConfirmDelay),
+		HTTPTimeout:     l.duration("timing.http_timeout", "timing: http_timeout", f.HTTPTimeout),
+		SaveTimeout:     l.duration("timing.save_timeout", "timing: save_timeout", f.SaveTimeout),
+		StartToClose:    l.duration("timing.start_to_close", "timing: start_to_close", f.StartToClose),
+		AttemptDeadline: l.duration("timing.attempt_deadline", "timing: attempt_deadline", f.AttemptDeadline),
+		WorkerStop:      l.duration("timing.worker_stop", "timing: worker_stop", f.WorkerStop),
+		ConfirmDelay:    l.duration("timing.confirm_delay", "timing: confirm_delay", f.ConfirmDelay),
 	}.WithDefaults()
-}
-
-func (l *loader) oneOf(where, value string, allowed ...string) {
-	if !slices.Contains(allowed, value) {
-		l.problem("%s must be one of %s", where, strings.Join(allowed, ", "))
-	}
-}
-
-func (l *loader) boolean(where, value string) bool {
-	l.oneOf(where, value, "true", "false")
-	return value == "true"
 }
 
 // unknownVariables finds misspelt settings: a variable of ours that nothing
@@ -152,7 +195,8 @@ func (l *loader) unknownVariables(known map[string]bool) {
 		}
 	}
 	slices.Sort(unknown)
+	names := slices.Sorted(maps.Keys(known))
 	for _, name := range unknown {
-		l.problem("the environment variable %s is not one that is read: unset it or correct its name", name)
+		l.at("", "the environment variable %s is not one that is read: unset it or correct its name%s", name, didYouMean(name, names))
 	}
 }

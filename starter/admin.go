@@ -50,7 +50,7 @@ func (s *shell) migrate() *cobra.Command {
 }
 
 func (s *shell) keys() *cobra.Command {
-	var plaintext bool
+	var plaintext, ifMissing bool
 	cmd := &cobra.Command{Use: "keys", Short: "Make and rotate the keys that seal tokens"}
 	cmd.PersistentFlags().BoolVar(&plaintext, "allow-plaintext", false, "without a KMS: keep the keys in files of mode 0600")
 	sub := func(use, short, done string, do func(string, tink.AEAD, bool) error) *cobra.Command {
@@ -70,8 +70,15 @@ func (s *shell) keys() *cobra.Command {
 			return nil
 		}}
 	}
-	cmd.AddCommand(
-		sub("new", "Make the keysets; existing ones are never overwritten", "The keysets are in", seal.Generate),
+	create := sub("new", "Make the keysets; existing ones are never overwritten", "The keysets are in", func(dir string, kek tink.AEAD, plaintext bool) error {
+		err := seal.Generate(dir, kek, plaintext)
+		if ifMissing && perennial.CodeOf(err) == perennial.CodeConflict {
+			return nil
+		}
+		return err
+	})
+	create.Flags().BoolVar(&ifMissing, "if-missing", false, "succeed where the keysets are there already; they stay as they are")
+	cmd.AddCommand(create,
 		sub("rotate", "Add a new sealing key to each keyset; restart every process after it", "New keys were added in", seal.Rotate),
 	)
 	return cmd

@@ -9,9 +9,11 @@ import (
 	"io"
 	"log/slog"
 
+	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/activities"
 	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/workflows"
 	"go.temporal.io/sdk/worker"
 )
@@ -37,6 +39,11 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 		return err
 	}
 	defer deps.Close()
+	for _, field := range seal.Fields {
+		if !deps.Keyring.CanOpen(field) {
+			return perennial.Errorf(perennial.CodeInvalid, "a worker needs both keysets, and %q has none for the %s", cfg.KeysDir, field)
+		}
+	}
 	temporalClient, err := Dial(ctx, cfg, environ, log)
 	if err != nil {
 		return err

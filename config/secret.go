@@ -1,0 +1,104 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/perennial-oauth/perennial"
+)
+
+// maxSecret bounds a secret file: a path of something else is found at once.
+const maxSecret = 64 << 10
+
+// secrets reads the client secrets at once, so that a missing one is found at
+// start. Their values are in no message; nor is what the file gives as a path or
+// as the name of a variable that does not look like one, since that is where a
+// secret is pasted by mistake.
+func (r *appReader) secrets() []perennial.Secret {
+	env, files := r.file.ClientSecretEnv, r.file.ClientSecretFile
+	switch {
+	case len(env) > 0 && len(files) > 0:
+		r.problem("client_secret_file", "and client_secret_env are both given: keep one")
+	case len(env)+len(files) == 0:
+		if r.lines[r.key+".client_secret_env"]+r.lines[r.key+".client_secret_file"] == 0 {
+			r.at(r.key, "%s: client_secret_env or client_secret_file is needed", r.name)
+		} else {
+			r.at(r.key+".client_secret_env", "%s: name at least one secret", r.name)
+		}
+	}
+	var out []perennial.Secret
+	add := func(key string, i int, value, why string) {
+		value = strings.TrimRight(value, "\r\n")
+		if why == "" && strings.TrimSpace(value) == "" {
+			why = "is empty"
+		}
+		if why != "" {
+			r.at(fmt.Sprintf("%s.%s.%d", r.key, key, i), "%s: %s %s", r.name, key, why)
+			return
+		}
+		out = append(out, perennial.NewSecret(value))
+	}
+	for i, name := range env {
+		value, why := r.secretVariable(name)
+		add("client_secret_env", i, value, why)
+	}
+	for i, path := range files {
+		value, why := secretFile(path)
+		add("client_secret_file", i, value, why)
+	}
+	return out
+}
+
+var (
+	variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	shownName    = regexp.MustCompile(`^[A-Z][A-Z_]*[A-Z0-9_]*$`)
+)
+
+func (l *loader) secretVariable(name string) (value, why string) {
+	value, ok := l.env[name]
+	named := "a variable that"
+	if shownName.MatchString(name) {
+		named = "the variable " + name + ", which"
+	}
+	switch {
+	case !variableName.MatchString(name):
+		return "", "must name an environment variable; the secret itself does not belong in the file"
+	case !ok:
+		return "", "names " + named + " is not set"
+	case strings.TrimSpace(value) == "":
+		return "", "names " + named + " is empty"
+	}
+	return value, ""
+}
+
+// secretFile reads regular files only: a pipe or a device would block or never
+// end.
+func secretFile(path string) (value, why string) {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		return "", "names something that is not a file"
+	}
+	var raw []byte
+	if err == nil {
+		var f *os.File
+		if f, err = os.Open(path); err == nil {
+			defer f.Close()
+			raw, err = io.ReadAll(io.LimitReader(f, maxSecret+1))
+		}
+	}
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
+		err = pathErr.Err // without the path
+	}
+	switch {
+	case err != nil:
+		return "", fmt.Sprintf("names a file that cannot be read: %s", err)
+	case len(raw) > maxSecret:
+		return "", "names a file that is too large for a secret"
+	}
+	return string(raw), ""
+}
