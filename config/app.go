@@ -57,7 +57,7 @@ func (r *appReader) problem(key, format string, args ...any) {
 
 // needs notes a missing value; one of the wrong type was noted by its line.
 func (r *appReader) needs(key, value string) {
-	if value == "" && (len(r.problems) == 0 || r.lines[r.key+"."+key] == 0) {
+	if value == "" && !r.wrong[r.lines[r.key+"."+key]] {
 		r.problem(key, "is needed")
 	}
 }

@@ -63,9 +63,11 @@ func LoadEnviron(path string, environ []string) (*Config, error) {
 }
 
 func parse(path string, raw []byte, environ []string) (*Config, error) {
-	l := &loader{path: path, env: variables(environ), lines: map[string]int{}, from: map[string]string{}}
+	l := &loader{path: path, env: variables(environ), lines: map[string]int{}, from: map[string]string{}, wrong: map[int]bool{}}
 	var f file
-	l.decode(raw, &f)
+	if l.decode(raw, &f); l.unread {
+		return nil, l.err()
+	}
 	known := map[string]bool{"PERENNIAL_CACHE_DIR": true}
 	c := &Config{AllowPlaintextKeys: l.allowPlaintext(f, known)}
 	for _, s := range []struct {
@@ -159,10 +161,10 @@ func (l *loader) checkSettings(c *Config) {
 	}
 }
 
-// needed notes that a setting is missing, unless it is there and was already
-// found unusable.
+// needed notes that a setting is missing; one of the wrong type was noted by its
+// line.
 func (l *loader) needed(name, what string) {
-	if len(l.problems) == 0 || l.lines[name] == 0 {
+	if !l.wrong[l.lines[name]] {
 		l.at(name, "%s (or PERENNIAL_%s) is needed: %s", name, strings.ToUpper(name), what)
 	}
 }

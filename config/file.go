@@ -140,6 +140,7 @@ func (l *loader) unreadable(err error) {
 	} else {
 		text = ""
 	}
+	l.unread = true
 	l.problems = append(l.problems, problem{line, "not readable as YAML" + text})
 }
 
@@ -154,9 +155,11 @@ func (l *loader) wrongType(text string) {
 		says = "unknown key " + shown(m[1]) + didYouMean(m[1], keysOf[m[2]])
 	} else if m := givenTwice.FindStringSubmatch(text); m != nil {
 		says = "this key is given already at line " + m[1]
+		l.unread = true // the keys beside it are not read
 	} else if m := wrongKind.FindStringSubmatch(text); m != nil {
 		says = "this key does not take " + cmp.Or(kinds[m[1]], "such a value")
 	}
+	l.wrong[line] = true
 	l.problems = append(l.problems, problem{line, says})
 }
 

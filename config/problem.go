@@ -19,6 +19,8 @@ type loader struct {
 	env      map[string]string
 	lines    map[string]int    // of each key and list element: "apps.0.token_url"
 	from     map[string]string // settings that a variable gave: its name
+	wrong    map[int]bool      // lines with a value of the wrong type
+	unread   bool              // part of the file could not be read: what seems missing may be there
 	problems []problem
 }
 

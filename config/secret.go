@@ -56,7 +56,7 @@ func (r *appReader) secrets() []perennial.Secret {
 
 var (
 	variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-	shownName    = regexp.MustCompile(`^[A-Z][A-Z_]*[A-Z0-9_]*$`)
+	shownName    = regexp.MustCompile(`^[A-Z][A-Z0-9]*(_[A-Z0-9]+)+$`)
 )
 
 func (l *loader) secretVariable(name string) (value, why string) {

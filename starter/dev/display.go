@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"golang.org/x/term"
 )
 
 // display shows the connections: a table drawn in place on a terminal, nothing
@@ -59,13 +61,35 @@ func (d *display) draw(ctx context.Context) {
 	news := d.story.news
 	d.story.mu.Unlock()
 	fmt.Fprintf(&b, "\n%s\n", news)
+	drawing := clip(b.String(), width(d.out))
 	// Up over the last drawing; each line is cleared to its end.
-	text := strings.ReplaceAll(b.String(), "\n", "\x1b[K\n")
+	text := strings.ReplaceAll(drawing, "\n", "\x1b[K\n")
 	if d.lines > 0 {
 		text = fmt.Sprintf("\x1b[%dA", d.lines) + text
 	}
-	d.lines = strings.Count(b.String(), "\n")
+	d.lines = strings.Count(drawing, "\n")
 	fmt.Fprint(d.out, text)
+}
+
+// width is that of the terminal; a line that is longer would wrap and be drawn
+// over wrongly.
+func width(out io.Writer) int {
+	if f, ok := out.(*os.File); ok {
+		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
+			return w
+		}
+	}
+	return 80
+}
+
+func clip(text string, width int) string {
+	lines := strings.Split(text, "\n")
+	for i, l := range lines {
+		if r := []rune(l); len(r) > width {
+			lines[i] = string(r[:width-1]) + "…"
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 func (d *display) words(c perennial.Connection) string {

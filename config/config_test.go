@@ -1,0 +1,141 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/oauth2"
+)
+
+const planted = "PLANTED-cs-9f3aB7"
+
+const good = `database_url: sqlite:p.db
+keys: keys
+apps:
+  - name: crm
+    provider: hubspot
+    client_id: id
+    client_secret_env: CRM_SECRET
+`
+
+var goodEnv = []string{"CRM_SECRET=" + planted, "OTHER_SECRET=" + planted + "2", "PATH=/bin"}
+
+func TestExampleLoads(t *testing.T) {
+	t.Parallel()
+	raw, err := os.ReadFile("perennial.example.yaml")
+	require.NoError(t, err)
+	secret := filepath.Join(t.TempDir(), "acme.secret")
+	require.NoError(t, os.WriteFile(secret, []byte(planted+"\n"), 0o600))
+	path := filepath.Join(t.TempDir(), "perennial.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(strings.ReplaceAll(string(raw), "/etc/perennial/acme.secret", secret)), 0o600))
+
+	c, err := LoadEnviron(path, []string{"HUBSPOT_CLIENT_SECRET=h", "QUICKBOOKS_CLIENT_SECRET_NEW=new", "QUICKBOOKS_CLIENT_SECRET=old"})
+	require.NoError(t, err)
+	require.Len(t, c.Apps, 3)
+	require.Equal(t, c.Timing, c.Timing.WithDefaults())
+	require.Equal(t, provider.BufferQueue, c.Apps[0].Buffer)
+	require.Equal(t, "https://api.hubapi.com/oauth/v3/token", c.Apps[0].Provider.TokenURL)
+	require.Equal(t, "new", c.Apps[1].ClientSecrets[0].Reveal(), "in the order of the file")
+	require.Equal(t, "old", c.Apps[1].ClientSecrets[1].Reveal())
+	acme := c.Apps[2]
+	require.Equal(t, planted, acme.ClientSecrets[0].Reveal(), "without the newline at the end")
+	require.Equal(t, "Acme", acme.Provider.Title)
+	require.Equal(t, oauth2.AuthStyleInHeader, acme.Provider.AuthStyle)
+	require.Equal(t, time.Hour, acme.Provider.DefaultLifetime)
+	require.NotContains(t, fmt.Sprintf("%+v %#v", c, c), planted)
+}
+
+func TestEveryKeyOfAnApp(t *testing.T) {
+	t.Parallel()
+	c, err := parse("p.yaml", []byte(good+`  - name: full
+    provider: generic
+    title: Full
+    client_id: 0123
+    client_secret_env: [CRM_SECRET, OTHER_SECRET]
+    scopes: [a, b]
+    buffer: share
+    replay_class: grace
+    grace_window: 30m
+    auth_url: https://full.example/a
+    token_url: http://127.0.0.1:9/t
+    introspect_url: http://[::1]/i
+    revoke_url: http://localhost/r
+    auth_style: params
+    default_lifetime: 1h
+    idle_lifetime: 2400h
+    grant_lifetime: 43800h
+    metadata_fields: [realm]
+`), goodEnv)
+	require.NoError(t, err)
+	got, err := c.App("full")
+	require.NoError(t, err)
+	generic, ok := provider.Lookup("generic")
+	require.True(t, ok)
+	want := provider.App{Name: "full", ClientID: "0123", Scopes: []string{"a", "b"}, Buffer: provider.BufferShare, Provider: generic,
+		ClientSecrets: []perennial.Secret{perennial.NewSecret(planted), perennial.NewSecret(planted + "2")}}
+	e := &want.Provider
+	e.Title, e.AuthURL, e.TokenURL = "Full", "https://full.example/a", "http://127.0.0.1:9/t"
+	e.IntrospectURL, e.RevokeURL, e.AuthStyle = "http://[::1]/i", "http://localhost/r", oauth2.AuthStyleInParams
+	e.ReplayClass, e.ReplaySource, e.GraceWindow = perennial.ReplayGrace, "the configuration", 30*time.Minute
+	e.DefaultLifetime, e.IdleLifetime, e.GrantLifetime = time.Hour, 2400*time.Hour, 43800*time.Hour
+	e.MetadataFields = []string{"realm"}
+	require.Equal(t, want, got)
+}
+
+func TestUnknownApp(t *testing.T) {
+	t.Parallel()
+	c, err := parse("p.yaml", []byte(good), goodEnv)
+	require.NoError(t, err)
+	_, err = c.App("erp")
+	require.Equal(t, perennial.CodeNotFound, perennial.CodeOf(err))
+	require.EqualError(t, err, `there is no app "erp" in the configuration; there are: crm`)
+	_, err = (&Config{}).App("erp")
+	require.ErrorContains(t, err, "there are: none")
+}
+
+func TestVariablesGoBeforeTheFile(t *testing.T) {
+	t.Parallel()
+	c, err := parse("p.yaml", []byte(good+"task_queue: file\nlog_level: warn\nallow_plaintext_keys: true\n"), append([]string{
+		"PERENNIAL_DATABASE_URL=postgres://db/p", "PERENNIAL_KEYS=/k", "PERENNIAL_KMS_URI=hcvault://v/transit/keys/k",
+		"PERENNIAL_ALLOW_PLAINTEXT_KEYS=false", "PERENNIAL_TASK_QUEUE=env", "PERENNIAL_LISTEN=:0", "PERENNIAL_LOG_FORMAT=text",
+		"PERENNIAL_LOG_LEVEL=", "PERENNIAL_TEST_ANYTHING=1"}, goodEnv...))
+	require.NoError(t, err)
+	want := Config{DatabaseURL: "postgres://db/p", KeysDir: "/k", KMSURI: "hcvault://v/transit/keys/k", TaskQueue: "env",
+		Listen: ":0", LogFormat: "text", LogLevel: "warn", Timing: c.Timing, Apps: c.Apps}
+	require.Equal(t, want, *c)
+
+	c, err = parse("p.yaml", nil, []string{"PERENNIAL_DATABASE_URL=sqlite:x", "PERENNIAL_KEYS=k", "PERENNIAL_ALLOW_PLAINTEXT_KEYS=true"})
+	require.NoError(t, err, "an empty file")
+	want = Config{DatabaseURL: "sqlite:x", KeysDir: "k", AllowPlaintextKeys: true, TaskQueue: "perennial", Listen: "127.0.0.1:8081",
+		LogFormat: "json", LogLevel: "info", Timing: c.Timing}
+	require.Equal(t, want, *c)
+}
+
+func TestMissingFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "none.yaml")
+	_, err := LoadEnviron(path, nil)
+	require.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err))
+	require.EqualError(t, err, "there is no configuration at "+path+": copy config/perennial.example.yaml there, or name another file with --config")
+	_, err = LoadEnviron(t.TempDir(), nil)
+	require.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err))
+}
+
+// TestTimingCountsTheSecrets: the chain of the defaults holds for three secrets,
+// 3 x 20 s + 15 s < 80 s, and not for four.
+func TestTimingCountsTheSecrets(t *testing.T) {
+	t.Parallel()
+	env := []string{"A_1=a", "A_2=b", "A_3=c", "A_4=d"}
+	file := strings.Replace(good, "CRM_SECRET", "[A_1, A_2, A_3]", 1)
+	_, err := parse("p.yaml", []byte(file), env)
+	require.NoError(t, err)
+	_, err = parse("p.yaml", []byte(strings.Replace(file, "A_3", "A_3, A_4", 1)), env)
+	require.EqualError(t, err, "p.yaml: timing: start_to_close (1m20s) must be above http_timeout x client secrets + save_timeout (1m35s)")
+}

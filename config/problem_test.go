@@ -1,0 +1,150 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestProblems shows each message. A case changes one line of a good file, adds
+// lines at its end (to its one app, unless they begin at the margin), or
+// variables.
+func TestProblems(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	empty, large := filepath.Join(dir, "empty"), filepath.Join(dir, "large")
+	require.NoError(t, os.WriteFile(empty, []byte("\r\n"), 0o600))
+	require.NoError(t, os.WriteFile(large, make([]byte, maxSecret+1), 0o600))
+	const secretLine = "    client_secret_env: CRM_SECRET\n"
+	for _, tc := range []struct {
+		name     string
+		old, new string
+		add      string
+		env      []string
+		want     []string
+	}{
+		{name: "unknown key", add: "task_queu: x", want: []string{`p.yaml:8: unknown key "task_queu"; did you mean task_queue?`}},
+		{name: "unknown key like none", add: "favourite_colour: x", want: []string{`p.yaml:8: unknown key "favourite_colour"`}},
+		{name: "unknown key of an app", add: "    client_secret: " + planted, want: []string{`p.yaml:8: unknown key "client_secret"`}},
+		{name: "unknown key of an app, near one", add: "    scope: [a]", want: []string{`p.yaml:8: unknown key "scope"; did you mean scopes?`}},
+		{name: "unknown key of the timing", add: "timing:\n  http_timeot: 1s", want: []string{`p.yaml:9: unknown key "http_timeot"; did you mean http_timeout?`}},
+		{name: "a secret as a key", add: planted + ": x", want: []string{`p.yaml:8: unknown key (not shown)`}},
+		{name: "key given twice", add: "keys: other", want: []string{`p.yaml:8: this key is given already at line 2`}},
+		{name: "a list for a value", old: "client_id: id", new: "client_id: [id]", want: []string{"p.yaml:6: this key does not take a list"}},
+		{name: "keys for a value", old: "keys: keys", new: "keys: {a: b}", want: []string{"p.yaml:2: this key does not take keys of its own"}},
+		{name: "a value for a list", add: "    scopes: a b", want: []string{"p.yaml:8: this key does not take such a value"}},
+		{name: "not YAML", add: "\t- x", want: []string{"p.yaml:7: not readable as YAML: found a tab character that violates indentation"}},
+		{name: "not YAML, in words that hold a value", add: "a: *" + planted, want: []string{"p.yaml: not readable as YAML"}},
+		{name: "two documents", add: "---\na: b", want: []string{"p.yaml: holds more than one YAML document; only one is read"}},
+
+		{name: "no database", old: "database_url: sqlite:p.db", new: "# none", want: []string{"p.yaml: database_url (or PERENNIAL_DATABASE_URL) is needed: postgres://... or sqlite:PATH"}},
+		{name: "another database", old: "sqlite:p.db", new: "mysql://u:" + planted + "@h/d", want: []string{"p.yaml:1: database_url must be postgres://... or sqlite:PATH"}},
+		{name: "sqlite of no path", old: "sqlite:p.db", new: `"sqlite:"`, want: []string{"p.yaml:1: database_url must be postgres://... or sqlite:PATH"}},
+		{name: "no keys", old: "keys: keys", new: `keys: ""`, want: []string{"p.yaml:2: keys (or PERENNIAL_KEYS) is needed: the directory of the keysets; `perennial keys new` makes them"}},
+		{name: "log level", add: "log_level: loud", want: []string{"p.yaml:8: log_level must be debug, info, warn or error"}},
+		{name: "log format", add: "log_format: xml", want: []string{"p.yaml:8: log_format must be json or text"}},
+		{name: "listen without port", add: "listen: localhost", want: []string{"p.yaml:8: listen must be HOST:PORT, for example 127.0.0.1:8081"}},
+		{name: "listen past the last port", add: "listen: :65536", want: []string{"p.yaml:8: listen must be HOST:PORT, for example 127.0.0.1:8081"}},
+		{name: "timing, a bad duration", add: "timing:\n  save_timeout: 15", want: []string{`p.yaml:9: timing: save_timeout must be a duration above zero, for example "30s", "30m" or "2400h"`}},
+		{name: "timing, a broken chain", add: "timing:\n  start_to_close: 90s", want: []string{
+			"p.yaml:8: timing: attempt_deadline (1m30s) must be above start_to_close (1m30s)", "p.yaml:8: timing: worker_stop (1m25s) must be above start_to_close (1m30s)"}},
+
+		{name: "an app of no name", old: "- name: crm", new: "- title: Crm", want: []string{"p.yaml:4: apps: number 1: name is needed"}},
+		{name: "an app twice", add: "  - {name: crm, provider: hubspot, client_id: i, client_secret_env: CRM_SECRET}", want: []string{"p.yaml:8: apps: number 2 has the name of number 1"}},
+		{name: "no client id", old: "    client_id: id", new: "#", want: []string{"p.yaml:4: apps: crm: client_id is needed"}},
+		{name: "no provider", old: "    provider: hubspot", new: "#", want: []string{"p.yaml:4: apps: crm: provider is needed"}},
+		{name: "unknown provider", old: "hubspot", new: "hubspt", want: []string{`p.yaml:5: apps: crm: provider "hubspt" is not in the catalogue (generic, hubspot, quickbooks); did you mean hubspot?`}},
+		{name: "buffer", add: "    buffer: big", want: []string{"p.yaml:8: apps: crm: buffer must be queue, realtime or share"}},
+		{name: "auth style", add: "    auth_style: auto", want: []string{"p.yaml:8: apps: crm: auth_style must be header or params"}},
+		{name: "replay class", add: "    replay_class: " + planted, want: []string{"p.yaml:8: apps: crm: replay_class must be one of reusable, grace, single_use, reuse_revokes, unknown"}},
+		{name: "grace without window", add: "    replay_class: grace", want: []string{"p.yaml:4: apps: crm: provider hubspot: replay_class grace needs a grace_window"}},
+		{name: "generic without token_url", old: "hubspot", new: "generic", add: "    auth_style: header", want: []string{"p.yaml:4: apps: crm: provider generic: token_url is needed"}},
+		{name: "generic without auth_style", old: "hubspot", new: "generic", add: "    token_url: https://h/t", want: []string{
+			"p.yaml:4: apps: crm: provider generic: auth_style must be header or params: probing for it would show a refresh token twice"}},
+		{name: "durations", add: "    grace_window: 0s\n    default_lifetime: 1 hour\n    idle_lifetime: -1h\n    grant_lifetime: 100d", want: []string{
+			`p.yaml:8: apps: crm: grace_window must be a duration above zero, for example "30s", "30m" or "2400h"`,
+			`p.yaml:9: apps: crm: default_lifetime must be a duration above zero, for example "30s", "30m" or "2400h"`,
+			`p.yaml:10: apps: crm: idle_lifetime must be a duration above zero, for example "30s", "30m" or "2400h"`,
+			`p.yaml:11: apps: crm: grant_lifetime must be a duration above zero, for example "30s", "30m" or "2400h"`}},
+		{name: "http to another machine", add: "    token_url: http://example.com/t", want: []string{"p.yaml:8: apps: crm: token_url must begin with https:// (http:// only on this machine)"}},
+		{name: "http to a name that begins like this machine", add: "    token_url: http://localhost.example.com/t", want: []string{"p.yaml:8: apps: crm: token_url must begin with https:// (http:// only on this machine)"}},
+		{name: "URLs", add: "    auth_url: /a\n    introspect_url: https://u:" + planted + "@h/i\n    revoke_url: https://h/r#f", want: []string{
+			"p.yaml:8: apps: crm: auth_url is not a whole URL", "p.yaml:9: apps: crm: introspect_url must not hold credentials or a fragment",
+			"p.yaml:10: apps: crm: revoke_url must not hold credentials or a fragment"}},
+
+		{name: "no secret", old: secretLine, want: []string{"p.yaml:4: apps: crm: client_secret_env or client_secret_file is needed"}},
+		{name: "no secret in the list", old: "CRM_SECRET", new: "[]", want: []string{"p.yaml:7: apps: crm: name at least one secret"}},
+		{name: "both kinds of secret", add: "    client_secret_file: " + large[:1] + "dev/null", want: []string{"p.yaml:8: apps: crm: client_secret_file and client_secret_env are both given: keep one",
+			"p.yaml:8: apps: crm: client_secret_file names something that is not a file"}},
+		{name: "secret not set", old: "CRM_SECRET", new: "GONE_SECRET", want: []string{"p.yaml:7: apps: crm: client_secret_env names the variable GONE_SECRET, which is not set"}},
+		{name: "second secret not set", old: "CRM_SECRET", new: "\n      - CRM_SECRET\n      - GONE_SECRET", want: []string{"p.yaml:9: apps: crm: client_secret_env names the variable GONE_SECRET, which is not set"}},
+		{name: "secret empty", old: "CRM_SECRET", new: "EMPTY_SECRET", env: []string{"EMPTY_SECRET= "}, want: []string{"p.yaml:7: apps: crm: client_secret_env names the variable EMPTY_SECRET, which is empty"}},
+		{name: "the secret itself", old: "CRM_SECRET", new: planted, want: []string{"p.yaml:7: apps: crm: client_secret_env must name an environment variable; the secret itself does not belong in the file"}},
+		{name: "the secret itself, of letters", old: "CRM_SECRET", new: strings.ReplaceAll(planted, "-", ""), want: []string{"p.yaml:7: apps: crm: client_secret_env names a variable that is not set"}},
+		{name: "secret file missing", old: "env: CRM_SECRET", new: "file: " + planted, want: []string{"p.yaml:7: apps: crm: client_secret_file names a file that cannot be read: no such file or directory"}},
+		{name: "secret file empty", old: "env: CRM_SECRET", new: "file: " + empty, want: []string{"p.yaml:7: apps: crm: client_secret_file is empty"}},
+		{name: "secret file too large", old: "env: CRM_SECRET", new: "file: " + large, want: []string{"p.yaml:7: apps: crm: client_secret_file names a file that is too large for a secret"}},
+		{name: "secret file a directory", old: "env: CRM_SECRET", new: "file: " + dir, want: []string{"p.yaml:7: apps: crm: client_secret_file names something that is not a file"}},
+
+		{name: "unknown variable", env: []string{"PERENNIAL_LISTN=:1"}, want: []string{"p.yaml: the environment variable PERENNIAL_LISTN is not one that is read: unset it or correct its name; did you mean PERENNIAL_LISTEN?"}},
+		{name: "variables of the wrong value", env: []string{"PERENNIAL_LOG_LEVEL=loud", "PERENNIAL_ALLOW_PLAINTEXT_KEYS=yes"}, want: []string{
+			"p.yaml: the environment variable PERENNIAL_ALLOW_PLAINTEXT_KEYS must be true or false",
+			"p.yaml: the environment variable PERENNIAL_LOG_LEVEL must be debug, info, warn or error"}},
+		{name: "a variable of an app whose provider is unknown is still known", old: "hubspot", new: "zzz", env: []string{"PERENNIAL_CRM_SECRET=x"},
+			add: "  - {name: b, provider: zzz, client_id: i, client_secret_env: PERENNIAL_CRM_SECRET}", want: []string{
+				`p.yaml:5: apps: crm: provider "zzz" is not in the catalogue (generic, hubspot, quickbooks)`,
+				`p.yaml:8: apps: b: provider "zzz" is not in the catalogue (generic, hubspot, quickbooks)`}},
+		{name: "everything at once, by line", old: "keys: keys", new: `keys: ""`, add: "    buffer: big\nlog_level: loud\nlisten: x\nkey: y", want: []string{
+			"p.yaml:2: keys (or PERENNIAL_KEYS) is needed: the directory of the keysets; `perennial keys new` makes them",
+			"p.yaml:8: apps: crm: buffer must be queue, realtime or share", "p.yaml:9: log_level must be debug, info, warn or error",
+			"p.yaml:10: listen must be HOST:PORT, for example 127.0.0.1:8081", `p.yaml:11: unknown key "key"; did you mean keys?`}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			file := good
+			if tc.old != "" {
+				require.Contains(t, file, tc.old)
+				file = strings.Replace(file, tc.old, tc.new, 1)
+			}
+			_, err := parse("p.yaml", []byte(file+tc.add+"\n"), append(tc.env, goodEnv...))
+			require.Error(t, err)
+			require.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err))
+			assert.Equal(t, strings.Join(tc.want, "\n"), err.Error())
+			require.NotContains(t, err.Error(), planted)
+			joined, ok := err.(interface{ Unwrap() []error })
+			require.True(t, ok)
+			require.Len(t, joined.Unwrap(), len(tc.want))
+		})
+	}
+}
+
+// FuzzLoad reads any bytes twice: no panic, the same answer, no secret in it.
+func FuzzLoad(f *testing.F) {
+	example, err := os.ReadFile("perennial.example.yaml")
+	require.NoError(f, err)
+	for _, seed := range []string{good, string(example), planted, planted + ": " + planted, "apps: [" + planted + "]", "&" + planted + " a: *" + planted,
+		"database_url: postgres://u:" + planted + "@h/d", "apps:\n- client_secret_file: " + planted + "\n  replay_class: " + planted,
+		strings.ReplaceAll(good, "hubspot", planted), "timing: {http_timeout: " + planted + "}", "a: &a [*a]", "<<: 1", "? [a]\n: b", "!!binary x: y"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		env := append([]string{"PERENNIAL_LISTN=" + planted, "PERENNIAL_LOG_LEVEL=" + planted}, goodEnv...)
+		_, err := parse("p.yaml", raw, env)
+		require.Error(t, err, "the environment alone is wrong")
+		require.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err))
+		require.NotContains(t, err.Error(), planted)
+		_, again := parse("p.yaml", raw, env)
+		require.EqualError(t, again, err.Error())
+		if c, err := parse("p.yaml", raw, goodEnv); err == nil {
+			for _, app := range c.Apps {
+				require.NoError(t, app.Provider.Validate())
+				require.NotEmpty(t, app.ClientSecrets)
+			}
+		}
+	})
+}
