@@ -68,7 +68,7 @@ func (l *life) refreshNow(ctx workflow.Context, req RefreshNow) (RefreshNowReply
 		}
 		if l.cycles == cycle { // none ended while the row was read
 			l.asked.SendAsync(nil) // a full channel holds the same request
-			if _, err := workflow.AwaitWithTimeout(ctx, joinPatience, func() bool { return l.cycles > cycle }); err != nil {
+			if err := l.join(ctx, cycle); err != nil {
 				return RefreshNowReply{}, err
 			}
 		}
@@ -79,6 +79,15 @@ func (l *life) refreshNow(ctx workflow.Context, req RefreshNow) (RefreshNowReply
 			return l.reply(l.last.Outcome, l.last.Code), nil
 		}
 	}
+}
+
+// join waits until a refresh after cycle has ended, or until patience has. The
+// timer of a wait that is over would be one more wake-up.
+func (l *life) join(ctx workflow.Context, cycle int) error {
+	waitCtx, cancel := workflow.WithCancel(ctx)
+	defer cancel()
+	_, err := workflow.AwaitWithTimeout(waitCtx, joinPatience, func() bool { return l.cycles > cycle })
+	return err
 }
 
 // answered reports whether the row alone answers the request.

@@ -96,4 +96,3 @@ func TestReplayFindsAMutant(t *testing.T) {
 	}
 	assert.Equal(t, len(manifest(t)), found)
 }
-
