@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"unique"
 )
 
 // redacted is all that any formatting or encoding of a [Secret] shows.
@@ -15,28 +16,39 @@ const redacted = "[redacted]"
 // formatting and encoding: fmt verbs, slog, JSON, text, gob. Only
 // [Secret.Reveal] returns the value. The zero value is the empty secret.
 //
-// It is a struct with an unexported field, so a conversion to string does not
-// compile and reflection-based encoders find nothing to write.
-type Secret struct{ value string }
+// The value is held by a handle and not as a string: fmt prints the unexported
+// fields of a struct without asking their methods, and would find a string
+// there. Secrets of the same value are equal by ==.
+type Secret struct{ value unique.Handle[string] }
 
 // NewSecret wraps value.
-func NewSecret(value string) Secret { return Secret{value: value} }
+func NewSecret(value string) Secret {
+	if value == "" {
+		return Secret{}
+	}
+	return Secret{value: unique.Make(value)}
+}
 
 // Reveal returns the value itself. Each call is a place to review.
-func (s Secret) Reveal() string { return s.value }
+func (s Secret) Reveal() string {
+	if s.IsZero() {
+		return ""
+	}
+	return s.value.Value()
+}
 
 // IsZero reports whether the secret is empty.
-func (s Secret) IsZero() bool { return s.value == "" }
+func (s Secret) IsZero() bool { return s == Secret{} }
 
 // Digest returns the lower-case hex SHA-256 of the value, and "" for the empty
 // secret. It identifies a token in guards without storing it; tokens have
 // enough entropy that the digest gives nothing away, so it must not be used on
 // passwords.
 func (s Secret) Digest() string {
-	if s.value == "" {
+	if s.IsZero() {
 		return ""
 	}
-	sum := sha256.Sum256([]byte(s.value))
+	sum := sha256.Sum256([]byte(s.Reveal()))
 	return hex.EncodeToString(sum[:])
 }
 

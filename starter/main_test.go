@@ -1,0 +1,171 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial/workflows"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
+)
+
+// perennial runs one command line inside this process.
+func perennialRun(environ []string, in string, args ...string) (code int, out string, err error) {
+	var stdout, stderr bytes.Buffer
+	err = run(context.Background(), args, environ, strings.NewReader(in), &stdout, &stderr)
+	return exitCode(err), stdout.String() + stderr.String(), err
+}
+
+func configured(t *testing.T) (path string, environ []string) {
+	t.Helper()
+	dir := t.TempDir()
+	path = filepath.Join(dir, "perennial.yaml")
+	require.NoError(t, os.WriteFile(path, fmt.Appendf(nil, `
+database_url: "sqlite:%[1]s/perennial.db"
+keys: %[1]s/keys
+apps:
+  - {name: app, provider: hubspot, client_id: id, client_secret_env: APP_SECRET}
+`, dir), 0o600))
+	return path, []string{"APP_SECRET=planted-client-secret", "TEMPORAL_ADDRESS=127.0.0.1:1"}
+}
+
+func TestCommandsSayWhatToDo(t *testing.T) {
+	t.Parallel()
+	path, environ := configured(t)
+	with := func(args ...string) []string { return append(args, "--config", path) }
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"list", "--config", "nowhere.yaml"}, 2, "there is no configuration at nowhere.yaml"},
+		{with("keys", "new"), 2, "--allow-plaintext"},
+		{with("list"), 2, "allow_plaintext_keys"},
+		{with("show"), 2, "perennial show --help"},
+		{with("list", "--no-such-flag"), 2, "perennial list --help"},
+	} {
+		code, _, err := perennialRun(environ, "", c.args...)
+		assert.Equal(t, c.code, code, "%v: %v", c.args, err)
+		assert.ErrorContains(t, err, c.says)
+	}
+	environ = append(environ, "PERENNIAL_ALLOW_PLAINTEXT_KEYS=true")
+	code, out, err := perennialRun(environ, "", with("keys", "new")...)
+	require.NoError(t, err)
+	assert.Zero(t, code)
+	assert.Contains(t, out, "Keep a copy")
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{with("keys", "new"), 4, "not overwritten"},
+		{with("list"), 4, "perennial migrate"},
+		{with("migrate"), 0, ""},
+		{with("list"), 0, ""},
+		{with("show", "con_none"), 3, "perennial list"},
+		{with("connect", "--app", "app"), 6, "TEMPORAL_ADDRESS"},
+		{with("healthcheck", "--url", "http://127.0.0.1:1/"), 6, "no worker answers"},
+	} {
+		code, _, err := perennialRun(environ, "", c.args...)
+		assert.Equal(t, c.code, code, "%v: %v", c.args, err)
+		if c.says != "" {
+			require.ErrorContains(t, err, c.says)
+			assert.NotContains(t, err.Error(), "planted-client-secret")
+		}
+	}
+}
+
+type summary struct {
+	Generations []int64  `json:"generations"`
+	WorkflowIDs []string `json:"workflow_ids"`
+	FirstRunIDs []string `json:"first_run_ids"`
+	Refreshes   int64    `json:"refreshes"`
+	Oracle      int64    `json:"oracle_refreshes"`
+	History     int64    `json:"history_refreshes"`
+}
+
+// TestDevOutlivesKill kills everything that dev started with SIGKILL while it
+// works, and starts it again: the same workflows carry on, and the whole story
+// is told.
+func TestDevOutlivesKill(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	binary := filepath.Join(dir, "perennial")
+	out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput()
+	require.NoError(t, err, string(out))
+	state := filepath.Join(dir, "state")
+
+	first := exec.Command(binary, "dev", "--dir", state, "--json")
+	first.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	require.NoError(t, first.Start())
+	type listed struct {
+		ID         string `json:"id"`
+		Generation int64  `json:"generation"`
+	}
+	before := map[string]int64{}
+	require.Eventually(t, func() bool {
+		raw, err := exec.Command(binary, "list", "--json", "--config", filepath.Join(state, "perennial.yaml")).Output()
+		var list []listed
+		if err != nil || json.Unmarshal(raw, &list) != nil {
+			return false
+		}
+		grown := 0
+		for _, c := range list {
+			before[workflows.ID(c.ID)] = c.Generation
+			if c.Generation > 1 {
+				grown++
+			}
+		}
+		return grown >= 3
+	}, 2*time.Minute, 500*time.Millisecond)
+	runs := firstRuns(t, state, before)
+	require.NoError(t, first.Process.Kill())
+	require.Error(t, first.Wait())
+	assert.Equal(t, syscall.SIGKILL, first.ProcessState.Sys().(syscall.WaitStatus).Signal())
+
+	second := exec.Command(binary, "dev", "--dir", state, "--for", "60s", "--json")
+	second.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var stderr bytes.Buffer
+	second.Stderr = &stderr
+	raw, err := second.Output()
+	require.NoError(t, err, "%s%s", raw, stderr.String())
+	var sum summary
+	require.NoError(t, json.Unmarshal(raw, &sum))
+	assert.Equal(t, sum.Refreshes, sum.Oracle)
+	assert.Equal(t, sum.Refreshes, sum.History)
+	require.Len(t, sum.WorkflowIDs, len(before))
+	for i, id := range sum.WorkflowIDs {
+		assert.Greater(t, sum.Generations[i], before[id], id)
+		assert.Equal(t, runs[id], sum.FirstRunIDs[i], "still the same workflow")
+	}
+}
+
+func firstRuns(t *testing.T, state string, ids map[string]int64) map[string]string {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(state, "dev.json"))
+	require.NoError(t, err)
+	var saved struct {
+		Port int `json:"temporal_port"`
+	}
+	require.NoError(t, json.Unmarshal(raw, &saved))
+	c, err := client.Dial(client.Options{HostPort: fmt.Sprintf("127.0.0.1:%d", saved.Port)})
+	require.NoError(t, err)
+	defer c.Close()
+	out := map[string]string{}
+	for id := range ids {
+		d, err := c.DescribeWorkflowExecution(context.Background(), id, "")
+		require.NoError(t, err)
+		out[id] = d.WorkflowExecutionInfo.FirstRunId
+	}
+	return out
+}
