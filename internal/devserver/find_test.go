@@ -15,7 +15,7 @@ func TestParseVersion(t *testing.T) {
 	t.Parallel()
 	for out, want := range map[string][3]int{
 		"temporal version 1.5.1 (Server 1.29.1, UI 2.42.1)": {1, 5, 1},
-		"temporal version 1.10.0": {1, 10, 0},
+		"temporal version 1.10.0":                           {1, 10, 0},
 	} {
 		v, ok := parseVersion(out)
 		assert.True(t, ok)
