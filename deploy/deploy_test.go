@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +22,7 @@ import (
 type composeFile struct {
 	Services map[string]struct {
 		Image       string
-		Build       string
+		Build       any // a folder, or a mapping
 		Entrypoint  []string
 		Command     []string
 		Environment map[string]string
@@ -28,6 +30,8 @@ type composeFile struct {
 		Ports       []string
 		Stop        string `yaml:"stop_grace_period"`
 		Network     string `yaml:"network_mode"`
+		Volumes     []string
+		Healthcheck struct{ Test []string }
 	}
 	Volumes map[string]any
 }
@@ -47,8 +51,19 @@ func TestComposeIsSound(t *testing.T) {
 	f := compose(t)
 	pinned := regexp.MustCompile(`^[a-z./-]+:[0-9][0-9.]+$`)
 	for name, s := range f.Services {
-		if s.Build == "" {
+		if s.Build == nil {
 			assert.Regexp(t, pinned, s.Image, "%s: a pinned release", name)
+		}
+		if other, shared := strings.CutPrefix(s.Network, "service:"); shared {
+			assert.Contains(t, f.Services, other, name)
+		}
+		for _, v := range s.Volumes {
+			source, _, _ := strings.Cut(v, ":")
+			if strings.HasPrefix(source, "./") {
+				assert.FileExists(t, filepath.Join("..", source), name)
+			} else {
+				assert.Contains(t, f.Volumes, source, name)
+			}
 		}
 		for _, p := range s.Ports {
 			assert.True(t, strings.HasPrefix(p, "127.0.0.1:"), "%s publishes %s beyond this machine", name, p)
@@ -67,24 +82,65 @@ func TestComposeIsSound(t *testing.T) {
 	grace, err := time.ParseDuration(f.Services["worker"].Stop)
 	require.NoError(t, err)
 	assert.Greater(t, grace, refresh.Timing{}.WithDefaults().WorkerStop)
-	assert.NotEqual(t, f.Services["temporal"].Environment["POSTGRES_SEEDS"], "perennial-db", "one outage must not take both")
+	temporal := f.Services["temporal"].Environment
+	assert.Equal(t, "temporal-db", temporal["POSTGRES_SEEDS"], "one outage must not take both")
+	assert.Equal(t, "720h", temporal["DEFAULT_NAMESPACE_RETENTION"], "histories are kept for 30 days")
+	assert.Equal(t, "512", temporal["NUM_HISTORY_SHARDS"], "it can never be changed later")
 }
 
-// TestComposeCommandsExist gives each command's words to the program itself.
-func TestComposeCommandsExist(t *testing.T) {
+// TestImagesArePinned reads what the Dockerfile builds from.
+func TestImagesArePinned(t *testing.T) {
 	t.Parallel()
-	binary := t.TempDir() + "/perennial"
+	raw, err := os.ReadFile("../Dockerfile")
+	require.NoError(t, err)
+	from := regexp.MustCompile(`(?m)^FROM (\S+)`).FindAllStringSubmatch(string(raw), -1)
+	require.NotEmpty(t, from)
+	for _, image := range from {
+		assert.Regexp(t, `:([0-9][0-9a-z.-]+|nonroot)$`, image[1])
+	}
+}
+
+// TestCommandsExist gives the words of each command that the files run to the
+// program itself.
+func TestCommandsExist(t *testing.T) {
+	t.Parallel()
+	binary := filepath.Join(t.TempDir(), "perennial")
 	out, err := exec.Command("go", "build", "-o", binary, "../starter").CombinedOutput()
 	require.NoError(t, err, string(out))
+
+	commands := map[string][]string{}
 	for name, s := range compose(t).Services {
-		if s.Build == "" || len(s.Entrypoint) > 0 {
-			continue
+		if s.Build != nil && len(s.Entrypoint) == 0 {
+			commands[name] = s.Command
 		}
-		out, err := exec.Command(binary, append(s.Command, "--help")...).CombinedOutput()
+		if test := s.Healthcheck.Test; len(test) > 1 && test[1] == "/usr/local/bin/perennial" {
+			commands[name+"'s healthcheck"] = test[2:]
+		}
+	}
+	script, err := os.ReadFile("compose/demo.sh")
+	require.NoError(t, err)
+	for i, line := range regexp.MustCompile(`(?m)^\s*perennial (.+)$`).FindAllStringSubmatch(string(script), -1) {
+		commands[fmt.Sprintf("command %d of demo.sh", i+1)] = strings.Fields(line[1])
+	}
+	for _, want := range []string{"keys", "migrate", "setup", "worker's healthcheck", "command 2 of demo.sh"} {
+		require.Contains(t, commands, want)
+	}
+	for name, words := range commands {
+		require.NotEmpty(t, words, name)
+		out, err := exec.Command(binary, append(slices.Clone(words), "--help")...).CombinedOutput()
 		require.NoError(t, err, "%s: %s", name, out)
-		for _, word := range s.Command {
+		path := "perennial"
+		for _, word := range words {
+			if strings.HasPrefix(word, "-") {
+				break
+			}
+			path += " " + word
+		}
+		// An unknown word below a known one shows the known one's help.
+		assert.Regexp(t, `(?m)^  `+regexp.QuoteMeta(path)+` `, string(out), name)
+		for _, word := range words {
 			if strings.HasPrefix(word, "--") {
-				assert.Contains(t, string(out), word, name)
+				assert.Contains(t, string(out), word+" ", name)
 			}
 		}
 	}
@@ -93,15 +149,20 @@ func TestComposeCommandsExist(t *testing.T) {
 func TestComposeConfigurationLoads(t *testing.T) {
 	t.Parallel()
 	var environ []string
-	for k, v := range compose(t).Services["worker"].Environment {
+	worker := compose(t).Services["worker"]
+	for k, v := range worker.Environment {
 		environ = append(environ, k+"="+v)
 	}
 	cfg, err := config.LoadEnviron("compose/perennial.yaml", environ)
 	require.NoError(t, err)
 	assert.Contains(t, cfg.DatabaseURL, "perennial-db")
+	assert.Contains(t, worker.Volumes, "keys:"+cfg.KeysDir)
+	grace, err := time.ParseDuration(worker.Stop)
+	require.NoError(t, err)
+	assert.Greater(t, grace, cfg.Timing.WorkerStop)
 }
 
-func TestKubernetesGrace(t *testing.T) {
+func TestKubernetesWorker(t *testing.T) {
 	t.Parallel()
 	raw, err := os.ReadFile("kubernetes/worker.yaml")
 	require.NoError(t, err)
@@ -109,11 +170,33 @@ func TestKubernetesGrace(t *testing.T) {
 		Spec struct {
 			Template struct {
 				Spec struct {
-					Grace int `yaml:"terminationGracePeriodSeconds"`
+					Grace    int `yaml:"terminationGracePeriodSeconds"`
+					Security struct {
+						RunAsNonRoot bool `yaml:"runAsNonRoot"`
+					} `yaml:"securityContext"`
+					Containers []struct {
+						Image     string
+						Command   []string
+						Liveness  any `yaml:"livenessProbe"`
+						Readiness any `yaml:"readinessProbe"`
+						Security  struct {
+							ReadOnly bool `yaml:"readOnlyRootFilesystem"`
+						} `yaml:"securityContext"`
+					}
 				}
 			}
 		}
 	}
 	require.NoError(t, yaml.Unmarshal(raw, &d))
-	assert.Greater(t, time.Duration(d.Spec.Template.Spec.Grace)*time.Second, refresh.Timing{}.WithDefaults().WorkerStop)
+	pod := d.Spec.Template.Spec
+	assert.Greater(t, time.Duration(pod.Grace)*time.Second, refresh.Timing{}.WithDefaults().WorkerStop)
+	assert.True(t, pod.Security.RunAsNonRoot)
+	require.Len(t, pod.Containers, 1)
+	c := pod.Containers[0]
+	assert.Regexp(t, `:[a-z0-9.-]+$`, c.Image)
+	assert.NotRegexp(t, `:latest$`, c.Image)
+	assert.Equal(t, "/usr/local/bin/worker", c.Command[0])
+	assert.NotNil(t, c.Liveness)
+	assert.NotNil(t, c.Readiness)
+	assert.True(t, c.Security.ReadOnly)
 }
