@@ -1,0 +1,157 @@
+package activities_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/activities"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
+)
+
+var now = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+// fake answers as told.
+type fake struct {
+	result refresh.Result
+	row    perennial.Connection
+	err    error
+	asked  refresh.Request
+}
+
+func (f *fake) Refresh(_ context.Context, req refresh.Request) (refresh.Result, error) {
+	f.asked = req
+	return f.result, f.err
+}
+
+func (f *fake) Get(context.Context, string) (perennial.Connection, time.Time, error) {
+	return f.row, now, f.err
+}
+
+func (f *fake) App(string) (provider.App, error) {
+	return provider.App{Provider: provider.Entry{Title: "QuickBooks"}}, nil
+}
+
+func do[R any](t *testing.T, f *fake, name string, arg any) (R, error) {
+	t.Helper()
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestActivityEnvironment()
+	a := activities.New(f, f, f)
+	env.RegisterActivity(a)
+	methods := map[string]any{"Refresh": a.Refresh, "Load": a.Load}
+	var out R
+	v, err := env.ExecuteActivity(methods[name], arg)
+	if err == nil {
+		require.NoError(t, v.Get(&out))
+	}
+	return out, err
+}
+
+func active(change func(*perennial.Connection)) perennial.Connection {
+	c := perennial.Connection{ID: "con_1", App: "app", Provider: "quickbooks", Status: perennial.StatusActive, Health: perennial.HealthHealthy, Generation: 7,
+		RefreshTokenDigest: "d", LastRefreshedAt: now.Add(-30 * time.Minute), ExpiresAt: now.Add(30 * time.Minute), NextRefreshAt: now.Add(20 * time.Minute)}
+	if change != nil {
+		change(&c)
+	}
+	return c
+}
+
+// TestShortWaitsAreRetriesAndLongOnesResults: what ops see as a pending activity,
+// and what the workflow sleeps on.
+func TestShortWaitsAreRetriesAndLongOnesResults(t *testing.T) {
+	t.Parallel()
+	for _, outcome := range []perennial.Outcome{perennial.OutcomeBusy, perennial.OutcomeHeld, perennial.OutcomeRevoked, perennial.OutcomeRateLimited,
+		perennial.OutcomeUnavailable, perennial.OutcomeUnknown, perennial.OutcomeRejected} {
+		for wait, retried := range map[time.Duration]bool{10 * time.Second: true, time.Minute: true, time.Minute + 1: false, 6 * time.Hour: false} {
+			f := &fake{result: refresh.Result{Outcome: outcome, Code: "why", Connection: active(nil), Now: now, RetryAt: now.Add(wait)}}
+			res, err := do[activities.RefreshResult](t, f, "Refresh", activities.RefreshRequest{ConnectionID: "con_1", Generation: 7})
+			if !retried {
+				require.NoError(t, err, outcome)
+				assert.Equal(t, outcome, res.Outcome)
+				continue
+			}
+			var retry *temporal.ApplicationError
+			require.ErrorAs(t, err, &retry, "%s after %s", outcome, wait)
+			assert.Equal(t, string(outcome), retry.Type())
+			assert.Equal(t, wait, retry.NextRetryDelay())
+			assert.False(t, retry.NonRetryable())
+			assert.Contains(t, retry.Message(), "generation 7 stays")
+
+			res, err = do[activities.RefreshResult](t, f, "Refresh", activities.RefreshRequest{ConnectionID: "con_1", Generation: 7, Once: true})
+			require.NoError(t, err, "somebody waits: the first outcome is the answer")
+			assert.Equal(t, outcome, res.Outcome)
+		}
+	}
+}
+
+func TestTheUsersPartIsNoRetry(t *testing.T) {
+	t.Parallel()
+	lost := active(func(c *perennial.Connection) {
+		c.Status, c.Reason = perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant
+	})
+	f := &fake{result: refresh.Result{Outcome: perennial.OutcomeRevoked, Connection: lost, Now: now}}
+	res, err := do[activities.RefreshResult](t, f, "Refresh", activities.RefreshRequest{ConnectionID: "con_1", Generation: 7})
+	require.NoError(t, err)
+	assert.Equal(t, "Reconnect needed: access was removed in QuickBooks", res.View.Words)
+	assert.Empty(t, res.View.Trigger)
+	assert.Equal(t, 24*time.Hour, res.View.Wait)
+}
+
+func TestStoreOutOfReachIsRetried(t *testing.T) {
+	t.Parallel()
+	f := &fake{err: errors.New("connection refused")}
+	for _, name := range []string{"Refresh", "Load"} {
+		var arg any = activities.LoadRequest{ConnectionID: "con_1"}
+		if name == "Refresh" {
+			arg = activities.RefreshRequest{ConnectionID: "con_1"}
+		}
+		_, err := do[activities.View](t, f, name, arg)
+		var failed *temporal.ApplicationError
+		require.ErrorAs(t, err, &failed)
+		assert.False(t, failed.NonRetryable(), name)
+	}
+}
+
+func TestView(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		row  perennial.Connection
+		want func(*testing.T, activities.View)
+	}{
+		"asleep": {active(nil), func(t *testing.T, v activities.View) {
+			assert.Equal(t, 20*time.Minute, v.Wait)
+			assert.Equal(t, perennial.TriggerTimer, v.Trigger)
+			assert.False(t, v.Young)
+			assert.Zero(t, v.RetryAt)
+		}},
+		"overdue": {active(func(c *perennial.Connection) { c.NextRefreshAt = now.Add(-time.Hour) }), func(t *testing.T, v activities.View) { assert.Zero(t, v.Wait) }},
+		"a wait in force": {active(func(c *perennial.Connection) { c.NextAttemptAt = now.Add(time.Hour) }), func(t *testing.T, v activities.View) {
+			assert.Equal(t, now.Add(time.Hour), v.RetryAt)
+		}},
+		"a wait that is over":            {active(func(c *perennial.Connection) { c.NextAttemptAt = now }), func(t *testing.T, v activities.View) { assert.Zero(t, v.RetryAt) }},
+		"a minute less a nanosecond old": {active(func(c *perennial.Connection) { c.LastRefreshedAt = now.Add(-time.Minute + 1) }), func(t *testing.T, v activities.View) { assert.True(t, v.Young) }},
+		"a minute old":                   {active(func(c *perennial.Connection) { c.LastRefreshedAt = now.Add(-time.Minute) }), func(t *testing.T, v activities.View) { assert.False(t, v.Young) }},
+		"a quarter of a short life": {active(func(c *perennial.Connection) {
+			c.LastRefreshedAt, c.ExpiresAt = now.Add(-10*time.Second), now.Add(30*time.Second)
+		}),
+			func(t *testing.T, v activities.View) { assert.False(t, v.Young) }},
+		"young but expired": {active(func(c *perennial.Connection) { c.LastRefreshedAt, c.ExpiresAt = now.Add(-time.Second), now }), func(t *testing.T, v activities.View) { assert.False(t, v.Young) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v, err := do[activities.View](t, &fake{row: c.row}, "Load", activities.LoadRequest{ConnectionID: "con_1"})
+			require.NoError(t, err)
+			c.want(t, v)
+		})
+	}
+	v, err := do[activities.View](t, &fake{err: perennial.Errorf(perennial.CodeNotFound, "none")}, "Load", activities.LoadRequest{})
+	require.NoError(t, err)
+	assert.True(t, v.Gone)
+}
