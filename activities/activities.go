@@ -10,6 +10,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/store"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
 )
@@ -17,6 +18,8 @@ import (
 // Engine refreshes one connection; [refresh.Engine] in production.
 type Engine interface {
 	Refresh(ctx context.Context, req refresh.Request) (refresh.Result, error)
+	// Persist stores a token set that an earlier Refresh could not.
+	Persist(ctx context.Context, req store.SaveRequest) (refresh.Result, error)
 }
 
 // Store reads rows; store.Store in production.
@@ -35,8 +38,8 @@ type Activities struct {
 }
 
 // New returns the activities.
-func New(engine Engine, store Store, apps refresh.Apps) *Activities {
-	return &Activities{Engine: engine, Store: store, Apps: apps}
+func New(engine Engine, rows Store, apps refresh.Apps) *Activities {
+	return &Activities{Engine: engine, Store: rows, Apps: apps}
 }
 
 // shortWait is the longest wait that is an activity retry, which ops see as a
@@ -79,6 +82,9 @@ type RefreshResult struct {
 	HTTPStatus int               `json:"http_status,omitempty"`
 	Recovered  bool              `json:"recovered,omitempty"`
 	View       View              `json:"view"`
+	// Unsaved is the one thing of a token that ever enters a workflow: the
+	// sealed set of a reply that could not be stored yet. PersistSealed takes it.
+	Unsaved *store.SaveRequest `json:"unsaved,omitempty"`
 }
 
 // Refresh runs the engine once. A failure that is worth another try within a
@@ -99,7 +105,10 @@ func (a *Activities) Refresh(ctx context.Context, req RefreshRequest) (RefreshRe
 		return RefreshResult{Outcome: res.Outcome, View: View{Gone: true}}, nil
 	}
 	out := RefreshResult{Outcome: res.Outcome, Code: res.Code, HTTPStatus: res.HTTPStatus, Recovered: res.Recovered,
-		View: a.view(res.Connection, res.Now)}
+		View: a.view(res.Connection, res.Now), Unsaved: res.Unsaved}
+	if res.Unsaved != nil {
+		return out, nil
+	}
 	if wait := res.RetryAt.Sub(res.Now); !req.Once && retried[res.Outcome] && wait <= shortWait && res.Connection.Status == perennial.StatusActive {
 		return RefreshResult{}, temporal.NewApplicationErrorWithOptions(
 			fmt.Sprintf("%s %s: generation %d stays, next try in %s", res.Outcome, res.Code, res.Connection.Generation, wait.Round(time.Second)),
@@ -108,6 +117,19 @@ func (a *Activities) Refresh(ctx context.Context, req RefreshRequest) (RefreshRe
 		)
 	}
 	return out, nil
+}
+
+// PersistSealed stores the token set that a Refresh could not. Its retries have
+// no end: the database comes back.
+func (a *Activities) PersistSealed(ctx context.Context, req store.SaveRequest) (RefreshResult, error) {
+	res, err := a.Engine.Persist(ctx, req)
+	if err != nil {
+		return RefreshResult{}, err
+	}
+	if res.Outcome == perennial.OutcomeNotFound {
+		return RefreshResult{Outcome: res.Outcome, View: View{Gone: true}}, nil
+	}
+	return RefreshResult{Outcome: res.Outcome, Recovered: res.Recovered, View: a.view(res.Connection, res.Now)}, nil
 }
 
 // retried are the outcomes that the activity tries again by itself.

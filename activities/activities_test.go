@@ -10,6 +10,7 @@ import (
 	"github.com/perennial-oauth/perennial/activities"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/temporal"
@@ -24,10 +25,17 @@ type fake struct {
 	row    perennial.Connection
 	err    error
 	asked  refresh.Request
+
+	persisted []store.SaveRequest
 }
 
 func (f *fake) Refresh(_ context.Context, req refresh.Request) (refresh.Result, error) {
 	f.asked = req
+	return f.result, f.err
+}
+
+func (f *fake) Persist(_ context.Context, req store.SaveRequest) (refresh.Result, error) {
+	f.persisted = append(f.persisted, req)
 	return f.result, f.err
 }
 
@@ -45,7 +53,7 @@ func do[R any](t *testing.T, f *fake, name string, arg any) (R, error) {
 	env := suite.NewTestActivityEnvironment()
 	a := activities.New(f, f, f)
 	env.RegisterActivity(a)
-	methods := map[string]any{"Refresh": a.Refresh, "Load": a.Load}
+	methods := map[string]any{"Refresh": a.Refresh, "Load": a.Load, "PersistSealed": a.PersistSealed}
 	var out R
 	v, err := env.ExecuteActivity(methods[name], arg)
 	if err == nil {
@@ -89,6 +97,23 @@ func TestShortWaitsAreRetriesAndLongOnesResults(t *testing.T) {
 			assert.Equal(t, outcome, res.Outcome)
 		}
 	}
+}
+
+// TestUnsavedTokensGoToTheWorkflow: never a retry, which would show the token
+// again.
+func TestUnsavedTokensGoToTheWorkflow(t *testing.T) {
+	t.Parallel()
+	unsaved := store.SaveRequest{ID: "con_1", NewGeneration: 8, AccessTokenSealed: []byte{1, 0, 255}, RefreshTokenSealed: []byte{2}, ExpiresAt: now,
+		Metadata: map[string]string{"realm": "1"}, Ledger: perennial.Attempt{ID: "a1", StartedAt: now}}
+	f := &fake{result: refresh.Result{Outcome: perennial.OutcomeUnknown, Code: refresh.CodeUnsaved, Connection: active(nil), Now: now, RetryAt: now.Add(time.Second), Unsaved: &unsaved}}
+	res, err := do[activities.RefreshResult](t, f, "Refresh", activities.RefreshRequest{ConnectionID: "con_1", Generation: 7})
+	require.NoError(t, err)
+	require.NotNil(t, res.Unsaved)
+	assert.Equal(t, unsaved, *res.Unsaved, "whole, over the history's encoding")
+	f.result = refresh.Result{Outcome: perennial.OutcomeRefreshed, Connection: active(nil), Now: now}
+	_, err = do[activities.RefreshResult](t, f, "PersistSealed", *res.Unsaved)
+	require.NoError(t, err)
+	assert.Equal(t, []store.SaveRequest{unsaved}, f.persisted)
 }
 
 func TestTheUsersPartIsNoRetry(t *testing.T) {

@@ -129,8 +129,8 @@ func (a *attempt) save(ctx context.Context, reply provider.Reply, old perennial.
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			a.log.Error("a token set was received and could not be saved", "error", err, "ambiguous", true)
-			return Result{}, fmt.Errorf("save connection %s after the provider replied: %w", a.row.ID, err)
+			a.log.Error("a token set was received and could not be stored yet", "error", err)
+			return Result{Outcome: perennial.OutcomeUnknown, Code: CodeUnsaved, Connection: a.row, Now: a.clock(), HTTPStatus: reply.HTTPStatus, Unsaved: &req}, nil
 		}
 	}
 }
@@ -167,14 +167,7 @@ func (a *attempt) saveRequest(reply provider.Reply, old perennial.Secret) (store
 }
 
 func (a *attempt) saved(s store.Saved, reply provider.Reply) Result {
-	res := Result{Outcome: perennial.OutcomeRefreshed, Connection: s.Connection, Now: a.clock(), HTTPStatus: reply.HTTPStatus, Recovered: s.Recovered}
-	if !s.Stored {
-		// The row moved on while we were away: a reconnect or a disconnect.
-		res.Outcome = perennial.OutcomeAlreadyFresh
-		if s.Connection.Status == perennial.StatusDisconnected {
-			res.Outcome = perennial.OutcomeRefused
-		}
-	}
+	res := Result{Outcome: savedOutcome(s), Connection: s.Connection, Now: a.clock(), HTTPStatus: reply.HTTPStatus, Recovered: s.Recovered}
 	a.log.Info("refreshed", a.facts(reply, "stored", s.Stored, "recovered", s.Recovered, "new_generation", s.Connection.Generation)...)
 	return res
 }

@@ -89,7 +89,15 @@ type Result struct {
 	Description string               // bounded and redacted
 	HTTPStatus  int
 	Recovered   bool // a late success healed a reconnect_required
+
+	// Unsaved is set when the provider replied with tokens that could not be
+	// stored yet. It holds them sealed, and must reach [Engine.Persist]: until
+	// then nobody may present the connection's refresh token.
+	Unsaved *store.SaveRequest
 }
+
+// CodeUnsaved is the error code of a [Result] with Unsaved set.
+const CodeUnsaved = "unsaved"
 
 var errTooLate = errors.New("claim too old to send")
 
@@ -127,6 +135,38 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 	a := &attempt{Engine: e, req: req, app: app, row: claim.Connection, now: claim.Now, began: began, claimed: time.Now(),
 		log: e.Log.With("connection_id", row.ID, "provider", row.Provider, "app", row.App, "generation", row.Generation, "trigger", req.Trigger)}
 	return a.run(ctx, appErr)
+}
+
+// Persist stores a token set that an earlier [Engine.Refresh] could not. It may
+// be repeated, by any process: the save's own guards decide. An error means that
+// the store could not be told; nothing is lost then.
+func (e *Engine) Persist(ctx context.Context, req store.SaveRequest) (Result, error) {
+	saved, err := e.Store.Save(ctx, req)
+	if perennial.CodeOf(err) == perennial.CodeNotFound {
+		return Result{Outcome: perennial.OutcomeNotFound}, nil
+	}
+	if err != nil {
+		return Result{}, fmt.Errorf("store the kept tokens of connection %s: %w", req.ID, err)
+	}
+	_, now, err := e.Store.Get(ctx, req.ID)
+	if err != nil {
+		return Result{}, fmt.Errorf("store the kept tokens of connection %s: %w", req.ID, err)
+	}
+	e.Log.Info("kept tokens stored", "connection_id", req.ID, "stored", saved.Stored, "generation", saved.Connection.Generation)
+	return Result{Outcome: savedOutcome(saved), Connection: saved.Connection, Now: now, Recovered: saved.Recovered}, nil
+}
+
+// savedOutcome: where the row moved on while we were away, a reconnect or a
+// disconnect has won.
+func savedOutcome(s store.Saved) perennial.Outcome {
+	switch {
+	case s.Stored:
+		return perennial.OutcomeRefreshed
+	case s.Connection.Status == perennial.StatusDisconnected:
+		return perennial.OutcomeRefused
+	default:
+		return perennial.OutcomeAlreadyFresh
+	}
 }
 
 // verdictOutcome maps every verdict but VerdictClaimed.

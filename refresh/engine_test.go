@@ -198,6 +198,30 @@ func TestSaveIsTriedAgain(t *testing.T) {
 	}
 }
 
+// TestUnsavedTokensAreHandedOut: where the store stays away, the tokens leave
+// sealed and are stored later, by any process, once.
+func TestUnsavedTokensAreHandedOut(t *testing.T) {
+	t.Parallel()
+	b := setup(t, fresh("2"))
+	b.Timing.SaveTimeout = 200 * time.Millisecond
+	b.Store = &flakySave{Store: b.db, fails: 1 << 30}
+	res := b.refresh(t, t.Context(), 1)
+	assert.Equal(t, perennial.OutcomeUnknown, res.Outcome)
+	assert.Equal(t, CodeUnsaved, res.Code)
+	require.NotNil(t, res.Unsaved)
+	_, err := b.Persist(t.Context(), *res.Unsaved)
+	require.Error(t, err, "still away")
+	b.Store = b.db
+	for range 2 {
+		stored, err := b.Persist(t.Context(), *res.Unsaved)
+		require.NoError(t, err)
+		assert.Equal(t, perennial.OutcomeRefreshed, stored.Outcome)
+		assert.EqualValues(t, 2, stored.Connection.Generation)
+		assert.EqualValues(t, 1, stored.Connection.RefreshCount)
+	}
+	assert.Len(t, b.shown, 1)
+}
+
 func TestRefusalIsConfirmed(t *testing.T) {
 	t.Parallel()
 	b := setup(t, refusal)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/activities"
+	"github.com/perennial-oauth/perennial/store"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 )
@@ -232,6 +233,9 @@ func (l *life) refresh(ctx workflow.Context, req activities.RefreshRequest) erro
 	}
 	var res activities.RefreshResult
 	err := f.Get(ctx, &res)
+	if err == nil && res.Unsaved != nil {
+		res, err = l.persist(ctx, *res.Unsaved)
+	}
 	l.last = res
 	l.refreshes++
 	l.asked.ReceiveAsync(nil) // whoever asked meanwhile shares this one
@@ -252,6 +256,21 @@ func (l *life) refresh(ctx workflow.Context, req activities.RefreshRequest) erro
 		}
 	}
 	return l.load(ctx)
+}
+
+// persist stores the tokens that a refresh brought and could not store. Nothing
+// else is done meanwhile, and no message or cancellation ends it: they are the
+// only copy.
+func (l *life) persist(ctx workflow.Context, unsaved store.SaveRequest) (res activities.RefreshResult, err error) {
+	ctx, cancel := workflow.NewDisconnectedContext(ctx)
+	defer cancel()
+	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: loadTimeout,
+		RetryPolicy:         &temporal.RetryPolicy{MaximumInterval: 30 * time.Second},
+		Summary:             fmt.Sprintf("store generation %d", unsaved.NewGeneration),
+	})
+	err = workflow.ExecuteActivity(ctx, acts.PersistSealed, unsaved).Get(ctx, &res)
+	return res, err
 }
 
 // absorb takes in what the row says, and shows it.

@@ -77,6 +77,27 @@ func TestSignalsFollowTheRow(t *testing.T) {
 	assert.GreaterOrEqual(t, len(w.refreshedAt), 3)
 }
 
+// TestUnsavedTokensAreStoredFirst: while the workflow holds the only copy of a
+// token set, no message, cancellation or request does anything before it is
+// stored.
+func TestUnsavedTokensAreStoredFirst(t *testing.T) {
+	t.Parallel()
+	w := newWorld(time.Hour, 0)
+	w.unsaved, w.persistFails = 1, 8 // the test environment gives up after 10
+	r := w.newRun(t, Options{})
+	due := w.c.NextRefreshAt.Sub(w.now)
+	for i, signal := range Signals {
+		r.RegisterDelayedCallback(func() { r.SignalWorkflow(signal, nil) }, due+time.Duration(i+1)*10*time.Second)
+	}
+	r.RegisterDelayedCallback(func() { r.CancelWorkflow() }, due+90*time.Second)
+	r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
+	require.True(t, r.IsWorkflowCompleted())
+	assert.Equal(t, 1, w.persisted)
+	assert.Zero(t, w.persistFails)
+	assert.EqualValues(t, 2, w.c.Generation)
+	assert.Equal(t, map[perennial.Trigger]int{perennial.TriggerTimer: 1}, w.triggers, "the token was shown once")
+}
+
 func TestRowGoneCompletes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(time.Hour, 0)

@@ -12,6 +12,7 @@ import (
 	"github.com/perennial-oauth/perennial/activities"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/converter"
@@ -30,6 +31,9 @@ type world struct {
 	life    time.Duration // of an access token
 	idle    time.Duration // of the refresh token; 0: none
 	revoked bool
+	unsaved int // refreshes whose tokens cannot be stored at once
+
+	persistFails, persisted int
 
 	refreshedAt []time.Time
 	triggers    map[perennial.Trigger]int
@@ -91,9 +95,30 @@ func (w *world) Refresh(_ context.Context, req refresh.Request) (refresh.Result,
 	if w.c.Status == perennial.StatusActive && !w.c.ExpiresAt.IsZero() && w.now.After(w.c.ExpiresAt) {
 		w.problems = append(w.problems, fmt.Sprintf("%s: the access token had expired", w.now))
 	}
+	if w.unsaved > 0 {
+		w.unsaved--
+		return refresh.Result{Outcome: perennial.OutcomeUnknown, Code: refresh.CodeUnsaved, Connection: w.c, Now: w.now,
+			Unsaved: &store.SaveRequest{ID: w.c.ID, Generation: w.c.Generation, NewGeneration: w.c.Generation + 1}}, nil
+	}
 	w.c.RefreshCount++
 	w.store(w.now)
 	w.refreshedAt = append(w.refreshedAt, w.now)
+	return refresh.Result{Outcome: perennial.OutcomeRefreshed, Connection: w.c, Now: w.now}, nil
+}
+
+// Persist fails as often as told, then stores.
+func (w *world) Persist(_ context.Context, req store.SaveRequest) (refresh.Result, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.persistFails > 0 {
+		w.persistFails--
+		return refresh.Result{}, errors.New("the database is away")
+	}
+	if req.Generation == w.c.Generation {
+		w.c.RefreshCount++
+		w.store(w.now)
+		w.persisted++
+	}
 	return refresh.Result{Outcome: perennial.OutcomeRefreshed, Connection: w.c, Now: w.now}, nil
 }
 

@@ -131,7 +131,7 @@ func (s *stack) run(ctx context.Context, workflowID, runID string) (gained int64
 // refreshCount is the row's count of refreshes, as an activity's result has it.
 func refreshCount(e *historypb.HistoryEvent, names map[int64]string) (int64, error) {
 	done := e.GetActivityTaskCompletedEventAttributes()
-	if names[done.ScheduledEventId] == "Refresh" {
+	if name := names[done.ScheduledEventId]; name == "Refresh" || name == "PersistSealed" {
 		var res activities.RefreshResult
 		err := converter.GetDefaultDataConverter().FromPayloads(done.Result, &res)
 		return res.View.RefreshCount, err
