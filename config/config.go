@@ -22,6 +22,7 @@ import (
 type Config struct {
 	DatabaseURL         string // postgres://... or sqlite:PATH
 	KeysDir             string // directory of the keysets
+	Spool               string // folder of the spool, on a persistent volume; empty: none
 	KMSURI              string // of the key that wraps them; empty: plaintext files
 	AllowPlaintextKeys  bool
 	TaskQueue           string // of Temporal
@@ -77,6 +78,7 @@ func parse(path string, raw []byte, environ []string) (*Config, error) {
 	}{
 		{"database_url", &f.DatabaseURL, &c.DatabaseURL, ""},
 		{"keys", &f.Keys, &c.KeysDir, ""},
+		{"spool", &f.Spool, &c.Spool, ""},
 		{"kms_uri", &f.KMSURI, &c.KMSURI, ""},
 		{"task_queue", &f.TaskQueue, &c.TaskQueue, "perennial"},
 		{"listen", &f.Listen, &c.Listen, "127.0.0.1:8081"},

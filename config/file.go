@@ -21,6 +21,7 @@ import (
 type file struct {
 	DatabaseURL        string     `yaml:"database_url"`
 	Keys               string     `yaml:"keys"`
+	Spool              string     `yaml:"spool"`
 	KMSURI             string     `yaml:"kms_uri"`
 	AllowPlaintextKeys bool       `yaml:"allow_plaintext_keys"`
 	TaskQueue          string     `yaml:"task_queue"`

@@ -119,6 +119,7 @@ func setup(t *testing.T, o setting) *stack {
 	require.NoError(t, os.WriteFile(s.path, fmt.Appendf(nil, `
 database_url: %q
 keys: %q
+spool: %q
 allow_plaintext_keys: true
 task_queue: %q
 listen: 127.0.0.1:0
@@ -126,7 +127,7 @@ log_level: debug
 timing: {http_timeout: 3s, save_timeout: 1s, start_to_close: 5s, attempt_deadline: 6s, worker_stop: 7s, confirm_delay: 500ms}
 apps:
   - {name: app, provider: generic, title: Acme, client_id: %q, client_secret_file: %q, token_url: %q, auth_style: header, replay_class: %s, grace_window: 10m}
-`, s.url, filepath.Join(s.dir, "keys"), t.Name(), clientID, filepath.Join(s.dir, "secret"), server.URL+"/token", o.class), 0o600))
+`, s.url, filepath.Join(s.dir, "keys"), filepath.Join(s.dir, "spool"), t.Name(), clientID, filepath.Join(s.dir, "secret"), server.URL+"/token", o.class), 0o600))
 	cfg, err := config.LoadEnviron(s.path, s.environ())
 	require.NoError(t, err)
 	require.NoError(t, seal.Generate(cfg.KeysDir, nil, true))

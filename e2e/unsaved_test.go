@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"database/sql"
+	"path/filepath"
 	"testing"
 
 	"github.com/perennial-oauth/perennial"
@@ -34,9 +35,17 @@ func TestStoreAwayAfterTheReply(t *testing.T) {
 		}
 		return false
 	})
+	kept, err := filepath.Glob(filepath.Join(s.dir, "spool", "*.sealed"))
+	require.NoError(t, err)
+	assert.Len(t, kept, 1, "the spool has them too")
 	_, err = db.Exec("ALTER TABLE away RENAME TO connections")
 	require.NoError(t, err)
 	s.until(c.ID, "the kept tokens stored, and refreshed again", generation(3))
+	s.eventually("the spool is empty", func() bool {
+		kept, err := filepath.Glob(filepath.Join(s.dir, "spool", "*.sealed"))
+		require.NoError(t, err)
+		return len(kept) == 0
+	})
 	assert.Zero(t, s.oracle("a1").ConsumedPresentations)
 	assert.Equal(t, perennial.StatusActive, s.get(c.ID).Status)
 	s.replayAll(c.ID, "unsaved")

@@ -119,13 +119,26 @@ func (a *attempt) save(ctx context.Context, reply provider.Reply, old perennial.
 	if err != nil {
 		return Result{}, err
 	}
+	kept := false
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		var saved store.Saved
 		saved, err = a.Store.Save(ctx, req)
 		if err == nil {
+			if kept {
+				if err := a.Spool.Drop(req); err != nil {
+					a.log.Warn("stored tokens stay in the spool; storing them again changes nothing", "error", err)
+				}
+			}
 			return a.saved(saved, reply), nil
 		}
 		a.log.Warn("save not done yet", "error", err)
+		if a.Spool != nil && !kept {
+			if keepErr := a.Spool.Keep(req); keepErr != nil {
+				a.log.Error("tokens not kept in the spool; they are tried and then handed to the workflow", "error", keepErr)
+			} else {
+				kept = true
+			}
+		}
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():

@@ -45,6 +45,15 @@ type Sealer interface {
 	Open(b seal.Binding, sealed []byte) (perennial.Secret, error)
 }
 
+// Spool keeps sealed token sets beside the store; spool.Spool in production.
+type Spool interface {
+	Ready() error // proves that a set could be kept
+	Keep(req store.SaveRequest) error
+	Drop(req store.SaveRequest) error
+	Holds(connectionID string) (bool, error)
+	Kept() ([]store.SaveRequest, error) // what can be read, beside an error for what cannot
+}
+
 // Config holds an engine's dependencies. All are needed but those with a
 // default.
 type Config struct {
@@ -52,6 +61,7 @@ type Config struct {
 	Presenter Presenter
 	Apps      Apps
 	Sealer    Sealer
+	Spool     Spool        // may be nil: then a process that dies while the store is away loses a reply
 	Timing    Timing       // zero fields default, see [Timing]
 	Log       *slog.Logger // Defaults to discarding.
 }
@@ -109,6 +119,9 @@ var errTooLate = errors.New("claim too old to send")
 // the Result. A cancelled ctx stops the work only up to the moment of sending;
 // from there the reply is read and saved under deadlines of the engine's own.
 func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
+	if err := e.spooled(ctx, req.ConnectionID); err != nil {
+		return Result{}, err
+	}
 	began := time.Now() // only for durations: its monotonic reading is what counts
 	row, now, err := e.Store.Get(ctx, req.ConnectionID)
 	if perennial.CodeOf(err) == perennial.CodeNotFound {
@@ -154,6 +167,50 @@ func (e *Engine) Persist(ctx context.Context, req store.SaveRequest) (Result, er
 	}
 	e.Log.Info("kept tokens stored", "connection_id", req.ID, "stored", saved.Stored, "generation", saved.Connection.Generation)
 	return Result{Outcome: savedOutcome(saved), Connection: saved.Connection, Now: now, Recovered: saved.Recovered}, nil
+}
+
+// spooled stores what the spool holds of the connection, and proves the spool
+// ready. While either fails nothing is claimed, and nothing presented.
+func (e *Engine) spooled(ctx context.Context, id string) error {
+	if e.Spool == nil {
+		return nil
+	}
+	if err := e.Spool.Ready(); err != nil {
+		return fmt.Errorf("refresh connection %s: %w", id, err)
+	}
+	holds, err := e.Spool.Holds(id)
+	if err == nil && holds {
+		err = e.replay(ctx, func(r store.SaveRequest) bool { return r.ID == id })
+	}
+	if err != nil {
+		return fmt.Errorf("refresh connection %s, whose tokens are in the spool: %w", id, err)
+	}
+	return nil
+}
+
+// ReplaySpool stores every token set that the spool holds. It is called at start
+// and from time to time; a set that the store does not take stays.
+func (e *Engine) ReplaySpool(ctx context.Context) error {
+	if e.Spool == nil {
+		return nil
+	}
+	return e.replay(ctx, func(store.SaveRequest) bool { return true })
+}
+
+func (e *Engine) replay(ctx context.Context, wanted func(store.SaveRequest) bool) error {
+	kept, err := e.Spool.Kept()
+	errs := []error{err}
+	for _, req := range kept {
+		if !wanted(req) {
+			continue
+		}
+		_, err := e.Persist(ctx, req)
+		if err == nil {
+			err = e.Spool.Drop(req)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // savedOutcome: where the row moved on while we were away, a reconnect or a

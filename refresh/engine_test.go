@@ -11,6 +11,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/seal"
+	"github.com/perennial-oauth/perennial/spool"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -196,6 +197,46 @@ func TestSaveIsTriedAgain(t *testing.T) {
 		assert.EqualValues(t, 1, res.Connection.RefreshCount, name)
 		assert.Len(t, b.shown, 1, name)
 	}
+}
+
+// TestSpool: what could not be stored is on disk before anything else is tried,
+// another engine stores it first, and a spool that could not take more stops
+// the refresh before the token is spent.
+func TestSpool(t *testing.T) {
+	t.Parallel()
+	b := setup(t, fresh("2"), fresh("3"))
+	dir := t.TempDir()
+	kept, err := spool.Open(dir, 1)
+	require.NoError(t, err)
+	b.Spool = kept
+	b.Timing.SaveTimeout = 200 * time.Millisecond
+	b.Store = &flakySave{Store: b.db, fails: 1 << 30}
+	require.NotNil(t, b.refresh(t, t.Context(), 1).Unsaved)
+	holds, err := kept.Holds("con_1")
+	require.NoError(t, err)
+	require.True(t, holds)
+
+	_, err = b.Engine.Refresh(t.Context(), Request{ConnectionID: "con_1", Generation: 1, Trigger: perennial.TriggerRetry})
+	assert.Error(t, err, "full, and the store is away")
+	assert.Len(t, b.shown, 1, "nobody presents the token meanwhile")
+	assert.Error(t, b.ReplaySpool(t.Context()))
+
+	b.Store = b.db // as after a restart of everything
+	b.Spool, err = spool.Open(dir, 2)
+	require.NoError(t, err)
+	assert.Equal(t, perennial.OutcomeAlreadyFresh, b.refresh(t, t.Context(), 1).Outcome, "the kept tokens are stored first")
+	holds, err = kept.Holds("con_1")
+	require.NoError(t, err)
+	assert.False(t, holds)
+	assert.Equal(t, perennial.OutcomeRefreshed, b.refresh(t, t.Context(), 2).Outcome)
+	assert.Equal(t, []string{"refresh 1", "refresh 2"}, b.shown)
+
+	b.Store = &flakySave{Store: b.db, fails: 2}
+	b.answers = []provider.Reply{fresh("4")}
+	assert.Equal(t, perennial.OutcomeRefreshed, b.refresh(t, t.Context(), 3).Outcome)
+	holds, err = kept.Holds("con_1")
+	require.NoError(t, err)
+	assert.False(t, holds, "stored after all: dropped")
 }
 
 // TestUnsavedTokensAreHandedOut: where the store stays away, the tokens leave

@@ -50,6 +50,7 @@ const (
 const perennialYAML = `# Written by perennial dev; written anew at each start.
 database_url: sqlite:%[2]s/perennial.db
 keys: %[2]s/keys
+spool: %[2]s/spool
 allow_plaintext_keys: true
 task_queue: perennial-dev
 listen: 127.0.0.1:0

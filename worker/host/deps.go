@@ -12,6 +12,7 @@ import (
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/seal"
+	"github.com/perennial-oauth/perennial/spool"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/tink-crypto/tink-go/v2/tink"
 	"go.temporal.io/sdk/client"
@@ -24,6 +25,7 @@ type Deps struct {
 	Config  *config.Config
 	Store   *store.Store
 	Keyring *seal.Keyring
+	Spool   refresh.Spool // nil until OpenSpool, and where none is configured
 	Log     *slog.Logger
 }
 
@@ -43,6 +45,20 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Deps, err
 		return nil, err
 	}
 	return &Deps{Config: cfg, Store: s, Keyring: keyring, Log: log}, nil
+}
+
+// OpenSpool opens the spool where one is configured. Only a process that
+// refreshes needs it.
+func (d *Deps) OpenSpool() error {
+	if d.Config.Spool == "" {
+		return nil
+	}
+	kept, err := spool.Open(d.Config.Spool, 0)
+	if err != nil {
+		return err
+	}
+	d.Spool = kept
+	return nil
 }
 
 // LoadKeys loads the keysets, unwrapping them by the configured KMS.
@@ -69,6 +85,7 @@ func (d *Deps) EngineConfig() refresh.Config {
 		Presenter: provider.NewClient(provider.ClientConfig{}),
 		Apps:      d.Config,
 		Sealer:    d.Keyring,
+		Spool:     d.Spool,
 		Timing:    d.Config.Timing,
 		Log:       d.Log,
 	}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
+	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/activities"
@@ -44,6 +46,9 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 			return perennial.Errorf(perennial.CodeInvalid, "a worker needs both keysets, and %q has none for the %s", cfg.KeysDir, field)
 		}
 	}
+	if err := deps.OpenSpool(); err != nil {
+		return err
+	}
 	temporalClient, err := Dial(ctx, cfg, environ, log)
 	if err != nil {
 		return err
@@ -52,7 +57,10 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 
 	w := worker.New(temporalClient, cfg.TaskQueue, worker.Options{WorkerStopTimeout: cfg.Timing.WorkerStop})
 	workflows.Register(w, workflows.Options{Timing: cfg.Timing})
-	w.RegisterActivity(activities.New(refresh.New(deps.EngineConfig()), deps.Store, cfg))
+	engine := refresh.New(deps.EngineConfig())
+	w.RegisterActivity(activities.New(engine, deps.Store, cfg))
+	stopReplay := replaySpool(ctx, engine, log)
+	defer stopReplay()
 
 	health, err := serveHealth(cfg.Listen, deps.Store, temporalClient, log)
 	if err != nil {
@@ -68,4 +76,29 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 	w.Stop()
 	log.Info("worker stopped")
 	return health.close()
+}
+
+// replayEvery is how often the spool is looked into.
+const replayEvery = 5 * time.Second
+
+// replaySpool stores what the spool holds, now and from time to time, until the
+// returned function is called.
+func replaySpool(ctx context.Context, engine *refresh.Engine, log *slog.Logger) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // also while running refreshes are waited for
+	var done sync.WaitGroup
+	done.Go(func() {
+		tick := time.NewTicker(replayEvery)
+		defer tick.Stop()
+		for {
+			if err := engine.ReplaySpool(ctx); err != nil && ctx.Err() == nil {
+				log.Error("the spool is not empty yet", "error", err)
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	return func() { cancel(); done.Wait() }
 }

@@ -1,0 +1,188 @@
+// Package spool keeps token sets that could not be stored yet in files on a
+// persistent volume. What is kept is sealed as at rest; the spool opens nothing.
+package spool
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/store"
+)
+
+// Spool is a folder of sealed token sets, one file each. It is safe for
+// concurrent use, also by several processes on one machine: a file is whole or
+// not there.
+type Spool struct {
+	dir string
+	max int
+}
+
+// Most is how many token sets a spool takes by default. One is about 4 KiB.
+const Most = 10000
+
+const (
+	suffix   = ".sealed"
+	setAside = ".corrupt"
+)
+
+// Open makes the folder where it is missing and proves that it can be written.
+// most bounds the token sets in it; 0 means [Most].
+func Open(dir string, most int) (*Spool, error) {
+	if most <= 0 {
+		most = Most
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, perennial.Errorf(perennial.CodeInvalid, "the spool's folder cannot be made: %w", err)
+	}
+	s := &Spool{dir: dir, max: most}
+	return s, s.Ready()
+}
+
+// Ready proves, by writing and syncing a file, that a token set could be kept.
+// It is asked before a refresh token is spent; its error says what to do.
+func (s *Spool) Ready() error {
+	names, err := s.names()
+	if err != nil {
+		return err
+	}
+	if len(names) >= s.max {
+		return perennial.Errorf(perennial.CodeUnavailable, "the spool %s is full (%d token sets): it empties by itself once the database takes them", s.dir, len(names))
+	}
+	path, err := s.write(".probe-*", []byte("perennial"))
+	if err != nil {
+		return perennial.Errorf(perennial.CodeUnavailable, "the spool %s cannot be written; free space there or mend its volume: %w", s.dir, err)
+	}
+	if err := os.Remove(path); err != nil {
+		return perennial.Errorf(perennial.CodeUnavailable, "the spool %s cannot be written: %w", s.dir, err)
+	}
+	return nil
+}
+
+// Keep writes a token set and returns once it is on disk.
+func (s *Spool) Keep(req store.SaveRequest) error {
+	body, err := json.Marshal(req)
+	if err != nil {
+		return fmt.Errorf("keep the tokens of connection %s: %w", req.ID, err)
+	}
+	sum := sha256.Sum256(body)
+	path, err := s.write(".new-*", append([]byte(hex.EncodeToString(sum[:])+"\n"), body...))
+	if err != nil {
+		return fmt.Errorf("keep the tokens of connection %s: %w", req.ID, err)
+	}
+	if err := os.Rename(path, s.path(req)); err != nil {
+		return fmt.Errorf("keep the tokens of connection %s: %w", req.ID, err)
+	}
+	return s.syncDir()
+}
+
+// Drop removes a token set that was stored. One that is not there is fine.
+func (s *Spool) Drop(req store.SaveRequest) error {
+	if err := os.Remove(s.path(req)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("drop the stored tokens of connection %s: %w", req.ID, err)
+	}
+	return nil
+}
+
+// Kept reads every token set. A file that is not whole is set aside under
+// another name and told in the error, beside those that could be read.
+func (s *Spool) Kept() ([]store.SaveRequest, error) {
+	names, err := s.names()
+	if err != nil {
+		return nil, err
+	}
+	var out []store.SaveRequest
+	var errs []error
+	for _, name := range names {
+		raw, err := os.ReadFile(filepath.Join(s.dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // stored meanwhile, by another process
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("read the spool: %w", err))
+			continue
+		}
+		req, ok := decode(raw)
+		if !ok {
+			aside := filepath.Join(s.dir, strings.TrimSuffix(name, suffix)+setAside)
+			errs = append(errs, perennial.Errorf(perennial.CodeSealed, "%s in the spool is corrupt: it is kept as %s", name, aside),
+				os.Rename(filepath.Join(s.dir, name), aside))
+			continue
+		}
+		out = append(out, req)
+	}
+	return out, errors.Join(errs...)
+}
+
+// Holds reports whether a token set of the connection is kept. While it is,
+// nobody may present the connection's refresh token.
+func (s *Spool) Holds(connectionID string) (bool, error) {
+	found, err := filepath.Glob(filepath.Join(s.dir, fileName(connectionID)+".*"+suffix))
+	if err != nil {
+		return false, fmt.Errorf("look into the spool: %w", err)
+	}
+	return len(found) > 0, nil
+}
+
+func decode(raw []byte) (req store.SaveRequest, ok bool) {
+	sum, body, found := bytes.Cut(raw, []byte("\n"))
+	want := sha256.Sum256(body)
+	if !found || string(sum) != hex.EncodeToString(want[:]) || json.Unmarshal(body, &req) != nil {
+		return store.SaveRequest{}, false
+	}
+	return req, req.ID != "" && req.NewGeneration > req.Generation
+}
+
+func (s *Spool) names() ([]string, error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return nil, perennial.Errorf(perennial.CodeUnavailable, "the spool %s cannot be read: %w", s.dir, err)
+	}
+	var names []string
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), suffix) {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+func (s *Spool) path(req store.SaveRequest) string {
+	return filepath.Join(s.dir, fileName(req.ID)+"."+fileName(req.AttemptID)+suffix)
+}
+
+// fileName makes any id a plain name without a pattern's signs.
+func fileName(id string) string { return hex.EncodeToString([]byte(id)) }
+
+// write makes a file of mode 0600 whose content is on disk.
+func (s *Spool) write(pattern string, content []byte) (path string, err error) {
+	f, err := os.CreateTemp(s.dir, pattern)
+	if err != nil {
+		return "", err
+	}
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(f.Name()))
+	}
+	return f.Name(), nil
+}
+
+// syncDir makes a rename durable.
+func (s *Spool) syncDir() error {
+	d, err := os.Open(s.dir)
+	if err != nil {
+		return fmt.Errorf("sync the spool: %w", err)
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,109 @@
+package spool_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/spool"
+	"github.com/perennial-oauth/perennial/store"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func request(id string) store.SaveRequest {
+	return store.SaveRequest{ID: id, AttemptID: "a/1*", Generation: 1, NewGeneration: 2, AccessTokenSealed: []byte{0, 255}, RefreshTokenSealed: []byte("sealed"),
+		RefreshTokenDigest: "d", ExpiresAt: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), Ledger: perennial.Attempt{ID: "a", StartedAt: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}}
+}
+
+func TestKeepAndDrop(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "spool")
+	s, err := spool.Open(dir, 0)
+	require.NoError(t, err)
+	for range 2 { // keeping again changes nothing
+		require.NoError(t, s.Keep(request("con_1")))
+	}
+	require.NoError(t, s.Keep(request("../con_[2]")))
+	again, err := spool.Open(dir, 0) // another process
+	require.NoError(t, err)
+	kept, err := again.Kept()
+	require.NoError(t, err)
+	assert.ElementsMatch(t, []store.SaveRequest{request("con_1"), request("../con_[2]")}, kept)
+	for _, r := range kept {
+		holds, err := s.Holds(r.ID)
+		require.NoError(t, err)
+		assert.True(t, holds)
+		require.NoError(t, s.Drop(r))
+		require.NoError(t, s.Drop(r))
+		holds, err = again.Holds(r.ID)
+		require.NoError(t, err)
+		assert.False(t, holds)
+	}
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Empty(t, left, "nothing is left behind")
+}
+
+func TestFullSpoolSaysSo(t *testing.T) {
+	t.Parallel()
+	s, err := spool.Open(t.TempDir(), 1)
+	require.NoError(t, err)
+	require.NoError(t, s.Keep(request("con_1")))
+	err = s.Ready()
+	assert.Equal(t, perennial.CodeUnavailable, perennial.CodeOf(err))
+	assert.ErrorContains(t, err, "full")
+	require.NoError(t, s.Keep(request("con_2")), "what was already received is always kept")
+}
+
+func TestUnwritableSpoolSaysSo(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	_, err := spool.Open(file, 0)
+	assert.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err))
+	dir := t.TempDir()
+	s, err := spool.Open(dir, 0)
+	require.NoError(t, err)
+	require.NoError(t, os.RemoveAll(dir))
+	assert.Equal(t, perennial.CodeUnavailable, perennial.CodeOf(s.Ready()))
+}
+
+func TestCorruptFileIsSetAside(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, err := spool.Open(dir, 0)
+	require.NoError(t, err)
+	require.NoError(t, s.Keep(request("con_1")))
+	require.NoError(t, s.Keep(request("con_2")))
+	files, err := filepath.Glob(filepath.Join(dir, "*.sealed"))
+	require.NoError(t, err)
+	raw, err := os.ReadFile(files[0])
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(files[0], raw[:len(raw)-1], 0o600))
+	kept, err := s.Kept()
+	assert.ErrorContains(t, err, "corrupt")
+	assert.Len(t, kept, 1)
+	aside, err := filepath.Glob(filepath.Join(dir, "*.corrupt"))
+	require.NoError(t, err)
+	assert.Len(t, aside, 1, "never deleted")
+}
+
+func FuzzKept(f *testing.F) {
+	f.Add([]byte("x\n{}"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		dir := t.TempDir()
+		s, err := spool.Open(dir, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "00.00.sealed"), raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if kept, err := s.Kept(); err == nil && len(kept) > 0 {
+			t.Fatalf("took %q for tokens", raw)
+		}
+	})
+}
