@@ -103,6 +103,14 @@ type Connection struct {
 	SuspectDigest string    `json:"-"`
 	ConfirmAt     time.Time `json:"confirm_at,omitzero"`
 
+	// QueuedAt is since when the connection waits for others: an open circuit, a
+	// limit. What ends the wait also moves NextAttemptAt.
+	QueuedAt time.Time `json:"queued_at,omitzero"`
+
+	// The last warning that was given before the refresh token's idle end and
+	// before the grant's end: how many days before which end.
+	IdleWarned, GrantWarned Warned `json:"-"`
+
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
 }
@@ -115,6 +123,22 @@ type OpenAttempt struct {
 	StartedAt time.Time `json:"started_at,omitzero"`
 	Deadline  time.Time `json:"deadline,omitzero"` // past it the attempt counts as lost
 	Sent      bool      `json:"sent,omitempty"`    // the `sending` mark, written for reuse_revokes only
+	Trigger   Trigger   `json:"trigger,omitempty"`
+}
+
+// LongestAttempt is the longest that an attempt may hold the fence; a deadline
+// further ahead was written by mistake.
+const LongestAttempt = time.Hour
+
+// Alive reports whether the attempt holds the fence at now, the database's clock.
+func (o OpenAttempt) Alive(now time.Time) bool {
+	return o.ID != "" && o.Deadline.After(now) && !o.Deadline.After(now.Add(LongestAttempt))
+}
+
+// Warned is a warning that was given: Days before the end that was then known.
+type Warned struct {
+	Days int
+	For  time.Time
 }
 
 // IsZero reports that no attempt is open.
@@ -129,6 +153,23 @@ func (c Connection) Ambiguous() bool {
 // Suspect reports whether the row's current refresh token was refused once.
 func (c Connection) Suspect() bool {
 	return !c.SuspectSince.IsZero() && c.SuspectDigest == c.RefreshTokenDigest
+}
+
+// LongestWait is the longest that a row may ask to wait before the next
+// attempt. It is above the longest Retry-After (24 h) with its spread; a wait
+// that ends later was written by mistake and does not count.
+const LongestWait = 30 * time.Hour
+
+// WaitsUntil is before when nothing may be presented; zero, or a past time, for
+// no wait. now is the database's clock.
+func (c Connection) WaitsUntil(now time.Time) time.Time {
+	var until time.Time
+	for _, t := range []time.Time{c.NextAttemptAt, c.ConfirmAt} {
+		if t.After(until) && !t.After(now.Add(LongestWait)) {
+			until = t
+		}
+	}
+	return until
 }
 
 // TokenSet is what a token endpoint replied (RFC 6749 section 5.1), read

@@ -75,7 +75,7 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 			d.set.with(columns{"ambiguous_since": nullable(since), "ambiguous_digest": c.RefreshTokenDigest})
 		}
 	}
-	lost := c.Open.ID != "" && !c.Open.Deadline.After(now)
+	lost := !c.Open.IsZero() && !c.Open.Alive(now)
 	if lost && lostOutcome(c, req.Class) == perennial.OutcomeUnknown && c.Open.Digest == c.RefreshTokenDigest {
 		doubt(c.Open.StartedAt)
 	}
@@ -94,10 +94,7 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 	case c.Open.ID != "" && !lost:
 		return answer(VerdictBusy, c.Open.Deadline)
 	}
-	wait := c.NextAttemptAt
-	if c.ConfirmAt.After(wait) {
-		wait = c.ConfirmAt
-	}
+	wait := c.WaitsUntil(now)
 	if req.Class == perennial.ReplayReuseRevokes && ambiguous && c.ExpiresAt.After(wait) {
 		wait = c.ExpiresAt // shown again, a spent token would end the living access token too
 	}
@@ -110,6 +107,8 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 		"attempt_started_at": nullable(now),
 		"attempt_deadline":   nullable(now.Add(req.Hold)),
 		"attempt_sent":       false,
+		"attempt_trigger":    string(req.Trigger),
+		"queued_at":          nil,
 	})
 	return answer(VerdictClaimed, time.Time{})
 }
@@ -130,13 +129,12 @@ func lostOutcome(c perennial.Connection, class perennial.ReplayClass) perennial.
 	return perennial.OutcomeUnknown
 }
 
-// lostAttempt is the ledger line of such an attempt. The row does not keep what
-// triggered it; timer stands for it.
+// lostAttempt is the ledger line of such an attempt.
 func lostAttempt(c perennial.Connection, class perennial.ReplayClass) *perennial.Attempt {
 	code := map[perennial.Outcome]string{perennial.OutcomeUnknown: "attempt_lost", perennial.OutcomeUnavailable: "attempt_lost_unsent"}
 	outcome := lostOutcome(c, class)
 	return &perennial.Attempt{
-		ID: c.Open.ID, ConnectionID: c.ID, Generation: c.Generation, Trigger: perennial.TriggerTimer,
+		ID: c.Open.ID, ConnectionID: c.ID, Generation: c.Generation, Trigger: c.Open.Trigger,
 		Outcome: outcome, ErrorCode: code[outcome], Retries: c.FailureCount,
 		Duration: c.Open.Deadline.Sub(c.Open.StartedAt), StartedAt: c.Open.StartedAt,
 	}

@@ -25,22 +25,31 @@ func (s *Store) CloseAttempt(ctx context.Context, req CloseRequest) (c perennial
 			return nil
 		}
 		closed = true
-		if err := update(tx, row.ID, now, closeColumns(row, req, now)); err != nil {
+		held, err := s.terminalHeld(tx, row, req, now)
+		if err != nil {
 			return err
 		}
-		var err error
-		c, err = reread(tx, row.ID)
-		return err
+		if err := update(tx, row.ID, now, closeColumns(row, req, now, held)); err != nil {
+			return err
+		}
+		if c, err = reread(tx, row.ID); err != nil {
+			return err
+		}
+		return emitChange(tx, row, c, now)
 	})
 	if err == nil && !found {
 		err = notFound(req.ID)
+	}
+	if err == nil && closed && req.Suspect {
+		err = s.raiseHold(ctx, c.App) // apart: see Admit
 	}
 	return c, closed, err
 }
 
 // closeColumns is what a close writes. It is pure: c was read under the row's
 // lock and now is the database's clock.
-func closeColumns(c perennial.Connection, req CloseRequest, now time.Time) columns {
+// held says that the app's hold_terminal keeps a terminal step back.
+func closeColumns(c perennial.Connection, req CloseRequest, now time.Time, held bool) columns {
 	set := columns{"next_attempt_at": nil, "confirm_at": nil}
 	set.noAttempt()
 	if req.Wait > 0 {
@@ -60,6 +69,13 @@ func closeColumns(c perennial.Connection, req CloseRequest, now time.Time) colum
 			set.with(columns{"suspect_since": nullable(now), "suspect_digest": c.RefreshTokenDigest})
 		}
 		set["confirm_at"] = nullable(now.Add(req.ConfirmAfter))
+	}
+	if req.Queued {
+		set["queued_at"] = nullable(now)
+	}
+	if held {
+		set["next_attempt_at"] = nullable(now.Add(holdWait + spread(c.ID, now, holdWait)))
+		return set.failing(c, CodeHeldTerminal, now)
 	}
 	if req.Terminal != "" && (c.Status == perennial.StatusActive || c.Status == perennial.StatusPaused) {
 		set.with(columns{"status": string(perennial.StatusReconnectRequired), "reason": string(req.Terminal)})

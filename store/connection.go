@@ -59,8 +59,10 @@ func (s *Store) Insert(ctx context.Context, c perennial.Connection, w TokenWrite
 			}
 			return fmt.Errorf("store connection %s: %w", c.ID, err)
 		}
-		out, err = reread(tx, c.ID)
-		return err
+		if out, err = reread(tx, c.ID); err != nil {
+			return err
+		}
+		return emitChange(tx, perennial.Connection{}, out, now)
 	})
 	return out, err
 }
@@ -104,8 +106,10 @@ func (s *Store) guarded(ctx context.Context, id string, generation int64, decide
 			return err
 		}
 		var err error
-		out, err = reread(tx, id)
-		return err
+		if out, err = reread(tx, id); err != nil {
+			return err
+		}
+		return emitChange(tx, c, out, now)
 	})
 	if err == nil && !found {
 		err = notFound(id)
@@ -133,6 +137,7 @@ func tokenColumns(w TokenWrite, now time.Time) columns {
 		"status":                   string(w.Status),
 		"reason":                   string(w.Reason),
 	}
+	set.with(warnedColumns("idle", time.Time{}, w.RefreshTokenExpiresAt, now)).with(warnedColumns("grant", time.Time{}, w.GrantExpiresAt, now))
 	return set.noAttempt().noDoubt().failing(perennial.Connection{}, w.FailingCode, now)
 }
 
@@ -163,11 +168,15 @@ func (s *Store) List(ctx context.Context, f Filter) ([]perennial.Connection, err
 
 // Counts are the connections of each status; every status is in it.
 func (s *Store) Counts(ctx context.Context) (map[perennial.Status]int64, error) {
+	return counts(s.db.WithContext(ctx).Table("connections"))
+}
+
+func counts(q *gorm.DB) (map[perennial.Status]int64, error) {
 	var rows []struct {
 		Status string
 		N      int64
 	}
-	if err := s.db.WithContext(ctx).Table("connections").Select("status, count(*) AS n").Group("status").Scan(&rows).Error; err != nil {
+	if err := q.Select("status, count(*) AS n").Group("status").Scan(&rows).Error; err != nil {
 		return nil, fmt.Errorf("count connections: %w", err)
 	}
 	out := make(map[perennial.Status]int64, len(perennial.Statuses))

@@ -52,6 +52,12 @@ type row struct {
 	SuspectSince          *time.Time `gorm:"column:suspect_since"`
 	SuspectDigest         string     `gorm:"column:suspect_digest"`
 	ConfirmAt             *time.Time `gorm:"column:confirm_at"`
+	AttemptTrigger        string     `gorm:"column:attempt_trigger"`
+	QueuedAt              *time.Time `gorm:"column:queued_at"`
+	IdleWarnedDays        int        `gorm:"column:idle_warned_days"`
+	IdleWarnedFor         *time.Time `gorm:"column:idle_warned_for"`
+	GrantWarnedDays       int        `gorm:"column:grant_warned_days"`
+	GrantWarnedFor        *time.Time `gorm:"column:grant_warned_for"`
 	CreatedAt             *time.Time `gorm:"column:created_at;autoCreateTime:false"`
 	UpdatedAt             *time.Time `gorm:"column:updated_at;autoUpdateTime:false"`
 }
@@ -74,10 +80,12 @@ func (r row) connection() perennial.Connection {
 		RefreshCount: r.RefreshCount, FailureCount: r.FailureCount,
 		AmbiguousSince: stamp(r.AmbiguousSince), AmbiguousDigest: r.AmbiguousDigest,
 		SuspectSince: stamp(r.SuspectSince), SuspectDigest: r.SuspectDigest, ConfirmAt: stamp(r.ConfirmAt),
+		QueuedAt:   stamp(r.QueuedAt),
+		IdleWarned: perennial.Warned{Days: r.IdleWarnedDays, For: stamp(r.IdleWarnedFor)}, GrantWarned: perennial.Warned{Days: r.GrantWarnedDays, For: stamp(r.GrantWarnedFor)},
 		CreatedAt: stamp(r.CreatedAt), UpdatedAt: stamp(r.UpdatedAt),
 	}
 	if r.AttemptID != "" {
-		c.Open = perennial.OpenAttempt{ID: r.AttemptID, Digest: r.AttemptDigest, StartedAt: stamp(r.AttemptStartedAt), Deadline: stamp(r.AttemptDeadline), Sent: r.AttemptSent}
+		c.Open = perennial.OpenAttempt{ID: r.AttemptID, Digest: r.AttemptDigest, StartedAt: stamp(r.AttemptStartedAt), Deadline: stamp(r.AttemptDeadline), Sent: r.AttemptSent, Trigger: perennial.Trigger(r.AttemptTrigger)}
 	}
 	// A row that another program wrote badly must not cost the connection.
 	if err := json.Unmarshal([]byte(r.Metadata), &c.Metadata); err != nil {
@@ -118,13 +126,13 @@ func scopesText(s []string) string { return strings.Join(s, " ") }
 
 // noAttempt closes the open attempt.
 func (set columns) noAttempt() columns {
-	return set.with(columns{"attempt_id": "", "attempt_digest": "", "attempt_started_at": nil, "attempt_deadline": nil, "attempt_sent": false})
+	return set.with(columns{"attempt_id": "", "attempt_digest": "", "attempt_started_at": nil, "attempt_deadline": nil, "attempt_sent": false, "attempt_trigger": ""})
 }
 
 // noDoubt forgets everything that was known of the old refresh token.
 func (set columns) noDoubt() columns {
 	return set.with(columns{"ambiguous_since": nil, "ambiguous_digest": "", "suspect_since": nil, "suspect_digest": "", "confirm_at": nil,
-		"next_attempt_at": nil, "failure_count": 0, "health": string(perennial.HealthHealthy), "failing_code": "", "failing_since": nil})
+		"next_attempt_at": nil, "queued_at": nil, "failure_count": 0, "health": string(perennial.HealthHealthy), "failing_code": "", "failing_since": nil})
 }
 
 func (set columns) with(more columns) columns {

@@ -41,8 +41,10 @@ func (s *Store) Save(ctx context.Context, req SaveRequest) (Saved, error) {
 			return err
 		}
 		var err error
-		saved.Connection, err = reread(tx, c.ID)
-		return err
+		if saved.Connection, err = reread(tx, c.ID); err != nil {
+			return err
+		}
+		return emitChange(tx, c, saved.Connection, now)
 	})
 	if err != nil {
 		return Saved{}, err
@@ -77,10 +79,10 @@ func saveColumns(c perennial.Connection, req SaveRequest, now time.Time) columns
 		set["scopes"] = scopesText(req.Scopes)
 	}
 	if !req.RefreshTokenExpiresAt.IsZero() {
-		set["refresh_token_expires_at"] = nullable(req.RefreshTokenExpiresAt)
+		set.with(columns{"refresh_token_expires_at": nullable(req.RefreshTokenExpiresAt)}).with(warnedColumns("idle", c.RefreshTokenExpiresAt, req.RefreshTokenExpiresAt, now))
 	}
 	if !req.GrantExpiresAt.IsZero() {
-		set["grant_expires_at"] = nullable(req.GrantExpiresAt)
+		set.with(columns{"grant_expires_at": nullable(req.GrantExpiresAt)}).with(warnedColumns("grant", c.GrantExpiresAt, req.GrantExpiresAt, now))
 	}
 	set.noAttempt().noDoubt().failing(c, req.FailingCode, now)
 	if c.Status == perennial.StatusReconnectRequired {

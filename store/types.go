@@ -95,8 +95,12 @@ type CloseRequest struct {
 	// failing; 0 means never by this close.
 	FailingAfter int
 	FailingCode  string
+	// Queued: what failed may be the app's fault; the wait ends early when its
+	// circuit closes.
+	Queued bool
 	// Terminal, when not empty, moves an active or paused connection to
-	// reconnect_required with this reason.
+	// reconnect_required with this reason, unless the app's hold_terminal keeps it
+	// back: then it stays as it is, failing with [CodeHeldTerminal].
 	Terminal perennial.Reason
 
 	Ledger perennial.Attempt

@@ -24,7 +24,7 @@ func testClaim(t *testing.T, b *bundle) {
 	require.Equal(t, store.VerdictClaimed, first.Verdict)
 	require.False(t, first.RolledBack)
 	open := first.Connection.Open
-	require.Equal(t, perennial.OpenAttempt{ID: req.AttemptID, Digest: digest("1"), StartedAt: first.Now, Deadline: first.Now.Add(hold)}, open)
+	require.Equal(t, perennial.OpenAttempt{ID: req.AttemptID, Digest: digest("1"), StartedAt: first.Now, Deadline: first.Now.Add(hold), Trigger: perennial.TriggerTimer}, open)
 	require.Equal(t, open, b.row(t, c.ID).Open)
 
 	again, err := b.Claim(t.Context(), req)

@@ -34,6 +34,7 @@ func testRoundTrip(t *testing.T, b *bundle) {
 	want.RefreshTokenDigest, want.ClientIDDigest = digest("3"), "client"
 	want.TokenType, want.Scopes, want.Metadata = w.TokenType, w.Scopes, w.Metadata
 	want.ExpiresAt, want.RefreshTokenExpiresAt, want.GrantExpiresAt, want.NextRefreshAt = micro, micro, micro, micro.Add(-time.Hour)
+	want.IdleWarned.For, want.GrantWarned.For = want.RefreshTokenExpiresAt, want.GrantExpiresAt
 	require.Equal(t, want, c, "UTC, microseconds, and null times are zero")
 	require.NotZero(t, c.CreatedAt)
 }

@@ -57,6 +57,17 @@ func Run(t *testing.T, database func(testing.TB) string) {
 		"concurrent: a late status never beats new token": testLateStatus,
 		"a second process sees the new tokens":            testSecondProcess,
 		"the clock is the database's":                     testClock,
+		"circuit: opens, holds, probes, closes":           testCircuit,
+		"circuit: a success between":                      testCircuitSuccessBetween,
+		"circuit: an outage":                              testCircuitOutage,
+		"gate: slow down":                                 testSlowDown,
+		"gate: slots for many processes":                  testLimitManyProcesses,
+		"hold: raised, released, confirmed":               testHold,
+		"events: one for each change":                     testEvents,
+		"sweep: what nobody looks after":                  testSweep,
+		"sweep: absurd here and there":                    testAbsurdAgrees,
+		"sweep: warnings before an end":                   testWarn,
+		"sweep: retention":                                testPrune,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,0 +1,47 @@
+package perennial
+
+import "time"
+
+// EventType names a change that others are told of.
+type EventType string
+
+// The event types.
+const (
+	EventConnected         EventType = "connection.connected"
+	EventReconnectRequired EventType = "connection.reconnect_required"
+	EventRecovered         EventType = "connection.recovered"
+	EventFailing           EventType = "connection.failing"
+	EventExpiringSoon      EventType = "connection.expiring_soon"
+	EventDisconnected      EventType = "connection.disconnected"
+	EventCircuitOpened     EventType = "app.circuit_opened"
+	EventCircuitClosed     EventType = "app.circuit_closed"
+	EventHoldRaised        EventType = "app.hold_raised"
+	EventHoldEnded         EventType = "app.hold_ended"
+)
+
+// Event is one change, written in the transaction that made it. It holds no
+// token.
+type Event struct {
+	ID           string    `json:"id"`
+	Type         EventType `json:"type"`
+	App          string    `json:"app"`
+	TenantID     string    `json:"tenant_id,omitempty"`
+	ConnectionID string    `json:"connection_id,omitempty"`
+	Data         EventData `json:"data"`
+	CreatedAt    time.Time `json:"created_at"`
+}
+
+// EventData says what changed; what does not concern the event is left out.
+type EventData struct {
+	Provider   string    `json:"provider,omitempty"`
+	AccountID  string    `json:"account_id,omitempty"`
+	Status     Status    `json:"status,omitempty"`
+	Reason     Reason    `json:"reason,omitempty"`
+	Health     Health    `json:"health,omitempty"`
+	Code       string    `json:"code,omitempty"` // why it is failing, why a circuit opened
+	Generation int64     `json:"generation,omitempty"`
+	Host       string    `json:"host,omitempty"`
+	Clock      string    `json:"clock,omitempty"` // expiring_soon: refresh_token or grant
+	Days       int       `json:"days,omitempty"`  // expiring_soon: left, rounded up
+	EndsAt     time.Time `json:"ends_at,omitzero"`
+}

@@ -1,0 +1,211 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"gorm.io/gorm"
+)
+
+// NoteRequest tells the gate what a presentation came to.
+type NoteRequest struct {
+	Connection perennial.Connection
+	Outcome    perennial.Outcome
+	Code       string
+	// SlowDown is how long the whole app, or the app at this host only, is to be
+	// left alone; 0: not at all.
+	SlowDown     time.Duration
+	SlowDownHost bool
+	Interval     time.Duration // between two probes
+	Release      float64       // see [AdmitRequest]
+}
+
+// The reasons for which a circuit opens.
+const (
+	reasonMisconfigured = "misconfigured" // the provider rejects the client
+	reasonUnavailable   = "unavailable"   // no usable answer comes
+)
+
+// circuitReason is what an outcome counts toward.
+var circuitReason = map[perennial.Outcome]string{
+	perennial.OutcomeMisconfigured: reasonMisconfigured,
+	perennial.OutcomeUnavailable:   reasonUnavailable,
+	perennial.OutcomeUnknown:       reasonUnavailable,
+}
+
+// openAfter is how many distinct connections must fail alike, with no success
+// between, to open a circuit. A rejected client is rejected for all; a lost
+// answer may be one connection's bad luck.
+var openAfter = map[string]int{reasonMisconfigured: 2, reasonUnavailable: 5}
+
+// NoteReply counts a failure toward the circuit of its app and host, or closes
+// it, or slows the app down. Opening and closing emit an event. Closing lets the
+// waiting connections go at the release rate.
+func (s *Store) NoteReply(ctx context.Context, req NoteRequest) error {
+	c := req.Connection
+	closed := false
+	err := s.durably(ctx, "note a reply to app "+c.App, func(tx *gorm.DB) error {
+		circuit, app, now, err := s.lockGate(tx, c.App, c.Host)
+		if err != nil {
+			return err
+		}
+		if req.SlowDown > 0 {
+			until := nullable(now.Add(req.SlowDown))
+			if req.SlowDownHost {
+				err = updateCircuit(tx, circuit, now, columns{"slow_until": until})
+			} else {
+				err = updateApp(tx, app.App, now, columns{"slow_until": until})
+			}
+			if err != nil {
+				return err
+			}
+		}
+		reason := circuitReason[req.Outcome]
+		switch {
+		case circuit.Reason != "" && closes(circuit.Reason, req.Outcome):
+			closed = true
+			return s.closeCircuit(tx, circuit, req, now)
+		case circuit.Reason != "":
+			return nil
+		case reason == "":
+			return updateCircuit(tx, circuit, now, columns{"failed": "[]", "failed_reason": "", "failed_since": nil})
+		}
+		return s.countFailure(tx, circuit, req, reason, now)
+	})
+	if err != nil || !closed {
+		return err
+	}
+	return s.release(ctx, req.Release, nil, queuedAt, c.App, c.Host) // apart: see Admit
+}
+
+// queuedAt finds the connections that wait at a circuit.
+const queuedAt = "app = ? AND host = ? AND queued_at IS NOT NULL"
+
+// closes reports whether an outcome proves wrong what the circuit opened for: a
+// refused grant shows that the client was accepted, any answer at all that the
+// host is there.
+func closes(reason string, o perennial.Outcome) bool {
+	switch o {
+	case perennial.OutcomeRefreshed, perennial.OutcomeRevoked:
+		return true
+	case perennial.OutcomeRateLimited, perennial.OutcomeRejected, perennial.OutcomeMisconfigured:
+		return reason == reasonUnavailable
+	}
+	return false
+}
+
+func (s *Store) countFailure(tx *gorm.DB, circuit circuitRow, req NoteRequest, reason string, now time.Time) error {
+	failed, since := circuit.failed(), stamp(circuit.FailedSince)
+	if circuit.FailedReason != reason {
+		failed, since = nil, now
+	}
+	if !slices.Contains(failed, req.Connection.ID) {
+		failed = append(failed, req.Connection.ID)
+	}
+	set := columns{"failed": listText(failed), "failed_reason": reason, "failed_since": nullable(since)}
+	enough := openAfter[reason]
+	some, err := countUpTo(tx, circuit, enough)
+	if err != nil {
+		return err
+	}
+	if len(failed) < min(enough, max(some, 1)) {
+		return updateCircuit(tx, circuit, now, set)
+	}
+	size, success, err := sizeOf(tx, circuit)
+	if err != nil {
+		return err
+	}
+	if success.After(since) { // one came between, admitted before the first failure was on record
+		return updateCircuit(tx, circuit, now, columns{"failed": listText([]string{req.Connection.ID}), "failed_reason": reason, "failed_since": nullable(now)})
+	}
+	set.with(columns{"reason": reason, "code": req.Code, "opened_at": nullable(now), "next_probe_at": nullable(now.Add(req.Interval)),
+		"probes": 0, "last_canary": req.Connection.ID, "connections": size})
+	if err := updateCircuit(tx, circuit, now, set); err != nil {
+		return err
+	}
+	return emit(tx, perennial.Event{Type: perennial.EventCircuitOpened, App: circuit.App, Data: perennial.EventData{Host: circuit.Host, Code: req.Code}}, now)
+}
+
+func listText(ids []string) string {
+	out, err := json.Marshal(ids)
+	if err != nil || ids == nil { // strings always marshal
+		return "[]"
+	}
+	return string(out)
+}
+
+// countUpTo counts a circuit's active connections, at most limit.
+func countUpTo(tx *gorm.DB, r circuitRow, limit int) (int, error) {
+	var ids []string
+	err := tx.Table("connections").Where("app = ? AND host = ? AND status = 'active'", r.App, r.Host).Limit(limit).Pluck("id", &ids).Error
+	if err != nil {
+		return 0, fmt.Errorf("count the connections of app %s: %w", r.App, err)
+	}
+	return len(ids), nil
+}
+
+// sizeOf counts a circuit's active connections and finds their last success.
+func sizeOf(tx *gorm.DB, r circuitRow) (size int64, success time.Time, err error) {
+	of := func() *gorm.DB { return tx.Table("connections").Where("app = ? AND host = ?", r.App, r.Host) }
+	if err = of().Where("status = 'active'").Count(&size).Error; err != nil {
+		return 0, success, fmt.Errorf("count the connections of app %s: %w", r.App, err)
+	}
+	var last []row
+	if err = of().Where("refresh_count > 0").Order("last_refreshed_at DESC").Limit(1).Find(&last).Error; err != nil {
+		return 0, success, fmt.Errorf("find the last success of app %s: %w", r.App, err)
+	}
+	if len(last) > 0 {
+		success = stamp(last[0].LastRefreshedAt)
+	}
+	return size, success, nil
+}
+
+func (s *Store) closeCircuit(tx *gorm.DB, circuit circuitRow, req NoteRequest, now time.Time) error {
+	var waiting int64
+	if err := tx.Table("connections").Where("status = 'active'").Where(queuedAt, circuit.App, circuit.Host).Count(&waiting).Error; err != nil {
+		return fmt.Errorf("count the waiting connections of app %s: %w", circuit.App, err)
+	}
+	until := now.Add(time.Duration(float64(waiting)/releaseRate(req.Release)*float64(time.Second)) + 2*req.Interval)
+	err := errorsOf(
+		updateCircuit(tx, circuit, now, columns{"reason": "", "code": "", "opened_at": nil, "next_probe_at": nil, "probes": 0, "last_canary": "",
+			"failed": "[]", "failed_reason": "", "failed_since": nil}),
+		updateApp(tx, circuit.App, now, columns{"release_until": nullable(until)}))
+	if err != nil {
+		return err
+	}
+	return emit(tx, perennial.Event{Type: perennial.EventCircuitClosed, App: circuit.App, Data: perennial.EventData{Host: circuit.Host, Code: circuit.Code}}, now)
+}
+
+// release makes waiting active connections due, so many a second, those that
+// expire first before the others; more is written into their rows too.
+func (s *Store) release(ctx context.Context, rate float64, more columns, where string, args ...any) error {
+	return s.durably(ctx, "let the waiting connections go", func(tx *gorm.DB) error {
+		now, err := s.clock(tx)
+		if err != nil {
+			return err
+		}
+		var ids []string
+		err = tx.Table("connections").Where("status = 'active'").Where(where, args...).Order("expires_at, id").Pluck("id", &ids).Error
+		if err != nil {
+			return fmt.Errorf("find the waiting connections: %w", err)
+		}
+		gap := time.Duration(float64(time.Second) / releaseRate(rate))
+		for start := 0; start < len(ids); start += releaseBatch {
+			batch := ids[start:min(start+releaseBatch, len(ids))]
+			set := columns{"next_attempt_at": nullable(now.Add(time.Duration(start) * gap))}.with(more)
+			err := tx.Table("connections").Where("id IN ? AND attempt_id = ''", batch).Updates(map[string]any(set)).Error
+			if err != nil {
+				return fmt.Errorf("let the waiting connections go: %w", err)
+			}
+		}
+		return nil
+	})
+}
+
+// releaseBatch is how many connections are let go with one statement: they come
+// together, and the limiter spaces them.
+const releaseBatch = 25

@@ -1,0 +1,333 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/schema"
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+)
+
+// The gate stands before the fence: it answers for a whole app, where the fence
+// answers for one connection. It holds the app's circuit, its limit of requests
+// a second and its slow-down, all in the database, so that they hold for the
+// whole fleet.
+
+// AdmitRequest asks whether a connection may be presented now, as far as others
+// are concerned.
+type AdmitRequest struct {
+	Connection perennial.Connection // as read just before
+	Rate       float64              // most requests a second of the app; 0: no limit
+	Release    float64              // the same while held connections are let go; 0: [DefaultRelease]
+	Interval   time.Duration        // between two probes of an open circuit
+	Patience   time.Duration        // how far ahead a slot may lie for which the caller waits
+	Lead       time.Duration        // how far ahead a slot lies at least: what a claim takes
+}
+
+// DefaultRelease is how many held connections are let go in a second.
+const DefaultRelease = 50.0
+
+// Admission is the gate's answer.
+type Admission struct {
+	Now      time.Time // the database's clock
+	Admitted bool
+	Probe    bool      // as the canary of an open circuit
+	SlotAt   time.Time // admitted: nothing is sent before it; zero: no limit
+	RetryAt  time.Time // not admitted: written into the row
+	Code     string    // not admitted: one of the Code constants
+	// Noted: failures of the circuit are on record, so a success must be told to
+	// it by [Store.NoteReply].
+	Noted      bool
+	Connection perennial.Connection // not admitted: the row as it now is
+}
+
+// Why a connection is not admitted.
+const (
+	CodeCircuitOpen = "circuit_open" // waits for the app's circuit to close
+	CodeSlowDown    = "slow_down"    // the provider asked the app for less
+	CodeRateLimit   = "rate_limit"   // waits its turn under max_refreshes_per_second
+)
+
+// circuitRow is the circuit of one app at one host.
+type circuitRow struct {
+	App          string     `gorm:"column:app;primaryKey"`
+	Host         string     `gorm:"column:host;primaryKey"`
+	Reason       string     `gorm:"column:reason"` // empty: closed
+	Code         string     `gorm:"column:code"`
+	OpenedAt     *time.Time `gorm:"column:opened_at"`
+	NextProbeAt  *time.Time `gorm:"column:next_probe_at"`
+	Probes       int        `gorm:"column:probes"`
+	LastCanary   string     `gorm:"column:last_canary"`
+	Connections  int64      `gorm:"column:connections"`
+	Failed       string     `gorm:"column:failed"` // ids, a JSON list
+	FailedReason string     `gorm:"column:failed_reason"`
+	FailedSince  *time.Time `gorm:"column:failed_since"`
+	SlowUntil    *time.Time `gorm:"column:slow_until"`
+	UpdatedAt    *time.Time `gorm:"column:updated_at;autoUpdateTime:false"`
+}
+
+// TableName implements gorm's Tabler.
+func (circuitRow) TableName() string { return "circuits" }
+
+func (r circuitRow) failed() []string {
+	var ids []string
+	_ = json.Unmarshal([]byte(r.Failed), &ids) // unreadable counts as none
+	return ids
+}
+
+// appRow is what is kept of an app.
+type appRow struct {
+	App          string     `gorm:"column:app;primaryKey"`
+	SlotAt       *time.Time `gorm:"column:slot_at"`
+	BacklogAt    *time.Time `gorm:"column:backlog_at"`
+	SlowUntil    *time.Time `gorm:"column:slow_until"`
+	ReleaseUntil *time.Time `gorm:"column:release_until"`
+	HoldTerminal bool       `gorm:"column:hold_terminal"`
+	HoldReason   string     `gorm:"column:hold_reason"`
+	HeldAt       *time.Time `gorm:"column:held_at"`
+	MutedUntil   *time.Time `gorm:"column:muted_until"`
+	UpdatedAt    *time.Time `gorm:"column:updated_at;autoUpdateTime:false"`
+}
+
+// TableName implements gorm's Tabler.
+func (appRow) TableName() string { return "apps" }
+
+// Admit asks the gate. Where it is wide open this is one read; else one short
+// transaction takes a slot, makes the connection the circuit's canary, or writes
+// into its row until when it waits.
+func (s *Store) Admit(ctx context.Context, req AdmitRequest) (Admission, error) {
+	c := req.Connection
+	open, now, err := s.wideOpen(ctx, c, req.Rate)
+	if err != nil {
+		return Admission{}, fmt.Errorf("ask the gate of app %s: %w", c.App, err)
+	}
+	if open {
+		return Admission{Now: now, Admitted: true}, nil
+	}
+	var out Admission
+	err = s.durably(ctx, "ask the gate of app "+c.App, func(tx *gorm.DB) error {
+		circuit, app, now, err := s.lockGate(tx, c.App, c.Host)
+		if err != nil {
+			return err
+		}
+		d := decideAdmission(circuit, app, req, now)
+		out = d.admission
+		return errorsOf(updateCircuit(tx, circuit, now, d.circuit), updateApp(tx, app.App, now, d.app))
+	})
+	if err != nil || out.Admitted {
+		return out, err
+	}
+	// Apart: no transaction locks a connection while it holds a gate, because one
+	// that holds a connection may ask for its app.
+	out.Connection, err = s.park(ctx, c, out)
+	return out, err
+}
+
+// wideOpen reports that neither a circuit nor a limit concerns the connection.
+func (s *Store) wideOpen(ctx context.Context, c perennial.Connection, rate float64) (bool, time.Time, error) {
+	db := s.db.WithContext(ctx)
+	now, err := s.clock(db)
+	if err != nil || rate > 0 {
+		return false, now, err
+	}
+	var concerned int64
+	err = db.Raw(`SELECT (SELECT count(*) FROM circuits WHERE app = ? AND host = ? AND (reason <> '' OR failed <> '[]' OR slow_until > ?))
+		+ (SELECT count(*) FROM apps WHERE app = ? AND (slow_until > ? OR release_until > ?))`,
+		c.App, c.Host, nullable(now), c.App, nullable(now), nullable(now)).Scan(&concerned).Error
+	return concerned == 0, now, err
+}
+
+// lockGate locks the circuit and the app, making their rows where they are
+// missing, always in this order.
+func (s *Store) lockGate(tx *gorm.DB, appName, host string) (circuit circuitRow, app appRow, now time.Time, err error) {
+	if now, err = s.clock(tx); err != nil {
+		return
+	}
+	stampNow := now.Truncate(time.Microsecond)
+	nothing := tx.Clauses(clause.OnConflict{DoNothing: true})
+	if err = nothing.Create(&circuitRow{App: appName, Host: host, Failed: "[]", UpdatedAt: &stampNow}).Error; err != nil {
+		return
+	}
+	if err = tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&appRow{App: appName, UpdatedAt: &stampNow}).Error; err != nil {
+		return
+	}
+	lock := func() *gorm.DB {
+		if s.dialect == schema.Postgres {
+			return tx.Clauses(clause.Locking{Strength: "UPDATE"})
+		}
+		return tx // SQLite's BEGIN IMMEDIATE locks already
+	}
+	if err = lock().Where("app = ? AND host = ?", appName, host).Take(&circuit).Error; err != nil {
+		return
+	}
+	if err = lock().Where("app = ?", appName).Take(&app).Error; err != nil {
+		return
+	}
+	now, err = s.clock(tx) // after the locks
+	return
+}
+
+type admissionDecision struct {
+	admission    Admission
+	circuit, app columns
+}
+
+// spacing is kept between two slots beyond what the limit asks for: a request
+// may leave up to [SlotTolerance] late, and no second may see more than the
+// limit and one.
+const spacing = 1.1
+
+// SlotTolerance is how late after its slot a request may still leave.
+const SlotTolerance = 100 * time.Millisecond
+
+// decideAdmission is the gate. It is pure; circuit and app were read under their
+// locks and now is the database's clock.
+func decideAdmission(circuit circuitRow, app appRow, req AdmitRequest, now time.Time) admissionDecision {
+	c := req.Connection
+	d := admissionDecision{admission: Admission{Now: now, Noted: circuit.Reason != "" || len(circuit.failed()) > 0}, circuit: columns{}, app: columns{}}
+	held := func(until time.Time, code string) admissionDecision {
+		d.admission.RetryAt, d.admission.Code = until.Truncate(time.Microsecond), code
+		return d
+	}
+	if circuit.Reason != "" {
+		due := !stamp(circuit.NextProbeAt).After(now)
+		if !due || c.ID == circuit.LastCanary && circuit.Connections > 1 {
+			next := stamp(circuit.NextProbeAt)
+			if due {
+				next = now.Add(req.Interval)
+			}
+			return held(next.Add(spread(c.ID, now, heldSpread(circuit.Connections, req.Interval))), CodeCircuitOpen)
+		}
+		d.admission.Probe = true
+		d.circuit.with(columns{"next_probe_at": nullable(now.Add(probeInterval(req.Interval, circuit.Probes))), "last_canary": c.ID, "probes": circuit.Probes + 1})
+	}
+	if slow := latest(stamp(circuit.SlowUntil), stamp(app.SlowUntil)); slow.After(now) && !d.admission.Probe {
+		return held(slow.Add(spread(c.ID, now, req.Interval)), CodeSlowDown)
+	}
+	rate := effectiveRate(req, stamp(app.ReleaseUntil).After(now))
+	if rate <= 0 {
+		d.admission.Admitted = true
+		return d
+	}
+	gap := time.Duration(spacing / rate * float64(time.Second))
+	slot := latest(stamp(app.SlotAt), now.Add(req.Lead))
+	backlog := stamp(app.BacklogAt)
+	tooFar := slot.After(now.Add(req.Patience))
+	if c.QueuedAt.IsZero() && (tooFar || backlog.After(now.Add(req.Patience))) {
+		turn := latest(backlog, slot)
+		d.app.with(columns{"backlog_at": nullable(turn.Add(gap))})
+		return held(turn, CodeRateLimit)
+	}
+	if tooFar {
+		return held(slot.Add(spread(c.ID, now, req.Patience)), CodeRateLimit) // its turn came, the slots are late
+	}
+	d.app.with(columns{"slot_at": nullable(slot.Add(gap))})
+	d.admission.Admitted, d.admission.SlotAt = true, slot
+	return d
+}
+
+func releaseRate(rate float64) float64 {
+	if rate <= 0 {
+		return DefaultRelease
+	}
+	return rate
+}
+
+func effectiveRate(req AdmitRequest, releasing bool) float64 {
+	release := releaseRate(req.Release)
+	if releasing && (req.Rate <= 0 || req.Rate > release) {
+		return release
+	}
+	return req.Rate
+}
+
+// probeInterval doubles with each probe that found the circuit still broken, up
+// to four times the first.
+func probeInterval(first time.Duration, probes int) time.Duration {
+	return first << min(probes, 2)
+}
+
+// heldSpread is over how long the connections of an open circuit come back to
+// ask: about ten a second, at least one interval and at most 20 minutes. A
+// circuit that closes calls them in.
+func heldSpread(connections int64, interval time.Duration) time.Duration {
+	return max(min(time.Duration(connections)*100*time.Millisecond, 20*time.Minute), interval)
+}
+
+// spread is a point within d that differs between connections and over time.
+func spread(id string, now time.Time, d time.Duration) time.Duration {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%s/%d", id, now.UnixMicro())
+	sum := h.Sum64()
+	sum ^= sum >> 33
+	sum *= 0xff51afd7ed558ccd
+	sum ^= sum >> 33
+	return time.Duration(float64(sum>>11) / (1 << 53) * float64(d))
+}
+
+// park writes into the row until when it waits, unless it moved on.
+func (s *Store) park(ctx context.Context, seen perennial.Connection, a Admission) (after perennial.Connection, err error) {
+	found, err := s.locked(ctx, seen.ID, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
+		after = c
+		if c.Generation != seen.Generation || !c.Open.IsZero() {
+			return nil
+		}
+		set := columns{"next_attempt_at": nullable(a.RetryAt)}
+		if c.QueuedAt.IsZero() {
+			set["queued_at"] = nullable(now)
+		}
+		if c.Status == perennial.StatusActive && !c.ExpiresAt.IsZero() && !c.ExpiresAt.After(a.RetryAt) && c.Health == perennial.HealthHealthy {
+			set.failing(c, a.Code, now) // its product will be without a token
+		}
+		if err := update(tx, c.ID, now, set); err != nil {
+			return err
+		}
+		if after, err = reread(tx, c.ID); err != nil {
+			return err
+		}
+		return emitChange(tx, c, after, now)
+	})
+	if err == nil && !found {
+		err = notFound(seen.ID)
+	}
+	return after, err
+}
+
+func updateCircuit(tx *gorm.DB, r circuitRow, now time.Time, set columns) error {
+	if len(set) == 0 {
+		return nil
+	}
+	set["updated_at"] = nullable(now)
+	if err := tx.Table("circuits").Where("app = ? AND host = ?", r.App, r.Host).Updates(map[string]any(set)).Error; err != nil {
+		return fmt.Errorf("write the circuit of app %s: %w", r.App, err)
+	}
+	return nil
+}
+
+func updateApp(tx *gorm.DB, name string, now time.Time, set columns) error {
+	if len(set) == 0 {
+		return nil
+	}
+	set["updated_at"] = nullable(now)
+	if err := tx.Table("apps").Where("app = ?", name).Updates(map[string]any(set)).Error; err != nil {
+		return fmt.Errorf("write app %s: %w", name, err)
+	}
+	return nil
+}
+
+func errorsOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func latest(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }

@@ -1,0 +1,250 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+)
+
+// CodeHeldTerminal is the failing code of a connection whose refusal was
+// confirmed while its app's hold_terminal was raised.
+const CodeHeldTerminal = "held_terminal"
+
+const (
+	// holdWait is how long a held refusal waits before it is tried again, at
+	// least; at most twice as long.
+	holdWait = 5 * time.Minute
+	// refusalWindow is over which first refusals are counted, and baseline over
+	// which the usual number is known.
+	refusalWindow = 10 * time.Minute
+	baseline      = 7 * 24 * time.Hour
+	// muteAfterConfirm is how long refusals raise no hold after an operator
+	// confirmed that they are real.
+	muteAfterConfirm = time.Hour
+)
+
+// firstRefusal is the last time that a connection's token was refused for the
+// first time.
+type firstRefusal struct {
+	App          string     `gorm:"column:app;primaryKey"`
+	ConnectionID string     `gorm:"column:connection_id;primaryKey"`
+	RefusedAt    *time.Time `gorm:"column:refused_at"`
+}
+
+// TableName implements gorm's Tabler.
+func (firstRefusal) TableName() string { return "first_refusals" }
+
+// terminalHeld notes a first refusal, and reports whether a hold keeps a terminal
+// step back.
+func (s *Store) terminalHeld(tx *gorm.DB, c perennial.Connection, req CloseRequest, now time.Time) (bool, error) {
+	if req.Suspect && !c.Suspect() {
+		at := now.UTC().Truncate(time.Microsecond)
+		err := tx.Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "app"}, {Name: "connection_id"}}, DoUpdates: clause.AssignmentColumns([]string{"refused_at"})}).
+			Create(&firstRefusal{App: c.App, ConnectionID: c.ID, RefusedAt: &at}).Error
+		if err != nil {
+			return false, fmt.Errorf("note the refusal of connection %s: %w", c.ID, err)
+		}
+	}
+	if req.Terminal == "" || req.Terminal == perennial.ReasonNoRefreshToken {
+		return false, nil
+	}
+	app, err := readApp(tx, c.App)
+	return app.HoldTerminal, err
+}
+
+func readApp(tx *gorm.DB, name string) (appRow, error) {
+	var rows []appRow
+	if err := tx.Where("app = ?", name).Limit(1).Find(&rows).Error; err != nil {
+		return appRow{}, fmt.Errorf("read app %s: %w", name, err)
+	}
+	if len(rows) == 0 {
+		return appRow{App: name}, nil
+	}
+	return rows[0], nil
+}
+
+// raiseHold raises the app's hold where there are more first refusals than an
+// app of its size and habits has.
+func (s *Store) raiseHold(ctx context.Context, name string) error {
+	return s.durably(ctx, "count the refusals of app "+name, func(tx *gorm.DB) error {
+		now, err := s.clock(tx)
+		if err != nil {
+			return err
+		}
+		app, err := readApp(tx, name)
+		if err != nil || app.HoldTerminal || stamp(app.MutedUntil).After(now) {
+			return err
+		}
+		var recent, before, size int64
+		counts := func(into *int64, from, to time.Time) error {
+			return tx.Table("first_refusals").Where("app = ? AND refused_at > ? AND refused_at <= ?", name, nullable(from), nullable(to)).Count(into).Error
+		}
+		if err := counts(&recent, now.Add(-refusalWindow), now); err != nil || recent < leastSpike {
+			return err
+		}
+		err = errorsOf(counts(&before, now.Add(-baseline), now.Add(-refusalWindow)),
+			tx.Table("connections").Where("app = ? AND status = 'active'", name).Count(&size).Error)
+		if err != nil {
+			return fmt.Errorf("count the refusals of app %s: %w", name, err)
+		}
+		if recent < holdThreshold(size, before) {
+			return nil
+		}
+		reason := fmt.Sprintf("%d of %d connections were refused within %s", recent, size, refusalWindow)
+		return s.setHold(tx, name, true, reason, app.MutedUntil, now)
+	})
+}
+
+// leastSpike is how many refusals are never a spike less than.
+const leastSpike = 3
+
+// holdThreshold is how many first refusals within the window are a spike for an
+// app with size active connections, where before were refused over the baseline:
+// a tenth of a small app, ten and the square root of a large one, and at least
+// four times the usual.
+func holdThreshold(size, before int64) int64 {
+	usual := float64(before) * float64(refusalWindow) / float64(baseline)
+	bySize := math.Min(float64(size)/10, 10+math.Sqrt(float64(size)))
+	return int64(math.Ceil(math.Max(leastSpike, math.Max(bySize, 4*usual))))
+}
+
+func (s *Store) setHold(tx *gorm.DB, name string, hold bool, reason string, muted *time.Time, now time.Time) error {
+	at := now.UTC().Truncate(time.Microsecond)
+	if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&appRow{App: name, UpdatedAt: &at}).Error; err != nil {
+		return fmt.Errorf("write app %s: %w", name, err)
+	}
+	set := columns{"hold_terminal": hold, "hold_reason": reason, "held_at": nil, "muted_until": nil}
+	if hold {
+		set["held_at"] = nullable(now)
+	}
+	if muted != nil {
+		set["muted_until"] = nullable(*muted)
+	}
+	if err := updateApp(tx, name, now, set); err != nil {
+		return err
+	}
+	event := perennial.EventHoldEnded
+	if hold {
+		event = perennial.EventHoldRaised
+	}
+	return emit(tx, perennial.Event{Type: event, App: name, Data: perennial.EventData{Code: reason}}, now)
+}
+
+// Hold raises an app's hold_terminal by hand: refreshing goes on, no connection
+// moves to reconnect_required. It may be repeated.
+func (s *Store) Hold(ctx context.Context, name, reason string) error {
+	return s.durably(ctx, "hold app "+name, func(tx *gorm.DB) error {
+		app, err := readApp(tx, name)
+		if err != nil || app.HoldTerminal {
+			return err
+		}
+		now, err := s.clock(tx)
+		if err != nil {
+			return err
+		}
+		return s.setHold(tx, name, true, reason, nil, now)
+	})
+}
+
+// ConfirmHold ends a hold because the refusals are real: each held connection is
+// presented once more, and a refusal is then terminal. For an hour no spike
+// raises a new hold.
+func (s *Store) ConfirmHold(ctx context.Context, name string) error {
+	return s.endHold(ctx, name, muteAfterConfirm, nil)
+}
+
+// ReleaseHold ends a hold as a false alarm: every suspicion of the app is
+// forgotten, so that each connection needs two refusals anew. It also makes the
+// next probe of the app's open circuits due.
+func (s *Store) ReleaseHold(ctx context.Context, name string) error {
+	return s.endHold(ctx, name, 0, columns{"suspect_since": nil, "suspect_digest": "", "confirm_at": nil})
+}
+
+func (s *Store) endHold(ctx context.Context, name string, mute time.Duration, more columns) error {
+	err := s.durably(ctx, "end the hold of app "+name, func(tx *gorm.DB) error {
+		now, err := s.clock(tx)
+		if err != nil {
+			return err
+		}
+		var muted *time.Time
+		if mute > 0 {
+			until := now.Add(mute)
+			muted = &until
+		}
+		if err := tx.Table("circuits").Where("app = ? AND reason <> ''", name).Updates(map[string]any{"next_probe_at": nullable(now)}).Error; err != nil {
+			return fmt.Errorf("make the probe of app %s due: %w", name, err)
+		}
+		if err := tx.Where("app = ?", name).Delete(&firstRefusal{}).Error; err != nil {
+			return fmt.Errorf("forget the refusals of app %s: %w", name, err)
+		}
+		return s.setHold(tx, name, false, "", muted, now)
+	})
+	if err != nil {
+		return err
+	}
+	return s.release(ctx, DefaultRelease, more, "app = ? AND suspect_since IS NOT NULL", name) // apart: see Admit
+}
+
+// Circuit is the state of one app at one host.
+type Circuit struct {
+	App         string    `json:"app"`
+	Host        string    `json:"host"`
+	Open        bool      `json:"open"`
+	Reason      string    `json:"reason,omitempty"` // misconfigured, unavailable
+	Code        string    `json:"code,omitempty"`   // what the provider said
+	OpenedAt    time.Time `json:"opened_at,omitzero"`
+	NextProbeAt time.Time `json:"next_probe_at,omitzero"`
+	Probes      int       `json:"probes,omitempty"`
+	LastCanary  string    `json:"last_canary,omitempty"`
+	SlowUntil   time.Time `json:"slow_until,omitzero"`
+}
+
+// AppState is what the fleet knows of one app.
+type AppState struct {
+	App          string                     `json:"app"`
+	HoldTerminal bool                       `json:"hold_terminal"`
+	HoldReason   string                     `json:"hold_reason,omitempty"`
+	HeldAt       time.Time                  `json:"held_at,omitzero"`
+	SlowUntil    time.Time                  `json:"slow_until,omitzero"`
+	ReleaseUntil time.Time                  `json:"release_until,omitzero"`
+	Circuits     []Circuit                  `json:"circuits"`
+	Connections  map[perennial.Status]int64 `json:"connections"`
+	Failing      int64                      `json:"failing"`
+	Queued       int64                      `json:"queued"`  // wait for a circuit or a limit
+	Suspect      int64                      `json:"suspect"` // refused once, or held
+}
+
+// AppState reads an app's state; one that was never in trouble has the zero
+// state.
+func (s *Store) AppState(ctx context.Context, name string) (AppState, error) {
+	db := s.db.WithContext(ctx)
+	r, err := readApp(db, name)
+	if err != nil {
+		return AppState{}, err
+	}
+	out := AppState{App: name, HoldTerminal: r.HoldTerminal, HoldReason: r.HoldReason, HeldAt: stamp(r.HeldAt), SlowUntil: stamp(r.SlowUntil),
+		ReleaseUntil: stamp(r.ReleaseUntil), Circuits: []Circuit{}}
+	var circuits []circuitRow
+	if err := db.Where("app = ?", name).Order("host").Find(&circuits).Error; err != nil {
+		return AppState{}, fmt.Errorf("read the circuits of app %s: %w", name, err)
+	}
+	for _, c := range circuits {
+		out.Circuits = append(out.Circuits, Circuit{App: c.App, Host: c.Host, Open: c.Reason != "", Reason: c.Reason, Code: c.Code, OpenedAt: stamp(c.OpenedAt),
+			NextProbeAt: stamp(c.NextProbeAt), Probes: c.Probes, LastCanary: c.LastCanary, SlowUntil: stamp(c.SlowUntil)})
+	}
+	if out.Connections, err = counts(db.Table("connections").Where("app = ?", name)); err != nil {
+		return AppState{}, err
+	}
+	of := func(where string, into *int64) error {
+		return db.Table("connections").Where("app = ? AND status = 'active' AND "+where, name).Count(into).Error
+	}
+	if err := errorsOf(of("health = 'failing'", &out.Failing), of("queued_at IS NOT NULL", &out.Queued), of("suspect_since IS NOT NULL", &out.Suspect)); err != nil {
+		return AppState{}, fmt.Errorf("count the connections of app %s: %w", name, err)
+	}
+	return out, nil
+}

@@ -1,0 +1,271 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/store"
+)
+
+const interval = time.Minute
+
+func admit(c perennial.Connection) store.AdmitRequest {
+	return store.AdmitRequest{Connection: c, Interval: interval, Patience: time.Second, Lead: 10 * time.Millisecond}
+}
+
+func (b *bundle) admitted(t *testing.T, c perennial.Connection) store.Admission {
+	t.Helper()
+	a, err := b.Admit(t.Context(), admit(c))
+	require.NoError(t, err)
+	return a
+}
+
+func (b *bundle) note(t *testing.T, c perennial.Connection, o perennial.Outcome, code string) {
+	t.Helper()
+	require.NoError(t, b.NoteReply(t.Context(), store.NoteRequest{Connection: c, Outcome: o, Code: code, Interval: interval}))
+}
+
+// app makes n connections of an app of their own.
+func (b *bundle) app(t *testing.T, n int) []perennial.Connection {
+	t.Helper()
+	name := "app-" + uuid.NewString()
+	var out []perennial.Connection
+	for i := range n {
+		c, err := b.Insert(t.Context(), perennial.Connection{ID: uuid.NewString(), TenantID: "acme", App: name, Provider: "hubspot",
+			Host: "api.hubapi.com", AccountID: fmt.Sprint(i)}, tokens(1, "1"))
+		require.NoError(t, err)
+		out = append(out, c)
+	}
+	return out
+}
+
+func (b *bundle) state(t *testing.T, app string) store.AppState {
+	t.Helper()
+	s, err := b.AppState(t.Context(), app)
+	require.NoError(t, err)
+	return s
+}
+
+func (b *bundle) open(t *testing.T, app string) bool {
+	t.Helper()
+	for _, c := range b.state(t, app).Circuits {
+		if c.Open {
+			return true
+		}
+	}
+	return false
+}
+
+func (b *bundle) events(t *testing.T, app string) []perennial.EventType {
+	t.Helper()
+	all, err := b.Events(t.Context(), "", 1000)
+	require.NoError(t, err)
+	var out []perennial.EventType
+	for _, e := range all {
+		if e.App == app && e.Type != perennial.EventConnected {
+			out = append([]perennial.EventType{e.Type}, out...)
+		}
+	}
+	return out
+}
+
+func testCircuit(t *testing.T, b *bundle) {
+	cs := b.app(t, 4)
+	app := cs[0].App
+	require.True(t, b.admitted(t, cs[0]).Admitted)
+	b.note(t, cs[0], perennial.OutcomeMisconfigured, "invalid_client")
+	b.note(t, cs[0], perennial.OutcomeMisconfigured, "invalid_client")
+	require.False(t, b.open(t, app), "one connection's trouble is its own")
+	b.note(t, cs[1], perennial.OutcomeMisconfigured, "invalid_client")
+	require.True(t, b.open(t, app))
+	require.Equal(t, "invalid_client", b.state(t, app).Circuits[0].Code)
+
+	held := b.admitted(t, cs[2])
+	require.False(t, held.Admitted)
+	require.Equal(t, store.CodeCircuitOpen, held.Code)
+	require.Equal(t, held.RetryAt, held.Connection.NextAttemptAt, "written into the row")
+	require.NotZero(t, held.Connection.QueuedAt)
+	require.Equal(t, perennial.StatusActive, held.Connection.Status)
+
+	require.NoError(t, b.ReleaseHold(t.Context(), app), "an operator makes the probe due")
+	canary := b.admitted(t, cs[3])
+	require.True(t, canary.Admitted)
+	require.True(t, canary.Probe)
+	require.False(t, b.admitted(t, cs[0]).Admitted, "one canary an interval")
+	b.note(t, cs[3], perennial.OutcomeRevoked, "invalid_grant")
+	require.False(t, b.open(t, app), "a refused grant shows that the client was accepted")
+	require.Equal(t, []perennial.EventType{perennial.EventCircuitOpened, perennial.EventHoldEnded, perennial.EventCircuitClosed}, b.events(t, app))
+	due := b.row(t, cs[2].ID).NextAttemptAt
+	now, err := b.Now(t.Context())
+	require.NoError(t, err)
+	require.False(t, due.After(now.Add(time.Second)), "those that waited are let go")
+}
+
+func testCircuitSuccessBetween(t *testing.T, b *bundle) {
+	cs := b.app(t, 3)
+	b.note(t, cs[0], perennial.OutcomeMisconfigured, "invalid_client")
+	require.True(t, b.admitted(t, cs[2]).Noted)
+	b.note(t, cs[2], perennial.OutcomeRefreshed, "")
+	b.note(t, cs[1], perennial.OutcomeMisconfigured, "invalid_client")
+	require.False(t, b.open(t, cs[0].App), "a success came between")
+
+	// The same where the success did not know of the failure.
+	c := b.claimed(t, cs[2], hold, single)
+	saved, err := b.Save(t.Context(), saveRequest(c, "2"))
+	require.NoError(t, err)
+	require.True(t, saved.Stored)
+	b.note(t, cs[0], perennial.OutcomeMisconfigured, "invalid_client")
+	require.False(t, b.open(t, cs[0].App))
+
+	alone := b.app(t, 1)
+	b.note(t, alone[0], perennial.OutcomeMisconfigured, "invalid_client")
+	require.True(t, b.open(t, alone[0].App), "the app's only connection")
+	require.True(t, b.state(t, alone[0].App).Circuits[0].Open)
+}
+
+func testCircuitOutage(t *testing.T, b *bundle) {
+	cs := b.app(t, 10)
+	for i, c := range cs[:5] {
+		require.False(t, b.open(t, c.App), i)
+		b.note(t, c, perennial.OutcomeUnknown, "http_503")
+	}
+	require.True(t, b.open(t, cs[0].App))
+	b.note(t, cs[6], perennial.OutcomeRejected, "invalid_request")
+	require.False(t, b.open(t, cs[0].App), "any answer shows that it is there")
+}
+
+func testSlowDown(t *testing.T, b *bundle) {
+	cs := b.app(t, 2)
+	require.NoError(t, b.NoteReply(t.Context(), store.NoteRequest{Connection: cs[0], Outcome: perennial.OutcomeRateLimited, SlowDown: time.Hour, Interval: interval}))
+	a := b.admitted(t, cs[1])
+	require.Equal(t, store.CodeSlowDown, a.Code)
+	require.False(t, a.RetryAt.Before(a.Now.Add(time.Hour-time.Second)))
+	claim := b.claim(t, a.Connection, hold, single)
+	require.Equal(t, store.VerdictWait, claim.Verdict, "nor does the fence let it through")
+}
+
+// testLimitManyProcesses: slots of one app are given out to several processes at
+// once.
+func testLimitManyProcesses(t *testing.T, b *bundle) {
+	cs := b.app(t, 40)
+	var admitted, asked atomic.Int64
+	slots := make([]time.Time, len(cs))
+	b.together(t, func(ctx context.Context, s *store.Store, n int) error {
+		if n >= len(cs) {
+			return nil
+		}
+		asked.Add(1)
+		req := admit(cs[n])
+		req.Rate, req.Patience = 100, time.Minute
+		a, err := s.Admit(ctx, req)
+		if err == nil && a.Admitted {
+			admitted.Add(1)
+			slots[n] = a.SlotAt
+		}
+		return err
+	})
+	require.Equal(t, asked.Load(), admitted.Load())
+	seen := map[time.Time]bool{}
+	for _, slot := range slots {
+		if slot.IsZero() {
+			continue
+		}
+		require.False(t, seen[slot], "a slot was given out twice")
+		seen[slot] = true
+	}
+}
+
+func testHold(t *testing.T, b *bundle) {
+	cs := b.app(t, 5)
+	app := cs[0].App
+	refuse := func(c perennial.Connection, terminal perennial.Reason) perennial.Connection {
+		t.Helper()
+		c = b.claimed(t, c, hold, single)
+		req := closeRequest(c, perennial.OutcomeRevoked)
+		req.Suspect, req.Terminal = terminal == "", terminal
+		row, closed, err := b.CloseAttempt(t.Context(), req)
+		require.NoError(t, err)
+		require.True(t, closed)
+		return row
+	}
+	first := refuse(cs[0], "")
+	first = refuse(first, "")
+	require.False(t, b.state(t, app).HoldTerminal, "one connection's refusals count once")
+	first = refuse(first, perennial.ReasonInvalidGrant)
+	require.Equal(t, perennial.StatusReconnectRequired, first.Status, "no hold: believed")
+
+	held := refuse(cs[1], "")
+	refuse(cs[2], "")
+	s := b.state(t, app)
+	require.True(t, s.HoldTerminal, "three of five at once are a spike")
+	require.NotEmpty(t, s.HoldReason)
+	held = refuse(held, perennial.ReasonInvalidGrant)
+	require.Equal(t, perennial.StatusActive, held.Status)
+	require.Equal(t, store.CodeHeldTerminal, held.FailingCode)
+	require.True(t, held.NextAttemptAt.After(held.UpdatedAt))
+
+	require.NoError(t, b.ReleaseHold(t.Context(), app))
+	held = b.row(t, held.ID)
+	require.False(t, held.Suspect(), "a false alarm: two refusals are needed anew")
+	b.until(t, held.NextAttemptAt)
+	require.False(t, b.state(t, app).HoldTerminal)
+
+	require.NoError(t, b.Hold(t.Context(), app, "by hand"))
+	held = refuse(refuse(held, ""), perennial.ReasonInvalidGrant)
+	require.Equal(t, perennial.StatusActive, held.Status)
+	require.NoError(t, b.ConfirmHold(t.Context(), app))
+	held = b.row(t, held.ID)
+	require.True(t, held.Suspect())
+	b.until(t, held.NextAttemptAt)
+	require.Equal(t, perennial.StatusReconnectRequired, refuse(held, perennial.ReasonInvalidGrant).Status)
+	for _, c := range cs[2:] {
+		refuse(b.row(t, c.ID), "")
+	}
+	require.False(t, b.state(t, app).HoldTerminal, "muted")
+}
+
+// testEvents: one event for one change, in the change's own transaction.
+func testEvents(t *testing.T, b *bundle) {
+	c := b.app(t, 1)[0]
+	fail := func() {
+		c = b.claimed(t, c, hold, single)
+		req := closeRequest(c, perennial.OutcomeUnavailable)
+		req.Failed, req.FailingAfter, req.FailingCode = true, 2, "http_503"
+		var err error
+		c, _, err = b.CloseAttempt(t.Context(), req)
+		require.NoError(t, err)
+	}
+	fail()
+	require.Empty(t, b.events(t, c.App))
+	fail()
+	fail()
+	c = b.claimed(t, c, hold, single)
+	saved, err := b.Save(t.Context(), saveRequest(c, "2"))
+	require.NoError(t, err)
+	c = saved.Connection
+	want := []perennial.EventType{perennial.EventFailing, perennial.EventRecovered}
+	require.Equal(t, want, b.events(t, c.App))
+	late := b.claimed(t, c, hold, single)
+	c, err = b.SetStatus(t.Context(), c.ID, perennial.Statuses, c.Generation, perennial.StatusReconnectRequired, perennial.ReasonOperator)
+	require.NoError(t, err)
+	_, err = b.Save(t.Context(), saveRequest(late, "3"))
+	require.NoError(t, err)
+	_, err = b.Save(t.Context(), saveRequest(late, "3"))
+	require.NoError(t, err, "repeated")
+	c = b.row(t, c.ID)
+	_, err = b.SetStatus(t.Context(), c.ID, perennial.Statuses, c.Generation, perennial.StatusDisconnected, "")
+	require.NoError(t, err)
+	want = append(want, perennial.EventReconnectRequired, perennial.EventRecovered, perennial.EventDisconnected)
+	require.Equal(t, want, b.events(t, c.App))
+	all, err := b.Events(t.Context(), c.ID, 100)
+	require.NoError(t, err)
+	require.Equal(t, perennial.EventConnected, all[len(all)-1].Type)
+	require.Equal(t, "acme", all[0].TenantID)
+}

@@ -1,0 +1,190 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"gorm.io/gorm"
+)
+
+// Overdue returns the ids of active connections whose due time, and every wait,
+// passed more than grace ago, at most limit, those due first before the others:
+// their workflow has not looked after them. An open attempt counts by its
+// deadline.
+func (s *Store) Overdue(ctx context.Context, grace time.Duration, limit int) ([]perennial.Connection, error) {
+	now, err := s.Now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	past := nullable(now.Add(-grace))
+	q := s.db.WithContext(ctx).Where("status = 'active' AND next_refresh_at <= ? AND (next_attempt_at IS NULL OR next_attempt_at <= ?) AND (confirm_at IS NULL OR confirm_at <= ?)"+
+		" AND (attempt_deadline IS NULL OR attempt_deadline <= ?)", past, past, past, past)
+	return s.swept(q.Order("next_refresh_at"), limit)
+}
+
+// Doubtful returns active connections that are not due and yet need looking
+// after: an attempt that was lost, a refusal to confirm or a failure whose waits
+// passed more than grace ago, and rows whose due time or wait cannot be right
+// (refresh.Absurd, and waits beyond [perennial.LongestWait]). It reads a page:
+// at most limit, with ids after the one given.
+func (s *Store) Doubtful(ctx context.Context, grace time.Duration, after string, limit int) ([]perennial.Connection, error) {
+	now, err := s.Now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	past := nullable(now.Add(-grace))
+	day, half := 24*time.Hour, 30*time.Minute
+	q := s.db.WithContext(ctx).Where("status = 'active' AND id > ?", after).Where(
+		s.db.Where("next_refresh_at IS NULL").
+			Or("next_refresh_at > "+s.earlier("last_refreshed_at", day), nullable(now), nullable(now.Add(day))).
+			Or("expires_at IS NULL AND next_refresh_at > "+s.earlier("last_refreshed_at", half), nullable(now), nullable(now.Add(half))).
+			Or("next_refresh_at > expires_at").
+			Or("next_attempt_at > ?", nullable(now.Add(perennial.LongestWait))).
+			Or("confirm_at > ?", nullable(now.Add(perennial.LongestWait))).
+			Or("attempt_deadline > ?", nullable(now.Add(perennial.LongestAttempt))).
+			Or("(failure_count > 0 OR suspect_since IS NOT NULL OR ambiguous_since IS NOT NULL OR attempt_id <> '')"+
+				" AND (next_attempt_at IS NULL OR next_attempt_at <= ?) AND (confirm_at IS NULL OR confirm_at <= ?) AND (attempt_deadline IS NULL OR attempt_deadline <= ?)", past, past, past))
+	return s.swept(q.Order("id"), limit)
+}
+
+// earlier is the SQL of min(column, now) + d, given now and now + d as its
+// arguments.
+func (s *Store) earlier(column string, d time.Duration) string {
+	if s.dialect == "sqlite" {
+		return fmt.Sprintf("(CASE WHEN %[1]s <= ? THEN strftime('%%Y-%%m-%%d %%H:%%M:%%f', %[1]s, '+%[2]d seconds') ELSE ? END)", column, int(d.Seconds()))
+	}
+	return fmt.Sprintf("(CASE WHEN %[1]s <= ? THEN %[1]s + interval '%[2]d seconds' ELSE ? END)", column, int(d.Seconds()))
+}
+
+func (s *Store) swept(q *gorm.DB, limit int) ([]perennial.Connection, error) {
+	var rows []row
+	if err := q.Limit(limit).Find(&rows).Error; err != nil {
+		return nil, fmt.Errorf("sweep the connections: %w", err)
+	}
+	out := make([]perennial.Connection, 0, len(rows))
+	for _, r := range rows {
+		out = append(out, r.connection())
+	}
+	return out, nil
+}
+
+// warnAt are the days before an end at which it is told, soonest first.
+var warnAt = []int{1, 7, 30}
+
+// Warn emits connection.expiring_soon for every live connection whose refresh
+// token's idle end, or whose grant's end, is 30, 7 or 1 days away: once for each
+// threshold and each end. It returns how many it emitted.
+func (s *Store) Warn(ctx context.Context, limit int) (int, error) {
+	now, err := s.Now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	soon := nullable(now.AddDate(0, 0, warnAt[len(warnAt)-1]))
+	q := s.db.WithContext(ctx).Where("status IN ('active', 'paused')").Where(
+		s.db.Where("grant_expires_at <= ? AND (grant_warned_days <> 1 OR grant_warned_for IS NULL OR grant_warned_for <> grant_expires_at)", soon).
+			Or("refresh_token_expires_at <= ? AND (idle_warned_days <> 1 OR idle_warned_for IS NULL OR idle_warned_for <> refresh_token_expires_at)", soon))
+	rows, err := s.swept(q.Order("id"), limit)
+	if err != nil {
+		return 0, err
+	}
+	warned := 0
+	for _, c := range rows {
+		n, err := s.warn(ctx, c.ID)
+		if err != nil {
+			return warned, err
+		}
+		warned += n
+	}
+	return warned, nil
+}
+
+func (s *Store) warn(ctx context.Context, id string) (warned int, err error) {
+	_, err = s.locked(ctx, id, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
+		for _, w := range []struct {
+			clock  string
+			column string
+			end    time.Time
+			before perennial.Warned
+		}{
+			{"refresh_token", "idle", c.RefreshTokenExpiresAt, c.IdleWarned},
+			{"grant", "grant", c.GrantExpiresAt, c.GrantWarned},
+		} {
+			days := warning(w.end, w.before, now)
+			if days == 0 {
+				continue
+			}
+			e := connectionEvent(perennial.EventExpiringSoon, c)
+			e.Data.Clock, e.Data.Days, e.Data.EndsAt = w.clock, days, w.end
+			err := errorsOf(update(tx, id, now, columns{w.column + "_warned_days": days, w.column + "_warned_for": nullable(w.end)}), emit(tx, e, now))
+			if err != nil {
+				return err
+			}
+			warned++
+		}
+		return nil
+	})
+	return warned, err
+}
+
+// warning is the threshold that is due for an end, 0 for none. before is the
+// last warning given.
+func warning(end time.Time, before perennial.Warned, now time.Time) int {
+	if end.IsZero() || !end.After(now) {
+		return 0
+	}
+	days := within(end.Sub(now))
+	same := before.For.Sub(end).Abs() < stillThere
+	if same && before.Days > 0 && before.Days <= days {
+		return 0
+	}
+	return days
+}
+
+// within is the smallest threshold that d does not pass, 0 for none.
+func within(d time.Duration) int {
+	for _, days := range warnAt {
+		if d <= time.Duration(days)*24*time.Hour {
+			return days
+		}
+	}
+	return 0
+}
+
+// stillThere is by how much an end that a provider counts down may seem to move
+// between two readings.
+const stillThere = time.Hour
+
+// warnedColumns note, for a clock that was set anew, which thresholds its whole
+// life lies within: passing those is nothing to warn of. An end that did not move
+// keeps its warnings.
+func warnedColumns(clock string, was, end, now time.Time) columns {
+	if end.IsZero() || end.Sub(was) < stillThere {
+		return nil
+	}
+	return columns{clock + "_warned_days": within(end.Sub(now)), clock + "_warned_for": nullable(end)}
+}
+
+// Prune deletes ledger lines, delivered events and noted refusals that are older
+// than keep, at most limit of each. It returns how many.
+func (s *Store) Prune(ctx context.Context, keep time.Duration, limit int) (int64, error) {
+	now, err := s.Now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	old := nullable(now.Add(-keep))
+	var deleted int64
+	for _, statement := range []string{
+		"DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE started_at < ? LIMIT ?)",
+		"DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE created_at < ? AND delivered_at IS NOT NULL LIMIT ?)",
+		"DELETE FROM first_refusals WHERE (app, connection_id) IN (SELECT app, connection_id FROM first_refusals WHERE refused_at < ? LIMIT ?)",
+	} {
+		result := s.db.WithContext(ctx).Exec(statement, old, limit)
+		if result.Error != nil {
+			return deleted, fmt.Errorf("delete what is past its retention: %w", result.Error)
+		}
+		deleted += result.RowsAffected
+	}
+	return deleted, nil
+}
