@@ -46,6 +46,12 @@ func (l *loader) app(key string, i int, a fileApp) provider.App {
 		}
 	}
 	app.Provider = entry
+	if a.MaxPerSecond != nil {
+		app.MaxRefreshesPerSecond = *a.MaxPerSecond
+		if app.MaxRefreshesPerSecond <= 0 || app.MaxRefreshesPerSecond > 10000 {
+			r.problem("max_refreshes_per_second", "must be above 0 and at most 10000; leave it out for no limit")
+		}
+	}
 	app.ClientSecrets = r.secrets()
 	return app
 }
@@ -76,7 +82,7 @@ func (r *appReader) overlay(e *provider.Entry) {
 		if u.value == "" {
 			continue
 		}
-		if why := badURL(u.value); why != "" {
+		if why := badURL(u.value, a.Hosts); why != "" {
 			r.problem(u.key, "%s", why)
 		}
 		*u.to = u.value
@@ -115,11 +121,43 @@ func (r *appReader) overlay(e *provider.Entry) {
 	if a.MetadataFields != nil {
 		e.MetadataFields = a.MetadataFields
 	}
+	if a.Hosts != nil {
+		e.HostSuffixes = a.Hosts
+	}
+	switch a.RateLimitScope {
+	case "":
+	case "connection":
+		e.RateLimitScope = provider.ScopeConnection
+	case string(provider.ScopeApp), string(provider.ScopeHost):
+		e.RateLimitScope = provider.RateLimitScope(a.RateLimitScope)
+	default:
+		r.problem("rate_limit_scope", "must be connection, app or host")
+	}
 }
 
-// badURL says what is wrong with a provider's URL, "" for nothing. Tokens travel
-// over TLS only, but for this machine itself.
-func badURL(raw string) string {
+// badURL says what is wrong with a provider's URL, "" for nothing. {host} in it
+// stands for each of hosts.
+func badURL(raw string, hosts []string) string {
+	if !strings.Contains(raw, "{host}") {
+		return badPlainURL(raw)
+	}
+	if len(hosts) == 0 {
+		return "has a {host}: say in hosts which there may be"
+	}
+	for _, host := range hosts {
+		if strings.HasPrefix(host, ".") {
+			host = "x" + host
+		}
+		if why := badPlainURL(strings.ReplaceAll(raw, "{host}", host)); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+// badPlainURL is the same for one URL. Tokens travel over TLS only, but for this
+// machine itself.
+func badPlainURL(raw string) string {
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil || u.Hostname() == "":

@@ -39,6 +39,7 @@ type fileTiming struct {
 	AttemptDeadline string `yaml:"attempt_deadline"`
 	WorkerStop      string `yaml:"worker_stop"`
 	ConfirmDelay    string `yaml:"confirm_delay"`
+	ProbeInterval   string `yaml:"probe_interval"`
 }
 
 type fileApp struct {
@@ -61,6 +62,9 @@ type fileApp struct {
 	IdleLifetime     string   `yaml:"idle_lifetime"`
 	GrantLifetime    string   `yaml:"grant_lifetime"`
 	MetadataFields   []string `yaml:"metadata_fields"`
+	Hosts            []string `yaml:"hosts"`
+	RateLimitScope   string   `yaml:"rate_limit_scope"`
+	MaxPerSecond     *float64 `yaml:"max_refreshes_per_second"`
 }
 
 // list is one string or a list of them.
@@ -186,6 +190,7 @@ func (l *loader) timing(f fileTiming) refresh.Timing {
 		AttemptDeadline: l.duration("timing.attempt_deadline", "timing: attempt_deadline", f.AttemptDeadline),
 		WorkerStop:      l.duration("timing.worker_stop", "timing: worker_stop", f.WorkerStop),
 		ConfirmDelay:    l.duration("timing.confirm_delay", "timing: confirm_delay", f.ConfirmDelay),
+		ProbeInterval:   l.duration("timing.probe_interval", "timing: probe_interval", f.ProbeInterval),
 	}.WithDefaults()
 }
 

@@ -55,6 +55,7 @@ func New(c Config) *Service {
 // Grant is what a consent brought.
 type Grant struct {
 	Tenant, App, Account string
+	Host                 string // of its token endpoint, where the provider gives each account its own
 	Tokens               perennial.TokenSet
 	// ObtainedAt is when the token reply was asked for; zero: not known, and the
 	// connection is refreshed at once.
@@ -191,12 +192,19 @@ func (s *Service) insert(ctx context.Context, app provider.App, g Grant) (perenn
 	if err != nil {
 		return perennial.Connection{}, fmt.Errorf("make a connection id: %w", err)
 	}
+	host := hostOf(app.Provider.TokenURL)
+	if app.Provider.HostNeeded() {
+		if _, err := app.At(g.Host); err != nil {
+			return perennial.Connection{}, err
+		}
+		host = g.Host
+	}
 	c := perennial.Connection{
 		ID:        "con_" + id.String(),
 		TenantID:  g.Tenant,
 		App:       g.App,
 		Provider:  app.Provider.Name,
-		Host:      hostOf(app.Provider.TokenURL),
+		Host:      host,
 		AccountID: g.Account,
 	}
 	w, err := s.tokens(ctx, app, c, 1, g)

@@ -9,6 +9,10 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
+// CodeMalformed is the code of a success status whose body holds neither tokens
+// nor an error.
+const CodeMalformed = "malformed_reply"
+
 // evidence is all that is known of one presentation.
 type evidence struct {
 	sent        bool  // a byte of the request may have left
@@ -76,7 +80,7 @@ func classify(e Entry, ev evidence) (perennial.Outcome, string) {
 	case ev.readable && code != "":
 		return perennial.OutcomeRejected, code // an error in a 200
 	default:
-		return perennial.OutcomeUnknown, "malformed_reply"
+		return perennial.OutcomeUnknown, CodeMalformed
 	}
 }
 

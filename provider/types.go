@@ -37,6 +37,12 @@ type Entry struct {
 	IdleLifetime    time.Duration // of an unused refresh token; 0: no limit known
 	GrantLifetime   time.Duration // hard end from consent; 0: none known
 
+	// HostSuffixes allow the hosts that may stand for {host} in the URLs: one that
+	// begins with a dot matches every name below it, another that name exactly.
+	HostSuffixes []string
+	// RateLimitScope says whom a 429 concerns.
+	RateLimitScope RateLimitScope
+
 	// RefreshKillsAccessToken: a refresh ends the old access token at once.
 	RefreshKillsAccessToken bool
 
@@ -46,6 +52,17 @@ type Entry struct {
 	AccountField    string     // name of the account id as customers know it: "portal id"
 	Notes           string     // what is not verified
 }
+
+// RateLimitScope says whom a provider's 429 concerns.
+type RateLimitScope string
+
+// The scopes. Where it is not documented a 429 slows down its own connection
+// only: one account over its limit must not stop the others.
+const (
+	ScopeConnection RateLimitScope = ""
+	ScopeApp        RateLimitScope = "app"
+	ScopeHost       RateLimitScope = "host" // the app at that host
+)
 
 // Spelling is one provider's own way to say an outcome. Zero fields match
 // anything; at least one is set.
@@ -67,6 +84,9 @@ type App struct {
 	ClientSecrets []perennial.Secret
 	Scopes        []string
 	Buffer        BufferProfile
+	// MaxRefreshesPerSecond bounds the token requests of the whole fleet; 0: no
+	// bound.
+	MaxRefreshesPerSecond float64
 }
 
 // Reply is what one presentation of a refresh token brought. It never holds

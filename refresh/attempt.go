@@ -23,6 +23,11 @@ type attempt struct {
 	log   *slog.Logger
 
 	claimed time.Time // local, for durations since now
+
+	gate   store.Admission
+	slot   time.Time // nothing is sent before it; zero: no limit
+	missed bool      // the slot had passed when the request was ready
+	gaveUp bool      // nothing was sent, by our own decision
 }
 
 // clock is the database's clock as it should read at this moment.
@@ -83,31 +88,81 @@ func (a *attempt) nextGeneration() int64 { return max(a.row.Generation, a.req.Ge
 func (a *attempt) present(ctx context.Context, token perennial.Secret) provider.Reply {
 	detached := context.WithoutCancel(ctx)
 	send := func(sendCtx context.Context) error {
-		if err := ctx.Err(); err != nil {
-			return err // the caller left while leaving was still free
-		}
-		if time.Since(a.began)+a.Timing.HTTPTimeout > a.Timing.AttemptDeadline {
-			return errTooLate // stalled: another may hold the fence before we are done
-		}
-		if a.app.Provider.ReplayClass == perennial.ReplayReuseRevokes {
-			return a.Store.MarkSending(sendCtx, a.row.ID, a.row.Open.ID)
-		}
-		return nil
+		err := a.sendable(ctx, sendCtx)
+		a.gaveUp = err != nil
+		return err
 	}
 	secrets := a.app.ClientSecrets
 	if len(secrets) == 0 {
 		secrets = []perennial.Secret{{}} // a public client
 	}
 	var reply provider.Reply
-	for _, secret := range secrets {
+	for i, secret := range secrets {
+		if reply.Outcome != "" && (reply.Outcome != perennial.OutcomeMisconfigured || reply.Code != "invalid_client") {
+			break
+		}
+		if err := a.turn(ctx, i); err != nil {
+			a.gaveUp = true
+			return provider.Reply{Outcome: perennial.OutcomeHeld, Code: store.CodeRateLimit, HTTPStatus: reply.HTTPStatus}
+		}
 		postCtx, cancel := context.WithTimeout(detached, a.Timing.HTTPTimeout)
 		reply = a.Presenter.Refresh(postCtx, a.app, secret, token, send)
 		cancel()
-		if reply.Outcome != perennial.OutcomeMisconfigured || reply.Code != "invalid_client" {
-			break
-		}
+	}
+	if a.missed {
+		reply.Outcome, reply.Code = perennial.OutcomeHeld, store.CodeRateLimit
 	}
 	return reply
+}
+
+// sendable is asked immediately before the first byte leaves: an error means that
+// nothing is sent.
+func (a *attempt) sendable(ctx, sendCtx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err // the caller left while leaving was still free
+	}
+	if time.Since(a.began)+a.Timing.HTTPTimeout > a.Timing.AttemptDeadline {
+		return errTooLate // stalled: another may hold the fence before we are done
+	}
+	if a.app.Provider.ReplayClass == perennial.ReplayReuseRevokes {
+		if err := a.Store.MarkSending(sendCtx, a.row.ID, a.row.Open.ID); err != nil {
+			return err
+		}
+	}
+	if !a.slot.IsZero() && a.clock().Sub(a.slot) > store.SlotTolerance {
+		a.missed = true
+		return errTooLate
+	}
+	return nil
+}
+
+// turn waits for the slot of the i-th request of this attempt. Each request has
+// its own.
+func (a *attempt) turn(ctx context.Context, i int) error {
+	a.slot = a.gate.SlotAt
+	if i > 0 && a.app.MaxRefreshesPerSecond > 0 {
+		req := a.admitRequest(a.row, a.app)
+		req.Patience = a.Timing.HTTPTimeout
+		gate, err := a.Store.Admit(ctx, req)
+		if err != nil {
+			return err
+		}
+		if !gate.Admitted {
+			return errTooLate
+		}
+		a.slot = gate.SlotAt
+	}
+	if a.slot.IsZero() {
+		return nil
+	}
+	wait := time.NewTimer(a.slot.Sub(a.clock()))
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // save stores the tokens. The caller's cancellation no longer counts, and the
@@ -129,6 +184,7 @@ func (a *attempt) save(ctx context.Context, reply provider.Reply, old perennial.
 					a.log.Warn("stored tokens stay in the spool; storing them again changes nothing", "error", err)
 				}
 			}
+			a.note(ctx, reply)
 			return a.saved(saved, reply), nil
 		}
 		a.log.Warn("save not done yet", "error", err)
@@ -187,7 +243,7 @@ func (a *attempt) saved(s store.Saved, reply provider.Reply) Result {
 
 // close ends an attempt that brought no tokens.
 func (a *attempt) close(ctx context.Context, reply provider.Reply) (Result, error) {
-	return a.closeWith(ctx, reply, decide(a.row, a.app.Provider.ReplayClass, reply, a.now, a.Timing.ConfirmDelay))
+	return a.closeWith(ctx, reply, decide(a.row, a.app.Provider, reply, a.now, a.Timing.ConfirmDelay))
 }
 
 func (a *attempt) closeWith(ctx context.Context, reply provider.Reply, req store.CloseRequest) (Result, error) {
@@ -200,13 +256,45 @@ func (a *attempt) closeWith(ctx context.Context, reply provider.Reply, req store
 		// The row keeps the open attempt; past its deadline it counts as unknown.
 		return Result{}, fmt.Errorf("close attempt on connection %s (outcome %s): %w", a.row.ID, reply.Outcome, err)
 	}
+	a.note(ctx, reply)
 	res := Result{Outcome: reply.Outcome, Connection: row, Now: a.clock(), Code: reply.Code, Description: reply.Description,
-		HTTPStatus: reply.HTTPStatus, RetryAt: later(row.NextAttemptAt, row.ConfirmAt)}
+		HTTPStatus: reply.HTTPStatus, RetryAt: row.WaitsUntil(a.clock())}
 	if !closed && row.Generation > a.row.Generation {
 		res.Outcome = perennial.OutcomeAlreadyFresh // another won: its refusal of our token means nothing
 	}
 	a.log.Warn("not refreshed", a.facts(reply, "outcome", res.Outcome, "retry_at", res.RetryAt, "status", row.Status, "description", reply.Description)...)
 	return res, nil
+}
+
+// note tells the app's circuit what came. It is not told of what concerns this
+// connection or this worker alone. A failure to tell costs a count, not a token.
+func (a *attempt) note(ctx context.Context, reply provider.Reply) {
+	req := store.NoteRequest{Connection: a.row, Outcome: reply.Outcome, Code: reply.Code, Interval: a.Timing.ProbeInterval}
+	if reply.Outcome == perennial.OutcomeRateLimited && a.app.Provider.RateLimitScope != provider.ScopeConnection {
+		req.SlowDown = max(reply.RetryAfter, leastSlowDown)
+		req.SlowDownHost = a.app.Provider.RateLimitScope == provider.ScopeHost
+	}
+	if a.gaveUp || !countable(reply) && !a.gate.Noted && req.SlowDown == 0 {
+		return
+	}
+	if err := a.Store.NoteReply(ctx, req); err != nil {
+		a.log.Warn("the app's circuit was not told", "error", err)
+	}
+}
+
+// leastSlowDown is for how long an app is left alone after a 429 that names no
+// time.
+const leastSlowDown = 10 * time.Second
+
+// countable reports whether the reply counts toward the app's circuit.
+func countable(reply provider.Reply) bool {
+	switch reply.Outcome {
+	case perennial.OutcomeMisconfigured:
+		return reply.HTTPStatus != 0 // what the provider rejected, not our own settings
+	case perennial.OutcomeUnavailable, perennial.OutcomeUnknown:
+		return true
+	}
+	return false
 }
 
 // facts are the log categories of every attempt.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/provider"
 )
 
 // backoffRange is the first and the longest wait after an outcome; the wait
@@ -18,10 +19,14 @@ var backoffRange = map[perennial.Outcome]struct{ first, longest time.Duration }{
 }
 
 // backoff is the wait before the next attempt after the failures-th failure in
-// a row (1 for the first) with this outcome. Up to a fifth of it is random, so
+// a row (1 for the first), which this reply was. Up to a fifth of it is random, so
 // that connections which failed together do not come back together. What the
-// provider asked for (retryAfter) is a floor, spread upwards only.
-func backoff(outcome perennial.Outcome, failures int, retryAfter time.Duration) time.Duration {
+// provider asked for (RetryAfter) is a floor, spread upwards only.
+func backoff(reply provider.Reply, failures int) time.Duration {
+	outcome := reply.Outcome
+	if reply.Code == provider.CodeMalformed {
+		outcome = perennial.OutcomeRejected // it answers, and always the same
+	}
 	r, ok := backoffRange[outcome]
 	if !ok {
 		return 0
@@ -30,6 +35,6 @@ func backoff(outcome perennial.Outcome, failures int, retryAfter time.Duration) 
 	if n := max(failures, 1) - 1; n < 16 { // 2^16 s is past every longest
 		wait = min(r.first<<n, r.longest)
 	}
-	wait = max(wait, retryAfter)
+	wait = max(wait, reply.RetryAfter)
 	return wait + time.Duration(rand.Int64N(int64(wait)/5+1))
 }

@@ -15,12 +15,13 @@ const failingAfter = 3
 
 // decide turns a reply without tokens into what is written to the row. It is
 // pure: row is the claimed row, now the database's clock at the claim.
-func decide(row perennial.Connection, class perennial.ReplayClass, reply provider.Reply, now time.Time, confirmDelay time.Duration) store.CloseRequest {
+func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply, now time.Time, confirmDelay time.Duration) store.CloseRequest {
 	req := store.CloseRequest{
 		Failed:       true,
 		FailingAfter: failingAfter,
 		FailingCode:  reply.Code,
-		Wait:         backoff(reply.Outcome, row.FailureCount+1, reply.RetryAfter),
+		Wait:         backoff(reply, row.FailureCount+1),
+		Queued:       countable(reply) && reply.RetryAfter == 0,
 	}
 	if !row.ExpiresAt.IsZero() && !row.ExpiresAt.After(now) {
 		req.FailingAfter = 1 // its product is already without a token
@@ -39,12 +40,31 @@ func decide(row perennial.Connection, class perennial.ReplayClass, reply provide
 		req.Terminal = refusalReason(row, now)
 	case perennial.OutcomeUnknown:
 		req.Ambiguous = true
-		if class == perennial.ReplayReuseRevokes && row.ExpiresAt.After(now) {
+		switch {
+		case entry.ReplayClass == perennial.ReplayReuseRevokes && row.ExpiresAt.After(now):
 			// Shown again, a spent token would end the living access token too.
-			req.Wait = max(req.Wait, row.ExpiresAt.Sub(now))
+			req.Wait, req.Queued = max(req.Wait, row.ExpiresAt.Sub(now)), false
+		case entry.ReplayClass == perennial.ReplayGrace:
+			req.Wait = withinGrace(row, entry.GraceWindow, now, req.Wait)
 		}
+	case perennial.OutcomeHeld:
+		req.Failed, req.Wait = false, time.Second
 	}
 	return req
+}
+
+// withinGrace shortens a wait so that the token is shown again while the
+// provider still repeats its reply: at half of what is left of the window.
+func withinGrace(row perennial.Connection, window time.Duration, now time.Time, wait time.Duration) time.Duration {
+	since := row.Open.StartedAt
+	if row.Ambiguous() {
+		since = row.AmbiguousSince
+	}
+	left := since.Add(window).Sub(now)
+	if left <= 0 || wait < left/2 {
+		return wait
+	}
+	return max(left/2, time.Second)
 }
 
 // refusalReason names why a refresh token was refused for good.

@@ -71,7 +71,7 @@ func Wake(c perennial.Connection, now time.Time) (time.Time, perennial.Trigger) 
 	switch c.Status {
 	case perennial.StatusActive:
 	case perennial.StatusPaused:
-		return later(pausedWake(c), c.NextAttemptAt, c.ConfirmAt, c.Open.Deadline), perennial.TriggerKeepAlive
+		return waits(c, now, pausedWake(c)), perennial.TriggerKeepAlive
 	default:
 		return now.Add(slowTimer), ""
 	}
@@ -84,11 +84,36 @@ func Wake(c perennial.Connection, now time.Time) (time.Time, perennial.Trigger) 
 		// waits allow, however long the old access token would last. A grace
 		// window does not wait for the due time.
 		at, trigger = time.Time{}, perennial.TriggerRetry
+	case Absurd(c, now):
+		at = now
 	}
-	if at.After(now.Add(longestRest)) { // an absurd row is not slept on
-		at = now.Add(longestRest)
+	return waits(c, now, at), trigger
+}
+
+// waits is at, or the end of what the row waits for before it.
+func waits(c perennial.Connection, now, at time.Time) time.Time {
+	at = later(at, c.WaitsUntil(now))
+	if c.Open.Alive(now) {
+		at = later(at, c.Open.Deadline)
 	}
-	return later(at, c.NextAttemptAt, c.ConfirmAt, c.Open.Deadline), trigger
+	return at
+}
+
+// Absurd reports whether an active row's due time cannot be right: missing,
+// after the token's end, or further away than any refresh token may rest. Such a
+// row is due now. [store.Store.Absurd] finds the same rows.
+func Absurd(c perennial.Connection, now time.Time) bool {
+	last := later(c.LastRefreshedAt, c.CreatedAt)
+	if last.After(now) {
+		last = now
+	}
+	switch {
+	case c.NextRefreshAt.IsZero(), c.NextRefreshAt.After(last.Add(longestRest)):
+		return true
+	case c.ExpiresAt.IsZero():
+		return c.NextRefreshAt.After(last.Add(blindLife))
+	}
+	return c.NextRefreshAt.After(c.ExpiresAt)
 }
 
 // pausedWake keeps the idle clock of a paused connection: at half its idle

@@ -61,20 +61,24 @@ func TestWake(t *testing.T) {
 		want    time.Duration
 		trigger perennial.Trigger
 	}{
-		{"due in an hour", perennial.Connection{Status: perennial.StatusActive, NextRefreshAt: at(time.Hour)}, time.Hour, perennial.TriggerTimer},
+		{"due in an hour", perennial.Connection{Status: perennial.StatusActive, NextRefreshAt: at(time.Hour), ExpiresAt: at(2 * time.Hour), CreatedAt: now}, time.Hour, perennial.TriggerTimer},
 		{"a wait is kept", perennial.Connection{Status: perennial.StatusActive, NextRefreshAt: at(0), NextAttemptAt: at(time.Hour), FailureCount: 1}, time.Hour, perennial.TriggerRetry},
 		{"a confirmation", perennial.Connection{Status: perennial.StatusActive, NextRefreshAt: at(0), ConfirmAt: at(time.Minute), SuspectSince: now, RefreshTokenDigest: "d", SuspectDigest: "d"}, time.Minute, perennial.TriggerConfirm},
 		{"an open attempt", perennial.Connection{Status: perennial.StatusActive, NextRefreshAt: at(0), Open: perennial.OpenAttempt{ID: "a", Deadline: at(time.Second)}}, time.Second, perennial.TriggerRetry},
 		{"an open attempt long before the due time", perennial.Connection{Status: perennial.StatusActive, NextRefreshAt: at(time.Hour), Open: perennial.OpenAttempt{ID: "a", Deadline: at(time.Second)}}, time.Second, perennial.TriggerRetry},
 		{"a confirmation long before the due time", perennial.Connection{Status: perennial.StatusActive, NextRefreshAt: at(time.Hour), ConfirmAt: at(time.Minute), SuspectSince: now, RefreshTokenDigest: "d", SuspectDigest: "d"}, time.Minute, perennial.TriggerConfirm},
 		{"a failure long before the due time", perennial.Connection{Status: perennial.StatusActive, NextRefreshAt: at(time.Hour), NextAttemptAt: at(time.Minute), FailureCount: 1}, time.Minute, perennial.TriggerRetry},
-		{"an absurd due time", perennial.Connection{Status: perennial.StatusActive, NextRefreshAt: at(1000 * time.Hour)}, 24 * time.Hour, perennial.TriggerTimer},
+		{"an absurd due time", perennial.Connection{Status: perennial.StatusActive, NextRefreshAt: at(1000 * time.Hour), ExpiresAt: at(2000 * time.Hour), CreatedAt: now}, 0, perennial.TriggerTimer},
+		{"due after its token's end", perennial.Connection{Status: perennial.StatusActive, NextRefreshAt: at(time.Hour), ExpiresAt: at(time.Hour - 1), CreatedAt: now}, 0, perennial.TriggerTimer},
+		{"no life is known, and due in an hour", perennial.Connection{Status: perennial.StatusActive, NextRefreshAt: at(time.Hour), CreatedAt: now}, 0, perennial.TriggerTimer},
+		{"an absurd wait", perennial.Connection{Status: perennial.StatusActive, NextRefreshAt: at(0), NextAttemptAt: at(1000 * time.Hour), FailureCount: 1}, 0, perennial.TriggerRetry},
+		{"an absurd deadline", perennial.Connection{Status: perennial.StatusActive, NextRefreshAt: at(0), Open: perennial.OpenAttempt{ID: "a", Deadline: at(1000 * time.Hour)}}, 0, perennial.TriggerRetry},
 		{"waiting for the user", perennial.Connection{Status: perennial.StatusReconnectRequired, NextRefreshAt: at(0)}, 24 * time.Hour, ""},
 		{"paused: half the idle clock", perennial.Connection{Status: perennial.StatusPaused, CreatedAt: now, RefreshTokenExpiresAt: at(48 * time.Hour)}, 24 * time.Hour, perennial.TriggerKeepAlive},
 		{"paused without an idle clock", perennial.Connection{Status: perennial.StatusPaused, CreatedAt: now}, 7 * 24 * time.Hour, perennial.TriggerKeepAlive},
 	} {
 		wake, trigger := Wake(c.c, now)
-		assert.Equal(t, c.want, wake.Sub(now), c.name)
+		assert.Equal(t, max(c.want, 0), max(wake.Sub(now), 0), c.name)
 		assert.Equal(t, c.trigger, trigger, c.name)
 	}
 	never, _ := Wake(perennial.Connection{Status: perennial.StatusActive}, now)
@@ -103,11 +107,13 @@ func TestBackoffGrowsAndIsBounded(t *testing.T) {
 	t.Parallel()
 	for outcome, r := range backoffRange {
 		for failures := range 200 {
-			wait := backoff(outcome, failures, 0)
+			wait := backoff(provider.Reply{Outcome: outcome}, failures)
 			assert.GreaterOrEqual(t, wait, r.first)
 			assert.LessOrEqual(t, wait, r.longest+r.longest/5)
 		}
-		assert.GreaterOrEqual(t, backoff(outcome, 1, 2*time.Hour), 2*time.Hour, "what the provider asks for is a floor")
+		assert.GreaterOrEqual(t, backoff(provider.Reply{Outcome: outcome, RetryAfter: 2 * time.Hour}, 1), 2*time.Hour, "what the provider asks for is a floor")
 	}
-	assert.Zero(t, backoff(perennial.OutcomeRefreshed, 1, 0))
+	assert.Zero(t, backoff(provider.Reply{Outcome: perennial.OutcomeRefreshed}, 1))
+	malformed := provider.Reply{Outcome: perennial.OutcomeUnknown, Code: provider.CodeMalformed}
+	assert.GreaterOrEqual(t, backoff(malformed, 30), time.Hour, "an answer that is always malformed is not asked for without end")
 }

@@ -19,6 +19,10 @@ import (
 // transaction.
 type Store interface {
 	Get(ctx context.Context, id string) (perennial.Connection, time.Time, error)
+	// Admit asks what the connection's app allows: its circuit and its limits.
+	Admit(ctx context.Context, req store.AdmitRequest) (store.Admission, error)
+	// NoteReply tells the app's circuit and limits what a presentation came to.
+	NoteReply(ctx context.Context, req store.NoteRequest) error
 	Claim(ctx context.Context, req store.ClaimRequest) (store.Claim, error)
 	// MarkSending fails when the attempt is no longer open or past its deadline.
 	MarkSending(ctx context.Context, id, attemptID string) error
@@ -106,6 +110,26 @@ type Result struct {
 	Unsaved *store.SaveRequest
 }
 
+// admitRequest asks for one presentation of the connection.
+func (e *Engine) admitRequest(row perennial.Connection, app provider.App) store.AdmitRequest {
+	return store.AdmitRequest{Connection: row, Rate: app.MaxRefreshesPerSecond, Interval: e.Timing.ProbeInterval,
+		Patience: e.Timing.patience(len(app.ClientSecrets)), Lead: claimTakes}
+}
+
+// claimTakes is how long before its slot a connection is claimed.
+const claimTakes = 50 * time.Millisecond
+
+// claimable reports whether a claim of the row as it was read could succeed, so
+// that the gate is asked for nothing that the fence would refuse.
+func claimable(row perennial.Connection, req Request, now time.Time) bool {
+	return row.Generation <= req.Generation && !row.WaitsUntil(now).After(now) && (row.Open.IsZero() || !row.Open.Alive(now)) &&
+		(row.Status == perennial.StatusActive || row.Status == perennial.StatusPaused)
+}
+
+// CodeRolledBack marks a row that was behind its workflow: a restore or a
+// failover took it back.
+const CodeRolledBack = "store_rolled_back"
+
 // CodeUnsaved is the error code of a [Result] with Unsaved set.
 const CodeUnsaved = "unsaved"
 
@@ -131,6 +155,19 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 		return Result{}, fmt.Errorf("refresh connection %s: %w", req.ConnectionID, err)
 	}
 	app, appErr := e.Apps.App(row.App)
+	if appErr == nil {
+		app, appErr = app.At(row.Host)
+	}
+	var gate store.Admission
+	if claimable(row, req, now) {
+		gate, err = e.Store.Admit(ctx, e.admitRequest(row, app))
+		if err != nil {
+			return Result{}, fmt.Errorf("refresh connection %s: %w", req.ConnectionID, err)
+		}
+		if !gate.Admitted {
+			return Result{Outcome: perennial.OutcomeHeld, Connection: gate.Connection, Now: gate.Now, RetryAt: gate.RetryAt, Code: gate.Code}, nil
+		}
+	}
 	claim, err := e.Store.Claim(ctx, store.ClaimRequest{
 		ID:         req.ConnectionID,
 		Generation: req.Generation,
@@ -145,7 +182,11 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 	if outcome, ok := verdictOutcome[claim.Verdict]; ok {
 		return Result{Outcome: outcome, Connection: claim.Connection, Now: claim.Now, RetryAt: claim.RetryAt, Code: string(claim.Verdict)}, nil
 	}
-	a := &attempt{Engine: e, req: req, app: app, row: claim.Connection, now: claim.Now, began: began, claimed: time.Now(),
+	if claim.RolledBack {
+		e.Log.Error("the database went backwards: the row is behind the generation that was given out", "code", CodeRolledBack,
+			"connection_id", row.ID, "generation", row.Generation, "given_out", req.Generation)
+	}
+	a := &attempt{Engine: e, req: req, app: app, row: claim.Connection, now: claim.Now, began: began, claimed: time.Now(), gate: gate,
 		log: e.Log.With("connection_id", row.ID, "provider", row.Provider, "app", row.App, "generation", row.Generation, "trigger", req.Trigger)}
 	return a.run(ctx, appErr)
 }

@@ -298,13 +298,13 @@ func TestFalseRefusalIsNotBelieved(t *testing.T) {
 func TestRefusalAfterAmbiguityIsOurLoss(t *testing.T) {
 	t.Parallel()
 	row := perennial.Connection{RefreshTokenDigest: "d", AmbiguousSince: time.Now(), AmbiguousDigest: "d", SuspectSince: time.Now(), SuspectDigest: "d"}
-	assert.Equal(t, perennial.ReasonRotationLost, decide(row, perennial.ReplayUnknown, refusal, time.Now(), time.Minute).Terminal)
+	assert.Equal(t, perennial.ReasonRotationLost, decide(row, provider.Entry{ReplayClass: perennial.ReplayUnknown}, refusal, time.Now(), time.Minute).Terminal)
 	row.AmbiguousDigest = "of an older token"
-	assert.Equal(t, perennial.ReasonInvalidGrant, decide(row, perennial.ReplayUnknown, refusal, time.Now(), time.Minute).Terminal)
+	assert.Equal(t, perennial.ReasonInvalidGrant, decide(row, provider.Entry{ReplayClass: perennial.ReplayUnknown}, refusal, time.Now(), time.Minute).Terminal)
 	row.RefreshTokenExpiresAt = time.Now().Add(-time.Hour)
-	assert.Equal(t, perennial.ReasonIdleExpired, decide(row, perennial.ReplayUnknown, refusal, time.Now(), time.Minute).Terminal)
+	assert.Equal(t, perennial.ReasonIdleExpired, decide(row, provider.Entry{ReplayClass: perennial.ReplayUnknown}, refusal, time.Now(), time.Minute).Terminal)
 	row.GrantExpiresAt = time.Now().Add(-time.Hour)
-	assert.Equal(t, perennial.ReasonGrantEnded, decide(row, perennial.ReplayUnknown, refusal, time.Now(), time.Minute).Terminal)
+	assert.Equal(t, perennial.ReasonGrantEnded, decide(row, provider.Entry{ReplayClass: perennial.ReplayUnknown}, refusal, time.Now(), time.Minute).Terminal)
 }
 
 // TestNothingButARefusalIsTerminal: no other outcome, however often, changes a
@@ -313,7 +313,7 @@ func TestNothingButARefusalIsTerminal(t *testing.T) {
 	t.Parallel()
 	for _, outcome := range perennial.Outcomes {
 		row := perennial.Connection{RefreshTokenDigest: "d", SuspectSince: time.Now(), SuspectDigest: "d", FailureCount: 1000}
-		got := decide(row, perennial.ReplayUnknown, provider.Reply{Outcome: outcome, Code: "x", Sent: true}, time.Now(), time.Minute)
+		got := decide(row, provider.Entry{ReplayClass: perennial.ReplayUnknown}, provider.Reply{Outcome: outcome, Code: "x", Sent: true}, time.Now(), time.Minute)
 		assert.Equal(t, outcome == perennial.OutcomeRevoked, got.Terminal != "", outcome)
 		assert.Equal(t, outcome == perennial.OutcomeUnknown, got.Ambiguous, outcome)
 	}
@@ -324,8 +324,8 @@ func TestReuseRevokesServesTheAccessTokenToItsEnd(t *testing.T) {
 	now := time.Now()
 	row := perennial.Connection{ExpiresAt: now.Add(time.Hour)}
 	lost := provider.Reply{Outcome: perennial.OutcomeUnknown, Sent: true}
-	assert.GreaterOrEqual(t, decide(row, perennial.ReplayReuseRevokes, lost, now, time.Minute).Wait, time.Hour)
-	assert.Less(t, decide(row, perennial.ReplaySingleUse, lost, now, time.Minute).Wait, time.Minute)
+	assert.GreaterOrEqual(t, decide(row, provider.Entry{ReplayClass: perennial.ReplayReuseRevokes}, lost, now, time.Minute).Wait, time.Hour)
+	assert.Less(t, decide(row, provider.Entry{ReplayClass: perennial.ReplaySingleUse}, lost, now, time.Minute).Wait, time.Minute)
 }
 
 func TestNextSecretOnlyWhereTheClientWasRejected(t *testing.T) {

@@ -23,6 +23,7 @@ type Timing struct {
 	AttemptDeadline time.Duration // how long a claim holds the fence. Defaults to 90 s.
 	WorkerStop      time.Duration // how long a stopping worker waits for its activities. Defaults to 85 s.
 	ConfirmDelay    time.Duration // between a first refusal and its confirmation. Defaults to 1 min.
+	ProbeInterval   time.Duration // between two probes of an open circuit, doubling up to four times. Defaults to 30 s.
 }
 
 // WithDefaults fills zero fields.
@@ -38,6 +39,7 @@ func (t Timing) WithDefaults() Timing {
 	set(&t.AttemptDeadline, 90*time.Second)
 	set(&t.WorkerStop, 85*time.Second)
 	set(&t.ConfirmDelay, time.Minute)
+	set(&t.ProbeInterval, 30*time.Second)
 	return t
 }
 
@@ -53,14 +55,22 @@ func (t Timing) Validate(secrets int) error {
 	for _, f := range []struct {
 		name string
 		d    time.Duration
-	}{{"http_timeout", t.HTTPTimeout}, {"save_timeout", t.SaveTimeout}, {"confirm_delay", t.ConfirmDelay}} {
+	}{{"http_timeout", t.HTTPTimeout}, {"save_timeout", t.SaveTimeout}, {"confirm_delay", t.ConfirmDelay}, {"probe_interval", t.ProbeInterval}} {
 		check(f.d > 0, "%s is %s; it must be above zero", f.name, f.d)
 	}
 	work := t.HTTPTimeout*time.Duration(max(secrets, 1)) + t.SaveTimeout
 	check(work < t.StartToClose, "start_to_close (%s) must be above http_timeout x client secrets + save_timeout (%s)", t.StartToClose, work)
 	check(t.StartToClose < t.AttemptDeadline, "attempt_deadline (%s) must be above start_to_close (%s)", t.AttemptDeadline, t.StartToClose)
 	check(t.StartToClose < t.WorkerStop, "worker_stop (%s) must be above start_to_close (%s)", t.WorkerStop, t.StartToClose)
+	check(t.AttemptDeadline <= perennial.LongestAttempt, "attempt_deadline (%s) must be at most %s", t.AttemptDeadline, perennial.LongestAttempt)
 	return errors.Join(errs...)
+}
+
+// patience is for how long an attempt waits for its turn under a limit: what the
+// chain leaves, at most a second.
+func (t Timing) patience(secrets int) time.Duration {
+	work := t.HTTPTimeout*time.Duration(max(secrets, 1)) + t.SaveTimeout
+	return max(min(t.StartToClose-work, time.Second)/2, 0)
 }
 
 // String names every link, for start-up logs.

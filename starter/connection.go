@@ -31,6 +31,7 @@ func (s *shell) connect() *cobra.Command {
 	cmd.Flags().StringVar(&g.App, "app", "", "app of the configuration that got the grant")
 	cmd.Flags().StringVar(&g.Tenant, "tenant", "", "the customer whose connection it is")
 	cmd.Flags().StringVar(&g.Account, "account", "", "the account's id at the provider (portal id, realm id)")
+	cmd.Flags().StringVar(&g.Host, "host", "", "the account's own host, where the provider has one for each (my-shop.myshopify.com)")
 	cmd.Flags().StringVar(&from, "tokens", "", tokensHelp)
 	return cmd
 }
