@@ -37,6 +37,7 @@ const (
 	TriggerConfirm   Trigger = "confirm"    // a refusal is being confirmed
 	TriggerKeepAlive Trigger = "keep_alive" // a paused connection's idle clock
 	TriggerRequest   Trigger = "request"    // refresh_now
+	TriggerBeside    Trigger = "beside"     // a process that refreshes while Temporal is away
 )
 
 // ReplayClass says what a provider does when an old refresh token is shown

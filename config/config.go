@@ -11,11 +11,16 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
 )
+
+// Sweep is how connections are swept; see workflows.Sweep. Zero fields mean its
+// defaults.
+type Sweep struct{ Every, Grace, FullEvery, Retention time.Duration }
 
 // Config is a checked configuration. It is not changed after loading, so it may
 // be shared.
@@ -29,6 +34,7 @@ type Config struct {
 	Listen              string // address of the health checks
 	LogLevel, LogFormat string
 	Timing              refresh.Timing
+	Sweep               Sweep
 	Apps                []provider.App // in the file's order
 }
 
@@ -89,6 +95,7 @@ func parse(path string, raw []byte, environ []string) (*Config, error) {
 	}
 	l.checkSettings(c)
 	c.Timing = l.timing(f.Timing)
+	c.Sweep = l.sweep(f.Sweep)
 	first := map[string]int{}
 	most := 1
 	for i, a := range f.Apps {

@@ -29,6 +29,7 @@ type file struct {
 	LogLevel           string     `yaml:"log_level"`
 	LogFormat          string     `yaml:"log_format"`
 	Timing             fileTiming `yaml:"timing"`
+	Sweep              fileSweep  `yaml:"sweep"`
 	Apps               []fileApp  `yaml:"apps"`
 }
 
@@ -40,6 +41,13 @@ type fileTiming struct {
 	WorkerStop      string `yaml:"worker_stop"`
 	ConfirmDelay    string `yaml:"confirm_delay"`
 	ProbeInterval   string `yaml:"probe_interval"`
+}
+
+type fileSweep struct {
+	Every     string `yaml:"every"`
+	Grace     string `yaml:"grace"`
+	FullEvery string `yaml:"full_every"`
+	Retention string `yaml:"retention"`
 }
 
 type fileApp struct {
@@ -93,7 +101,7 @@ var (
 )
 
 // keysOf are the keys that each type of the file knows.
-var keysOf = map[string][]string{"file": keys[file](), "fileTiming": keys[fileTiming](), "fileApp": keys[fileApp]()}
+var keysOf = map[string][]string{"file": keys[file](), "fileTiming": keys[fileTiming](), "fileSweep": keys[fileSweep](), "fileApp": keys[fileApp]()}
 
 func keys[T any]() []string {
 	var out []string
@@ -192,6 +200,22 @@ func (l *loader) timing(f fileTiming) refresh.Timing {
 		ConfirmDelay:    l.duration("timing.confirm_delay", "timing: confirm_delay", f.ConfirmDelay),
 		ProbeInterval:   l.duration("timing.probe_interval", "timing: probe_interval", f.ProbeInterval),
 	}.WithDefaults()
+}
+
+// longestSilence is the longest that an active connection may go unlooked-at.
+const longestSilence = 30 * time.Minute
+
+func (l *loader) sweep(f fileSweep) Sweep {
+	s := Sweep{
+		Every:     l.duration("sweep.every", "sweep: every", f.Every),
+		Grace:     l.duration("sweep.grace", "sweep: grace", f.Grace),
+		FullEvery: l.duration("sweep.full_every", "sweep: full_every", f.FullEvery),
+		Retention: l.duration("sweep.retention", "sweep: retention", f.Retention),
+	}
+	if s.FullEvery+s.Every+s.Grace > longestSilence {
+		l.at("sweep", "sweep: full_every, every and grace together are %s; no connection may go unlooked-at for more than %s", s.FullEvery+s.Every+s.Grace, longestSilence)
+	}
+	return s
 }
 
 // unknownVariables finds misspelt settings: a variable of ours that nothing

@@ -54,7 +54,7 @@ type Spool interface {
 	Ready() error // proves that a set could be kept
 	Keep(req store.SaveRequest) error
 	Drop(req store.SaveRequest) error
-	Holds(connectionID string) (bool, error)
+	Holds(connectionID string, generation int64) (bool, error)
 	Kept() ([]store.SaveRequest, error) // what can be read, beside an error for what cannot
 }
 
@@ -67,7 +67,21 @@ type Config struct {
 	Sealer    Sealer
 	Spool     Spool        // may be nil: then a process that dies while the store is away loses a reply
 	Timing    Timing       // zero fields default, see [Timing]
+	Observer  Observer     // may be nil
 	Log       *slog.Logger // Defaults to discarding.
+}
+
+// Observer is told of every answer of the engine, for metrics. It must not block.
+type Observer interface{ Observe(o Observation) }
+
+// Observation is one answer.
+type Observation struct {
+	App        string
+	Presented  bool // the fence was taken
+	RolledBack bool // the row was behind the generation that was asked for
+	LifeLeft   time.Duration
+	Terminal   perennial.Reason // why this attempt moved the connection to reconnect_required
+	Result     Result
 }
 
 // Engine refreshes connections. It is safe for concurrent use; two engines in
@@ -143,9 +157,6 @@ var errTooLate = errors.New("claim too old to send")
 // the Result. A cancelled ctx stops the work only up to the moment of sending;
 // from there the reply is read and saved under deadlines of the engine's own.
 func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
-	if err := e.spooled(ctx, req.ConnectionID); err != nil {
-		return Result{}, err
-	}
 	began := time.Now() // only for durations: its monotonic reading is what counts
 	row, now, err := e.Store.Get(ctx, req.ConnectionID)
 	if perennial.CodeOf(err) == perennial.CodeNotFound {
@@ -153,6 +164,9 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 	}
 	if err != nil {
 		return Result{}, fmt.Errorf("refresh connection %s: %w", req.ConnectionID, err)
+	}
+	if err := e.spooled(ctx, row); err != nil {
+		return Result{}, err
 	}
 	app, appErr := e.Apps.App(row.App)
 	if appErr == nil {
@@ -165,7 +179,9 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 			return Result{}, fmt.Errorf("refresh connection %s: %w", req.ConnectionID, err)
 		}
 		if !gate.Admitted {
-			return Result{Outcome: perennial.OutcomeHeld, Connection: gate.Connection, Now: gate.Now, RetryAt: gate.RetryAt, Code: gate.Code}, nil
+			res := Result{Outcome: perennial.OutcomeHeld, Connection: gate.Connection, Now: gate.Now, RetryAt: gate.RetryAt, Code: gate.Code}
+			e.observe(Observation{App: row.App, Result: res})
+			return res, nil
 		}
 	}
 	claim, err := e.Store.Claim(ctx, store.ClaimRequest{
@@ -183,12 +199,25 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 		return Result{Outcome: outcome, Connection: claim.Connection, Now: claim.Now, RetryAt: claim.RetryAt, Code: string(claim.Verdict)}, nil
 	}
 	if claim.RolledBack {
+		e.observe(Observation{App: row.App, RolledBack: true})
 		e.Log.Error("the database went backwards: the row is behind the generation that was given out", "code", CodeRolledBack,
 			"connection_id", row.ID, "generation", row.Generation, "given_out", req.Generation)
 	}
 	a := &attempt{Engine: e, req: req, app: app, row: claim.Connection, now: claim.Now, began: began, claimed: time.Now(), gate: gate,
 		log: e.Log.With("connection_id", row.ID, "provider", row.Provider, "app", row.App, "generation", row.Generation, "trigger", req.Trigger)}
-	return a.run(ctx, appErr)
+	res, err := a.run(ctx, appErr)
+	o := Observation{App: row.App, Presented: true, LifeLeft: row.ExpiresAt.Sub(now), Result: res}
+	if after := res.Connection; after.Status == perennial.StatusReconnectRequired && claim.Connection.Status != after.Status {
+		o.Terminal = after.Reason
+	}
+	e.observe(o)
+	return res, err
+}
+
+func (e *Engine) observe(o Observation) {
+	if e.Observer != nil {
+		e.Observer.Observe(o)
+	}
 }
 
 // Persist stores a token set that an earlier [Engine.Refresh] could not. It may
@@ -212,19 +241,19 @@ func (e *Engine) Persist(ctx context.Context, req store.SaveRequest) (Result, er
 
 // spooled stores what the spool holds of the connection, and proves the spool
 // ready. While either fails nothing is claimed, and nothing presented.
-func (e *Engine) spooled(ctx context.Context, id string) error {
+func (e *Engine) spooled(ctx context.Context, row perennial.Connection) error {
 	if e.Spool == nil {
 		return nil
 	}
 	if err := e.Spool.Ready(); err != nil {
-		return fmt.Errorf("refresh connection %s: %w", id, err)
+		return fmt.Errorf("refresh connection %s: %w", row.ID, err)
 	}
-	holds, err := e.Spool.Holds(id)
+	holds, err := e.Spool.Holds(row.ID, row.Generation)
 	if err == nil && holds {
-		err = e.replay(ctx, func(r store.SaveRequest) bool { return r.ID == id })
+		err = e.replay(ctx, func(r store.SaveRequest) bool { return r.ID == row.ID })
 	}
 	if err != nil {
-		return fmt.Errorf("refresh connection %s, whose tokens are in the spool: %w", id, err)
+		return fmt.Errorf("refresh connection %s, whose tokens are in the spool: %w", row.ID, err)
 	}
 	return nil
 }

@@ -212,7 +212,7 @@ func TestSpool(t *testing.T) {
 	b.Timing.SaveTimeout = 200 * time.Millisecond
 	b.Store = &flakySave{Store: b.db, fails: 1 << 30}
 	require.NotNil(t, b.refresh(t, t.Context(), 1).Unsaved)
-	holds, err := kept.Holds("con_1")
+	holds, err := kept.Holds("con_1", 1)
 	require.NoError(t, err)
 	require.True(t, holds)
 
@@ -225,7 +225,7 @@ func TestSpool(t *testing.T) {
 	b.Spool, err = spool.Open(dir, 2)
 	require.NoError(t, err)
 	assert.Equal(t, perennial.OutcomeAlreadyFresh, b.refresh(t, t.Context(), 1).Outcome, "the kept tokens are stored first")
-	holds, err = kept.Holds("con_1")
+	holds, err = kept.Holds("con_1", 1)
 	require.NoError(t, err)
 	assert.False(t, holds)
 	assert.Equal(t, perennial.OutcomeRefreshed, b.refresh(t, t.Context(), 2).Outcome)
@@ -234,7 +234,7 @@ func TestSpool(t *testing.T) {
 	b.Store = &flakySave{Store: b.db, fails: 2}
 	b.answers = []provider.Reply{fresh("4")}
 	assert.Equal(t, perennial.OutcomeRefreshed, b.refresh(t, t.Context(), 3).Outcome)
-	holds, err = kept.Holds("con_1")
+	holds, err = kept.Holds("con_1", 1)
 	require.NoError(t, err)
 	assert.False(t, holds, "stored after all: dropped")
 }

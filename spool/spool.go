@@ -10,8 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/perennial-oauth/perennial"
@@ -122,14 +124,49 @@ func (s *Spool) Kept() ([]store.SaveRequest, error) {
 	return out, errors.Join(errs...)
 }
 
-// Holds reports whether a token set of the connection is kept. While it is,
-// nobody may present the connection's refresh token.
-func (s *Spool) Holds(connectionID string) (bool, error) {
-	found, err := filepath.Glob(filepath.Join(s.dir, fileName(connectionID)+".*"+suffix))
+// Holds reports whether a token set of the connection, newer than generation, is
+// kept. While it is, nobody may present the connection's refresh token. A corrupt
+// one is an error that says what to do: its tokens may be the only good ones.
+func (s *Spool) Holds(connectionID string, generation int64) (bool, error) {
+	found, err := filepath.Glob(filepath.Join(s.dir, fileName(connectionID)+".*"))
 	if err != nil {
 		return false, fmt.Errorf("look into the spool: %w", err)
 	}
-	return len(found) > 0, nil
+	holds := false
+	for _, path := range found {
+		switch {
+		case replaced(path) < generation: // the row has moved on: it can replace nothing any more
+		case strings.HasSuffix(path, setAside):
+			return true, perennial.Errorf(perennial.CodeSealed, "the spool holds tokens of connection %s that cannot be read: bring %s back from a backup of the volume as %s, or remove it, and the stored token is presented again",
+				connectionID, path, strings.TrimSuffix(path, setAside)+suffix)
+		case strings.HasSuffix(path, suffix):
+			holds = true
+		}
+	}
+	return holds, nil
+}
+
+// replaced is the generation that the set in a file replaces, from its name.
+func replaced(path string) int64 {
+	parts := strings.Split(filepath.Base(path), ".")
+	if len(parts) < 2 {
+		return 0
+	}
+	n, err := strconv.ParseInt(parts[1], 10, 64)
+	if err != nil {
+		return math.MaxInt64 // not a name of ours: rather hold than lose
+	}
+	return n
+}
+
+// Count returns how many token sets wait, and how many files are corrupt.
+func (s *Spool) Count() (sets, corrupt int, err error) {
+	names, err := s.names()
+	if err != nil {
+		return 0, 0, err
+	}
+	aside, err := filepath.Glob(filepath.Join(s.dir, "*"+setAside))
+	return len(names), len(aside), err
 }
 
 func decode(raw []byte) (req store.SaveRequest, ok bool) {
@@ -156,7 +193,7 @@ func (s *Spool) names() ([]string, error) {
 }
 
 func (s *Spool) path(req store.SaveRequest) string {
-	return filepath.Join(s.dir, fileName(req.ID)+"."+fileName(req.AttemptID)+suffix)
+	return filepath.Join(s.dir, fmt.Sprintf("%s.%d.%s%s", fileName(req.ID), req.Generation, fileName(req.AttemptID), suffix))
 }
 
 // fileName makes any id a plain name without a pattern's signs.

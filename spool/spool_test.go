@@ -33,12 +33,12 @@ func TestKeepAndDrop(t *testing.T) {
 	require.NoError(t, err)
 	assert.ElementsMatch(t, []store.SaveRequest{request("con_1"), request("../con_[2]")}, kept)
 	for _, r := range kept {
-		holds, err := s.Holds(r.ID)
+		holds, err := s.Holds(r.ID, r.Generation)
 		require.NoError(t, err)
 		assert.True(t, holds)
 		require.NoError(t, s.Drop(r))
 		require.NoError(t, s.Drop(r))
-		holds, err = again.Holds(r.ID)
+		holds, err = again.Holds(r.ID, r.Generation)
 		require.NoError(t, err)
 		assert.False(t, holds)
 	}
@@ -89,6 +89,21 @@ func TestCorruptFileIsSetAside(t *testing.T) {
 	aside, err := filepath.Glob(filepath.Join(dir, "*.corrupt"))
 	require.NoError(t, err)
 	assert.Len(t, aside, 1, "never deleted")
+	gone := request("con_1")
+	if kept[0].ID == gone.ID {
+		gone = request("con_2")
+	}
+	_, err = s.Holds(gone.ID, gone.Generation)
+	assert.Equal(t, perennial.CodeSealed, perennial.CodeOf(err), "its connection is not presented")
+	holds, err := s.Holds(gone.ID, gone.Generation+1)
+	assert.NoError(t, err)
+	assert.False(t, holds, "the row has moved on: nothing is lost any more")
+	holds, err = s.Holds(kept[0].ID, gone.Generation)
+	assert.NoError(t, err)
+	assert.True(t, holds, "others are not concerned")
+	sets, corrupt, err := s.Count()
+	require.NoError(t, err)
+	assert.Equal(t, []int{1, 1}, []int{sets, corrupt})
 }
 
 func FuzzKept(f *testing.F) {

@@ -85,7 +85,7 @@ func (s *shell) keys() *cobra.Command {
 }
 
 func (s *shell) setup() *cobra.Command {
-	return &cobra.Command{Use: "setup", Short: "Prepare the Temporal namespace (search attributes); safe to repeat", Args: exactly(0),
+	return &cobra.Command{Use: "setup", Short: "Prepare the Temporal namespace (search attributes, the sweep's schedule); safe to repeat", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.LoadEnviron(s.config, s.environ)
 			if err != nil {
@@ -100,11 +100,19 @@ func (s *shell) setup() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if len(added) == 0 {
-				fmt.Fprintln(s.out, "The namespace was ready.")
-				return nil
+			made, err := workflows.SetupSweep(cmd.Context(), t, cfg.TaskQueue, workflows.Sweep(cfg.Sweep))
+			if err != nil {
+				return err
 			}
-			fmt.Fprintf(s.out, "Search attributes added: %s.\n", strings.Join(added, ", "))
+			if len(added) > 0 {
+				fmt.Fprintf(s.out, "Search attributes added: %s.\n", strings.Join(added, ", "))
+			}
+			if made {
+				fmt.Fprintf(s.out, "Schedule made: %s.\n", workflows.SweepID(cfg.TaskQueue))
+			}
+			if len(added) == 0 && !made {
+				fmt.Fprintln(s.out, "The namespace was ready.")
+			}
 			return nil
 		}}
 }

@@ -38,7 +38,7 @@ func newCommand(s *shell) *cobra.Command {
 		s.turn("pause", "Stop refreshing; the refresh token is still kept alive", (*connect.Service).Pause),
 		s.turn("resume", "Make a paused connection active again", (*connect.Service).Resume),
 		s.turn("disconnect", "End a connection: its tokens are wiped and its workflow completes", (*connect.Service).Disconnect),
-		s.healthcheck(), s.worker(), dev.Command(s.environ))
+		s.app(), s.events(), s.healthcheck(), s.worker(), dev.Command(s.environ))
 	return root
 }
 

@@ -85,6 +85,38 @@ func TestCommandsSayWhatToDo(t *testing.T) {
 	}
 }
 
+// TestAppCommands: an operator sees what an app is in trouble with and ends it.
+func TestAppCommands(t *testing.T) {
+	t.Parallel()
+	path, environ := configured(t)
+	environ = append(environ, "PERENNIAL_ALLOW_PLAINTEXT_KEYS=true")
+	do := func(args ...string) string {
+		t.Helper()
+		code, out, err := perennialRun(environ, "", append(args, "--config", path)...)
+		require.NoError(t, err)
+		require.Zero(t, code)
+		return out
+	}
+	do("keys", "new")
+	do("migrate")
+	assert.Contains(t, do("app", "list"), "app  hubspot")
+	do("app", "hold", "app")
+	assert.Contains(t, do("app", "list"), "hold_terminal since")
+	shown := do("app", "show", "app")
+	assert.Contains(t, shown, "by hand")
+	assert.Contains(t, shown, "perennial app confirm")
+	assert.Contains(t, do("app", "show", "app", "--json"), `"hold_terminal": true`)
+	do("app", "release", "app")
+	assert.NotContains(t, do("app", "list"), "hold_terminal")
+	do("app", "hold", "app")
+	do("app", "confirm", "app")
+	assert.NotContains(t, do("app", "list"), "hold_terminal")
+	assert.Contains(t, do("events"), "app.hold_ended")
+	code, _, err := perennialRun(environ, "", "app", "hold", "another", "--config", path)
+	assert.Equal(t, 3, code)
+	assert.ErrorContains(t, err, "there are: app")
+}
+
 type summary struct {
 	Generations []int64  `json:"generations"`
 	WorkflowIDs []string `json:"workflow_ids"`

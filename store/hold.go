@@ -248,3 +248,17 @@ func (s *Store) AppState(ctx context.Context, name string) (AppState, error) {
 	}
 	return out, nil
 }
+
+// Trouble is one open circuit (kind "circuit") or one raised hold (kind "hold").
+type Trouble struct{ App, Host, Kind, Code string }
+
+// Troubles lists the open circuits and raised holds of all apps.
+func (s *Store) Troubles(ctx context.Context) ([]Trouble, error) {
+	var out []Trouble
+	err := s.db.WithContext(ctx).Raw(`SELECT app, host, 'circuit' AS kind, code FROM circuits WHERE reason <> ''
+		UNION ALL SELECT app, '' AS host, 'hold' AS kind, '' AS code FROM apps WHERE hold_terminal ORDER BY 1, 2, 3`).Scan(&out).Error
+	if err != nil {
+		return nil, fmt.Errorf("read the troubles: %w", err)
+	}
+	return out, nil
+}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/schema"
 	"gorm.io/gorm"
 )
 
@@ -27,8 +28,9 @@ func (s *Store) Overdue(ctx context.Context, grace time.Duration, limit int) ([]
 // Doubtful returns active connections that are not due and yet need looking
 // after: an attempt that was lost, a refusal to confirm or a failure whose waits
 // passed more than grace ago, and rows whose due time or wait cannot be right
-// (refresh.Absurd, and waits beyond [perennial.LongestWait]). It reads a page:
-// at most limit, with ids after the one given.
+// (refresh.Absurd, and waits beyond [perennial.LongestWait]). A paused one is
+// among them when its keep-alive is an hour late. It reads a page: at most limit,
+// with ids after the one given.
 func (s *Store) Doubtful(ctx context.Context, grace time.Duration, after string, limit int) ([]perennial.Connection, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
@@ -36,26 +38,47 @@ func (s *Store) Doubtful(ctx context.Context, grace time.Duration, after string,
 	}
 	past := nullable(now.Add(-grace))
 	day, half := 24*time.Hour, 30*time.Minute
-	q := s.db.WithContext(ctx).Where("status = 'active' AND id > ?", after).Where(
-		s.db.Where("next_refresh_at IS NULL").
-			Or("next_refresh_at > "+s.earlier("last_refreshed_at", day), nullable(now), nullable(now.Add(day))).
-			Or("expires_at IS NULL AND next_refresh_at > "+s.earlier("last_refreshed_at", half), nullable(now), nullable(now.Add(half))).
-			Or("next_refresh_at > expires_at").
-			Or("next_attempt_at > ?", nullable(now.Add(perennial.LongestWait))).
-			Or("confirm_at > ?", nullable(now.Add(perennial.LongestWait))).
-			Or("attempt_deadline > ?", nullable(now.Add(perennial.LongestAttempt))).
-			Or("(failure_count > 0 OR suspect_since IS NOT NULL OR ambiguous_since IS NOT NULL OR attempt_id <> '')"+
-				" AND (next_attempt_at IS NULL OR next_attempt_at <= ?) AND (confirm_at IS NULL OR confirm_at <= ?) AND (attempt_deadline IS NULL OR attempt_deadline <= ?)", past, past, past))
+	active := s.db.Where("next_refresh_at IS NULL").
+		Or("next_refresh_at > "+s.earlier("last_refreshed_at", day), nullable(now), nullable(now.Add(day))).
+		Or("expires_at IS NULL AND next_refresh_at > "+s.earlier("last_refreshed_at", half), nullable(now), nullable(now.Add(half))).
+		Or("next_refresh_at > expires_at").
+		Or("next_attempt_at > ?", nullable(now.Add(perennial.LongestWait))).
+		Or("confirm_at > ?", nullable(now.Add(perennial.LongestWait))).
+		Or("attempt_deadline > ?", nullable(now.Add(perennial.LongestAttempt))).
+		Or("(failure_count > 0 OR suspect_since IS NOT NULL OR ambiguous_since IS NOT NULL OR attempt_id <> '')"+
+			" AND (next_attempt_at IS NULL OR next_attempt_at <= ?) AND (confirm_at IS NULL OR confirm_at <= ?) AND (attempt_deadline IS NULL OR attempt_deadline <= ?)", past, past, past)
+	late := now.Add(-time.Hour)
+	paused := s.db.Where("refresh_token_expires_at IS NULL AND last_refreshed_at <= ?", nullable(late.Add(-pausedBlindRest))).
+		Or("last_refreshed_at <= ?", nullable(late.Add(-pausedRest))).
+		Or(s.halfway("last_refreshed_at", "refresh_token_expires_at"), nullable(late), nullable(late))
+	q := s.db.WithContext(ctx).Where("id > ?", after).
+		Where(s.db.Where("status = 'active'").Where(active).Or(s.db.Where("status = 'paused' AND (next_attempt_at IS NULL OR next_attempt_at <= ?)", past).Where(paused)))
 	return s.swept(q.Order("id"), limit)
 }
 
 // earlier is the SQL of min(column, now) + d, given now and now + d as its
 // arguments.
 func (s *Store) earlier(column string, d time.Duration) string {
-	if s.dialect == "sqlite" {
+	if s.dialect == schema.SQLite {
 		return fmt.Sprintf("(CASE WHEN %[1]s <= ? THEN strftime('%%Y-%%m-%%d %%H:%%M:%%f', %[1]s, '+%[2]d seconds') ELSE ? END)", column, int(d.Seconds()))
 	}
 	return fmt.Sprintf("(CASE WHEN %[1]s <= ? THEN %[1]s + interval '%[2]d seconds' ELSE ? END)", column, int(d.Seconds()))
+}
+
+// The longest rests of a paused connection's refresh token, as the engine keeps
+// them: with a known idle life, and without.
+const (
+	pausedRest      = 30 * 24 * time.Hour
+	pausedBlindRest = 7 * 24 * time.Hour
+)
+
+// halfway is the SQL of "at has passed the middle between from and to", given at
+// twice.
+func (s *Store) halfway(from, to string) string {
+	if s.dialect == schema.SQLite {
+		return fmt.Sprintf("julianday(%s) - julianday(?) <= julianday(?) - julianday(%s)", to, from)
+	}
+	return fmt.Sprintf("%s - ?::timestamptz <= ?::timestamptz - %s", to, from)
 }
 
 func (s *Store) swept(q *gorm.DB, limit int) ([]perennial.Connection, error) {

@@ -227,7 +227,10 @@ func (s *stack) openTemporal(ctx context.Context, progress io.Writer) error {
 	}
 	s.updates = &connect.Temporal{Client: s.client, TaskQueue: s.deps.Config.TaskQueue}
 	s.service = connect.New(connect.Config{Store: s.deps.Store, Apps: s.deps.Config, Sealer: s.deps.Keyring, Workflows: s.updates, Log: s.deps.Log})
-	_, err = workflows.Setup(ctx, s.client, s.namespace())
+	if _, err = workflows.Setup(ctx, s.client, s.namespace()); err != nil {
+		return err
+	}
+	_, err = workflows.SetupSweep(ctx, s.client, s.deps.Config.TaskQueue, workflows.Sweep{Every: 10 * time.Second, Grace: 5 * time.Second, FullEvery: time.Minute})
 	return err
 }
 

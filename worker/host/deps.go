@@ -9,6 +9,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/internal/kms"
+	"github.com/perennial-oauth/perennial/metrics"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/seal"
@@ -25,7 +26,7 @@ type Deps struct {
 	Config  *config.Config
 	Store   *store.Store
 	Keyring *seal.Keyring
-	Spool   refresh.Spool // nil until OpenSpool, and where none is configured
+	Spool   *spool.Spool // nil until OpenSpool, and where none is configured
 	Log     *slog.Logger
 }
 
@@ -80,15 +81,26 @@ func KEK(ctx context.Context, cfg *config.Config) (tink.AEAD, error) {
 
 // EngineConfig is what a refresh engine of this process is made from.
 func (d *Deps) EngineConfig() refresh.Config {
-	return refresh.Config{
+	c := refresh.Config{
 		Store:     d.Store,
 		Presenter: provider.NewClient(provider.ClientConfig{}),
 		Apps:      d.Config,
 		Sealer:    d.Keyring,
-		Spool:     d.Spool,
 		Timing:    d.Config.Timing,
 		Log:       d.Log,
 	}
+	if d.Spool != nil {
+		c.Spool = d.Spool
+	}
+	return c
+}
+
+// spoolCounts is nil where there is no spool.
+func (d *Deps) spoolCounts() metrics.Spool {
+	if d.Spool == nil {
+		return nil
+	}
+	return d.Spool
 }
 
 // Close closes the store.

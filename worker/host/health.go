@@ -14,8 +14,8 @@ import (
 	"go.temporal.io/sdk/client"
 )
 
-// health answers /healthz (the process lives) and /readyz (it can work: the
-// database and Temporal answer, and it is not stopping).
+// health answers /healthz (the process lives), /readyz (it can work: the database
+// and Temporal answer, and it is not stopping) and /metrics.
 type health struct {
 	listener net.Listener
 	server   *http.Server
@@ -25,13 +25,14 @@ type health struct {
 // probeTimeout bounds one readiness check.
 const probeTimeout = 3 * time.Second
 
-func serveHealth(listen string, s *store.Store, t client.Client, log *slog.Logger) (*health, error) {
+func serveHealth(listen string, s *store.Store, t client.Client, metrics http.Handler, log *slog.Logger) (*health, error) {
 	l, err := net.Listen("tcp", listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen for health checks (set PERENNIAL_LISTEN): %w", err)
 	}
 	h := &health{listener: l}
 	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)

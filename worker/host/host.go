@@ -14,9 +14,13 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/activities"
 	"github.com/perennial-oauth/perennial/config"
+	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/metrics"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/workflows"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.temporal.io/sdk/worker"
 )
 
@@ -57,12 +61,23 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 
 	w := worker.New(temporalClient, cfg.TaskQueue, worker.Options{WorkerStopTimeout: cfg.Timing.WorkerStop})
 	workflows.Register(w, workflows.Options{Timing: cfg.Timing})
-	engine := refresh.New(deps.EngineConfig())
+	registry := prometheus.NewRegistry()
+	counts := metrics.New(registry)
+	metrics.RegisterFleet(registry, deps.Store, deps.spoolCounts())
+	engineConfig := deps.EngineConfig()
+	engineConfig.Observer = counts
+	engine := refresh.New(engineConfig)
 	w.RegisterActivity(activities.New(engine, deps.Store, cfg))
+	w.RegisterActivity(&activities.Sweeper{Store: deps.Store, Workflows: &connect.Temporal{Client: temporalClient, TaskQueue: cfg.TaskQueue}})
 	stopReplay := replaySpool(ctx, engine, log)
 	defer stopReplay()
+	if deps.Spool != nil { // without one, what cannot be saved would have no journal
+		b := &beside{engine: engine, rows: deps.Store, healthy: temporalHealthy(temporalClient), shown: counts.Beside, log: log}
+		stopBeside := inBackground(ctx, b.run)
+		defer stopBeside()
+	}
 
-	health, err := serveHealth(cfg.Listen, deps.Store, temporalClient, log)
+	health, err := serveHealth(cfg.Listen, deps.Store, temporalClient, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), log)
 	if err != nil {
 		return err
 	}
@@ -82,11 +97,9 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 const replayEvery = 5 * time.Second
 
 // replaySpool stores what the spool holds, now and from time to time, until the
-// returned function is called.
+// returned function is called: also while running refreshes are waited for.
 func replaySpool(ctx context.Context, engine *refresh.Engine, log *slog.Logger) (stop func()) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // also while running refreshes are waited for
-	var done sync.WaitGroup
-	done.Go(func() {
+	return inBackground(context.WithoutCancel(ctx), func(ctx context.Context) {
 		tick := time.NewTicker(replayEvery)
 		defer tick.Stop()
 		for {
@@ -100,5 +113,12 @@ func replaySpool(ctx context.Context, engine *refresh.Engine, log *slog.Logger) 
 			}
 		}
 	})
+}
+
+// inBackground runs do until stop is called, which waits for its end.
+func inBackground(ctx context.Context, do func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var done sync.WaitGroup
+	done.Go(func() { do(ctx) })
 	return func() { cancel(); done.Wait() }
 }

@@ -1,0 +1,138 @@
+// Package metrics counts what the refresh engine does and shows what the fleet
+// is in trouble with, for Prometheus. No label is a connection or a tenant, and
+// nothing here can hold a token.
+package metrics
+
+import (
+	"context"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/store"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics implement [refresh.Observer]. They are safe for concurrent use.
+type Metrics struct {
+	attempts     *prometheus.CounterVec
+	held         *prometheus.CounterVec
+	lifeLeft     *prometheus.HistogramVec
+	rotationLost *prometheus.CounterVec
+	terminal     *prometheus.CounterVec
+	unsaved      prometheus.Counter
+	rolledBack   prometheus.Counter
+	beside       prometheus.Gauge
+}
+
+// New registers the engine's metrics with r.
+func New(r prometheus.Registerer) *Metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "perennial", Name: name, Help: help}, labels)
+	}
+	m := &Metrics{
+		attempts: counter("attempts_total", "Presentations of refresh tokens, by what they came to.", "app", "outcome"),
+		held:     counter("held_total", "Attempts that a circuit, a limit or a slow-down held back.", "app", "code"),
+		lifeLeft: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "perennial", Name: "life_left_seconds",
+			Help: "Life of the access token when its refresh began; below 0 it had expired.", Buckets: []float64{0, 30, 60, 120, 300, 600, 1800}}, []string{"app"}),
+		rotationLost: counter("rotation_lost_total", "Connections lost because a rotated token never reached us: our loss, not the customer's doing.", "app"),
+		terminal:     counter("reconnect_required_total", "Connections that moved to reconnect_required by a refresh, with the reason.", "app", "reason"),
+		unsaved:      prometheus.NewCounter(prometheus.CounterOpts{Namespace: "perennial", Name: "unsaved_total", Help: "Token sets that the store did not take in time; spool and workflow keep them, sealed."}),
+		rolledBack:   prometheus.NewCounter(prometheus.CounterOpts{Namespace: "perennial", Name: "store_rolled_back_total", Help: "Rows found behind the generation that was given out: the database went backwards."}),
+		beside:       prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "perennial", Name: "beside_temporal", Help: "1 while Temporal does not answer and this process refreshes by itself."}),
+	}
+	r.MustRegister(m.attempts, m.held, m.lifeLeft, m.rotationLost, m.terminal, m.unsaved, m.rolledBack, m.beside)
+	return m
+}
+
+// Observe implements [refresh.Observer].
+func (m *Metrics) Observe(o refresh.Observation) {
+	res := o.Result
+	switch {
+	case o.RolledBack:
+		m.rolledBack.Inc()
+	case res.Outcome == perennial.OutcomeHeld && !o.Presented:
+		m.held.WithLabelValues(o.App, res.Code).Inc()
+	}
+	if !o.Presented {
+		return
+	}
+	m.attempts.WithLabelValues(o.App, string(res.Outcome)).Inc()
+	m.lifeLeft.WithLabelValues(o.App).Observe(o.LifeLeft.Seconds())
+	if res.Unsaved != nil {
+		m.unsaved.Inc()
+	}
+	if o.Terminal != "" {
+		m.terminal.WithLabelValues(o.App, string(o.Terminal)).Inc()
+	}
+	if o.Terminal == perennial.ReasonRotationLost {
+		m.rotationLost.WithLabelValues(o.App).Inc()
+	}
+}
+
+// Beside says whether this process refreshes beside Temporal.
+func (m *Metrics) Beside(on bool) {
+	m.beside.Set(0)
+	if on {
+		m.beside.Set(1)
+	}
+}
+
+// Troubles reads what the fleet is in trouble with; store.Store in production.
+type Troubles interface {
+	Troubles(ctx context.Context) ([]store.Trouble, error)
+}
+
+// Spool counts the token sets that wait to be stored; spool.Spool in production.
+type Spool interface {
+	Count() (sets, corrupt int, err error)
+}
+
+// fleet collects at each scrape.
+type fleet struct {
+	rows  Troubles
+	spool Spool
+
+	trouble, spooled, corrupt *prometheus.Desc
+}
+
+// RegisterFleet registers gauges that are read at each scrape: open circuits and
+// raised holds, from two small tables, and what the spool keeps. spool may be
+// nil.
+func RegisterFleet(r prometheus.Registerer, rows Troubles, spool Spool) {
+	r.MustRegister(&fleet{rows: rows, spool: spool,
+		trouble: prometheus.NewDesc("perennial_trouble", "1 for each open circuit (kind circuit) and raised hold_terminal (kind hold).", []string{"app", "host", "kind", "code"}, nil),
+		spooled: prometheus.NewDesc("perennial_spool_sets", "Sealed token sets in the spool that wait for the store.", nil, nil),
+		corrupt: prometheus.NewDesc("perennial_spool_corrupt", "Files in the spool that cannot be read; their connections are not refreshed.", nil, nil),
+	})
+}
+
+// Describe implements [prometheus.Collector].
+func (f *fleet) Describe(out chan<- *prometheus.Desc) {
+	out <- f.trouble
+	out <- f.spooled
+	out <- f.corrupt
+}
+
+// scrapeTimeout bounds the reading of the tables.
+const scrapeTimeout = 3 * time.Second
+
+// Collect implements [prometheus.Collector]. What cannot be read is left out.
+func (f *fleet) Collect(out chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	troubles, err := f.rows.Troubles(ctx)
+	if err != nil {
+		out <- prometheus.NewInvalidMetric(f.trouble, err)
+	}
+	for _, t := range troubles {
+		out <- prometheus.MustNewConstMetric(f.trouble, prometheus.GaugeValue, 1, t.App, t.Host, t.Kind, t.Code)
+	}
+	if f.spool == nil {
+		return
+	}
+	if sets, corrupt, err := f.spool.Count(); err == nil {
+		out <- prometheus.MustNewConstMetric(f.spooled, prometheus.GaugeValue, float64(sets))
+		out <- prometheus.MustNewConstMetric(f.corrupt, prometheus.GaugeValue, float64(corrupt))
+	}
+}

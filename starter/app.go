@@ -1,0 +1,200 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/store"
+	"github.com/perennial-oauth/perennial/worker/host"
+	"github.com/spf13/cobra"
+)
+
+// shownApp is an app as the command line prints it in JSON.
+type shownApp struct {
+	store.AppState
+	Provider     string                `json:"provider"`
+	TokenURL     string                `json:"token_url"`
+	ReplayClass  perennial.ReplayClass `json:"replay_class"`
+	ReplaySource string                `json:"replay_source"`
+	MaxPerSecond float64               `json:"max_refreshes_per_second,omitempty"`
+}
+
+func (s *shell) app() *cobra.Command {
+	cmd := &cobra.Command{Use: "app", Short: "Look after client registrations: circuits, limits, holds"}
+	cmd.AddCommand(s.appList(), s.appShow(),
+		s.appTurn("hold APP", "Keep every connection of the app from moving to reconnect_required; refreshing goes on",
+			func(deps *host.Deps, cmd *cobra.Command, app string) (string, error) {
+				return "held: no connection moves to reconnect_required until `perennial app release` or `perennial app confirm`",
+					deps.Store.Hold(cmd.Context(), app, "by hand")
+			}),
+		s.appTurn("release APP", "End a hold as a false alarm: suspicions are forgotten; an open circuit is probed now",
+			func(deps *host.Deps, cmd *cobra.Command, app string) (string, error) {
+				return "released: refused connections are tried anew", deps.Store.ReleaseHold(cmd.Context(), app)
+			}),
+		s.appTurn("confirm APP", "End a hold because the refusals are real: each is tried once more, and then believed",
+			func(deps *host.Deps, cmd *cobra.Command, app string) (string, error) {
+				return "confirmed: refused connections are tried once more; for an hour no spike raises a new hold", deps.Store.ConfirmHold(cmd.Context(), app)
+			}))
+	return cmd
+}
+
+func (s *shell) appTurn(use, short string, do func(*host.Deps, *cobra.Command, string) (string, error)) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
+		return s.open(cmd.Context(), func(deps *host.Deps) error {
+			if _, err := deps.Config.App(args[0]); err != nil {
+				return err
+			}
+			done, err := do(deps, cmd, args[0])
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(s.out, "%s is %s.\n", args[0], done)
+			return nil
+		})
+	}}
+}
+
+func (s *shell) appList() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{Use: "list", Short: "List the apps and what they are in trouble with", Args: exactly(0), RunE: func(cmd *cobra.Command, _ []string) error {
+		return s.open(cmd.Context(), func(deps *host.Deps) error {
+			var all []shownApp
+			for _, app := range deps.Config.Apps {
+				state, err := deps.Store.AppState(cmd.Context(), app.Name)
+				if err != nil {
+					return err
+				}
+				all = append(all, showApp(app, state))
+			}
+			if asJSON {
+				return s.json(all)
+			}
+			table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(table, "APP\tPROVIDER\tACTIVE\tFAILING\tQUEUED\tRECONNECT\tTROUBLE")
+			for _, a := range all {
+				fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%d\t%d\t%s\n", a.App, a.Provider, a.Connections[perennial.StatusActive], a.Failing, a.Queued,
+					a.Connections[perennial.StatusReconnectRequired], strings.Join(troubles(a.AppState), "; "))
+			}
+			return table.Flush()
+		})
+	}}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (s *shell) appShow() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{Use: "show APP", Short: "Show one app: its client, its circuits, its hold", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
+		return s.open(cmd.Context(), func(deps *host.Deps) error {
+			app, err := deps.Config.App(args[0])
+			if err != nil {
+				return err
+			}
+			state, err := deps.Store.AppState(cmd.Context(), app.Name)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return s.json(showApp(app, state))
+			}
+			return s.printApp(showApp(app, state))
+		})
+	}}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func showApp(app provider.App, state store.AppState) shownApp {
+	return shownApp{AppState: state, Provider: app.Provider.Name, TokenURL: app.Provider.TokenURL, ReplayClass: app.Provider.ReplayClass,
+		ReplaySource: app.Provider.ReplaySource, MaxPerSecond: app.MaxRefreshesPerSecond}
+}
+
+func (s *shell) printApp(a shownApp) error {
+	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(table, "%s\t%s\n", name, fmt.Sprintf(format, args...))
+	}
+	line("app", "%s (%s)", a.App, a.Provider)
+	line("token endpoint", "%s", a.TokenURL)
+	line("replay class", "%s (%s)", a.ReplayClass, a.ReplaySource)
+	if a.MaxPerSecond > 0 {
+		line("limit", "%g requests a second over the whole fleet", a.MaxPerSecond)
+	}
+	for _, status := range perennial.Statuses {
+		line(string(status), "%d", a.Connections[status])
+	}
+	line("failing", "%d", a.Failing)
+	line("waiting for others", "%d", a.Queued)
+	line("refused once, or held", "%d", a.Suspect)
+	for _, trouble := range troubles(a.AppState) {
+		line("trouble", "%s", trouble)
+	}
+	if a.HoldTerminal {
+		line("what to do", "%s", "Ask the provider. `perennial app release` ends a false alarm, `perennial app confirm` believes the refusals.")
+	}
+	return table.Flush()
+}
+
+// troubles says in words what an app is in trouble with.
+func troubles(a store.AppState) []string {
+	var out []string
+	for _, c := range a.Circuits {
+		if c.Open {
+			out = append(out, fmt.Sprintf("circuit open at %s since %s: %s (%s), next probe %s", c.Host, instant(c.OpenedAt), c.Reason, c.Code, instant(c.NextProbeAt)))
+		}
+	}
+	if a.HoldTerminal {
+		out = append(out, fmt.Sprintf("hold_terminal since %s: %s", instant(a.HeldAt), a.HoldReason))
+	}
+	if a.SlowUntil.After(time.Now()) {
+		out = append(out, fmt.Sprintf("slowed down by the provider until %s", instant(a.SlowUntil)))
+	}
+	return out
+}
+
+// eventsShown is how many events `events` prints.
+const eventsShown = 50
+
+func (s *shell) events() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{Use: "events [ID]", Short: "Show the last events, of all connections or of one", Args: cobra.MaximumNArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		return s.open(cmd.Context(), func(deps *host.Deps) error {
+			id := ""
+			if len(args) == 1 {
+				id = args[0]
+			}
+			events, err := deps.Store.Events(cmd.Context(), id, eventsShown)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return s.json(events)
+			}
+			table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(table, "AT\tTYPE\tAPP\tCONNECTION\tWHY")
+			for _, e := range events {
+				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", instant(e.CreatedAt), e.Type, e.App, e.ConnectionID, why(e))
+			}
+			return table.Flush()
+		})
+	}}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func why(e perennial.Event) string {
+	switch {
+	case e.Type == perennial.EventExpiringSoon:
+		return fmt.Sprintf("%s ends %s, in at most %d days", e.Data.Clock, instant(e.Data.EndsAt), e.Data.Days)
+	case e.Data.Reason != "":
+		return string(e.Data.Reason)
+	case e.Data.Host != "":
+		return e.Data.Host + " " + e.Data.Code
+	default:
+		return e.Data.Code
+	}
+}
