@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/child"
 )
 
 // Options of a server; Binary and Database are needed.
@@ -57,7 +58,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		args = append(args, "--search-attribute", name+"=Keyword")
 	}
 	s := &Server{Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(o.Port)), UI: "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(o.UIPort)),
-		cmd: exec.Command(o.Binary, args...), done: make(chan struct{}), log: o.Log}
+		cmd: exec.Command(o.Binary, args...), log: o.Log}
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if o.Log != "" {
 		f, err := os.OpenFile(o.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -67,7 +68,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		defer f.Close()
 		s.cmd.Stdout, s.cmd.Stderr = f, f
 	}
-	if err := startPinned(s.cmd, s.done); err != nil {
+	if s.done, err = child.Start(s.cmd); err != nil {
 		return nil, fmt.Errorf("start Temporal: %w", err)
 	}
 	if err := s.wait(ctx, o.Binary); err != nil {

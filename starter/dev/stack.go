@@ -21,6 +21,7 @@ import (
 	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/fakeprovider"
+	"github.com/perennial-oauth/perennial/internal/child"
 	"github.com/perennial-oauth/perennial/internal/devserver"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/worker/host"
@@ -43,7 +44,7 @@ type stack struct {
 	client   client.Client
 	service  *connect.Service
 	updates  *connect.Temporal
-	worker   *child
+	worker   *process
 	saved    saved
 	ids      []string // of the demo connections, in their order
 }
@@ -269,8 +270,8 @@ func (s *stack) uiLink() string {
 	return s.ui + "/namespaces/default/workflows"
 }
 
-// child is the worker's process.
-type child struct {
+// process is the worker's process.
+type process struct {
 	cmd  *exec.Cmd
 	done chan struct{}
 }
@@ -291,11 +292,11 @@ func (s *stack) startWorker() error {
 	cmd.Stdout, cmd.Stderr = log, log
 	// Of a group of its own: Ctrl-C is for dev, which then stops the worker.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	done, err := devserver.StartPinned(cmd)
+	done, err := child.Start(cmd)
 	if err != nil {
 		return fmt.Errorf("start the worker: %w", err)
 	}
-	s.worker = &child{cmd, done}
+	s.worker = &process{cmd, done}
 	return nil
 }
 

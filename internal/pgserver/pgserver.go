@@ -1,0 +1,183 @@
+// Package pgserver runs private PostgreSQL servers from the binaries on this
+// machine.
+package pgserver
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+
+	"github.com/perennial-oauth/perennial/internal/child"
+)
+
+// Server is a private PostgreSQL server; it ends with this process.
+type Server struct {
+	URL string
+
+	Dir  string
+	Port int
+
+	bin        string
+	credential *syscall.Credential
+	cmd        *exec.Cmd
+	done       chan struct{}
+}
+
+// prefix is of the temporary folders' names.
+const prefix = "perennial-pg-"
+
+// sweep removes the folders that earlier test binaries left: a server dies with
+// its process, which then can tidy nothing up. One without a living server is
+// spared while it may still be starting.
+func sweep() {
+	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
+	if err != nil {
+		return // only a bad pattern is an error
+	}
+	for _, dir := range dirs {
+		info, err := os.Stat(dir)
+		if err != nil || time.Since(info.ModTime()) < 10*time.Minute || serving(dir) {
+			continue
+		}
+		_ = os.RemoveAll(dir) // another user's stays
+	}
+}
+
+// serving reports whether the server of dir lives.
+func serving(dir string) bool {
+	text, err := os.ReadFile(filepath.Join(dir, "data", "postmaster.pid"))
+	if err != nil {
+		return !errors.Is(err, os.ErrNotExist)
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	pid, err := strconv.Atoi(strings.TrimSpace(first))
+	return err != nil || !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
+}
+
+// Start makes a new cluster in dir (empty: a temporary one) and runs it.
+func Start(dir string) (*Server, error) {
+	bin, err := binaries()
+	if err != nil {
+		return nil, err
+	}
+	if dir == "" {
+		sweep()
+		if dir, err = os.MkdirTemp("", prefix); err != nil {
+			return nil, err
+		}
+	}
+	credential, err := credential(dir)
+	if err != nil {
+		return nil, err
+	}
+	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", filepath.Join(dir, "data"), "-U", "perennial", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+	initdb.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
+	initdb.Dir = dir
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("initdb: %w: %s", err, out)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{Dir: dir, Port: l.Addr().(*net.TCPAddr).Port, bin: bin, credential: credential}
+	if err := l.Close(); err != nil {
+		return nil, err
+	}
+	s.URL = fmt.Sprintf("postgres://perennial@127.0.0.1:%d/postgres?sslmode=disable", s.Port)
+	return s, s.Run()
+}
+
+// Run starts the server again after [Server.Stop], and waits until it answers.
+func (s *Server) Run() error {
+	// fsync is off: what is tested is our own use of transactions, and killing
+	// the server process loses nothing that the kernel has.
+	s.cmd = exec.Command(filepath.Join(s.bin, "postgres"), "-D", filepath.Join(s.Dir, "data"), "-p", strconv.Itoa(s.Port), "-c", "listen_addresses=127.0.0.1",
+		"-c", "unix_socket_directories="+s.Dir, "-c", "fsync=off", "-c", "max_connections=300")
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.credential, Pdeathsig: syscall.SIGINT}
+	s.cmd.Dir = s.Dir
+	var err error
+	if s.done, err = child.Start(s.cmd); err != nil {
+		return fmt.Errorf("start postgres: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return s.answer(ctx)
+}
+
+// Stop ends the server at once, as a crash would: connections break, what was
+// committed stays.
+func (s *Server) Stop() error {
+	if err := s.cmd.Process.Signal(syscall.SIGQUIT); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("stop PostgreSQL: %w", err)
+	}
+	<-s.done
+	return nil
+}
+
+// Pid is the server's process.
+func (s *Server) Pid() int { return s.cmd.Process.Pid }
+
+func (s *Server) answer(ctx context.Context) error {
+	db, err := sql.Open("pgx", s.URL)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if db.PingContext(ctx) == nil {
+			return nil
+		}
+		select {
+		case <-s.done:
+			return errors.New("postgres ended at its start")
+		case <-ctx.Done():
+			return fmt.Errorf("postgres does not answer: %w", ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// binaries finds the folder of initdb and postgres.
+func binaries() (string, error) {
+	if path, err := exec.LookPath("initdb"); err == nil {
+		return filepath.Dir(path), nil
+	}
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if err != nil || len(found) == 0 {
+		return "", errors.New("neither on PATH nor in /usr/lib/postgresql is there an initdb")
+	}
+	return filepath.Dir(found[len(found)-1]), nil
+}
+
+// credential is the user postgres where this process is root, as whom the
+// server refuses to run; dir becomes that user's.
+func credential(dir string) (*syscall.Credential, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil
+	}
+	u, err := user.Lookup("postgres")
+	if err != nil {
+		return nil, fmt.Errorf("PostgreSQL does not run as root, and there is no user postgres: %w", err)
+	}
+	uid, err1 := strconv.Atoi(u.Uid)
+	gid, err2 := strconv.Atoi(u.Gid)
+	if err := errors.Join(err1, err2, os.Chown(dir, uid, gid), os.Chmod(dir, 0o755)); err != nil {
+		return nil, fmt.Errorf("prepare the folder of PostgreSQL: %w", err)
+	}
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+}
