@@ -69,6 +69,10 @@ type Connection struct {
 	// twice.
 	Generation int64 `json:"generation"`
 
+	// GenerationFloor is the highest number that is known to have been given out
+	// where the database went backwards; 0: it did not.
+	GenerationFloor int64 `json:"generation_floor,omitempty"`
+
 	AccessTokenSealed  []byte `json:"-"`
 	RefreshTokenSealed []byte `json:"-"`
 	RefreshTokenDigest string `json:"-"` // [Secret.Digest] of the stored refresh token
@@ -143,6 +147,10 @@ type Warned struct {
 
 // IsZero reports that no attempt is open.
 func (o OpenAttempt) IsZero() bool { return o.ID == "" }
+
+// NextGeneration is the number of the next stored token set: above the row's,
+// and above every one that was given out before the database went backwards.
+func (c Connection) NextGeneration() int64 { return max(c.Generation, c.GenerationFloor) + 1 }
 
 // Ambiguous reports whether the row's current refresh token may already have
 // been spent.

@@ -215,7 +215,7 @@ func (s *Service) insert(ctx context.Context, app provider.App, g Grant) (perenn
 }
 
 func (s *Service) replace(ctx context.Context, app provider.App, c perennial.Connection, g Grant) (perennial.Connection, error) {
-	w, err := s.tokens(ctx, app, c, c.Generation+1, g)
+	w, err := s.tokens(ctx, app, c, c.NextGeneration(), g)
 	if err != nil {
 		return perennial.Connection{}, err
 	}

@@ -75,6 +75,23 @@ func (s *Server) SetKnobs(client, account string, k Knobs) error {
 	return s.save()
 }
 
+// Adjust changes the knobs of a grant in place, its own ones where it has none
+// yet.
+func (s *Server) Adjust(client, account string, change func(*Knobs)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.grants[grantKey(client, account)]
+	if g == nil {
+		return fmt.Errorf("no grant of %s to %s", account, client)
+	}
+	if g.Knobs == nil {
+		k := s.clients[client].Knobs
+		g.Knobs = &k
+	}
+	change(g.Knobs)
+	return s.save()
+}
+
 // SetSecrets replaces the secrets that a client may use.
 func (s *Server) SetSecrets(client string, secrets ...string) error {
 	s.mu.Lock()

@@ -26,6 +26,7 @@ type GrantOracle struct {
 	Revoked               bool     `json:"revoked"`
 	Refreshes             int      `json:"refreshes"`
 	ConsumedPresentations int      `json:"consumed_presentations"`
+	MostInFlight          int      `json:"most_in_flight"` // refresh requests at once
 	LiveAccessTokens      int      `json:"live_access_tokens"`
 	LiveRefreshTokens     []string `json:"live_refresh_tokens"` // digests
 	Writes                []string `json:"writes,omitempty"`    // of the protected API
@@ -37,6 +38,7 @@ type Presentation struct {
 	Digest        string    `json:"digest"`
 	At            time.Time `json:"at"`
 	AfterConsumed bool      `json:"after_consumed"`
+	LiveAccess    bool      `json:"live_access"` // an access token of the grant lived then
 }
 
 // Oracle returns a snapshot.
@@ -48,7 +50,7 @@ func (s *Server) Oracle() Oracle {
 	var out Oracle
 	for key, g := range s.grants {
 		parts[key] = &GrantOracle{Client: g.Client, Account: g.Account, Revoked: g.Revoked, Refreshes: g.Refreshes,
-			ConsumedPresentations: g.Consumed, LiveRefreshTokens: []string{}, Writes: append([]string(nil), g.Writes...)}
+			ConsumedPresentations: g.Consumed, MostInFlight: g.MostInFlight, LiveRefreshTokens: []string{}, Writes: append([]string(nil), g.Writes...)}
 		out.Refreshes += g.Refreshes
 		out.ConsumedPresentations += g.Consumed
 	}
@@ -72,11 +74,38 @@ func (s *Server) Oracle() Oracle {
 	})
 	out.Presentations = append([]Presentation(nil), s.presented...)
 	out.TokenRequests = len(s.requests)
-	for i, j := 0, 0; i < len(s.requests); i++ {
-		for s.requests[i].Sub(s.requests[j]) >= time.Second {
-			j++
+	times := s.times("", time.Time{}, now)
+	out.MaxPerSecond = mostPerSecond(times)
+	return out
+}
+
+// times are those of the requests of a client ("" for all) in [from, to].
+func (s *Server) times(client string, from, to time.Time) []time.Time {
+	var out []time.Time
+	for _, r := range s.requests {
+		if (client == "" || r.Client == client) && !r.At.Before(from) && !r.At.After(to) {
+			out = append(out, r.At)
 		}
-		out.MaxPerSecond = max(out.MaxPerSecond, i-j+1)
 	}
 	return out
+}
+
+func mostPerSecond(times []time.Time) int {
+	most := 0
+	for i, j := 0, 0; i < len(times); i++ {
+		for times[i].Sub(times[j]) >= time.Second {
+			j++
+		}
+		most = max(most, i-j+1)
+	}
+	return most
+}
+
+// Requests returns how many token requests a client made in [from, to], and the
+// most in any one second.
+func (s *Server) Requests(client string, from, to time.Time) (n, mostInASecond int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	times := s.times(client, from, to)
+	return len(times), mostPerSecond(times)
 }

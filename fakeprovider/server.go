@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -44,16 +45,17 @@ type Server struct {
 	clients   map[string]*Client
 	grants    map[string]*grant // by grantKey
 	access    map[string]*accessToken
+	accessOf  map[string][]*accessToken // by grant; those that may live
 	refresh   map[string]*refreshToken
 	codes     map[string]*code
-	requests  []time.Time // of the token endpoint
+	requests  []request // of the token endpoint
 	presented []Presentation
 }
 
 // New returns a server, with the grants of its state file where there is one.
 func New(c Config) (*Server, error) {
 	s := &Server{now: c.Now, file: c.StateFile, mux: http.NewServeMux(), clients: map[string]*Client{}, grants: map[string]*grant{},
-		access: map[string]*accessToken{}, refresh: map[string]*refreshToken{}, codes: map[string]*code{}}
+		access: map[string]*accessToken{}, accessOf: map[string][]*accessToken{}, refresh: map[string]*refreshToken{}, codes: map[string]*code{}}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -93,7 +95,15 @@ type grant struct {
 	Consumed        int // presentations of a consumed token outside its class
 	Since           time.Time
 	LastUsed        time.Time
+	InFlight        int // refresh requests that are being answered
+	MostInFlight    int
 	Writes          []string
+}
+
+// request is one that came to the token endpoint.
+type request struct {
+	At     time.Time
+	Client string // that it claims to come from
 }
 
 type accessToken struct {
@@ -156,10 +166,8 @@ func (s *Server) Revoke(client, account string) error {
 }
 
 func (s *Server) killTokens(key string) {
-	for _, t := range s.access {
-		if t.Grant == key {
-			t.Dead = true
-		}
+	for _, t := range s.accessOf[key] {
+		t.Dead = true
 	}
 	for _, t := range s.refresh {
 		if t.Grant == key {
@@ -183,7 +191,9 @@ func (s *Server) issue(g *grant, k Knobs, kept string) TokenReply {
 		s.refresh[out.RefreshToken] = &refreshToken{Grant: key}
 	}
 	life := k.lifetime()
-	s.access[out.AccessToken] = &accessToken{Grant: key, Expires: s.now().Add(life)}
+	token := &accessToken{Grant: key, Expires: s.now().Add(life)}
+	s.access[out.AccessToken] = token
+	s.accessOf[key] = append(slices.DeleteFunc(s.accessOf[key], func(a *accessToken) bool { return a.Dead || !s.now().Before(a.Expires) }), token)
 	switch {
 	case k.ExpiresIn != "":
 		out.ExpiresIn = k.ExpiresIn

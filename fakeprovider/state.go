@@ -5,16 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 )
 
 // state is the file's form.
 type state struct {
-	Grants    map[string]*grant
-	Access    map[string]*accessToken
-	Refresh   map[string]*refreshToken
-	Presented []Presentation
-	Requests  []time.Time
+	Grants     map[string]*grant
+	Access     map[string]*accessToken
+	Refresh    map[string]*refreshToken
+	Presented  []Presentation
+	RequestLog []request // named anew when it got the client
 }
 
 // save writes the state file, if there is one, with the lock held. The file is
@@ -48,7 +47,10 @@ func (s *Server) restore() error {
 	if err := json.Unmarshal(raw, &st); err != nil {
 		return fmt.Errorf("read the state in %s: %w", s.file, err)
 	}
-	s.presented, s.requests = st.Presented, st.Requests
+	s.presented, s.requests = st.Presented, st.RequestLog
+	for _, a := range s.access {
+		s.accessOf[a.Grant] = append(s.accessOf[a.Grant], a)
+	}
 	for key, g := range s.grants {
 		if s.clients[g.Client] == nil {
 			return fmt.Errorf("the state in %s has a grant %q of a client that is not configured", s.file, key)

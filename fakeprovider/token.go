@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 )
 
@@ -26,7 +27,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.mu.Lock()
-	s.requests = append(s.requests, s.now())
+	s.requests = append(s.requests, request{s.now(), clientOf(r)})
 	s.mu.Unlock()
 	client, ok := s.authenticate(r)
 	if !ok {
@@ -47,14 +48,19 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 func (s *Server) echoOf(r *http.Request) Knobs {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	id := r.PostForm.Get("client_id")
-	if user, _, ok := r.BasicAuth(); ok {
-		id, _ = url.QueryUnescape(user)
-	}
-	if c := s.clients[id]; c != nil {
+	if c := s.clients[clientOf(r)]; c != nil {
 		return c.Knobs
 	}
 	return Knobs{}
+}
+
+// clientOf is the client that a request claims to come from.
+func clientOf(r *http.Request) string {
+	id := r.PostForm.Get("client_id")
+	if user, _, ok := r.BasicAuth(); ok {
+		id, _ = url.QueryUnescape(user) // a bad escape is no client's id
+	}
+	return id
 }
 
 // authenticate checks the client's secret, sent either way (RFC 6749 section
@@ -91,6 +97,13 @@ func (s *Server) refreshGrant(w http.ResponseWriter, r *http.Request, client str
 		return
 	}
 	g := s.grants[t.Grant]
+	g.InFlight++
+	g.MostInFlight = max(g.MostInFlight, g.InFlight)
+	defer func() {
+		s.mu.Lock()
+		g.InFlight--
+		s.mu.Unlock()
+	}()
 	at := s.knobsAt(g)
 	before := time.Duration(at.LatencyBeforeMS) * time.Millisecond
 	s.mu.Unlock()
@@ -159,7 +172,7 @@ func (s *Server) refreshGrant(w http.ResponseWriter, r *http.Request, client str
 func (s *Server) work(client, presented string, t *refreshToken, g *grant, k Knobs) (TokenReply, *refusal) {
 	now := s.now()
 	t.Presented++
-	s.presented = append(s.presented, Presentation{Grant: t.Grant, Digest: digest(presented), At: now, AfterConsumed: !t.Consumed.IsZero()})
+	s.presented = append(s.presented, Presentation{Grant: t.Grant, Digest: digest(presented), At: now, AfterConsumed: !t.Consumed.IsZero(), LiveAccess: s.liveAccess(t.Grant)})
 	idle := k.IdleSeconds > 0 && now.Sub(g.LastUsed) > time.Duration(k.IdleSeconds)*time.Second
 	if g.Client != client || g.Revoked || t.Dead && t.Reply == nil || idle {
 		return TokenReply{}, &badGrant
@@ -180,10 +193,8 @@ func (s *Server) work(client, presented string, t *refreshToken, g *grant, k Kno
 	g.Refreshes++
 	g.LastUsed = now
 	if k.KillsAccess {
-		for _, a := range s.access {
-			if a.Grant == t.Grant {
-				a.Dead = true
-			}
+		for _, a := range s.accessOf[t.Grant] {
+			a.Dead = true
 		}
 	}
 	if !k.Rotate {
@@ -196,6 +207,11 @@ func (s *Server) work(client, presented string, t *refreshToken, g *grant, k Kno
 	out := s.issue(g, k, "")
 	t.Consumed, t.Dead, t.Reply = now, true, &out
 	return out, nil
+}
+
+// liveAccess reports whether an access token of the grant lives.
+func (s *Server) liveAccess(grant string) bool {
+	return slices.ContainsFunc(s.accessOf[grant], func(a *accessToken) bool { return !a.Dead && s.now().Before(a.Expires) })
 }
 
 // pause waits; it reports false when ctx ended first.

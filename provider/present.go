@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/seam"
 	"golang.org/x/oauth2"
 )
 
@@ -93,17 +94,25 @@ func (o *oneShot) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	// Without GetBody, and with a method that is not idempotent, net/http cannot
 	// send the request again on another connection.
+	written := make(chan struct{})
 	req = req.Clone(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { o.sent.Store(true) },
+		WroteRequest: func(httptrace.WroteRequestInfo) {
+			seam.AtContext(req.Context(), seam.AfterWrite)
+			close(written)
+		},
 	}))
 	req.GetBody = nil
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "perennial")
-	o.at = time.Now()
+	o.at = seam.Now()
 	resp, err := o.transport.RoundTrip(req)
 	if err != nil {
 		o.err = err
 		return nil, err
+	}
+	if seam.Waits {
+		<-written
 	}
 	defer resp.Body.Close()
 	o.status, o.header = resp.StatusCode, resp.Header
@@ -138,7 +147,7 @@ func (o *oneShot) reply(e Entry, began time.Time, secrets ...perennial.Secret) R
 		return r
 	}
 	r.Description = describe(read.description, secrets...)
-	r.RetryAfter = retryAfter(o.header, time.Now())
+	r.RetryAfter = retryAfter(o.header, seam.Now())
 	return r
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/seam"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
@@ -45,6 +46,7 @@ func (a *attempt) run(ctx context.Context, appErr error) (Result, error) {
 			store.CloseRequest{Terminal: perennial.ReasonNoRefreshToken})
 	}
 	reply := a.present(ctx, token)
+	seam.At(seam.AfterReply, a.row.ID)
 	if reply.Outcome == perennial.OutcomeRefreshed {
 		return a.save(ctx, reply, token)
 	}
@@ -81,12 +83,15 @@ func (a *attempt) prepare(appErr error) (perennial.Secret, provider.Reply) {
 
 // nextGeneration is above the row's and above the one asked for, so that no
 // number is given twice even after the database went backwards.
-func (a *attempt) nextGeneration() int64 { return max(a.row.Generation, a.req.Generation) + 1 }
+func (a *attempt) nextGeneration() int64 { return max(a.row.NextGeneration(), a.req.Generation+1) }
 
 // present shows the token with each client secret in turn; the next one only
 // where the provider rejected the client, which proves the token unspent.
 func (a *attempt) present(ctx context.Context, token perennial.Secret) provider.Reply {
-	detached := context.WithoutCancel(ctx)
+	detached := seam.With(context.WithoutCancel(ctx), a.row.ID)
+	if seam.Off(seam.WithoutCancel) {
+		detached = seam.With(ctx, a.row.ID)
+	}
 	send := func(sendCtx context.Context) error {
 		err := a.sendable(ctx, sendCtx)
 		a.gaveUp = err != nil
@@ -128,6 +133,7 @@ func (a *attempt) sendable(ctx, sendCtx context.Context) error {
 		if err := a.Store.MarkSending(sendCtx, a.row.ID, a.row.Open.ID); err != nil {
 			return err
 		}
+		seam.At(seam.AfterMark, a.row.ID)
 	}
 	if !a.slot.IsZero() && a.clock().Sub(a.slot) > store.SlotTolerance {
 		a.missed = true
@@ -168,7 +174,10 @@ func (a *attempt) turn(ctx context.Context, i int) error {
 // save stores the tokens. The caller's cancellation no longer counts, and the
 // save is tried until SaveTimeout: it is idempotent.
 func (a *attempt) save(ctx context.Context, reply provider.Reply, old perennial.Secret) (Result, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.Timing.SaveTimeout)
+	if !seam.Off(seam.WithoutCancel) {
+		ctx = context.WithoutCancel(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.Timing.SaveTimeout)
 	defer cancel()
 	req, err := a.saveRequest(reply, old)
 	if err != nil {
@@ -184,6 +193,7 @@ func (a *attempt) save(ctx context.Context, reply provider.Reply, old perennial.
 					a.log.Warn("stored tokens stay in the spool; storing them again changes nothing", "error", err)
 				}
 			}
+			seam.At(seam.AfterCommit, a.row.ID)
 			a.note(ctx, reply)
 			return a.saved(saved, reply), nil
 		}
@@ -199,6 +209,9 @@ func (a *attempt) save(ctx context.Context, reply provider.Reply, old perennial.
 		case <-time.After(wait):
 		case <-ctx.Done():
 			a.log.Error("a token set was received and could not be stored yet", "error", err)
+			if seam.Off(seam.Journal) {
+				return Result{}, err
+			}
 			return Result{Outcome: perennial.OutcomeUnknown, Code: CodeUnsaved, Connection: a.row, Now: a.clock(), HTTPStatus: reply.HTTPStatus, Unsaved: &req}, nil
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/seam"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/store"
 )
@@ -31,7 +32,7 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 		req.FailingAfter = 1
 	case perennial.OutcomeRevoked:
 		req.Wait = 0
-		if !row.Suspect() {
+		if !row.Suspect() && !seam.Off(seam.Confirm) {
 			// Not believed yet: a race or a provider's hiccup also says
 			// invalid_grant. Shown once more after the delay.
 			req.Failed, req.Suspect, req.ConfirmAfter = false, true, confirmDelay
@@ -39,7 +40,7 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 		}
 		req.Terminal = refusalReason(row, now)
 	case perennial.OutcomeUnknown:
-		req.Ambiguous = true
+		req.Ambiguous = !seam.Off(seam.AmbiguityMemory)
 		switch {
 		case entry.ReplayClass == perennial.ReplayReuseRevokes && row.ExpiresAt.After(now):
 			// Shown again, a spent token would end the living access token too.

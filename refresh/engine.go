@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/seam"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
@@ -184,6 +185,7 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 			return res, nil
 		}
 	}
+	seam.At(seam.BeforeClaim, row.ID)
 	claim, err := e.Store.Claim(ctx, store.ClaimRequest{
 		ID:         req.ConnectionID,
 		Generation: req.Generation,
@@ -203,6 +205,7 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 		e.Log.Error("the database went backwards: the row is behind the generation that was given out", "code", CodeRolledBack,
 			"connection_id", row.ID, "generation", row.Generation, "given_out", req.Generation)
 	}
+	seam.At(seam.AfterClaim, row.ID)
 	a := &attempt{Engine: e, req: req, app: app, row: claim.Connection, now: claim.Now, began: began, claimed: time.Now(), gate: gate,
 		log: e.Log.With("connection_id", row.ID, "provider", row.Provider, "app", row.App, "generation", row.Generation, "trigger", req.Trigger)}
 	res, err := a.run(ctx, appErr)

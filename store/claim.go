@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/seam"
 	"gorm.io/gorm"
 )
 
@@ -24,6 +25,11 @@ func (s *Store) Claim(ctx context.Context, req ClaimRequest) (Claim, error) {
 			if err := appendAttempt(tx, *d.lost); err != nil {
 				return err
 			}
+		}
+		if d.claim.Verdict == VerdictClaimed && seam.Off(seam.ClaimBeforeSpend) {
+			claim.Connection = c
+			claim.Connection.Open = perennial.OpenAttempt{ID: req.AttemptID, Digest: c.RefreshTokenDigest, StartedAt: now, Deadline: now.Add(req.Hold), Trigger: req.Trigger}
+			return nil
 		}
 		if err := update(tx, c.ID, now, d.set); err != nil {
 			return err
@@ -70,7 +76,7 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 	// From here the row may be written, whatever the answer.
 	ambiguous := c.Ambiguous()
 	doubt := func(since time.Time) {
-		if !ambiguous {
+		if !ambiguous && !seam.Off(seam.AmbiguityMemory) {
 			ambiguous = true
 			d.set.with(columns{"ambiguous_since": nullable(since), "ambiguous_digest": c.RefreshTokenDigest})
 		}
@@ -83,6 +89,9 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 		// What the row knows is older than what was given out. A live attempt is
 		// to know it too, so that it names a refusal rightly.
 		doubt(now)
+		if req.Generation > c.GenerationFloor {
+			d.set["generation_floor"] = req.Generation
+		}
 	}
 	if lost {
 		d.lost = lostAttempt(c, req.Class)
@@ -91,7 +100,7 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 	switch {
 	case !claimable(c.Status, req.Trigger):
 		return answer(VerdictRefused, time.Time{})
-	case c.Open.ID != "" && !lost:
+	case c.Open.ID != "" && !lost && !seam.Off(seam.Fence):
 		return answer(VerdictBusy, c.Open.Deadline)
 	}
 	wait := c.WaitsUntil(now)

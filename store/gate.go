@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/seam"
 	"github.com/perennial-oauth/perennial/schema"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -195,7 +196,7 @@ func decideAdmission(circuit circuitRow, app appRow, req AdmitRequest, now time.
 		d.admission.RetryAt, d.admission.Code = until.Truncate(time.Microsecond), code
 		return d
 	}
-	if circuit.Reason != "" {
+	if circuit.Reason != "" && !seam.Off(seam.Circuit) {
 		due := !stamp(circuit.NextProbeAt).After(now)
 		if !due || c.ID == circuit.LastCanary && circuit.Connections > 1 {
 			next := stamp(circuit.NextProbeAt)

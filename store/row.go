@@ -53,6 +53,7 @@ type row struct {
 	SuspectDigest         string     `gorm:"column:suspect_digest"`
 	ConfirmAt             *time.Time `gorm:"column:confirm_at"`
 	AttemptTrigger        string     `gorm:"column:attempt_trigger"`
+	GenerationFloor       int64      `gorm:"column:generation_floor"`
 	QueuedAt              *time.Time `gorm:"column:queued_at"`
 	IdleWarnedDays        int        `gorm:"column:idle_warned_days"`
 	IdleWarnedFor         *time.Time `gorm:"column:idle_warned_for"`
@@ -80,7 +81,7 @@ func (r row) connection() perennial.Connection {
 		RefreshCount: r.RefreshCount, FailureCount: r.FailureCount,
 		AmbiguousSince: stamp(r.AmbiguousSince), AmbiguousDigest: r.AmbiguousDigest,
 		SuspectSince: stamp(r.SuspectSince), SuspectDigest: r.SuspectDigest, ConfirmAt: stamp(r.ConfirmAt),
-		QueuedAt:   stamp(r.QueuedAt),
+		GenerationFloor: r.GenerationFloor, QueuedAt: stamp(r.QueuedAt),
 		IdleWarned: perennial.Warned{Days: r.IdleWarnedDays, For: stamp(r.IdleWarnedFor)}, GrantWarned: perennial.Warned{Days: r.GrantWarnedDays, For: stamp(r.GrantWarnedFor)},
 		CreatedAt: stamp(r.CreatedAt), UpdatedAt: stamp(r.UpdatedAt),
 	}

@@ -1,6 +1,7 @@
 -- +goose Up
 -- What concerns many connections at once: circuits, limits, holds, events.
 ALTER TABLE connections ADD COLUMN attempt_trigger text NOT NULL DEFAULT '';
+ALTER TABLE connections ADD COLUMN generation_floor bigint NOT NULL DEFAULT 0;
 ALTER TABLE connections ADD COLUMN queued_at datetime;
 ALTER TABLE connections ADD COLUMN idle_warned_days integer NOT NULL DEFAULT 0;
 ALTER TABLE connections ADD COLUMN idle_warned_for datetime;
@@ -81,4 +82,5 @@ ALTER TABLE connections DROP COLUMN grant_warned_days;
 ALTER TABLE connections DROP COLUMN idle_warned_for;
 ALTER TABLE connections DROP COLUMN idle_warned_days;
 ALTER TABLE connections DROP COLUMN queued_at;
+ALTER TABLE connections DROP COLUMN generation_floor;
 ALTER TABLE connections DROP COLUMN attempt_trigger;

@@ -9,6 +9,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/internal/kms"
+	"github.com/perennial-oauth/perennial/internal/seam"
 	"github.com/perennial-oauth/perennial/metrics"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
@@ -89,7 +90,7 @@ func (d *Deps) EngineConfig() refresh.Config {
 		Timing:    d.Config.Timing,
 		Log:       d.Log,
 	}
-	if d.Spool != nil {
+	if d.Spool != nil && !seam.Off(seam.Spool) {
 		c.Spool = d.Spool
 	}
 	return c

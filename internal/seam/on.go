@@ -1,0 +1,77 @@
+//go:build faults
+
+package seam
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The variables that a worker of the fault suite reads.
+const (
+	ControlVariable = "PERENNIAL_TEST_FAULTS_CONTROL" // URL of the controller
+	WorkerVariable  = "PERENNIAL_TEST_FAULTS_WORKER"  // this worker's name
+	OffVariable     = "PERENNIAL_TEST_FAULTS_OFF"     // protections, separated by commas
+	ClockVariable   = "PERENNIAL_TEST_FAULTS_CLOCK"   // by how much the wall clock is wrong
+)
+
+var (
+	control  = os.Getenv(ControlVariable)
+	worker   = os.Getenv(WorkerVariable)
+	off      = strings.Split(os.Getenv(OffVariable), ",")
+	wrong, _ = time.ParseDuration(os.Getenv(ClockVariable))
+	// The controller holds the answer for as long as the fault wants.
+	asker = &http.Client{Timeout: 5 * time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+)
+
+// Hit is what the controller is told.
+type Hit struct {
+	Worker     string `json:"worker"`
+	Seam       Seam   `json:"seam"`
+	Connection string `json:"connection"`
+}
+
+// At tells the controller, and goes on when it answers.
+func At(s Seam, id string) {
+	if control == "" {
+		return
+	}
+	body, err := json.Marshal(Hit{worker, s, id})
+	if err != nil {
+		panic(err)
+	}
+	resp, err := asker.Post(control, "application/json", bytes.NewReader(body))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "the fault suite's controller does not answer:", err)
+		return
+	}
+	_ = resp.Body.Close()
+}
+
+type key struct{}
+
+// With returns a ctx that names the connection for [AtContext].
+func With(ctx context.Context, id string) context.Context { return context.WithValue(ctx, key{}, id) }
+
+// AtContext is [At] for the connection that ctx names.
+func AtContext(ctx context.Context, s Seam) {
+	if id, ok := ctx.Value(key{}).(string); ok {
+		At(s, id)
+	}
+}
+
+// Waits reports whether [AtContext] may block.
+const Waits = true
+
+// Off reports whether a protection is switched off.
+func Off(p Protection) bool { return slices.Contains(off, string(p)) }
+
+// Now is this process's wall clock, which may be wrong.
+func Now() time.Time { return time.Now().Add(wrong) }
