@@ -4,7 +4,10 @@ GO ?= go
 TOOL := $(GO) tool -modfile=tools/go.mod
 FUZZTIME ?= 5s
 
-.PHONY: help build dev smoke test lint workflowcheck replay bench fuzz histories clean
+SEED ?= 1
+ROUNDS ?= 1
+
+.PHONY: help build dev smoke test lint workflowcheck replay bench fuzz faults histories clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-15s %s\n", $$1, $$2}'
@@ -22,11 +25,13 @@ smoke: ## run the demonstration without a terminal; fails unless the whole story
 test: ## run every test, on real PostgreSQL and Temporal servers that it finds or installs
 	scripts/postgres
 	$(GO) run ./internal/devserver/cmd/temporal-path
+	$(GO) run ./internal/temporalserver/cmd/temporal-server
 	$(GO) test -timeout 14m ./...
 
 lint: ## gofmt, go vet and staticcheck
 	@unformatted="$$(gofmt -l .)"; if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
+	$(GO) vet -tags faults ./...
 	$(TOOL) staticcheck ./...
 
 workflowcheck: ## find what is not deterministic in the workflows
@@ -51,6 +56,10 @@ fuzz: ## run each fuzz target for FUZZTIME (5s)
 			echo "$$target in $$(dirname "$$file")"; \
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
 		done; done
+
+faults: ## break everything at every seam and compare with the provider's books: make faults SEED=1 ROUNDS=1 (as root)
+	scripts/postgres
+	$(GO) run ./faults --seed $(SEED) --rounds $(ROUNDS)
 
 clean: ## remove what was built
 	rm -rf bin

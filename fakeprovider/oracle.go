@@ -38,7 +38,7 @@ type Presentation struct {
 	Digest        string    `json:"digest"`
 	At            time.Time `json:"at"`
 	AfterConsumed bool      `json:"after_consumed"`
-	LiveAccess    bool      `json:"live_access"` // an access token of the grant lived then
+	LiveAccess    bool      `json:"live_access"` // one issued beside it lived then
 }
 
 // Oracle returns a snapshot.

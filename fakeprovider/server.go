@@ -108,6 +108,7 @@ type request struct {
 
 type accessToken struct {
 	Grant   string
+	Issued  time.Time
 	Expires time.Time
 	Dead    bool
 }
@@ -191,7 +192,7 @@ func (s *Server) issue(g *grant, k Knobs, kept string) TokenReply {
 		s.refresh[out.RefreshToken] = &refreshToken{Grant: key}
 	}
 	life := k.lifetime()
-	token := &accessToken{Grant: key, Expires: s.now().Add(life)}
+	token := &accessToken{Grant: key, Issued: s.now(), Expires: s.now().Add(life)}
 	s.access[out.AccessToken] = token
 	s.accessOf[key] = append(slices.DeleteFunc(s.accessOf[key], func(a *accessToken) bool { return a.Dead || !s.now().Before(a.Expires) }), token)
 	switch {

@@ -172,7 +172,7 @@ func (s *Server) refreshGrant(w http.ResponseWriter, r *http.Request, client str
 func (s *Server) work(client, presented string, t *refreshToken, g *grant, k Knobs) (TokenReply, *refusal) {
 	now := s.now()
 	t.Presented++
-	s.presented = append(s.presented, Presentation{Grant: t.Grant, Digest: digest(presented), At: now, AfterConsumed: !t.Consumed.IsZero(), LiveAccess: s.liveAccess(t.Grant)})
+	s.presented = append(s.presented, Presentation{Grant: t.Grant, Digest: digest(presented), At: now, AfterConsumed: !t.Consumed.IsZero(), LiveAccess: s.liveAccess(t)})
 	idle := k.IdleSeconds > 0 && now.Sub(g.LastUsed) > time.Duration(k.IdleSeconds)*time.Second
 	if g.Client != client || g.Revoked || t.Dead && t.Reply == nil || idle {
 		return TokenReply{}, &badGrant
@@ -209,9 +209,13 @@ func (s *Server) work(client, presented string, t *refreshToken, g *grant, k Kno
 	return out, nil
 }
 
-// liveAccess reports whether an access token of the grant lives.
-func (s *Server) liveAccess(grant string) bool {
-	return slices.ContainsFunc(s.accessOf[grant], func(a *accessToken) bool { return !a.Dead && s.now().Before(a.Expires) })
+// liveAccess reports whether an access token lives that was issued beside the
+// refresh token: one that its use gave does not count, whoever has it has the
+// newer refresh token too.
+func (s *Server) liveAccess(t *refreshToken) bool {
+	return slices.ContainsFunc(s.accessOf[t.Grant], func(a *accessToken) bool {
+		return !a.Dead && s.now().Before(a.Expires) && (t.Consumed.IsZero() || a.Issued.Before(t.Consumed))
+	})
 }
 
 // pause waits; it reports false when ctx ended first.

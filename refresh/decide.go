@@ -38,7 +38,7 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 			req.Failed, req.Suspect, req.ConfirmAfter = false, true, confirmDelay
 			break
 		}
-		req.Terminal = refusalReason(row, now)
+		req.Terminal = refusalReason(row, entry, now)
 	case perennial.OutcomeUnknown:
 		req.Ambiguous = !seam.Off(seam.AmbiguityMemory)
 		switch {
@@ -68,11 +68,14 @@ func withinGrace(row perennial.Connection, window time.Duration, now time.Time, 
 	return max(left/2, time.Second)
 }
 
-// refusalReason names why a refresh token was refused for good.
-func refusalReason(row perennial.Connection, now time.Time) perennial.Reason {
+// refusalReason names why a refresh token was refused for good. It is our loss
+// where the token may have been spent without us, and where that matters: a
+// reusable one, and one within its grace window, would not be refused for it.
+func refusalReason(row perennial.Connection, entry provider.Entry, now time.Time) perennial.Reason {
 	past := func(t time.Time) bool { return !t.IsZero() && !t.After(now) }
 	switch {
-	case row.Ambiguous():
+	case row.Ambiguous() && entry.ReplayClass != perennial.ReplayReusable &&
+		!(entry.ReplayClass == perennial.ReplayGrace && now.Before(row.AmbiguousSince.Add(entry.GraceWindow))):
 		return perennial.ReasonRotationLost
 	case past(row.GrantExpiresAt):
 		return perennial.ReasonGrantEnded

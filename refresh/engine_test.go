@@ -299,6 +299,11 @@ func TestRefusalAfterAmbiguityIsOurLoss(t *testing.T) {
 	t.Parallel()
 	row := perennial.Connection{RefreshTokenDigest: "d", AmbiguousSince: time.Now(), AmbiguousDigest: "d", SuspectSince: time.Now(), SuspectDigest: "d"}
 	assert.Equal(t, perennial.ReasonRotationLost, decide(row, provider.Entry{ReplayClass: perennial.ReplayUnknown}, refusal, time.Now(), time.Minute).Terminal)
+	for _, never := range []provider.Entry{{ReplayClass: perennial.ReplayReusable}, {ReplayClass: perennial.ReplayGrace, GraceWindow: time.Minute}} {
+		assert.Equal(t, perennial.ReasonInvalidGrant, decide(row, never, refusal, time.Now(), time.Minute).Terminal, "spending it does not end it")
+	}
+	late := provider.Entry{ReplayClass: perennial.ReplayGrace, GraceWindow: time.Minute}
+	assert.Equal(t, perennial.ReasonRotationLost, decide(row, late, refusal, time.Now().Add(time.Hour), time.Minute).Terminal, "after the window as single use")
 	row.AmbiguousDigest = "of an older token"
 	assert.Equal(t, perennial.ReasonInvalidGrant, decide(row, provider.Entry{ReplayClass: perennial.ReplayUnknown}, refusal, time.Now(), time.Minute).Terminal)
 	row.RefreshTokenExpiresAt = time.Now().Add(-time.Hour)

@@ -105,7 +105,12 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 	}
 	wait := c.WaitsUntil(now)
 	if req.Class == perennial.ReplayReuseRevokes && ambiguous && c.ExpiresAt.After(wait) {
-		wait = c.ExpiresAt // shown again, a spent token would end the living access token too
+		// Shown again, a spent token would end the living access token too. The row
+		// says so, so that everybody who looks at it sleeps as long.
+		wait = c.ExpiresAt
+		if wait.After(now) {
+			d.set["next_attempt_at"] = nullable(wait)
+		}
 	}
 	if wait.After(now) {
 		return answer(VerdictWait, wait)

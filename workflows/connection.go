@@ -215,7 +215,7 @@ func (l *life) load(ctx workflow.Context) error {
 // ends at once, a running one is waited for, and either way the row is read
 // again.
 func (l *life) refresh(ctx workflow.Context, req activities.RefreshRequest) error {
-	req.ConnectionID, req.Generation = l.state.ConnectionID, l.view.Generation
+	req.ConnectionID, req.Generation = l.state.ConnectionID, l.state.Generation
 	actCtx, cancel := workflow.WithCancel(workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: l.Timing.StartToClose,
 		WaitForCancellation: true, // else the result of a running refresh is dropped
@@ -279,6 +279,7 @@ func (l *life) absorb(ctx workflow.Context, v activities.View) {
 		l.state.Refreshes += v.RefreshCount - l.view.RefreshCount
 	}
 	l.view, l.known = v, true
+	l.state.Generation = max(l.state.Generation, v.Generation)
 	l.next = workflow.Now(ctx).Add(v.Wait)
 	l.show(ctx)
 }

@@ -137,7 +137,7 @@ func TestMessageAtContinueAsNew(t *testing.T) {
 // continue-as-new; a field added without a JSON form fails here.
 func TestStateIsCarriedWhole(t *testing.T) {
 	t.Parallel()
-	full := State{ConnectionID: "con_1", Refreshes: 7}
+	full := State{ConnectionID: "con_1", Refreshes: 7, Generation: 9}
 	for i := range recentKept {
 		full.Recent = append(full.Recent, Recent{At: time.Unix(int64(i+1), 0).UTC(), Outcome: perennial.OutcomeRefreshed, Code: "c", Generation: int64(i + 1)})
 	}
@@ -156,6 +156,24 @@ func TestStateIsCarriedWhole(t *testing.T) {
 	var carried State
 	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &carried))
 	assert.Equal(t, full, carried)
+}
+
+// TestRowGoesBackwards: the database is restored while the workflow sleeps, and a
+// message makes it read the row. It still asks for the generation that it knows
+// was given out, so that the engine sees that the row is behind.
+func TestRowGoesBackwards(t *testing.T) {
+	t.Parallel()
+	w := newWorld(time.Hour, 0)
+	w.c.Generation = 12
+	r := w.newRun(t, Options{})
+	r.RegisterDelayedCallback(func() {
+		w.set(func(c *perennial.Connection) { c.Generation = 5 })
+		r.SignalWorkflow(SignalNudge, nil)
+	}, time.Minute)
+	r.RegisterDelayedCallback(func() { r.CancelWorkflow() }, 90*time.Minute)
+	r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
+	require.NotEmpty(t, w.asked)
+	assert.EqualValues(t, 12, w.asked[0])
 }
 
 func TestRefreshNow(t *testing.T) {

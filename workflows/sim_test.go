@@ -35,6 +35,7 @@ type world struct {
 
 	persistFails, persisted int
 
+	asked       []int64 // generations
 	refreshedAt []time.Time
 	triggers    map[perennial.Trigger]int
 	problems    []string
@@ -77,6 +78,7 @@ func (w *world) Refresh(_ context.Context, req refresh.Request) (refresh.Result,
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.triggers[req.Trigger]++
+	w.asked = append(w.asked, req.Generation)
 	switch {
 	case w.gone:
 		return refresh.Result{Outcome: perennial.OutcomeNotFound}, nil

@@ -9,9 +9,12 @@ import (
 )
 
 // State is all that a connection's workflow carries over continue-as-new. The
-// row is the truth; what stands here besides the id is for people.
+// row is the truth but for its generation; the rest is for people.
 type State struct {
 	ConnectionID string `json:"connection_id"`
+	// Generation is the highest that this workflow has seen. A row behind it went
+	// backwards: what it says of its tokens is older than what was given out.
+	Generation int64 `json:"generation,omitempty"`
 	// Refreshes counts the refreshes seen since the workflow was first started.
 	Refreshes int64 `json:"refreshes,omitempty"`
 	// Recent are the last outcomes, oldest first, at most recentKept.

@@ -127,6 +127,26 @@ func (s *Server) Stop() error {
 	return nil
 }
 
+// Own gives a path to the user whom the server runs as.
+func (s *Server) Own(path string) error {
+	if s.credential == nil {
+		return nil
+	}
+	return os.Chown(path, int(s.credential.Uid), int(s.credential.Gid))
+}
+
+// Tool is the path of one of PostgreSQL's programs: beside the server, as Debian
+// keeps it, or on PATH.
+func (s *Server) Tool(name string) string {
+	candidates, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name) // only a bad pattern is an error
+	for _, path := range append([]string{filepath.Join(s.bin, name)}, candidates...) {
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	return name
+}
+
 // Pid is the server's process.
 func (s *Server) Pid() int { return s.cmd.Process.Pid }
 

@@ -14,14 +14,6 @@ import (
 	"time"
 )
 
-// The variables that a worker of the fault suite reads.
-const (
-	ControlVariable = "PERENNIAL_TEST_FAULTS_CONTROL" // URL of the controller
-	WorkerVariable  = "PERENNIAL_TEST_FAULTS_WORKER"  // this worker's name
-	OffVariable     = "PERENNIAL_TEST_FAULTS_OFF"     // protections, separated by commas
-	ClockVariable   = "PERENNIAL_TEST_FAULTS_CLOCK"   // by how much the wall clock is wrong
-)
-
 var (
 	control  = os.Getenv(ControlVariable)
 	worker   = os.Getenv(WorkerVariable)
@@ -30,13 +22,6 @@ var (
 	// The controller holds the answer for as long as the fault wants.
 	asker = &http.Client{Timeout: 5 * time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
 )
-
-// Hit is what the controller is told.
-type Hit struct {
-	Worker     string `json:"worker"`
-	Seam       Seam   `json:"seam"`
-	Connection string `json:"connection"`
-}
 
 // At tells the controller, and goes on when it answers.
 func At(s Seam, id string) {

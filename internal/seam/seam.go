@@ -40,3 +40,18 @@ const (
 
 // Protections lists them.
 var Protections = []Protection{ClaimBeforeSpend, DigestGuard, Spool, Journal, Fence, AmbiguityMemory, Confirm, Circuit, HoldTerminal, WithoutCancel}
+
+// The variables that a worker built with the tag reads.
+const (
+	ControlVariable = "PERENNIAL_TEST_FAULTS_CONTROL" // URL of the controller
+	WorkerVariable  = "PERENNIAL_TEST_FAULTS_WORKER"  // this worker's name
+	OffVariable     = "PERENNIAL_TEST_FAULTS_OFF"     // protections, separated by commas
+	ClockVariable   = "PERENNIAL_TEST_FAULTS_CLOCK"   // by how much the wall clock is wrong
+)
+
+// Hit is what the controller is told.
+type Hit struct {
+	Worker     string `json:"worker"`
+	Seam       Seam   `json:"seam"`
+	Connection string `json:"connection"`
+}

@@ -141,6 +141,8 @@ func testClaimLostUnsent(t *testing.T, b *bundle) {
 	got := b.claim(t, c, hold, revokes)
 	require.Equal(t, store.VerdictWait, got.Verdict)
 	require.Equal(t, now.Add(time.Hour).Truncate(time.Second), got.RetryAt)
+	require.Equal(t, got.RetryAt, got.Connection.NextAttemptAt, "the row says so")
+	b.exec(t, "UPDATE connections SET next_attempt_at = NULL")
 	require.Equal(t, store.VerdictClaimed, b.claim(t, c, hold, single).Verdict, "only that class waits")
 }
 

@@ -1,0 +1,257 @@
+// Command faults proves that no rotated token is lost and no customer wrongly
+// told to reconnect: it runs real workers, PostgreSQL and Temporal, breaks them
+// at every seam of a refresh in an order that a seed draws, and compares what
+// came of it with the fake provider's own books. It mounts small file systems to
+// fill them up, so it runs as root.
+//
+// Exit code 1 means that something that must hold did not.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"slices"
+	"sort"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/perennial-oauth/perennial/fakeprovider"
+	"github.com/perennial-oauth/perennial/internal/seam"
+)
+
+var faults = []fault{
+	{"sigkill", kill, true},
+	{"sigstop", stopped, true},
+	{"pg_reset", reset, true},
+	{"answer_lost", answersLost, true},
+	{"disk_full", ledgerFull, true},
+	{"spool_full", spoolFull, true},
+	{"journal", journal, true},
+	{"spool_outlives", spoolOutlives, true},
+	{"pg_stop", databaseStops, true},
+	{"temporal_killed", temporalKilled, true},
+	{"temporal_cut", temporalCut, true},
+	{"both_down", bothDown, true},
+	{"reconnect", races("reconnect", reconnects, nothing), true},
+	{"pause", races("pause", pauses, resumes), true},
+	{"disconnect", races("disconnect", disconnects, connects), true},
+
+	{"terminated_in_exchange", terminatedInExchange, true},
+
+	{"drop_before_work", onSome(false, func(k *fakeprovider.Knobs) { k.DropBefore = 1 }), false},
+	{"drop_after_rotation", onSome(true, func(k *fakeprovider.Knobs) { k.DropAfter = 1 }), false},
+	{"proxy_502", onSome(true, func(k *fakeprovider.Knobs) { k.BadGateway = 1 }), false},
+	{"truncated_429_refused", onSome(true, func(k *fakeprovider.Knobs) { k.Truncate, k.RateLimited, k.SayRevoked = 1, 1, 1 }), false},
+	{"refused_once", onSome(false, func(k *fakeprovider.Knobs) { k.SayRevoked = 1 }), false},
+	{"html", onSome(false, func(k *fakeprovider.Knobs) { k.HTML = 2 }), false},
+	{"silence_30s", silence, false},
+	{"storm_429", storm(4*time.Second, func(k *fakeprovider.Knobs) { k.RateLimited, k.RetryAfter = always, "2" }, func(k *fakeprovider.Knobs) { k.RateLimited = 0 }), false},
+	{"outage_5xx", storm(8*time.Second, func(k *fakeprovider.Knobs) { k.ServerError = always }, func(k *fakeprovider.Knobs) { k.ServerError = 0 }), false},
+	{"clocks_off", clocks, false},
+
+	{"wrong_secret", wrongSecret, false},
+	{"wrong_environment", wrongEnvironment, false},
+	{"false_refusals", falseRefusals, false},
+	{"mass_revocation", massRevocation, false},
+	{"host_deleted", hostDeleted, false},
+	{"herd", herd, false},
+	{"workflows_broken", workflowsBroken, false},
+	{"old_and_new", oldAndNew, false},
+	{restoreName, restored, false},
+}
+
+// summary is what --json prints.
+type summary struct {
+	Seed             uint64                    `json:"seed"`
+	Rounds           int                       `json:"rounds"`
+	Connections      int                       `json:"connections"`
+	Off              []string                  `json:"off,omitempty"` // protections
+	Faults           int                       `json:"faults"`
+	Refreshes        int                       `json:"refreshes"`
+	Lost             int                       `json:"lost"`            // excused and named: the reply never came, or its process died
+	LostByRestore    int                       `json:"lost_by_restore"` // their rows went back past a rotation
+	BrokenInvariants []string                  `json:"broken_invariants"`
+	EmptyCells       []string                  `json:"empty_cells,omitempty"`
+	Matrix           map[string]map[string]int `json:"matrix"`
+	Others           map[string]int            `json:"others"`
+	SearchedBytes    int                       `json:"searched_bytes"`
+	Samples          int                       `json:"samples"`
+	Seconds          float64                   `json:"seconds"`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	broken, err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "faults:", err)
+	}
+	if err != nil || broken {
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, out, log io.Writer) (broken bool, err error) {
+	flags := flag.NewFlagSet("faults", flag.ContinueOnError)
+	seed := flags.Uint64("seed", 1, "draws the order of the faults and whom they meet")
+	rounds := flags.Int("rounds", 1, "how often all faults are made")
+	connections := flags.Int("connections", 200, "connections of the five replay classes; a few more are in apps for special purposes")
+	only := flags.String("only", "", "only these faults, separated by commas; empty cells of others are then no fault")
+	off := flags.String("off", "", "protections to switch off, separated by commas: a run that then breaks nothing shows nothing")
+	stops := flags.String("pg-stop", "", "how long PostgreSQL is stopped, separated by commas; the seed draws from 1s, 30s and 120s where this is empty")
+	herdSize := flags.Int("herd", 60, "connections of the app with a limit of requests")
+	asJSON := flags.Bool("json", false, "print the summary as JSON")
+	keep := flags.Bool("keep", false, "keep the folder with logs")
+	if err := flags.Parse(args); err != nil {
+		return false, err
+	}
+	sum := summary{Seed: *seed, Rounds: *rounds, Matrix: map[string]map[string]int{}, Others: map[string]int{}, BrokenInvariants: []string{}}
+	if *off != "" {
+		sum.Off = strings.Split(*off, ",")
+		for _, p := range sum.Off {
+			if !slices.Contains(seam.Protections, seam.Protection(p)) {
+				return false, fmt.Errorf("there is no protection %q; there are: %v", p, seam.Protections)
+			}
+		}
+	}
+	var chosen []string
+	if *only != "" {
+		chosen = strings.Split(*only, ",")
+	}
+	for i := range apps {
+		if apps[i].name == "limited" {
+			apps[i].size = *herdSize
+		}
+	}
+	began := time.Now()
+	dir, err := os.MkdirTemp("", "perennial-faults-")
+	if err != nil {
+		return false, err
+	}
+	if *keep {
+		fmt.Fprintln(log, "logs are kept in", dir)
+	} else {
+		defer func() { _ = os.RemoveAll(dir) }()
+	}
+	s, err := start(ctx, dir, *off, log)
+	if err != nil {
+		return false, err
+	}
+	defer s.stop()
+	f, err := populate(s, *connections)
+	if err != nil {
+		return false, err
+	}
+	sum.Connections = len(f.all)
+	r := &round{fleet: f, watch: f.watch(), r: rand.New(rand.NewPCG(*seed, 0)), log: log, only: chosen, began: time.Now(),
+		matrix: map[string]map[seam.Seam]int{}, done: map[string]int{}}
+	for range *rounds {
+		if r.pgStop, err = durations(*stops, r.r); err != nil {
+			return false, err
+		}
+		if err = r.play(faults); err != nil {
+			break
+		}
+	}
+	r.watch.stop()
+	r.into(&sum)
+	sum.Seconds = time.Since(began).Seconds()
+	if *asJSON {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		_ = encoder.Encode(sum)
+	} else {
+		print(out, sum)
+	}
+	return len(sum.BrokenInvariants)+len(sum.EmptyCells) > 0, err
+}
+
+func durations(text string, r *rand.Rand) ([]time.Duration, error) {
+	if text == "" {
+		return []time.Duration{[]time.Duration{time.Second, 30 * time.Second, 120 * time.Second}[r.IntN(3)]}, nil
+	}
+	var out []time.Duration
+	for _, one := range strings.Split(text, ",") {
+		d, err := time.ParseDuration(one)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, d)
+	}
+	return out, nil
+}
+
+// only1 are the faults that are about one seam.
+var only1 = map[string]seam.Seam{"journal": seam.AfterReply, "spool_outlives": seam.AfterReply, "terminated_in_exchange": seam.AfterWrite}
+
+// into fills the summary.
+func (r *round) into(sum *summary) {
+	for name, hits := range r.matrix {
+		sum.Matrix[name] = map[string]int{}
+		for s, n := range hits {
+			sum.Matrix[name][string(s)] = n
+			sum.Faults += n
+		}
+		seams := seam.Seams
+		if of, ok := only1[name]; ok {
+			seams = []seam.Seam{of}
+		}
+		for _, s := range seams {
+			if hits[s] == 0 {
+				sum.EmptyCells = append(sum.EmptyCells, name+" "+string(s))
+			}
+		}
+	}
+	for name, n := range r.done {
+		sum.Others[name] = n
+		sum.Faults += n
+	}
+	for what := range r.broken {
+		sum.BrokenInvariants = append(sum.BrokenInvariants, what)
+	}
+	sort.Strings(sum.BrokenInvariants)
+	sort.Strings(sum.EmptyCells)
+	sum.Lost, sum.LostByRestore, sum.Refreshes, sum.SearchedBytes, sum.Samples = r.lost, r.lostByRestore, r.refreshes, r.searched, r.samples
+}
+
+func print(out io.Writer, sum summary) {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprint(table, "FAULT")
+	for _, s := range seam.Seams {
+		fmt.Fprint(table, "\t", s)
+	}
+	fmt.Fprintln(table)
+	for _, name := range sortedKeys(sum.Matrix) {
+		fmt.Fprint(table, name)
+		for _, s := range seam.Seams {
+			fmt.Fprint(table, "\t", sum.Matrix[name][string(s)])
+		}
+		fmt.Fprintln(table)
+	}
+	_ = table.Flush()
+	for _, name := range sortedKeys(sum.Others) {
+		fmt.Fprintf(out, "%s: %d\n", name, sum.Others[name])
+	}
+	fmt.Fprintf(out, "seed %d: %d rounds, %d connections, %d faults, %d refreshes, %d lost by nobody's fault, %d by the restore, %d broken invariants, %d empty cells, %.0f s\n",
+		sum.Seed, sum.Rounds, sum.Connections, sum.Faults, sum.Refreshes, sum.Lost, sum.LostByRestore, len(sum.BrokenInvariants), len(sum.EmptyCells), sum.Seconds)
+	for _, what := range append(sum.BrokenInvariants, sum.EmptyCells...) {
+		fmt.Fprintln(out, "  BROKEN", what)
+	}
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	var out []string
+	for k := range m {
+		out = append(out, k)
+	}
+	sort.Strings(out)
+	return out
+}

@@ -1,0 +1,484 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/fakeprovider"
+	"github.com/perennial-oauth/perennial/internal/seam"
+	"github.com/perennial-oauth/perennial/workflows"
+	"go.temporal.io/api/common/v1"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/workflowservice/v1"
+)
+
+func slowly(ms int64) func(*fakeprovider.Knobs) {
+	return func(k *fakeprovider.Knobs) { k.LatencyAfterMS = ms }
+}
+
+// onSome makes a provider's fault on two connections of each class. lost says
+// that it loses a reply.
+func onSome(lost bool, change func(*fakeprovider.Knobs)) func(*round) error {
+	return func(r *round) error {
+		var chosen []*conn
+		for _, a := range apps {
+			if a.size == 0 {
+				chosen = append(chosen, pick(r.r, r.steady(r.of(a.name)), 2)...)
+			}
+		}
+		for _, c := range chosen {
+			if lost {
+				c.excuse(r.get(c).Generation, "the reply was lost", false)
+			}
+			if err := r.provider.Adjust(clientOf(c.app), c.account, change); err != nil {
+				return err
+			}
+		}
+		r.stir(chosen)
+		r.wait(1500 * time.Millisecond)
+		return nil
+	}
+}
+
+// silence: the provider does not answer for 30 s, before doing anything.
+func silence(r *round) error {
+	var chosen []*conn
+	for _, a := range apps {
+		if a.size == 0 {
+			chosen = append(chosen, pick(r.r, r.steady(r.of(a.name)), 2)...)
+		}
+	}
+	for _, c := range chosen {
+		// No token is spent: but nobody can know that.
+		c.excuse(r.get(c).Generation, "no answer came", true)
+		_ = r.provider.Adjust(clientOf(c.app), c.account, func(k *fakeprovider.Knobs) { k.LatencyBeforeMS = 30_000 })
+	}
+	r.stir(chosen)
+	r.wait(4 * time.Second)
+	for _, c := range chosen {
+		_ = r.provider.Adjust(clientOf(c.app), c.account, func(k *fakeprovider.Knobs) { k.LatencyBeforeMS = 0 })
+	}
+	return nil
+}
+
+// storm makes a fault on every connection of the five classes for a while.
+func storm(d time.Duration, on, off func(*fakeprovider.Knobs)) func(*round) error {
+	return func(r *round) error {
+		defer r.away()()
+		for _, c := range r.five() {
+			_ = r.provider.Adjust(clientOf(c.app), c.account, on)
+		}
+		r.stir(pick(r.r, r.steady(r.five()), 40))
+		r.wait(d)
+		for _, c := range r.five() {
+			_ = r.provider.Adjust(clientOf(c.app), c.account, off)
+		}
+		return nil
+	}
+}
+
+const always = 1 << 30
+
+// wrongSecret changes the client's secret at the provider of every app of the
+// five classes and of the small one, and corrects it.
+func wrongSecret(r *round) error {
+	var names []string
+	for _, a := range apps {
+		if a.size == 0 || a.name == "small" {
+			names = append(names, a.name)
+		}
+	}
+	defer r.away(names...)()
+	for _, name := range names {
+		if err := r.provider.SetSecrets(clientOf(name), "another"); err != nil {
+			return err
+		}
+	}
+	from := time.Now()
+	r.wait(300 * time.Millisecond) // what was on its way has arrived
+	const lasts = 10 * time.Second
+	for range 4 {
+		r.stir(pick(r.r, append(r.five(), r.of("small")...), 40))
+		r.wait(lasts / 4)
+	}
+	for _, name := range names {
+		// Two failures open the circuit; those then on their way, at most eight,
+		// are counted too; after that one canary an interval of 3, 6, 12 s.
+		if n, _ := r.provider.Requests(clientOf(name), from, time.Now()); n > 2+8+3 {
+			r.break_("app %s: %d requests within %s of a wrong client secret", name, n, time.Since(from).Round(time.Second))
+		}
+		if err := r.provider.SetSecrets(clientOf(name), secret); err != nil {
+			return err
+		}
+	}
+	for _, name := range names {
+		r.until(45*time.Second, "the circuit of "+name+" closes", func() bool {
+			state, err := r.deps.Store.AppState(context.Background(), name)
+			return err == nil && (len(state.Circuits) == 0 || !state.Circuits[0].Open)
+		})
+	}
+	return nil
+}
+
+// wrongEnvironment restarts a worker with another client's id for one app.
+func wrongEnvironment(r *round) error {
+	defer r.away("small")()
+	w := r.any()
+	w.config = "wrong.yaml"
+	if err := r.restart(w); err != nil {
+		return err
+	}
+	r.wait(time.Second)
+	r.stir(r.of("small"))
+	r.wait(3 * time.Second)
+	if n, _ := r.provider.Requests("client-of-another-environment", time.Time{}, time.Now()); n > 0 {
+		r.break_("a grant was shown to another environment's client %d times", n)
+	}
+	w.config = "perennial.yaml"
+	return r.restart(w)
+}
+
+// restart stops a worker as a deploy does, and starts it anew.
+func (r *round) restart(w *worker) error {
+	r.hold(w)
+	err := w.terminate()
+	r.supervise(w)
+	return err
+}
+
+// falseRefusals: the provider refuses every grant of an app twice, wrongly. An
+// operator sees the hold and ends it.
+func falseRefusals(r *round) error {
+	const app = "unknown"
+	defer r.away(app)()
+	for _, c := range r.of(app) {
+		c.with(func() { c.lossy = true })
+		_ = r.provider.Adjust(clientOf(app), c.account, func(k *fakeprovider.Knobs) { k.SayRevoked = 2 })
+	}
+	r.stir(r.of(app))
+	r.wait(8 * time.Second) // first refusals, and the confirmations after 2 s
+	for _, c := range r.of(app) {
+		_ = r.provider.Adjust(clientOf(app), c.account, func(k *fakeprovider.Knobs) { k.SayRevoked = 0 })
+	}
+	for _, c := range r.of(app) {
+		if s := r.row(c); s.status == perennial.StatusReconnectRequired {
+			if _, ok := c.excused(s.generation); !ok {
+				r.break_("%s was told to reconnect (%s) while its provider refused everybody", c.account, s.reason)
+			}
+		}
+	}
+	return r.deps.Store.ReleaseHold(context.Background(), app)
+}
+
+// massRevocation: two in five of an app's customers take their consent back. An
+// operator confirms it, and they reconnect.
+func massRevocation(r *round) error {
+	const app = "grace"
+	chosen := pick(r.r, r.of(app), 2*len(r.of(app))/5)
+	for _, c := range chosen {
+		c.with(func() { c.revoked, c.lossy = true, true })
+		if err := r.provider.Revoke(clientOf(app), c.account); err != nil {
+			return err
+		}
+	}
+	r.stir(chosen)
+	r.until(20*time.Second, "a hold of "+app, func() bool {
+		state, err := r.deps.Store.AppState(context.Background(), app)
+		return err == nil && state.HoldTerminal || len(chosen) < 5
+	})
+	if err := r.deps.Store.ConfirmHold(context.Background(), app); err != nil {
+		return err
+	}
+	r.until(60*time.Second, "the revoked ones of "+app+" ask for a reconnect", func() bool {
+		for _, c := range chosen {
+			if r.row(c).status != perennial.StatusReconnectRequired {
+				return false
+			}
+		}
+		return true
+	})
+	for _, c := range chosen {
+		if s := r.row(c); s.status == perennial.StatusReconnectRequired && s.reason != perennial.ReasonInvalidGrant {
+			if _, ok := c.excused(s.generation); !ok {
+				r.break_("%s was revoked by its user and is named %s", c.account, s.reason)
+			}
+		}
+		if err := reconnects(r, c); err != nil {
+			return err
+		}
+		c.with(func() { c.revoked = false })
+	}
+	_, err := r.db.Exec("UPDATE apps SET muted_until = NULL WHERE app = $1", app)
+	return err
+}
+
+// hostDeleted takes one host of many away, and brings it back.
+func hostDeleted(r *round) error {
+	c := r.of("hosts")[r.r.IntN(hosts-1)+1] // the first host has two connections
+	e := r.endpoints[c.host]
+	e.close()
+	for _, other := range r.of("hosts") {
+		if other.host == c.host {
+			other.with(func() { other.lossy = true })
+			other.excuse(r.get(other).Generation, "its host was deleted", true)
+		}
+	}
+	before := map[*conn]int64{}
+	for _, other := range r.of("hosts") {
+		before[other] = r.get(other).Generation
+	}
+	r.stir(r.of("hosts"))
+	for _, other := range r.steady(r.of("hosts")) {
+		if other.host != c.host {
+			r.until(buffer, other.account+" is refreshed while another's host is away", func() bool { return r.row(other).generation > before[other] })
+		}
+	}
+	return e.open()
+}
+
+// terminatedInExchange terminates a workflow whose activity is in the middle of
+// an exchange, and has the next run asked for a token at once: the row alone
+// knows that one is on its way.
+func terminatedInExchange(r *round) error {
+	return r.atSeams("terminated_in_exchange", "", []seam.Seam{seam.AfterWrite}, func(standing map[seam.Seam]*held) error {
+		for _, h := range standing {
+			c := r.byID[h.Connection]
+			if err := r.client.TerminateWorkflow(context.Background(), workflows.ID(c.id), "", "the fault suite"); err != nil {
+				return err
+			}
+			row := r.get(c)
+			if err := r.updates.Tell(context.Background(), row, workflows.SignalNudge); err != nil {
+				return err
+			}
+			r.stir([]*conn{c})
+		}
+		r.wait(1500 * time.Millisecond) // within the exchange's timeout
+		return nil
+	})
+}
+
+// workflowsBroken terminates, cancels and resets workflows: the sweep mends it.
+func workflowsBroken(r *round) error {
+	chosen := pick(r.r, r.steady(r.five()), 9)
+	for i, c := range chosen {
+		var err error
+		id := workflows.ID(c.id)
+		switch i % 3 {
+		case 0:
+			err = r.client.TerminateWorkflow(context.Background(), id, "", "the fault suite")
+		case 1:
+			err = r.client.CancelWorkflow(context.Background(), id, "")
+		case 2:
+			err = r.resetWorkflow(id)
+		}
+		if err != nil {
+			return fmt.Errorf("workflow %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// resetWorkflow takes a workflow back to its first workflow task.
+func (r *round) resetWorkflow(id string) error {
+	history := r.client.GetWorkflowHistory(context.Background(), id, "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	for history.HasNext() {
+		event, err := history.Next()
+		if err != nil {
+			return err
+		}
+		if event.EventType != enumspb.EVENT_TYPE_WORKFLOW_TASK_COMPLETED {
+			continue
+		}
+		_, err = r.client.ResetWorkflowExecution(context.Background(), &workflowservice.ResetWorkflowExecutionRequest{Namespace: "default",
+			WorkflowExecution: &common.WorkflowExecution{WorkflowId: id}, Reason: "the fault suite", WorkflowTaskFinishEventId: event.EventId, RequestId: id + time.Now().String()})
+		return err
+	}
+	return errors.New("no workflow task was completed yet")
+}
+
+// clocks puts the workers' wall clocks ten minutes off, both ways.
+func clocks(r *round) error {
+	for i, w := range r.workers {
+		w.clock = []time.Duration{10 * time.Minute, -10 * time.Minute}[i%2]
+		if err := r.restart(w); err != nil {
+			return err
+		}
+	}
+	for _, c := range pick(r.r, r.five(), 5) {
+		_ = r.provider.Adjust(clientOf(c.app), c.account, func(k *fakeprovider.Knobs) {
+			k.RateLimited, k.RetryAfter = 1, time.Now().Add(2*time.Second).UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT")
+		})
+	}
+	r.stir(pick(r.r, r.steady(r.five()), 30))
+	r.wait(3 * time.Second)
+	for _, w := range r.workers {
+		w.clock = 0
+		if err := r.restart(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// herd holds every connection of the limited app by a wrong secret, makes them
+// all due, and lets them go: the limit is never passed.
+func herd(r *round) error {
+	const app = "limited"
+	if err := r.provider.SetSecrets(clientOf(app), "another"); err != nil {
+		return err
+	}
+	if _, err := r.db.Exec("UPDATE connections SET next_refresh_at = clock_timestamp() WHERE app = $1 AND status = 'active'", app); err != nil {
+		return err
+	}
+	before := map[*conn]int64{}
+	for _, c := range r.of(app) {
+		before[c] = r.get(c).Generation
+	}
+	r.until(60*time.Second, "the circuit of the limited app opens and holds", func() bool {
+		state, err := r.deps.Store.AppState(context.Background(), app)
+		return err == nil && len(state.Circuits) > 0 && state.Circuits[0].Open && int(state.Queued) >= len(r.of(app))*9/10
+	})
+	if err := r.provider.SetSecrets(clientOf(app), secret); err != nil {
+		return err
+	}
+	limit := specOf(app).limit
+	patience := 60*time.Second + time.Duration(1.5*float64(len(r.of(app)))/limit*float64(time.Second))
+	began := time.Now()
+	r.until(patience, "all held connections of the limited app are refreshed", func() bool {
+		for _, c := range r.of(app) {
+			if r.row(c).generation <= before[c] {
+				return false
+			}
+		}
+		return true
+	})
+	n, most := r.provider.Requests(clientOf(app), began.Add(-time.Minute), time.Now())
+	r.say("  %d held connections let go in %.0f s, %d requests, at most %d in a second (limit %g)", len(before), time.Since(began).Seconds(), n, most, limit)
+	if float64(most) > limit+1 {
+		r.break_("the limited app saw %d requests in one second, with a limit of %g", most, limit)
+	}
+	return nil
+}
+
+const restoreName = "db_restored"
+
+// restored takes the database back to what it was some refreshes ago. One
+// connection's worker holds its newest tokens in the spool meanwhile, and its
+// user reconnects before anybody notices.
+func restored(r *round) error {
+	const snapshot = "snapshot"
+	if err := r.copyDatabase("perennial", snapshot); err != nil {
+		return err
+	}
+	r.stir(r.five())
+	r.wait(6 * time.Second)
+	w := r.workers[0]
+	var kept *conn
+	standing := r.gatherOne(w)
+	if standing != nil {
+		kept = r.byID[standing.Connection]
+	}
+	w.db.cutOff()
+	if standing != nil {
+		standing.letGo()
+		r.until(4*time.Second, "the reply is in the spool", func() bool { return w.spooled() > 0 })
+	}
+	// Whom this worker has just refreshed, its workflow may not have been told of:
+	// once the row is back, nobody knows of that generation.
+	for _, c := range r.all {
+		if last := r.control.lastOf(c.id); c != kept && last.worker == w.name && time.Since(last.at) < 20*time.Second {
+			c.with(func() { c.untold = true })
+		}
+	}
+	for id := range r.control.inFlight(w.name) {
+		if c := r.byID[id]; c != nil && c != kept {
+			c.excuse(r.get(c).Generation, "the worker was killed", false)
+		}
+	}
+	r.hold(w)
+	if err := w.kill(); err != nil {
+		return err
+	}
+	back := r.away()
+	r.each(func(w *worker) { w.db.cutOff() })
+	var replaces int64
+	if kept != nil {
+		replaces = r.get(kept).Generation
+	}
+	for _, c := range r.all {
+		c.with(func() { c.restored, c.lossy = true, true })
+	}
+	if err := errors.Join(r.exec(r.pg.URL, "ALTER DATABASE perennial WITH ALLOW_CONNECTIONS false"), r.disconnect("perennial"),
+		r.exec(r.pg.URL, "DROP DATABASE perennial"), r.exec(r.pg.URL, "ALTER DATABASE "+snapshot+" RENAME TO perennial"),
+		r.exec(r.pg.URL, "ALTER DATABASE perennial WITH ALLOW_CONNECTIONS true")); err != nil {
+		return err
+	}
+	if kept != nil {
+		// The user reconnects, as often as it takes to reach the number that the
+		// kept set replaces: only the digest tells that it is another token.
+		kept.with(func() { kept.renumbered = true })
+		for r.get(kept).Generation < replaces {
+			if err := reconnects(r, kept); err != nil {
+				return err
+			}
+		}
+		r.done["reconnected_over_kept"]++
+	}
+	r.each(func(w *worker) { w.db.mend() })
+	r.supervise(w)
+	back()
+	if kept != nil {
+		r.until(20*time.Second, "the kept set is dealt with", func() bool { return w.spooled() == 0 })
+		kept.with(func() { kept.excuses, kept.restored = nil, false }) // its new grant is to live on
+	}
+	return nil
+}
+
+// gatherOne has a connection stand at the reading of its reply.
+func (r *round) gatherOne(w *worker) *held {
+	for range 6 {
+		for _, h := range r.gather(afterReply, w.name, true) {
+			return h
+		}
+	}
+	return nil
+}
+
+// disconnect ends every session of a database.
+func (r *round) disconnect(database string) error {
+	return r.exec(r.pg.URL, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '"+database+"'")
+}
+
+// copyDatabase copies a database while nobody is connected to it.
+func (r *round) copyDatabase(from, to string) error {
+	defer r.away()()
+	return errors.Join(r.exec(r.pg.URL, "ALTER DATABASE "+from+" WITH ALLOW_CONNECTIONS false"), r.disconnect(from),
+		r.exec(r.pg.URL, "CREATE DATABASE "+to+" TEMPLATE "+from), r.exec(r.pg.URL, "ALTER DATABASE "+from+" WITH ALLOW_CONNECTIONS true"))
+}
+
+// oldAndNew runs a worker of the release before beside the new ones.
+func oldAndNew(r *round) error {
+	if r.old == "" {
+		return errors.New("the worker of the release before was not built")
+	}
+	w, err := r.newWorker("old")
+	if err != nil {
+		return err
+	}
+	w.binary, w.config = r.old, "old.yaml"
+	if err := w.start(); err != nil {
+		return err
+	}
+	defer w.end()
+	r.until(20*time.Second, "the old worker works", func() bool {
+		raw, err := os.ReadFile(w.log())
+		return err == nil && len(raw) > 0
+	})
+	r.stir(pick(r.r, r.steady(r.five()), 40))
+	r.wait(6 * time.Second)
+	return w.terminate()
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// proxy stands between one worker and one server, and breaks what the suite
+// wants broken between them.
+type proxy struct {
+	listener net.Listener
+	target   string
+	cut      atomic.Bool // nothing passes, nothing connects
+	swallow  atomic.Bool // requests pass, answers do not
+
+	mu    sync.Mutex
+	conns map[*net.TCPConn]bool
+}
+
+func newProxy(target string) (*proxy, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	p := &proxy{listener: l, target: target, conns: map[*net.TCPConn]bool{}}
+	go p.accept()
+	return p, nil
+}
+
+func (p *proxy) address() string { return p.listener.Addr().String() }
+
+func (p *proxy) accept() {
+	for {
+		c, err := p.listener.Accept()
+		if err != nil {
+			return // closed
+		}
+		go p.pass(c.(*net.TCPConn))
+	}
+}
+
+func (p *proxy) pass(down *net.TCPConn) {
+	if p.cut.Load() {
+		_ = down.Close()
+		return
+	}
+	c, err := net.DialTimeout("tcp", p.target, 5*time.Second)
+	if err != nil {
+		_ = down.Close()
+		return
+	}
+	up := c.(*net.TCPConn)
+	p.mu.Lock()
+	p.conns[down], p.conns[up] = true, true
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		delete(p.conns, down)
+		delete(p.conns, up)
+		p.mu.Unlock()
+		_, _ = down.Close(), up.Close()
+	}()
+	done := make(chan struct{}, 2)
+	go func() { _, _ = io.Copy(up, down); done <- struct{}{} }()
+	go func() { _, _ = io.Copy(answers{p, down}, up); done <- struct{}{} }()
+	<-done
+}
+
+// answers drops what is written while answers are swallowed.
+type answers struct {
+	p    *proxy
+	down net.Conn
+}
+
+func (a answers) Write(b []byte) (int, error) {
+	if a.p.swallow.Load() {
+		return len(b), nil
+	}
+	return a.down.Write(b)
+}
+
+// reset breaks every connection with a TCP reset.
+func (p *proxy) reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		_ = c.SetLinger(0)
+		_ = c.Close()
+	}
+}
+
+// cutOff breaks every connection and lets no new one through, until mended.
+func (p *proxy) cutOff() {
+	p.cut.Store(true)
+	p.reset()
+}
+
+func (p *proxy) mend() { p.cut.Store(false) }
+
+// loseAnswers lets requests through and drops their answers for d; then the
+// connections break.
+func (p *proxy) loseAnswers(d time.Duration) {
+	p.swallow.Store(true)
+	time.AfterFunc(d, func() {
+		p.reset()
+		p.swallow.Store(false)
+	})
+}

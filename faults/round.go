@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/seam"
+)
+
+// round is one pass through every fault, in an order that the seed draws.
+type round struct {
+	*fleet
+	*watch
+	r      *rand.Rand
+	log    io.Writer
+	only   []string // faults; empty: all
+	matrix map[string]map[seam.Seam]int
+	done   map[string]int // faults without a seam
+	pgStop []time.Duration
+	began  time.Time
+
+	lost, lostByRestore, refreshes, searched int
+}
+
+// fault is one thing that goes wrong.
+type fault struct {
+	name string
+	run  func(*round) error
+	// seams says that the fault is made with a connection standing at each seam.
+	seams bool
+}
+
+func (r *round) say(format string, args ...any) {
+	fmt.Fprintf(r.log, "%s  %s\n", time.Now().Format("15:04:05"), fmt.Sprintf(format, args...))
+}
+
+// play makes every fault, then lets everything settle and checks.
+func (r *round) play(faults []fault) error {
+	r.forget()
+	order := slices.Clone(faults)
+	r.r.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+	// A restore takes rows back past rotations: what was before it is checked
+	// before it.
+	slices.SortStableFunc(order, func(a, b fault) int { return boolOrder(a.name == restoreName, b.name == restoreName) })
+	for i, f := range order {
+		if len(r.only) > 0 && !slices.Contains(r.only, f.name) {
+			continue
+		}
+		if f.name == restoreName && i > 0 {
+			if err := r.settle(); err != nil {
+				return err
+			}
+		}
+		began := time.Now()
+		if err := f.run(r); err != nil {
+			return fmt.Errorf("fault %s: %w", f.name, err)
+		}
+		if !f.seams {
+			r.done[f.name]++
+		}
+		r.say("%-22s %5.1f s", f.name, time.Since(began).Seconds())
+	}
+	return r.settle()
+}
+
+func boolOrder(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
+// forget lets an hour pass for the holds: what an operator confirmed in the
+// round before does not keep this one's spikes from being seen.
+func (r *round) forget() {
+	for _, statement := range []string{"UPDATE apps SET muted_until = NULL", "DELETE FROM first_refusals"} {
+		_, _ = r.db.Exec(statement)
+	}
+}
+
+// steady are connections with which nothing is the matter.
+func (r *round) steady(cs []*conn) []*conn {
+	var out []*conn
+	for _, c := range cs {
+		if s := r.row(c); s.steady() && !c.touched(time.Now().Add(-time.Hour)) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// loses are the classes that a lost reply hurts.
+var loses = map[perennial.ReplayClass]bool{perennial.ReplaySingleUse: true, perennial.ReplayUnknown: true}
+
+// gather has a connection stand at each of the seams, of one worker or of any;
+// with hurt only such as a lost reply hurts.
+func (r *round) gather(seams []seam.Seam, worker string, hurt bool) map[seam.Seam]*held {
+	may := func(string) bool { return true }
+	if hurt {
+		may = func(id string) bool { return r.byID[id] != nil && loses[r.byID[id].class] }
+	}
+	r.control.hold(seams, worker, may)
+	steady := r.steady(r.five())
+	var marked []*conn // only these pass AfterMark
+	for _, c := range steady {
+		if c.class == perennial.ReplayReuseRevokes {
+			marked = append(marked, c)
+		}
+	}
+	r.stir(append(pick(r.r, marked, 6), pick(r.r, steady, 3*len(seams))...))
+	return r.control.gathered(2500 * time.Millisecond)
+}
+
+// atSeams makes a fault with somebody at each seam, in as many passes as it
+// takes to find somebody at each.
+func (r *round) atSeams(name, worker string, seams []seam.Seam, make func(map[seam.Seam]*held) error) error {
+	missing := slices.Clone(seams)
+	for pass := 0; pass < 3 && len(missing) > 0; pass++ {
+		standing := r.gather(missing, worker, len(seams) == 1)
+		for try := 0; try < 4 && len(standing) < len(missing); try++ {
+			letGo(standing)
+			standing = r.gather(missing, worker, len(seams) == 1)
+		}
+		err := make(standing)
+		for s, h := range standing {
+			h.letGo()
+			r.hit(name, s)
+			missing = slices.DeleteFunc(missing, func(m seam.Seam) bool { return m == s })
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *round) hit(name string, s seam.Seam) {
+	if r.matrix[name] == nil {
+		r.matrix[name] = map[seam.Seam]int{}
+	}
+	r.matrix[name][s]++
+}
+
+func letGo(standing map[seam.Seam]*held) {
+	for _, h := range standing {
+		h.letGo()
+	}
+}
+
+// hold ends the supervision of a worker that is about to be ended, supervise
+// begins it anew.
+func (r *round) hold(w *worker)      { w.supervise(false) }
+func (r *round) supervise(w *worker) { w.supervise(true) }
+
+// any draws a worker.
+func (r *round) any() *worker { return r.workers[r.r.IntN(len(r.workers))] }
+
+func (r *round) each(do func(*worker)) {
+	for _, w := range r.workers {
+		do(w)
+	}
+}
+
+// wait lets time pass for a fault to do its work; nothing is concluded from it.
+func (r *round) wait(d time.Duration) { time.Sleep(d) }
+
+// until waits for something, and says what never came.
+func (r *round) until(patience time.Duration, what string, ok func() bool) bool {
+	deadline := time.After(patience)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			r.break_("never: %s", what)
+			return false
+		}
+	}
+	return true
+}
+
+// generationOf reads the row past the watch.
+func (r *round) get(c *conn) perennial.Connection {
+	row, _, err := r.deps.Store.Get(context.Background(), c.id)
+	if err != nil {
+		return perennial.Connection{}
+	}
+	return row
+}

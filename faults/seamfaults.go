@@ -1,0 +1,303 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/seam"
+	"golang.org/x/sync/errgroup"
+)
+
+// lostWith says what a process that dies at a seam takes with it: from the
+// writing of the request on, a token set that nobody else has.
+var lostWith = map[seam.Seam]bool{seam.AfterWrite: true, seam.AfterReply: true, seam.BeforeCommit: true}
+
+var afterReply = []seam.Seam{seam.AfterReply}
+
+// kill ends a worker with SIGKILL while connections stand at its seams.
+func kill(r *round) error {
+	w := r.any()
+	return r.atSeams("sigkill", w.name, seam.Seams, func(standing map[seam.Seam]*held) error {
+		r.excuseDead(w, standing)
+		r.hold(w)
+		defer r.supervise(w)
+		return w.kill()
+	})
+}
+
+// excuseDead excuses what dies with a worker: those that stand after the writing
+// of the request, and those that were on their way through unheld.
+func (r *round) excuseDead(w *worker, standing map[seam.Seam]*held) {
+	at := r.control.inFlight(w.name)
+	for s, h := range standing {
+		at[h.Connection] = s
+	}
+	for id, s := range at {
+		c := r.byID[id]
+		if c == nil {
+			continue
+		}
+		h := standing[s]
+		stands := h != nil && h.Connection == id
+		if lostWith[s] || !stands { // one that is not held may have gone on since
+			c.excuse(r.get(c).Generation, "the worker was killed "+string(s), false)
+		}
+	}
+}
+
+// stopped stops a worker with SIGSTOP for longer than its attempts may take.
+func stopped(r *round) error {
+	w := r.any()
+	return r.atSeams("sigstop", w.name, seam.Seams, func(standing map[seam.Seam]*held) error {
+		at := r.control.inFlight(w.name)
+		if err := w.signal(syscall.SIGSTOP); err != nil {
+			return err
+		}
+		for id, s := range at {
+			if c := r.byID[id]; c != nil {
+				// Its reply is read too late or not at all, or its save comes when
+				// another worker has shown the token again.
+				c.excuse(r.get(c).Generation, "the worker was stopped "+string(s), s == seam.AfterReply || s == seam.BeforeCommit)
+			}
+		}
+		letGo(standing)
+		r.wait(deadline + 2*time.Second)
+		return w.signal(syscall.SIGCONT)
+	})
+}
+
+func reset(r *round) error {
+	return r.atSeams("pg_reset", "", seam.Seams, func(standing map[seam.Seam]*held) error {
+		r.each(func(w *worker) { w.db.reset() })
+		letGo(standing)
+		return nil
+	})
+}
+
+// answersLost lets statements through, commits among them, and loses the answers.
+func answersLost(r *round) error {
+	return r.atSeams("answer_lost", "", seam.Seams, func(standing map[seam.Seam]*held) error {
+		r.each(func(w *worker) { w.db.loseAnswers(400 * time.Millisecond) })
+		letGo(standing)
+		r.wait(600 * time.Millisecond)
+		return nil
+	})
+}
+
+// ledgerFull fills the disk of the ledger: saves fail, claims do not.
+func ledgerFull(r *round) error {
+	return r.atSeams("disk_full", "", seam.Seams, func(standing map[seam.Seam]*held) error {
+		defer r.away()()
+		if err := r.diskFull.fill(); err != nil {
+			return err
+		}
+		letGo(standing)
+		r.wait(4 * time.Second) // longer than a save is tried
+		return r.diskFull.free()
+	})
+}
+
+// spoolFull fills the spools: nothing is presented, because a reply could not be
+// kept.
+func spoolFull(r *round) error {
+	return r.atSeams("spool_full", "", seam.Seams, func(standing map[seam.Seam]*held) error {
+		defer r.away()()
+		err := r.spools((*small).fill)
+		letGo(standing)
+		r.wait(2 * time.Second)
+		return errors.Join(err, r.spools((*small).free))
+	})
+}
+
+func (r *round) spools(do func(*small) error) error {
+	var errs []error
+	r.each(func(w *worker) { errs = append(errs, do(w.spool)) })
+	return errors.Join(errs...)
+}
+
+// journal takes database and spool away when replies have been read: the
+// workflow alone keeps them.
+func journal(r *round) error {
+	return r.atSeams("journal", "", afterReply, func(standing map[seam.Seam]*held) error {
+		defer r.away()()
+		err := r.spools((*small).fill)
+		r.each(func(w *worker) { w.db.cutOff() })
+		letGo(standing)
+		r.wait(5 * time.Second)
+		r.each(func(w *worker) { w.db.mend() })
+		r.wait(time.Second)
+		return errors.Join(err, r.spools((*small).free))
+	})
+}
+
+// spoolOutlives takes the database away when replies have been read, and kills
+// the worker once it has kept them: its spool alone has them.
+func spoolOutlives(r *round) error {
+	w := r.any()
+	return r.atSeams("spool_outlives", w.name, afterReply, func(standing map[seam.Seam]*held) error {
+		defer r.away()()
+		var c *conn
+		if h := standing[seam.AfterReply]; h != nil {
+			c = r.byID[h.Connection]
+		}
+		w.db.cutOff()
+		letGo(standing)
+		r.wait(1200 * time.Millisecond) // within which a reply is kept, and SaveTimeout has not passed
+		for id, s := range r.control.inFlight(w.name) {
+			if other := r.byID[id]; other != nil && other != c && lostWith[s] && s != seam.AfterReply {
+				other.excuse(r.get(other).Generation, "the worker was killed "+string(s), false)
+			}
+		}
+		r.hold(w)
+		defer r.supervise(w)
+		err := w.kill()
+		w.db.mend()
+		return err
+	})
+}
+
+// databaseStops stops PostgreSQL as a crash would.
+func databaseStops(r *round) error {
+	for _, d := range r.pgStop {
+		err := r.atSeams("pg_stop_"+d.String(), "", seam.Seams, func(standing map[seam.Seam]*held) error {
+			defer r.away()()
+			err := r.pg.Stop()
+			letGo(standing)
+			r.wait(d)
+			return errors.Join(err, r.pg.Run())
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func temporalKilled(r *round) error {
+	return r.atSeams("temporal_killed", "", seam.Seams, func(standing map[seam.Seam]*held) error {
+		defer r.away()()
+		err := r.temporal.Kill()
+		letGo(standing)
+		r.wait(3 * time.Second)
+		return errors.Join(err, r.temporal.Run(context.Background()))
+	})
+}
+
+// bothDown takes both databases away at once.
+func bothDown(r *round) error {
+	return r.atSeams("both_down", "", seam.Seams, func(standing map[seam.Seam]*held) error {
+		defer r.away()()
+		err := errors.Join(r.pg.Stop(), r.pgOf.Stop())
+		letGo(standing)
+		r.wait(4 * time.Second)
+		return errors.Join(err, r.pgOf.Run(), r.pg.Run())
+	})
+}
+
+// temporalCut cuts the workers off from Temporal for longer than any completion
+// is tried: they refresh beside it. One is asked to stop in the middle of an
+// exchange.
+func temporalCut(r *round) error {
+	err := r.atSeams("temporal_cut", "", seam.Seams, func(standing map[seam.Seam]*held) error {
+		r.each(func(w *worker) { w.temporal.cutOff() })
+		letGo(standing)
+		return nil
+	})
+	defer r.away()()
+	if err != nil {
+		return err
+	}
+	w := r.any()
+	for _, c := range r.five() {
+		_ = r.provider.Adjust(clientOf(c.app), c.account, slowly(1200))
+	}
+	r.wait(16 * time.Second) // until they count it as away
+	r.control.hold([]seam.Seam{seam.AfterWrite}, w.name, func(id string) bool { return r.byID[id] != nil && loses[r.byID[id].class] })
+	// So that some are due now, whom nobody can ask for.
+	if _, err := r.db.Exec("UPDATE connections SET next_refresh_at = clock_timestamp() WHERE app = 'single_use' AND status = 'active'"); err != nil {
+		return err
+	}
+	standing := r.control.gathered(12 * time.Second)
+	if len(standing) > 0 {
+		r.done["sigterm_in_exchange"]++
+	}
+	letGo(standing)
+	r.hold(w)
+	err = w.terminate()
+	r.each(func(w *worker) { w.temporal.mend() })
+	r.supervise(w)
+	for _, c := range r.five() {
+		_ = r.provider.Adjust(clientOf(c.app), c.account, slowly(0))
+	}
+	return err
+}
+
+// races has a person's deed race a refresh at each seam.
+func races(name string, do func(*round, *conn) error, undo func(*round, *conn) error) func(*round) error {
+	return func(r *round) error {
+		return r.atSeams(name, "", seam.Seams, func(standing map[seam.Seam]*held) error {
+			var g errgroup.Group
+			var raced []*conn
+			for _, h := range standing {
+				c := r.byID[h.Connection]
+				raced = append(raced, c)
+				c.with(func() { c.ours, c.lossy = true, true })
+				g.Go(func() error { return do(r, c) })
+			}
+			r.wait(200 * time.Millisecond) // so that it comes while they stand
+			letGo(standing)
+			if err := g.Wait(); err != nil {
+				return err
+			}
+			r.wait(time.Second)
+			for _, c := range raced {
+				if err := undo(r, c); err != nil {
+					return err
+				}
+				c.with(func() { c.ours = false })
+			}
+			return nil
+		})
+	}
+}
+
+func reconnects(r *round, c *conn) error {
+	grant, err := r.consent(c, specOf(c.app).knobs)
+	if err != nil {
+		return err
+	}
+	_, err = r.service.Reconnect(context.Background(), c.id, grant)
+	return err
+}
+
+func pauses(r *round, c *conn) error {
+	_, err := r.service.Pause(context.Background(), c.id)
+	return err
+}
+
+func resumes(r *round, c *conn) error {
+	_, err := r.service.Resume(context.Background(), c.id)
+	if perennial.CodeOf(err) == perennial.CodeConflict { // a refusal came meanwhile
+		return nil
+	}
+	return err
+}
+
+func disconnects(r *round, c *conn) error {
+	_, err := r.service.Disconnect(context.Background(), c.id)
+	return err
+}
+
+func connects(r *round, c *conn) error {
+	grant, err := r.consent(c, specOf(c.app).knobs)
+	if err != nil {
+		return err
+	}
+	_, err = r.service.Connect(context.Background(), grant)
+	return err
+}
+
+func nothing(*round, *conn) error { return nil }

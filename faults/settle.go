@@ -1,0 +1,232 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+)
+
+// settle lets everything come to rest after the last fault and checks what must
+// hold: against the provider's own books, the rows and everything written.
+func (r *round) settle() error {
+	last := time.Now()
+	before := map[*conn]int64{}
+	for _, c := range r.all {
+		before[c] = r.get(c).Generation
+	}
+	gained := func(c *conn) bool {
+		s := r.row(c)
+		return s.status != perennial.StatusActive || s.generation > before[c]
+	}
+	r.stir(r.five())
+	r.stir(append(r.of("small"), r.of("hosts")...))
+	// Two buffers for everybody that no fault of its own keeps; those that were
+	// lost, or wait for an access token's end, take as long as their class says.
+	r.all0(2*buffer, last, func(c *conn) bool { return c.app == "limited" || gained(c) || c.touched(time.Time{}) }, "gained no generation within two buffers of the last fault")
+	deadlineOfLost := life + deadline + buffer
+	confirmed := map[string]bool{}
+	for time.Since(last) < deadlineOfLost+30*time.Second {
+		rest := 0
+		for _, c := range r.all {
+			if c.app != "limited" && !gained(c) {
+				rest++
+			}
+		}
+		if rest == 0 {
+			break
+		}
+		for _, a := range apps { // an operator looks at what is held: these are real
+			state, err := r.deps.Store.AppState(context.Background(), a.name)
+			if err == nil && state.HoldTerminal && time.Since(last) > 10*time.Second {
+				confirmed[a.name] = true
+				if err := r.deps.Store.ConfirmHold(context.Background(), a.name); err != nil {
+					return err
+				}
+			}
+		}
+		r.wait(500 * time.Millisecond)
+	}
+	for _, c := range r.all {
+		if c.app != "limited" && !gained(c) {
+			s := r.row(c)
+			r.break_("%s is stuck: %s %s %s, generation %d, since the last fault", c.account, s.status, s.health, s.failing, s.generation)
+		}
+	}
+	r.checkStatuses()
+	r.checkBooks()
+	if err := r.checkSecrets(); err != nil {
+		return err
+	}
+	return r.repair()
+}
+
+// all0 waits until ok holds for every connection, and breaks for each for which
+// it never did.
+func (r *round) all0(patience time.Duration, since time.Time, ok func(*conn) bool, what string) {
+	for time.Since(since) < patience {
+		left := false
+		for _, c := range r.all {
+			left = left || !ok(c)
+		}
+		if !left {
+			return
+		}
+		r.wait(200 * time.Millisecond)
+	}
+	for _, c := range r.all {
+		if !ok(c) {
+			s := r.row(c)
+			r.break_("%s %s (%s %s %s, generation %d)", c.account, what, s.status, s.health, s.failing, s.generation)
+		}
+	}
+}
+
+// checkStatuses: who is told to reconnect was lost by nobody's fault, and is
+// told so under the right name.
+func (r *round) checkStatuses() {
+	for _, c := range r.all {
+		s := r.row(c)
+		if s.status != perennial.StatusReconnectRequired {
+			if s.status != perennial.StatusActive {
+				r.break_("%s is %s", c.account, s.status)
+			}
+			continue
+		}
+		why, ok := c.excused(s.generation)
+		c.mu.Lock()
+		restored, untold := c.restored, c.untold
+		c.mu.Unlock()
+		if restored {
+			r.lostByRestore++
+		} else {
+			r.lost++
+		}
+		switch {
+		case c.class == perennial.ReplayReusable, c.class == perennial.ReplayGrace && !restored:
+			r.break_("%s ends in reconnect_required (%s): its class always recovers", c.account, s.reason)
+		case !ok && !restored:
+			r.break_("%s ends in reconnect_required (%s) at generation %d, and no fault took its reply", c.account, s.reason, s.generation)
+		case s.reason != perennial.ReasonRotationLost && !untold:
+			r.break_("%s was lost (%s) and is named %s", c.account, why, s.reason)
+		}
+	}
+}
+
+// checkBooks compares with the provider's own books.
+func (r *round) checkBooks() {
+	oracle := r.provider.Oracle()
+	grants := map[string]*conn{}
+	for _, c := range r.all {
+		grants[clientOf(c.app)+"/"+c.account] = c
+	}
+	for _, g := range oracle.Grants {
+		c := grants[g.Client+"/"+g.Account]
+		if c == nil {
+			continue
+		}
+		if g.MostInFlight > 1 {
+			r.break_("%s: %d requests at once", c.account, g.MostInFlight)
+		}
+		c.mu.Lock()
+		lossy, restored := c.lossy, c.restored
+		c.mu.Unlock()
+		if g.ConsumedPresentations > 0 && !restored && (!lossy || c.class == perennial.ReplayGrace) {
+			r.break_("%s: a consumed token was shown %d times", c.account, g.ConsumedPresentations)
+		}
+	}
+	for _, p := range oracle.Presentations {
+		c := grants[p.Grant]
+		if c == nil || !p.AfterConsumed || !p.LiveAccess || c.class != perennial.ReplayReuseRevokes {
+			continue
+		}
+		c.mu.Lock()
+		restored := c.restored
+		c.mu.Unlock()
+		if !restored {
+			r.break_("%s: a consumed token was shown while its access token lived, where that revokes the grant", c.account)
+		}
+	}
+	for _, a := range apps {
+		if a.limit == 0 {
+			continue
+		}
+		if _, most := r.provider.Requests(clientOf(a.name), r.began, time.Now()); float64(most) > a.limit+1 {
+			r.break_("app %s: %d requests in one second, with a limit of %g", a.name, most, a.limit)
+		}
+	}
+	r.refreshes = oracle.Refreshes
+}
+
+// checkSecrets searches everything written for what must not be: tokens begin
+// with a prefix of their own.
+func (r *round) checkSecrets() error {
+	needles := [][]byte{[]byte("frt_"), []byte("fat_"), []byte(secret)}
+	for _, n := range needles[:3] {
+		needles = append(needles, fmt.Appendf(nil, "%x", n)) // as a database dumps bytes
+	}
+	search := func(where string, raw []byte) {
+		r.searched += len(raw)
+		for _, n := range needles {
+			if bytes.Contains(raw, n) {
+				r.break_("a secret (%s...) is in %s", n[:4], where)
+			}
+		}
+	}
+	logs, err := filepath.Glob(r.file("worker-*.log"))
+	if err != nil {
+		return err
+	}
+	for _, path := range logs {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		search(filepath.Base(path), raw)
+	}
+	for where, url := range map[string]string{"our database": r.url(), "Temporal's database": r.pgOf.URL} {
+		if where == "Temporal's database" {
+			url = replaceDatabase(url, "temporal")
+		}
+		out, err := exec.Command(r.pg.Tool("pg_dump"), "--data-only", url).Output()
+		if err != nil {
+			return fmt.Errorf("dump %s: %w", where, err)
+		}
+		search(where, out)
+	}
+	return nil
+}
+
+// repair reconnects everybody who must, as their users would, and every one is
+// refreshed after it.
+func (r *round) repair() error {
+	var repaired []*conn
+	for _, c := range r.all {
+		if r.row(c).status == perennial.StatusReconnectRequired {
+			repaired = append(repaired, c)
+		}
+		c.with(func() { c.excuses, c.restored, c.revoked, c.untold = nil, false, false, false })
+	}
+	before := map[*conn]int64{}
+	for _, c := range repaired {
+		if err := reconnects(r, c); err != nil {
+			return err
+		}
+		before[c] = r.get(c).Generation
+	}
+	r.stir(repaired)
+	for _, c := range repaired {
+		r.until(20*time.Second, c.account+" is refreshed after its reconnect", func() bool {
+			return r.row(c).generation > before[c] || r.row(c).status == perennial.StatusActive && r.row(c).generation >= before[c]
+		})
+	}
+	// What the operator of an hour ago confirmed no longer mutes anything.
+	r.forget()
+	_, err := r.db.Exec("UPDATE apps SET hold_terminal = false")
+	return err
+}

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+)
+
+// sample is one row as the watch last saw it.
+type sample struct {
+	id, app, digest, failing, attempt string
+	status                            perennial.Status
+	reason                            perennial.Reason
+	health                            perennial.Health
+	generation                        int64
+	expires, now, lastRefreshed       time.Time
+	waits, suspect, ambiguous         bool
+}
+
+// steady reports whether nothing is the matter with the row.
+func (s sample) steady() bool {
+	return s.status == perennial.StatusActive && s.health == perennial.HealthHealthy && s.attempt == "" && !s.waits && !s.suspect && !s.ambiguous
+}
+
+// watch reads every row a few times a second and keeps what it saw: which
+// digest each generation had, and which tokens expired unrefreshed.
+type watch struct {
+	f *fleet
+
+	mu      sync.Mutex
+	rows    map[string]sample
+	given   map[string]map[int64]string // digest of each generation
+	broken  map[string]bool             // what must not be
+	windows []window                    // when something that is needed was away
+	expired map[string]bool
+	samples int
+	stopped chan struct{}
+	done    sync.WaitGroup
+}
+
+// window is a time in which a needed server was away, for all apps or some.
+type window struct {
+	from, to time.Time // to zero: it still is
+	apps     map[string]bool
+}
+
+func (f *fleet) watch() *watch {
+	w := &watch{f: f, rows: map[string]sample{}, given: map[string]map[int64]string{}, broken: map[string]bool{}, expired: map[string]bool{}, stopped: make(chan struct{})}
+	w.look()
+	w.done.Go(func() {
+		tick := time.NewTicker(300 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				w.look()
+			case <-w.stopped:
+				return
+			}
+		}
+	})
+	return w
+}
+
+func (w *watch) stop() {
+	close(w.stopped)
+	w.done.Wait()
+}
+
+func (w *watch) break_(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.broken[fmt.Sprintf(format, args...)] = true
+}
+
+// away opens a window; the returned function closes it. Its effects are allowed
+// to last a little longer: clients must find the servers again.
+func (w *watch) away(apps ...string) (back func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var of map[string]bool
+	for _, a := range apps {
+		if of == nil {
+			of = map[string]bool{}
+		}
+		of[a] = true
+	}
+	w.windows = append(w.windows, window{from: time.Now(), apps: of})
+	i := len(w.windows) - 1
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.windows[i].to = time.Now().Add(recovery)
+	}
+}
+
+// recovery is how long after an outage its effects may last: clients back off,
+// lost attempts run to their deadline.
+const recovery = deadline + 5*time.Second
+
+func (w *watch) outage(app string, from, to time.Time) bool {
+	for _, win := range w.windows {
+		if win.from.Before(to) && (win.to.IsZero() || win.to.After(from)) && (win.apps == nil || win.apps[app]) {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *watch) look() {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	rows, err := w.f.db.QueryContext(ctx, `SELECT id, app, refresh_token_digest, failing_code, attempt_id, status, reason, health, generation,
+		COALESCE(expires_at, 'epoch'), clock_timestamp(), COALESCE(last_refreshed_at, 'epoch'),
+		COALESCE(next_attempt_at > clock_timestamp(), false) OR COALESCE(confirm_at > clock_timestamp(), false), suspect_since IS NOT NULL, ambiguous_since IS NOT NULL FROM connections`)
+	if err != nil {
+		return // the database is away
+	}
+	defer rows.Close()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for rows.Next() {
+		var s sample
+		if rows.Scan(&s.id, &s.app, &s.digest, &s.failing, &s.attempt, &s.status, &s.reason, &s.health, &s.generation, &s.expires, &s.now, &s.lastRefreshed, &s.waits, &s.suspect, &s.ambiguous) != nil {
+			return
+		}
+		w.take(s)
+	}
+	w.samples++
+}
+
+// take compares a row with what was seen before.
+func (w *watch) take(s sample) {
+	c := w.f.byID[s.id]
+	if c == nil {
+		return
+	}
+	before, seen := w.rows[s.id]
+	c.mu.Lock()
+	restored, renumbered := c.restored, c.renumbered
+	c.mu.Unlock()
+	if seen && s.generation < before.generation && !restored {
+		w.broken[fmt.Sprintf("%s: generation went from %d back to %d", c.account, before.generation, s.generation)] = true
+	}
+	if w.given[s.id] == nil {
+		w.given[s.id] = map[int64]string{}
+	}
+	if d, ok := w.given[s.id][s.generation]; ok && d != s.digest && s.digest != "" && d != "" && !renumbered {
+		w.broken[fmt.Sprintf("%s: generation %d was given twice", c.account, s.generation)] = true
+	}
+	if s.digest != "" {
+		w.given[s.id][s.generation] = s.digest
+	}
+	w.rows[s.id] = s
+	w.expiry(c, s)
+}
+
+// expiry notes an access token that expired while everything that its refresh
+// needs was there.
+func (w *watch) expiry(c *conn, s sample) {
+	if s.status != perennial.StatusActive || s.now.Sub(s.expires) < time.Second || s.expires.Unix() == 0 || c.app == "limited" {
+		return
+	}
+	key := fmt.Sprintf("%s generation %d", c.account, s.generation)
+	if w.expired[key] {
+		return
+	}
+	w.expired[key] = true
+	from := s.expires.Add(-buffer)
+	if w.outage(c.app, from, s.expires) || c.touched(from.Add(-deadline-started)) {
+		return
+	}
+	w.broken[fmt.Sprintf("%s: the access token expired unrefreshed (%s, %s)", key, s.health, s.failing)] = true
+}
+
+func (w *watch) row(c *conn) sample {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.rows[c.id]
+}
+
+// digestOf is what the watch saw of a generation.
+func (w *watch) digestOf(c *conn, generation int64) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.given[c.id][generation]
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/perennial-oauth/perennial/internal/child"
+	"github.com/perennial-oauth/perennial/internal/seam"
+)
+
+// worker is one real worker process, with a spool of its own on a small file
+// system, behind proxies of its own.
+type worker struct {
+	s            *stack
+	name         string
+	db, temporal *proxy
+	spool        *small
+	config       string // file
+	clock        time.Duration
+	binary       string
+
+	mu     sync.Mutex
+	cmd    *exec.Cmd
+	done   chan struct{}
+	wanted bool // supervised: started again whenever it ended
+}
+
+func (s *stack) newWorker(name string) (*worker, error) {
+	w := &worker{s: s, name: name, config: "perennial.yaml", binary: s.binary}
+	var err error
+	if w.db, err = newProxy(strings.TrimPrefix(strings.Split(s.url(), "/")[2], "perennial@")); err != nil {
+		return nil, err
+	}
+	if w.temporal, err = newProxy(s.temporal.Address); err != nil {
+		return nil, err
+	}
+	if w.spool, err = newSmall(s.dir, "spool-"+name, "512k"); err != nil {
+		return nil, err
+	}
+	s.undo = append(s.undo, w.spool.remove)
+	return w, nil
+}
+
+func (w *worker) log() string { return filepath.Join(w.s.dir, "worker-"+w.name+".log") }
+
+func (w *worker) start() error {
+	f, err := os.OpenFile(w.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w.cmd = exec.Command(w.binary, "--config", w.s.file(w.config))
+	w.cmd.Env = append(os.Environ(),
+		"PERENNIAL_DATABASE_URL="+strings.Replace(w.s.url(), strings.TrimPrefix(strings.Split(w.s.url(), "/")[2], "perennial@"), w.db.address(), 1),
+		"TEMPORAL_ADDRESS="+w.temporal.address(),
+		"PERENNIAL_SPOOL="+filepath.Join(w.spool.path, "sets"),
+		seam.ControlVariable+"="+w.s.controlURL,
+		seam.WorkerVariable+"="+w.name,
+		seam.OffVariable+"="+w.s.off,
+		seam.ClockVariable+"="+w.clock.String(),
+	)
+	w.cmd.Stdout, w.cmd.Stderr = f, f
+	w.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if w.done, err = child.Start(w.cmd); err != nil {
+		return fmt.Errorf("start worker %s: %w", w.name, err)
+	}
+	return nil
+}
+
+// supervise starts the worker, and again whenever it ended by itself: where a
+// database is away at its start it gives up, as it does under any supervisor.
+func (w *worker) supervise(want bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wanted = want
+}
+
+// look starts a wanted worker that does not run.
+func (w *worker) look() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.wanted {
+		return nil
+	}
+	if w.cmd != nil {
+		select {
+		case <-w.done:
+		default:
+			return nil
+		}
+	}
+	return w.start()
+}
+
+func (w *worker) signal(sig syscall.Signal) error { return w.cmd.Process.Signal(sig) }
+
+// kill ends the worker with SIGKILL and proves that this is what ended it.
+func (w *worker) kill() error {
+	if err := w.signal(syscall.SIGKILL); err != nil {
+		return fmt.Errorf("kill worker %s: %w", w.name, err)
+	}
+	<-w.done
+	if status := w.cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGKILL {
+		return fmt.Errorf("worker %s ended with %v, not by SIGKILL", w.name, w.cmd.ProcessState)
+	}
+	return nil
+}
+
+// terminate asks the worker to stop and waits until it has.
+func (w *worker) terminate() error {
+	if err := w.signal(syscall.SIGTERM); err != nil {
+		return fmt.Errorf("terminate worker %s: %w", w.name, err)
+	}
+	select {
+	case <-w.done:
+		return nil
+	case <-time.After(30 * time.Second):
+		return fmt.Errorf("worker %s did not stop within 30 s of SIGTERM", w.name)
+	}
+}
+
+func (w *worker) end() {
+	w.supervise(false)
+	if w.cmd == nil {
+		return
+	}
+	_ = w.signal(syscall.SIGCONT)
+	_ = w.signal(syscall.SIGKILL)
+	<-w.done
+}
+
+// spooled counts the token sets that wait in the worker's spool.
+func (w *worker) spooled() int {
+	found, _ := filepath.Glob(filepath.Join(w.spool.path, "sets", "*.sealed"))
+	return len(found)
+}

@@ -1,0 +1,182 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+)
+
+// Memory makes the same decisions as [Store] over rows in memory, by a clock of
+// the caller's. It is for models and benchmarks of the engine: nothing outlives
+// the process. It keeps no events, and holds are raised by the caller. It is safe
+// for concurrent use.
+type Memory struct {
+	Clock func() time.Time // the database's
+
+	mu       sync.Mutex
+	rows     map[string]row
+	circuits map[string]circuitRow
+	apps     map[string]appRow
+	Ledger   []perennial.Attempt // not to be read while the store is used
+}
+
+// NewMemory returns an empty store with a clock.
+func NewMemory(clock func() time.Time) *Memory {
+	return &Memory{Clock: clock, rows: map[string]row{}, circuits: map[string]circuitRow{}, apps: map[string]appRow{}}
+}
+
+// fields are the row's, by column.
+var fields = func() map[string]int {
+	out := map[string]int{}
+	t := reflect.TypeFor[row]()
+	for i := range t.NumField() {
+		for part := range strings.SplitSeq(t.Field(i).Tag.Get("gorm"), ";") {
+			if name, ok := strings.CutPrefix(part, "column:"); ok {
+				out[name] = i
+			}
+		}
+	}
+	return out
+}()
+
+// apply writes columns into a row, as an UPDATE does.
+func (r row) apply(set columns) row {
+	v := reflect.ValueOf(&r).Elem()
+	for name, value := range set {
+		field := v.Field(fields[name])
+		at, isTime := value.(time.Time)
+		switch {
+		case value == nil:
+			field.SetZero()
+		case isTime:
+			field.Set(reflect.ValueOf(&at))
+		default:
+			field.Set(reflect.ValueOf(value).Convert(field.Type()))
+		}
+	}
+	return r
+}
+
+// Put makes a connection with a first token set, or gives one a new grant.
+func (m *Memory) Put(c perennial.Connection, w TokenWrite) perennial.Connection {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.Clock()
+	r, ok := m.rows[c.ID]
+	if !ok {
+		r = row{ID: c.ID, TenantID: c.TenantID, App: c.App, Provider: c.Provider, Host: c.Host, AccountID: c.AccountID, CreatedAt: &now}
+	}
+	m.rows[c.ID] = r.apply(tokenColumns(w, now))
+	return m.rows[c.ID].connection()
+}
+
+// SetStatus changes a connection's status.
+func (m *Memory) SetStatus(id string, s perennial.Status) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.rows[id] = m.rows[id].apply(columns{"status": string(s), "reason": ""})
+}
+
+// Get is [Store.Get].
+func (m *Memory) Get(_ context.Context, id string) (perennial.Connection, time.Time, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, ok := m.rows[id]
+	if !ok {
+		return perennial.Connection{}, time.Time{}, notFound(id)
+	}
+	return r.connection(), m.Clock(), nil
+}
+
+// Admit is [Store.Admit].
+func (m *Memory) Admit(_ context.Context, req AdmitRequest) (Admission, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now, c := m.Clock(), req.Connection
+	circuit, ok := m.circuits[c.App+" "+c.Host]
+	if !ok {
+		circuit.Failed = "[]"
+	}
+	d := decideAdmission(circuit, m.apps[c.App], req, now)
+	// Only the app's slots are kept: a model of one connection has no circuit.
+	app := m.apps[c.App]
+	if at, ok := d.app["slot_at"].(time.Time); ok {
+		app.SlotAt = &at
+	}
+	if at, ok := d.app["backlog_at"].(time.Time); ok {
+		app.BacklogAt = &at
+	}
+	m.apps[c.App] = app
+	return d.admission, nil
+}
+
+// NoteReply takes note of nothing: circuits are the database's.
+func (m *Memory) NoteReply(context.Context, NoteRequest) error { return nil }
+
+// Claim is [Store.Claim].
+func (m *Memory) Claim(_ context.Context, req ClaimRequest) (Claim, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, ok := m.rows[req.ID]
+	if !ok {
+		return Claim{Verdict: VerdictNotFound}, nil
+	}
+	d := decideClaim(r.connection(), req, m.Clock())
+	if d.lost != nil {
+		m.Ledger = append(m.Ledger, *d.lost)
+	}
+	m.rows[req.ID] = r.apply(d.set)
+	d.claim.Connection = m.rows[req.ID].connection()
+	return d.claim, nil
+}
+
+// MarkSending is [Store.MarkSending].
+func (m *Memory) MarkSending(_ context.Context, id, attemptID string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := m.rows[id].connection()
+	if c.Open.ID != attemptID || !c.Open.Deadline.After(m.Clock()) {
+		return perennial.Errorf(perennial.CodeConflict, "attempt %s no longer holds connection %s", attemptID, id)
+	}
+	m.rows[id] = m.rows[id].apply(columns{"attempt_sent": true})
+	return nil
+}
+
+// Save is [Store.Save].
+func (m *Memory) Save(_ context.Context, req SaveRequest) (Saved, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, ok := m.rows[req.ID]
+	if !ok {
+		return Saved{}, notFound(req.ID)
+	}
+	c := r.connection()
+	if c.Generation == req.NewGeneration && c.RefreshTokenDigest == req.RefreshTokenDigest && bytes.Equal(c.AccessTokenSealed, req.AccessTokenSealed) {
+		return Saved{Stored: true, Connection: c}, nil
+	}
+	m.Ledger = append(m.Ledger, ledgerLine(req.Ledger, req.ID, req.AttemptID))
+	if c.Generation != req.Generation || c.RefreshTokenDigest != req.Digest || c.Status == perennial.StatusDisconnected {
+		return Saved{Connection: c}, nil
+	}
+	m.rows[req.ID] = r.apply(saveColumns(c, req, m.Clock()))
+	return Saved{Stored: true, Recovered: c.Status == perennial.StatusReconnectRequired, Connection: m.rows[req.ID].connection()}, nil
+}
+
+// CloseAttempt is [Store.CloseAttempt].
+func (m *Memory) CloseAttempt(_ context.Context, req CloseRequest) (perennial.Connection, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := m.rows[req.ID].connection()
+	m.Ledger = append(m.Ledger, ledgerLine(req.Ledger, req.ID, req.AttemptID))
+	if c.Open.ID != req.AttemptID || c.Generation != req.Generation || c.RefreshTokenDigest != req.Digest {
+		return c, false, nil
+	}
+	held := req.Terminal != "" && m.apps[c.App].HoldTerminal
+	m.rows[req.ID] = m.rows[req.ID].apply(closeColumns(c, req, m.Clock(), held))
+	return m.rows[req.ID].connection(), true, nil
+}
