@@ -167,7 +167,11 @@ func TestKubernetesWorker(t *testing.T) {
 	raw, err := os.ReadFile("kubernetes/worker.yaml")
 	require.NoError(t, err)
 	var d struct {
+		Kind string
 		Spec struct {
+			Claims []struct {
+				Metadata struct{ Name string }
+			} `yaml:"volumeClaimTemplates"`
 			Template struct {
 				Spec struct {
 					Grace    int `yaml:"terminationGracePeriodSeconds"`
@@ -175,8 +179,13 @@ func TestKubernetesWorker(t *testing.T) {
 						RunAsNonRoot bool `yaml:"runAsNonRoot"`
 					} `yaml:"securityContext"`
 					Containers []struct {
-						Image     string
-						Command   []string
+						Image   string
+						Command []string
+						Env     []struct{ Name, Value string }
+						Mounts  []struct {
+							Name string
+							Path string `yaml:"mountPath"`
+						} `yaml:"volumeMounts"`
 						Liveness  any `yaml:"livenessProbe"`
 						Readiness any `yaml:"readinessProbe"`
 						Security  struct {
@@ -190,6 +199,23 @@ func TestKubernetesWorker(t *testing.T) {
 	require.NoError(t, yaml.Unmarshal(raw, &d))
 	pod := d.Spec.Template.Spec
 	assert.Greater(t, time.Duration(pod.Grace)*time.Second, refresh.Timing{}.WithDefaults().WorkerStop)
+	// The spool is on a volume of the worker's own that outlives it.
+	require.Equal(t, "StatefulSet", d.Kind)
+	require.Len(t, d.Spec.Claims, 1)
+	spool := ""
+	for _, e := range pod.Containers[0].Env {
+		if e.Name == "PERENNIAL_SPOOL" {
+			spool = e.Value
+		}
+	}
+	mounted := ""
+	for _, m := range pod.Containers[0].Mounts {
+		if m.Name == d.Spec.Claims[0].Metadata.Name {
+			mounted = m.Path
+		}
+	}
+	require.NotEmpty(t, mounted)
+	assert.True(t, strings.HasPrefix(spool, mounted+"/"), "the spool %q is not on the volume at %q", spool, mounted)
 	assert.True(t, pod.Security.RunAsNonRoot)
 	require.Len(t, pod.Containers, 1)
 	c := pod.Containers[0]

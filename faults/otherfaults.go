@@ -255,8 +255,14 @@ func terminatedInExchange(r *round) error {
 				return err
 			}
 			r.stir([]*conn{c})
+			stands := r.control.lastOf(c.id).at
+			for range 25 { // within the exchange's timeout
+				if r.wait(100 * time.Millisecond); r.control.lastOf(c.id).at.After(stands) {
+					r.wait(300 * time.Millisecond) // the next attempt has come as far as it may
+					break
+				}
+			}
 		}
-		r.wait(1500 * time.Millisecond) // within the exchange's timeout
 		return nil
 	})
 }

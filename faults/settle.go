@@ -102,9 +102,10 @@ func (r *round) checkStatuses() {
 		c.mu.Lock()
 		restored, untold := c.restored, c.untold
 		c.mu.Unlock()
-		if restored {
+		switch {
+		case restored:
 			r.lostByRestore++
-		} else {
+		case ok:
 			r.lost++
 		}
 		switch {
