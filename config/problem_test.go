@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/provider"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -58,7 +59,7 @@ func TestProblems(t *testing.T) {
 		{name: "an app twice", add: "  - {name: crm, provider: hubspot, client_id: i, client_secret_env: CRM_SECRET}", want: []string{"p.yaml:8: apps: number 2 has the name of number 1"}},
 		{name: "no client id", old: "    client_id: id", new: "#", want: []string{"p.yaml:4: apps: crm: client_id is needed"}},
 		{name: "no provider", old: "    provider: hubspot", new: "#", want: []string{"p.yaml:4: apps: crm: provider is needed"}},
-		{name: "unknown provider", old: "hubspot", new: "hubspt", want: []string{`p.yaml:5: apps: crm: provider "hubspt" is not in the catalogue (generic, hubspot, quickbooks); did you mean hubspot?`}},
+		{name: "unknown provider", old: "hubspot", new: "hubspt", want: []string{`p.yaml:5: apps: crm: provider "hubspt" is not in the catalogue (` + strings.Join(provider.Names(), ", ") + `); did you mean hubspot?`}},
 		{name: "buffer", add: "    buffer: big", want: []string{"p.yaml:8: apps: crm: buffer must be queue, realtime or share"}},
 		{name: "auth style", add: "    auth_style: auto", want: []string{"p.yaml:8: apps: crm: auth_style must be header or params"}},
 		{name: "replay class", add: "    replay_class: " + planted, want: []string{"p.yaml:8: apps: crm: replay_class must be one of reusable, grace, single_use, reuse_revokes, unknown"}},
@@ -97,8 +98,8 @@ func TestProblems(t *testing.T) {
 			"p.yaml: the environment variable PERENNIAL_LOG_LEVEL must be debug, info, warn or error"}},
 		{name: "a variable of an app whose provider is unknown is still known", old: "hubspot", new: "zzz", env: []string{"PERENNIAL_CRM_SECRET=x"},
 			add: "  - {name: b, provider: zzz, client_id: i, client_secret_env: PERENNIAL_CRM_SECRET}", want: []string{
-				`p.yaml:5: apps: crm: provider "zzz" is not in the catalogue (generic, hubspot, quickbooks)`,
-				`p.yaml:8: apps: b: provider "zzz" is not in the catalogue (generic, hubspot, quickbooks)`}},
+				`p.yaml:5: apps: crm: provider "zzz" is not in the catalogue (` + strings.Join(provider.Names(), ", ") + `)`,
+				`p.yaml:8: apps: b: provider "zzz" is not in the catalogue (` + strings.Join(provider.Names(), ", ") + `)`}},
 		{name: "everything at once, by line", old: "keys: keys", new: `keys: ""`, add: "    buffer: big\nlog_level: loud\nlisten: x\nkey: y", want: []string{
 			"p.yaml:2: keys (or PERENNIAL_KEYS) is needed: the directory of the keysets; `perennial keys new` makes them",
 			"p.yaml:8: apps: crm: buffer must be queue, realtime or share", "p.yaml:9: log_level must be debug, info, warn or error",

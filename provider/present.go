@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -48,7 +49,7 @@ func NewClient(c ClientConfig) *Client {
 // never empty, and the reply holds no secret but its tokens.
 func (c *Client) Refresh(ctx context.Context, app App, secret, refreshToken perennial.Secret, send func(context.Context) error) Reply {
 	began := time.Now()
-	trip := &oneShot{transport: c.transport, send: send}
+	trip := &oneShot{transport: c.transport, send: send, entry: app.Provider}
 	config := oauth2.Config{
 		ClientID:     app.ClientID,
 		ClientSecret: secret.Reveal(),
@@ -71,6 +72,7 @@ func (c *Client) Refresh(ctx context.Context, app App, secret, refreshToken pere
 type oneShot struct {
 	transport http.RoundTripper
 	send      func(context.Context) error
+	entry     Entry
 
 	used   bool
 	sent   atomic.Bool
@@ -102,6 +104,10 @@ func (o *oneShot) RoundTrip(req *http.Request) (*http.Response, error) {
 			close(written)
 		},
 	}))
+	if err := o.entry.rewrite(req); err != nil {
+		o.err = err
+		return nil, err
+	}
 	req.GetBody = nil
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "perennial")
@@ -125,6 +131,38 @@ func (o *oneShot) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(o.body))
 	return resp, nil
+}
+
+// rewrite adds the entry's own members to the form that x/oauth2 made, and gives
+// it the form that the provider reads.
+func (e Entry) rewrite(req *http.Request) error {
+	if !e.JSONBody && len(e.RefreshParams) == 0 {
+		return nil
+	}
+	raw, err := io.ReadAll(req.Body)
+	if err != nil {
+		return fmt.Errorf("read the request: %w", err)
+	}
+	form, err := url.ParseQuery(string(raw))
+	if err != nil {
+		return errors.New("the request is not a form") // it holds the token
+	}
+	for k, v := range e.RefreshParams {
+		form.Set(k, v)
+	}
+	body := []byte(form.Encode())
+	if e.JSONBody {
+		members := map[string]string{}
+		for k := range form {
+			members[k] = form.Get(k)
+		}
+		if body, err = json.Marshal(members); err != nil {
+			return fmt.Errorf("write the request: %w", err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+	}
+	req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	return nil
 }
 
 // reply turns what was kept into a [Reply]. A reply that broke off but already

@@ -40,6 +40,9 @@ func readReply(body []byte, e Entry, sent time.Time) tokenReply {
 	t := &r.tokens
 	t.AccessToken = perennial.NewSecret(text(members["access_token"]))
 	t.RefreshToken = perennial.NewSecret(text(members["refresh_token"]))
+	if ok, said := members["ok"].(bool); said && !ok {
+		t.AccessToken, t.RefreshToken = perennial.Secret{}, perennial.Secret{} // Slack's refusal: never a success
+	}
 	t.TokenType = clean(text(members["token_type"]), 32)
 	t.Scopes = scopes(members)
 	t.ExpiresIn = lifetime(members["expires_in"])

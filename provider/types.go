@@ -46,6 +46,11 @@ type Entry struct {
 	// RefreshKillsAccessToken: a refresh ends the old access token at once.
 	RefreshKillsAccessToken bool
 
+	// JSONBody: the request's members travel as a JSON object, not as a form.
+	JSONBody bool
+	// RefreshParams are members of the refresh request beyond RFC 6749.
+	RefreshParams map[string]string
+
 	Spellings       []Spelling // the provider's own errors, first match wins
 	RequestIDHeader string     // of the provider's own request id: "intuit_tid"
 	MetadataFields  []string   // members of the token reply that are kept

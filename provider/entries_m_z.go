@@ -1,0 +1,142 @@
+package provider
+
+import (
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"golang.org/x/oauth2"
+)
+
+var entriesMToZ = []Entry{
+	{
+		Name: "microsoft", Title: "Microsoft",
+		AuthURL: "https://login.microsoftonline.com/common/oauth2/v2.0/authorize", TokenURL: "https://login.microsoftonline.com/common/oauth2/v2.0/token", AuthStyle: oauth2.AuthStyleInParams,
+		ReplayClass: perennial.ReplayReusable, ReplaySource: "a used refresh token is not revoked (Microsoft, refresh tokens)",
+		DefaultLifetime: time.Hour,
+		IdleLifetime:    90 * day,
+		RequestIDHeader: "X-Ms-Request-Id",
+		Notes:           "Single-page apps and one-time passcodes: 24 h; set idle_lifetime. A tenant of its own sets auth_url and token_url.",
+	},
+	{
+		Name: "notion", Title: "Notion",
+		AuthURL: "https://api.notion.com/v1/oauth/authorize", TokenURL: "https://api.notion.com/v1/oauth/token", AuthStyle: oauth2.AuthStyleInHeader, JSONBody: true,
+		ReplayClass: perennial.ReplayUnknown, ReplaySource: notDocumented,
+		MetadataFields: []string{"workspace_id", "bot_id"},
+		AccountField:   "workspace id",
+		Notes:          "No lifetime is named: set default_lifetime, or its health shows no_lifetime.",
+	},
+	{
+		Name: "pipedrive", Title: "Pipedrive",
+		AuthURL: "https://oauth.pipedrive.com/oauth/authorize", TokenURL: "https://oauth.pipedrive.com/oauth/token", AuthStyle: oauth2.AuthStyleInHeader,
+		ReplayClass: perennial.ReplayUnknown, ReplaySource: notDocumented,
+		DefaultLifetime: time.Hour,
+		IdleLifetime:    60 * day,
+		MetadataFields:  []string{"api_domain"},
+		Notes:           "The idle life is from a third party.",
+	},
+	{
+		Name:            "quickbooks",
+		Title:           "QuickBooks",
+		AuthURL:         "https://appcenter.intuit.com/connect/oauth2",
+		TokenURL:        "https://oauth.platform.intuit.com/oauth2/v1/tokens/bearer",
+		RevokeURL:       "https://developer.api.intuit.com/v2/oauth2/tokens/revoke",
+		AuthStyle:       oauth2.AuthStyleInHeader,
+		ReplayClass:     perennial.ReplayUnknown,
+		ReplaySource:    "the value changes about each 24 h (third party); how long the old one stays good is not documented",
+		DefaultLifetime: time.Hour,
+		// Rolling 100 days and, since the policy of November 2025, at most five
+		// years (Intuit developer blog, 2025-11-12).
+		IdleLifetime:    100 * day,
+		GrantLifetime:   5 * 365 * day,
+		RequestIDHeader: "Intuit_tid",
+		MetadataFields:  []string{"realmId"},
+		AccountField:    "realm id",
+		Notes:           "Sandbox and production share the token endpoint and differ by client: make an app for each. Restricted scopes may end from February 2027; the reply's hard end, where sent, is what counts.",
+	},
+	{
+		Name: "salesforce", Title: "Salesforce",
+		AuthURL: "https://{host}/services/oauth2/authorize", TokenURL: "https://{host}/services/oauth2/token", IntrospectURL: "https://{host}/services/oauth2/introspect",
+		RevokeURL: "https://{host}/services/oauth2/revoke", AuthStyle: oauth2.AuthStyleInParams, HostSuffixes: []string{".salesforce.com"},
+		ReplayClass: perennial.ReplayReuseRevokes, ReplaySource: "with refresh token rotation, showing a used one revokes the current tokens (third party quoting Salesforce); without rotation nothing is lost by the care",
+		// No reply names a life: it is the org's session timeout, 2 h by default.
+		DefaultLifetime: 2 * time.Hour,
+		IdleLifetime:    30 * day, // of partner apps
+		MetadataFields:  []string{"instance_url", "id"},
+		AccountField:    "organisation id",
+		Notes:           "An org may set a shorter session timeout (15 min at least): set default_lifetime then.",
+	},
+	{
+		Name: "shopify", Title: "Shopify",
+		AuthURL: "https://{host}/admin/oauth/authorize", TokenURL: "https://{host}/admin/oauth/access_token", AuthStyle: oauth2.AuthStyleInParams, HostSuffixes: []string{".myshopify.com"},
+		ReplayClass: perennial.ReplayGrace, GraceWindow: 30 * day, ReplaySource: "since 2026-08-28 the old one may be shown until the new one is used, up to 30 days (Shopify changelog)",
+		DefaultLifetime: time.Hour,
+		IdleLifetime:    90 * day,
+		RefreshParams:   map[string]string{"expiring": "1"},
+		AccountField:    "shop",
+	},
+	{
+		Name: "slack", Title: "Slack",
+		AuthURL: "https://slack.com/oauth/v2/authorize", TokenURL: "https://slack.com/api/oauth.v2.access", AuthStyle: oauth2.AuthStyleInParams,
+		ReplayClass: perennial.ReplaySingleUse, ReplaySource: "a used one is revoked (Slack, using token rotation)",
+		DefaultLifetime: 12 * time.Hour,
+		Spellings: []Spelling{ // errors come with status 200 and ok false
+			{Code: "invalid_refresh_token", Outcome: perennial.OutcomeRevoked},
+			{Code: "bad_client_secret", Outcome: perennial.OutcomeMisconfigured},
+			{Code: "invalid_client_id", Outcome: perennial.OutcomeMisconfigured},
+			{Code: "ratelimited", Outcome: perennial.OutcomeRateLimited},
+		},
+		RequestIDHeader: "X-Slack-Req-Id",
+		AccountField:    "team id",
+		Notes:           "The bot's token; a user's own token (authed_user) has a refresh token of its own and is a connection of its own.",
+	},
+	{
+		Name: "square", Title: "Square",
+		AuthURL: "https://connect.squareup.com/oauth2/authorize", TokenURL: "https://connect.squareup.com/oauth2/token", AuthStyle: oauth2.AuthStyleInParams, JSONBody: true,
+		ReplayClass: perennial.ReplayUnknown, ReplaySource: "the code flow's does not expire, PKCE's is single use (Square); which one an app has is not known here",
+		DefaultLifetime: 30 * day,
+		MetadataFields:  []string{"merchant_id"},
+		AccountField:    "merchant id",
+		Notes:           "Replies name an instant, expires_at, instead of a lifetime.",
+	},
+	{
+		Name: "xero", Title: "Xero",
+		AuthURL: "https://login.xero.com/identity/connect/authorize", TokenURL: "https://identity.xero.com/connect/token", RevokeURL: "https://identity.xero.com/connect/revocation", AuthStyle: oauth2.AuthStyleInHeader,
+		ReplayClass: perennial.ReplayGrace, GraceWindow: 30 * time.Minute, ReplaySource: "a lost reply may be asked for again for 30 min (Xero, OAuth 2.0 FAQ)",
+		DefaultLifetime: 30 * time.Minute,
+		IdleLifetime:    60 * day,
+		AccountField:    "organisation id",
+	},
+	{
+		Name: "zendesk", Title: "Zendesk",
+		AuthURL: "https://{host}/oauth/authorizations/new", TokenURL: "https://{host}/oauth/tokens", AuthStyle: oauth2.AuthStyleInParams, JSONBody: true, HostSuffixes: []string{".zendesk.com"},
+		ReplayClass: perennial.ReplaySingleUse, ReplaySource: "a refresh deletes the pair before it (Zendesk changelog)",
+		DefaultLifetime: 30 * time.Minute,
+		IdleLifetime:    30 * day,
+		RefreshParams:   map[string]string{"expires_in": "1800"}, // without it the token never expires
+
+		RefreshKillsAccessToken: true,
+		AccountField:            "subdomain",
+	},
+	{
+		Name: "zoho", Title: "Zoho",
+		AuthURL: "https://{host}/oauth/v2/auth", TokenURL: "https://{host}/oauth/v2/token", RevokeURL: "https://{host}/oauth/v2/token/revoke", AuthStyle: oauth2.AuthStyleInParams,
+		HostSuffixes: []string{"accounts.zoho.com", "accounts.zoho.eu", "accounts.zoho.in", "accounts.zoho.com.au", "accounts.zoho.jp"},
+		ReplayClass:  perennial.ReplayReusable, ReplaySource: "it does not rotate (Zoho, OAuth)",
+		DefaultLifetime: time.Hour,
+		Spellings: []Spelling{
+			// Ten access tokens for each refresh token in ten minutes, with status 200.
+			{Code: "Access Denied", Contains: "too many requests", Outcome: perennial.OutcomeRateLimited},
+			{Code: "invalid_code", Outcome: perennial.OutcomeRevoked},
+		},
+		MetadataFields: []string{"api_domain"},
+		Notes:          "The 21st refresh token of a user ends the first. Another data centre answers invalid_client.",
+	},
+	{
+		Name: "zoom", Title: "Zoom",
+		AuthURL: "https://zoom.us/oauth/authorize", TokenURL: "https://zoom.us/oauth/token", RevokeURL: "https://zoom.us/oauth/revoke", AuthStyle: oauth2.AuthStyleInHeader,
+		ReplayClass: perennial.ReplayUnknown, ReplaySource: "it rotates and the newest must be used (third party)",
+		DefaultLifetime: time.Hour,
+		IdleLifetime:    90 * day, // most sources; an old one says 15 years
+		Spellings:       []Spelling{{Contains: "Invalid Token", HTTPStatus: 401, Outcome: perennial.OutcomeRevoked}},
+	},
+}
