@@ -38,6 +38,7 @@ type Presentation struct {
 	Digest        string    `json:"digest"`
 	At            time.Time `json:"at"`
 	AfterConsumed bool      `json:"after_consumed"`
+	Undelivered   bool      `json:"undelivered"` // work was done, and the caller had left before it was answered
 	LiveAccess    bool      `json:"live_access"` // one issued beside it lived then
 }
 

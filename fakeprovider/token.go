@@ -141,6 +141,7 @@ func (s *Server) refreshGrant(w http.ResponseWriter, r *http.Request, client str
 		return
 	}
 	out, no := s.work(client, presented, t, g, k)
+	shown := len(s.presented) - 1
 	drop, half, gateway := no == nil && countdown(&at.DropAfter), no == nil && countdown(&at.Truncate), no == nil && countdown(&at.BadGateway)
 	saved := s.save()
 	s.mu.Unlock()
@@ -153,6 +154,11 @@ func (s *Server) refreshGrant(w http.ResponseWriter, r *http.Request, client str
 		return
 	}
 	pause(context.Background(), time.Duration(k.LatencyAfterMS)*time.Millisecond)
+	if r.Context().Err() != nil || drop || half || gateway {
+		s.mu.Lock()
+		s.presented[shown].Undelivered = true
+		s.mu.Unlock()
+	}
 	switch {
 	case drop:
 		panic(http.ErrAbortHandler)

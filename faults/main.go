@@ -151,7 +151,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) (broken bool, e
 		return false, err
 	}
 	sum.Connections = len(f.all)
-	r := &round{fleet: f, watch: f.watch(), r: rand.New(rand.NewPCG(*seed, 0)), log: log, only: chosen, began: time.Now(),
+	r := &round{ctx: ctx, fleet: f, watch: f.watch(), r: rand.New(rand.NewPCG(*seed, 0)), log: log, only: chosen, began: time.Now(),
 		matrix: map[string]map[seam.Seam]int{}, done: map[string]int{}}
 	for range *rounds {
 		if r.pgStop, err = durations(*stops, r.r); err != nil {

@@ -14,6 +14,7 @@ import (
 
 // round is one pass through every fault, in an order that the seed draws.
 type round struct {
+	ctx context.Context // ends when the suite is asked to stop
 	*fleet
 	*watch
 	r      *rand.Rand
@@ -55,6 +56,9 @@ func (r *round) play(faults []fault) error {
 			if err := r.settle(); err != nil {
 				return err
 			}
+		}
+		if err := r.ctx.Err(); err != nil {
+			return err // asked to stop
 		}
 		began := time.Now()
 		if err := f.run(r); err != nil {

@@ -24,11 +24,27 @@ func (r *round) settle() error {
 		s := r.row(c)
 		return s.status != perennial.StatusActive || s.generation > before[c]
 	}
-	r.stir(r.five())
-	r.stir(append(r.of("small"), r.of("hosts")...))
+	asked := time.Now().Add(-time.Hour)
+	ask := func() { // again where the answer did not come: everything may be slow
+		if time.Since(asked) < 8*time.Second {
+			return
+		}
+		asked = time.Now()
+		var left []*conn
+		for _, c := range r.all {
+			if c.app != "limited" && !gained(c) {
+				left = append(left, c)
+			}
+		}
+		r.stir(left)
+	}
 	// Two buffers for everybody that no fault of its own keeps; those that were
 	// lost, or wait for an access token's end, take as long as their class says.
-	r.all0(2*buffer, last, func(c *conn) bool { return c.app == "limited" || gained(c) || c.touched(time.Time{}) }, "gained no generation within two buffers of the last fault")
+	r.all0(2*buffer, last, func(c *conn) bool {
+		ask()
+		return c.app == "limited" || gained(c) || c.touched(time.Time{}) || r.waitsForEnd(c)
+	}, "gained no generation within two buffers of the last fault")
+	r.undelivered()
 	deadlineOfLost := life + deadline + buffer
 	confirmed := map[string]bool{}
 	for time.Since(last) < deadlineOfLost+30*time.Second {
@@ -50,6 +66,7 @@ func (r *round) settle() error {
 				}
 			}
 		}
+		ask()
 		r.wait(500 * time.Millisecond)
 	}
 	for _, c := range r.all {
@@ -58,12 +75,41 @@ func (r *round) settle() error {
 			r.break_("%s is stuck: %s %s %s, generation %d, since the last fault", c.account, s.status, s.health, s.failing, s.generation)
 		}
 	}
+	r.undelivered()
 	r.checkStatuses()
 	r.checkBooks()
 	if err := r.checkSecrets(); err != nil {
 		return err
 	}
 	return r.repair()
+}
+
+// waitsForEnd: a token that reuse would revoke, and that may have been spent, is
+// not shown before its access token's end.
+func (r *round) waitsForEnd(c *conn) bool {
+	return c.class == perennial.ReplayReuseRevokes && r.row(c).ambiguous
+}
+
+// undelivered excuses what the provider's books say never reached us: it did the
+// work, and the caller had left.
+func (r *round) undelivered() {
+	byDigest := map[string]*conn{}
+	generations := map[string]int64{}
+	r.mu.Lock()
+	for id, given := range r.given {
+		for g, d := range given {
+			byDigest[d], generations[d] = r.byID[id], g
+		}
+	}
+	r.mu.Unlock()
+	oracle := r.provider.Oracle()
+	for _, p := range oracle.Presentations {
+		if c := byDigest[p.Digest]; c != nil && p.Undelivered {
+			if _, ok := c.excused(generations[p.Digest]); !ok {
+				c.excuse(generations[p.Digest], "the caller had left before the answer", false)
+			}
+		}
+	}
 }
 
 // all0 waits until ok holds for every connection, and breaks for each for which

@@ -169,6 +169,9 @@ func (w *watch) expiry(c *conn, s sample) {
 		return
 	}
 	w.expired[key] = true
+	if _, ok := c.excused(s.generation); ok || s.ambiguous && c.class == perennial.ReplayReuseRevokes {
+		return // lost, or kept to its end on purpose
+	}
 	from := s.expires.Add(-buffer)
 	if w.outage(c.app, from, s.expires) || c.touched(from.Add(-deadline-started)) {
 		return

@@ -42,6 +42,10 @@ var circuitReason = map[perennial.Outcome]string{
 // answer may be one connection's bad luck.
 var openAfter = map[string]int{reasonMisconfigured: 2, reasonUnavailable: 5}
 
+// inARow is how often one connection of an app with few must have failed in a row
+// for an outage.
+const inARow = 3
+
 // NoteReply counts a failure toward the circuit of its app and host, or closes
 // it, or slows the app down. Opening and closing emit an event. Closing lets the
 // waiting connections go at the release rate.
@@ -112,7 +116,9 @@ func (s *Store) countFailure(tx *gorm.DB, circuit circuitRow, req NoteRequest, r
 	if err != nil {
 		return err
 	}
-	if len(failed) < min(enough, max(some, 1)) {
+	// In a small app few connections must do; one lost answer must not.
+	blip := reason == reasonUnavailable && len(failed) < enough && req.Connection.FailureCount+1 < inARow
+	if len(failed) < min(enough, max(some, 1)) || blip {
 		return updateCircuit(tx, circuit, now, set)
 	}
 	size, success, err := sizeOf(tx, circuit)

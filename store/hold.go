@@ -8,6 +8,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/seam"
+	"github.com/perennial-oauth/perennial/schema"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 )
@@ -53,6 +54,10 @@ func (s *Store) terminalHeld(tx *gorm.DB, c perennial.Connection, req CloseReque
 	}
 	if req.Terminal == "" || req.Terminal == perennial.ReasonNoRefreshToken || seam.Off(seam.HoldTerminal) {
 		return false, nil
+	}
+	if s.dialect == schema.Postgres {
+		// Whoever ends the hold waits for this close, and then finds its connection.
+		tx = tx.Clauses(clause.Locking{Strength: "SHARE"})
 	}
 	app, err := readApp(tx, c.App)
 	return app.HoldTerminal, err

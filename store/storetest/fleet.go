@@ -139,6 +139,13 @@ func testCircuitOutage(t *testing.T, b *bundle) {
 	require.True(t, b.open(t, cs[0].App))
 	b.note(t, cs[6], perennial.OutcomeRejected, "invalid_request")
 	require.False(t, b.open(t, cs[0].App), "any answer shows that it is there")
+
+	alone := b.app(t, 1)[0]
+	b.note(t, alone, perennial.OutcomeUnknown, "timeout")
+	require.False(t, b.open(t, alone.App), "one lost answer is no outage")
+	alone.FailureCount = 2
+	b.note(t, alone, perennial.OutcomeUnknown, "timeout")
+	require.True(t, b.open(t, alone.App), "the third in a row is")
 }
 
 func testSlowDown(t *testing.T, b *bundle) {
