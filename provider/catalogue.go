@@ -47,6 +47,8 @@ func (e Entry) Validate() error {
 		return perennial.Errorf(perennial.CodeInvalid, "provider %s: token_url is needed", e.Name)
 	case e.AuthStyle != oauth2.AuthStyleInHeader && e.AuthStyle != oauth2.AuthStyleInParams:
 		return perennial.Errorf(perennial.CodeInvalid, "provider %s: auth_style must be header or params: probing for it would show a refresh token twice", e.Name)
+	case e.SecretAsUser && e.AuthStyle != oauth2.AuthStyleInHeader:
+		return perennial.Errorf(perennial.CodeInvalid, "provider %s: auth_style must be header: its client secret stands in for the user name", e.Name)
 	case e.HostNeeded() && len(e.HostSuffixes) == 0:
 		return perennial.Errorf(perennial.CodeInvalid, "provider %s: token_url has a {host}: say in hosts which there may be", e.Name)
 	case !slices.Contains(perennial.ReplayClasses, e.ReplayClass):

@@ -85,7 +85,8 @@ func classify(e Entry, ev evidence) (perennial.Outcome, string) {
 }
 
 func (s Spelling) matches(ev evidence) bool {
-	return (s.HTTPStatus == 0 || s.HTTPStatus == ev.status) &&
+	anyStatus := s.HTTPStatus == 0 && ev.status < 500 && ev.status != http.StatusTooManyRequests
+	return (anyStatus || s.HTTPStatus == ev.status) &&
 		(s.Code == "" || strings.EqualFold(s.Code, ev.code)) &&
 		(s.Contains == "" || strings.Contains(strings.ToLower(ev.description), strings.ToLower(s.Contains)))
 }

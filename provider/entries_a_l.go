@@ -26,9 +26,11 @@ var entriesAToL = []Entry{
 		GrantLifetime:   365 * day,
 		Spellings: []Spelling{
 			{HTTPStatus: 403, Code: "invalid_grant", Outcome: perennial.OutcomeRevoked},
-			// What a dead refresh token was seen to answer (pipeshub PR 2736).
-			{HTTPStatus: 403, Code: "unauthorized_client", Outcome: perennial.OutcomeRevoked},
+			// A dead refresh token was seen to answer so (pipeshub PR 2736, raycast
+			// issue 11836). In other words it is the app's fault, as in RFC 6749.
+			{HTTPStatus: 403, Code: "unauthorized_client", Contains: "refresh_token", Outcome: perennial.OutcomeRevoked},
 		},
+		Notes: "The reuse interval, and unauthorized_client for a dead refresh token, are reports of third parties.",
 	},
 	{
 		Name: "box", Title: "Box",
@@ -36,6 +38,7 @@ var entriesAToL = []Entry{
 		ReplayClass: perennial.ReplayGrace, GraceWindow: day, ReplaySource: "the old one gives the same pair until the new one is used (Box's staff in its forum); no end is named, a day is our own bound",
 		DefaultLifetime: time.Hour,
 		IdleLifetime:    60 * day,
+		Notes:           "How long an unused new pair leaves the old one good is not documented.",
 	},
 	{
 		Name: "docusign", Title: "DocuSign",
@@ -47,7 +50,7 @@ var entriesAToL = []Entry{
 	},
 	{
 		Name: "dropbox", Title: "Dropbox",
-		AuthURL: "https://www.dropbox.com/oauth2/authorize", TokenURL: "https://api.dropboxapi.com/oauth2/token", RevokeURL: "", AuthStyle: oauth2.AuthStyleInParams,
+		AuthURL: "https://www.dropbox.com/oauth2/authorize", TokenURL: "https://api.dropboxapi.com/oauth2/token", AuthStyle: oauth2.AuthStyleInParams,
 		ReplayClass: perennial.ReplayReusable, ReplaySource: "it does not rotate (Dropbox developer pages)",
 		DefaultLifetime: 4 * time.Hour,
 	},
@@ -56,7 +59,7 @@ var entriesAToL = []Entry{
 		Title:        "the provider",
 		ReplayClass:  perennial.ReplayUnknown,
 		ReplaySource: "not documented: the configuration may name it",
-		Notes:        "Any RFC 6749 server; its URLs, client authentication and lifetimes come from the configuration.",
+		Notes:        "Any RFC 6749 server; its URLs, client authentication and lifetimes come from the configuration. One that answers 500 to every refusal never refuses for certain: its connections keep trying.",
 	},
 	{
 		Name: "github", Title: "GitHub",
@@ -110,6 +113,6 @@ var entriesAToL = []Entry{
 		ReplayClass: perennial.ReplayUnknown, ReplaySource: notDocumented,
 		DefaultLifetime: 60 * day,
 		GrantLifetime:   365 * day, // from the first grant; the reply counts it down
-		Notes:           "Refresh tokens are for approved partners.",
+		Notes:           "Refresh tokens are for approved partners. Rotation is not verified.",
 	},
 }

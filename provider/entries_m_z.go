@@ -14,8 +14,15 @@ var entriesMToZ = []Entry{
 		ReplayClass: perennial.ReplayReusable, ReplaySource: "a used refresh token is not revoked (Microsoft, refresh tokens)",
 		DefaultLifetime: time.Hour,
 		IdleLifetime:    90 * day,
+		Spellings: []Spelling{ // sign in again, under whatever code; Microsoft may renumber them
+			{HTTPStatus: 400, Contains: "AADSTS700082:", Outcome: perennial.OutcomeRevoked}, // unused for too long
+			{HTTPStatus: 400, Contains: "AADSTS70008:", Outcome: perennial.OutcomeRevoked},  // expired
+			{HTTPStatus: 400, Contains: "AADSTS700084:", Outcome: perennial.OutcomeRevoked}, // a single-page app's 24 h
+			{HTTPStatus: 400, Contains: "AADSTS50173:", Outcome: perennial.OutcomeRevoked},  // the password was changed
+			{HTTPStatus: 400, Contains: "AADSTS50076:", Outcome: perennial.OutcomeRevoked},  // a second factor is asked for
+		},
 		RequestIDHeader: "X-Ms-Request-Id",
-		Notes:           "Single-page apps and one-time passcodes: 24 h; set idle_lifetime. A tenant of its own sets auth_url and token_url.",
+		Notes:           "Single-page apps and one-time passcodes: 24 h; set idle_lifetime. A tenant of its own sets auth_url and token_url. The access token's life, 60 to 90 min, is not verified, and the codes are from a third party.",
 	},
 	{
 		Name: "notion", Title: "Notion",
@@ -23,7 +30,7 @@ var entriesMToZ = []Entry{
 		ReplayClass: perennial.ReplayUnknown, ReplaySource: notDocumented,
 		MetadataFields: []string{"workspace_id", "bot_id"},
 		AccountField:   "workspace id",
-		Notes:          "No lifetime is named: set default_lifetime, or its health shows no_lifetime.",
+		Notes:          "No lifetime is named: set default_lifetime, or its health shows no_lifetime. Lifetimes, errors and what becomes of the old pair are not verified.",
 	},
 	{
 		Name: "pipedrive", Title: "Pipedrive",
@@ -32,7 +39,7 @@ var entriesMToZ = []Entry{
 		DefaultLifetime: time.Hour,
 		IdleLifetime:    60 * day,
 		MetadataFields:  []string{"api_domain"},
-		Notes:           "The idle life is from a third party.",
+		Notes:           "The idle life is from a third party; rotation and errors are not verified.",
 	},
 	{
 		Name:            "quickbooks",
@@ -63,7 +70,7 @@ var entriesMToZ = []Entry{
 		IdleLifetime:    30 * day, // of partner apps
 		MetadataFields:  []string{"instance_url", "id"},
 		AccountField:    "organisation id",
-		Notes:           "An org may set a shorter session timeout (15 min at least): set default_lifetime then.",
+		Notes:           "An org may set a shorter session timeout (15 min at least): set default_lifetime then. The 2 h are not verified.",
 	},
 	{
 		Name: "shopify", Title: "Shopify",
@@ -73,6 +80,7 @@ var entriesMToZ = []Entry{
 		IdleLifetime:    90 * day,
 		RefreshParams:   map[string]string{"expiring": "1"},
 		AccountField:    "shop",
+		Notes:           "The grace ends as soon as the new refresh token is used; how a dead one is refused is not verified.",
 	},
 	{
 		Name: "slack", Title: "Slack",
@@ -84,19 +92,35 @@ var entriesMToZ = []Entry{
 			{Code: "bad_client_secret", Outcome: perennial.OutcomeMisconfigured},
 			{Code: "invalid_client_id", Outcome: perennial.OutcomeMisconfigured},
 			{Code: "ratelimited", Outcome: perennial.OutcomeRateLimited},
+			// Part of the work may have been done (Slack, errors of its methods).
+			{Code: "internal_error", Outcome: perennial.OutcomeUnknown},
+			{Code: "fatal_error", Outcome: perennial.OutcomeUnknown},
 		},
+		TokensUnder:     "authed_user",
 		RequestIDHeader: "X-Slack-Req-Id",
 		AccountField:    "team id",
-		Notes:           "The bot's token; a user's own token (authed_user) has a refresh token of its own and is a connection of its own.",
+		Notes:           "A bot's token, or a user's own (authed_user) where the reply has no bot's: each has a refresh token of its own and is a connection of its own. How many pairs may live side by side is not verified.",
 	},
 	{
 		Name: "square", Title: "Square",
 		AuthURL: "https://connect.squareup.com/oauth2/authorize", TokenURL: "https://connect.squareup.com/oauth2/token", AuthStyle: oauth2.AuthStyleInParams, JSONBody: true,
-		ReplayClass: perennial.ReplayUnknown, ReplaySource: "the code flow's does not expire, PKCE's is single use (Square); which one an app has is not known here",
+		ReplayClass: perennial.ReplayUnknown, ReplaySource: "the code flow's does not expire, PKCE's is single use (Square); which one an app has is not known here, and rotation is not documented",
 		DefaultLifetime: 30 * day,
 		MetadataFields:  []string{"merchant_id"},
 		AccountField:    "merchant id",
-		Notes:           "Replies name an instant, expires_at, instead of a lifetime.",
+		Notes:           "Replies name an instant, expires_at, instead of a lifetime. Errors are not verified.",
+	},
+	{
+		Name: "stripe-apps", Title: "Stripe",
+		AuthURL: "https://marketplace.stripe.com/oauth/v2/authorize", TokenURL: "https://api.stripe.com/v1/oauth/token", AuthStyle: oauth2.AuthStyleInHeader, SecretAsUser: true,
+		ReplayClass: perennial.ReplayUnknown, ReplaySource: "it rotates (third party); what becomes of the old one is not documented",
+		// No reply names a life; other clients take an hour (nango PR 1780).
+		DefaultLifetime: time.Hour,
+		IdleLifetime:    365 * day,
+		RequestIDHeader: "Request-Id",
+		MetadataFields:  []string{"stripe_user_id"},
+		AccountField:    "account id",
+		Notes:           "The client secret is the app's API key, for each mode its own. The year of the refresh token and the auth_url are not verified.",
 	},
 	{
 		Name: "xero", Title: "Xero",
@@ -105,6 +129,7 @@ var entriesMToZ = []Entry{
 		DefaultLifetime: 30 * time.Minute,
 		IdleLifetime:    60 * day,
 		AccountField:    "organisation id",
+		Notes:           "The grace covers a reply that was lost, not any later use of the old refresh token.",
 	},
 	{
 		Name: "zendesk", Title: "Zendesk",
@@ -116,6 +141,7 @@ var entriesMToZ = []Entry{
 
 		RefreshKillsAccessToken: true,
 		AccountField:            "subdomain",
+		Notes:                   "expires_in is sent as text, not as a number: that it is taken so is not verified, nor are the errors.",
 	},
 	{
 		Name: "zoho", Title: "Zoho",
@@ -137,6 +163,9 @@ var entriesMToZ = []Entry{
 		ReplayClass: perennial.ReplayUnknown, ReplaySource: "it rotates and the newest must be used (third party)",
 		DefaultLifetime: time.Hour,
 		IdleLifetime:    90 * day, // most sources; an old one says 15 years
-		Spellings:       []Spelling{{Contains: "Invalid Token", HTTPStatus: 401, Outcome: perennial.OutcomeRevoked}},
+		// The words are in the member reason: seen by third parties with 401, and
+		// since 2022 with 400 and invalid_grant.
+		Spellings: []Spelling{{HTTPStatus: 401, Contains: "Invalid Token", Outcome: perennial.OutcomeRevoked}},
+		Notes:     "The refresh token's life is not verified.",
 	},
 }

@@ -3,6 +3,7 @@ package provider
 import (
 	"net"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/perennial-oauth/perennial"
@@ -12,6 +13,9 @@ import (
 // own.
 const hostPlaceholder = "{host}"
 
+// longestHost is the bound of a name in the DNS (RFC 1035 section 2.3.4).
+const longestHost = 253
+
 var hostForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
 
 // HostNeeded reports whether each account has a token endpoint of its own.
@@ -20,14 +24,15 @@ func (e Entry) HostNeeded() bool { return strings.Contains(e.TokenURL, hostPlace
 // At returns the app as it is at host: {host} in its URLs is replaced. An app
 // whose token endpoint is the same for all accounts is returned unchanged. A host
 // that the entry does not allow is an error of [perennial.CodeInvalid]: a refresh
-// token must not be sent anywhere else.
+// token must not be sent anywhere else. Where the entry names no hosts only those
+// of this machine are allowed.
 func (a App) At(host string) (App, error) {
 	if !a.Provider.HostNeeded() {
 		return a, nil
 	}
 	if !a.Provider.allows(host) {
-		return a, perennial.Errorf(perennial.CodeInvalid, "app %s: the account's host is not one of %s (allowed: %s); a port is allowed on this machine only",
-			a.Name, a.Provider.Title, strings.Join(a.Provider.HostSuffixes, ", "))
+		return a, perennial.Errorf(perennial.CodeInvalid, "app %s: give the account's host at %s in lower case and without a path, as one of: %s; a port is allowed on this machine only",
+			a.Name, a.Provider.Title, a.Provider.allowedHosts())
 	}
 	fill := strings.NewReplacer(hostPlaceholder, host)
 	for _, url := range []*string{&a.Provider.AuthURL, &a.Provider.TokenURL, &a.Provider.IntrospectURL, &a.Provider.RevokeURL} {
@@ -36,16 +41,20 @@ func (a App) At(host string) (App, error) {
 	return a, nil
 }
 
-// allows reports whether host is a plain name that one of the suffixes matches.
+// allows reports whether host is a plain name, with a port on this machine only,
+// that one of the suffixes matches.
 func (e Entry) allows(host string) bool {
-	name := host
-	if h, port, err := net.SplitHostPort(host); err == nil {
-		if name = h; !hostForm.MatchString(port) || !isLoopback(h) {
-			return false
-		}
-	}
-	if !hostForm.MatchString(name) {
+	name, port, err := net.SplitHostPort(host)
+	if err != nil {
+		name = host
+	} else if !isPort(port) || !isLoopback(name) {
 		return false
+	}
+	if len(name) > longestHost || !hostForm.MatchString(name) {
+		return false
+	}
+	if len(e.HostSuffixes) == 0 {
+		return isLoopback(name)
 	}
 	for _, suffix := range e.HostSuffixes {
 		if name == suffix || strings.HasPrefix(suffix, ".") && strings.HasSuffix(name, suffix) {
@@ -53,6 +62,25 @@ func (e Entry) allows(host string) bool {
 		}
 	}
 	return false
+}
+
+func (e Entry) allowedHosts() string {
+	if len(e.HostSuffixes) == 0 {
+		return "localhost"
+	}
+	var hosts []string
+	for _, suffix := range e.HostSuffixes {
+		if strings.HasPrefix(suffix, ".") {
+			suffix = "<account>" + suffix
+		}
+		hosts = append(hosts, suffix)
+	}
+	return strings.Join(hosts, ", ")
+}
+
+func isPort(s string) bool {
+	port, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && port > 0
 }
 
 func isLoopback(name string) bool {

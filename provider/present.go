@@ -50,9 +50,10 @@ func NewClient(c ClientConfig) *Client {
 func (c *Client) Refresh(ctx context.Context, app App, secret, refreshToken perennial.Secret, send func(context.Context) error) Reply {
 	began := time.Now()
 	trip := &oneShot{transport: c.transport, send: send, entry: app.Provider}
+	user, password := app.Provider.credentials(app.ClientID, secret)
 	config := oauth2.Config{
-		ClientID:     app.ClientID,
-		ClientSecret: secret.Reveal(),
+		ClientID:     user,
+		ClientSecret: password,
 		Endpoint:     oauth2.Endpoint{TokenURL: app.Provider.TokenURL, AuthStyle: app.Provider.AuthStyle},
 	}
 	httpClient := &http.Client{
@@ -64,8 +65,17 @@ func (c *Client) Refresh(ctx context.Context, app App, secret, refreshToken pere
 	// error would hold the whole body.
 	_, _ = source.Token()
 
-	basic := perennial.NewSecret(url.QueryEscape(app.ClientID) + ":" + url.QueryEscape(secret.Reveal()))
+	basic := perennial.NewSecret(url.QueryEscape(user) + ":" + url.QueryEscape(password))
 	return trip.reply(app.Provider, began, secret, refreshToken, basic)
+}
+
+// credentials are the name and the password by which the client authenticates
+// (RFC 6749 section 2.3.1).
+func (e Entry) credentials(clientID string, secret perennial.Secret) (user, password string) {
+	if e.SecretAsUser {
+		return secret.Reveal(), ""
+	}
+	return clientID, secret.Reveal()
 }
 
 // oneShot lets exactly one request through and keeps what came back.
@@ -219,14 +229,15 @@ func (c *Client) Revoke(ctx context.Context, app App, token perennial.Secret) er
 	if app.Provider.RevokeURL == "" {
 		return nil
 	}
-	var secret string
+	var secret perennial.Secret
 	if len(app.ClientSecrets) > 0 {
-		secret = app.ClientSecrets[0].Reveal()
+		secret = app.ClientSecrets[0]
 	}
+	user, password := app.Provider.credentials(app.ClientID, secret)
 	form := url.Values{"token": {token.Reveal()}, "token_type_hint": {"refresh_token"}}
 	if app.Provider.AuthStyle == oauth2.AuthStyleInParams {
-		form.Set("client_id", app.ClientID)
-		form.Set("client_secret", secret)
+		form.Set("client_id", user)
+		form.Set("client_secret", password)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, app.Provider.RevokeURL, strings.NewReader(form.Encode()))
 	if err != nil {
@@ -234,7 +245,7 @@ func (c *Client) Revoke(ctx context.Context, app App, token perennial.Secret) er
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	if app.Provider.AuthStyle == oauth2.AuthStyleInHeader {
-		req.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(app.ClientID)+":"+url.QueryEscape(secret))))
+		req.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(user)+":"+url.QueryEscape(password))))
 	}
 	resp, err := c.transport.RoundTrip(req)
 	if err != nil {

@@ -38,19 +38,20 @@ func readReply(body []byte, e Entry, sent time.Time) tokenReply {
 	r := tokenReply{readable: true}
 	r.code, r.description = replyError(members)
 	t := &r.tokens
-	t.AccessToken = perennial.NewSecret(text(members["access_token"]))
-	t.RefreshToken = perennial.NewSecret(text(members["refresh_token"]))
+	at := e.tokensAt(members)
+	t.AccessToken = perennial.NewSecret(text(at["access_token"]))
+	t.RefreshToken = perennial.NewSecret(text(at["refresh_token"]))
 	if ok, said := members["ok"].(bool); said && !ok {
 		t.AccessToken, t.RefreshToken = perennial.Secret{}, perennial.Secret{} // Slack's refusal: never a success
 	}
-	t.TokenType = clean(text(members["token_type"]), 32)
-	t.Scopes = scopes(members)
-	t.ExpiresIn = lifetime(members["expires_in"])
+	t.TokenType = clean(text(at["token_type"]), 32)
+	t.Scopes = scopes(at)
+	t.ExpiresIn = lifetime(at["expires_in"])
 	if t.ExpiresIn == 0 {
-		t.ExpiresIn = until(members["expires_at"], sent)
+		t.ExpiresIn = until(at["expires_at"], sent)
 	}
-	t.RefreshTokenExpiresIn = firstLifetime(members, "refresh_token_expires_in", "x_refresh_token_expires_in", "refresh_expires_in", "refresh_token_timeout")
-	t.GrantExpiresIn = firstLifetime(members, "x_refresh_token_hard_expires_in", "xRefreshTokenHardExpiresIn", "authorization_expires_in")
+	t.RefreshTokenExpiresIn = firstLifetime(at, "refresh_token_expires_in", "x_refresh_token_expires_in", "refresh_expires_in", "refresh_token_timeout")
+	t.GrantExpiresIn = firstLifetime(at, "x_refresh_token_hard_expires_in", "xRefreshTokenHardExpiresIn", "authorization_expires_in")
 	for _, name := range e.MetadataFields {
 		if v := clean(text(members[name]), 256); v != "" {
 			if t.Metadata == nil {
@@ -60,6 +61,15 @@ func readReply(body []byte, e Entry, sent time.Time) tokenReply {
 		}
 	}
 	return r
+}
+
+// tokensAt is the object that holds the tokens: never parts of two, which would
+// pair one token's access with another's refresh.
+func (e Entry) tokensAt(members map[string]any) map[string]any {
+	if nested, ok := members[e.TokensUnder].(map[string]any); ok && e.TokensUnder != "" && text(members["access_token"]) == "" {
+		return nested
+	}
+	return members
 }
 
 // object reads a JSON object or, as some servers send, a form.
@@ -91,7 +101,7 @@ func object(body []byte) (map[string]any, bool) {
 // replyError finds the error code in the places where providers put it. A
 // member that is not a string is not a code.
 func replyError(m map[string]any) (code, description string) {
-	description = first(m, "error_description", "message")
+	description = first(m, "error_description", "message", "reason")
 	if nested, ok := m["error"].(map[string]any); ok {
 		return first(nested, "code", "type", "status"), first(nested, "message", "description")
 	}

@@ -46,10 +46,17 @@ type Entry struct {
 	// RefreshKillsAccessToken: a refresh ends the old access token at once.
 	RefreshKillsAccessToken bool
 
+	// SecretAsUser: the client's secret is the user name of the Basic header, with
+	// no password; the client id is not sent.
+	SecretAsUser bool
 	// JSONBody: the request's members travel as a JSON object, not as a form.
 	JSONBody bool
 	// RefreshParams are members of the refresh request beyond RFC 6749.
 	RefreshParams map[string]string
+
+	// TokensUnder is the member of a reply that holds the tokens where its top
+	// level has none: "authed_user".
+	TokensUnder string
 
 	Spellings       []Spelling // the provider's own errors, first match wins
 	RequestIDHeader string     // of the provider's own request id: "intuit_tid"
@@ -70,9 +77,10 @@ const (
 )
 
 // Spelling is one provider's own way to say an outcome. Zero fields match
-// anything; at least one is set.
+// anything; at least one is set. Without a status of its own it does not match
+// a 429 or a 5xx: what those say about the token is not to be believed.
 type Spelling struct {
-	HTTPStatus int    // 0: any
+	HTTPStatus int    // 0: any but 429 and 5xx
 	Code       string // of the reply's error code, compared without case
 	Contains   string // in the error description, compared without case
 	Outcome    perennial.Outcome

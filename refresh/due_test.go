@@ -113,6 +113,9 @@ func TestBackoffGrowsAndIsBounded(t *testing.T) {
 		}
 		assert.GreaterOrEqual(t, backoff(provider.Reply{Outcome: outcome, RetryAfter: 2 * time.Hour}, 1), 2*time.Hour, "what the provider asks for is a floor")
 	}
+	soon := provider.Reply{Outcome: perennial.OutcomeRateLimited, RetryAfter: 2 * time.Second}
+	assert.LessOrEqual(t, backoff(soon, 3), 3*time.Second, "the provider's word")
+	assert.GreaterOrEqual(t, backoff(soon, 4), 30*time.Second, "which proved wrong three times")
 	assert.Zero(t, backoff(provider.Reply{Outcome: perennial.OutcomeRefreshed}, 1))
 	malformed := provider.Reply{Outcome: perennial.OutcomeUnknown, Code: provider.CodeMalformed}
 	assert.GreaterOrEqual(t, backoff(malformed, 30), time.Hour, "an answer that is always malformed is not asked for without end")

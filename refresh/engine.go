@@ -242,6 +242,31 @@ func (e *Engine) Persist(ctx context.Context, req store.SaveRequest) (Result, er
 	return Result{Outcome: savedOutcome(saved), Connection: saved.Connection, Now: now, Recovered: saved.Recovered}, nil
 }
 
+// Keep stores a token set that an earlier [Engine.Refresh] could not, or keeps it
+// in the spool: it tries until one of them takes it. It is for a process that
+// refreshes beside Temporal, whose workflow would else hold the set; it is the
+// only copy, so nothing but the end of ctx ends the trying.
+func (e *Engine) Keep(ctx context.Context, req store.SaveRequest) error {
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		_, err := e.Persist(ctx, req)
+		if err == nil {
+			if e.Spool != nil {
+				return e.Spool.Drop(req)
+			}
+			return nil
+		}
+		if e.Spool != nil && e.Spool.Keep(req) == nil {
+			return nil // it is replayed from there
+		}
+		e.Log.Error("a token set is in memory only: neither the store nor the spool takes it", "connection_id", req.ID, "error", err)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // spooled stores what the spool holds of the connection, and proves the spool
 // ready. While either fails nothing is claimed, and nothing presented.
 func (e *Engine) spooled(ctx context.Context, row perennial.Connection) error {

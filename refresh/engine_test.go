@@ -396,3 +396,18 @@ func TestNoLifetimeIsAVisibleFault(t *testing.T) {
 	assert.Equal(t, CodeNoLifetime, res.Connection.FailingCode)
 	assert.Less(t, time.Until(res.Connection.NextRefreshAt), 30*time.Minute, "never a sleep without end")
 }
+
+// TestKeepTriesUntilSomebodyTakesIt: beside Temporal, with the store away and the
+// spool full, the process holds on to the only copy.
+func TestKeepTriesUntilSomebodyTakesIt(t *testing.T) {
+	t.Parallel()
+	b := setup(t, fresh("2"))
+	b.Timing.SaveTimeout = 100 * time.Millisecond
+	b.Store = &flakySave{Store: b.db, fails: 8}
+	res := b.refresh(t, t.Context(), 1)
+	require.NotNil(t, res.Unsaved)
+	require.NoError(t, b.Keep(t.Context(), *res.Unsaved))
+	c, _, err := b.db.Get(t.Context(), "con_1")
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, c.Generation)
+}

@@ -211,6 +211,10 @@ func (l *life) load(ctx workflow.Context) error {
 	return nil
 }
 
+// changeNoBlindMinute: a refresh that ended without a result was followed by a
+// minute in which no message was heard, longer than some tokens had left.
+const changeNoBlindMinute = "no-blind-minute"
+
 // refresh runs one Refresh activity. A message cancels it: a backing-off one
 // ends at once, a running one is waited for, and either way the row is read
 // again.
@@ -250,10 +254,15 @@ func (l *life) refresh(ctx workflow.Context, req activities.RefreshRequest) erro
 	case temporal.IsCanceledError(err) && ctx.Err() != nil:
 		return err // the workflow itself is cancelled
 	case !temporal.IsCanceledError(err):
+		// Cancelled while it ran, and its worker died: it is not retried, and only
+		// its timeout comes back. The row says when to look again.
 		workflow.GetLogger(ctx).Error("refresh activity ended without a result", "error", err)
-		if err := workflow.Sleep(ctx, time.Minute); err != nil { // never a busy loop
-			return err
+		if workflow.GetVersion(ctx, changeNoBlindMinute, workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+			if err := workflow.Sleep(ctx, time.Minute); err != nil {
+				return err
+			}
 		}
+		l.last = activities.RefreshResult{Outcome: perennial.OutcomeUnknown, Code: "activity_failed"} // so that it is never a busy loop
 	}
 	return l.load(ctx)
 }

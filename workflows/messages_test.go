@@ -176,6 +176,20 @@ func TestRowGoesBackwards(t *testing.T) {
 	assert.EqualValues(t, 12, w.asked[0])
 }
 
+// TestRefreshEndsWithoutAResult: the activity was cancelled by a message while its
+// worker died, so nothing but its timeout comes back. The row is read at once,
+// and the next attempt does not wait a blind minute.
+func TestRefreshEndsWithoutAResult(t *testing.T) {
+	t.Parallel()
+	w := newWorld(time.Hour, 0)
+	w.endsWithout = 1
+	r := w.newRun(t, Options{})
+	r.RegisterDelayedCallback(func() { r.CancelWorkflow() }, 70*time.Minute)
+	r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
+	require.Len(t, w.refreshedAt, 1)
+	assert.LessOrEqual(t, w.refreshedAt[0].Sub(w.endedAt), 5*time.Second)
+}
+
 func TestRefreshNow(t *testing.T) {
 	t.Parallel()
 	type answer struct {

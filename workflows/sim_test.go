@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/workflow"
 )
@@ -35,6 +36,8 @@ type world struct {
 
 	persistFails, persisted int
 
+	endsWithout int // refreshes to come that end without a result
+	endedAt     time.Time
 	asked       []int64 // generations
 	refreshedAt []time.Time
 	triggers    map[perennial.Trigger]int
@@ -79,6 +82,11 @@ func (w *world) Refresh(_ context.Context, req refresh.Request) (refresh.Result,
 	defer w.mu.Unlock()
 	w.triggers[req.Trigger]++
 	w.asked = append(w.asked, req.Generation)
+	if w.endsWithout > 0 {
+		w.endsWithout--
+		w.endedAt = w.now
+		return refresh.Result{}, temporal.NewNonRetryableApplicationError("timed out", "test", nil)
+	}
 	switch {
 	case w.gone:
 		return refresh.Result{Outcome: perennial.OutcomeNotFound}, nil

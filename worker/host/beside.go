@@ -85,9 +85,12 @@ func (b *beside) look(ctx context.Context) {
 		slots <- struct{}{}
 		all.Go(func() {
 			defer func() { <-slots }()
-			_, err := b.engine.Refresh(ctx, refresh.Request{ConnectionID: c.ID, Generation: c.Generation, Trigger: perennial.TriggerBeside})
+			res, err := b.engine.Refresh(ctx, refresh.Request{ConnectionID: c.ID, Generation: c.Generation, Trigger: perennial.TriggerBeside})
 			if err != nil {
 				b.log.Error("not refreshed beside Temporal", "connection_id", c.ID, "error", err)
+			}
+			if res.Unsaved != nil { // there is no workflow that holds it
+				_ = b.engine.Keep(context.WithoutCancel(ctx), *res.Unsaved) // ends when it is kept
 			}
 		})
 	}

@@ -1,0 +1,147 @@
+package provider
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"sync/atomic"
+	"testing"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/oauth2"
+)
+
+// members are those of a request, a form's or a JSON object's.
+func members(t *testing.T, r *http.Request) map[string]string {
+	t.Helper()
+	raw, err := io.ReadAll(r.Body)
+	assert.NoError(t, err)
+	assert.EqualValues(t, len(raw), r.ContentLength)
+	got := map[string]string{}
+	if r.Header.Get("Content-Type") == "application/json" {
+		assert.NoError(t, json.Unmarshal(raw, &got))
+		return got
+	}
+	form, err := url.ParseQuery(string(raw))
+	assert.NoError(t, err)
+	for k := range form {
+		got[k] = form.Get(k)
+	}
+	return got
+}
+
+// TestWire: every entry's request has the body and the proof of the client that
+// its provider reads.
+func TestWire(t *testing.T) {
+	t.Parallel()
+	inJSON := map[string]bool{"atlassian": true, "notion": true, "square": true, "zendesk": true}
+	inHeader := map[string]bool{"docusign": true, "notion": true, "pipedrive": true, "quickbooks": true, "stripe-apps": true, "xero": true, "zoom": true}
+	extra := map[string]map[string]string{"shopify": {"expiring": "1"}, "zendesk": {"expires_in": "1800"}}
+	for _, name := range Names() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			want := map[string]string{"grant_type": "refresh_token", "refresh_token": testToken.Reveal()}
+			for k, v := range extra[name] {
+				want[k] = v
+			}
+			contentType, user, password := "application/x-www-form-urlencoded", url.QueryEscape("client id"), url.QueryEscape(testSecret.Reveal())
+			switch {
+			case name == "stripe-apps":
+				user, password = password, ""
+			case !inHeader[name]:
+				user, password = "", ""
+				want["client_id"], want["client_secret"] = "client id", testSecret.Reveal()
+			}
+			if inJSON[name] {
+				contentType = "application/json"
+			}
+			e := entry(t, name)
+			if e.AuthStyle == 0 {
+				e.AuthStyle = oauth2.AuthStyleInParams
+			}
+			var requests atomic.Int32
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				requests.Add(1)
+				assert.Equal(t, contentType, r.Header.Get("Content-Type"))
+				assert.Equal(t, "application/json", r.Header.Get("Accept"))
+				gotUser, gotPassword, basic := r.BasicAuth()
+				assert.Equal(t, inHeader[name], basic)
+				assert.Equal(t, []string{user, password}, []string{gotUser, gotPassword})
+				assert.Equal(t, want, members(t, r))
+				fmt.Fprint(w, `{"access_token":"a"}`)
+			}))
+			defer server.Close()
+			e.TokenURL = server.URL
+			reply := NewClient(ClientConfig{}).Refresh(t.Context(), App{Name: "app", ClientID: "client id", Provider: e}, testSecret, testToken, free)
+			assert.Equal(t, perennial.OutcomeRefreshed, reply.Outcome)
+			assert.EqualValues(t, 1, requests.Load())
+		})
+	}
+}
+
+// TestOwnBodySendsOnce: a body that was written anew cannot be sent again either,
+// not even on a connection that the server had kept alive and drops.
+func TestOwnBodySendsOnce(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"atlassian", "notion", "shopify", "square", "zendesk"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var requests, sends atomic.Int32
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				if requests.Add(1) > 1 {
+					panic(http.ErrAbortHandler)
+				}
+				fmt.Fprint(w, `{"access_token":"a"}`)
+			}))
+			defer server.Close()
+			transport := http.DefaultTransport.(*http.Transport).Clone()
+			client := NewClient(ClientConfig{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+				assert.Nil(t, r.GetBody, "net/http could send it again")
+				return transport.RoundTrip(r)
+			})})
+			e := entry(t, name)
+			e.TokenURL = server.URL
+			send := func(context.Context) error { sends.Add(1); return nil }
+			for i, want := range []perennial.Outcome{perennial.OutcomeRefreshed, perennial.OutcomeUnknown, perennial.OutcomeUnknown} {
+				reply := client.Refresh(t.Context(), App{Name: "app", ClientID: "client id", Provider: e}, testSecret, testToken, send)
+				assert.Equal(t, want, reply.Outcome)
+				assert.EqualValues(t, i+1, requests.Load())
+				assert.EqualValues(t, i+1, sends.Load())
+			}
+		})
+	}
+}
+
+// TestOwnBodyLeaksNothing has a server that repeats the proof of the client and
+// the body.
+func TestOwnBodyLeaksNothing(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"notion", "stripe-apps", "zendesk"} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			raw, err := io.ReadAll(r.Body)
+			assert.NoError(t, err)
+			echo := r.Header.Get("Authorization") + " " + string(raw)
+			w.WriteHeader(http.StatusBadRequest)
+			assert.NoError(t, json.NewEncoder(w).Encode(map[string]string{"error": "invalid_request", "error_description": echo, "reason": echo}))
+		}))
+		e := entry(t, name)
+		e.TokenURL = server.URL
+		reply := NewClient(ClientConfig{}).Refresh(t.Context(), App{Name: "app", ClientID: "client id", Provider: e}, testSecret, testToken, free)
+		server.Close()
+		require.NotEmpty(t, reply.Description, name)
+		out := fmt.Sprintf("%+v", reply)
+		for _, secret := range []string{testToken.Reveal(), testSecret.Reveal()} {
+			assert.NotContains(t, out, secret, name)
+			assert.NotContains(t, out, url.QueryEscape(secret), name)
+			assert.NotContains(t, out, base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(secret)+":")), name)
+		}
+	}
+}
