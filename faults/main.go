@@ -189,8 +189,8 @@ func durations(text string, r *rand.Rand) ([]time.Duration, error) {
 	return out, nil
 }
 
-// only1 are the faults that are about one seam.
-var only1 = map[string]seam.Seam{"journal": seam.AfterReply, "spool_outlives": seam.AfterReply, "terminated_in_exchange": seam.AfterWrite}
+// oneSeam are the faults that are about one seam.
+var oneSeam = map[string]seam.Seam{"journal": seam.AfterReply, "spool_outlives": seam.AfterReply, "terminated_in_exchange": seam.AfterWrite}
 
 // into fills the summary.
 func (r *round) into(sum *summary) {
@@ -201,7 +201,7 @@ func (r *round) into(sum *summary) {
 			sum.Faults += n
 		}
 		seams := seam.Seams
-		if of, ok := only1[name]; ok {
+		if of, ok := oneSeam[name]; ok {
 			seams = []seam.Seam{of}
 		}
 		for _, s := range seams {

@@ -109,7 +109,7 @@ func wrongSecret(r *round) error {
 		// Two failures open the circuit; those then on their way, at most eight,
 		// are counted too; after that one canary an interval of 3, 6, 12 s.
 		if n, _ := r.provider.Requests(clientOf(name), from, time.Now()); n > 2+8+3 {
-			r.break_("app %s: %d requests within %s of a wrong client secret", name, n, time.Since(from).Round(time.Second))
+			r.broke("app %s: %d requests within %s of a wrong client secret", name, n, time.Since(from).Round(time.Second))
 		}
 		if err := r.provider.SetSecrets(clientOf(name), secret); err != nil {
 			return err
@@ -136,7 +136,7 @@ func wrongEnvironment(r *round) error {
 	r.stir(r.of("small"))
 	r.wait(3 * time.Second)
 	if n, _ := r.provider.Requests("client-of-another-environment", time.Time{}, time.Now()); n > 0 {
-		r.break_("a grant was shown to another environment's client %d times", n)
+		r.broke("a grant was shown to another environment's client %d times", n)
 	}
 	w.config = "perennial.yaml"
 	return r.restart(w)
@@ -167,7 +167,7 @@ func falseRefusals(r *round) error {
 	for _, c := range r.of(app) {
 		if s := r.row(c); s.status == perennial.StatusReconnectRequired {
 			if _, ok := c.excused(s.generation); !ok {
-				r.break_("%s was told to reconnect (%s) while its provider refused everybody", c.account, s.reason)
+				r.broke("%s was told to reconnect (%s) while its provider refused everybody", c.account, s.reason)
 			}
 		}
 	}
@@ -204,7 +204,7 @@ func massRevocation(r *round) error {
 	for _, c := range chosen {
 		if s := r.row(c); s.status == perennial.StatusReconnectRequired && s.reason != perennial.ReasonInvalidGrant {
 			if _, ok := c.excused(s.generation); !ok {
-				r.break_("%s was revoked by its user and is named %s", c.account, s.reason)
+				r.broke("%s was revoked by its user and is named %s", c.account, s.reason)
 			}
 		}
 		if err := reconnects(r, c); err != nil {
@@ -365,7 +365,7 @@ func herd(r *round) error {
 	n, most := r.provider.Requests(clientOf(app), began.Add(-time.Minute), time.Now())
 	r.say("  %d held connections let go in %.0f s, %d requests, at most %d in a second (limit %g)", len(before), time.Since(began).Seconds(), n, most, limit)
 	if float64(most) > limit+1 {
-		r.break_("the limited app saw %d requests in one second, with a limit of %g", most, limit)
+		r.broke("the limited app saw %d requests in one second, with a limit of %g", most, limit)
 	}
 	return nil
 }

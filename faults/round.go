@@ -185,7 +185,7 @@ func (r *round) until(patience time.Duration, what string, ok func() bool) bool 
 		select {
 		case <-tick.C:
 		case <-deadline:
-			r.break_("never: %s", what)
+			r.broke("never: %s", what)
 			return false
 		}
 	}

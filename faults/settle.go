@@ -24,56 +24,38 @@ func (r *round) settle() error {
 		s := r.row(c)
 		return s.status != perennial.StatusActive || s.generation > before[c]
 	}
-	asked := time.Now().Add(-time.Hour)
-	ask := func() { // again where the answer did not come: everything may be slow
-		if time.Since(asked) < 8*time.Second {
-			return
-		}
-		asked = time.Now()
-		var left []*conn
+	left := func() (out []*conn) {
 		for _, c := range r.all {
 			if c.app != "limited" && !gained(c) {
-				left = append(left, c)
+				out = append(out, c)
 			}
 		}
-		r.stir(left)
+		return out
+	}
+	var asked time.Time
+	ask := func() { // again where the answer did not come: everything may be slow
+		if time.Since(asked) > 8*time.Second {
+			asked = time.Now()
+			r.stir(left())
+		}
 	}
 	// Two buffers for everybody that no fault of its own keeps; those that were
 	// lost, or wait for an access token's end, take as long as their class says.
-	r.all0(2*buffer, last, func(c *conn) bool {
+	r.everybody(2*buffer, last, func(c *conn) bool {
 		ask()
 		return c.app == "limited" || gained(c) || c.touched(time.Time{}) || r.waitsForEnd(c)
 	}, "gained no generation within two buffers of the last fault")
 	r.undelivered()
-	deadlineOfLost := life + deadline + buffer
-	confirmed := map[string]bool{}
-	for time.Since(last) < deadlineOfLost+30*time.Second {
-		rest := 0
-		for _, c := range r.all {
-			if c.app != "limited" && !gained(c) {
-				rest++
-			}
-		}
-		if rest == 0 {
-			break
-		}
-		for _, a := range apps { // an operator looks at what is held: these are real
-			state, err := r.deps.Store.AppState(context.Background(), a.name)
-			if err == nil && state.HoldTerminal && time.Since(last) > 10*time.Second {
-				confirmed[a.name] = true
-				if err := r.deps.Store.ConfirmHold(context.Background(), a.name); err != nil {
-					return err
-				}
-			}
+	for len(left()) > 0 && time.Since(last) < life+deadline+buffer+30*time.Second {
+		if err := r.operate(last); err != nil {
+			return err
 		}
 		ask()
 		r.wait(500 * time.Millisecond)
 	}
-	for _, c := range r.all {
-		if c.app != "limited" && !gained(c) {
-			s := r.row(c)
-			r.break_("%s is stuck: %s %s %s, generation %d, since the last fault", c.account, s.status, s.health, s.failing, s.generation)
-		}
+	for _, c := range left() {
+		s := r.row(c)
+		r.broke("%s is stuck: %s %s %s, generation %d, since the last fault", c.account, s.status, s.health, s.failing, s.generation)
 	}
 	r.undelivered()
 	r.checkStatuses()
@@ -82,6 +64,23 @@ func (r *round) settle() error {
 		return err
 	}
 	return r.repair()
+}
+
+// operate is the operator, who has looked at what is held: these losses are real.
+func (r *round) operate(last time.Time) error {
+	if time.Since(last) < 10*time.Second {
+		return nil
+	}
+	for _, a := range apps {
+		state, err := r.deps.Store.AppState(context.Background(), a.name)
+		if err != nil || !state.HoldTerminal {
+			continue
+		}
+		if err := r.deps.Store.ConfirmHold(context.Background(), a.name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // waitsForEnd: a token that reuse would revoke, and that may have been spent, is
@@ -112,9 +111,9 @@ func (r *round) undelivered() {
 	}
 }
 
-// all0 waits until ok holds for every connection, and breaks for each for which
+// everybody waits until ok holds for every connection, and breaks for each for which
 // it never did.
-func (r *round) all0(patience time.Duration, since time.Time, ok func(*conn) bool, what string) {
+func (r *round) everybody(patience time.Duration, since time.Time, ok func(*conn) bool, what string) {
 	for time.Since(since) < patience {
 		left := false
 		for _, c := range r.all {
@@ -128,7 +127,7 @@ func (r *round) all0(patience time.Duration, since time.Time, ok func(*conn) boo
 	for _, c := range r.all {
 		if !ok(c) {
 			s := r.row(c)
-			r.break_("%s %s (%s %s %s, generation %d)", c.account, what, s.status, s.health, s.failing, s.generation)
+			r.broke("%s %s (%s %s %s, generation %d)", c.account, what, s.status, s.health, s.failing, s.generation)
 		}
 	}
 }
@@ -140,7 +139,7 @@ func (r *round) checkStatuses() {
 		s := r.row(c)
 		if s.status != perennial.StatusReconnectRequired {
 			if s.status != perennial.StatusActive {
-				r.break_("%s is %s", c.account, s.status)
+				r.broke("%s is %s", c.account, s.status)
 			}
 			continue
 		}
@@ -156,11 +155,11 @@ func (r *round) checkStatuses() {
 		}
 		switch {
 		case c.class == perennial.ReplayReusable, c.class == perennial.ReplayGrace && !restored:
-			r.break_("%s ends in reconnect_required (%s): its class always recovers", c.account, s.reason)
+			r.broke("%s ends in reconnect_required (%s): its class always recovers", c.account, s.reason)
 		case !ok && !restored:
-			r.break_("%s ends in reconnect_required (%s) at generation %d, and no fault took its reply", c.account, s.reason, s.generation)
+			r.broke("%s ends in reconnect_required (%s) at generation %d, and no fault took its reply", c.account, s.reason, s.generation)
 		case s.reason != perennial.ReasonRotationLost && !untold:
-			r.break_("%s was lost (%s) and is named %s", c.account, why, s.reason)
+			r.broke("%s was lost (%s) and is named %s", c.account, why, s.reason)
 		}
 	}
 }
@@ -178,13 +177,13 @@ func (r *round) checkBooks() {
 			continue
 		}
 		if g.MostInFlight > 1 {
-			r.break_("%s: %d requests at once", c.account, g.MostInFlight)
+			r.broke("%s: %d requests at once", c.account, g.MostInFlight)
 		}
 		c.mu.Lock()
 		lossy, restored := c.lossy, c.restored
 		c.mu.Unlock()
 		if g.ConsumedPresentations > 0 && !restored && (!lossy || c.class == perennial.ReplayGrace) {
-			r.break_("%s: a consumed token was shown %d times", c.account, g.ConsumedPresentations)
+			r.broke("%s: a consumed token was shown %d times", c.account, g.ConsumedPresentations)
 		}
 	}
 	for _, p := range oracle.Presentations {
@@ -196,7 +195,7 @@ func (r *round) checkBooks() {
 		restored := c.restored
 		c.mu.Unlock()
 		if !restored {
-			r.break_("%s: a consumed token was shown while its access token lived, where that revokes the grant", c.account)
+			r.broke("%s: a consumed token was shown while its access token lived, where that revokes the grant", c.account)
 		}
 	}
 	for _, a := range apps {
@@ -204,7 +203,7 @@ func (r *round) checkBooks() {
 			continue
 		}
 		if _, most := r.provider.Requests(clientOf(a.name), r.began, time.Now()); float64(most) > a.limit+1 {
-			r.break_("app %s: %d requests in one second, with a limit of %g", a.name, most, a.limit)
+			r.broke("app %s: %d requests in one second, with a limit of %g", a.name, most, a.limit)
 		}
 	}
 	r.refreshes = oracle.Refreshes
@@ -221,7 +220,7 @@ func (r *round) checkSecrets() error {
 		r.searched += len(raw)
 		for _, n := range needles {
 			if bytes.Contains(raw, n) {
-				r.break_("a secret (%s...) is in %s", n[:4], where)
+				r.broke("a secret (%s...) is in %s", n[:4], where)
 			}
 		}
 	}

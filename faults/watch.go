@@ -70,7 +70,7 @@ func (w *watch) stop() {
 	w.done.Wait()
 }
 
-func (w *watch) break_(format string, args ...any) {
+func (w *watch) broke(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.broken[fmt.Sprintf(format, args...)] = true
