@@ -160,7 +160,7 @@ func falseRefusals(r *round) error {
 		_ = r.provider.Adjust(clientOf(app), c.account, func(k *fakeprovider.Knobs) { k.SayRevoked = 2 })
 	}
 	r.stir(r.of(app))
-	r.wait(8 * time.Second) // first refusals, and the confirmations after 2 s
+	r.wait(12 * time.Second) // first refusals, and the confirmations after 4 s
 	for _, c := range r.of(app) {
 		_ = r.provider.Adjust(clientOf(app), c.account, func(k *fakeprovider.Knobs) { k.SayRevoked = 0 })
 	}

@@ -35,7 +35,7 @@ const (
 	buffer   = life / 4
 	deadline = 10 * time.Second // of an attempt
 	started  = 6 * time.Second  // StartToClose
-	settings = `timing: {http_timeout: 3500ms, save_timeout: 1500ms, start_to_close: 6s, attempt_deadline: 10s, worker_stop: 11s, confirm_delay: 2s, probe_interval: 3s}
+	settings = `timing: {http_timeout: 3500ms, save_timeout: 1500ms, start_to_close: 6s, attempt_deadline: 10s, worker_stop: 11s, confirm_delay: 4s, probe_interval: 3s}
 sweep: {every: 3s, grace: 2s, full_every: 3s}
 `
 )
@@ -334,7 +334,7 @@ func (s *stack) environ() []string {
 func (s *stack) oldYAML() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "keys: %q\nallow_plaintext_keys: true\ntask_queue: faults\nlisten: 127.0.0.1:0\n"+
-		"timing: {http_timeout: 3500ms, save_timeout: 1500ms, start_to_close: 6s, attempt_deadline: 10s, worker_stop: 11s, confirm_delay: 2s}\napps:\n", s.file("keys"))
+		"timing: {http_timeout: 3500ms, save_timeout: 1500ms, start_to_close: 6s, attempt_deadline: 10s, worker_stop: 11s, confirm_delay: 4s}\napps:\n", s.file("keys"))
 	for _, a := range apps {
 		fmt.Fprintf(&b, "  - {name: %s, provider: generic, title: Acme, client_id: %s, client_secret_file: %q, token_url: \"http://127.0.0.1:%d/token\", auth_style: header, replay_class: %s, grace_window: 10m}\n",
 			a.name, clientOf(a.name), s.file("secret"), s.port, a.class)

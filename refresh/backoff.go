@@ -18,15 +18,15 @@ var backoffRange = map[perennial.Outcome]struct{ first, longest time.Duration }{
 	perennial.OutcomeRejected:      {5 * time.Second, time.Hour},
 }
 
-// believed is how often in a row a provider's own word on when to come back is
-// taken before the backoff counts again.
+// believed is after how many failures in a row a provider's own word on when to
+// come back is doubled with each.
 const believed = 3
 
 // backoff is the wait before the next attempt after the failures-th failure in
 // a row (1 for the first), which this reply was. Up to a fifth of it is random, so
 // that connections which failed together do not come back together. What the
-// provider asked for (RetryAfter) is the wait at first, and always a floor; it is
-// spread upwards only.
+// provider asked for (RetryAfter) comes first: it knows better than we do, and is
+// a floor, spread upwards only.
 func backoff(reply provider.Reply, failures int) time.Duration {
 	outcome := reply.Outcome
 	if reply.Code == provider.CodeMalformed {
@@ -40,9 +40,8 @@ func backoff(reply provider.Reply, failures int) time.Duration {
 	if n := max(failures, 1) - 1; n < 16 { // 2^16 s is past every longest
 		wait = min(r.first<<n, r.longest)
 	}
-	if reply.RetryAfter > 0 && failures <= believed {
-		wait = reply.RetryAfter
+	if asked := reply.RetryAfter; asked > 0 {
+		wait = max(asked, min(asked<<min(max(failures-believed, 0), 16), r.longest))
 	}
-	wait = max(wait, reply.RetryAfter)
 	return wait + time.Duration(rand.Int64N(int64(wait)/5+1))
 }
