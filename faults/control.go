@@ -102,14 +102,15 @@ func (c *control) gathered(patience time.Duration) map[seam.Seam]*held {
 }
 
 // inFlight are the connections that a worker was presenting a moment ago: past
-// their claim, not past their commit.
-func (c *control) inFlight(worker string) map[string]seam.Seam {
+// their claim, not past their commit. It is asked after the worker has been
+// stopped: what is on its way goes on until then.
+func (c *control) inFlight(worker string) map[string]reached {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	out := map[string]seam.Seam{}
+	out := map[string]reached{}
 	for id, r := range c.last {
 		if r.worker == worker && time.Since(r.at) < 15*time.Second && r.seam != seam.BeforeClaim && r.seam != seam.AfterCommit {
-			out[id] = r.seam
+			out[id] = r
 		}
 	}
 	return out

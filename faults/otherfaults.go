@@ -400,14 +400,14 @@ func restored(r *round) error {
 			c.with(func() { c.untold = true })
 		}
 	}
+	r.hold(w)
+	if err := w.kill(); err != nil {
+		return err
+	}
 	for id := range r.control.inFlight(w.name) {
 		if c := r.byID[id]; c != nil && c != kept {
 			c.excuse(r.get(c).Generation, "the worker was killed", false)
 		}
-	}
-	r.hold(w)
-	if err := w.kill(); err != nil {
-		return err
 	}
 	back := r.away()
 	r.each(func(w *worker) { w.db.cutOff() })

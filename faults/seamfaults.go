@@ -21,29 +21,23 @@ var afterReply = []seam.Seam{seam.AfterReply}
 func kill(r *round) error {
 	w := r.any()
 	return r.atSeams("sigkill", w.name, seam.Seams, func(standing map[seam.Seam]*held) error {
-		r.excuseDead(w, standing)
 		r.hold(w)
 		defer r.supervise(w)
-		return w.kill()
+		err := w.kill()
+		r.excuseDead(w, standing)
+		return err
 	})
 }
 
 // excuseDead excuses what dies with a worker: those that stand after the writing
 // of the request, and those that were on their way through unheld.
 func (r *round) excuseDead(w *worker, standing map[seam.Seam]*held) {
-	at := r.control.inFlight(w.name)
-	for s, h := range standing {
-		at[h.Connection] = s
-	}
-	for id, s := range at {
-		c := r.byID[id]
-		if c == nil {
-			continue
-		}
-		h := standing[s]
+	for id, at := range r.control.inFlight(w.name) {
+		h := standing[at.seam]
 		stands := h != nil && h.Connection == id
-		if lostWith[s] || !stands { // one that is not held may have gone on since
-			c.excuse(r.get(c).Generation, "the worker was killed "+string(s), false)
+		// One that is not held may have gone on after it was last heard of.
+		if c := r.byID[id]; c != nil && (lostWith[at.seam] || !stands) {
+			c.excuse(r.get(c).Generation, "the worker was killed "+string(at.seam), false)
 		}
 	}
 }
@@ -52,15 +46,14 @@ func (r *round) excuseDead(w *worker, standing map[seam.Seam]*held) {
 func stopped(r *round) error {
 	w := r.any()
 	return r.atSeams("sigstop", w.name, seam.Seams, func(standing map[seam.Seam]*held) error {
-		at := r.control.inFlight(w.name)
 		if err := w.signal(syscall.SIGSTOP); err != nil {
 			return err
 		}
-		for id, s := range at {
+		for id, at := range r.control.inFlight(w.name) {
 			if c := r.byID[id]; c != nil {
 				// Its reply is read too late or not at all, or its save comes when
 				// another worker has shown the token again.
-				c.excuse(r.get(c).Generation, "the worker was stopped "+string(s), s == seam.AfterReply || s == seam.BeforeCommit)
+				c.excuse(r.get(c).Generation, "the worker was stopped "+string(at.seam), at.seam == seam.AfterReply || at.seam == seam.BeforeCommit)
 			}
 		}
 		letGo(standing)
@@ -146,14 +139,16 @@ func spoolOutlives(r *round) error {
 		w.db.cutOff()
 		letGo(standing)
 		r.wait(1200 * time.Millisecond) // within which a reply is kept, and SaveTimeout has not passed
-		for id, s := range r.control.inFlight(w.name) {
-			if other := r.byID[id]; other != nil && other != c && lostWith[s] && s != seam.AfterReply {
-				other.excuse(r.get(other).Generation, "the worker was killed "+string(s), false)
-			}
-		}
 		r.hold(w)
 		defer r.supervise(w)
 		err := w.kill()
+		for id, at := range r.control.inFlight(w.name) {
+			// A reply that was read half a second ago is in the spool.
+			kept := at.seam == seam.AfterReply && time.Since(at.at) > 500*time.Millisecond
+			if other := r.byID[id]; other != nil && other != c && !kept {
+				other.excuse(r.get(other).Generation, "the worker was killed "+string(at.seam), false)
+			}
+		}
 		w.db.mend()
 		return err
 	})
