@@ -65,6 +65,13 @@ type Entry struct {
 	Notes           string     // what is not verified
 }
 
+// ServesToEnd reports whether, after an unknown outcome, the access token is
+// served to its end before the refresh token is shown again: where reuse would
+// revoke it, unless a refresh has ended it anyway.
+func (e Entry) ServesToEnd() bool {
+	return e.ReplayClass == perennial.ReplayReuseRevokes && !e.RefreshKillsAccessToken
+}
+
 // RateLimitScope says whom a provider's 429 concerns.
 type RateLimitScope string
 

@@ -42,7 +42,7 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 	case perennial.OutcomeUnknown:
 		req.Ambiguous = !seam.Off(seam.AmbiguityMemory)
 		switch {
-		case entry.ReplayClass == perennial.ReplayReuseRevokes && row.ExpiresAt.After(now):
+		case entry.ServesToEnd() && row.ExpiresAt.After(now):
 			// Shown again, a spent token would end the living access token too.
 			req.Wait, req.Queued = max(req.Wait, row.ExpiresAt.Sub(now)), false
 		case entry.ReplayClass == perennial.ReplayGrace:

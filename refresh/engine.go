@@ -131,6 +131,14 @@ func (e *Engine) admitRequest(row perennial.Connection, app provider.App) store.
 		Patience: e.Timing.patience(len(app.ClientSecrets)), Lead: claimTakes}
 }
 
+// waitingClass is the class by which the fence makes a connection wait.
+func waitingClass(e provider.Entry) perennial.ReplayClass {
+	if e.ReplayClass == perennial.ReplayReuseRevokes && !e.ServesToEnd() {
+		return perennial.ReplaySingleUse
+	}
+	return e.ReplayClass
+}
+
 // claimTakes is how long before its slot a connection is claimed.
 const claimTakes = 50 * time.Millisecond
 
@@ -192,7 +200,7 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 		Trigger:    req.Trigger,
 		AttemptID:  uuid.NewString(),
 		Hold:       e.Timing.AttemptDeadline,
-		Class:      app.Provider.ReplayClass,
+		Class:      waitingClass(app.Provider),
 	})
 	if err != nil {
 		return Result{}, fmt.Errorf("claim connection %s (database time %s): %w", req.ConnectionID, now.Format(time.RFC3339), err)

@@ -331,6 +331,9 @@ func TestReuseRevokesServesTheAccessTokenToItsEnd(t *testing.T) {
 	lost := provider.Reply{Outcome: perennial.OutcomeUnknown, Sent: true}
 	assert.GreaterOrEqual(t, decide(row, provider.Entry{ReplayClass: perennial.ReplayReuseRevokes}, lost, now, time.Minute).Wait, time.Hour)
 	assert.Less(t, decide(row, provider.Entry{ReplayClass: perennial.ReplaySingleUse}, lost, now, time.Minute).Wait, time.Minute)
+	kills := provider.Entry{ReplayClass: perennial.ReplayReuseRevokes, RefreshKillsAccessToken: true}
+	assert.Less(t, decide(row, kills, lost, now, time.Minute).Wait, time.Minute, "the refresh has ended it anyway: there is nothing to serve")
+	assert.Equal(t, perennial.ReplaySingleUse, waitingClass(kills))
 }
 
 func TestNextSecretOnlyWhereTheClientWasRejected(t *testing.T) {
