@@ -39,7 +39,9 @@ type Presentation struct {
 	At            time.Time `json:"at"`
 	AfterConsumed bool      `json:"after_consumed"`
 	Undelivered   bool      `json:"undelivered"` // work was done, and the caller had left before it was answered
-	LiveAccess    bool      `json:"live_access"` // one issued beside it lived then
+	// LiveFor is how long an access token that was issued beside it had still to
+	// live then; 0: none lived.
+	LiveFor time.Duration `json:"live_for"`
 }
 
 // Oracle returns a snapshot.

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
-	"slices"
 	"time"
 )
 
@@ -178,7 +177,7 @@ func (s *Server) refreshGrant(w http.ResponseWriter, r *http.Request, client str
 func (s *Server) work(client, presented string, t *refreshToken, g *grant, k Knobs) (TokenReply, *refusal) {
 	now := s.now()
 	t.Presented++
-	s.presented = append(s.presented, Presentation{Grant: t.Grant, Digest: digest(presented), At: now, AfterConsumed: !t.Consumed.IsZero(), LiveAccess: s.liveAccess(t)})
+	s.presented = append(s.presented, Presentation{Grant: t.Grant, Digest: digest(presented), At: now, AfterConsumed: !t.Consumed.IsZero(), LiveFor: s.liveFor(t)})
 	idle := k.IdleSeconds > 0 && now.Sub(g.LastUsed) > time.Duration(k.IdleSeconds)*time.Second
 	if g.Client != client || g.Revoked || t.Dead && t.Reply == nil || idle {
 		return TokenReply{}, &badGrant
@@ -215,13 +214,17 @@ func (s *Server) work(client, presented string, t *refreshToken, g *grant, k Kno
 	return out, nil
 }
 
-// liveAccess reports whether an access token lives that was issued beside the
-// refresh token: one that its use gave does not count, whoever has it has the
-// newer refresh token too.
-func (s *Server) liveAccess(t *refreshToken) bool {
-	return slices.ContainsFunc(s.accessOf[t.Grant], func(a *accessToken) bool {
-		return !a.Dead && s.now().Before(a.Expires) && (t.Consumed.IsZero() || a.Issued.Before(t.Consumed))
-	})
+// liveFor is how long the access tokens that were issued beside the refresh token
+// have still to live: one that its use gave does not count, whoever has it has
+// the newer refresh token too.
+func (s *Server) liveFor(t *refreshToken) time.Duration {
+	var longest time.Duration
+	for _, a := range s.accessOf[t.Grant] {
+		if !a.Dead && (t.Consumed.IsZero() || a.Issued.Before(t.Consumed)) {
+			longest = max(longest, a.Expires.Sub(s.now()))
+		}
+	}
+	return longest
 }
 
 // pause waits; it reports false when ctx ended first.
