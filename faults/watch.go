@@ -184,10 +184,3 @@ func (w *watch) row(c *conn) sample {
 	defer w.mu.Unlock()
 	return w.rows[c.id]
 }
-
-// digestOf is what the watch saw of a generation.
-func (w *watch) digestOf(c *conn, generation int64) string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.given[c.id][generation]
-}
