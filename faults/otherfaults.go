@@ -142,11 +142,15 @@ func wrongEnvironment(r *round) error {
 	return r.restart(w)
 }
 
-// restart stops a worker as a deploy does, and starts it anew.
+// restart stops a worker as a deploy does, and starts it anew. One that gave up
+// at its start, because a server was slow to answer, has stopped already.
 func (r *round) restart(w *worker) error {
 	r.hold(w)
 	err := w.terminate()
 	r.supervise(w)
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
 	return err
 }
 
@@ -279,7 +283,10 @@ func workflowsBroken(r *round) error {
 		case 1:
 			err = r.client.CancelWorkflow(context.Background(), id, "")
 		case 2:
-			err = r.resetWorkflow(id)
+			r.until(20*time.Second, "a workflow's first task", func() bool {
+				err = r.resetWorkflow(id)
+				return !errors.Is(err, errNoTaskYet)
+			})
 		}
 		if err != nil {
 			return fmt.Errorf("workflow %s: %w", id, err)
@@ -303,8 +310,11 @@ func (r *round) resetWorkflow(id string) error {
 			WorkflowExecution: &common.WorkflowExecution{WorkflowId: id}, Reason: "the fault suite", WorkflowTaskFinishEventId: event.EventId, RequestId: id + time.Now().String()})
 		return err
 	}
-	return errors.New("no workflow task was completed yet")
+	return errNoTaskYet
 }
+
+// errNoTaskYet: the run is so new that there is nothing to take it back to.
+var errNoTaskYet = errors.New("no workflow task was completed yet")
 
 // clocks puts the workers' wall clocks ten minutes off, both ways.
 func clocks(r *round) error {

@@ -180,9 +180,9 @@ type admissionDecision struct {
 }
 
 // spacing is kept between two slots beyond what the limit asks for: a request
-// may leave up to [SlotTolerance] late, and no second may see more than the
-// limit and one.
-const spacing = 1.1
+// may leave up to [SlotTolerance] late and be as long again on its way, and no
+// second may see more than the limit and one.
+const spacing = 1.2
 
 // SlotTolerance is how late after its slot a request may still leave.
 const SlotTolerance = 100 * time.Millisecond
