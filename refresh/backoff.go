@@ -18,6 +18,11 @@ var backoffRange = map[perennial.Outcome]struct{ first, longest time.Duration }{
 	perennial.OutcomeRejected:      {5 * time.Second, time.Hour},
 }
 
+// ownFault is the range where this worker's own settings kept it from asking:
+// another worker, or this one after a restart, may have the right ones, and the
+// provider is not bothered by another try.
+var ownFault = struct{ first, longest time.Duration }{5 * time.Second, 5 * time.Minute}
+
 // believed is after how many failures in a row a provider's own word on when to
 // come back is doubled with each.
 const believed = 3
@@ -35,6 +40,9 @@ func backoff(reply provider.Reply, failures int) time.Duration {
 	r, ok := backoffRange[outcome]
 	if !ok {
 		return 0
+	}
+	if outcome == perennial.OutcomeMisconfigured && reply.HTTPStatus == 0 {
+		r = ownFault
 	}
 	wait := r.longest
 	if n := max(failures, 1) - 1; n < 16 { // 2^16 s is past every longest

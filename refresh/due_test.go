@@ -107,7 +107,7 @@ func TestBackoffGrowsAndIsBounded(t *testing.T) {
 	t.Parallel()
 	for outcome, r := range backoffRange {
 		for failures := range 200 {
-			wait := backoff(provider.Reply{Outcome: outcome}, failures)
+			wait := backoff(provider.Reply{Outcome: outcome, HTTPStatus: 400}, failures)
 			assert.GreaterOrEqual(t, wait, r.first)
 			assert.LessOrEqual(t, wait, r.longest+r.longest/5)
 		}
@@ -119,5 +119,10 @@ func TestBackoffGrowsAndIsBounded(t *testing.T) {
 	assert.LessOrEqual(t, backoff(soon, 200), 18*time.Minute)
 	assert.Zero(t, backoff(provider.Reply{Outcome: perennial.OutcomeRefreshed}, 1))
 	malformed := provider.Reply{Outcome: perennial.OutcomeUnknown, Code: provider.CodeMalformed}
+	own := provider.Reply{Outcome: perennial.OutcomeMisconfigured, Code: "client_id_mismatch"}
+	assert.LessOrEqual(t, backoff(own, 1), 6*time.Second, "another worker may have the right settings")
+	assert.GreaterOrEqual(t, backoff(own, 30), 5*time.Minute)
+	own.HTTPStatus = 401
+	assert.GreaterOrEqual(t, backoff(own, 1), time.Minute, "the provider said it")
 	assert.GreaterOrEqual(t, backoff(malformed, 30), time.Hour, "an answer that is always malformed is not asked for without end")
 }
