@@ -25,6 +25,7 @@ type attempt struct {
 
 	claimed time.Time // local, for durations since now
 
+	appErr error // the app is not usable: nothing is presented
 	gate   store.Admission
 	slot   time.Time // nothing is sent before it; zero: no limit
 	missed bool      // the slot had passed when the request was ready
@@ -36,8 +37,8 @@ func (a *attempt) clock() time.Time { return a.now.Add(time.Since(a.claimed)) }
 
 // run prepares everything that can fail before the token is spent, presents,
 // and saves or closes.
-func (a *attempt) run(ctx context.Context, appErr error) (Result, error) {
-	token, problem := a.prepare(appErr)
+func (a *attempt) run(ctx context.Context) (Result, error) {
+	token, problem := a.prepare()
 	if problem.Outcome != "" {
 		return a.close(ctx, problem)
 	}
@@ -55,11 +56,11 @@ func (a *attempt) run(ctx context.Context, appErr error) (Result, error) {
 
 // prepare opens the refresh token and proves that the reply could be sealed. A
 // reply with an outcome says why nothing may be presented.
-func (a *attempt) prepare(appErr error) (perennial.Secret, provider.Reply) {
+func (a *attempt) prepare() (perennial.Secret, provider.Reply) {
 	problem := func(code, format string, args ...any) (perennial.Secret, provider.Reply) {
 		return perennial.Secret{}, provider.Reply{Outcome: perennial.OutcomeMisconfigured, Code: code, Description: fmt.Sprintf(format, args...)}
 	}
-	if appErr != nil {
+	if a.appErr != nil {
 		return problem("app_not_configured", "app %q is not in this worker's configuration", a.row.App)
 	}
 	if d := perennial.NewSecret(a.app.ClientID).Digest(); a.row.ClientIDDigest != "" && a.row.ClientIDDigest != d {
@@ -245,6 +246,7 @@ func (a *attempt) saveRequest(reply provider.Reply, old perennial.Secret) (store
 		NextRefreshAt:         w.NextRefreshAt,
 		FailingCode:           w.FailingCode,
 		Ledger:                a.ledger(reply),
+		Claimed:               a.row,
 	}, nil
 }
 

@@ -25,6 +25,9 @@ type Store interface {
 	// NoteReply tells the app's circuit and limits what a presentation came to.
 	NoteReply(ctx context.Context, req store.NoteRequest) error
 	Claim(ctx context.Context, req store.ClaimRequest) (store.Claim, error)
+	// QuickClaim reads, asks and claims a healthy connection at once; ok is false,
+	// and nothing done, where there is anything to look at.
+	QuickClaim(ctx context.Context, app string, req store.ClaimRequest) (claim store.Claim, ok bool, err error)
 	// MarkSending fails when the attempt is no longer open or past its deadline.
 	MarkSending(ctx context.Context, id, attemptID string) error
 	// Save is idempotent: repeated after a lost answer it reports the same.
@@ -106,6 +109,7 @@ type Request struct {
 	Generation   int64 // the one to replace; a row past it is already fresh
 	Trigger      perennial.Trigger
 	RunID        string // of the workflow, for the ledger; may be empty
+	App          string // the connection's, where the caller knows it: a healthy connection then costs less
 }
 
 // Result is what became of a request. It never holds a token.
@@ -167,6 +171,13 @@ var errTooLate = errors.New("claim too old to send")
 // from there the reply is read and saved under deadlines of the engine's own.
 func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 	began := time.Now() // only for durations: its monotonic reading is what counts
+	a, err := e.quick(ctx, req, began)
+	if err != nil {
+		return Result{}, fmt.Errorf("refresh connection %s: %w", req.ConnectionID, err)
+	}
+	if a != nil {
+		return e.present(ctx, a)
+	}
 	row, now, err := e.Store.Get(ctx, req.ConnectionID)
 	if perennial.CodeOf(err) == perennial.CodeNotFound {
 		return Result{Outcome: perennial.OutcomeNotFound}, nil
@@ -174,7 +185,7 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("refresh connection %s: %w", req.ConnectionID, err)
 	}
-	if err := e.spooled(ctx, row); err != nil {
+	if err := e.spooled(ctx, row.ID, row.Generation); err != nil {
 		return Result{}, err
 	}
 	app, appErr := e.Apps.App(row.App)
@@ -194,14 +205,7 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 		}
 	}
 	seam.At(seam.BeforeClaim, row.ID)
-	claim, err := e.Store.Claim(ctx, store.ClaimRequest{
-		ID:         req.ConnectionID,
-		Generation: req.Generation,
-		Trigger:    req.Trigger,
-		AttemptID:  uuid.NewString(),
-		Hold:       e.Timing.AttemptDeadline,
-		Class:      waitingClass(app.Provider),
-	})
+	claim, err := e.Store.Claim(ctx, e.claimRequest(req, waitingClass(app.Provider)))
 	if err != nil {
 		return Result{}, fmt.Errorf("claim connection %s (database time %s): %w", req.ConnectionID, now.Format(time.RFC3339), err)
 	}
@@ -213,12 +217,49 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 		e.Log.Error("the database went backwards: the row is behind the generation that was given out", "code", CodeRolledBack,
 			"connection_id", row.ID, "generation", row.Generation, "given_out", req.Generation)
 	}
-	seam.At(seam.AfterClaim, row.ID)
-	a := &attempt{Engine: e, req: req, app: app, row: claim.Connection, now: claim.Now, began: began, claimed: time.Now(), gate: gate,
+	a = e.newAttempt(req, claim, began)
+	a.app, a.appErr, a.gate = app, appErr, gate
+	return e.present(ctx, a)
+}
+
+// quick claims a healthy connection of an app that has no limit. Without an error,
+// nil means that the long way is to be gone.
+func (e *Engine) quick(ctx context.Context, req Request, began time.Time) (*attempt, error) {
+	app, err := e.Apps.App(req.App)
+	if req.App == "" || err != nil || app.MaxRefreshesPerSecond > 0 {
+		return nil, nil
+	}
+	if err := e.spooled(ctx, req.ConnectionID, req.Generation); err != nil {
+		return nil, err
+	}
+	seam.At(seam.BeforeClaim, req.ConnectionID)
+	claim, ok, err := e.Store.QuickClaim(ctx, req.App, e.claimRequest(req, waitingClass(app.Provider)))
+	if err != nil || !ok {
+		return nil, err
+	}
+	a := e.newAttempt(req, claim, began)
+	a.app, a.appErr = app.At(a.row.Host)
+	return a, nil
+}
+
+func (e *Engine) claimRequest(req Request, class perennial.ReplayClass) store.ClaimRequest {
+	return store.ClaimRequest{ID: req.ConnectionID, Generation: req.Generation, Trigger: req.Trigger, AttemptID: uuid.NewString(),
+		Hold: e.Timing.AttemptDeadline, Class: class}
+}
+
+func (e *Engine) newAttempt(req Request, claim store.Claim, began time.Time) *attempt {
+	row := claim.Connection
+	return &attempt{Engine: e, req: req, row: row, now: claim.Now, began: began, claimed: time.Now(),
 		log: e.Log.With("connection_id", row.ID, "provider", row.Provider, "app", row.App, "generation", row.Generation, "trigger", req.Trigger)}
-	res, err := a.run(ctx, appErr)
-	o := Observation{App: row.App, Presented: true, LifeLeft: row.ExpiresAt.Sub(now), Result: res}
-	if after := res.Connection; after.Status == perennial.StatusReconnectRequired && claim.Connection.Status != after.Status {
+}
+
+// present runs a claimed attempt.
+func (e *Engine) present(ctx context.Context, a *attempt) (Result, error) {
+	seam.At(seam.AfterClaim, a.row.ID)
+	before := a.row
+	res, err := a.run(ctx)
+	o := Observation{App: before.App, Presented: true, LifeLeft: before.ExpiresAt.Sub(a.now), Result: res}
+	if after := res.Connection; after.Status == perennial.StatusReconnectRequired && before.Status != after.Status {
 		o.Terminal = after.Reason
 	}
 	e.observe(o)
@@ -275,21 +316,21 @@ func (e *Engine) Keep(ctx context.Context, req store.SaveRequest) error {
 	}
 }
 
-// spooled stores what the spool holds of the connection, and proves the spool
-// ready. While either fails nothing is claimed, and nothing presented.
-func (e *Engine) spooled(ctx context.Context, row perennial.Connection) error {
+// spooled stores what the spool holds of the connection above its generation, and
+// proves the spool ready. While either fails nothing is claimed, and nothing presented.
+func (e *Engine) spooled(ctx context.Context, id string, generation int64) error {
 	if e.Spool == nil {
 		return nil
 	}
 	if err := e.Spool.Ready(); err != nil {
-		return fmt.Errorf("refresh connection %s: %w", row.ID, err)
+		return fmt.Errorf("refresh connection %s: %w", id, err)
 	}
-	holds, err := e.Spool.Holds(row.ID, row.Generation)
+	holds, err := e.Spool.Holds(id, generation)
 	if err == nil && holds {
-		err = e.replay(ctx, func(r store.SaveRequest) bool { return r.ID == row.ID })
+		err = e.replay(ctx, func(r store.SaveRequest) bool { return r.ID == id })
 	}
 	if err != nil {
-		return fmt.Errorf("refresh connection %s, whose tokens are in the spool: %w", row.ID, err)
+		return fmt.Errorf("refresh connection %s, whose tokens are in the spool: %w", id, err)
 	}
 	return nil
 }

@@ -117,6 +117,14 @@ func (f faultyRows) Claim(ctx context.Context, req store.ClaimRequest) (store.Cl
 	return faulty(f.w, "claim", func() (store.Claim, error) { return f.m.Claim(ctx, req) })
 }
 
+func (f faultyRows) QuickClaim(ctx context.Context, app string, req store.ClaimRequest) (claim store.Claim, ok bool, err error) {
+	claim, err = faulty(f.w, "claim", func() (c store.Claim, err error) {
+		c, ok, err = f.m.QuickClaim(ctx, app, req)
+		return c, err
+	})
+	return claim, ok, err
+}
+
 func (f faultyRows) MarkSending(ctx context.Context, id, attempt string) error {
 	_, err := faulty(f.w, "mark", func() (bool, error) { return true, f.m.MarkSending(ctx, id, attempt) })
 	return err
@@ -337,8 +345,9 @@ func (p *process) lives(do func()) (lived bool) {
 func (w *world) refresh(p *process, trigger perennial.Trigger) {
 	row := w.row()
 	issued, kept := w.issued, len(p.kept)
+	app := rapid.SampledFrom([]string{"", row.App}).Draw(w.t, "app known")
 	lived := p.lives(func() {
-		res, err := p.engine.Refresh(context.Background(), Request{ConnectionID: "con_1", Generation: row.Generation, Trigger: trigger})
+		res, err := p.engine.Refresh(context.Background(), Request{ConnectionID: "con_1", Generation: row.Generation, Trigger: trigger, App: app})
 		if err == nil && res.Unsaved != nil {
 			w.unsaved = append(w.unsaved, *res.Unsaved) // the activity's result is durable
 		}

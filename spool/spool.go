@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/store"
@@ -24,9 +26,15 @@ import (
 // concurrent use, also by several processes on one machine: a file is whole or
 // not there.
 type Spool struct {
-	dir string
-	max int
+	dir    string
+	max    int
+	proved atomic.Pointer[time.Time] // when it last proved itself
 }
+
+// proofLasts is for how long a proof of readiness is believed. A disk that fills
+// up within it is found by the refresh after; what that one cannot keep goes to
+// the workflow.
+const proofLasts = time.Second
 
 // Most is how many token sets a spool takes by default. One is about 4 KiB.
 const Most = 10000
@@ -49,9 +57,22 @@ func Open(dir string, most int) (*Spool, error) {
 	return s, s.Ready()
 }
 
-// Ready proves, by writing and syncing a file, that a token set could be kept.
-// It is asked before a refresh token is spent; its error says what to do.
+// Ready proves, by writing and syncing a file, that a token set could be kept; a
+// proof of the last second counts. It is asked before a refresh token is spent;
+// its error says what to do.
 func (s *Spool) Ready() error {
+	if at := s.proved.Load(); at != nil && time.Since(*at) < proofLasts {
+		return nil
+	}
+	if err := s.prove(); err != nil {
+		return err
+	}
+	now := time.Now()
+	s.proved.Store(&now)
+	return nil
+}
+
+func (s *Spool) prove() error {
 	names, err := s.names()
 	if err != nil {
 		return err
@@ -71,6 +92,7 @@ func (s *Spool) Ready() error {
 
 // Keep writes a token set and returns once it is on disk.
 func (s *Spool) Keep(req store.SaveRequest) error {
+	defer s.proved.Store(nil) // there is less room now, or none
 	body, err := json.Marshal(req)
 	if err != nil {
 		return fmt.Errorf("keep the tokens of connection %s: %w", req.ID, err)

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -65,10 +66,15 @@ func TestUnwritableSpoolSaysSo(t *testing.T) {
 	_, err := spool.Open(file, 0)
 	assert.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err))
 	dir := t.TempDir()
-	s, err := spool.Open(dir, 0)
-	require.NoError(t, err)
-	require.NoError(t, os.RemoveAll(dir))
-	assert.Equal(t, perennial.CodeUnavailable, perennial.CodeOf(s.Ready()))
+	synctest.Test(t, func(t *testing.T) {
+		s, err := spool.Open(dir, 0)
+		require.NoError(t, err)
+		require.NoError(t, os.RemoveAll(dir))
+		assert.NoError(t, s.Ready(), "the proof of the last second counts")
+		time.Sleep(time.Second)
+		assert.Equal(t, perennial.CodeUnavailable, perennial.CodeOf(s.Ready()))
+		assert.Equal(t, perennial.CodeUnavailable, perennial.CodeOf(s.Ready()), "only a success is remembered")
+	})
 }
 
 func TestCorruptFileIsSetAside(t *testing.T) {

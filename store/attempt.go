@@ -35,14 +35,30 @@ func (attemptRow) TableName() string { return "attempts" }
 
 // appendAttempt writes a line of the ledger once: written again, it stays.
 func appendAttempt(tx *gorm.DB, a perennial.Attempt) error {
-	r := attemptRow{ID: a.ID, ConnectionID: a.ConnectionID, Generation: a.Generation, Trigger: string(a.Trigger), Outcome: string(a.Outcome),
-		ErrorCode: a.ErrorCode, HTTPStatus: a.HTTPStatus, RetryAfterMS: a.RetryAfter.Milliseconds(), DurationMS: a.Duration.Milliseconds(),
-		LifeLeftMS: a.LifeLeft.Milliseconds(), LatenessMS: a.Lateness.Milliseconds(), Retries: a.Retries, RunID: a.RunID, TraceID: a.TraceID,
-		RequestID: a.RequestID, StartedAt: a.StartedAt.UTC().Truncate(time.Microsecond)}
+	r := newAttemptRow(a)
 	if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&r).Error; err != nil {
 		return fmt.Errorf("append to the ledger of connection %s: %w", a.ConnectionID, err)
 	}
 	return nil
+}
+
+func newAttemptRow(a perennial.Attempt) attemptRow {
+	return attemptRow{ID: a.ID, ConnectionID: a.ConnectionID, Generation: a.Generation, Trigger: string(a.Trigger), Outcome: string(a.Outcome),
+		ErrorCode: a.ErrorCode, HTTPStatus: a.HTTPStatus, RetryAfterMS: a.RetryAfter.Milliseconds(), DurationMS: a.Duration.Milliseconds(),
+		LifeLeftMS: a.LifeLeft.Milliseconds(), LatenessMS: a.Lateness.Milliseconds(), Retries: a.Retries, RunID: a.RunID, TraceID: a.TraceID,
+		RequestID: a.RequestID, StartedAt: a.StartedAt.UTC().Truncate(time.Microsecond)}
+}
+
+// attemptColumns, attemptMarks and attemptValues are a line for a statement
+// written by hand.
+const (
+	attemptColumns = `id, connection_id, generation, trigger_name, outcome, error_code, http_status, retry_after_ms, duration_ms, life_left_ms, lateness_ms, retries, run_id, trace_id, request_id, started_at`
+	attemptMarks   = `?, ?, ?::bigint, ?, ?, ?, ?::integer, ?::bigint, ?::bigint, ?::bigint, ?::bigint, ?::integer, ?, ?, ?, ?::timestamptz`
+)
+
+func attemptValues(r attemptRow) []any {
+	return []any{r.ID, r.ConnectionID, r.Generation, r.Trigger, r.Outcome, r.ErrorCode, r.HTTPStatus, r.RetryAfterMS, r.DurationMS, r.LifeLeftMS,
+		r.LatenessMS, r.Retries, r.RunID, r.TraceID, r.RequestID, r.StartedAt}
 }
 
 // ledgerLine makes sure that a line is under its own attempt and connection: one

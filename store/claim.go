@@ -158,6 +158,9 @@ func lostAttempt(c perennial.Connection, class perennial.ReplayClass) *perennial
 // deadline; past either it is an error of [perennial.CodeConflict], and nothing
 // may be sent.
 func (s *Store) MarkSending(ctx context.Context, id, attemptID string) error {
+	if ok, err := s.quickMark(ctx, id, attemptID); ok || err != nil {
+		return err
+	}
 	found, err := s.locked(ctx, id, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
 		if c.Open.ID != attemptID || !c.Open.Deadline.After(now) {
 			return perennial.Errorf(perennial.CodeConflict, "attempt %s no longer holds connection %s", attemptID, id)

@@ -22,3 +22,10 @@ func SettingInWrite(t *testing.T, s *Store, query string) (value string) {
 	}))
 	return value
 }
+
+// SettingInQuick is [Setting] inside a statement that stands alone.
+func SettingInQuick(t *testing.T, s *Store, name string) (value string) {
+	t.Helper()
+	require.NoError(t, s.db.WithContext(t.Context()).Raw("WITH "+durable+" SELECT current_setting(?) FROM durable", name).Scan(&value).Error)
+	return value
+}

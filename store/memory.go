@@ -135,6 +135,17 @@ func (m *Memory) Claim(_ context.Context, req ClaimRequest) (Claim, error) {
 	return d.claim, nil
 }
 
+// QuickClaim is [Store.QuickClaim].
+func (m *Memory) QuickClaim(ctx context.Context, app string, req ClaimRequest) (Claim, bool, error) {
+	c, now, err := m.Get(ctx, req.ID)
+	if err != nil || c.App != app || c.Status != perennial.StatusActive || c.Health != perennial.HealthHealthy || c.FailureCount > 0 ||
+		c.Generation != req.Generation || c.Open.ID != "" || !c.AmbiguousSince.IsZero() || !c.SuspectSince.IsZero() || !c.ConfirmAt.IsZero() || c.NextAttemptAt.After(now) {
+		return Claim{}, false, nil
+	}
+	claim, err := m.Claim(ctx, req)
+	return claim, claim.Verdict == VerdictClaimed, err
+}
+
 // MarkSending is [Store.MarkSending].
 func (m *Memory) MarkSending(_ context.Context, id, attemptID string) error {
 	m.mu.Lock()

@@ -24,6 +24,9 @@ func (s *Store) Save(ctx context.Context, req SaveRequest) (Saved, error) {
 	if req.NewGeneration <= req.Generation {
 		return Saved{}, perennial.Errorf(perennial.CodeInvalid, "generation %d of connection %s cannot follow %d", req.NewGeneration, req.ID, req.Generation)
 	}
+	if saved, ok, err := s.quickSave(ctx, req); ok || err != nil {
+		return saved, err
+	}
 	var saved Saved
 	found, err := s.locked(ctx, req.ID, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
 		if c.Generation == req.NewGeneration && c.RefreshTokenDigest == req.RefreshTokenDigest && bytes.Equal(c.AccessTokenSealed, req.AccessTokenSealed) {

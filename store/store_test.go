@@ -69,4 +69,6 @@ func TestSynchronousCommit(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	require.Equal(t, "off", store.Setting(t, s, "SHOW synchronous_commit"))
 	require.Equal(t, "on", store.SettingInWrite(t, s, "SHOW synchronous_commit"))
+	require.Equal(t, "on", store.SettingInQuick(t, s, "synchronous_commit"))
+	require.Equal(t, "off", store.Setting(t, s, "SHOW synchronous_commit"))
 }

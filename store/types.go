@@ -64,6 +64,10 @@ type SaveRequest struct {
 	FailingCode           string // not empty: stored, but health is failing for this cause
 
 	Ledger perennial.Attempt
+
+	// Claimed is the row as it was claimed, where this process did that. While
+	// nobody else has written it, the save is one statement. It is not kept.
+	Claimed perennial.Connection `json:"-"`
 }
 
 // Saved is what a save did.

@@ -48,6 +48,10 @@ func Run(t *testing.T, database func(testing.TB) string) {
 		"save: never revives":                             testSaveNeverRevives,
 		"save: repeated after a lost answer":              testSaveRepeated,
 		"save: failing for a cause":                       testSaveFailing,
+		"save: in one statement":                          testQuickSave,
+		"save: in one statement, not over others":         testQuickSaveLeaves,
+		"claim: in one statement":                         testQuickClaim,
+		"claim: in one statement, nothing but healthy":    testQuickClaimLeaves,
 		"close: wait, failures, health":                   testClose,
 		"close: ambiguous keeps its first time":           testCloseAmbiguous,
 		"close: suspect, then terminal":                   testCloseSuspect,
@@ -99,6 +103,8 @@ func open(t *testing.T, url string) *store.Store {
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
 }
+
+func (b *bundle) sqlite() bool { return strings.HasPrefix(b.url, "sqlite:") }
 
 // exec runs a statement past the store, as another program would.
 func (b *bundle) exec(t *testing.T, statement string) {
@@ -163,7 +169,7 @@ func saveRequest(c perennial.Connection, which string) store.SaveRequest {
 	return store.SaveRequest{
 		ID: c.ID, AttemptID: c.Open.ID, Generation: c.Generation, Digest: c.RefreshTokenDigest, NewGeneration: c.Generation + 1,
 		AccessTokenSealed: []byte("sealed access " + which), RefreshTokenSealed: []byte("sealed refresh " + which), RefreshTokenDigest: digest(which),
-		Ledger: ledger(c, perennial.OutcomeRefreshed),
+		Ledger: ledger(c, perennial.OutcomeRefreshed), Claimed: c,
 	}
 }
 

@@ -1,0 +1,158 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/seam"
+	"github.com/perennial-oauth/perennial/schema"
+	"gorm.io/gorm"
+)
+
+// A healthy connection of an app that nothing is wrong with is what nearly every
+// refresh meets. For it, reading the row, asking the gate and taking the fence are
+// one statement, and saving is another. Each names in its WHERE all that
+// [decideClaim], the gate and [Save] would look at, so it does nothing where they
+// would do anything else; then they are asked. PostgreSQL checks the WHERE again
+// once it holds the row's lock.
+
+// QuickClaim takes the gate and the fence of a healthy connection in one
+// statement. ok is false where the statement does not apply: then nothing was
+// written, and the connection goes by [Store.Get], [Store.Admit] and
+// [Store.Claim]. It is only for an app without a limit of requests a second.
+func (s *Store) QuickClaim(ctx context.Context, app string, req ClaimRequest) (claim Claim, ok bool, err error) {
+	if s.dialect != schema.Postgres || req.AttemptID == "" || req.Hold <= 0 ||
+		seam.Off(seam.ClaimBeforeSpend) || seam.Off(seam.Fence) || seam.Off(seam.Circuit) {
+		return Claim{}, false, nil
+	}
+	var got []claimedRow
+	if err := s.db.WithContext(ctx).Raw(quickClaim, req.AttemptID, req.Hold.Microseconds(), string(req.Trigger), req.ID, req.Generation, app).Scan(&got).Error; err != nil {
+		return Claim{}, false, fmt.Errorf("claim connection %s: %w", req.ID, err)
+	}
+	if len(got) == 0 {
+		return Claim{}, false, nil
+	}
+	return Claim{Verdict: VerdictClaimed, Connection: got[0].Row.connection(), Now: got[0].Now.UTC()}, true, nil
+}
+
+// claimedRow is a row and the time at which it was claimed.
+type claimedRow struct {
+	Row row       `gorm:"embedded"`
+	Now time.Time `gorm:"column:now"`
+}
+
+// durable makes the commit of a statement's own transaction wait for the disk,
+// whatever the server's default.
+const durable = `durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true))`
+
+// healthy is a row, called c, that a claim or a bulk claim may take without a
+// second look, at the time t.now.
+const healthy = `c.status = 'active' AND c.health = 'healthy' AND c.attempt_id = '' AND c.failure_count = 0
+	AND c.ambiguous_since IS NULL AND c.suspect_since IS NULL AND c.confirm_at IS NULL
+	AND (c.next_attempt_at IS NULL OR c.next_attempt_at <= t.now)`
+
+// undisturbed: neither a circuit nor a slow-down concerns c.
+const undisturbed = `NOT EXISTS (SELECT 1 FROM circuits WHERE circuits.app = c.app AND circuits.host = c.host
+		AND (circuits.reason <> '' OR circuits.failed <> '[]' OR circuits.slow_until > t.now))
+	AND NOT EXISTS (SELECT 1 FROM apps WHERE apps.app = c.app AND (apps.slow_until > t.now OR apps.release_until > t.now))`
+
+// The time is read before the lock is taken: a start that is too early makes a
+// life and a hold shorter, never longer.
+var quickClaim = `WITH ` + durable + `, t AS MATERIALIZED (SELECT clock_timestamp() AS now)
+UPDATE connections AS c SET attempt_id = ?, attempt_digest = c.refresh_token_digest, attempt_started_at = t.now,
+	attempt_deadline = t.now + ?::bigint * interval '1 microsecond', attempt_sent = false, attempt_trigger = ?, queued_at = NULL, updated_at = t.now
+FROM durable, t WHERE c.id = ? AND c.generation = ? AND c.app = ? AND ` + healthy + ` AND ` + undisturbed + `
+RETURNING ` + columnsOf("c", everyColumn) + `, t.now AS now`
+
+// quickSave is [Store.Save] for a row that nobody has written since this attempt
+// claimed it: what is to be written then follows from the row as it was claimed.
+func (s *Store) quickSave(ctx context.Context, req SaveRequest) (saved Saved, ok bool, err error) {
+	seen := req.Claimed
+	if s.dialect != schema.Postgres || seen.ID != req.ID || seen.Status != perennial.StatusActive || seen.Health != perennial.HealthHealthy ||
+		req.FailingCode != "" || seen.Generation != req.Generation || seen.RefreshTokenDigest != req.Digest || seam.Off(seam.DigestGuard) {
+		return Saved{}, false, nil
+	}
+	set := saveColumns(seen, req, seen.Open.StartedAt)
+	set["last_refreshed_at"], set["updated_at"] = gorm.Expr("clock_timestamp()"), gorm.Expr("clock_timestamp()")
+	names := slices.Sorted(maps.Keys(set)) // in one order, so that the statement is prepared once
+	args := make([]any, 0, len(names)+32)
+	var sql strings.Builder
+	sql.WriteString("WITH " + durable + ", saved AS (UPDATE connections AS c SET ")
+	for i, name := range names {
+		if i > 0 {
+			sql.WriteString(", ")
+		}
+		sql.WriteString(name + " = ?")
+		args = append(args, set[name])
+	}
+	sql.WriteString(` FROM durable WHERE c.id = ? AND c.generation = ? AND c.refresh_token_digest = ? AND c.status = 'active' AND c.attempt_id = ? AND c.updated_at = ?
+RETURNING ` + columnsOf("c", openColumns) + "), line AS (INSERT INTO attempts (" + attemptColumns + ") SELECT " + attemptMarks + " FROM saved ON CONFLICT DO NOTHING) SELECT " + columnsOf("saved", openColumns) + " FROM saved")
+	args = append(args, req.ID, req.Generation, req.Digest, req.AttemptID, nullable(seen.UpdatedAt))
+	args = append(args, attemptValues(newAttemptRow(ledgerLine(req.Ledger, req.ID, req.AttemptID)))...)
+
+	var rows []row
+	write := func(tx *gorm.DB) error {
+		if err := tx.Raw(sql.String(), args...).Scan(&rows).Error; err != nil {
+			return fmt.Errorf("save connection %s: %w", req.ID, err)
+		}
+		return nil
+	}
+	if seam.Waits { // a place before the commit
+		err = s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+			err := write(tx)
+			if err == nil && len(rows) > 0 {
+				seam.At(seam.BeforeCommit, req.ID)
+			}
+			return err
+		})
+	} else {
+		err = write(s.db.WithContext(ctx))
+	}
+	if err != nil || len(rows) == 0 {
+		return Saved{}, false, err
+	}
+	rows[0].AccessTokenSealed, rows[0].RefreshTokenSealed = req.AccessTokenSealed, req.RefreshTokenSealed
+	return Saved{Stored: true, Connection: rows[0].connection()}, true, nil
+}
+
+// quickMark is [Store.MarkSending] in one statement. It leaves updated_at, so that
+// the save that follows still finds the row as it was claimed.
+func (s *Store) quickMark(ctx context.Context, id, attemptID string) (ok bool, err error) {
+	if s.dialect != schema.Postgres {
+		return false, nil
+	}
+	result := s.db.WithContext(ctx).Exec(`WITH `+durable+` UPDATE connections SET attempt_sent = true FROM durable
+		WHERE id = ? AND attempt_id = ? AND attempt_deadline > clock_timestamp()`, id, attemptID)
+	if result.Error != nil {
+		return false, fmt.Errorf("mark attempt %s of connection %s as sending: %w", attemptID, id, result.Error)
+	}
+	return result.RowsAffected == 1, nil
+}
+
+// everyColumn and openColumns are the columns of a connection, with and without
+// what is sealed. A statement names them: a column that a newer program adds must
+// not change what an older program's prepared statement returns.
+var everyColumn, openColumns = func() (every, open []string) {
+	for name := range fields {
+		every = append(every, name)
+		if !strings.HasSuffix(name, "_sealed") {
+			open = append(open, name)
+		}
+	}
+	slices.Sort(every)
+	slices.Sort(open)
+	return every, open
+}()
+
+func columnsOf(table string, names []string) string {
+	out := make([]string, len(names))
+	for i, name := range names {
+		out[i] = table + "." + name
+	}
+	return strings.Join(out, ", ")
+}

@@ -1,0 +1,110 @@
+package store_test
+
+import (
+	"encoding/binary"
+	"io"
+	"net"
+	"net/url"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/testpg"
+	"github.com/perennial-oauth/perennial/store"
+)
+
+// counted stands between a store and its PostgreSQL and counts the server's
+// answers: one for each round trip.
+type counted struct{ trips atomic.Int64 }
+
+func (c *counted) url(t *testing.T, raw string) string {
+	u, err := url.Parse(raw)
+	require.NoError(t, err)
+	server := u.Host
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			up, err := l.Accept()
+			if err != nil {
+				return
+			}
+			down, err := net.Dial("tcp", server)
+			if err != nil {
+				_ = up.Close()
+				return
+			}
+			go func() { _, _ = io.Copy(down, up); _ = down.Close() }()
+			go func() { c.pass(up, down); _ = up.Close() }()
+		}
+	}()
+	u.Host = l.Addr().String()
+	query := u.Query()
+	query.Set("sslmode", "disable") // its answer would be one byte without a length
+	u.RawQuery = query.Encode()
+	return u.String()
+}
+
+// pass copies the server's messages, each a letter and a length; Z is the last of
+// an answer.
+func (c *counted) pass(to io.Writer, from io.Reader) {
+	var head [5]byte
+	for {
+		if _, err := io.ReadFull(from, head[:]); err != nil {
+			return
+		}
+		if head[0] == 'Z' {
+			c.trips.Add(1)
+		}
+		if _, err := to.Write(head[:]); err != nil {
+			return
+		}
+		if _, err := io.CopyN(to, from, int64(binary.BigEndian.Uint32(head[1:]))-4); err != nil {
+			return
+		}
+	}
+}
+
+// TestRoundTrips: a refresh of a healthy connection asks the database twice.
+func TestRoundTrips(t *testing.T) {
+	t.Parallel()
+	var counts counted
+	s, err := store.Open(t.Context(), counts.url(t, testpg.URL(t)))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	_, _, err = s.Migrate(t.Context())
+	require.NoError(t, err)
+	c, err := s.Insert(t.Context(), perennial.Connection{ID: "c", TenantID: "acme", App: "hubspot", Provider: "hubspot", Host: "h", AccountID: "1"},
+		store.TokenWrite{Generation: 1, RefreshTokenDigest: "1", Status: perennial.StatusActive})
+	require.NoError(t, err)
+
+	trips := func(do func()) int64 {
+		before := counts.trips.Load()
+		do()
+		return counts.trips.Load() - before
+	}
+	var claimed, marked, saved int64
+	for range 3 { // the first prepares the statements
+		claimed = trips(func() {
+			claim, ok, err := s.QuickClaim(t.Context(), "hubspot", store.ClaimRequest{ID: "c", Generation: c.Generation, AttemptID: uuid.NewString(), Hold: time.Minute})
+			require.NoError(t, err)
+			require.True(t, ok)
+			c = claim.Connection
+		})
+		marked = trips(func() { require.NoError(t, s.MarkSending(t.Context(), "c", c.Open.ID)) })
+		saved = trips(func() {
+			got, err := s.Save(t.Context(), store.SaveRequest{ID: "c", AttemptID: c.Open.ID, Generation: c.Generation, Digest: c.RefreshTokenDigest,
+				NewGeneration: c.Generation + 1, AccessTokenSealed: []byte("a"), RefreshTokenSealed: []byte("r"), RefreshTokenDigest: "1",
+				Ledger: perennial.Attempt{StartedAt: c.Open.StartedAt, Outcome: perennial.OutcomeRefreshed}, Claimed: c})
+			require.NoError(t, err)
+			require.True(t, got.Stored)
+			c = got.Connection
+		})
+	}
+	require.Equal(t, []int64{1, 1, 1}, []int64{claimed, marked, saved})
+}
