@@ -32,14 +32,22 @@ type Store interface {
 // or let a platform team's own worker do it; workflows refer to the methods of a
 // nil *Activities. Safe for concurrent use.
 type Activities struct {
-	Engine Engine
-	Store  Store
-	Apps   refresh.Apps // for the provider's title in what people read
+	Engine  Engine
+	Store   Store
+	Apps    refresh.Apps // for the provider's title in what people read
+	Journal Journal
+}
+
+// Journal gives a sealed token set that could not be stored to the connection's
+// workflow, which holds it until it is: connect.Temporal in production. It returns
+// once the set is durable there.
+type Journal interface {
+	Unsaved(ctx context.Context, c perennial.Connection, req store.SaveRequest) error
 }
 
 // New returns the activities.
-func New(engine Engine, rows Store, apps refresh.Apps) *Activities {
-	return &Activities{Engine: engine, Store: rows, Apps: apps}
+func New(engine Engine, rows Store, apps refresh.Apps, journal Journal) *Activities {
+	return &Activities{Engine: engine, Store: rows, Apps: apps, Journal: journal}
 }
 
 // shortWait is the longest wait that is an activity retry, which ops see as a
@@ -68,6 +76,7 @@ func (a *Activities) Load(ctx context.Context, req LoadRequest) (View, error) {
 // RefreshRequest asks for one refresh.
 type RefreshRequest struct {
 	ConnectionID string            `json:"connection_id"`
+	App          string            `json:"app,omitempty"` // as the workflow knows it; a hint
 	Generation   int64             `json:"generation"`
 	Trigger      perennial.Trigger `json:"trigger"`
 	// Once: answer the first outcome instead of retrying inside the activity,
@@ -82,6 +91,8 @@ type RefreshResult struct {
 	HTTPStatus int               `json:"http_status,omitempty"`
 	Recovered  bool              `json:"recovered,omitempty"`
 	View       View              `json:"view"`
+	// Again: worth another try within a minute, which the Refresh activity makes.
+	Again bool `json:"again,omitempty"`
 	// Unsaved is the one thing of a token that ever enters a workflow: the
 	// sealed set of a reply that could not be stored yet. PersistSealed takes it.
 	Unsaved *store.SaveRequest `json:"unsaved,omitempty"`
@@ -92,32 +103,75 @@ type RefreshResult struct {
 // else is a result. The engine's row fences it: running it twice at once is
 // safe.
 func (a *Activities) Refresh(ctx context.Context, req RefreshRequest) (RefreshResult, error) {
-	res, err := a.Engine.Refresh(ctx, refresh.Request{
+	out, res, err := a.refresh(ctx, req)
+	if err == nil && out.Again && !req.Once {
+		wait := res.RetryAt.Sub(res.Now)
+		return RefreshResult{}, temporal.NewApplicationErrorWithOptions(
+			fmt.Sprintf("%s %s: generation %d stays, next try in %s", out.Outcome, out.Code, out.View.Generation, wait.Round(time.Second)),
+			string(out.Outcome),
+			temporal.ApplicationErrorOptions{NextRetryDelay: max(wait, time.Second), Category: temporal.ApplicationErrorCategoryBenign},
+		)
+	}
+	out.Again = false
+	return out, err
+}
+
+// RefreshLocally is Refresh as a local activity: the first try of nearly every
+// refresh, and the last of most. It retries nothing. Its result is durable only
+// with the workflow task that it runs in, so a token set that could not be stored
+// does not stand in it: the workflow gets it as a message of its own, and the
+// result says so with [refresh.CodeUnsaved].
+func (a *Activities) RefreshLocally(ctx context.Context, req RefreshRequest) (RefreshResult, error) {
+	out, res, err := a.refresh(ctx, req)
+	if err == nil && res.Unsaved != nil {
+		out.Unsaved = nil
+		a.keep(ctx, res.Connection, *res.Unsaved)
+	}
+	return out, err
+}
+
+func (a *Activities) refresh(ctx context.Context, req RefreshRequest) (out RefreshResult, res refresh.Result, err error) {
+	res, err = a.Engine.Refresh(ctx, refresh.Request{
 		ConnectionID: req.ConnectionID,
+		App:          req.App,
 		Generation:   req.Generation,
 		Trigger:      req.Trigger,
 		RunID:        activity.GetInfo(ctx).WorkflowExecution.RunID,
 	})
 	if err != nil {
-		return RefreshResult{}, err
+		return out, res, err
 	}
 	if res.Outcome == perennial.OutcomeNotFound {
-		return RefreshResult{Outcome: res.Outcome, View: View{Gone: true}}, nil
+		return RefreshResult{Outcome: res.Outcome, View: View{Gone: true}}, res, nil
 	}
-	out := RefreshResult{Outcome: res.Outcome, Code: res.Code, HTTPStatus: res.HTTPStatus, Recovered: res.Recovered,
+	out = RefreshResult{Outcome: res.Outcome, Code: res.Code, HTTPStatus: res.HTTPStatus, Recovered: res.Recovered,
 		View: a.view(res.Connection, res.Now), Unsaved: res.Unsaved}
-	if res.Unsaved != nil {
-		return out, nil
-	}
-	if wait := res.RetryAt.Sub(res.Now); !req.Once && retried[res.Outcome] && wait <= shortWait && res.Connection.Status == perennial.StatusActive {
-		return RefreshResult{}, temporal.NewApplicationErrorWithOptions(
-			fmt.Sprintf("%s %s: generation %d stays, next try in %s", res.Outcome, res.Code, res.Connection.Generation, wait.Round(time.Second)),
-			string(res.Outcome),
-			temporal.ApplicationErrorOptions{NextRetryDelay: max(wait, time.Second), Category: temporal.ApplicationErrorCategoryBenign},
-		)
-	}
-	return out, nil
+	out.Again = res.Unsaved == nil && retried[res.Outcome] && res.RetryAt.Sub(res.Now) <= shortWait && res.Connection.Status == perennial.StatusActive
+	return out, res, nil
 }
+
+// keep brings an unsaved token set to where it is safe: the store, or the
+// connection's workflow. It is the only copy where there is no spool, so nothing
+// but one of them ends the trying.
+func (a *Activities) keep(ctx context.Context, c perennial.Connection, unsaved store.SaveRequest) {
+	ctx = context.WithoutCancel(ctx)
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		try, cancel := context.WithTimeout(ctx, keepTimeout)
+		err := a.Journal.Unsaved(try, c, unsaved)
+		if err != nil {
+			_, err = a.Engine.Persist(try, unsaved)
+		}
+		cancel()
+		if err == nil {
+			return
+		}
+		activity.GetLogger(ctx).Error("a token set is in memory only: neither the workflow nor the store takes it", "connection_id", c.ID, "error", err)
+		time.Sleep(wait)
+	}
+}
+
+// keepTimeout bounds one try to bring an unsaved token set to safety.
+const keepTimeout = 10 * time.Second
 
 // PersistSealed stores the token set that a Refresh could not. Its retries have
 // no end: the database comes back.

@@ -26,7 +26,9 @@ type fake struct {
 	err    error
 	asked  refresh.Request
 
-	persisted []store.SaveRequest
+	persisted    []store.SaveRequest
+	journalled   []store.SaveRequest
+	journalFails int
 }
 
 func (f *fake) Refresh(_ context.Context, req refresh.Request) (refresh.Result, error) {
@@ -37,6 +39,15 @@ func (f *fake) Refresh(_ context.Context, req refresh.Request) (refresh.Result, 
 func (f *fake) Persist(_ context.Context, req store.SaveRequest) (refresh.Result, error) {
 	f.persisted = append(f.persisted, req)
 	return f.result, f.err
+}
+
+func (f *fake) Unsaved(_ context.Context, _ perennial.Connection, req store.SaveRequest) error {
+	if f.journalFails > 0 {
+		f.journalFails--
+		return errors.New("Temporal is away")
+	}
+	f.journalled = append(f.journalled, req)
+	return nil
 }
 
 func (f *fake) Get(context.Context, string) (perennial.Connection, time.Time, error) {
@@ -51,7 +62,7 @@ func do[R any](t *testing.T, f *fake, name string, arg any) (R, error) {
 	t.Helper()
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestActivityEnvironment()
-	a := activities.New(f, f, f)
+	a := activities.New(f, f, f, f)
 	env.RegisterActivity(a)
 	methods := map[string]any{"Refresh": a.Refresh, "Load": a.Load, "PersistSealed": a.PersistSealed}
 	var out R
@@ -179,4 +190,40 @@ func TestView(t *testing.T) {
 	v, err := do[activities.View](t, &fake{err: perennial.Errorf(perennial.CodeNotFound, "none")}, "Load", activities.LoadRequest{})
 	require.NoError(t, err)
 	assert.True(t, v.Gone)
+}
+
+// TestRefreshLocally: a local activity retries nothing, and no sealed token set
+// stands in its result; it returns once the set is safe elsewhere.
+func TestRefreshLocally(t *testing.T) {
+	t.Parallel()
+	row := perennial.Connection{ID: "con_1", App: "app", Status: perennial.StatusActive, Generation: 4}
+	local := func(f *fake) activities.RefreshResult {
+		var suite testsuite.WorkflowTestSuite
+		env := suite.NewTestActivityEnvironment()
+		a := activities.New(f, f, f, f)
+		v, err := env.ExecuteLocalActivity(a.RefreshLocally, activities.RefreshRequest{ConnectionID: "con_1", App: "app", Generation: 4})
+		require.NoError(t, err)
+		var out activities.RefreshResult
+		require.NoError(t, v.Get(&out))
+		return out
+	}
+
+	f := &fake{result: refresh.Result{Outcome: perennial.OutcomeUnavailable, Connection: row, Now: now, RetryAt: now.Add(time.Second)}}
+	assert.True(t, local(f).Again, "the activity goes on")
+	assert.Equal(t, "app", f.asked.App)
+	f.result.RetryAt = now.Add(2 * time.Minute)
+	assert.False(t, local(f).Again, "a workflow timer goes on")
+
+	unsaved := store.SaveRequest{ID: "con_1", Generation: 4, NewGeneration: 5, AccessTokenSealed: []byte("sealed")}
+	f = &fake{result: refresh.Result{Outcome: perennial.OutcomeUnknown, Code: refresh.CodeUnsaved, Connection: row, Now: now, Unsaved: &unsaved}}
+	out := local(f)
+	assert.Nil(t, out.Unsaved)
+	assert.Equal(t, refresh.CodeUnsaved, out.Code)
+	assert.Equal(t, []store.SaveRequest{unsaved}, f.journalled)
+	assert.Empty(t, f.persisted)
+
+	f = &fake{result: f.result, journalFails: 1}
+	local(f)
+	assert.Equal(t, []store.SaveRequest{unsaved}, f.persisted, "Temporal is away, the store took it")
+	assert.Empty(t, f.journalled)
 }

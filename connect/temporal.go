@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/workflows"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
@@ -24,7 +25,17 @@ type Temporal struct {
 // Tell signals the connection's workflow, starting it where it does not run.
 // Both are one atomic step, and neither needs a running worker.
 func (t *Temporal) Tell(ctx context.Context, c perennial.Connection, signal string) error {
-	_, err := t.Client.SignalWithStartWorkflow(ctx, workflows.ID(c.ID), signal, nil, client.StartWorkflowOptions{
+	return t.signal(ctx, c, signal, nil)
+}
+
+// Unsaved gives the connection's workflow a sealed token set to store. It returns
+// once the set is in the workflow's history.
+func (t *Temporal) Unsaved(ctx context.Context, c perennial.Connection, req store.SaveRequest) error {
+	return t.signal(ctx, c, workflows.SignalUnsaved, req)
+}
+
+func (t *Temporal) signal(ctx context.Context, c perennial.Connection, signal string, arg any) error {
+	_, err := t.Client.SignalWithStartWorkflow(ctx, workflows.ID(c.ID), signal, arg, client.StartWorkflowOptions{
 		TaskQueue:             t.TaskQueue,
 		TypedSearchAttributes: workflows.SearchAttributes(c),
 		Memo:                  workflows.Memo(c),

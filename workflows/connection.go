@@ -6,6 +6,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/activities"
+	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/store"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
@@ -15,9 +16,10 @@ import (
 var acts *activities.Activities
 
 // connectionWorkflow returns the workflow that lives as long as its connection.
-// In its steady state it sleeps on one timer until the token is due, runs the
-// Refresh activity and sleeps again; every message only makes it read the row
-// again. It ends when the connection is disconnected or its row is gone, and
+// In its steady state it sleeps on one timer until the token is due, refreshes in
+// a local activity and sleeps again: one workflow task for each refresh. What the
+// local activity does not do, the Refresh activity does, with its retries. Every
+// message only makes it read the row again. It ends when the connection is disconnected or its row is gone, and
 // the next connect starts it again under the same id.
 func connectionWorkflow(o Options) func(workflow.Context, State) error {
 	return func(ctx workflow.Context, s State) error {
@@ -34,10 +36,13 @@ type life struct {
 	Options
 	state   State
 	view    activities.View
-	known   bool // view was read in this run
+	known   bool // view says what the row said
+	local   bool // looks and refreshes are local activities first
 	signals []workflow.ReceiveChannel
-	asked   workflow.Channel // refresh_now wants a refresh
-	next    time.Time        // when the timer fires, by the workflow's clock
+	unsaved workflow.ReceiveChannel // see SignalUnsaved
+	kept    []store.SaveRequest     // received, and not stored yet
+	asked   workflow.Channel        // refresh_now wants a refresh
+	next    time.Time               // when the timer fires, by the workflow's clock
 
 	refreshes, messages int // in this run
 	loads               int // readings of the row that have ended
@@ -53,7 +58,9 @@ func (l *life) setup(ctx workflow.Context) error {
 	for _, name := range Signals {
 		l.signals = append(l.signals, workflow.GetSignalChannel(ctx, name))
 	}
+	l.unsaved = workflow.GetSignalChannel(ctx, SignalUnsaved)
 	l.asked = workflow.NewBufferedChannel(ctx, 1)
+	l.local = workflow.GetVersion(ctx, changeLocalFirst, workflow.DefaultVersion, 1) != workflow.DefaultVersion
 	if err := workflow.SetQueryHandler(ctx, QueryStatus, l.status); err != nil {
 		return err
 	}
@@ -61,11 +68,18 @@ func (l *life) setup(ctx workflow.Context) error {
 		workflow.UpdateHandlerOptions{Validator: l.refreshNowAllowed, Description: "refresh the access token now; many callers share one refresh"})
 }
 
+// changeLocalFirst: every look and every refresh was an activity, which is two
+// workflow tasks for each refresh.
+const changeLocalFirst = "local-first"
+
 func (l *life) run(ctx workflow.Context) error {
-	if err := l.load(ctx); err != nil {
+	if err := l.begin(ctx); err != nil {
 		return err
 	}
 	for {
+		if err := l.storeUnsaved(ctx); err != nil {
+			return err
+		}
 		if l.view.Gone || l.view.Status == perennial.StatusDisconnected {
 			if ended, err := l.end(ctx); ended || err != nil {
 				return err
@@ -73,8 +87,11 @@ func (l *life) run(ctx workflow.Context) error {
 			continue
 		}
 		if l.full(ctx) {
-			if err := l.quiesce(ctx); err != nil {
-				return err
+			if again, err := l.quiesce(ctx); again || err != nil {
+				if err != nil {
+					return err
+				}
+				continue
 			}
 			return workflow.NewContinueAsNewError(ctx, ConnectionWorkflow, l.state)
 		}
@@ -97,19 +114,38 @@ func (l *life) run(ctx workflow.Context) error {
 	}
 }
 
+// begin takes over what the run before knew, or reads the row.
+func (l *life) begin(ctx workflow.Context) error {
+	carried := l.state.View
+	l.state.View = nil
+	if carried == nil || !l.local {
+		return l.load(ctx)
+	}
+	carried.Wait = max(l.state.Next.Sub(workflow.Now(ctx)), 0)
+	l.absorb(ctx, *carried)
+	return nil
+}
+
 // full reports whether this run's history is long enough.
 func (l *life) full(ctx workflow.Context) bool {
 	return l.refreshes >= l.RefreshesPerRun || l.messages >= l.MessagesPerRun || workflow.GetInfo(ctx).GetContinueAsNewSuggested()
 }
 
-// quiesce waits for the update handlers and takes in every signal. What a
-// drained signal asks for, reading the row, is what every run begins with.
-func (l *life) quiesce(ctx workflow.Context) error {
+// quiesce waits for the update handlers, takes in every signal and hands what is
+// known to the next run; after a signal that is nothing, so that it reads the row.
+// again: a token set came meanwhile, which is stored first.
+func (l *life) quiesce(ctx workflow.Context) (again bool, err error) {
 	if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) }); err != nil {
-		return err
+		return false, err
 	}
-	l.drain()
-	return nil
+	if l.holds() {
+		return true, nil
+	}
+	l.state.View, l.state.Next = nil, time.Time{}
+	if !l.drain() && l.known {
+		l.state.View, l.state.Next = &l.view, l.next
+	}
+	return false, nil
 }
 
 // drain takes in all waiting signals and reports whether there was one.
@@ -129,7 +165,7 @@ func (l *life) end(ctx workflow.Context) (bool, error) {
 	if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) }); err != nil {
 		return false, err
 	}
-	if l.drain() {
+	if l.drain() || l.holds() {
 		return false, l.load(ctx)
 	}
 	return true, nil
@@ -146,7 +182,7 @@ const (
 // sleep waits for the due time, a message or a request. Messages win: they may
 // have changed what is due.
 func (l *life) sleep(ctx workflow.Context) waker {
-	if l.drain() {
+	if l.drain() || l.holds() {
 		return wokenByMessage
 	}
 	wait := l.view.Wait
@@ -165,7 +201,7 @@ func (l *life) sleep(ctx workflow.Context) waker {
 	})
 	l.listen(ctx, sel, func() { woken = wokenByMessage })
 	sel.Select(ctx)
-	if l.drain() {
+	if l.drain() || l.holds() {
 		woken = wokenByMessage
 	}
 	return woken
@@ -180,7 +216,22 @@ func (l *life) listen(ctx workflow.Context, sel workflow.Selector, hit func()) {
 			hit()
 		})
 	}
+	sel.AddReceive(l.unsaved, func(ch workflow.ReceiveChannel, _ bool) {
+		l.take(ctx, ch)
+		hit()
+	})
 }
+
+// take receives one sealed token set.
+func (l *life) take(ctx workflow.Context, ch workflow.ReceiveChannel) {
+	var unsaved store.SaveRequest
+	ch.Receive(ctx, &unsaved)
+	l.messages++
+	l.kept = append(l.kept, unsaved)
+}
+
+// holds reports whether a sealed token set waits to be stored.
+func (l *life) holds() bool { return len(l.kept) > 0 || l.unsaved.Len() > 0 }
 
 // timerSummary is what the Temporal UI shows beside a sleeping timer.
 func (l *life) timerSummary() string {
@@ -198,28 +249,94 @@ func (l *life) load(ctx workflow.Context) error {
 	}
 	l.loading = true
 	defer func() { l.loading = false; l.loads++ }()
+	req := activities.LoadRequest{ConnectionID: l.state.ConnectionID}
+	var v activities.View
+	if l.local && workflow.ExecuteLocalActivity(l.locally(ctx, loadTimeout, "read the row"), acts.Load, req).Get(ctx, &v) == nil {
+		l.absorb(ctx, v)
+		return nil
+	}
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: loadTimeout,
 		RetryPolicy:         &temporal.RetryPolicy{MaximumInterval: 30 * time.Second},
 		Summary:             "read the row",
 	})
-	var v activities.View
-	if err := workflow.ExecuteActivity(ctx, acts.Load, activities.LoadRequest{ConnectionID: l.state.ConnectionID}).Get(ctx, &v); err != nil {
+	if err := workflow.ExecuteActivity(ctx, acts.Load, req).Get(ctx, &v); err != nil {
 		return fmt.Errorf("read the row: %w", err)
 	}
 	l.absorb(ctx, v)
 	return nil
 }
 
+// locally is for one try of a local activity; the activity of the same name has
+// the retries.
+func (l *life) locally(ctx workflow.Context, timeout time.Duration, summary string) workflow.Context {
+	return workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
+		ScheduleToCloseTimeout: timeout,
+		RetryPolicy:            &temporal.RetryPolicy{MaximumAttempts: 1},
+		Summary:                summary,
+	})
+}
+
 // changeNoBlindMinute: a refresh that ended without a result was followed by a
 // minute in which no message was heard, longer than some tokens had left.
 const changeNoBlindMinute = "no-blind-minute"
 
-// refresh runs one Refresh activity. A message cancels it: a backing-off one
-// ends at once, a running one is waited for, and either way the row is read
-// again.
+// refresh makes one refresh: in a local activity, and where that does not do in
+// the Refresh activity.
 func (l *life) refresh(ctx workflow.Context, req activities.RefreshRequest) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	req.ConnectionID, req.Generation = l.state.ConnectionID, l.state.Generation
+	if l.local {
+		req.App = l.view.App
+		if done, err := l.refreshLocally(ctx, req); done || err != nil {
+			return err
+		}
+	}
+	return l.refreshRemotely(ctx, req)
+}
+
+// refreshLocally tries once, inside this workflow task. done is false where the
+// activity is to go on: the store could not be asked, or another try is due within
+// a minute.
+func (l *life) refreshLocally(ctx workflow.Context, req activities.RefreshRequest) (done bool, err error) {
+	// A request on its way is not cancelled; what it brings is taken in.
+	detached, cancel := workflow.NewDisconnectedContext(ctx)
+	defer cancel()
+	var res activities.RefreshResult
+	err = workflow.ExecuteLocalActivity(l.locally(detached, l.Timing.StartToClose, fmt.Sprintf("generation %d", req.Generation)), acts.RefreshLocally, req).Get(detached, &res)
+	if err != nil {
+		return false, nil // it is on record, and the activity tells it again
+	}
+	if res.Code == refresh.CodeUnsaved {
+		// The tokens were sent here before the activity ended; they come with the
+		// next workflow task.
+		_, err = workflow.AwaitWithTimeout(detached, unsavedTimeout, l.holds)
+		if err == nil && !l.holds() {
+			l.ended(ctx, res)
+			err = l.load(ctx) // they were stored after all
+		}
+		return true, err
+	}
+	l.ended(ctx, res)
+	l.absorb(ctx, res.View)
+	return !res.Again || req.Once, nil
+}
+
+// ended takes note of a refresh.
+func (l *life) ended(ctx workflow.Context, res activities.RefreshResult) {
+	l.last = res
+	l.refreshes++
+	l.cycles++
+	l.asked.ReceiveAsync(nil) // whoever asked meanwhile shares this one
+	l.state.remember(Recent{At: workflow.Now(ctx).UTC(), Outcome: res.Outcome, Code: res.Code, Generation: res.View.Generation})
+}
+
+// refreshRemotely runs one Refresh activity. A message cancels it: a backing-off
+// one ends at once, a running one is waited for, and either way the row is read
+// again.
+func (l *life) refreshRemotely(ctx workflow.Context, req activities.RefreshRequest) error {
 	actCtx, cancel := workflow.WithCancel(workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: l.Timing.StartToClose,
 		WaitForCancellation: true, // else the result of a running refresh is dropped
@@ -265,6 +382,23 @@ func (l *life) refresh(ctx workflow.Context, req activities.RefreshRequest) erro
 		l.last = activities.RefreshResult{Outcome: perennial.OutcomeUnknown, Code: "activity_failed"} // so that it is never a busy loop
 	}
 	return l.load(ctx)
+}
+
+// storeUnsaved stores the token sets that came as messages.
+func (l *life) storeUnsaved(ctx workflow.Context) error {
+	for l.holds() {
+		if len(l.kept) == 0 {
+			l.take(ctx, l.unsaved)
+		}
+		res, err := l.persist(ctx, l.kept[0])
+		if err != nil {
+			return err
+		}
+		l.kept = l.kept[1:]
+		l.ended(ctx, res)
+		l.absorb(ctx, res.View)
+	}
+	return nil
 }
 
 // persist stores the tokens that a refresh brought and could not store. Nothing

@@ -20,7 +20,11 @@ const (
 	SignalNudge       = "nudge"
 )
 
-// Signals lists every signal.
+// SignalUnsaved carries a sealed token set that a refresh could not store. It is
+// stored before anything else is done.
+const SignalUnsaved = "unsaved"
+
+// Signals lists every signal that says: read the row again.
 var Signals = []string{SignalReconnected, SignalDisconnect, SignalPause, SignalResume, SignalNudge}
 
 // UpdateRefreshNow asks for a fresh token; many callers share one refresh.

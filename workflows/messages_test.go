@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/activities"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
@@ -114,30 +114,51 @@ func TestMessageAtContinueAsNew(t *testing.T) {
 	t.Parallel()
 	w := newWorld(time.Hour, 0)
 	r := w.newRun(t, Options{RefreshesPerRun: 1})
-	r.SetOnActivityCompletedListener(func(info *activity.Info, _ converter.EncodedValue, _ error) {
-		if info.ActivityType.Name == "Refresh" {
-			w.status(perennial.StatusDisconnected)()
-			r.SignalWorkflow(SignalDisconnect, nil)
-		}
-	})
-	r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
-	var next *workflow.ContinueAsNewError
-	if err := r.GetWorkflowError(); errors.As(err, &next) {
-		// The run ended first; the next one begins with the row.
-		w.now = r.Now()
-		r = w.newRun(t, Options{RefreshesPerRun: 1})
-		r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
+	w.during = func() {
+		w.c.Status = perennial.StatusDisconnected
+		r.SignalWorkflow(SignalDisconnect, nil)
 	}
+	r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
+	require.True(t, r.IsWorkflowCompleted())
+	var next *workflow.ContinueAsNewError
+	require.ErrorAs(t, r.GetWorkflowError(), &next)
+	var state State
+	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &state))
+	require.Nil(t, state.View, "what was known is out of date")
+	w.now, w.during = r.Now(), nil
+	r = w.newRun(t, Options{RefreshesPerRun: 1})
+	r.ExecuteWorkflow(ConnectionWorkflow, state)
 	require.True(t, r.IsWorkflowCompleted())
 	require.NoError(t, r.GetWorkflowError())
 	assert.Len(t, w.refreshedAt, 1)
+}
+
+// TestViewIsCarried: a run that ends in its steady state hands on what it knows,
+// so that the next one sleeps at once.
+func TestViewIsCarried(t *testing.T) {
+	t.Parallel()
+	w := newWorld(time.Hour, 0)
+	r := w.newRun(t, Options{RefreshesPerRun: 1})
+	r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
+	var next *workflow.ContinueAsNewError
+	require.ErrorAs(t, r.GetWorkflowError(), &next)
+	var state State
+	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &state))
+	w.now = r.Now()
+	w.gets = 0
+	r = w.newRun(t, Options{RefreshesPerRun: 1})
+	r.ExecuteWorkflow(ConnectionWorkflow, state)
+	require.ErrorAs(t, r.GetWorkflowError(), &next)
+	assert.Len(t, w.refreshedAt, 2)
+	assert.Empty(t, w.problems)
+	assert.Zero(t, w.gets, "the row was not read")
 }
 
 // TestStateIsCarriedWhole fills every field of State and takes it through
 // continue-as-new; a field added without a JSON form fails here.
 func TestStateIsCarriedWhole(t *testing.T) {
 	t.Parallel()
-	full := State{ConnectionID: "con_1", Refreshes: 7, Generation: 9}
+	full := State{ConnectionID: "con_1", Refreshes: 7, Generation: 9, View: &activities.View{Status: perennial.StatusActive, Wait: time.Hour}, Next: time.Unix(1, 0).UTC()}
 	for i := range recentKept {
 		full.Recent = append(full.Recent, Recent{At: time.Unix(int64(i+1), 0).UTC(), Outcome: perennial.OutcomeRefreshed, Code: "c", Generation: int64(i + 1)})
 	}
@@ -155,6 +176,9 @@ func TestStateIsCarriedWhole(t *testing.T) {
 	require.ErrorAs(t, r.GetWorkflowError(), &next)
 	var carried State
 	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &carried))
+	require.NotNil(t, carried.View)
+	require.False(t, carried.Next.IsZero())
+	full.View, full.Next = carried.View, carried.Next // of this run
 	assert.Equal(t, full, carried)
 }
 
@@ -176,13 +200,14 @@ func TestRowGoesBackwards(t *testing.T) {
 	assert.EqualValues(t, 12, w.asked[0])
 }
 
-// TestRefreshEndsWithoutAResult: the activity was cancelled by a message while its
+// TestRefreshEndsWithoutAResult: neither the local activity nor the activity comes
+// to an end: it was cancelled by a message while its
 // worker died, so nothing but its timeout comes back. The row is read at once,
 // and the next attempt does not wait a blind minute.
 func TestRefreshEndsWithoutAResult(t *testing.T) {
 	t.Parallel()
 	w := newWorld(time.Hour, 0)
-	w.endsWithout = 1
+	w.endsWithout = 2
 	r := w.newRun(t, Options{})
 	r.RegisterDelayedCallback(func() { r.CancelWorkflow() }, 70*time.Minute)
 	r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))

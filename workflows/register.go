@@ -38,5 +38,8 @@ func Register(r worker.WorkflowRegistry, o Options) {
 // comes back.
 const loadTimeout = 10 * time.Second
 
+// unsavedTimeout bounds the wait for a token set that is on its way here.
+const unsavedTimeout = 10 * time.Second
+
 // leastRest is the shortest sleep after a refresh that brought nothing.
 const leastRest = time.Second

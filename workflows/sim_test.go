@@ -38,6 +38,8 @@ type world struct {
 
 	endsWithout int // refreshes to come that end without a result
 	endedAt     time.Time
+	during      func() // called in the middle of a refresh
+	gets        int
 	asked       []int64 // generations
 	refreshedAt []time.Time
 	triggers    map[perennial.Trigger]int
@@ -71,6 +73,7 @@ func (w *world) App(string) (provider.App, error) {
 func (w *world) Get(_ context.Context, id string) (perennial.Connection, time.Time, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.gets++
 	if w.gone {
 		return perennial.Connection{}, time.Time{}, perennial.Errorf(perennial.CodeNotFound, "no connection %s", id)
 	}
@@ -82,6 +85,9 @@ func (w *world) Refresh(_ context.Context, req refresh.Request) (refresh.Result,
 	defer w.mu.Unlock()
 	w.triggers[req.Trigger]++
 	w.asked = append(w.asked, req.Generation)
+	if w.during != nil {
+		defer w.during()
+	}
 	if w.endsWithout > 0 {
 		w.endsWithout--
 		w.endedAt = w.now
@@ -149,6 +155,12 @@ type run struct {
 	w *world
 }
 
+// Unsaved is the journal: the message is there with the next workflow task.
+func (r *run) Unsaved(_ context.Context, _ perennial.Connection, req store.SaveRequest) error {
+	r.RegisterDelayedCallback(func() { r.SignalWorkflow(SignalUnsaved, req) }, time.Millisecond)
+	return nil
+}
+
 func (w *world) newRun(t testing.TB, o Options) *run {
 	t.Helper()
 	var suite testsuite.WorkflowTestSuite
@@ -158,13 +170,16 @@ func (w *world) newRun(t testing.TB, o Options) *run {
 	env.SetTestTimeout(time.Minute)
 	env.SetWorkflowRunTimeout(10 * 365 * 24 * time.Hour)
 	Register(env, o)
-	env.RegisterActivity(activities.New(w, w, w))
-	env.SetOnActivityStartedListener(func(_ *activity.Info, _ context.Context, _ converter.EncodedValues) {
+	r := &run{env, w}
+	env.RegisterActivity(activities.New(w, w, w, r))
+	clock := func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.now = env.Now().UTC()
-	})
-	return &run{env, w}
+	}
+	env.SetOnActivityStartedListener(func(*activity.Info, context.Context, converter.EncodedValues) { clock() })
+	env.SetOnLocalActivityStartedListener(func(*activity.Info, context.Context, []any) { clock() })
+	return r
 }
 
 // live runs the workflow over continue-as-new until it ends, until the clock

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/activities"
 )
 
 // State is all that a connection's workflow carries over continue-as-new. The
@@ -19,6 +20,10 @@ type State struct {
 	Refreshes int64 `json:"refreshes,omitempty"`
 	// Recent are the last outcomes, oldest first, at most recentKept.
 	Recent []Recent `json:"recent,omitempty"`
+	// View is what the run before knew of the row, with the time of the next look
+	// by the workflow's clock; nil: the row is read first.
+	View *activities.View `json:"view,omitempty"`
+	Next time.Time        `json:"next,omitzero"`
 }
 
 // Recent is one line of the card that ops read in the Temporal UI.

@@ -67,8 +67,9 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 	engineConfig := deps.EngineConfig()
 	engineConfig.Observer = counts
 	engine := refresh.New(engineConfig)
-	w.RegisterActivity(activities.New(engine, deps.Store, cfg))
-	w.RegisterActivity(&activities.Sweeper{Store: deps.Store, Workflows: &connect.Temporal{Client: temporalClient, TaskQueue: cfg.TaskQueue}})
+	told := &connect.Temporal{Client: temporalClient, TaskQueue: cfg.TaskQueue}
+	w.RegisterActivity(activities.New(engine, deps.Store, cfg, told))
+	w.RegisterActivity(&activities.Sweeper{Store: deps.Store, Workflows: told})
 	stopReplay := replaySpool(ctx, engine, log)
 	defer stopReplay()
 	if deps.Spool != nil { // without one, what cannot be saved would have no journal
