@@ -142,15 +142,11 @@ func wrongEnvironment(r *round) error {
 	return r.restart(w)
 }
 
-// restart stops a worker as a deploy does, and starts it anew. One that gave up
-// at its start, because a server was slow to answer, has stopped already.
+// restart stops a worker as a deploy does, and starts it anew.
 func (r *round) restart(w *worker) error {
 	r.hold(w)
 	err := w.terminate()
 	r.supervise(w)
-	if errors.Is(err, os.ErrProcessDone) {
-		return nil
-	}
 	return err
 }
 

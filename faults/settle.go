@@ -238,6 +238,9 @@ func (r *round) checkSecrets() error {
 			return err
 		}
 		search(filepath.Base(path), raw)
+		if bytes.Contains(raw, []byte("\npanic: ")) || bytes.Contains(raw, []byte("\nfatal error: ")) {
+			r.broke("a worker crashed: see %s", path)
+		}
 	}
 	for where, url := range map[string]string{"our database": r.url(), "Temporal's database": r.pgOf.URL} {
 		if where == "Temporal's database" {

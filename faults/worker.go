@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -112,9 +113,14 @@ func (w *worker) kill() error {
 	return nil
 }
 
-// terminate asks the worker to stop and waits until it has.
+// terminate asks the worker to stop and waits until it has. One that gave up at
+// its start, because a server was slow to answer, has stopped already.
 func (w *worker) terminate() error {
-	if err := w.signal(syscall.SIGTERM); err != nil {
+	err := w.signal(syscall.SIGTERM)
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("terminate worker %s: %w", w.name, err)
 	}
 	select {
