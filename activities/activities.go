@@ -17,15 +17,16 @@ import (
 
 // Engine refreshes one connection; [refresh.Engine] in production.
 type Engine interface {
+	Keeper
 	Refresh(ctx context.Context, req refresh.Request) (refresh.Result, error)
-	// Persist stores a token set that an earlier Refresh could not.
-	Persist(ctx context.Context, req store.SaveRequest) (refresh.Result, error)
 }
 
 // Store reads rows; store.Store in production.
 type Store interface {
 	// Get returns the row and the database's clock.
 	Get(ctx context.Context, id string) (perennial.Connection, time.Time, error)
+	// Digest sums up the ledger of a connection between two times.
+	Digest(ctx context.Context, id string, from, to time.Time) (store.Digest, error)
 }
 
 // Activities are the activities' dependencies. Register a value with a worker,
@@ -58,10 +59,13 @@ const shortWait = time.Minute
 // LoadRequest asks for one row.
 type LoadRequest struct {
 	ConnectionID string `json:"connection_id"`
+	// Since is when the last digest was written, by the database's clock; zero: the
+	// workflow has seen none.
+	Since time.Time `json:"since,omitzero"`
 }
 
-// Load reads the connection's row. A missing row is a View with Gone set, not
-// an error.
+// Load reads the connection's row; of a pooled app also what became of it since
+// its workflow last looked. A missing row is a View with Gone set, not an error.
 func (a *Activities) Load(ctx context.Context, req LoadRequest) (View, error) {
 	c, now, err := a.Store.Get(ctx, req.ConnectionID)
 	if perennial.CodeOf(err) == perennial.CodeNotFound {
@@ -70,7 +74,26 @@ func (a *Activities) Load(ctx context.Context, req LoadRequest) (View, error) {
 	if err != nil {
 		return View{}, fmt.Errorf("read connection %s: %w", req.ConnectionID, err)
 	}
-	return a.view(c, now), nil
+	v := a.view(c, now)
+	if app, err := a.Apps.App(c.App); err != nil || app.Pacers == 0 {
+		return v, nil
+	}
+	digest, err := a.Store.Digest(ctx, c.ID, later(req.Since, now.Add(-longestDigest)), now)
+	if err != nil {
+		return View{}, err
+	}
+	v.Digest = &digest
+	return v, nil
+}
+
+// longestDigest bounds the time that one digest is about.
+const longestDigest = 7 * 24 * time.Hour
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // RefreshRequest asks for one refresh.
@@ -125,7 +148,7 @@ func (a *Activities) RefreshLocally(ctx context.Context, req RefreshRequest) (Re
 	out, res, err := a.refresh(ctx, req)
 	if err == nil && res.Unsaved != nil {
 		out.Unsaved = nil
-		a.keep(ctx, res.Connection, *res.Unsaved)
+		keep(ctx, a.Journal, a.Engine, res.Connection, *res.Unsaved)
 	}
 	return out, err
 }
@@ -150,16 +173,21 @@ func (a *Activities) refresh(ctx context.Context, req RefreshRequest) (out Refre
 	return out, res, nil
 }
 
-// keep brings an unsaved token set to where it is safe: the store, or the
-// connection's workflow. It is the only copy where there is no spool, so nothing
-// but one of them ends the trying.
-func (a *Activities) keep(ctx context.Context, c perennial.Connection, unsaved store.SaveRequest) {
+// Keeper stores a token set that an earlier refresh could not.
+type Keeper interface {
+	Persist(ctx context.Context, req store.SaveRequest) (refresh.Result, error)
+}
+
+// keep brings an unsaved token set to where it is safe: the connection's workflow,
+// or the store. It is the only copy where there is no spool, so nothing but one of
+// them ends the trying.
+func keep(ctx context.Context, journal Journal, keeper Keeper, c perennial.Connection, unsaved store.SaveRequest) {
 	ctx = context.WithoutCancel(ctx)
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		try, cancel := context.WithTimeout(ctx, keepTimeout)
-		err := a.Journal.Unsaved(try, c, unsaved)
+		err := journal.Unsaved(try, c, unsaved)
 		if err != nil {
-			_, err = a.Engine.Persist(try, unsaved)
+			_, err = keeper.Persist(try, unsaved)
 		}
 		cancel()
 		if err == nil {

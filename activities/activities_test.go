@@ -29,6 +29,7 @@ type fake struct {
 	persisted    []store.SaveRequest
 	journalled   []store.SaveRequest
 	journalFails int
+	pacers       int
 }
 
 func (f *fake) Refresh(_ context.Context, req refresh.Request) (refresh.Result, error) {
@@ -54,8 +55,12 @@ func (f *fake) Get(context.Context, string) (perennial.Connection, time.Time, er
 	return f.row, now, f.err
 }
 
+func (f *fake) Digest(_ context.Context, _ string, from, to time.Time) (store.Digest, error) {
+	return store.Digest{From: from, To: to, Refreshed: 3}, nil
+}
+
 func (f *fake) App(string) (provider.App, error) {
-	return provider.App{Provider: provider.Entry{Title: "QuickBooks"}}, nil
+	return provider.App{Provider: provider.Entry{Title: "QuickBooks"}, Pacers: f.pacers}, nil
 }
 
 func do[R any](t *testing.T, f *fake, name string, arg any) (R, error) {

@@ -27,6 +27,8 @@ type Teller interface {
 type Sweeper struct {
 	Store     SweepStore
 	Workflows Teller
+	// StartPacers starts the pacers that do not run; nil: no app is pooled.
+	StartPacers func(context.Context) error
 }
 
 // SweepRequest asks for one pass over the connections.
@@ -64,8 +66,8 @@ const (
 const nudge = "nudge"
 
 // Sweep finds the connections that nobody looks after and nudges their
-// workflows, warns of ends that come near, and deletes what is past its
-// retention. It heartbeats; run twice at once it does no harm.
+// workflows, starts pacers that do not run, warns of ends that come near, and
+// deletes what is past its retention. It heartbeats; run twice at once it does no harm.
 func (s *Sweeper) Sweep(ctx context.Context, req SweepRequest) (SweepResult, error) {
 	var out SweepResult
 	told := map[string]bool{}
@@ -82,10 +84,13 @@ func (s *Sweeper) Sweep(ctx context.Context, req SweepRequest) (SweepResult, err
 			return out, err
 		}
 	}
-	var warnErr, pruneErr error
+	var warnErr, pruneErr, paceErr error
+	if s.StartPacers != nil {
+		paceErr = s.StartPacers(ctx)
+	}
 	out.Warned, warnErr = s.Store.Warn(ctx, sweepLimit)
 	out.Pruned, pruneErr = s.Store.Prune(ctx, req.Retention, 10*sweepPage)
-	return out, errors.Join(warnErr, pruneErr)
+	return out, errors.Join(warnErr, pruneErr, paceErr)
 }
 
 // lookAtAll reads the doubtful rows page by page.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/store"
 )
 
 // View is what a workflow knows of its connection's row. Times are the
@@ -31,6 +32,9 @@ type View struct {
 	Wait      time.Duration     `json:"wait,omitempty"`    // until the next wake
 	// RetryAt is set while a wait is in force: no attempt before it.
 	RetryAt time.Time `json:"retry_at,omitzero"`
+	// Paced: pacers refresh it; its workflow wakes for the digest.
+	Paced  bool          `json:"paced,omitempty"`
+	Digest *store.Digest `json:"digest,omitempty"`
 	// Young: the token is younger than a minute, or than a quarter of its life.
 	Young bool `json:"young,omitempty"`
 }
@@ -51,11 +55,15 @@ func (a *Activities) view(c perennial.Connection, now time.Time) View {
 		Young:        young(c, now),
 	}
 	title := c.Provider
-	if app, err := a.Apps.App(c.App); err == nil {
+	app, err := a.Apps.App(c.App)
+	if err == nil {
 		title = app.Provider.Title
 	}
 	v.Words = perennial.Describe(c.Status, c.Health, c.Reason, title).String()
 	at, trigger := refresh.Wake(c, now)
+	if app.Pacers > 0 && refresh.Paced(c, now) {
+		v.Paced, at, trigger = true, refresh.DigestAt(c.ID, now), ""
+	}
 	v.Trigger, v.Wait = trigger, max(at.Sub(now), 0)
 	for _, t := range []time.Time{c.NextAttemptAt, c.ConfirmAt} {
 		if t.After(now) && t.After(v.RetryAt) {

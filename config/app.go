@@ -52,9 +52,36 @@ func (l *loader) app(key string, i int, a fileApp) provider.App {
 			r.problem("max_refreshes_per_second", "must be above 0 and at most 10000; leave it out for no limit")
 		}
 	}
+	app.Pacers = r.pacers()
 	app.ClientSecrets = r.secrets()
 	return app
 }
+
+// pacers is the app's pace as a number: 0 is own.
+func (r *appReader) pacers() int {
+	switch r.file.Pace {
+	case "", "own":
+		if r.file.Pacers != nil {
+			r.problem("pacers", "is for pace: pooled only")
+		}
+		return 0
+	case "pooled":
+	default:
+		r.problem("pace", "must be own or pooled")
+		return 0
+	}
+	if r.file.Pacers == nil {
+		return defaultPacers
+	}
+	if n := *r.file.Pacers; n < 1 || n > 256 {
+		r.problem("pacers", "must be from 1 to 256")
+	}
+	return *r.file.Pacers
+}
+
+// defaultPacers is how many pacers a pooled app has: two share the work of a fleet
+// over two workers.
+const defaultPacers = 2
 
 // problem notes a problem of one of the app's keys.
 func (r *appReader) problem(key, format string, args ...any) {

@@ -41,6 +41,7 @@ type fileTiming struct {
 	WorkerStop      string `yaml:"worker_stop"`
 	ConfirmDelay    string `yaml:"confirm_delay"`
 	ProbeInterval   string `yaml:"probe_interval"`
+	PaceFor         string `yaml:"pace_for"`
 }
 
 type fileSweep struct {
@@ -73,6 +74,8 @@ type fileApp struct {
 	Hosts            []string `yaml:"hosts"`
 	RateLimitScope   string   `yaml:"rate_limit_scope"`
 	MaxPerSecond     *float64 `yaml:"max_refreshes_per_second"`
+	Pace             string   `yaml:"pace"`
+	Pacers           *int     `yaml:"pacers"`
 }
 
 // list is one string or a list of them.
@@ -199,6 +202,7 @@ func (l *loader) timing(f fileTiming) refresh.Timing {
 		WorkerStop:      l.duration("timing.worker_stop", "timing: worker_stop", f.WorkerStop),
 		ConfirmDelay:    l.duration("timing.confirm_delay", "timing: confirm_delay", f.ConfirmDelay),
 		ProbeInterval:   l.duration("timing.probe_interval", "timing: probe_interval", f.ProbeInterval),
+		PaceFor:         l.duration("timing.pace_for", "timing: pace_for", f.PaceFor),
 	}.WithDefaults()
 }
 

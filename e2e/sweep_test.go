@@ -30,6 +30,15 @@ func (s *stack) execution(id string) enumspb.WorkflowExecutionStatus {
 	return d.WorkflowExecutionInfo.Status
 }
 
+var shortSweep = workflows.Sweep{Every: 2 * time.Second, Grace: time.Second, FullEvery: 2 * time.Second}
+
+// endSweep deletes the sweep's Schedule when the test ends.
+func (s *stack) endSweep() {
+	s.Cleanup(func() {
+		assert.NoError(s, s.client.ScheduleClient().GetHandle(context.Background(), workflows.SweepID(s.deps.Config.TaskQueue)).Delete(context.Background()))
+	})
+}
+
 // TestSweep breaks every way by which a connection is looked after, and the
 // sweep's Schedule mends it: a terminated workflow, a workflow that was never
 // started, a row with no due time and one with an absurd one, a paused one whose
@@ -41,12 +50,10 @@ func TestSweep(t *testing.T) {
 	made, err := workflows.SetupSweep(t.Context(), s.client, s.deps.Config.TaskQueue, workflows.Sweep{Every: time.Hour})
 	require.NoError(t, err)
 	assert.True(t, made)
-	made, err = workflows.SetupSweep(t.Context(), s.client, s.deps.Config.TaskQueue, workflows.Sweep{Every: 2 * time.Second, Grace: time.Second, FullEvery: 2 * time.Second})
+	made, err = workflows.SetupSweep(t.Context(), s.client, s.deps.Config.TaskQueue, shortSweep)
 	require.NoError(t, err)
 	assert.False(t, made, "changed in place")
-	t.Cleanup(func() {
-		assert.NoError(t, s.client.ScheduleClient().GetHandle(context.Background(), workflows.SweepID(s.deps.Config.TaskQueue)).Delete(context.Background()))
-	})
+	s.endSweep()
 
 	db, err := sql.Open("pgx", s.url)
 	require.NoError(t, err)

@@ -71,6 +71,7 @@ var faults = []fault{
 // summary is what --json prints.
 type summary struct {
 	Seed             uint64                    `json:"seed"`
+	Pace             string                    `json:"pace"`
 	Rounds           int                       `json:"rounds"`
 	Connections      int                       `json:"connections"`
 	Off              []string                  `json:"off,omitempty"` // protections
@@ -108,12 +109,13 @@ func run(ctx context.Context, args []string, out, log io.Writer) (broken bool, e
 	off := flags.String("off", "", "protections to switch off, separated by commas: a run that then breaks nothing shows nothing")
 	stops := flags.String("pg-stop", "", "how long PostgreSQL is stopped, separated by commas; the seed draws from 1s, 30s and 120s where this is empty")
 	herdSize := flags.Int("herd", 60, "connections of the app with a limit of requests")
+	pace := flags.String("pace", "own", "own or pooled: how every app is refreshed")
 	asJSON := flags.Bool("json", false, "print the summary as JSON")
 	keep := flags.Bool("keep", false, "keep the folder with logs")
 	if err := flags.Parse(args); err != nil {
 		return false, err
 	}
-	sum := summary{Seed: *seed, Rounds: *rounds, Matrix: map[string]map[string]int{}, Others: map[string]int{}, BrokenInvariants: []string{}}
+	sum := summary{Seed: *seed, Pace: *pace, Rounds: *rounds, Matrix: map[string]map[string]int{}, Others: map[string]int{}, BrokenInvariants: []string{}}
 	if *off != "" {
 		sum.Off = strings.Split(*off, ",")
 		for _, p := range sum.Off {
@@ -141,7 +143,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) (broken bool, e
 	} else {
 		defer func() { _ = os.RemoveAll(dir) }()
 	}
-	s, err := start(ctx, dir, *off, log)
+	s, err := start(ctx, dir, *off, *pace, log)
 	if err != nil {
 		return false, err
 	}

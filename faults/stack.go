@@ -35,7 +35,7 @@ const (
 	buffer   = life / 4
 	deadline = 10 * time.Second // of an attempt
 	started  = 6 * time.Second  // StartToClose
-	settings = `timing: {http_timeout: 3500ms, save_timeout: 1500ms, start_to_close: 6s, attempt_deadline: 10s, worker_stop: 11s, confirm_delay: 4s, probe_interval: 3s}
+	settings = `timing: {http_timeout: 3500ms, save_timeout: 1500ms, start_to_close: 6s, attempt_deadline: 10s, worker_stop: 11s, confirm_delay: 4s, probe_interval: 3s, pace_for: 8s}
 sweep: {every: 3s, grace: 2s, full_every: 3s}
 `
 )
@@ -56,6 +56,7 @@ type stack struct {
 	old        string // the worker of the release before
 	workers    []*worker
 	off        string // protections that are switched off
+	pace       string // of every app
 
 	cfg     *config.Config
 	deps    *host.Deps
@@ -91,8 +92,8 @@ const secret = "planted-client-secret-Xy9+/="
 
 func clientOf(app string) string { return "client-" + app }
 
-func start(ctx context.Context, dir string, off string, progress io.Writer) (s *stack, err error) {
-	s = &stack{dir: dir, progress: progress, control: newControl(), endpoints: map[string]*endpoint{}, off: off}
+func start(ctx context.Context, dir, off, pace string, progress io.Writer) (s *stack, err error) {
+	s = &stack{dir: dir, progress: progress, control: newControl(), endpoints: map[string]*endpoint{}, off: off, pace: pace}
 	defer func() {
 		if err != nil {
 			s.stop()
@@ -364,6 +365,7 @@ func (s *stack) yaml(clients map[string]string) string {
 		if a.limit > 0 {
 			extra += fmt.Sprintf(", max_refreshes_per_second: %g", a.limit)
 		}
+		extra += ", pace: " + s.pace
 		fmt.Fprintf(&b, "  - {name: %s, provider: generic, title: Acme, client_id: %s, client_secret_file: %q, token_url: \"http://%s/token\", auth_style: header, replay_class: %s, grace_window: 10m%s}\n",
 			a.name, id, s.file("secret"), host, a.class, extra)
 	}

@@ -107,6 +107,9 @@ type App struct {
 	// MaxRefreshesPerSecond bounds the token requests of the whole fleet; 0: no
 	// bound.
 	MaxRefreshesPerSecond float64
+	// Pacers is how many pacer workflows look after the healthy connections of a
+	// pooled app; 0: each connection's own workflow wakes for each refresh.
+	Pacers int
 }
 
 // Reply is what one presentation of a refresh token brought. It never holds

@@ -24,6 +24,7 @@ type Timing struct {
 	WorkerStop      time.Duration // how long a stopping worker waits for its activities. Defaults to 85 s.
 	ConfirmDelay    time.Duration // between a first refusal and its confirmation. Defaults to 1 min.
 	ProbeInterval   time.Duration // between two probes of an open circuit, doubling up to four times. Defaults to 30 s.
+	PaceFor         time.Duration // how long a pacer stays on one worker. Defaults to 1 min.
 }
 
 // WithDefaults fills zero fields.
@@ -40,6 +41,7 @@ func (t Timing) WithDefaults() Timing {
 	set(&t.WorkerStop, 85*time.Second)
 	set(&t.ConfirmDelay, time.Minute)
 	set(&t.ProbeInterval, 30*time.Second)
+	set(&t.PaceFor, time.Minute)
 	return t
 }
 
@@ -55,7 +57,7 @@ func (t Timing) Validate(secrets int) error {
 	for _, f := range []struct {
 		name string
 		d    time.Duration
-	}{{"http_timeout", t.HTTPTimeout}, {"save_timeout", t.SaveTimeout}, {"confirm_delay", t.ConfirmDelay}, {"probe_interval", t.ProbeInterval}} {
+	}{{"http_timeout", t.HTTPTimeout}, {"save_timeout", t.SaveTimeout}, {"confirm_delay", t.ConfirmDelay}, {"probe_interval", t.ProbeInterval}, {"pace_for", t.PaceFor}} {
 		check(f.d > 0, "%s is %s; it must be above zero", f.name, f.d)
 	}
 	work := t.HTTPTimeout*time.Duration(max(secrets, 1)) + t.SaveTimeout

@@ -22,8 +22,8 @@ import (
 // Version is the newest schema that this program knows, and Oldest the oldest
 // that it can run on.
 const (
-	Version int64 = 2
-	Oldest  int64 = 2
+	Version int64 = 3
+	Oldest  int64 = 3
 )
 
 // Dialect is the kind of database.

@@ -155,23 +155,32 @@ func (s *Store) lockGate(tx *gorm.DB, appName, host string) (circuit circuitRow,
 	if err = nothing.Create(&circuitRow{App: appName, Host: host, Failed: "[]", UpdatedAt: &stampNow}).Error; err != nil {
 		return
 	}
+	if err = s.locking(tx).Where("app = ? AND host = ?", appName, host).Take(&circuit).Error; err != nil {
+		return
+	}
+	app, now, err = s.lockApp(tx, appName, now)
+	return
+}
+
+// lockApp locks the app's row, making it where it is missing; the time it returns
+// was read after that.
+func (s *Store) lockApp(tx *gorm.DB, appName string, now time.Time) (app appRow, after time.Time, err error) {
+	stampNow := now.Truncate(time.Microsecond)
 	if err = tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&appRow{App: appName, UpdatedAt: &stampNow}).Error; err != nil {
 		return
 	}
-	lock := func() *gorm.DB {
-		if s.dialect == schema.Postgres {
-			return tx.Clauses(clause.Locking{Strength: "UPDATE"})
-		}
-		return tx // SQLite's BEGIN IMMEDIATE locks already
-	}
-	if err = lock().Where("app = ? AND host = ?", appName, host).Take(&circuit).Error; err != nil {
+	if err = s.locking(tx).Where("app = ?", appName).Take(&app).Error; err != nil {
 		return
 	}
-	if err = lock().Where("app = ?", appName).Take(&app).Error; err != nil {
-		return
-	}
-	now, err = s.clock(tx) // after the locks
+	after, err = s.clock(tx)
 	return
+}
+
+func (s *Store) locking(tx *gorm.DB) *gorm.DB {
+	if s.dialect == schema.Postgres {
+		return tx.Clauses(clause.Locking{Strength: "UPDATE"})
+	}
+	return tx // SQLite's BEGIN IMMEDIATE locks already
 }
 
 type admissionDecision struct {

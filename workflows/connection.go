@@ -249,7 +249,7 @@ func (l *life) load(ctx workflow.Context) error {
 	}
 	l.loading = true
 	defer func() { l.loading = false; l.loads++ }()
-	req := activities.LoadRequest{ConnectionID: l.state.ConnectionID}
+	req := activities.LoadRequest{ConnectionID: l.state.ConnectionID, Since: l.state.Digested}
 	var v activities.View
 	if l.local && workflow.ExecuteLocalActivity(l.locally(ctx, loadTimeout, "read the row"), acts.Load, req).Get(ctx, &v) == nil {
 		l.absorb(ctx, v)
@@ -420,6 +420,9 @@ func (l *life) persist(ctx workflow.Context, unsaved store.SaveRequest) (res act
 func (l *life) absorb(ctx workflow.Context, v activities.View) {
 	if l.known && v.RefreshCount > l.view.RefreshCount {
 		l.state.Refreshes += v.RefreshCount - l.view.RefreshCount
+	}
+	if v.Digest != nil {
+		l.state.Digested = v.Digest.To
 	}
 	l.view, l.known = v, true
 	l.state.Generation = max(l.state.Generation, v.Generation)

@@ -31,6 +31,7 @@ func (o Options) withDefaults() Options {
 // Register adds every workflow of this package to r.
 func Register(r worker.WorkflowRegistry, o Options) {
 	r.RegisterWorkflowWithOptions(connectionWorkflow(o.withDefaults()), workflow.RegisterOptions{Name: ConnectionWorkflow})
+	r.RegisterWorkflowWithOptions(pacer(o.withDefaults()), workflow.RegisterOptions{Name: PacerWorkflow})
 	r.RegisterWorkflowWithOptions(sweep, workflow.RegisterOptions{Name: SweepWorkflow})
 }
 

@@ -38,6 +38,7 @@ type world struct {
 
 	endsWithout int // refreshes to come that end without a result
 	endedAt     time.Time
+	pacers      int
 	during      func() // called in the middle of a refresh
 	gets        int
 	asked       []int64 // generations
@@ -67,7 +68,7 @@ func (w *world) store(now time.Time) {
 }
 
 func (w *world) App(string) (provider.App, error) {
-	return provider.App{Name: "app", Provider: provider.Entry{Name: "quickbooks", Title: "QuickBooks"}}, nil
+	return provider.App{Name: "app", Provider: provider.Entry{Name: "quickbooks", Title: "QuickBooks"}, Pacers: w.pacers}, nil
 }
 
 func (w *world) Get(_ context.Context, id string) (perennial.Connection, time.Time, error) {
@@ -78,6 +79,11 @@ func (w *world) Get(_ context.Context, id string) (perennial.Connection, time.Ti
 		return perennial.Connection{}, time.Time{}, perennial.Errorf(perennial.CodeNotFound, "no connection %s", id)
 	}
 	return w.c, w.now, nil
+}
+
+// Digest is of a ledger that nobody keeps here.
+func (w *world) Digest(_ context.Context, _ string, from, to time.Time) (store.Digest, error) {
+	return store.Digest{From: from, To: to}, nil
 }
 
 func (w *world) Refresh(_ context.Context, req refresh.Request) (refresh.Result, error) {

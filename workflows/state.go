@@ -20,6 +20,9 @@ type State struct {
 	Refreshes int64 `json:"refreshes,omitempty"`
 	// Recent are the last outcomes, oldest first, at most recentKept.
 	Recent []Recent `json:"recent,omitempty"`
+	// Digested is until when the workflow has digests of what pacers did, by the
+	// database's clock.
+	Digested time.Time `json:"digested,omitzero"`
 	// View is what the run before knew of the row, with the time of the next look
 	// by the workflow's clock; nil: the row is read first.
 	View *activities.View `json:"view,omitempty"`

@@ -69,7 +69,15 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 	engine := refresh.New(engineConfig)
 	told := &connect.Temporal{Client: temporalClient, TaskQueue: cfg.TaskQueue}
 	w.RegisterActivity(activities.New(engine, deps.Store, cfg, told))
-	w.RegisterActivity(&activities.Sweeper{Store: deps.Store, Workflows: told})
+	w.RegisterActivity(&activities.Pacer{Engine: engine, Store: deps.Store, Workflows: told, Apps: cfg, Timing: cfg.Timing})
+	startPacers := func(ctx context.Context) error {
+		var errs []error
+		for _, app := range cfg.Apps {
+			errs = append(errs, workflows.StartPacers(ctx, temporalClient, cfg.TaskQueue, app.Name, app.Pacers))
+		}
+		return errors.Join(errs...)
+	}
+	w.RegisterActivity(&activities.Sweeper{Store: deps.Store, Workflows: told, StartPacers: startPacers})
 	stopReplay := replaySpool(ctx, engine, log)
 	defer stopReplay()
 	if deps.Spool != nil { // without one, what cannot be saved would have no journal
@@ -84,6 +92,9 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 	}
 	if err := w.Start(); err != nil {
 		return errors.Join(fmt.Errorf("start the worker: %w", err), health.close())
+	}
+	if err := startPacers(ctx); err != nil {
+		log.Error("pacers not started; the sweep starts them", "error", err)
 	}
 	log.Info("worker started", "task_queue", cfg.TaskQueue, "health", health.address(), "timing", cfg.Timing.String(), "apps", len(cfg.Apps))
 	<-ctx.Done()

@@ -1,0 +1,236 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/store"
+	"go.temporal.io/sdk/activity"
+)
+
+// PaceEngine presents what a pacer has claimed; [refresh.Engine] in production.
+type PaceEngine interface {
+	Keeper
+	RefreshClaimed(ctx context.Context, claim store.Claim, began, slot time.Time, runID string) (refresh.Result, error)
+}
+
+// PaceStore claims in bulk; store.Store in production.
+type PaceStore interface {
+	ClaimDue(ctx context.Context, req store.PaceRequest) (store.Paced, error)
+	Rewind(ctx context.Context, shard store.Shard, beat int64) (int64, error)
+	Due(ctx context.Context, shard store.Shard, limit int) (int, error)
+	TakeSlots(ctx context.Context, app string, rate float64, lead, ahead time.Duration, n int) (first time.Time, gap time.Duration, taken int, err error)
+}
+
+// Workflows speaks to the connections' workflows; connect.Temporal in production.
+type Workflows interface {
+	Teller
+	Journal
+}
+
+// Pacer holds the dependencies of the Pace activity. Safe for concurrent use.
+type Pacer struct {
+	Engine    PaceEngine
+	Store     PaceStore
+	Workflows Workflows
+	Apps      refresh.Apps
+	Timing    refresh.Timing
+}
+
+// PaceRequest asks a pacer to look after one shard of an app for a while.
+type PaceRequest struct {
+	App  string        `json:"app"`
+	N    int           `json:"n"`
+	Of   int           `json:"of"`
+	For  time.Duration `json:"for"`
+	Beat int64         `json:"beat,omitempty"` // the highest that was seen, see store.PaceRequest
+}
+
+// PaceResult is what it did.
+type PaceResult struct {
+	// Done: the app is not pooled any more, or has another number of pacers.
+	Done       bool          `json:"done,omitempty"`
+	Beat       int64         `json:"beat,omitempty"`
+	Refreshed  int64         `json:"refreshed"`
+	HandedOver int64         `json:"handed_over,omitempty"` // to the connections' own workflows
+	Rewound    int64         `json:"rewound,omitempty"`     // rows marked after a restore
+	Latest     time.Duration `json:"latest,omitempty"`      // the greatest lateness of a claim
+}
+
+const (
+	// paceAtOnce is how many connections one pacer presents side by side.
+	paceAtOnce = 64
+	// paceClaim is how many free places make a claim worth while.
+	paceClaim = paceAtOnce / 4
+	// paceRest is between two looks at a shard where little was due.
+	paceRest = 500 * time.Millisecond
+)
+
+// pace is one run of the activity.
+type pace struct {
+	*Pacer
+	shard store.Shard
+	runID string
+	out   PaceResult
+	free  chan struct{} // one for each place
+
+	refreshed, handedOver atomic.Int64
+	all                   sync.WaitGroup
+}
+
+// Pace refreshes the due, healthy connections of one shard until its time is over
+// or the worker stops; what it has claimed by then it finishes. Whatever does not
+// end in stored tokens goes to the connection's own workflow. It heartbeats; two
+// at once, after one was thought dead, do no harm: the rows fence them.
+func (p *Pacer) Pace(ctx context.Context, req PaceRequest) (PaceResult, error) {
+	if activity.HasHeartbeatDetails(ctx) {
+		var beat int64
+		if err := activity.GetHeartbeatDetails(ctx, &beat); err == nil {
+			req.Beat = max(req.Beat, beat)
+		}
+	}
+	r := &pace{Pacer: p, shard: store.Shard{App: req.App, N: req.N, Of: req.Of}, runID: activity.GetInfo(ctx).WorkflowExecution.RunID,
+		out: PaceResult{Beat: req.Beat}, free: make(chan struct{}, paceAtOnce)}
+	for range paceAtOnce {
+		r.free <- struct{}{}
+	}
+	err := r.run(ctx, req)
+	r.all.Wait()
+	r.out.Refreshed, r.out.HandedOver = r.refreshed.Load(), r.handedOver.Load()
+	return r.out, err
+}
+
+func (r *pace) run(ctx context.Context, req PaceRequest) error {
+	over := time.NewTimer(req.For)
+	defer over.Stop()
+	for {
+		app, err := r.Apps.App(req.App)
+		if err != nil || app.Pacers != req.Of {
+			r.out.Done = true
+			return nil
+		}
+		activity.RecordHeartbeat(ctx, r.out.Beat)
+		claimed, err := r.claim(ctx, app.MaxRefreshesPerSecond)
+		if err != nil {
+			// The store is away. This process goes on asking: it knows the beat.
+			activity.GetLogger(ctx).Error("nothing claimed", "app", req.App, "error", err)
+		}
+		rest := paceRest
+		if claimed >= paceClaim && err == nil {
+			rest = 0 // there may be more
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-activity.GetWorkerStopChannel(ctx):
+			return nil
+		case <-over.C:
+			return nil
+		case <-time.After(rest):
+		}
+	}
+}
+
+// claim claims as many connections as there are places, once enough are free, and
+// starts on them. It returns how many it claimed.
+func (r *pace) claim(ctx context.Context, limit float64) (int, error) {
+	places := 0
+	for ; places < paceClaim; places++ {
+		select {
+		case <-r.free:
+		case <-ctx.Done():
+			r.giveBack(places)
+			return 0, nil
+		}
+	}
+	for ; places < paceAtOnce; places++ {
+		select {
+		case <-r.free:
+			continue
+		default:
+		}
+		break
+	}
+	took, err := r.take(ctx, places, limit)
+	r.giveBack(places - took)
+	return took, err
+}
+
+func (r *pace) giveBack(places int) {
+	for range places {
+		r.free <- struct{}{}
+	}
+}
+
+// take claims at most n connections and presents each on a goroutine of its own,
+// which gives its place back.
+func (r *pace) take(ctx context.Context, n int, limit float64) (int, error) {
+	var slot time.Time
+	var gap time.Duration
+	if limit > 0 {
+		due, err := r.Store.Due(ctx, r.shard, n)
+		if err != nil || due == 0 {
+			return 0, err
+		}
+		if slot, gap, n, err = r.Store.TakeSlots(ctx, r.shard.App, limit, claimLead, paceAhead, due); err != nil || n == 0 {
+			return 0, err
+		}
+	}
+	began := time.Now()
+	got, err := r.Store.ClaimDue(ctx, store.PaceRequest{Shard: r.shard, Limit: n, Hold: r.Timing.AttemptDeadline, Trigger: perennial.TriggerTimer, Beat: r.out.Beat})
+	if err != nil {
+		return 0, err
+	}
+	if got.RolledBack {
+		marked, err := r.Store.Rewind(ctx, r.shard, r.out.Beat)
+		activity.GetLogger(ctx).Error("the database went backwards: its rows are in doubt, and their workflows look after them", "app", r.shard.App, "rows", marked, "error", err)
+		r.out.Rewound += marked
+		return 0, err
+	}
+	r.out.Beat = got.Beat
+	for i, claim := range got.Claims {
+		r.out.Latest = max(r.out.Latest, claim.Now.Sub(claim.Connection.NextRefreshAt))
+		at := slot
+		if !at.IsZero() {
+			at = slot.Add(time.Duration(i) * gap)
+		}
+		r.all.Go(func() {
+			defer r.giveBack(1)
+			r.present(ctx, claim, began, at)
+		})
+	}
+	return len(got.Claims), nil
+}
+
+// Slots under a limit lie at least claimLead ahead, which is what a claim takes,
+// and at most paceAhead.
+const (
+	claimLead = 50 * time.Millisecond
+	paceAhead = time.Second
+)
+
+// present refreshes one claimed connection, and hands it over unless that went as
+// it nearly always does.
+func (r *pace) present(ctx context.Context, claim store.Claim, began, slot time.Time) {
+	c := claim.Connection
+	res, err := r.Engine.RefreshClaimed(ctx, claim, began, slot, r.runID)
+	if err == nil && res.Unsaved != nil {
+		keep(ctx, r.Workflows, r.Engine, c, *res.Unsaved)
+		r.handedOver.Add(1)
+		return
+	}
+	if err == nil && res.Outcome == perennial.OutcomeRefreshed {
+		r.refreshed.Add(1)
+		return
+	}
+	r.handedOver.Add(1)
+	// The sweep finds it where this fails.
+	if tellErr := r.Workflows.Tell(context.WithoutCancel(ctx), c, nudge); tellErr != nil {
+		activity.GetLogger(ctx).Warn("connection not handed over", "connection_id", c.ID, "error", errors.Join(err, tellErr))
+	}
+}

@@ -1,0 +1,61 @@
+package refresh
+
+import (
+	"context"
+	"hash/fnv"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/seam"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/store"
+)
+
+// pacedLate is how late a connection may be before its own workflow, when it
+// happens to look, no longer leaves it to the pacers.
+const pacedLate = time.Second
+
+// Paced reports whether pacers look after a connection of a pooled app: it is
+// healthy, nothing of it is in doubt, and it is not late. Any other is looked after
+// by its own workflow.
+func Paced(c perennial.Connection, now time.Time) bool {
+	return c.Status == perennial.StatusActive && c.Health == perennial.HealthHealthy && c.FailureCount == 0 &&
+		c.AmbiguousSince.IsZero() && c.SuspectSince.IsZero() && c.ConfirmAt.IsZero() && !c.NextAttemptAt.After(now) &&
+		(c.Open.IsZero() || c.Open.Alive(now)) && !Absurd(c, now) && c.NextRefreshAt.After(now.Add(-pacedLate))
+}
+
+// DigestAt is when a paced connection's workflow next writes its digest: once a
+// day, at a time of day of its own.
+func DigestAt(id string, now time.Time) time.Time {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(id)) // a hash never fails
+	at := now.Truncate(24 * time.Hour).Add(time.Duration(h.Sum64() % uint64(24*time.Hour)))
+	if !at.After(now) {
+		at = at.Add(24 * time.Hour)
+	}
+	return at
+}
+
+// RefreshClaimed presents the refresh token of a connection that the caller has
+// claimed by [store.Store.ClaimDue], at slot at the earliest (zero: at once). began
+// is when the caller asked for the claim. Its answers are those of [Engine.Refresh].
+func (e *Engine) RefreshClaimed(ctx context.Context, claim store.Claim, began, slot time.Time, runID string) (Result, error) {
+	c := claim.Connection
+	seam.At(seam.BeforeClaim, c.ID) // one hold of it is held at: the claim was for many
+	a := e.newAttempt(Request{ConnectionID: c.ID, Generation: c.Generation, Trigger: c.Open.Trigger, RunID: runID, App: c.App}, claim, began)
+	a.gate = store.Admission{Admitted: true, SlotAt: slot}
+	a.app, a.appErr = e.Apps.App(c.App)
+	if a.appErr == nil {
+		a.app, a.appErr = a.app.At(c.Host)
+	}
+	if err := e.spooled(ctx, c.ID, c.Generation); err != nil {
+		a.log.Error("claimed, and not presented", "error", err)
+		a.gaveUp = true
+		return a.close(ctx, provider.Reply{Outcome: perennial.OutcomeHeld, Code: codeSpooled})
+	}
+	return e.present(ctx, a)
+}
+
+// codeSpooled: the connection's newest tokens wait in the spool, or the spool does
+// not take any.
+const codeSpooled = "spool"

@@ -1,0 +1,259 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/seam"
+	"github.com/perennial-oauth/perennial/schema"
+	"gorm.io/gorm"
+)
+
+// Shard is one part of an app's connections, by a hash of their ids.
+type Shard struct {
+	App string
+	N   int // of this shard, from 0
+	Of  int // shards that the app has
+}
+
+// PaceRequest claims due connections in bulk.
+type PaceRequest struct {
+	Shard
+	Limit   int
+	Hold    time.Duration
+	Trigger perennial.Trigger
+	// Beat is the highest that this pacer has seen. A database that is behind it
+	// went backwards, and gives nothing.
+	Beat int64
+}
+
+// Paced is what a pacer got.
+type Paced struct {
+	Claims []Claim
+	Beat   int64
+	// RolledBack: the database is behind the beat that was given out. [Store.Rewind]
+	// is to be called before anything is claimed.
+	RolledBack bool
+}
+
+// ClaimDue claims the due, healthy connections of a shard that nothing is wrong
+// with, those due first before the others, at most Limit. Each is claimed as by
+// [Store.QuickClaim]; every other one is left to its workflow. Rows that somebody
+// holds are passed over.
+func (s *Store) ClaimDue(ctx context.Context, req PaceRequest) (Paced, error) {
+	if s.dialect != schema.Postgres {
+		return s.claimDueSlowly(ctx, req)
+	}
+	var got []struct {
+		Row  row       `gorm:"embedded"`
+		Now  time.Time `gorm:"column:now"`
+		Beat int64     `gorm:"column:beat"`
+	}
+	err := s.db.WithContext(ctx).Raw(claimDue, req.App, req.N, req.Of, req.Beat, req.App, req.Of, req.N, req.Limit,
+		req.App, req.N, req.Of, uuid.NewString(), req.Hold.Microseconds(), string(req.Trigger)).Scan(&got).Error
+	if err != nil {
+		return Paced{}, fmt.Errorf("claim due connections of app %s: %w", req.App, err)
+	}
+	if len(got) == 0 {
+		return s.beat(ctx, req)
+	}
+	out := Paced{Beat: got[0].Beat}
+	for _, g := range got {
+		out.Claims = append(out.Claims, Claim{Verdict: VerdictClaimed, Connection: g.Row.connection(), Now: g.Now.UTC()})
+	}
+	return out, nil
+}
+
+const shardOf = `(hashtext(c.id) & 2147483647) % ? = ?`
+
+var claimDue = `WITH ` + durable + `, t AS MATERIALIZED (SELECT clock_timestamp() AS now),
+pacer AS MATERIALIZED (SELECT beat FROM pacers WHERE app = ? AND shard = ? AND shards = ? AND beat >= ? FOR UPDATE),
+due AS MATERIALIZED (SELECT c.id FROM connections AS c, t, pacer WHERE c.app = ? AND c.next_refresh_at <= t.now AND ` + shardOf + `
+	AND ` + healthy + ` AND ` + undisturbed + ` ORDER BY c.next_refresh_at LIMIT ? FOR UPDATE OF c SKIP LOCKED),
+beats AS (UPDATE pacers SET beat = beat + 1, updated_at = t.now FROM t WHERE app = ? AND shard = ? AND shards = ? AND EXISTS (SELECT 1 FROM due) RETURNING beat)
+UPDATE connections AS c SET attempt_id = ? || '-' || c.id, attempt_digest = c.refresh_token_digest, attempt_started_at = t.now,
+	attempt_deadline = t.now + ?::bigint * interval '1 microsecond', attempt_sent = false, attempt_trigger = ?, queued_at = NULL, updated_at = t.now
+FROM durable, t, due, beats WHERE c.id = due.id
+RETURNING ` + columnsOf("c", everyColumn) + `, t.now AS now, beats.beat AS beat`
+
+// beat reads the pacer's beat, making its row where there is none.
+func (s *Store) beat(ctx context.Context, req PaceRequest) (Paced, error) {
+	var beats []int64
+	db := s.db.WithContext(ctx)
+	err := db.Raw(`SELECT beat FROM pacers WHERE app = ? AND shard = ? AND shards = ?`, req.App, req.N, req.Of).Scan(&beats).Error
+	if err != nil {
+		return Paced{}, fmt.Errorf("read the pacer of app %s: %w", req.App, err)
+	}
+	if len(beats) == 1 {
+		return Paced{Beat: max(beats[0], req.Beat), RolledBack: beats[0] < req.Beat}, nil
+	}
+	now, err := s.Now(ctx)
+	if err != nil {
+		return Paced{}, err
+	}
+	err = db.Exec(`INSERT INTO pacers (app, shard, shards, beat, updated_at) VALUES (?, ?, ?, 0, ?) ON CONFLICT DO NOTHING`, req.App, req.N, req.Of, nullable(now)).Error
+	if err != nil {
+		return Paced{}, fmt.Errorf("make the pacer of app %s: %w", req.App, err)
+	}
+	return Paced{Beat: req.Beat, RolledBack: req.Beat > 0}, nil
+}
+
+// claimDueSlowly is ClaimDue where one statement cannot do it. A development
+// database has one process, and any shard takes any connection.
+func (s *Store) claimDueSlowly(ctx context.Context, req PaceRequest) (Paced, error) {
+	out, err := s.beat(ctx, req)
+	if err != nil || out.RolledBack {
+		return out, err
+	}
+	now, err := s.Now(ctx)
+	if err != nil {
+		return out, err
+	}
+	var rows []row
+	q := s.db.WithContext(ctx).Where("app = ? AND status = 'active' AND health = 'healthy' AND attempt_id = '' AND next_refresh_at <= ?", req.App, nullable(now))
+	if err := q.Order("next_refresh_at").Limit(req.Limit).Find(&rows).Error; err != nil {
+		return out, fmt.Errorf("find due connections of app %s: %w", req.App, err)
+	}
+	for _, r := range rows {
+		c := r.connection()
+		if !steady(c, now) {
+			continue
+		}
+		if open, _, err := s.wideOpen(ctx, c, 0); err != nil || !open {
+			return out, err
+		}
+		claim, err := s.Claim(ctx, ClaimRequest{ID: c.ID, Generation: c.Generation, Trigger: req.Trigger, AttemptID: uuid.NewString(), Hold: req.Hold})
+		if err != nil {
+			return out, err
+		}
+		if claim.Verdict == VerdictClaimed {
+			out.Claims = append(out.Claims, claim)
+		}
+	}
+	if len(out.Claims) == 0 {
+		return out, nil
+	}
+	out.Beat++
+	err = s.db.WithContext(ctx).Exec(`UPDATE pacers SET beat = ? WHERE app = ? AND shard = ? AND shards = ?`, out.Beat, req.App, req.N, req.Of).Error
+	if err != nil {
+		return out, fmt.Errorf("note the beat of app %s: %w", req.App, err)
+	}
+	return out, nil
+}
+
+// steady is what the SQL in healthy says, for one row.
+func steady(c perennial.Connection, now time.Time) bool {
+	return c.Status == perennial.StatusActive && c.Health == perennial.HealthHealthy && c.Open.IsZero() && c.FailureCount == 0 &&
+		c.AmbiguousSince.IsZero() && c.SuspectSince.IsZero() && c.ConfirmAt.IsZero() && !c.NextAttemptAt.After(now)
+}
+
+// givenOut is how many generations of one connection a restore may have taken
+// back at most: at two an hour, three weeks.
+const givenOut = 1000
+
+// Rewind is for a database that went backwards under a pacer. Nobody knows which
+// rows of the shard are behind, nor by how much: each token may have been spent,
+// and generations go on above every one that may have been given out. The beat is
+// set to what was known. It returns how many rows it marked; repeated with the same
+// beat it marks none.
+func (s *Store) Rewind(ctx context.Context, shard Shard, beat int64) (marked int64, err error) {
+	err = s.durably(ctx, "mark the rows of app "+shard.App+" after a restore", func(tx *gorm.DB) error {
+		now, err := s.clock(tx)
+		if err != nil {
+			return err
+		}
+		moved := tx.Exec(`UPDATE pacers SET beat = ?, updated_at = ? WHERE app = ? AND shard = ? AND shards = ? AND beat < ?`, beat, nullable(now), shard.App, shard.N, shard.Of, beat)
+		if moved.Error != nil || moved.RowsAffected == 0 {
+			return moved.Error
+		}
+		set := map[string]any{"generation_floor": gorm.Expr("generation + ?", givenOut), "updated_at": nullable(now)}
+		q := tx.Table("connections AS c").Where("c.app = ? AND c.status <> 'disconnected' AND c.generation_floor < c.generation + ?", shard.App, givenOut)
+		if s.dialect == schema.Postgres {
+			q = q.Where(shardOf, shard.Of, shard.N)
+		}
+		if !seam.Off(seam.AmbiguityMemory) {
+			set["ambiguous_since"], set["ambiguous_digest"] = nullable(now), gorm.Expr("refresh_token_digest")
+		}
+		done := q.Updates(set)
+		marked = done.RowsAffected
+		return done.Error
+	})
+	return marked, err
+}
+
+// Due counts a shard's due connections that [Store.ClaimDue] might take, at most
+// limit, without touching them.
+func (s *Store) Due(ctx context.Context, shard Shard, limit int) (int, error) {
+	now, err := s.Now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	q := s.db.WithContext(ctx).Table("connections AS c").Where("c.app = ? AND c.status = 'active' AND c.health = 'healthy' AND c.attempt_id = '' AND c.next_refresh_at <= ?", shard.App, nullable(now))
+	if s.dialect == schema.Postgres {
+		q = q.Where(shardOf, shard.Of, shard.N)
+	}
+	var ids []string
+	if err := q.Limit(limit).Pluck("c.id", &ids).Error; err != nil {
+		return 0, fmt.Errorf("count due connections of app %s: %w", shard.App, err)
+	}
+	return len(ids), nil
+}
+
+// TakeSlots takes up to n slots of an app that has a limit of rate requests a
+// second, as [Store.Admit] takes one: the first at least lead ahead, none more than
+// ahead. It returns the time of the first and the gap to each next; taken is 0 where
+// others wait, or where a slow-down or a release is in force: then each connection
+// asks for itself.
+func (s *Store) TakeSlots(ctx context.Context, appName string, rate float64, lead, ahead time.Duration, n int) (first time.Time, gap time.Duration, taken int, err error) {
+	err = s.durably(ctx, "take slots of app "+appName, func(tx *gorm.DB) error {
+		now, err := s.clock(tx)
+		if err != nil {
+			return err
+		}
+		app, now, err := s.lockApp(tx, appName, now)
+		if err != nil {
+			return err
+		}
+		if stamp(app.SlowUntil).After(now) || stamp(app.ReleaseUntil).After(now) || stamp(app.BacklogAt).After(now) {
+			return nil
+		}
+		gap = time.Duration(spacing / rate * float64(time.Second))
+		first = latest(stamp(app.SlotAt), now.Add(lead))
+		room := now.Add(ahead).Sub(first)
+		if room < 0 {
+			return nil
+		}
+		taken = min(n, int(room/gap)+1)
+		return updateApp(tx, app.App, now, columns{"slot_at": nullable(first.Add(time.Duration(taken) * gap))})
+	})
+	return first, gap, taken, err
+}
+
+// Digest is what became of a connection between two looks of its workflow.
+type Digest struct {
+	From      time.Time     `json:"from"`
+	To        time.Time     `json:"to"`
+	Refreshed int           `json:"refreshed"`            // generations gained
+	Failed    int           `json:"failed,omitempty"`     // presentations that brought none
+	LeastLife time.Duration `json:"least_life,omitempty"` // left when a refresh began
+}
+
+// Digest reads the ledger of a connection since a time; to is the database's now.
+func (s *Store) Digest(ctx context.Context, id string, from, to time.Time) (Digest, error) {
+	d := Digest{From: from, To: to}
+	var sum struct {
+		Refreshed, Failed int
+		Least             int64
+	}
+	err := s.db.WithContext(ctx).Raw(`SELECT COALESCE(SUM(CASE WHEN outcome = 'refreshed' THEN 1 ELSE 0 END), 0) AS refreshed,
+		COALESCE(SUM(CASE WHEN outcome <> 'refreshed' THEN 1 ELSE 0 END), 0) AS failed, COALESCE(MIN(life_left_ms), 0) AS least
+		FROM attempts WHERE connection_id = ? AND started_at > ? AND started_at <= ?`, id, nullable(from), nullable(to)).Scan(&sum).Error
+	if err != nil {
+		return d, fmt.Errorf("sum up the ledger of connection %s: %w", id, err)
+	}
+	d.Refreshed, d.Failed, d.LeastLife = sum.Refreshed, sum.Failed, time.Duration(sum.Least)*time.Millisecond
+	return d, nil
+}

@@ -1,0 +1,98 @@
+package workflows
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/perennial-oauth/perennial/activities"
+	"github.com/perennial-oauth/perennial/refresh"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+)
+
+// PacerWorkflow is the registered name of a pacer: it refreshes the healthy
+// connections of one shard of a pooled app, in bulk.
+const PacerWorkflow = "PacerWorkflow"
+
+// PacerState is all that a pacer carries over continue-as-new.
+type PacerState struct {
+	App string `json:"app"`
+	N   int    `json:"n"`
+	Of  int    `json:"of"`
+	// Beat is the highest that was seen in the database, so that one that went
+	// backwards is known.
+	Beat       int64 `json:"beat,omitempty"`
+	Refreshed  int64 `json:"refreshed,omitempty"`
+	HandedOver int64 `json:"handed_over,omitempty"`
+}
+
+// pacesPerRun bounds the history of one run: eight hours, where each activity works
+// for a minute.
+const pacesPerRun = 480
+
+// paceHeartbeat is after how long without a heartbeat another worker takes over.
+func paceHeartbeat(paceFor time.Duration) time.Duration {
+	return min(max(paceFor/2, 5*time.Second), 30*time.Second)
+}
+
+// pacerActs is nil on purpose: it only names the activity.
+var pacerActs *activities.Pacer
+
+// pacer returns the workflow that runs one Pace activity after the other, on
+// whichever worker has room: each is short, so that pacers spread over the workers
+// again after one was away. It ends when the app is no longer pooled so; the sweep
+// starts it.
+func pacer(o Options) func(workflow.Context, PacerState) error {
+	return func(ctx workflow.Context, s PacerState) error { return pace(ctx, s, o.Timing) }
+}
+
+func pace(ctx workflow.Context, s PacerState, t refresh.Timing) error {
+	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: t.PaceFor + t.WorkerStop,
+		HeartbeatTimeout:    paceHeartbeat(t.PaceFor),
+		WaitForCancellation: true,
+		RetryPolicy:         &temporal.RetryPolicy{MaximumInterval: 10 * time.Second},
+		Summary:             fmt.Sprintf("%s, shard %d of %d", s.App, s.N+1, s.Of),
+	})
+	for range pacesPerRun {
+		workflow.SetCurrentDetails(ctx, fmt.Sprintf("**%s**, shard %d of %d\n\n%d refreshed, %d handed to their own workflows", s.App, s.N+1, s.Of, s.Refreshed, s.HandedOver))
+		var out activities.PaceResult
+		err := workflow.ExecuteActivity(ctx, pacerActs.Pace, activities.PaceRequest{App: s.App, N: s.N, Of: s.Of, For: t.PaceFor, Beat: s.Beat}).Get(ctx, &out)
+		if err != nil {
+			return fmt.Errorf("pace app %s: %w", s.App, err)
+		}
+		s.Beat, s.Refreshed, s.HandedOver = max(s.Beat, out.Beat), s.Refreshed+out.Refreshed, s.HandedOver+out.HandedOver
+		if out.Done {
+			return nil
+		}
+	}
+	return workflow.NewContinueAsNewError(ctx, PacerWorkflow, s)
+}
+
+// PacerID is the id of a pacer's workflow. The number of shards is in it: pacers of
+// another number end by themselves.
+func PacerID(taskQueue, app string, n, of int) string {
+	return fmt.Sprintf("perennial/%s/pacer/%s/%d-of-%d", taskQueue, app, n+1, of)
+}
+
+// StartPacers starts the pacers of a pooled app that do not run. It may be
+// repeated, by any process.
+func StartPacers(ctx context.Context, c client.Client, taskQueue, app string, of int) error {
+	var errs []error
+	for n := range of {
+		_, err := c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+			ID: PacerID(taskQueue, app, n, of), TaskQueue: taskQueue,
+			WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+			WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+		}, PacerWorkflow, PacerState{App: app, N: n, Of: of})
+		if _, running := errors.AsType[*serviceerror.WorkflowExecutionAlreadyStarted](err); err != nil && !running {
+			errs = append(errs, fmt.Errorf("start pacer %d of app %s: %w", n+1, app, err))
+		}
+	}
+	return errors.Join(errs...)
+}
