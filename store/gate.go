@@ -206,7 +206,7 @@ func decideAdmission(circuit circuitRow, app appRow, req AdmitRequest, now time.
 			return held(next.Add(spread(c.ID, now, heldSpread(circuit.Connections, req.Interval))), CodeCircuitOpen)
 		}
 		d.admission.Probe = true
-		d.circuit.with(columns{"next_probe_at": nullable(now.Add(probeInterval(req.Interval, circuit.Probes))), "last_canary": c.ID, "probes": circuit.Probes + 1})
+		d.circuit.with(columns{"next_probe_at": nullable(now.Add(ProbeWait(req.Interval, circuit.Probes))), "last_canary": c.ID, "probes": circuit.Probes + 1})
 	}
 	if slow := latest(stamp(circuit.SlowUntil), stamp(app.SlowUntil)); slow.After(now) && !d.admission.Probe {
 		return held(slow.Add(spread(c.ID, now, req.Interval)), CodeSlowDown)
@@ -216,20 +216,18 @@ func decideAdmission(circuit circuitRow, app appRow, req AdmitRequest, now time.
 		d.admission.Admitted = true
 		return d
 	}
-	gap := time.Duration(spacing / rate * float64(time.Second))
-	slot := latest(stamp(app.SlotAt), now.Add(req.Lead))
-	backlog := stamp(app.BacklogAt)
-	tooFar := slot.After(now.Add(req.Patience))
-	if c.QueuedAt.IsZero() && (tooFar || backlog.After(now.Add(req.Patience))) {
-		turn := latest(backlog, slot)
-		d.app.with(columns{"backlog_at": nullable(turn.Add(gap))})
-		return held(turn, CodeRateLimit)
+	turns := Turns{SlotAt: stamp(app.SlotAt), BacklogAt: stamp(app.BacklogAt)}
+	at, admitted, after := turns.Take(c.ID, !c.QueuedAt.IsZero(), rate, req.Patience, req.Lead, now)
+	if after.SlotAt != turns.SlotAt {
+		d.app["slot_at"] = nullable(after.SlotAt)
 	}
-	if tooFar {
-		return held(slot.Add(spread(c.ID, now, req.Patience)), CodeRateLimit) // its turn came, the slots are late
+	if after.BacklogAt != turns.BacklogAt {
+		d.app["backlog_at"] = nullable(after.BacklogAt)
 	}
-	d.app.with(columns{"slot_at": nullable(slot.Add(gap))})
-	d.admission.Admitted, d.admission.SlotAt = true, slot
+	if !admitted {
+		return held(at, CodeRateLimit)
+	}
+	d.admission.Admitted, d.admission.SlotAt = true, at
 	return d
 }
 
@@ -248,9 +246,9 @@ func effectiveRate(req AdmitRequest, releasing bool) float64 {
 	return req.Rate
 }
 
-// probeInterval doubles with each probe that found the circuit still broken, up
-// to four times the first.
-func probeInterval(first time.Duration, probes int) time.Duration {
+// ProbeWait is the wait after the probes-th probe that found the circuit still
+// broken. It doubles up to four times the first.
+func ProbeWait(first time.Duration, probes int) time.Duration {
 	return first << min(probes, 2)
 }
 
