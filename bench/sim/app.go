@@ -15,6 +15,7 @@ const (
 	lead      = 50 * time.Millisecond  // of a claim before its slot
 	openAfter = 5                      // failures in a row of distinct connections open a circuit
 	batchSize = 25                     // connections that are let go together
+	spacing   = 1.1                    // of slots, beyond what the limit asks for
 )
 
 // app is one app under way: its provider, its circuit, its limit.
@@ -22,6 +23,7 @@ type app struct {
 	App
 	index   int
 	limit   float64
+	size    int64 // connections
 	outages []Outage
 	turns   store.Turns
 
@@ -114,8 +116,8 @@ func (a *app) probe(w *world, now int64) {
 // first before the others.
 func (a *app) letGo(w *world, now int64) {
 	slices.SortFunc(a.held, func(x, y int32) int { return cmp.Compare(w.fleet[x].expires, w.fleet[y].expires) })
-	a.release = store.DefaultRelease
-	gap := float64(second) / a.release
+	a.release = store.ReleaseRate(0, a.limit, a.size)
+	gap := float64(second) / a.release * spacing
 	a.releasing = now + int64(gap*float64(len(a.held))) + 2*micros(probeInterval)
 	for n, i := range a.held {
 		w.schedule(int(i), now+int64(float64(n/batchSize*batchSize)*gap))

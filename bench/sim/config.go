@@ -9,8 +9,8 @@ import (
 	"github.com/perennial-oauth/perennial/refresh"
 )
 
-// Policy is when a token set is renewed: refresh.Due.
-type Policy func(start time.Time, life time.Duration, profile provider.BufferProfile, id string, generation int64) time.Time
+// Policy is when a token set is renewed, as refresh.DueAfter says it.
+type Policy func(before time.Duration, start time.Time, life time.Duration, profile provider.BufferProfile, id string, generation int64) time.Time
 
 // App is one app of the fleet.
 type App struct {
@@ -49,9 +49,9 @@ type Config struct {
 	Apps        []App         // Defaults to [Apps].
 	Outages     []Outage      // Defaults to [Outages]; empty, not nil: none.
 	Imports     []Import      // Defaults to [Imports]; empty, not nil: none.
-	Due         Policy        // Defaults to refresh.Due.
+	Due         Policy        // Defaults to refresh.DueAfter.
 	// Settle is how many lives of its tokens an app has to be even again after an
-	// outage or an import; until then its minutes are not steady. Defaults to 6.
+	// outage or an import; until then its minutes are not steady. Defaults to 4.
 	Settle int
 	// Lag is the longest from the due time until a connection is looked after; each
 	// time it is random. Defaults to 2 s.
@@ -78,10 +78,10 @@ func (c Config) withDefaults() Config {
 		c.Imports = Imports
 	}
 	if c.Due == nil {
-		c.Due = refresh.Due
+		c.Due = refresh.DueAfter
 	}
 	if c.Settle == 0 {
-		c.Settle = 6
+		c.Settle = 4
 	}
 	if c.Lag == 0 {
 		c.Lag = 2 * time.Second

@@ -28,6 +28,7 @@ type connection struct {
 	wake       int64 // when it is looked after next
 	expires    int64
 	generation int32
+	life       int32 // of its tokens, in seconds; 0: none were refreshed yet
 	next       int32 // in its second's list; -1: the last
 	app        uint8
 	failures   uint8 // in a row
@@ -70,14 +71,15 @@ func (w *world) people() {
 	number := func(share float64) int { return int(share*float64(w.Connections) + 0.5) }
 	for a, app := range w.apps {
 		old := number(app.Share)
+		app.size = int64(old)
 		for _, imp := range w.Imports {
 			if imp.App != app.Name {
 				continue
 			}
 			old -= number(imp.Share)
 			for range number(imp.Share) {
-				c := add(connection{app: uint8(a), generation: 1, expires: micros(imp.At + imp.Left)})
-				w.schedule(len(w.fleet)-1, since(w.Due(instant(micros(imp.At)), imp.Left, app.Buffer, c.id, 1)))
+				c := add(connection{app: uint8(a), generation: 1, expires: micros(imp.At + imp.Left), life: int32(imp.Left / time.Second)})
+				w.schedule(len(w.fleet)-1, since(w.Due(0, instant(micros(imp.At)), imp.Left, app.Buffer, c.id, 1)))
 			}
 		}
 		for range old {
@@ -96,13 +98,20 @@ func (w *world) before(c *connection) {
 	for {
 		life := w.life(app)
 		c.expires = start + micros(life)
-		c.wake = since(w.Due(instant(start), life, app.Buffer, c.id, int64(c.generation)))
+		c.wake = w.due(c, start, life, app)
 		if c.wake >= 0 {
 			return
 		}
 		start = c.wake
 		c.generation++
 	}
+}
+
+// due asks the policy; the life is then the one before.
+func (w *world) due(c *connection, start int64, life time.Duration, a *app) int64 {
+	before := time.Duration(c.life) * time.Second
+	c.life = int32(life / time.Second)
+	return since(w.Due(before, instant(start), life, a.Buffer, c.id, int64(c.generation)))
 }
 
 func (w *world) life(a *app) time.Duration {
@@ -160,8 +169,7 @@ func (w *world) present(i int, a *app, now int64) (ok bool) {
 	c.failures, c.waited, c.hurt = 0, false, false
 	life := w.life(a)
 	c.expires = now + micros(life)
-	due := since(w.Due(instant(now), life, a.Buffer, c.id, int64(c.generation)))
-	w.schedule(i, due+w.rng.Int64N(micros(w.Lag)))
+	w.schedule(i, w.due(c, now, life, a)+w.rng.Int64N(micros(w.Lag)))
 	return true
 }
 
