@@ -32,7 +32,6 @@ type app struct {
 	held      []int32 // wait for the circuit
 	probes    int
 	nextProbe int64
-	canary    int32
 	releasing int64 // until when the held ones are let go
 	release   float64
 }
