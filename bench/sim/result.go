@@ -145,6 +145,9 @@ type disturbance struct {
 
 func (w *world) windows() (out []window, all []disturbance) {
 	add := func(what, name string, at, length time.Duration) {
+		if at >= w.For {
+			return
+		}
 		a := w.Apps[w.app(name)]
 		settle := time.Duration(w.Settle) * min(max(a.Life, a.LifeTo), 24*time.Hour)
 		minute := func(d time.Duration) int { return int(d / time.Minute) }
