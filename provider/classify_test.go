@@ -181,19 +181,41 @@ func FuzzDescribe(f *testing.F) {
 	})
 }
 
+// BenchmarkClassify has replies in the order of how many rules they pass before
+// one matches.
 func BenchmarkClassify(b *testing.B) {
-	e := entry(b, "hubspot")
-	ev := evidence{sent: true, status: 400, readable: true, code: "BAD_REFRESH_TOKEN"}
-	for b.Loop() {
-		classify(e, ev)
+	for _, c := range []struct {
+		name, provider string
+		ev             evidence
+	}{
+		{"refreshed", "hubspot", evidence{sent: true, status: 200, readable: true, accessToken: true}},
+		{"own spelling", "hubspot", evidence{sent: true, status: 400, readable: true, code: "BAD_REFRESH_TOKEN"}},
+		{"invalid_grant", "microsoft", evidence{sent: true, status: 400, readable: true, code: "invalid_grant", description: "AADSTS50076: sign in again"}},
+		{"no words", "generic", evidence{sent: true, status: 502}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			e := entry(b, c.provider)
+			b.ReportAllocs()
+			for b.Loop() {
+				classify(e, c.ev)
+			}
+		})
 	}
 }
 
 func BenchmarkReadReply(b *testing.B) {
-	body := []byte(`{"refresh_token":"6f18f21e-a743-4509-b7fd-1a5e632fffa1","access_token":"CN2zlYnmLBICAQIYgZXFLyCWp1Yoy","expires_in":1800}`)
-	e := entry(b, "hubspot")
-	b.ReportAllocs()
-	for b.Loop() {
-		readReply(body, e, time.Time{})
+	for _, c := range []struct{ name, provider, body string }{
+		{"tokens", "hubspot", `{"refresh_token":"6f18f21e-a743-4509-b7fd-1a5e632fffa1","access_token":"CN2zlYnmLBICAQIYgZXFLyCWp1Yoy","expires_in":1800}`},
+		{"large tokens", "microsoft", `{"token_type":"Bearer","scope":"User.Read Mail.Read","expires_in":4811,"access_token":"` + strings.Repeat("t", 2400) + `","refresh_token":"` + strings.Repeat("r", 1600) + `"}`},
+		{"a form", "generic", `access_token=CN2zlYnmLBICAQIYgZXFLyCWp1Yoy&expires_in=28800&refresh_token=6f18f21e`},
+		{"a refusal", "quickbooks", `{"error":"invalid_grant","error_description":"Token has been expired or revoked."}`},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			body, e := []byte(c.body), entry(b, c.provider)
+			b.ReportAllocs()
+			for b.Loop() {
+				readReply(body, e, time.Time{})
+			}
+		})
 	}
 }

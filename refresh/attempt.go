@@ -284,7 +284,7 @@ func (a *attempt) closeWith(ctx context.Context, reply provider.Reply, req store
 // note tells the app's circuit what came. It is not told of what concerns this
 // connection or this worker alone. A failure to tell costs a count, not a token.
 func (a *attempt) note(ctx context.Context, reply provider.Reply) {
-	req := store.NoteRequest{Connection: a.row, Outcome: reply.Outcome, Code: reply.Code, Interval: a.Timing.ProbeInterval}
+	req := store.NoteRequest{Connection: a.row, Outcome: reply.Outcome, Code: reply.Code, Rate: a.app.MaxRefreshesPerSecond, Interval: a.Timing.ProbeInterval}
 	if reply.Outcome == perennial.OutcomeRateLimited && a.app.Provider.RateLimitScope != provider.ScopeConnection {
 		req.SlowDown = max(reply.RetryAfter, leastSlowDown)
 		req.SlowDownHost = a.app.Provider.RateLimitScope == provider.ScopeHost

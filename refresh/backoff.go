@@ -29,10 +29,16 @@ const believed = 3
 
 // backoff is the wait before the next attempt after the failures-th failure in
 // a row (1 for the first), which this reply was. Up to a fifth of it is random, so
-// that connections which failed together do not come back together. What the
-// provider asked for (RetryAfter) comes first: it knows better than we do, and is
-// a floor, spread upwards only.
+// that connections which failed together do not come back together.
 func backoff(reply provider.Reply, failures int) time.Duration {
+	wait := LeastBackoff(reply, failures)
+	return wait + time.Duration(rand.Int64N(int64(wait)/5+1))
+}
+
+// LeastBackoff is the part of a backoff that is not random. What the provider
+// asked for (RetryAfter) comes first: it knows better than we do, and is a floor,
+// spread upwards only.
+func LeastBackoff(reply provider.Reply, failures int) time.Duration {
 	outcome := reply.Outcome
 	if reply.Code == provider.CodeMalformed {
 		outcome = perennial.OutcomeRejected // it answers, and always the same
@@ -51,5 +57,5 @@ func backoff(reply provider.Reply, failures int) time.Duration {
 	if asked := reply.RetryAfter; asked > 0 {
 		wait = max(asked, min(asked<<min(max(failures-believed, 0), 16), r.longest))
 	}
-	return wait + time.Duration(rand.Int64N(int64(wait)/5+1))
+	return wait
 }

@@ -1,8 +1,6 @@
 package refresh
 
 import (
-	"hash/fnv"
-	"strconv"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -38,30 +36,83 @@ func Buffer(profile provider.BufferProfile, life time.Duration) time.Duration {
 	return min(buffer, life/4)
 }
 
-// jitter spreads due times over 10 % of the life, at most 5 min. It depends on
-// the connection and its generation only, so every caller computes the same.
-func jitter(id string, generation int64, life time.Duration) time.Duration {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(id + "/" + strconv.FormatInt(generation, 10))) // a hash never fails
-	span := min(life/10, 5*time.Minute)
-	// FNV's high bits of near-alike inputs are alike; fold them.
-	sum := h.Sum64()
-	sum ^= sum >> 33
-	sum *= 0xff51afd7ed558ccd
-	sum ^= sum >> 33
-	return time.Duration(float64(sum>>11) / (1 << 53) * float64(span))
+// Due is when a token set that was first asked for at start is renewed: never
+// less than half of its life after start, never less than the buffer before its
+// end, at most a day after start. A life of zero or less means that none is
+// known; the token set is then renewed within half an hour. It is pure, so every
+// caller computes the same.
+//
+// Renewals keep themselves apart. Connections with the same life have the same
+// cycle, a little shorter than that life less its buffer, and each has a place of
+// its own in it, by its id. A connection in its place is renewed once a cycle. One
+// that is not (it was imported with many others, or an outage held it up) is
+// renewed early until it is, which takes three renewals at most times.
+func Due(start time.Time, life time.Duration, profile provider.BufferProfile, id string, generation int64) time.Time {
+	return DueAfter(life, start, life, profile, id, generation)
 }
 
-// Due is when a token set that was first asked for at start is renewed:
-// start + life - buffer - jitter, at most a day after start. Buffer and jitter
-// together never take more than half the life. A life of zero or less means
-// that none is known; the token set is then renewed within half an hour.
-func Due(start time.Time, life time.Duration, profile provider.BufferProfile, id string, generation int64) time.Time {
+// DueAfter is [Due] where before, the life of the token set that this one
+// replaces, is known; zero: there was none. Lives that differ each time keep
+// renewals apart by themselves; a place in a cycle that changes as well would
+// only cost renewals.
+func DueAfter(before time.Duration, start time.Time, life time.Duration, profile provider.BufferProfile, id string, generation int64) time.Time {
 	if life <= 0 {
-		life = blindLife
+		before, life = blindLife, blindLife
 	}
-	early := min(Buffer(profile, life)+jitter(id, generation, life), life/2)
-	return start.Add(min(life-early, longestRest-jitter(id, generation, longestRest)))
+	last := min(life-Buffer(profile, life), longestRest)
+	cycle := cycleOf(last)
+	if before > 0 && (before-life).Abs() > life/sameLife {
+		return start.Add(cycle)
+	}
+	end := start.Add(last)
+	place := time.Duration(fraction(id, 0) * float64(cycle))
+	early := time.Duration((end.UnixNano() - int64(place)) % int64(cycle)) // from its place to the end
+	if early < 0 {
+		early += cycle // before 1970
+	}
+	most := last - min(life, longestRest)/2
+	if profile == provider.BufferRealtime {
+		most = min(most, life/10) // such an app renews late on purpose
+	}
+	if early > most {
+		// Its place is too early for one step; nor may all of those meet in another.
+		early = time.Duration(fraction(id, generation) * float64(most))
+	}
+	return end.Add(-early)
+}
+
+// sameLife is the part of a life by which the next may differ and count as the
+// same: a provider that rounds, a reply that took long.
+const sameLife = 50
+
+// cycleUnits are what cycles are rounded down to, so that a life which is now and
+// then some seconds shorter has the same cycle and leaves every connection in its
+// place.
+var cycleUnits = []time.Duration{5 * time.Minute, time.Minute, 15 * time.Second, 5 * time.Second, time.Second}
+
+// cycleOf is the time between two renewals of a connection in its place, given
+// the longest: a third to four thirds of a unit, about 1 %, below it.
+func cycleOf(last time.Duration) time.Duration {
+	for _, unit := range cycleUnits {
+		if last >= 64*unit || unit == time.Second && last >= 10*unit {
+			return (last - unit/3).Truncate(unit)
+		}
+	}
+	return max(last, 1) // lives of seconds are for tests
+}
+
+// fraction is a number from 0 to below 1 that depends on its arguments only, and
+// looks random: FNV-1a, with the last bits mixed into all (MurmurHash3's end).
+func fraction(id string, generation int64) float64 {
+	sum := uint64(14695981039346656037)
+	for i := range len(id) {
+		sum = (sum ^ uint64(id[i])) * 1099511628211
+	}
+	sum ^= uint64(generation) * 0x9e3779b97f4a7c15
+	sum = (sum ^ sum>>33) * 0xff51afd7ed558ccd
+	sum = (sum ^ sum>>33) * 0xc4ceb9fe1a85ec53
+	sum ^= sum >> 33
+	return float64(sum>>11) / (1 << 53)
 }
 
 // Wake is when a connection's workflow must look after it next, and what for.

@@ -2,52 +2,158 @@ package refresh
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 )
 
 func TestDue(t *testing.T) {
 	t.Parallel()
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	const day = 24 * time.Hour
 	for _, c := range []struct {
 		name             string
 		life             time.Duration
 		profile          provider.BufferProfile
 		earliest, latest time.Duration
 	}{
-		{"10 min, queue: a quarter of the life", 10 * time.Minute, provider.BufferQueue, 390 * time.Second, 450 * time.Second},
-		{"10 min, realtime", 10 * time.Minute, provider.BufferRealtime, 7 * time.Minute, 8 * time.Minute},
-		{"10 min, share", 10 * time.Minute, provider.BufferShare, 8 * time.Minute, 9 * time.Minute},
-		{"30 min, queue", 30 * time.Minute, provider.BufferQueue, 22 * time.Minute, 25 * time.Minute},
+		{"10 min, queue: a quarter of the life", 10 * time.Minute, provider.BufferQueue, 5 * time.Minute, 450 * time.Second},
+		{"10 min, realtime: never much too early", 10 * time.Minute, provider.BufferRealtime, 7 * time.Minute, 8 * time.Minute},
+		{"10 min, share", 10 * time.Minute, provider.BufferShare, 5 * time.Minute, 9 * time.Minute},
+		{"30 min, queue", 30 * time.Minute, provider.BufferQueue, 15 * time.Minute, 25 * time.Minute},
 		{"30 min, realtime", 30 * time.Minute, provider.BufferRealtime, 25 * time.Minute, 28 * time.Minute},
-		{"30 min, share", 30 * time.Minute, provider.BufferShare, 24 * time.Minute, 27 * time.Minute},
-		{"1 h, queue", time.Hour, provider.BufferQueue, 50 * time.Minute, 55 * time.Minute},
-		{"1 h, share", time.Hour, provider.BufferShare, 49 * time.Minute, 54 * time.Minute},
-		{"6 h, queue", 6 * time.Hour, provider.BufferQueue, 350 * time.Minute, 355 * time.Minute},
-		{"6 h, share: capped", 6 * time.Hour, provider.BufferShare, 345 * time.Minute, 350 * time.Minute},
-		{"30 days: no refresh token rests for more than a day", 30 * day, provider.BufferQueue, day - 5*time.Minute, day},
-		{"none given", 0, provider.BufferQueue, 22 * time.Minute, 25 * time.Minute},
-		{"negative", -time.Hour, provider.BufferQueue, 22 * time.Minute, 25 * time.Minute},
-		{"absurd", 1 << 62, provider.BufferQueue, day - 5*time.Minute, day},
+		{"30 min, share", 30 * time.Minute, provider.BufferShare, 15 * time.Minute, 27 * time.Minute},
+		{"1 h, queue", time.Hour, provider.BufferQueue, 30 * time.Minute, 55 * time.Minute},
+		{"1 h, share", time.Hour, provider.BufferShare, 30 * time.Minute, 54 * time.Minute},
+		{"6 h, queue", 6 * time.Hour, provider.BufferQueue, 3 * time.Hour, 355 * time.Minute},
+		{"6 h, share: capped", 6 * time.Hour, provider.BufferShare, 3 * time.Hour, 350 * time.Minute},
+		{"30 days: no refresh token rests for more than a day", 30 * day, provider.BufferQueue, day / 2, day},
+		{"none given", 0, provider.BufferQueue, 15 * time.Minute, 25 * time.Minute},
+		{"negative", -time.Hour, provider.BufferQueue, 15 * time.Minute, 25 * time.Minute},
+		{"absurd", 1 << 62, provider.BufferQueue, day / 2, day},
+		{"1 min", time.Minute, provider.BufferQueue, 30 * time.Second, 45 * time.Second},
 		{"1 s", time.Second, provider.BufferQueue, 500 * time.Millisecond, time.Second},
+		{"1 ns", 1, provider.BufferQueue, 0, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			seen := map[time.Duration]bool{}
 			for i := range 500 {
 				due := Due(start, c.life, c.profile, fmt.Sprint("con_", i), int64(i%7)).Sub(start)
-				assert.GreaterOrEqual(t, due, c.earliest)
-				assert.LessOrEqual(t, due, c.latest)
+				require.GreaterOrEqual(t, due, c.earliest)
+				require.LessOrEqual(t, due, c.latest)
 				seen[due] = true
 			}
-			assert.Greater(t, len(seen), 400, "spread out")
+			if c.life != 1 {
+				assert.Greater(t, len(seen), 400, "spread out")
+			}
 			assert.Equal(t, Due(start, c.life, c.profile, "con_1", 1), Due(start, c.life, c.profile, "con_1", 1), "the same for every caller")
 		})
+	}
+}
+
+const day = 24 * time.Hour
+
+// TestDueBounds draws what a provider may answer, at any time: no token set is
+// slept on past its buffer, none is renewed in the first half of its life.
+func TestDueBounds(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		start := time.UnixMicro(rapid.Int64Range(-1<<52, 1<<52).Draw(t, "start"))
+		life := time.Duration(rapid.Int64Range(1, int64(60*day)).Draw(t, "life"))
+		before := time.Duration(rapid.Int64Range(0, int64(60*day)).Draw(t, "before"))
+		profile := rapid.SampledFrom([]provider.BufferProfile{provider.BufferQueue, provider.BufferRealtime, provider.BufferShare, ""}).Draw(t, "profile")
+		due := DueAfter(before, start, life, profile, rapid.String().Draw(t, "id"), rapid.Int64().Draw(t, "generation")).Sub(start)
+		if due > min(life-Buffer(profile, life), day) {
+			t.Fatalf("due %s after the start of a life of %s", due, life)
+		}
+		if due < min(life, day)/2 {
+			t.Fatalf("due only %s after the start of a life of %s", due, life)
+		}
+	})
+}
+
+// cohort renews connections which start together, each some seconds late, and
+// returns how uneven the last cycle is: its busiest twentieth over the mean.
+func cohort(profile provider.BufferProfile, life func() time.Duration, cycles int, cycle time.Duration) (peakToMean, renewals float64) {
+	const connections, parts = 20_000, 20
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	from := start.Add(time.Duration(cycles-1) * cycle)
+	var bins [parts]int
+	sum, all := 0, 0
+	for i := range connections {
+		id, at, before := fmt.Sprint("con_", i), start, time.Duration(0)
+		for generation := int64(1); ; generation++ {
+			now := life()
+			at = DueAfter(before, at, now, profile, id, generation).Add(time.Duration(rand.Int64N(int64(2 * time.Second))))
+			before = now
+			if part := int(at.Sub(from) * parts / cycle); at.Before(from) {
+				all++
+			} else if part < parts {
+				all++
+				bins[part]++
+				sum++
+			} else {
+				break
+			}
+		}
+	}
+	return float64(slices.Max(bins[:])) * parts / float64(sum), float64(all) / connections
+}
+
+// TestAHerdScatters: connections with one expiry, as an import or the end of an
+// outage leaves them, are even again within six cycles, for less than one renewal
+// more each.
+func TestAHerdScatters(t *testing.T) {
+	t.Parallel()
+	for _, life := range []time.Duration{30 * time.Minute, time.Hour, 2 * time.Hour, 10 * time.Hour, day, 30 * day} {
+		cycle := cycleOf(min(life-Buffer(provider.BufferQueue, life), day))
+		uneven, renewals := cohort(provider.BufferQueue, func() time.Duration { return life }, 6, cycle)
+		assert.Less(t, uneven, 1.15, "a life of %s", life)
+		assert.Less(t, renewals, 7.0, "a life of %s", life)
+	}
+	const hour = time.Hour
+	uneven, _ := cohort(provider.BufferRealtime, func() time.Duration { return hour }, 40, cycleOf(hour-2*time.Minute))
+	assert.Less(t, uneven, 1.3, "who may not be early takes longer")
+}
+
+// TestLivesThatDiffer: they scatter by themselves, and cost nothing beyond it.
+func TestLivesThatDiffer(t *testing.T) {
+	t.Parallel()
+	life := func() time.Duration {
+		return (time.Hour + time.Duration(rand.Int64N(int64(30*time.Minute)))).Truncate(time.Second)
+	}
+	uneven, renewals := cohort(provider.BufferQueue, life, 12, 70*time.Minute)
+	assert.Less(t, uneven, 1.3)
+	assert.Less(t, renewals, 12.8)
+}
+
+// TestEachHasItsPlace: once a connection is in its place it is renewed once a
+// cycle, also where lives are now and then some seconds shorter.
+func TestEachHasItsPlace(t *testing.T) {
+	t.Parallel()
+	for life, cycle := range map[time.Duration]time.Duration{
+		time.Minute:      44 * time.Second,
+		10 * time.Minute: 445 * time.Second,
+		30 * time.Minute: 24*time.Minute + 45*time.Second,
+		time.Hour:        54*time.Minute + 45*time.Second,
+		day:              23*time.Hour + 50*time.Minute,
+		30 * day:         23*time.Hour + 55*time.Minute,
+	} {
+		at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		for generation := range int64(20) {
+			due := Due(at, life-time.Duration(generation%2)*life/3600, provider.BufferQueue, "con_1", generation)
+			if generation > 6 {
+				assert.Equal(t, cycle, due.Sub(at).Round(time.Microsecond), "a life of %s", life)
+			}
+			at = due
+		}
 	}
 }
 

@@ -46,7 +46,7 @@ func Tokens(s Sealer, app provider.App, c perennial.Connection, generation int64
 	} else {
 		w.FailingCode = CodeNoLifetime
 	}
-	w.NextRefreshAt = Due(start, life, app.Buffer, c.ID, generation)
+	w.NextRefreshAt = DueAfter(lifeOf(c), start, life, app.Buffer, c.ID, generation)
 	if idle := knownLife(t.RefreshTokenExpiresIn, app.Provider.IdleLifetime); idle > 0 {
 		w.RefreshTokenExpiresAt = start.Add(idle)
 		if half := start.Add(idle / 2); half.Before(w.NextRefreshAt) {
@@ -57,6 +57,15 @@ func Tokens(s Sealer, app provider.App, c perennial.Connection, generation int64
 		w.GrantExpiresAt = start.Add(t.GrantExpiresIn)
 	}
 	return w, nil
+}
+
+// lifeOf is about the life of the token set that a row holds, zero where it is not
+// known. It is short by the time of the request that brought the set.
+func lifeOf(c perennial.Connection) time.Duration {
+	if c.ExpiresAt.IsZero() || c.LastRefreshedAt.IsZero() {
+		return 0
+	}
+	return max(c.ExpiresAt.Sub(c.LastRefreshedAt), 0)
 }
 
 // knownLife is the life a reply named, where it is usable, else the catalogue's.

@@ -21,6 +21,7 @@ type NoteRequest struct {
 	SlowDown     time.Duration
 	SlowDownHost bool
 	Interval     time.Duration // between two probes
+	Rate         float64       // most requests a second of the app; 0: no limit
 	Release      float64       // see [AdmitRequest]
 }
 
@@ -51,7 +52,7 @@ const inARow = 3
 // waiting connections go at the release rate.
 func (s *Store) NoteReply(ctx context.Context, req NoteRequest) error {
 	c := req.Connection
-	closed := false
+	closed, rate := false, 0.0
 	err := s.durably(ctx, "note a reply to app "+c.App, func(tx *gorm.DB) error {
 		circuit, app, now, err := s.lockGate(tx, c.App, c.Host)
 		if err != nil {
@@ -71,8 +72,9 @@ func (s *Store) NoteReply(ctx context.Context, req NoteRequest) error {
 		reason := circuitReason[req.Outcome]
 		switch {
 		case circuit.Reason != "" && closes(circuit.Reason, req.Outcome):
-			closed = true
-			return s.closeCircuit(tx, circuit, req, now)
+			// As far apart as the limit's slots: who finds none comes back at once.
+			closed, rate = true, ReleaseRate(req.Release, req.Rate, circuit.Connections)/spacing
+			return s.closeCircuit(tx, circuit, rate, req.Interval, now)
 		case circuit.Reason != "":
 			return nil
 		case reason == "":
@@ -83,7 +85,7 @@ func (s *Store) NoteReply(ctx context.Context, req NoteRequest) error {
 	if err != nil || !closed {
 		return err
 	}
-	return s.release(ctx, req.Release, nil, queuedAt, c.App, c.Host) // apart: see Admit
+	return s.release(ctx, rate, nil, queuedAt, c.App, c.Host) // apart: see Admit
 }
 
 // queuedAt finds the connections that wait at a circuit.
@@ -170,12 +172,12 @@ func sizeOf(tx *gorm.DB, r circuitRow) (size int64, success time.Time, err error
 	return size, success, nil
 }
 
-func (s *Store) closeCircuit(tx *gorm.DB, circuit circuitRow, req NoteRequest, now time.Time) error {
+func (s *Store) closeCircuit(tx *gorm.DB, circuit circuitRow, rate float64, interval time.Duration, now time.Time) error {
 	var waiting int64
 	if err := tx.Table("connections").Where("status = 'active'").Where(queuedAt, circuit.App, circuit.Host).Count(&waiting).Error; err != nil {
 		return fmt.Errorf("count the waiting connections of app %s: %w", circuit.App, err)
 	}
-	until := now.Add(time.Duration(float64(waiting)/releaseRate(req.Release)*float64(time.Second)) + 2*req.Interval)
+	until := now.Add(time.Duration(float64(waiting)/rate*float64(time.Second)) + 2*interval)
 	err := errorsOf(
 		updateCircuit(tx, circuit, now, columns{"reason": "", "code": "", "opened_at": nil, "next_probe_at": nil, "probes": 0, "last_canary": "",
 			"failed": "[]", "failed_reason": "", "failed_since": nil}),
@@ -199,7 +201,7 @@ func (s *Store) release(ctx context.Context, rate float64, more columns, where s
 		if err != nil {
 			return fmt.Errorf("find the waiting connections: %w", err)
 		}
-		gap := time.Duration(float64(time.Second) / releaseRate(rate))
+		gap := time.Duration(float64(time.Second) / rate)
 		for start := 0; start < len(ids); start += releaseBatch {
 			batch := ids[start:min(start+releaseBatch, len(ids))]
 			set := columns{"next_attempt_at": nullable(now.Add(time.Duration(start) * gap))}.with(more)

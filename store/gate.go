@@ -25,13 +25,13 @@ import (
 type AdmitRequest struct {
 	Connection perennial.Connection // as read just before
 	Rate       float64              // most requests a second of the app; 0: no limit
-	Release    float64              // the same while held connections are let go; 0: [DefaultRelease]
+	Release    float64              // the same while held connections are let go; 0: see [ReleaseRate]
 	Interval   time.Duration        // between two probes of an open circuit
 	Patience   time.Duration        // how far ahead a slot may lie for which the caller waits
 	Lead       time.Duration        // how far ahead a slot lies at least: what a claim takes
 }
 
-// DefaultRelease is how many held connections are let go in a second.
+// DefaultRelease is how many held connections are let go in a second at least.
 const DefaultRelease = 50.0
 
 // Admission is the gate's answer.
@@ -215,51 +215,55 @@ func decideAdmission(circuit circuitRow, app appRow, req AdmitRequest, now time.
 			return held(next.Add(spread(c.ID, now, heldSpread(circuit.Connections, req.Interval))), CodeCircuitOpen)
 		}
 		d.admission.Probe = true
-		d.circuit.with(columns{"next_probe_at": nullable(now.Add(probeInterval(req.Interval, circuit.Probes))), "last_canary": c.ID, "probes": circuit.Probes + 1})
+		d.circuit.with(columns{"next_probe_at": nullable(now.Add(ProbeWait(req.Interval, circuit.Probes))), "last_canary": c.ID, "probes": circuit.Probes + 1})
 	}
 	if slow := latest(stamp(circuit.SlowUntil), stamp(app.SlowUntil)); slow.After(now) && !d.admission.Probe {
 		return held(slow.Add(spread(c.ID, now, req.Interval)), CodeSlowDown)
 	}
-	rate := effectiveRate(req, stamp(app.ReleaseUntil).After(now))
+	rate := req.Rate
+	if stamp(app.ReleaseUntil).After(now) {
+		rate = ReleaseRate(req.Release, req.Rate, circuit.Connections)
+	}
 	if rate <= 0 {
 		d.admission.Admitted = true
 		return d
 	}
-	gap := time.Duration(spacing / rate * float64(time.Second))
-	slot := latest(stamp(app.SlotAt), now.Add(req.Lead))
-	backlog := stamp(app.BacklogAt)
-	tooFar := slot.After(now.Add(req.Patience))
-	if c.QueuedAt.IsZero() && (tooFar || backlog.After(now.Add(req.Patience))) {
-		turn := latest(backlog, slot)
-		d.app.with(columns{"backlog_at": nullable(turn.Add(gap))})
-		return held(turn, CodeRateLimit)
+	turns := Turns{SlotAt: stamp(app.SlotAt), BacklogAt: stamp(app.BacklogAt)}
+	at, admitted, after := turns.Take(c.ID, !c.QueuedAt.IsZero(), rate, req.Patience, req.Lead, now)
+	if after.SlotAt != turns.SlotAt {
+		d.app["slot_at"] = nullable(after.SlotAt)
 	}
-	if tooFar {
-		return held(slot.Add(spread(c.ID, now, req.Patience)), CodeRateLimit) // its turn came, the slots are late
+	if after.BacklogAt != turns.BacklogAt {
+		d.app["backlog_at"] = nullable(after.BacklogAt)
 	}
-	d.app.with(columns{"slot_at": nullable(slot.Add(gap))})
-	d.admission.Admitted, d.admission.SlotAt = true, slot
+	if !admitted {
+		return held(at, CodeRateLimit)
+	}
+	d.admission.Admitted, d.admission.SlotAt = true, at
 	return d
 }
 
-func releaseRate(rate float64) float64 {
+// releaseWithin is within what time the connections of a large app are let go:
+// slower, those which become due meanwhile would outrun them.
+const releaseWithin = 10 * time.Minute
+
+// ReleaseRate is how many held connections of an app are let go in a second: what
+// is asked for, else [DefaultRelease] and more for an app with many connections;
+// never more than its limit. A limit of 0 is none.
+func ReleaseRate(asked, limit float64, connections int64) float64 {
+	rate := asked
 	if rate <= 0 {
-		return DefaultRelease
+		rate = max(DefaultRelease, float64(connections)/releaseWithin.Seconds())
+	}
+	if limit > 0 {
+		rate = min(rate, limit)
 	}
 	return rate
 }
 
-func effectiveRate(req AdmitRequest, releasing bool) float64 {
-	release := releaseRate(req.Release)
-	if releasing && (req.Rate <= 0 || req.Rate > release) {
-		return release
-	}
-	return req.Rate
-}
-
-// probeInterval doubles with each probe that found the circuit still broken, up
-// to four times the first.
-func probeInterval(first time.Duration, probes int) time.Duration {
+// ProbeWait is the wait after the probes-th probe that found the circuit still
+// broken. It doubles up to four times the first.
+func ProbeWait(first time.Duration, probes int) time.Duration {
 	return first << min(probes, 2)
 }
 

@@ -1,0 +1,125 @@
+package sim
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/store"
+)
+
+// What the engine and the gate use; they do not name them to others.
+const (
+	patience  = 500 * time.Millisecond // for a slot under a limit
+	lead      = 50 * time.Millisecond  // of a claim before its slot
+	openAfter = 5                      // failures in a row of distinct connections open a circuit
+	batchSize = 25                     // connections that are let go together
+	spacing   = 1.1                    // of slots, beyond what the limit asks for
+)
+
+// app is one app under way: its provider, its circuit, its limit.
+type app struct {
+	App
+	index   int
+	limit   float64
+	size    int64 // connections
+	outages []Outage
+	turns   store.Turns
+
+	open      bool
+	failed    int     // distinct connections, with no success between
+	held      []int32 // wait for the circuit
+	probes    int
+	nextProbe int64
+	releasing int64 // until when the held ones are let go
+	release   float64
+}
+
+func newApp(i int, a App, c Config) *app {
+	out := &app{App: a, index: i, limit: a.Limit * float64(c.Connections) / 1_000_000}
+	for _, o := range c.Outages {
+		if o.App == a.Name {
+			out.outages = append(out.outages, o)
+		}
+	}
+	return out
+}
+
+func (a *app) down(now int64) bool {
+	return slices.ContainsFunc(a.outages, func(o Outage) bool { return now >= micros(o.At) && now < micros(o.At+o.For) })
+}
+
+var probeInterval = refresh.Timing{}.WithDefaults().ProbeInterval
+
+// admit asks the gate for a connection that is due: the circuit, then the limit.
+func (a *app) admit(w *world, i int) {
+	c := &w.fleet[i]
+	if a.open {
+		c.waited, c.hurt = true, true
+		a.held = append(a.held, int32(i))
+		return
+	}
+	now := c.wake
+	if rate := a.rate(now); rate > 0 {
+		at, admitted, after := a.turns.Take(c.id, c.waited, rate, patience, lead, instant(now))
+		a.turns = after
+		if !admitted {
+			c.waited = true
+			w.schedule(i, since(at))
+			return
+		}
+		now = since(at)
+	}
+	if w.present(i, a, now) {
+		a.failed = 0
+		return
+	}
+	if c.failures == 1 {
+		a.failed++
+	}
+	if a.failed < openAfter {
+		w.schedule(i, now+w.backoff(c.failures))
+		return
+	}
+	a.open, a.probes, a.nextProbe = true, 0, now+micros(probeInterval)
+	a.held = append(a.held, int32(i))
+}
+
+// rate is what the app may send in a second; 0: as much as it likes.
+func (a *app) rate(now int64) float64 {
+	if now < a.releasing && (a.limit == 0 || a.limit > a.release) {
+		return a.release
+	}
+	return a.limit
+}
+
+// probe shows one held connection's token when the open circuit's time has come.
+// A success lets the others go.
+func (a *app) probe(w *world, now int64) {
+	if !a.open || now < a.nextProbe || len(a.held) == 0 {
+		return
+	}
+	i := a.held[0]
+	a.held = append(a.held[1:], i) // never the same one twice running
+	if !w.present(int(i), a, now) {
+		a.nextProbe = now + micros(store.ProbeWait(probeInterval, a.probes))
+		a.probes++
+		return
+	}
+	a.held = a.held[:len(a.held)-1]
+	a.letGo(w, now)
+}
+
+// letGo closes the circuit: what waits comes at a bounded rate, those that expire
+// first before the others.
+func (a *app) letGo(w *world, now int64) {
+	slices.SortFunc(a.held, func(x, y int32) int { return cmp.Compare(w.fleet[x].expires, w.fleet[y].expires) })
+	a.release = store.ReleaseRate(0, a.limit, a.size)
+	gap := float64(second) / a.release * spacing
+	a.releasing = now + int64(gap*float64(len(a.held))) + 2*micros(probeInterval)
+	for n, i := range a.held {
+		w.schedule(int(i), now+int64(float64(n/batchSize*batchSize)*gap))
+	}
+	a.open, a.failed, a.held = false, 0, nil
+}

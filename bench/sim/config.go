@@ -1,0 +1,124 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/refresh"
+)
+
+// Policy is when a token set is renewed, as refresh.DueAfter says it.
+type Policy func(before time.Duration, start time.Time, life time.Duration, profile provider.BufferProfile, id string, generation int64) time.Time
+
+// App is one app of the fleet.
+type App struct {
+	Name     string
+	Provider string  // of the catalogue
+	Share    float64 // of the fleet's connections, the imported ones included
+	// Life of an access token; LifeTo, where set, is the longest when each token
+	// has a random one.
+	Life, LifeTo time.Duration
+	Source       string // of the life
+	Buffer       provider.BufferProfile
+	// Limit is max_refreshes_per_second of a fleet of a million; 0: none. It is
+	// scaled with the fleet.
+	Limit float64
+}
+
+// Outage is a time in which an app's provider refuses every connection.
+type Outage struct {
+	App     string
+	At, For time.Duration
+}
+
+// Import brings connections whose tokens expire at the same instant.
+type Import struct {
+	App   string
+	At    time.Duration
+	Share float64       // of the fleet
+	Left  time.Duration // of the tokens' lives
+}
+
+// Config says what is simulated. Its zero value is the whole story.
+type Config struct {
+	Connections int           // Defaults to 1,000,000.
+	For         time.Duration // Defaults to 72 h.
+	Seed        uint64        // of random lives, latencies and phases. Defaults to 1.
+	Apps        []App         // Defaults to [Apps].
+	Outages     []Outage      // Defaults to [Outages]; empty, not nil: none.
+	Imports     []Import      // Defaults to [Imports]; empty, not nil: none.
+	Due         Policy        // Defaults to refresh.DueAfter.
+	// Settle is how many lives of its tokens an app has to be even again after an
+	// outage or an import; until then its minutes are not steady. Defaults to 4.
+	Settle int
+	// Lag is the longest from the due time until a connection is looked after; each
+	// time it is random. Defaults to 2 s.
+	Lag time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	if c.Connections == 0 {
+		c.Connections = 1_000_000
+	}
+	if c.For == 0 {
+		c.For = 72 * time.Hour
+	}
+	if c.Seed == 0 {
+		c.Seed = 1
+	}
+	if c.Apps == nil {
+		c.Apps = Apps()
+	}
+	if c.Outages == nil {
+		c.Outages = Outages
+	}
+	if c.Imports == nil {
+		c.Imports = Imports
+	}
+	if c.Due == nil {
+		c.Due = refresh.DueAfter
+	}
+	if c.Settle == 0 {
+		c.Settle = 4
+	}
+	if c.Lag == 0 {
+		c.Lag = 2 * time.Second
+	}
+	return c
+}
+
+func (c Config) validate() error {
+	var errs []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	check(c.Connections > 0 && c.Connections <= 10_000_000, "connections is %d; it must be from 1 to 10,000,000", c.Connections)
+	check(c.For >= time.Hour && c.For <= 30*24*time.Hour, "for is %s; it must be from an hour to 30 days", c.For)
+	check(len(c.Apps) > 0 && len(c.Apps) < 256, "there must be from 1 to 255 apps")
+	for _, a := range c.Apps {
+		check(a.Life > 0, "app %s: life must be above zero", a.Name)
+		check(a.LifeTo == 0 || a.LifeTo > a.Life, "app %s: life_to must be above life", a.Name)
+		check(a.Share > 0, "app %s: share must be above zero", a.Name)
+	}
+	for _, o := range c.Outages {
+		check(c.app(o.App) >= 0, "outage: no app %s", o.App)
+	}
+	for _, i := range c.Imports {
+		check(c.app(i.App) >= 0 && c.Apps[max(c.app(i.App), 0)].Share >= i.Share, "import: app %s must have the imported share at least", i.App)
+	}
+	return errors.Join(errs...)
+}
+
+// app is the index of an app, or -1.
+func (c Config) app(name string) int {
+	for i, a := range c.Apps {
+		if a.Name == name {
+			return i
+		}
+	}
+	return -1
+}
