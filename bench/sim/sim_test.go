@@ -96,7 +96,7 @@ func TestAnOutageIsNobodysFault(t *testing.T) {
 	t.Parallel()
 	c := small()
 	c.Connections, c.Imports = 20_000, []Import{}
-	c.Apps[0].Limit = 2000 // so that nobody queues for long behind those that were held
+	c.Apps[0].Limit = 4000 // so that nobody queues for long behind those that were held
 	c.Outages = []Outage{{App: "app", At: 14 * time.Hour, For: 40 * time.Minute}}
 	r, err := Run(c)
 	require.NoError(t, err)
