@@ -1,0 +1,232 @@
+package activities_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/activities"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/store"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/testsuite"
+)
+
+// shard is a store, a provider and the workflows of one shard, in memory.
+type shard struct {
+	mu      sync.Mutex
+	due     []perennial.Connection
+	answers map[string]refresh.Result // refreshed where there is none
+	errs    map[string]error
+	limit   float64
+	behind  bool // the database went backwards
+	claims  int
+	beats   []int64
+
+	slots     []time.Time
+	presented map[string]time.Time // with its slot
+	told      map[string]string
+	kept      []store.SaveRequest
+	rewound   []int64
+	empty     func() // called when nothing is due any more
+}
+
+func (s *shard) App(string) (provider.App, error) {
+	return provider.App{Name: "app", Pacers: 2, MaxRefreshesPerSecond: s.limit}, nil
+}
+
+func (s *shard) ClaimDue(_ context.Context, req store.PaceRequest) (store.Paced, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.beats = append(s.beats, req.Beat)
+	if s.behind {
+		return store.Paced{Beat: req.Beat, RolledBack: true}, nil
+	}
+	if s.claims++; s.claims == 1 {
+		return store.Paced{}, errors.New("the database is away")
+	}
+	n := min(req.Limit, len(s.due))
+	out := store.Paced{Beat: req.Beat}
+	for _, c := range s.due[:n] {
+		out.Claims = append(out.Claims, store.Claim{Verdict: store.VerdictClaimed, Connection: c, Now: now})
+		out.Beat = req.Beat + 1
+	}
+	s.due = s.due[n:]
+	if n == 0 {
+		s.empty()
+	}
+	return out, nil
+}
+
+func (s *shard) Rewind(_ context.Context, _ store.Shard, beat int64) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.behind = false
+	s.rewound = append(s.rewound, beat)
+	return 5, nil
+}
+
+func (s *shard) Due(_ context.Context, _ store.Shard, limit int) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.due) == 0 {
+		s.empty()
+	}
+	return min(limit, len(s.due)), nil
+}
+
+func (s *shard) TakeSlots(_ context.Context, _ string, rate float64, _, _ time.Duration, n int) (time.Time, time.Duration, int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n = min(n, 2)
+	first := now.Add(time.Duration(len(s.slots)) * time.Second)
+	for range n {
+		s.slots = append(s.slots, first)
+	}
+	return first, time.Second / time.Duration(rate), n, nil
+}
+
+func (s *shard) RefreshClaimed(_ context.Context, claim store.Claim, _, slot time.Time, _ string) (refresh.Result, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.presented[claim.Connection.ID] = slot
+	if res, ok := s.answers[claim.Connection.ID]; ok {
+		return res, s.errs[claim.Connection.ID]
+	}
+	return refresh.Result{Outcome: perennial.OutcomeRefreshed}, s.errs[claim.Connection.ID]
+}
+
+func (s *shard) Persist(context.Context, store.SaveRequest) (refresh.Result, error) {
+	return refresh.Result{}, errors.New("the database is away")
+}
+
+func (s *shard) Tell(_ context.Context, c perennial.Connection, signal string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.told[c.ID] = signal
+	return nil
+}
+
+func (s *shard) Unsaved(_ context.Context, _ perennial.Connection, req store.SaveRequest) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kept = append(s.kept, req)
+	return nil
+}
+
+func (s *shard) pace(t *testing.T, connections int, beat int64) activities.PaceResult {
+	t.Helper()
+	s.presented, s.told = map[string]time.Time{}, map[string]string{}
+	for i := range connections {
+		s.due = append(s.due, perennial.Connection{ID: fmt.Sprint(i), App: "app", NextRefreshAt: now.Add(-time.Duration(i) * time.Second)})
+	}
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestActivityEnvironment()
+	stop := make(chan struct{})
+	s.empty = sync.OnceFunc(func() { close(stop) })
+	env.SetWorkerStopChannel(stop)
+	p := &activities.Pacer{Engine: s, Store: s, Workflows: s, Apps: s}
+	env.RegisterActivity(p)
+	v, err := env.ExecuteActivity(p.Pace, activities.PaceRequest{App: "app", N: 1, Of: 2, For: time.Minute, Beat: beat})
+	require.NoError(t, err)
+	var out activities.PaceResult
+	require.NoError(t, v.Get(&out))
+	return out
+}
+
+// TestPaceHandsOver: what does not end in stored tokens goes to the connection's
+// own workflow, also after the database was away; sealed sets go with it.
+func TestPaceHandsOver(t *testing.T) {
+	t.Parallel()
+	s := &shard{answers: map[string]refresh.Result{
+		"3": {Outcome: perennial.OutcomeRevoked},
+		"4": {Outcome: perennial.OutcomeUnknown, Code: refresh.CodeUnsaved, Unsaved: &store.SaveRequest{ID: "4"}},
+		"5": {Outcome: perennial.OutcomeAlreadyFresh},
+	}, errs: map[string]error{"6": errors.New("the attempt could not be closed")}}
+	out := s.pace(t, 200, 7)
+	assert.Len(t, s.presented, 200)
+	assert.EqualValues(t, 196, out.Refreshed)
+	assert.EqualValues(t, 4, out.HandedOver)
+	assert.Equal(t, map[string]string{"3": "nudge", "5": "nudge", "6": "nudge"}, s.told)
+	assert.Equal(t, []store.SaveRequest{{ID: "4"}}, s.kept)
+	assert.Greater(t, out.Beat, int64(7))
+	assert.Equal(t, 199*time.Second, out.Latest)
+	assert.False(t, out.Done)
+}
+
+// TestPaceAfterARestore: a database that is behind the pacer's beat gives nothing
+// before its rows are marked.
+func TestPaceAfterARestore(t *testing.T) {
+	t.Parallel()
+	s := &shard{behind: true}
+	out := s.pace(t, 1, 7)
+	assert.Equal(t, []int64{7}, s.rewound)
+	assert.EqualValues(t, 5, out.Rewound)
+	assert.EqualValues(t, 1, out.Refreshed)
+}
+
+// TestPaceUnderALimit: no more are claimed than there are slots, and each is
+// presented at its own.
+func TestPaceUnderALimit(t *testing.T) {
+	t.Parallel()
+	s := &shard{limit: 10}
+	s.pace(t, 5, 0)
+	require.Len(t, s.presented, 5)
+	seen := map[time.Time]int{}
+	for _, slot := range s.presented {
+		assert.False(t, slot.IsZero())
+		seen[slot]++
+	}
+	assert.Len(t, seen, 5, "a slot for each")
+}
+
+// TestPaceEnds: an app that is no longer pooled, or has another number of pacers.
+func TestPaceEnds(t *testing.T) {
+	t.Parallel()
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestActivityEnvironment()
+	s := &shard{}
+	p := &activities.Pacer{Engine: s, Store: s, Workflows: s, Apps: s}
+	env.RegisterActivity(p)
+	v, err := env.ExecuteActivity(p.Pace, activities.PaceRequest{App: "app", N: 2, Of: 3, For: time.Minute})
+	require.NoError(t, err)
+	var out activities.PaceResult
+	require.NoError(t, v.Get(&out))
+	assert.True(t, out.Done)
+	assert.Empty(t, s.beats)
+}
+
+// TestDigest: a look at a connection of a pooled app says what became of it.
+func TestDigest(t *testing.T) {
+	t.Parallel()
+	row := perennial.Connection{ID: "con_1", Status: perennial.StatusActive, Health: perennial.HealthHealthy, Generation: 9,
+		LastRefreshedAt: now.Add(-time.Minute), NextRefreshAt: now.Add(20 * time.Minute), ExpiresAt: now.Add(30 * time.Minute)}
+	f := &fake{row: row, pacers: 2}
+	v, err := do[activities.View](t, f, "Load", activities.LoadRequest{ConnectionID: "con_1", Since: now.Add(-time.Hour)})
+	require.NoError(t, err)
+	assert.True(t, v.Paced)
+	assert.Empty(t, v.Trigger)
+	assert.Greater(t, v.Wait, 20*time.Minute, "the pacers refresh it")
+	assert.LessOrEqual(t, v.Wait, 24*time.Hour)
+	require.NotNil(t, v.Digest)
+	assert.Equal(t, now.Add(-time.Hour), v.Digest.From)
+	for what, change := range map[string]func(*perennial.Connection){
+		"failing": func(c *perennial.Connection) { c.Health = perennial.HealthFailing },
+		"suspect": func(c *perennial.Connection) { c.SuspectSince = now },
+		"late":    func(c *perennial.Connection) { c.NextRefreshAt = now.Add(-2 * time.Second) },
+		"waiting": func(c *perennial.Connection) { c.NextAttemptAt = now.Add(time.Second) },
+	} {
+		f.row = row
+		change(&f.row)
+		v, err = do[activities.View](t, f, "Load", activities.LoadRequest{ConnectionID: "con_1"})
+		require.NoError(t, err)
+		assert.False(t, v.Paced, what)
+		assert.LessOrEqual(t, v.Wait, 20*time.Minute, what)
+	}
+}
