@@ -24,6 +24,13 @@ func herd(ctx context.Context, w *world) (figures, error) {
 	if early > 0 {
 		fmt.Fprintf(w.progress, "  creating took long: %.0f are due already\n", early)
 	}
+	err = until(ctx, time.Hour, 200*time.Millisecond, func() (bool, error) {
+		n, err := w.count(ctx, "SELECT count(*) FROM (SELECT 1 FROM "+w.variant.table()+" WHERE next_refresh_at < clock_timestamp() LIMIT 1) AS due")
+		return n > 0, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("wait for the first due time: %w", err)
+	}
 	from, err := w.begin(ctx)
 	if err != nil {
 		return nil, err

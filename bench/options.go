@@ -83,7 +83,7 @@ func parse(args []string, usage io.Writer) (options, error) {
 	flags.DurationVar(&o.warmup, "warmup", o.warmup, "what runs before it (default: one interval, at most a minute)")
 	flags.IntVar(&o.cache, "cache", o.cache, "workflows that a worker keeps in memory; 0: the SDK's default, 10,000")
 	flags.IntVar(&o.age, "age", o.age, "refreshes before the warm-up: each connection has had fewer than these, evenly spread, so that runs are of every length")
-	flags.BoolVar(&o.saturate, "saturate", false, "every connection is always due: the most refreshes a second")
+	flags.BoolVar(&o.saturate, "saturate", false, "every connection is always due: the most refreshes a second (--connections defaults to 200)")
 	flags.DurationVar(&o.latency, "latency", 0, "how long the provider takes to answer")
 	flags.StringVar(&sizes, "sizes", sizes, "growth: sizes of the fleet; --interval is that of the first")
 	flags.Float64Var(&o.limit, "limit", o.limit, "the app's limit, refreshes a second; 0: none")
@@ -99,6 +99,8 @@ func parse(args []string, usage io.Writer) (options, error) {
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("what is %q?", flags.Arg(0))
 	}
+	given := map[string]bool{}
+	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	o.variants = strings.Split(listOf, ",")
 	for _, v := range o.variants {
 		if variants[v] == nil {
@@ -118,6 +120,9 @@ func parse(args []string, usage io.Writer) (options, error) {
 	}
 	if o.saturate {
 		o.interval, o.age = time.Second, 0
+		if !given["connections"] {
+			o.connections = 200
+		}
 	}
 	if o.connections < 0 || o.interval < time.Second || o.runs < 1 {
 		return o, fmt.Errorf("--connections and --runs must be above 0, --interval at least 1s")

@@ -27,6 +27,7 @@ var measures = []struct{ name, means string }{
 	{"cpu_ms_temporal_postgres", "its PostgreSQL"},
 	{"cpu_ms_provider", "not in the sum"},
 	{"cores", "busy on the average, without provider and driver"},
+	{"idle_cores", "busy before there was a connection; it is part of the figures above"},
 	{"driver_cores", "busy with the measuring itself"},
 	{"lateness_ms_p50", "from the due time to the claim"},
 	{"lateness_ms_p99", ""},

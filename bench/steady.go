@@ -7,6 +7,10 @@ import (
 
 // steady measures a fleet that goes on as it always does.
 func steady(ctx context.Context, w *world) (figures, error) {
+	idle, err := w.idle(ctx)
+	if err != nil {
+		return nil, err
+	}
 	age := w.age
 	if !w.variant.temporal() {
 		age = 0 // what ages is a workflow's history
@@ -33,5 +37,31 @@ func steady(ctx context.Context, w *world) (figures, error) {
 	if err != nil {
 		return nil, err
 	}
-	return w.between(ctx, from, to)
+	f, err := w.between(ctx, from, to)
+	if err != nil {
+		return nil, err
+	}
+	if f["refreshes"] == 0 {
+		return nil, fmt.Errorf("nothing was refreshed; --keep keeps the logs")
+	}
+	f["idle_cores"] = idle
+	return f, nil
+}
+
+// idle is what the servers and the worker use before there is a connection.
+func (w *world) idle(ctx context.Context) (cores float64, err error) {
+	from, err := w.begin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if err := pass(ctx, w.window/10); err != nil {
+		return 0, err
+	}
+	to, err := w.end(ctx, from)
+	for name, at := range to.cpu {
+		if name != "provider" && name != "driver" {
+			cores += (at - from.cpu[name]).Seconds() / to.at.Sub(from.at).Seconds()
+		}
+	}
+	return cores, err
 }

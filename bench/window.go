@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -147,6 +148,17 @@ func (f figures) quantiles(name string, values []float64) {
 	f[name+"_p50"], f[name+"_p99"], f[name+"_max"] = at(0.5), at(0.99), at(1)
 }
 
+// String is one line of progress.
 func (f figures) String() string {
-	return fmt.Sprintf("%.0f refreshes, %.1f a second, %.2f ms CPU each, lateness p99 %.0f ms", f["refreshes"], f["refreshes_per_s"], f["cpu_ms_per_refresh"], f["lateness_ms_p99"])
+	var parts []string
+	for _, p := range []struct{ name, format string }{
+		{"connections_per_s", "%.0f connections a second"}, {"cpu_ms_per_connection", "%.2f ms CPU each"},
+		{"refreshes", "%.0f refreshes"}, {"refreshes_per_s", "%.1f a second"}, {"cpu_ms_per_refresh", "%.2f ms CPU each"},
+		{"lateness_ms_p99", "lateness p99 %.0f ms"}, {"recovered_s", "all well after %.1f s"}, {"expired", "%.0f expired"},
+	} {
+		if v, ok := f[p.name]; ok {
+			parts = append(parts, fmt.Sprintf(p.format, v))
+		}
+	}
+	return strings.Join(parts, ", ")
 }

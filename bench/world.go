@@ -140,7 +140,7 @@ func (w *world) startProvider(ctx context.Context) error {
 // product.
 func (w *world) knobs() fakeprovider.Knobs {
 	k := fakeprovider.Knobs{LifetimeSeconds: w.life.Seconds(), Rotate: true, LatencyBeforeMS: w.latency.Milliseconds()}
-	if w.saturate {
+	if _, plain := w.variant.(*naive); w.saturate && !plain { // x/oauth2 takes whole seconds only
 		k.ExpiresIn = fmt.Sprint(alwaysDue.Seconds())
 	}
 	return k
