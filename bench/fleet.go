@@ -14,10 +14,6 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// alwaysDue is a token's life under --saturate: it is due before its refresh has
-// ended.
-const alwaysDue = 20 * time.Millisecond
-
 // atOnce is how many connections are created at once.
 const atOnce = 16
 
@@ -53,9 +49,6 @@ func (w *world) spread(age int) first {
 	quick := max(1, float64(w.connections)/50/0.7) // seconds; about 50 refreshes a second
 	return func(i int) (time.Time, []float64) {
 		interval := meanInterval(w.life)
-		if w.saturate {
-			return time.Now().Add(-w.life), nil
-		}
 		if age == 0 {
 			return time.Now().Add(time.Duration(phases[i]*float64(interval)) - interval), nil
 		}

@@ -19,7 +19,7 @@
 //
 // Scenarios:
 //
-//	warm     the fleet fits the worker's cache; with --saturate all is always due
+//	warm     the fleet fits the worker's cache; with --saturate more is due than can be done
 //	cold     the fleet is ten times the cache: every wake replays
 //	growth   fleets of --sizes at the same refreshes a second
 //	start    how fast connections are created, and what each costs

@@ -53,11 +53,7 @@ func (n *naive) prepare(_ context.Context, w *world) (err error) {
 }
 
 func (n *naive) command(w *world) (string, []string, error) {
-	args := []string{naiveCommand, "-listen", w.address, "-database", w.pg.URL, "-temporal", w.temporal.Address, "-token-url", w.tokenURL(), "-cache", strconv.Itoa(w.cache)}
-	if w.saturate {
-		args = append(args, "-life", alwaysDue.String())
-	}
-	return hidden(args...)
+	return hidden(naiveCommand, "-listen", w.address, "-database", w.pg.URL, "-temporal", w.temporal.Address, "-token-url", w.tokenURL(), "-cache", strconv.Itoa(w.cache))
 }
 
 func (n *naive) add(ctx context.Context, g grant) (string, error) {

@@ -42,7 +42,6 @@ func naiveWorkflow(ctx workflow.Context, id string, due time.Time) error {
 type naiveActivities struct {
 	db    *gorm.DB
 	oauth oauth2.Config
-	life  time.Duration // instead of the reply's; 0: the reply's
 
 	mu   sync.Mutex
 	late []lateRefresh
@@ -66,12 +65,8 @@ func (a *naiveActivities) Refresh(ctx context.Context, id string) (time.Time, er
 	if err != nil {
 		return time.Time{}, fmt.Errorf("refresh connection %s: %w", id, err)
 	}
-	life := a.life
-	if life == 0 {
-		life = token.Expiry.Sub(start).Truncate(time.Second)
-	}
 	row.Generation++
-	next := naiveDue(row, start, life)
+	next := naiveDue(row, start, token.Expiry.Sub(start).Round(time.Second))
 	err = a.db.WithContext(ctx).Model(&naiveRow{}).Where("id = ?", id).Updates(map[string]any{"access_token": token.AccessToken, "refresh_token": token.RefreshToken,
 		"generation": row.Generation, "expires_at": token.Expiry, "next_refresh_at": next}).Error
 	if err != nil {
@@ -117,7 +112,6 @@ func runNaive(ctx context.Context, args []string) error {
 	temporal := flags.String("temporal", "", "address")
 	tokenURL := flags.String("token-url", "", "of the provider")
 	cache := flags.Int("cache", 0, "workflows in memory; 0: the SDK's default")
-	life := flags.Duration("life", 0, "of a token, instead of what the reply says")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -133,7 +127,7 @@ func runNaive(ctx context.Context, args []string) error {
 	if *cache > 0 {
 		worker.SetStickyWorkflowCacheSize(*cache)
 	}
-	a := &naiveActivities{db: db, life: *life, oauth: oauth2.Config{ClientID: clientID, ClientSecret: clientSecret,
+	a := &naiveActivities{db: db, oauth: oauth2.Config{ClientID: clientID, ClientSecret: clientSecret,
 		Endpoint: oauth2.Endpoint{TokenURL: *tokenURL, AuthStyle: oauth2.AuthStyleInHeader}}}
 	w := worker.New(c, taskQueue, worker.Options{})
 	w.RegisterWorkflow(naiveWorkflow)

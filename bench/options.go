@@ -83,7 +83,7 @@ func parse(args []string, usage io.Writer) (options, error) {
 	flags.DurationVar(&o.warmup, "warmup", o.warmup, "what runs before it (default: one interval, at most a minute)")
 	flags.IntVar(&o.cache, "cache", o.cache, "workflows that a worker keeps in memory; 0: the SDK's default, 10,000")
 	flags.IntVar(&o.age, "age", o.age, "refreshes before the warm-up: each connection has had fewer than these, evenly spread, so that runs are of every length")
-	flags.BoolVar(&o.saturate, "saturate", false, "every connection is always due: the most refreshes a second (--connections defaults to 200)")
+	flags.BoolVar(&o.saturate, "saturate", false, "every 5 s a refresh of each connection, more than can be done: the refreshes a second are the most there can be, as long as they are fewer than --connections / 5 (default 800)")
 	flags.DurationVar(&o.latency, "latency", 0, "how long the provider takes to answer")
 	flags.StringVar(&sizes, "sizes", sizes, "growth: sizes of the fleet; --interval is that of the first")
 	flags.Float64Var(&o.limit, "limit", o.limit, "the app's limit, refreshes a second; 0: none")
@@ -119,9 +119,11 @@ func parse(args []string, usage io.Writer) (options, error) {
 		o.warmup = min(o.interval, time.Minute)
 	}
 	if o.saturate {
-		o.interval, o.age = time.Second, 0
+		// Longer than a workflow task waits for its turn then: else its timer's
+		// time has passed before it is set, and cycles without one are cheaper.
+		o.interval, o.age = 5*time.Second, 0
 		if !given["connections"] {
-			o.connections = 200
+			o.connections = 800
 		}
 	}
 	if o.connections < 0 || o.interval < time.Second || o.runs < 1 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -118,13 +119,12 @@ func (w *world) sizes(ctx context.Context, f figures) error {
 		return err
 	}
 	f["worker_heap_bytes"] = live
-	cached := w.connections
-	if w.cache > 0 {
-		cached = min(cached, w.cache)
-	}
-	f.ratio("heap_bytes_per_cached", max(live-w.empty, 0), float64(cached))
+	f.ratio("heap_bytes_per_cached", max(live-w.empty, 0), float64(min(w.connections, cmp.Or(w.cache, sdkCache))))
 	return nil
 }
+
+// sdkCache is how many workflows a worker keeps by default.
+const sdkCache = 10000
 
 // liveHeap is what the worker's last garbage collection left.
 func (w *world) liveHeap(ctx context.Context) (float64, error) {

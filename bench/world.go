@@ -139,11 +139,7 @@ func (w *world) startProvider(ctx context.Context) error {
 // knobs of the app: tokens that rotate, as with most providers that need this
 // product.
 func (w *world) knobs() fakeprovider.Knobs {
-	k := fakeprovider.Knobs{LifetimeSeconds: w.life.Seconds(), Rotate: true, LatencyBeforeMS: w.latency.Milliseconds()}
-	if _, plain := w.variant.(*naive); w.saturate && !plain { // x/oauth2 takes whole seconds only
-		k.ExpiresIn = fmt.Sprint(alwaysDue.Seconds())
-	}
-	return k
+	return fakeprovider.Knobs{LifetimeSeconds: w.life.Seconds(), Rotate: true, LatencyBeforeMS: w.latency.Milliseconds()}
 }
 
 func (w *world) tokenURL() string { return w.provider.url + "/token" }
