@@ -86,7 +86,8 @@ func newReport(o options) *report {
 	r := &report{Scenario: o.scenario, Commit: commit(), Started: time.Now().UTC().Truncate(time.Second), Go: runtime.Version(), Runs: o.runs,
 		Variants: map[string]figures{}, Ratios: map[string]map[string]spreadOf{}, Samples: map[string][]figures{},
 		Settings: map[string]any{"connections": o.connections, "interval": o.interval.String(), "window": o.window.String(), "warmup": o.warmup.String(),
-			"cache": o.cache, "age": o.age, "saturate": o.saturate, "latency": o.latency.String(), "limit": o.limit, "fsync": o.fsync}}
+			"cache": o.cache, "age": o.age, "saturate": o.saturate, "latency": o.latency.String(), "limit": o.limit,
+			"sizes": o.sizes, "outage": o.outage.String(), "down": o.down.String(), "fsync": o.fsync}}
 	r.CPU.Model, r.CPU.Cores = processor(), runtime.NumCPU()
 	return r
 }
