@@ -49,8 +49,10 @@ histories: ## record this version's histories from a real server: make histories
 	PERENNIAL_TEST_RECORD="$(CURDIR)/workflows/testdata/histories/$(VERSION)" $(GO) test -count=1 -run 'TestLife' ./e2e
 	scripts/histories-manifest
 
-bench: ## run each benchmark once
+bench: ## run each benchmark once, and the smallest comparison; for figures: go run ./bench SCENARIO --json
+	scripts/postgres
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
+	$(GO) run ./bench warm --connections 40 --interval 5s --window 5s --age 0
 
 fuzz: ## run each fuzz target for FUZZTIME (5s)
 	@grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r file; do \

@@ -22,6 +22,11 @@ import (
 // defaults.
 type Sweep struct{ Every, Grace, FullEvery, Retention time.Duration }
 
+// Worker is what one worker process is given.
+type Worker struct {
+	Cache int // workflows that it keeps in memory between their wakes; 0: the SDK's default, 10,000
+}
+
 // Config is a checked configuration. It is not changed after loading, so it may
 // be shared.
 type Config struct {
@@ -35,6 +40,7 @@ type Config struct {
 	LogLevel, LogFormat string
 	Timing              refresh.Timing
 	Sweep               Sweep
+	Worker              Worker
 	Apps                []provider.App // in the file's order
 }
 
@@ -96,6 +102,7 @@ func parse(path string, raw []byte, environ []string) (*Config, error) {
 	l.checkSettings(c)
 	c.Timing = l.timing(f.Timing)
 	c.Sweep = l.sweep(f.Sweep)
+	c.Worker = l.worker(f.Worker)
 	first := map[string]int{}
 	most := 1
 	for i, a := range f.Apps {

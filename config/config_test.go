@@ -52,6 +52,18 @@ func TestExampleLoads(t *testing.T) {
 	require.NotContains(t, fmt.Sprintf("%+v %#v", c, c), planted)
 }
 
+func TestWorkerCache(t *testing.T) {
+	t.Parallel()
+	c, err := parse("p.yaml", []byte("worker: {cache: 40}\n"+good), goodEnv)
+	require.NoError(t, err)
+	require.Equal(t, Worker{Cache: 40}, c.Worker)
+	c, err = parse("p.yaml", []byte(good), goodEnv)
+	require.NoError(t, err)
+	require.Zero(t, c.Worker.Cache, "the SDK's default")
+	_, err = parse("p.yaml", []byte("worker: {cache: 0}\n"+good), goodEnv)
+	require.EqualError(t, err, "p.yaml:1: worker: cache must be above 0; leave it out for the default, 10000 workflows")
+}
+
 func TestEveryKeyOfAnApp(t *testing.T) {
 	t.Parallel()
 	c, err := parse("p.yaml", []byte(good+`  - name: full

@@ -30,6 +30,7 @@ type file struct {
 	LogFormat          string     `yaml:"log_format"`
 	Timing             fileTiming `yaml:"timing"`
 	Sweep              fileSweep  `yaml:"sweep"`
+	Worker             fileWorker `yaml:"worker"`
 	Apps               []fileApp  `yaml:"apps"`
 }
 
@@ -49,6 +50,10 @@ type fileSweep struct {
 	Grace     string `yaml:"grace"`
 	FullEvery string `yaml:"full_every"`
 	Retention string `yaml:"retention"`
+}
+
+type fileWorker struct {
+	Cache *int `yaml:"cache"`
 }
 
 type fileApp struct {
@@ -104,7 +109,7 @@ var (
 )
 
 // keysOf are the keys that each type of the file knows.
-var keysOf = map[string][]string{"file": keys[file](), "fileTiming": keys[fileTiming](), "fileSweep": keys[fileSweep](), "fileApp": keys[fileApp]()}
+var keysOf = map[string][]string{"file": keys[file](), "fileTiming": keys[fileTiming](), "fileSweep": keys[fileSweep](), "fileWorker": keys[fileWorker](), "fileApp": keys[fileApp]()}
 
 func keys[T any]() []string {
 	var out []string
@@ -220,6 +225,16 @@ func (l *loader) sweep(f fileSweep) Sweep {
 		l.at("sweep", "sweep: full_every, every and grace together are %s; no connection may go unlooked-at for more than %s", s.FullEvery+s.Every+s.Grace, longestSilence)
 	}
 	return s
+}
+
+func (l *loader) worker(f fileWorker) Worker {
+	if f.Cache == nil {
+		return Worker{}
+	}
+	if *f.Cache <= 0 {
+		l.at("worker.cache", "worker: cache must be above 0; leave it out for the default, 10000 workflows")
+	}
+	return Worker{Cache: *f.Cache}
 }
 
 // unknownVariables finds misspelt settings: a variable of ours that nothing

@@ -9,8 +9,11 @@ import (
 // well-behaved server: tokens of 30 minutes, no rotation.
 type Knobs struct {
 	LifetimeSeconds float64 `json:"lifetime_seconds,omitempty"` // of access tokens; 0: 1800
-	ExpiresIn       string  `json:"expires_in,omitempty"`       // sent as expires_in instead of the truth
-	OmitExpiresIn   bool    `json:"omit_expires_in,omitempty"`
+	// Lifetimes are those of the next access tokens, one each, before
+	// LifetimeSeconds counts.
+	Lifetimes     []float64 `json:"lifetimes,omitempty"`
+	ExpiresIn     string    `json:"expires_in,omitempty"` // sent as expires_in instead of the truth
+	OmitExpiresIn bool      `json:"omit_expires_in,omitempty"`
 
 	Rotate bool `json:"rotate,omitempty"` // a refresh gives a new refresh token and ends the old
 	// GraceSeconds: a used refresh token gets the same reply for so long after

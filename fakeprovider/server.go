@@ -143,7 +143,9 @@ func (s *Server) Grant(client, account string, scopes ...string) (TokenReply, er
 	}
 	key := grantKey(client, account)
 	old := s.grants[key]
-	s.killTokens(key)
+	if old != nil {
+		s.killTokens(key)
+	}
 	g := &grant{Client: client, Account: account, Scopes: scopes, Since: s.now(), LastUsed: s.now()}
 	if old != nil {
 		g.Knobs, g.Refreshes, g.Consumed, g.Writes = old.Knobs, old.Refreshes, old.Consumed, old.Writes
@@ -190,6 +192,9 @@ func (s *Server) issue(g *grant, k Knobs, kept string) TokenReply {
 	if kept == "" {
 		out.RefreshToken = newToken("frt_")
 		s.refresh[out.RefreshToken] = &refreshToken{Grant: key}
+	}
+	if next := s.knobsAt(g); len(next.Lifetimes) > 0 {
+		k.LifetimeSeconds, next.Lifetimes = next.Lifetimes[0], next.Lifetimes[1:]
 	}
 	life := k.lifetime()
 	token := &accessToken{Grant: key, Issued: s.now(), Expires: s.now().Add(life)}

@@ -136,6 +136,17 @@ func TestKnobs(t *testing.T) {
 	}
 }
 
+func TestFirstLifetimes(t *testing.T) {
+	t.Parallel()
+	w, tokens := start(t, fakeprovider.Knobs{LifetimeSeconds: 60})
+	require.NoError(t, w.Adjust("app", "a1", func(k *fakeprovider.Knobs) { k.Lifetimes = []float64{1, 7} }))
+	for _, want := range []string{`"expires_in":1}`, `"expires_in":7}`, `"expires_in":60}`, `"expires_in":60}`} {
+		status, body := w.refresh(tokens.RefreshToken)
+		assert.Equal(t, 200, status)
+		assert.Contains(t, strings.ReplaceAll(body, `,"scope":"read"`, ""), want)
+	}
+}
+
 func TestRotationAndGrace(t *testing.T) {
 	t.Parallel()
 	w, tokens := start(t, fakeprovider.Knobs{Rotate: true, GraceSeconds: 60})

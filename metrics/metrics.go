@@ -5,12 +5,14 @@ package metrics
 
 import (
 	"context"
+	"regexp"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
 // Metrics implement [refresh.Observer]. They are safe for concurrent use.
@@ -76,6 +78,14 @@ func (m *Metrics) Beside(on bool) {
 	if on {
 		m.beside.Set(1)
 	}
+}
+
+// RegisterProcess registers what the process itself needs: CPU, memory, file
+// descriptors, and of Go's heap what lived through the last collection.
+func RegisterProcess(r prometheus.Registerer) {
+	live := collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile(`^/gc/heap/live:bytes$`)}
+	r.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(live)))
 }
 
 // Troubles reads what the fleet is in trouble with; store.Store in production.

@@ -30,6 +30,7 @@ type Server struct {
 	Port int
 
 	bin        string
+	settings   []string
 	credential *syscall.Credential
 	cmd        *exec.Cmd
 	done       chan struct{}
@@ -66,8 +67,9 @@ func serving(dir string) bool {
 	return err != nil || !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 }
 
-// Start makes a new cluster in dir (empty: a temporary one) and runs it.
-func Start(dir string) (*Server, error) {
+// Start makes a new cluster in dir (empty: a temporary one) and runs it, with
+// further settings ("name=value").
+func Start(dir string, settings ...string) (*Server, error) {
 	bin, err := binaries()
 	if err != nil {
 		return nil, err
@@ -92,7 +94,7 @@ func Start(dir string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Dir: dir, Port: l.Addr().(*net.TCPAddr).Port, bin: bin, credential: credential}
+	s := &Server{Dir: dir, Port: l.Addr().(*net.TCPAddr).Port, bin: bin, credential: credential, settings: settings}
 	if err := l.Close(); err != nil {
 		return nil, err
 	}
@@ -106,6 +108,9 @@ func (s *Server) Run() error {
 	// the server process loses nothing that the kernel has.
 	s.cmd = exec.Command(filepath.Join(s.bin, "postgres"), "-D", filepath.Join(s.Dir, "data"), "-p", strconv.Itoa(s.Port), "-c", "listen_addresses=127.0.0.1",
 		"-c", "unix_socket_directories="+s.Dir, "-c", "fsync=off", "-c", "max_connections=300")
+	for _, setting := range s.settings {
+		s.cmd.Args = append(s.cmd.Args, "-c", setting)
+	}
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.credential, Pdeathsig: syscall.SIGINT}
 	s.cmd.Dir = s.Dir
 	var err error

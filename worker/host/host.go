@@ -59,10 +59,14 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 	}
 	defer temporalClient.Close()
 
+	if cfg.Worker.Cache > 0 {
+		worker.SetStickyWorkflowCacheSize(cfg.Worker.Cache) // of the process, and only before its first worker
+	}
 	w := worker.New(temporalClient, cfg.TaskQueue, worker.Options{WorkerStopTimeout: cfg.Timing.WorkerStop})
 	workflows.Register(w, workflows.Options{Timing: cfg.Timing})
 	registry := prometheus.NewRegistry()
 	counts := metrics.New(registry)
+	metrics.RegisterProcess(registry)
 	metrics.RegisterFleet(registry, deps.Store, deps.spoolCounts())
 	engineConfig := deps.EngineConfig()
 	engineConfig.Observer = counts

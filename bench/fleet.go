@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/fakeprovider"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/refresh"
+	"golang.org/x/sync/errgroup"
+)
+
+// atOnce is how many connections are created at once.
+const atOnce = 16
+
+// member is one connection of the fleet.
+type member struct{ id, account string }
+
+// lifeFor is the life of tokens that are renewed every interval on the average:
+// the product's buffer and half of its jitter shorter.
+func lifeFor(interval time.Duration) time.Duration {
+	life := interval.Truncate(time.Second)
+	for ; meanInterval(life) < interval; life += time.Second {
+	}
+	return life
+}
+
+func meanInterval(life time.Duration) time.Duration {
+	return life - refresh.Buffer(provider.BufferQueue, life) - min(life/10, 5*time.Minute)/2
+}
+
+// first says when a new connection's token was obtained, and how long the
+// provider's next tokens of it live.
+type first func(i int) (obtained time.Time, lifetimes []float64)
+
+// spread are first due times evenly spread over the interval: a fleet that has
+// been there for long. With age, each connection first lives through fewer
+// refreshes than that, as quickly as they come.
+func (w *world) spread(age int) first {
+	r := rand.New(rand.NewPCG(1, 2)) // the same phases in every variant
+	phases := make([]float64, w.connections)
+	for i := range phases {
+		phases[i] = r.Float64()
+	}
+	quick := max(1, float64(w.connections)/50/0.7) // seconds; about 50 refreshes a second
+	return func(i int) (time.Time, []float64) {
+		interval := meanInterval(w.life)
+		if age == 0 {
+			return time.Now().Add(time.Duration(phases[i]*float64(interval)) - interval), nil
+		}
+		lifetimes := slices.Repeat([]float64{quick}, i%age)
+		return time.Now().Add(-w.life), append(lifetimes, max(1, phases[i]*w.life.Seconds()))
+	}
+}
+
+// populate creates the fleet, as fast as it goes.
+func (w *world) populate(ctx context.Context, f first) error {
+	const batch = 500
+	w.fleet = make([]member, w.connections)
+	var g errgroup.Group
+	g.SetLimit(atOnce)
+	for from := 0; from < w.connections; from += batch {
+		to := min(from+batch, w.connections)
+		var c consents
+		obtained := make([]time.Time, to-from)
+		for i := from; i < to; i++ {
+			at, lifetimes := f(i)
+			obtained[i-from] = at
+			c.Accounts, c.Lifetimes = append(c.Accounts, fmt.Sprintf("account-%d", i)), append(c.Lifetimes, lifetimes)
+		}
+		replies, err := w.provider.consents(ctx, c)
+		if err != nil {
+			return fmt.Errorf("make grants: %w", err)
+		}
+		for i, reply := range replies {
+			g.Go(func() error { return w.add(ctx, from+i, c.Accounts[i], obtained[i], reply) })
+		}
+	}
+	return g.Wait()
+}
+
+func (w *world) add(ctx context.Context, i int, account string, obtained time.Time, reply fakeprovider.TokenReply) error {
+	id, err := w.variant.add(ctx, grant{account: account, access: perennial.NewSecret(reply.AccessToken), refresh: perennial.NewSecret(reply.RefreshToken),
+		obtained: obtained, life: w.life})
+	w.fleet[i] = member{id, account}
+	return err
+}
+
+// aged waits until every connection has used up its first lifetimes.
+func (w *world) aged(ctx context.Context) error {
+	last := w.connections + 1
+	return until(ctx, time.Hour, 2*time.Second, func() (bool, error) {
+		b, err := w.provider.books(ctx, time.Now())
+		if b.Young < last*9/10 || b.Young == 0 && last > 0 {
+			fmt.Fprintf(w.progress, "  %d connections are still to age, %d refreshes\n", b.Young, b.Refreshes)
+			last = b.Young
+		}
+		return b.Young == 0, err
+	})
+}

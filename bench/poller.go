@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"flag"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/config"
+	"github.com/perennial-oauth/perennial/metrics"
+	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/worker/host"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// poller is what a team without Temporal writes: a loop over the rows that are
+// due, around the same engine.
+type poller struct{ product }
+
+func (p *poller) temporal() bool { return false }
+
+func (p *poller) prepare(ctx context.Context, w *world) error { return p.open(ctx, w, nobody{}) }
+
+func (p *poller) command(w *world) (string, []string, error) {
+	return hidden(pollerCommand, "-config", p.configFile(w))
+}
+
+// nobody needs to be told of a connection: the loop finds it.
+type nobody struct{}
+
+func (nobody) Tell(context.Context, perennial.Connection, string) error { return nil }
+
+const (
+	pollerCommand = "_poller"
+	pollEvery     = time.Second // where fewer than a batch were due
+	pollBatch     = 64
+	pollAtOnce    = 16
+)
+
+// dueQuery takes rows that nobody else is looking at. The lock ends with the
+// statement; whoever comes between is stopped by the engine's own fence.
+const dueQuery = `SELECT id, generation FROM connections WHERE status = 'active' AND next_refresh_at <= clock_timestamp()
+	AND (next_attempt_at IS NULL OR next_attempt_at <= clock_timestamp()) AND (confirm_at IS NULL OR confirm_at <= clock_timestamp())
+	AND (attempt_deadline IS NULL OR attempt_deadline <= clock_timestamp())
+	ORDER BY next_refresh_at LIMIT $1 FOR UPDATE SKIP LOCKED`
+
+// runPoller is the poller's process.
+func runPoller(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet(pollerCommand, flag.ContinueOnError)
+	path := flags.String("config", "", "configuration file")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	cfg, err := config.LoadEnviron(*path, os.Environ())
+	if err != nil {
+		return err
+	}
+	deps, err := host.Open(ctx, cfg, host.NewLogger(cfg, os.Stderr))
+	if err != nil {
+		return err
+	}
+	defer deps.Close()
+	if err := deps.OpenSpool(); err != nil {
+		return err
+	}
+	db, err := sql.Open("pgx", cfg.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	registry := prometheus.NewRegistry()
+	counts := metrics.New(registry)
+	metrics.RegisterProcess(registry)
+	engine := deps.EngineConfig()
+	engine.Observer = counts
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var loop sync.WaitGroup
+	var failed error
+	loop.Go(func() {
+		defer cancel()
+		failed = poll(ctx, db, refresh.New(engine))
+	})
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	err = serve(ctx, cfg.Listen, mux)
+	loop.Wait()
+	return errors.Join(err, failed)
+}
+
+// poll refreshes what is due until ctx ends.
+func poll(ctx context.Context, db *sql.DB, engine *refresh.Engine) error {
+	for ctx.Err() == nil {
+		batch, err := dueRows(ctx, db)
+		if err != nil {
+			return err
+		}
+		slots := make(chan struct{}, pollAtOnce)
+		var all sync.WaitGroup
+		for _, req := range batch {
+			slots <- struct{}{}
+			all.Go(func() {
+				defer func() { <-slots }()
+				res, err := engine.Refresh(ctx, req)
+				if err != nil {
+					engine.Log.Error("not refreshed", "connection_id", req.ConnectionID, "error", err)
+				}
+				if res.Unsaved != nil {
+					_ = engine.Keep(context.WithoutCancel(ctx), *res.Unsaved) // ends when it is kept
+				}
+			})
+		}
+		all.Wait()
+		if len(batch) == pollBatch {
+			continue
+		}
+		select {
+		case <-time.After(pollEvery):
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+func dueRows(ctx context.Context, db *sql.DB) ([]refresh.Request, error) {
+	rows, err := db.QueryContext(ctx, dueQuery, pollBatch)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []refresh.Request
+	for rows.Next() {
+		req := refresh.Request{Trigger: perennial.TriggerTimer}
+		if err := rows.Scan(&req.ConnectionID, &req.Generation); err != nil {
+			return nil, err
+		}
+		out = append(out, req)
+	}
+	return out, rows.Err()
+}
