@@ -184,22 +184,20 @@ func (s *Store) Rewind(ctx context.Context, shard Shard, beat int64) (marked int
 	return marked, err
 }
 
-// Due counts a shard's due connections that [Store.ClaimDue] might take, at most
-// limit, without touching them.
+// Due counts the connections that [Store.ClaimDue] would take now, at most limit,
+// without touching them: slots are not to be taken for others.
 func (s *Store) Due(ctx context.Context, shard Shard, limit int) (int, error) {
-	now, err := s.Now(ctx)
+	if s.dialect != schema.Postgres {
+		return limit, nil // a development database
+	}
+	var due int
+	err := s.db.WithContext(ctx).Raw(`WITH t AS MATERIALIZED (SELECT clock_timestamp() AS now)
+SELECT count(*) FROM (SELECT 1 FROM connections AS c, t WHERE c.app = ? AND c.next_refresh_at <= t.now AND `+shardOf+` AND `+healthy+` AND `+undisturbed+` LIMIT ?) AS due`,
+		shard.App, shard.Of, shard.N, limit).Scan(&due).Error
 	if err != nil {
-		return 0, err
-	}
-	q := s.db.WithContext(ctx).Table("connections AS c").Where("c.app = ? AND c.status = 'active' AND c.health = 'healthy' AND c.attempt_id = '' AND c.next_refresh_at <= ?", shard.App, nullable(now))
-	if s.dialect == schema.Postgres {
-		q = q.Where(shardOf, shard.Of, shard.N)
-	}
-	var ids []string
-	if err := q.Limit(limit).Pluck("c.id", &ids).Error; err != nil {
 		return 0, fmt.Errorf("count due connections of app %s: %w", shard.App, err)
 	}
-	return len(ids), nil
+	return due, nil
 }
 
 // TakeSlots takes up to n slots of an app that has a limit of rate requests a

@@ -91,6 +91,11 @@ func testClaimDueLeaves(t *testing.T, b *bundle) {
 		require.NoError(t, err)
 		b.exec(t, "UPDATE connections SET attempt_id = '', attempt_deadline = NULL")
 		b.exec(t, change)
+		if !b.sqlite() {
+			n, err := b.Due(t.Context(), store.Shard{App: "hubspot", Of: 1}, 10)
+			require.NoError(t, err)
+			require.Zero(t, n, "%s: no slot is to be taken for it", what)
+		}
 		got, err := b.ClaimDue(t.Context(), paceRequest(0, 1, 10, 0))
 		require.NoError(t, err, what)
 		require.Empty(t, got.Claims, what)
