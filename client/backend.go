@@ -20,7 +20,8 @@ type Backend interface {
 	// newer can be had now; the client loads again all the same. The end of ctx
 	// ends the waiting, never a request that was sent to the provider.
 	Refresh(ctx context.Context, id string, generation int64) error
-	// Note writes down what became of a token.
+	// Note writes down what became of a token. It is called for connections that
+	// Load returned only.
 	Note(ctx context.Context, id string, n Note) error
 }
 
