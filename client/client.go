@@ -21,7 +21,8 @@ type Config struct {
 	// life. Defaults to 2 min.
 	MinTTL time.Duration
 	// Patience is how long a call waits for a refresh while the token at hand
-	// still lives; then that one serves. Defaults to 5 s.
+	// still lives, at most half of what is left of it; then that one serves.
+	// Defaults to 5 s.
 	Patience time.Duration
 	// LoadTimeout bounds one reading of the backend. Defaults to 3 s.
 	LoadTimeout time.Duration

@@ -33,6 +33,7 @@ type mended struct {
 // flight is one asking of the backend that many callers wait for.
 type flight struct {
 	beyond int64         // the generation that is not good enough
+	loaded chan struct{} // closed when the row was read, or could not be
 	done   chan struct{} // closed when got is set
 	got    got
 }
@@ -106,11 +107,11 @@ func (e *entry) join(ctx context.Context, c *Client, beyond int64) (f *flight, j
 	if e.flight != nil {
 		return e.flight, true
 	}
-	f = &flight{beyond: beyond, done: make(chan struct{})}
+	f = &flight{beyond: beyond, loaded: make(chan struct{}), done: make(chan struct{})}
 	e.flight = f
 	ctx = context.WithoutCancel(ctx) // one caller leaving must not fail the others
 	c.work.Go(func() {
-		got := c.fly(ctx, e, beyond)
+		got := c.fly(ctx, e, f)
 		e.mu.Lock()
 		f.got, e.flight = got, nil
 		e.mu.Unlock()
@@ -119,17 +120,12 @@ func (e *entry) join(ctx context.Context, c *Client, beyond int64) (f *flight, j
 	return f, false
 }
 
-// wait waits for a flight. Who has a token that still lives waits for Patience
-// only, or not at all while the backend is known to be out of reach; left says
-// that it left so, or by its context.
+// wait waits for a flight. Who has a token that still lives does not wait until
+// it is gone, see patience; left says that it left so, or by its context.
 func (c *Client) wait(ctx context.Context, e *entry, f *flight, beyond int64) (out got, left bool) {
-	patience := c.Patience
-	if c.away.Load() {
-		patience = 0
-	}
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(c.patience(e, beyond))
 	defer timer.Stop()
-	tired := timer.C
+	loaded := f.loaded
 	for {
 		select {
 		case <-f.done:
@@ -139,13 +135,29 @@ func (c *Client) wait(ctx context.Context, e *entry, f *flight, beyond int64) (o
 		select {
 		case <-f.done:
 			return f.got, false
+		case <-loaded:
+			loaded = nil
+			timer.Reset(c.patience(e, beyond))
 		case <-ctx.Done():
 			return got{snapshot: e.last.Load(), source: SourceNone, err: waiting(e.id, ctx)}, true
-		case <-tired:
-			tired = nil
+		case <-timer.C:
 			if s := e.last.Load(); s != nil && s.usable(s.elapsed(c.Now()), beyond) {
 				return got{snapshot: s, source: SourceLeft}, true
 			}
 		}
 	}
+}
+
+// patience is how long to wait before what is in memory is taken: at most half of
+// what is left of it, and not at all while the backend is out of reach.
+func (c *Client) patience(e *entry, beyond int64) time.Duration {
+	if c.away.Load() {
+		return 0
+	}
+	if s := e.last.Load(); s != nil {
+		if elapsed := s.elapsed(c.Now()); s.usable(elapsed, beyond) {
+			return min(c.Patience, s.remains(elapsed)/2)
+		}
+	}
+	return c.Patience
 }

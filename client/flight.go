@@ -30,8 +30,10 @@ func waiting(id string, ctx context.Context) error {
 // fly loads the connection; where its token is too old, or not above beyond, it
 // asks for a refresh and loads again. It runs at most once at a time for each
 // connection.
-func (c *Client) fly(ctx context.Context, e *entry, beyond int64) got {
+func (c *Client) fly(ctx context.Context, e *entry, f *flight) got {
+	beyond := f.beyond
 	s, err := c.load(ctx, e)
+	close(f.loaded)
 	if s == nil {
 		return c.unread(e, beyond, err)
 	}

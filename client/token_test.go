@@ -173,9 +173,26 @@ func TestRefreshBringsNothing(t *testing.T) {
 	})
 }
 
-// TestPatience: a slow refresh is not waited for while the token lives.
+// TestPatience: a slow refresh is not waited for while the token lives, nor until
+// it is gone, whether memory had it or not.
 func TestPatience(t *testing.T) {
 	t.Parallel()
+	for _, cold := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			b := setup(t)
+			b.backend.takes = time.Hour
+			if !cold {
+				b.get()
+			}
+			time.Sleep(30*time.Minute - 2*time.Second)
+			began := time.Now()
+			assert.Equal(t, time.Second, time.Until(b.get().ExpiresAt))
+			assert.Equal(t, time.Second, time.Since(began))
+			time.Sleep(time.Second)
+			assert.ErrorAs(t, b.fails(), new(*ErrUnavailable))
+			assert.Equal(t, 30*time.Second, time.Since(began))
+		})
+	}
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(t)
 		b.backend.takes = 20 * time.Second
