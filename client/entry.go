@@ -19,6 +19,8 @@ type entry struct {
 	// Only the flight uses the rest.
 	refreshAfter time.Time     // no refresh is asked for before it: the last one brought nothing
 	backoff      time.Duration // how far that was ahead
+	loadAfter    time.Time     // the backend is not asked before it: it was out of reach
+	loadErr      error         // so it said
 	usedAt       time.Time     // when use was noted last
 	mended       mended        // also read by the transport, under mu
 }

@@ -19,8 +19,9 @@ const (
 // another 401.
 const mendedLasts = time.Minute
 
-// awayRetry is when to try again a backend that is out of reach.
-const awayRetry = time.Second
+// awayRetry is when to try again a backend that is out of reach: it must not be
+// met by every call at once when it is back.
+const awayRetry = 250 * time.Millisecond
 
 // waiting is the error of a caller whose context ended.
 func waiting(id string, ctx context.Context) error {
@@ -76,10 +77,14 @@ func (c *Client) load(ctx context.Context, e *entry) (*snapshot, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.LoadTimeout)
 	defer cancel()
 	began := c.Now()
+	if began.Before(e.loadAfter) {
+		return nil, e.loadErr
+	}
 	held, err := c.Backend.Load(ctx, e.id)
 	if err != nil {
 		code := perennial.CodeOf(err) // one connection's own trouble is not the backend's
 		c.away.Store(code != perennial.CodeNotFound && code != perennial.CodeSealed)
+		e.loadAfter, e.loadErr = c.Now().Add(awayRetry), err
 		return nil, err
 	}
 	c.away.Store(false)
@@ -118,9 +123,6 @@ func (c *Client) unread(e *entry, beyond int64, err error) got {
 	s := e.last.Load()
 	if s != nil && s.usable(s.elapsed(now), beyond) {
 		return got{snapshot: s, source: SourceLeft}
-	}
-	if s == nil {
-		c.drop(e.id, e) // whatever ids are asked for, memory does not grow by them
 	}
 	return got{snapshot: s, source: SourceNone, err: &ErrUnavailable{Connection: e.id, RetryAt: now.Add(awayRetry).Round(0), Err: err}}
 }

@@ -229,9 +229,13 @@ func TestStoreOutOfReach(t *testing.T) {
 				var unavailable *ErrUnavailable
 				require.ErrorAs(t, b.fails(), &unavailable)
 				assert.Equal(t, takes == 0, errors.Is(unavailable, errDown))
-				assert.True(t, unavailable.RetryAt.After(time.Now()))
-				b.Close()
+				tried := b.backend.loads
+				for range 100 {
+					b.fails()
+				}
+				assert.Equal(t, tried, b.backend.loads, "it is left alone for a moment")
 				b.backend.change(func(*Held) { b.backend.loadErr, b.backend.loadTakes = nil, 0 })
+				time.Sleep(time.Until(unavailable.RetryAt))
 				assert.EqualValues(t, 2, b.get().Generation)
 			})
 		})

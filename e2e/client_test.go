@@ -389,4 +389,5 @@ func TestProductHTTP(t *testing.T) {
 		return errors.As(err, &reconnect) && reconnect.Reason == perennial.ReasonInvalidGrant && !reconnect.Since.IsZero()
 	})
 	assert.Zero(t, s.oracle("a1").ConsumedPresentations)
+	assert.NotContains(t, string(s.logs.Bytes()), "fat_", "every access token begins so")
 }
