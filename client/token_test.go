@@ -76,6 +76,39 @@ func TestMinTTL(t *testing.T) {
 	}
 }
 
+// TestMemoryKeepsMinTTL: within its minute, memory stops where less than MinTTL is
+// left.
+func TestMemoryKeepsMinTTL(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		b.backend.change(func(h *Held) { h.DueAt = time.Time{} })
+		time.Sleep(27*time.Minute + 30*time.Second)
+		b.get()
+		time.Sleep(30*time.Second - 1)
+		assert.EqualValues(t, 1, b.get().Generation)
+		time.Sleep(time.Second + 1)
+		assert.EqualValues(t, 2, b.get().Generation)
+	})
+}
+
+// TestUndatedToken: a life that nobody knows is not guessed; a minute and
+// next_refresh_at still hold.
+func TestUndatedToken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		b.backend.change(func(h *Held) { h.ExpiresAt = time.Time{} })
+		assert.Zero(t, b.get().ExpiresAt)
+		assert.False(t, b.last().Dated)
+		time.Sleep(365 * 24 * time.Hour)
+		b.get()
+		b.get()
+		assert.Equal(t, 3, b.backend.loads, "due: the row is asked each time")
+		assert.Zero(t, b.backend.refreshes)
+	})
+}
+
 // TestJobOlderThanItsToken: what a job would have carried has expired; what it
 // asks for has not, and its delay is seen.
 func TestJobOlderThanItsToken(t *testing.T) {
@@ -337,6 +370,26 @@ func TestClocks(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestSlowClock: what a slow answer makes uncertain is not warned of.
+func TestSlowClock(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		b.backend.skew, b.backend.loadTakes = 29500*time.Millisecond, 2*time.Second
+		b.get()
+		assert.Equal(t, 30500*time.Millisecond, b.ClockOffset())
+		assert.Zero(t, count(b.logs.String(), "level=WARN"))
+		b.backend.skew = 31 * time.Second
+		time.Sleep(time.Minute)
+		b.get()
+		assert.Equal(t, 1, count(b.logs.String(), "level=WARN"))
+		b.backend.skew = 0
+		time.Sleep(time.Minute)
+		b.get()
+		assert.Equal(t, 1, count(b.logs.String(), "agree again"))
+	})
 }
 
 func TestUsedIsNotedOnceAnHour(t *testing.T) {

@@ -40,11 +40,11 @@ type Retry struct {
 
 // RoundTrip implements [http.RoundTripper].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if err := t.refuses(req); err != nil {
-		return nil, closing(req, err)
-	}
 	if redirectedAway(req) {
 		return t.base().RoundTrip(req)
+	}
+	if err := t.refuses(req); err != nil {
+		return nil, closing(req, err)
 	}
 	token, err := t.client.Token(req.Context(), t.id)
 	if err != nil {
