@@ -1,6 +1,7 @@
 package direct
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/perennial-oauth/perennial/client"
 	"github.com/perennial-oauth/perennial/client/clienttest"
 	"github.com/perennial-oauth/perennial/internal/testpg"
+	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/workflows"
@@ -142,4 +144,53 @@ func TestConfig(t *testing.T) {
 	_, err = New(config)
 	require.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err))
 	assert.Contains(t, err.Error(), "spool")
+}
+
+// TestWhatTheAppSays: the catalogue's facts, and a wait that the row is under,
+// come with the token.
+func TestWhatTheAppSays(t *testing.T) {
+	t.Parallel()
+	b := setup(t, sqlite(t))
+	github, ok := provider.Lookup("github")
+	require.True(t, ok)
+	b.app.Provider = github
+	c := b.claim()
+	closed, ok, err := b.db.CloseAttempt(t.Context(), store.CloseRequest{ID: b.id, AttemptID: c.Open.ID, Generation: 1, Digest: c.RefreshTokenDigest, Wait: time.Hour,
+		Ledger: perennial.Attempt{ID: c.Open.ID, ConnectionID: b.id, Generation: 1, Trigger: perennial.TriggerTimer, Outcome: perennial.OutcomeRateLimited, StartedAt: c.Open.StartedAt}})
+	require.NoError(t, err)
+	require.True(t, ok)
+	h, err := b.Load(t.Context(), b.id)
+	require.NoError(t, err)
+	assert.Equal(t, "GitHub", h.Title)
+	assert.True(t, h.KillsAccess)
+	assert.Equal(t, closed.NextAttemptAt, h.RetryAt)
+}
+
+// TestSickTemporalIsLeftAlone: who has an engine does not ask it again at once.
+func TestSickTemporalIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	b := setup(t, sqlite(t))
+	b.silent, b.sickness = true, errors.New("refused")
+	b.result = func(refresh.Request) (refresh.Result, error) {
+		return refresh.Result{Outcome: perennial.OutcomeRefreshed}, nil
+	}
+	backend := b.of("acme", engine{b})
+	for range 3 {
+		require.NoError(t, backend.Refresh(t.Context(), b.id, 1))
+	}
+	assert.EqualValues(t, 3, b.presented.Load())
+	assert.EqualValues(t, 1, b.asked.Load())
+}
+
+// TestOpenAttempt: while another process holds the fence, nothing is presented.
+func TestOpenAttempt(t *testing.T) {
+	t.Parallel()
+	b := setup(t, sqlite(t))
+	b.silent, b.sickness = true, errors.New("refused")
+	b.claim()
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	err := b.of("acme", engine{b}).Refresh(ctx, b.id, 1)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.Zero(t, b.presented.Load())
 }

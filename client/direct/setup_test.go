@@ -41,6 +41,7 @@ type bundle struct {
 	sickness  error // of Temporal
 	answer    error // of the workflow
 
+	asked     atomic.Int64 // the workflow
 	presented atomic.Int64
 	result    func(refresh.Request) (refresh.Result, error)
 	kept      atomic.Int64
@@ -126,6 +127,7 @@ func (b *bundle) fixture() clienttest.Fixture {
 
 // RefreshNow is the workflow's part.
 func (b *bundle) RefreshNow(ctx context.Context, id string, req workflows.RefreshNow) (workflows.RefreshNowReply, error) {
+	b.asked.Add(1)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
@@ -171,15 +173,20 @@ func (e engine) Refresh(_ context.Context, req refresh.Request) (refresh.Result,
 
 func (e engine) Keep(context.Context, store.SaveRequest) error { e.kept.Add(1); return nil }
 
+// claim opens an attempt, as a process does that refreshes.
+func (b *bundle) claim() perennial.Connection {
+	b.Helper()
+	claim, err := b.db.Claim(context.Background(), store.ClaimRequest{ID: b.id, Generation: 1, Trigger: perennial.TriggerTimer, AttemptID: "a", Hold: time.Minute, Class: perennial.ReplayUnknown})
+	require.NoError(b, err)
+	require.Equal(b, store.VerdictClaimed, claim.Verdict)
+	return claim.Connection
+}
+
 // doubt leaves an attempt that came to nothing for certain.
 func (b *bundle) doubt() {
 	b.Helper()
-	ctx := context.Background()
-	claim, err := b.db.Claim(ctx, store.ClaimRequest{ID: b.id, Generation: 1, Trigger: perennial.TriggerTimer, AttemptID: "a", Hold: time.Minute, Class: perennial.ReplayUnknown})
-	require.NoError(b, err)
-	require.Equal(b, store.VerdictClaimed, claim.Verdict)
-	c := claim.Connection
-	_, ok, err := b.db.CloseAttempt(ctx, store.CloseRequest{ID: b.id, AttemptID: "a", Generation: 1, Digest: c.RefreshTokenDigest, Ambiguous: true,
+	c := b.claim()
+	_, ok, err := b.db.CloseAttempt(context.Background(), store.CloseRequest{ID: b.id, AttemptID: "a", Generation: 1, Digest: c.RefreshTokenDigest, Ambiguous: true,
 		Ledger: perennial.Attempt{ID: "a", ConnectionID: b.id, Generation: 1, Trigger: perennial.TriggerTimer, Outcome: perennial.OutcomeUnknown, StartedAt: c.Open.StartedAt}})
 	require.NoError(b, err)
 	require.True(b, ok)
