@@ -22,14 +22,17 @@ import (
 
 const callerVariable = "PERENNIAL_TEST_CALLER"
 
-// TestMain is also a process of callers: the test below starts five of them.
+// TestMain is also a process of callers: the test below starts five of them; and
+// one of product code, see [product].
 func TestMain(m *testing.M) {
-	if raw := os.Getenv(callerVariable); raw != "" {
-		if err := callers(raw); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+	for variable, run := range map[string]func(string) error{callerVariable: callers, productVariable: product} {
+		if raw := os.Getenv(variable); raw != "" {
+			if err := run(raw); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			return
 		}
-		return
 	}
 	os.Exit(m.Run())
 }

@@ -22,7 +22,7 @@ var catalogue = slices.Concat(entriesAToL, entriesMToZ)
 func Lookup(name string) (Entry, bool) {
 	for _, e := range catalogue {
 		if e.Name == name {
-			e.Spellings = slices.Clone(e.Spellings)
+			e.Spellings, e.APISpellings, e.ReadPosts = slices.Clone(e.Spellings), slices.Clone(e.APISpellings), slices.Clone(e.ReadPosts)
 			e.MetadataFields, e.HostSuffixes = slices.Clone(e.MetadataFields), slices.Clone(e.HostSuffixes)
 			e.RefreshParams = maps.Clone(e.RefreshParams)
 			return e, true

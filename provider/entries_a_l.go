@@ -30,7 +30,9 @@ var entriesAToL = []Entry{
 			// issue 11836). In other words it is the app's fault, as in RFC 6749.
 			{HTTPStatus: 403, Code: "unauthorized_client", Contains: "refresh_token", Outcome: perennial.OutcomeRevoked},
 		},
-		Notes: "The reuse interval, and unauthorized_client for a dead refresh token, are reports of third parties.",
+		// A missing scope is answered with 401 (raycast issue 11212).
+		APISpellings: []APISpelling{{Contains: "scope does not match", Means: UnauthorizedNotPermitted}},
+		Notes:        "The reuse interval, and unauthorized_client for a dead refresh token, are reports of third parties.",
 	},
 	{
 		Name: "box", Title: "Box",
@@ -101,6 +103,18 @@ var entriesAToL = []Entry{
 			{Code: "BAD_CLIENT_ID", Outcome: perennial.OutcomeMisconfigured},
 			{Code: "BAD_CLIENT_SECRET", Outcome: perennial.OutcomeMisconfigured},
 			{Code: "RATE_LIMITS", Outcome: perennial.OutcomeRateLimited},
+		},
+		// "The OAuth token used to make this call expired 0 second(s) ago." (airbyte
+		// issue 74726); a token that it does not know is INVALID_AUTHENTICATION, a
+		// missing scope is MISSING_SCOPES with 403.
+		APISpellings: []APISpelling{
+			{Code: "EXPIRED_AUTHENTICATION", Means: UnauthorizedToken},
+			{Code: "INVALID_AUTHENTICATION", Means: UnauthorizedToken},
+			{Code: "MISSING_SCOPES", Means: UnauthorizedNotPermitted},
+		},
+		ReadPosts: []string{
+			"/crm/v3/objects/*/search", "/crm/v3/objects/*/batch/read",
+			"/crm/objects/*/*/search", "/crm/objects/*/*/batch/read", // versions by date
 		},
 		RequestIDHeader: "X-Hubspot-Correlation-Id",
 		MetadataFields:  []string{"hub_id"},

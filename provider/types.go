@@ -58,11 +58,13 @@ type Entry struct {
 	// level has none: "authed_user".
 	TokensUnder string
 
-	Spellings       []Spelling // the provider's own errors, first match wins
-	RequestIDHeader string     // of the provider's own request id: "intuit_tid"
-	MetadataFields  []string   // members of the token reply that are kept
-	AccountField    string     // name of the account id as customers know it: "portal id"
-	Notes           string     // what is not verified
+	Spellings       []Spelling    // the provider's own errors, first match wins
+	APISpellings    []APISpelling // what its API says beside a 401, first match wins
+	ReadPosts       []string      // POSTs of its API that change nothing: paths, * for one segment
+	RequestIDHeader string        // of the provider's own request id: "intuit_tid"
+	MetadataFields  []string      // members of the token reply that are kept
+	AccountField    string        // name of the account id as customers know it: "portal id"
+	Notes           string        // what is not verified
 }
 
 // ServesToEnd reports whether, after an unknown outcome, the access token is

@@ -1,0 +1,162 @@
+// Package clienttest is the contract of [client.Backend] as one suite, which
+// every backend must pass, each below a client as product code has it.
+package clienttest
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Secret begins every token of a fixture, so that it can be looked for.
+const Secret = "planted-access-token"
+
+// Fixture is one connection, active, at generation 1, and its backend. The
+// functions change the row as other programs do.
+type Fixture struct {
+	Backend client.Backend // of the tenant
+	Other   client.Backend // of another tenant
+	ID      string
+
+	Renew      func(life time.Duration) // the next generation, with the token "<Secret>-<generation>"
+	SetStatus  func(perennial.Status, perennial.Reason)
+	Row        func() perennial.Connection
+	Refreshes  func() int    // that reached whoever refreshes
+	OutOfReach func() func() // until what it returns is called
+}
+
+// Run runs the suite. setup makes a fixture of t's own.
+func Run(t *testing.T, setup func(*testing.T) Fixture) {
+	for name, test := range map[string]func(*testing.T, Fixture){
+		"what is held":               testHeld,
+		"another tenant":             testOtherTenant,
+		"a refresh":                  testRefresh,
+		"many callers, one refresh":  testMany,
+		"statuses":                   testStatuses,
+		"use and refusals are noted": testNotes,
+		"out of reach":               testOutOfReach,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, setup(t))
+		})
+	}
+}
+
+func over(t *testing.T, b client.Backend) *client.Client {
+	t.Helper()
+	c, err := client.New(client.Config{Backend: b})
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	return c
+}
+
+func testHeld(t *testing.T, f Fixture) {
+	f.Renew(time.Hour)
+	row := f.Row()
+	h, err := f.Backend.Load(t.Context(), f.ID)
+	require.NoError(t, err)
+	assert.Equal(t, fmt.Sprint(Secret, "-", row.Generation), h.Access.Reveal())
+	assert.Equal(t, row.Generation, h.Generation)
+	assert.Equal(t, row.AccountID, h.Account)
+	assert.Equal(t, row.App, h.App)
+	assert.Equal(t, row.Provider, h.Provider)
+	assert.Equal(t, perennial.StatusActive, h.Status)
+	assert.Equal(t, row.ExpiresAt, h.ExpiresAt)
+	assert.Equal(t, row.NextRefreshAt, h.DueAt)
+	assert.Equal(t, row.LastRefreshedAt, h.RefreshedAt)
+	assert.False(t, h.Now.Before(row.LastRefreshedAt))
+	assert.NotContains(t, fmt.Sprintf("%+v %#v", h, h), Secret)
+}
+
+func testOtherTenant(t *testing.T, f Fixture) {
+	_, err := over(t, f.Other).Token(t.Context(), f.ID)
+	require.ErrorAs(t, err, new(*client.ErrNotFound))
+	_, missing := over(t, f.Backend).Token(t.Context(), "con_nothing")
+	require.ErrorAs(t, missing, new(*client.ErrNotFound))
+	assert.Error(t, f.Other.Refresh(t.Context(), f.ID, 1), "nor is it refreshed for another")
+	assert.Zero(t, f.Refreshes())
+}
+
+func testRefresh(t *testing.T, f Fixture) {
+	before := f.Row().Generation
+	require.NoError(t, f.Backend.Refresh(t.Context(), f.ID, before))
+	assert.Equal(t, before+1, f.Row().Generation)
+	require.NoError(t, f.Backend.Refresh(t.Context(), f.ID, before), "it has moved: nothing is refreshed")
+	assert.Equal(t, before+1, f.Row().Generation)
+}
+
+func testMany(t *testing.T, f Fixture) {
+	f.Renew(time.Millisecond)
+	before := f.Row().Generation
+	clients := []*client.Client{over(t, f.Backend), over(t, f.Backend)} // two processes
+	var wg sync.WaitGroup
+	for i := range 100 {
+		wg.Go(func() {
+			token, err := clients[i%2].Token(t.Context(), f.ID)
+			assert.NoError(t, err)
+			assert.Equal(t, before+1, token.Generation)
+			assert.True(t, token.ExpiresAt.After(time.Now()))
+		})
+	}
+	wg.Wait()
+	assert.Equal(t, before+1, f.Row().Generation)
+}
+
+func testStatuses(t *testing.T, f Fixture) {
+	f.SetStatus(perennial.StatusReconnectRequired, perennial.ReasonOperator)
+	left, err := over(t, f.Backend).Token(t.Context(), f.ID)
+	require.NoError(t, err, "what is left of an ended grant is served")
+	assert.Equal(t, perennial.StatusReconnectRequired, left.Status)
+	assert.Equal(t, perennial.ReasonOperator, left.Reason)
+	h, err := f.Backend.Load(t.Context(), f.ID)
+	require.NoError(t, err)
+	assert.WithinDuration(t, h.Now, h.Since, time.Minute)
+
+	f.SetStatus(perennial.StatusActive, perennial.ReasonNone)
+	f.SetStatus(perennial.StatusPaused, perennial.ReasonNone)
+	_, err = over(t, f.Backend).Token(t.Context(), f.ID)
+	assert.ErrorAs(t, err, new(*client.ErrPaused))
+	f.SetStatus(perennial.StatusDisconnected, perennial.ReasonNone)
+	_, err = over(t, f.Backend).Token(t.Context(), f.ID)
+	gone := new(client.ErrNotFound)
+	require.ErrorAs(t, err, &gone)
+	assert.True(t, gone.Disconnected)
+}
+
+func testNotes(t *testing.T, f Fixture) {
+	require.Zero(t, f.Row().LastUsedAt)
+	c := over(t, f.Backend)
+	_, err := c.Token(t.Context(), f.ID)
+	require.NoError(t, err)
+	c.Close() // waits for what is under way
+	assert.NotZero(t, f.Row().LastUsedAt)
+	require.NoError(t, f.Backend.Note(t.Context(), f.ID, client.NoteUnauthorized))
+	assert.NotZero(t, f.Row().LastUnauthorizedAt)
+}
+
+func testOutOfReach(t *testing.T, f Fixture) {
+	c := over(t, f.Backend)
+	f.Renew(time.Hour)
+	before, err := c.Token(t.Context(), f.ID)
+	require.NoError(t, err)
+	back := f.OutOfReach()
+	_, err = over(t, f.Backend).Token(t.Context(), f.ID)
+	require.ErrorAs(t, err, new(*client.ErrUnavailable))
+	assert.NotContains(t, err.Error(), Secret)
+	after, err := c.Token(t.Context(), f.ID)
+	require.NoError(t, err, "memory serves")
+	assert.Equal(t, before, after)
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = f.Backend.Load(cancelled, f.ID)
+	assert.Error(t, err)
+	back()
+}

@@ -1,0 +1,36 @@
+package client
+
+import (
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
+
+// offsetWorth is from which offset on a clock is worth a warning.
+const offsetWorth = 30 * time.Second
+
+// clock knows by how much this process's clock is behind the backend's. No token
+// is handed out by it: a wrong clock does no harm here. But what else runs on
+// this machine may reckon by it.
+type clock struct {
+	offset atomic.Int64
+	warned atomic.Bool
+}
+
+// saw notes the backend's clock, which was read between began and ended.
+func (c *clock) saw(backend, began, ended time.Time, log *slog.Logger) time.Duration {
+	half := ended.Sub(began) / 2
+	offset := backend.Sub(began.Round(0).Add(half))
+	c.offset.Store(int64(offset))
+	switch wrong := offset.Abs()-half > offsetWorth; {
+	case wrong && c.warned.CompareAndSwap(false, true):
+		log.Warn("this machine's clock and the database's disagree: set one of them right", "clock_offset_seconds", offset.Seconds())
+	case !wrong && c.warned.CompareAndSwap(true, false):
+		log.Info("this machine's clock and the database's agree again", "clock_offset_seconds", offset.Seconds())
+	}
+	return offset
+}
+
+// ClockOffset is by how much this process's clock is behind the backend's, as of
+// the last load; 0 before the first.
+func (c *Client) ClockOffset() time.Duration { return time.Duration(c.clock.offset.Load()) }

@@ -1,0 +1,140 @@
+// Package direct is the client's backend over Perennial's own store and Temporal,
+// for product code that may reach both. It opens access tokens only; it needs the
+// refresh tokens' keyset only where it is given an engine.
+package direct
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client"
+	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/seal"
+	"github.com/perennial-oauth/perennial/store"
+	"github.com/perennial-oauth/perennial/workflows"
+)
+
+// Store is what a backend needs of store.Store.
+type Store interface {
+	ForUse(ctx context.Context, tenant, id string) (perennial.Connection, time.Time, error)
+	Get(ctx context.Context, id string) (perennial.Connection, time.Time, error)
+	ReconnectSince(ctx context.Context, c perennial.Connection) (time.Time, error)
+	TouchUsed(ctx context.Context, id string) error
+	TouchUnauthorized(ctx context.Context, id string) error
+}
+
+// Keys opens access tokens: [seal.Keyring] in production.
+type Keys interface {
+	Open(b seal.Binding, sealed []byte) (perennial.Secret, error)
+}
+
+// Workflows speaks to the connections' workflows; see [Temporal].
+type Workflows interface {
+	// RefreshNow asks for a fresh token and waits for the answer. A refusal is a
+	// [perennial.Error]; a workflow that does not run is one of
+	// [perennial.CodeNotFound] too.
+	RefreshNow(ctx context.Context, id string, req workflows.RefreshNow) (workflows.RefreshNowReply, error)
+	// Tell signals a workflow, starting it where it does not run.
+	Tell(ctx context.Context, c perennial.Connection, signal string) error
+	// Healthy asks whether Temporal answers at all.
+	Healthy(ctx context.Context) error
+}
+
+// Engine is what a backend needs of [refresh.Engine].
+type Engine interface {
+	Refresh(ctx context.Context, req refresh.Request) (refresh.Result, error)
+	Keep(ctx context.Context, req store.SaveRequest) error
+}
+
+// Config configures a [Backend]. Tenant, Store, Keys, Workflows and Apps are
+// needed.
+type Config struct {
+	Tenant    string
+	Store     Store
+	Keys      Keys
+	Workflows Workflows
+	Apps      refresh.Apps // for each app's entry of the catalogue
+
+	// Engine, when set, refreshes where Temporal does not answer: same fence, one
+	// request at the provider. It needs the refresh tokens' keyset, and a spool on
+	// a persistent volume.
+	Engine Engine
+	// Answer is how long a workflow is waited for before the engine is asked.
+	// Defaults to 10 s.
+	Answer time.Duration
+
+	// Links, when set, gives the URLs that ErrReconnectRequired carries.
+	Links func(c perennial.Connection) (reconnect, help string)
+}
+
+// Backend implements [client.Backend] for one tenant.
+type Backend struct {
+	Config
+	sick    atomic.Int64 // when Temporal was last found not to answer, in Unix nanoseconds
+	keeping sync.WaitGroup
+}
+
+// New returns a backend.
+func New(c Config) (*Backend, error) {
+	for name, missing := range map[string]bool{"Tenant": c.Tenant == "", "Store": c.Store == nil, "Keys": c.Keys == nil, "Workflows": c.Workflows == nil, "Apps": c.Apps == nil} {
+		if missing {
+			return nil, perennial.Errorf(perennial.CodeInvalid, "client: %s is needed", name)
+		}
+	}
+	if e, ok := c.Engine.(*refresh.Engine); ok && (e == nil || e.Spool == nil) {
+		return nil, perennial.Errorf(perennial.CodeInvalid, "client: an engine outside Temporal needs a spool: else a reply that cannot be stored at once is lost with this process")
+	}
+	c.Answer = cmp.Or(c.Answer, 10*time.Second)
+	return &Backend{Config: c}, nil
+}
+
+// Load implements [client.Backend].
+func (b *Backend) Load(ctx context.Context, id string) (client.Held, error) {
+	c, now, err := b.Store.ForUse(ctx, b.Tenant, id)
+	if err != nil {
+		return client.Held{}, err
+	}
+	h := client.Held{
+		TokenType: c.TokenType, Generation: c.Generation,
+		App: c.App, Provider: c.Provider, Title: c.Provider, Account: c.AccountID,
+		Status: c.Status, Reason: c.Reason, FailingCode: c.FailingCode,
+		Now: now, ExpiresAt: c.ExpiresAt, RefreshedAt: c.LastRefreshedAt, DueAt: c.NextRefreshAt, RetryAt: c.WaitsUntil(now), LastUsedAt: c.LastUsedAt,
+	}
+	if app, err := b.Apps.App(c.App); err == nil { // one that left the configuration is still served
+		h.Title, h.KillsAccess = app.Provider.Title, app.Provider.RefreshKillsAccessToken
+	}
+	if len(c.AccessTokenSealed) > 0 {
+		if h.Access, err = b.Keys.Open(seal.BindingOf(c, seal.FieldAccessToken, c.Generation), c.AccessTokenSealed); err != nil {
+			return client.Held{}, err
+		}
+	}
+	if c.Status == perennial.StatusReconnectRequired {
+		if b.Links != nil {
+			h.ReconnectURL, h.HelpURL = b.Links(c)
+		}
+		if h.Since, err = b.Store.ReconnectSince(ctx, c); err != nil {
+			return client.Held{}, err
+		}
+	}
+	return h, nil
+}
+
+// Note implements [client.Backend].
+func (b *Backend) Note(ctx context.Context, id string, n client.Note) error {
+	switch n {
+	case client.NoteUsed:
+		return b.Store.TouchUsed(ctx, id)
+	case client.NoteUnauthorized:
+		return b.Store.TouchUnauthorized(ctx, id)
+	}
+	return fmt.Errorf("no note %q", n)
+}
+
+// Close waits until the token sets of this backend's own refreshes are kept. The
+// client is closed before, the store after it.
+func (b *Backend) Close() { b.keeping.Wait() }

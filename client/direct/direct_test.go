@@ -1,0 +1,196 @@
+package direct
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client"
+	"github.com/perennial-oauth/perennial/client/clienttest"
+	"github.com/perennial-oauth/perennial/internal/testpg"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/store"
+	"github.com/perennial-oauth/perennial/workflows"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestPostgres(t *testing.T) {
+	t.Parallel()
+	clienttest.Run(t, func(t *testing.T) clienttest.Fixture { return setup(t, testpg.URL(t)).fixture() })
+}
+
+func TestSQLite(t *testing.T) {
+	t.Parallel()
+	clienttest.Run(t, func(t *testing.T) clienttest.Fixture { return setup(t, sqlite(t)).fixture() })
+}
+
+// TestWorkflowThatDoesNotRun is started first.
+func TestWorkflowThatDoesNotRun(t *testing.T) {
+	t.Parallel()
+	b := setup(t, sqlite(t))
+	b.missing = true
+	require.NoError(t, b.Refresh(t.Context(), b.id, 1))
+	assert.Equal(t, []string{workflows.SignalNudge + " " + b.id + " acme"}, b.told)
+	assert.EqualValues(t, 2, b.row().Generation)
+}
+
+// TestBeside: without an answer from Temporal the engine is asked, and only then.
+func TestBeside(t *testing.T) {
+	t.Parallel()
+	refreshed := func(b *bundle) func(refresh.Request) (refresh.Result, error) {
+		return func(req refresh.Request) (refresh.Result, error) {
+			assert.Equal(t, refresh.Request{ConnectionID: b.id, Generation: 1, Trigger: perennial.TriggerBeside}, req)
+			b.renew(30 * time.Minute)
+			return refresh.Result{Outcome: perennial.OutcomeRefreshed}, nil
+		}
+	}
+	for name, c := range map[string]struct {
+		change    func(*bundle)
+		alone     bool
+		presented int64
+		ok        bool
+		code      perennial.Code
+	}{
+		"the workflow answers":            {func(b *bundle) {}, false, 0, true, ""},
+		"the workflow refuses":            {func(b *bundle) { b.answer = perennial.Errorf(perennial.CodePaused, "paused") }, false, 0, false, perennial.CodePaused},
+		"Temporal is away":                {func(b *bundle) { b.silent, b.sickness = true, errors.New("refused") }, false, 1, true, ""},
+		"no worker answers":               {func(b *bundle) { b.silent = true }, false, 1, true, ""},
+		"Temporal is away, and no engine": {func(b *bundle) { b.silent, b.sickness = true, errors.New("refused") }, true, 0, false, perennial.CodeInternal},
+		"a doubt": {func(b *bundle) {
+			b.silent, b.sickness = true, errors.New("refused")
+			b.doubt()
+		}, false, 0, false, perennial.CodeUnavailable},
+		"the engine fails": {func(b *bundle) {
+			b.silent, b.sickness = true, errors.New("refused")
+			b.result = func(refresh.Request) (refresh.Result, error) {
+				return refresh.Result{Outcome: perennial.OutcomeRateLimited, Code: "rate_limited"}, nil
+			}
+		}, false, 1, false, perennial.CodeUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, sqlite(t))
+			b.result = refreshed(b)
+			c.change(b)
+			backend := b.of("acme", engine{b})
+			if c.alone {
+				backend = b.Backend
+			}
+			err := backend.Refresh(t.Context(), b.id, 1)
+			backend.Close()
+			assert.Equal(t, c.code, perennial.CodeOf(err), "%v", err)
+			assert.Equal(t, c.presented, b.presented.Load())
+			assert.Equal(t, c.ok, b.row().Generation == 2)
+		})
+	}
+}
+
+// TestAnotherProcessIsAtIt: its refresh is waited for, not repeated.
+func TestAnotherProcessIsAtIt(t *testing.T) {
+	t.Parallel()
+	b := setup(t, sqlite(t))
+	b.silent, b.sickness = true, errors.New("refused")
+	b.result = func(refresh.Request) (refresh.Result, error) {
+		go func() { b.renew(30 * time.Minute) }()
+		return refresh.Result{Outcome: perennial.OutcomeBusy}, nil
+	}
+	require.NoError(t, b.of("acme", engine{b}).Refresh(t.Context(), b.id, 1))
+	assert.EqualValues(t, 2, b.row().Generation)
+}
+
+// TestUnsavedIsKept: no workflow holds what the engine could not store.
+func TestUnsavedIsKept(t *testing.T) {
+	t.Parallel()
+	b := setup(t, sqlite(t))
+	b.silent, b.sickness = true, errors.New("refused")
+	b.result = func(refresh.Request) (refresh.Result, error) {
+		return refresh.Result{Outcome: perennial.OutcomeRefreshed, Code: refresh.CodeUnsaved, Unsaved: &store.SaveRequest{ID: b.id}}, nil
+	}
+	backend := b.of("acme", engine{b})
+	require.NoError(t, backend.Refresh(t.Context(), b.id, 1))
+	backend.Close()
+	assert.EqualValues(t, 1, b.kept.Load())
+}
+
+func TestReconnectLinks(t *testing.T) {
+	t.Parallel()
+	b := setup(t, sqlite(t))
+	b.renew(time.Millisecond)
+	b.fixture().SetStatus(perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant)
+	c, err := client.New(client.Config{Backend: b.Backend})
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	_, err = c.Token(t.Context(), b.id)
+	reconnect := new(client.ErrReconnectRequired)
+	require.ErrorAs(t, err, &reconnect)
+	assert.Equal(t, "https://app.example/"+b.id, reconnect.ReconnectURL)
+	assert.Equal(t, "https://help.example", reconnect.HelpURL)
+	assert.Equal(t, perennial.ReasonInvalidGrant, reconnect.Reason)
+	assert.Contains(t, err.Error(), "access was removed in HubSpot")
+	assert.WithinDuration(t, time.Now(), reconnect.Since, time.Minute)
+}
+
+func TestConfig(t *testing.T) {
+	t.Parallel()
+	_, err := New(Config{})
+	require.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err))
+	b := setup(t, sqlite(t))
+	config := b.Config
+	config.Engine = refresh.New(refresh.Config{})
+	_, err = New(config)
+	require.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err))
+	assert.Contains(t, err.Error(), "spool")
+}
+
+// TestWhatTheAppSays: the catalogue's facts, and a wait that the row is under,
+// come with the token.
+func TestWhatTheAppSays(t *testing.T) {
+	t.Parallel()
+	b := setup(t, sqlite(t))
+	github, ok := provider.Lookup("github")
+	require.True(t, ok)
+	b.app.Provider = github
+	c := b.claim()
+	closed, ok, err := b.db.CloseAttempt(t.Context(), store.CloseRequest{ID: b.id, AttemptID: c.Open.ID, Generation: 1, Digest: c.RefreshTokenDigest, Wait: time.Hour,
+		Ledger: perennial.Attempt{ID: c.Open.ID, ConnectionID: b.id, Generation: 1, Trigger: perennial.TriggerTimer, Outcome: perennial.OutcomeRateLimited, StartedAt: c.Open.StartedAt}})
+	require.NoError(t, err)
+	require.True(t, ok)
+	h, err := b.Load(t.Context(), b.id)
+	require.NoError(t, err)
+	assert.Equal(t, "GitHub", h.Title)
+	assert.True(t, h.KillsAccess)
+	assert.Equal(t, closed.NextAttemptAt, h.RetryAt)
+}
+
+// TestSickTemporalIsLeftAlone: who has an engine does not ask it again at once.
+func TestSickTemporalIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	b := setup(t, sqlite(t))
+	b.silent, b.sickness = true, errors.New("refused")
+	b.result = func(refresh.Request) (refresh.Result, error) {
+		return refresh.Result{Outcome: perennial.OutcomeRefreshed}, nil
+	}
+	backend := b.of("acme", engine{b})
+	for range 3 {
+		require.NoError(t, backend.Refresh(t.Context(), b.id, 1))
+	}
+	assert.EqualValues(t, 3, b.presented.Load())
+	assert.EqualValues(t, 1, b.asked.Load())
+}
+
+// TestOpenAttempt: while another process holds the fence, nothing is presented.
+func TestOpenAttempt(t *testing.T) {
+	t.Parallel()
+	b := setup(t, sqlite(t))
+	b.silent, b.sickness = true, errors.New("refused")
+	b.claim()
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	err := b.of("acme", engine{b}).Refresh(ctx, b.id, 1)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.Zero(t, b.presented.Load())
+}

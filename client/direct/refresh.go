@@ -1,0 +1,133 @@
+package direct
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/workflows"
+)
+
+const (
+	// probeTimeout is how long Temporal may take to say that it is there, where an
+	// engine stands by, and where none does.
+	probeTimeout      = 2 * time.Second
+	probeTimeoutAlone = 5 * time.Second
+	// sickLasts is for how long a Temporal that did not answer is not asked by
+	// those who can do without it.
+	sickLasts = 5 * time.Second
+	// lookEvery is how often the row is read while another process refreshes.
+	lookEvery = 200 * time.Millisecond
+)
+
+// errSick is the cause where Temporal was not asked, or gave no answer.
+var errSick = errors.New("Temporal does not answer")
+
+// Refresh implements [client.Backend]: by the connection's workflow, or by the
+// engine where there is one and no workflow answers.
+func (b *Backend) Refresh(ctx context.Context, id string, generation int64) error {
+	c, _, err := b.Store.ForUse(ctx, b.Tenant, id) // a workflow knows no tenants
+	if err != nil {
+		return err
+	}
+	err = b.ask(ctx, c, generation)
+	switch perennial.CodeOf(err) {
+	case "", perennial.CodeReconnectRequired, perennial.CodePaused, perennial.CodeDisconnected, perennial.CodeInvalid:
+		return err // a definite answer
+	}
+	if b.Engine == nil {
+		return err
+	}
+	return b.beside(ctx, id, generation)
+}
+
+// ask asks the workflow. Beside it Temporal is asked whether it is there, since
+// its client would wait for it for as long as it may.
+func (b *Backend) ask(ctx context.Context, c perennial.Connection, generation int64) error {
+	probing := probeTimeoutAlone
+	if b.Engine != nil {
+		probing = probeTimeout
+		if time.Since(time.Unix(0, b.sick.Load())) < sickLasts {
+			return errSick
+		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, b.Answer)
+		defer cancel()
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		probe, done := context.WithTimeout(ctx, probing)
+		defer done()
+		if err := b.Workflows.Healthy(probe); err != nil && ctx.Err() == nil {
+			b.sick.Store(time.Now().UnixNano())
+			cancel(errSick)
+		}
+	}()
+	err := b.update(ctx, c, generation)
+	if err != nil && errors.Is(context.Cause(ctx), errSick) {
+		return fmt.Errorf("ask workflow %s to refresh: %w", workflows.ID(c.ID), errSick)
+	}
+	return err
+}
+
+// update asks a workflow that runs; one that does not is started first.
+func (b *Backend) update(ctx context.Context, c perennial.Connection, generation int64) error {
+	req := workflows.RefreshNow{IfGeneration: generation}
+	_, err := b.Workflows.RefreshNow(ctx, c.ID, req)
+	if perennial.CodeOf(err) != perennial.CodeNotFound {
+		return err
+	}
+	if err = b.Workflows.Tell(ctx, c, workflows.SignalNudge); err == nil {
+		_, err = b.Workflows.RefreshNow(ctx, c.ID, req)
+	}
+	return err
+}
+
+// beside refreshes in this process. Doubts are left to the workflow: what became
+// of an attempt without an answer, and whether a refusal is to be believed.
+func (b *Backend) beside(ctx context.Context, id string, generation int64) error {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		row, now, err := b.Store.Get(ctx, id)
+		switch {
+		case err != nil:
+			return err
+		case row.Generation > generation:
+			return nil
+		case row.Open.Alive(now): // another process is at it
+		case row.Ambiguous(), row.Suspect(), !row.Open.IsZero():
+			return perennial.Errorf(perennial.CodeUnavailable, "connection %s: an earlier refresh is in doubt, which its workflow settles: %w", id, errSick)
+		default:
+			if busy, err := b.present(ctx, id, generation); err != nil || !busy {
+				return err
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the refresh of connection %s by another process: %w", id, ctx.Err())
+		}
+	}
+}
+
+// present asks the engine; busy says that another process was quicker.
+func (b *Backend) present(ctx context.Context, id string, generation int64) (busy bool, err error) {
+	res, err := b.Engine.Refresh(ctx, refresh.Request{ConnectionID: id, Generation: generation, Trigger: perennial.TriggerBeside})
+	if res.Unsaved != nil { // there is no workflow that holds it
+		b.keeping.Go(func() { _ = b.Engine.Keep(context.WithoutCancel(ctx), *res.Unsaved) }) // ends when it is kept
+	}
+	switch {
+	case err != nil:
+		return false, err
+	case res.Outcome == perennial.OutcomeBusy:
+		return true, nil
+	case res.Outcome == perennial.OutcomeRefreshed, res.Outcome == perennial.OutcomeAlreadyFresh:
+		return false, nil
+	}
+	return false, perennial.Errorf(perennial.CodeUnavailable, "connection %s was not refreshed: %s %s", id, res.Outcome, res.Code)
+}

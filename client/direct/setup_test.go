@@ -1,0 +1,193 @@
+package direct
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/clienttest"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/seal"
+	"github.com/perennial-oauth/perennial/store"
+	"github.com/perennial-oauth/perennial/workflows"
+	"github.com/stretchr/testify/require"
+)
+
+func sqlite(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "perennial.db") }
+
+// bundle is a backend over a real store; its workflows and its engine refresh by
+// writing the row.
+type bundle struct {
+	testing.TB
+	*Backend
+	db      *store.Store
+	keyring *seal.Keyring
+	app     provider.App
+	id      string
+	url     string
+
+	mu        sync.Mutex
+	refreshes int
+	told      []string
+	missing   bool  // the workflow does not run
+	silent    bool  // and does not answer
+	sickness  error // of Temporal
+	answer    error // of the workflow
+
+	asked     atomic.Int64 // the workflow
+	presented atomic.Int64
+	result    func(refresh.Request) (refresh.Result, error)
+	kept      atomic.Int64
+}
+
+func setup(t testing.TB, url string) *bundle {
+	t.Helper()
+	entry, ok := provider.Lookup("hubspot")
+	require.True(t, ok)
+	b := &bundle{TB: t, url: url, app: provider.App{Name: "app", Provider: entry, ClientID: "client"}}
+	var err error
+	b.db, err = store.Open(t.Context(), url)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = b.db.Close() }) // a test may have closed it
+	_, _, err = b.db.Migrate(t.Context())
+	require.NoError(t, err)
+	b.keyring, err = seal.NewEphemeral()
+	require.NoError(t, err)
+	b.id = b.insert()
+	b.Backend = b.of("acme", nil)
+	return b
+}
+
+func (b *bundle) of(tenant string, e Engine) *Backend {
+	b.Helper()
+	out, err := New(Config{Tenant: tenant, Store: b.db, Keys: b.keyring, Workflows: b, Apps: b, Engine: e, Answer: time.Second,
+		Links: func(c perennial.Connection) (string, string) {
+			return "https://app.example/" + c.ID, "https://help.example"
+		}})
+	require.NoError(b, err)
+	return out
+}
+
+func (b *bundle) App(string) (provider.App, error) { return b.app, nil }
+
+func (b *bundle) write(c perennial.Connection, generation int64, life time.Duration) store.TokenWrite {
+	b.Helper()
+	now, err := b.db.Now(context.Background())
+	require.NoError(b, err)
+	w, err := refresh.Tokens(b.keyring, b.app, c, generation, perennial.TokenSet{
+		AccessToken: perennial.NewSecret(fmt.Sprint(clienttest.Secret, "-", generation)), TokenType: "bearer", ExpiresIn: life}, perennial.NewSecret(uuid.NewString()), now)
+	require.NoError(b, err)
+	return w
+}
+
+func (b *bundle) insert() string {
+	b.Helper()
+	id := uuid.NewString()
+	c := perennial.Connection{ID: id, TenantID: "acme", App: "app", Provider: "hubspot", Host: "api.hubapi.com", AccountID: "portal " + id}
+	_, err := b.db.Insert(context.Background(), c, b.write(c, 1, 30*time.Minute))
+	require.NoError(b, err)
+	return id
+}
+
+func (b *bundle) row() perennial.Connection {
+	b.Helper()
+	c, _, err := b.db.Get(context.Background(), b.id)
+	require.NoError(b, err)
+	return c
+}
+
+func (b *bundle) renew(life time.Duration) {
+	b.Helper()
+	c := b.row()
+	_, err := b.db.ReplaceTokens(context.Background(), b.id, "", c.Generation, b.write(c, c.Generation+1, life))
+	require.NoError(b, err)
+}
+
+func (b *bundle) fixture() clienttest.Fixture {
+	return clienttest.Fixture{Backend: b.Backend, Other: b.of("other", nil), ID: b.id, Renew: b.renew, Row: b.row,
+		SetStatus: func(s perennial.Status, r perennial.Reason) {
+			c := b.row()
+			_, err := b.db.SetStatus(context.Background(), b.id, perennial.Statuses, c.Generation, s, r)
+			require.NoError(b, err)
+		},
+		Refreshes: func() int { b.mu.Lock(); defer b.mu.Unlock(); return b.refreshes },
+		OutOfReach: func() func() {
+			require.NoError(b, b.db.Close())
+			return func() {}
+		},
+	}
+}
+
+// RefreshNow is the workflow's part.
+func (b *bundle) RefreshNow(ctx context.Context, id string, req workflows.RefreshNow) (workflows.RefreshNowReply, error) {
+	b.asked.Add(1)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.silent:
+		b.mu.Unlock()
+		<-ctx.Done()
+		b.mu.Lock()
+		return workflows.RefreshNowReply{}, ctx.Err()
+	case b.missing:
+		return workflows.RefreshNowReply{}, perennial.Errorf(perennial.CodeNotFound, "no workflow runs for connection %s", id)
+	case b.answer != nil:
+		return workflows.RefreshNowReply{}, b.answer
+	}
+	b.refreshes++
+	if c := b.row(); c.Generation == req.IfGeneration {
+		b.renew(30 * time.Minute)
+	}
+	return workflows.RefreshNowReply{}, nil
+}
+
+// Tell is the workflow's part: it runs from then on.
+func (b *bundle) Tell(_ context.Context, c perennial.Connection, signal string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.missing = false
+	b.told = append(b.told, signal+" "+c.ID+" "+c.TenantID)
+	return nil
+}
+
+func (b *bundle) Healthy(context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.sickness
+}
+
+// engine is the bundle as an [Engine].
+type engine struct{ *bundle }
+
+func (e engine) Refresh(_ context.Context, req refresh.Request) (refresh.Result, error) {
+	e.presented.Add(1)
+	return e.result(req)
+}
+
+func (e engine) Keep(context.Context, store.SaveRequest) error { e.kept.Add(1); return nil }
+
+// claim opens an attempt, as a process does that refreshes.
+func (b *bundle) claim() perennial.Connection {
+	b.Helper()
+	claim, err := b.db.Claim(context.Background(), store.ClaimRequest{ID: b.id, Generation: 1, Trigger: perennial.TriggerTimer, AttemptID: "a", Hold: time.Minute, Class: perennial.ReplayUnknown})
+	require.NoError(b, err)
+	require.Equal(b, store.VerdictClaimed, claim.Verdict)
+	return claim.Connection
+}
+
+// doubt leaves an attempt that came to nothing for certain.
+func (b *bundle) doubt() {
+	b.Helper()
+	c := b.claim()
+	_, ok, err := b.db.CloseAttempt(context.Background(), store.CloseRequest{ID: b.id, AttemptID: "a", Generation: 1, Digest: c.RefreshTokenDigest, Ambiguous: true,
+		Ledger: perennial.Attempt{ID: "a", ConnectionID: b.id, Generation: 1, Trigger: perennial.TriggerTimer, Outcome: perennial.OutcomeUnknown, StartedAt: c.Open.StartedAt}})
+	require.NoError(b, err)
+	require.True(b, ok)
+}

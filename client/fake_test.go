@@ -1,0 +1,205 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	id     = "con_1"
+	secret = "planted-access-token"
+)
+
+// fake is a backend with knobs. Its clock is the process's, plus skew.
+type fake struct {
+	mu   sync.Mutex
+	held Held
+	skew time.Duration
+	life time.Duration // of the tokens that a refresh brings
+
+	loadErr, refreshErr  error
+	loadTakes, takes     time.Duration // a load, a refresh
+	loads, refreshes     int
+	asked                []int64 // generations that a refresh was asked for
+	used, unauthorized   int
+	onLoad               func(*Held)
+	refreshBringsNothing bool
+}
+
+func (f *fake) now() time.Time { return time.Now().Add(f.skew) }
+
+// token gives the connection a new token.
+func (f *fake) token(life time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.set(life)
+}
+
+func (f *fake) set(life time.Duration) {
+	now := f.now()
+	f.held.Generation++
+	f.held.Access = perennial.NewSecret(fmt.Sprintf("%s-%d", secret, f.held.Generation))
+	f.held.RefreshedAt, f.held.ExpiresAt, f.held.DueAt = now, now.Add(life), now.Add(life-min(5*time.Minute, life/4))
+}
+
+// change changes the row as another program would.
+func (f *fake) change(do func(*Held)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	do(&f.held)
+}
+
+func pass(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (f *fake) Load(ctx context.Context, which string) (Held, error) {
+	f.mu.Lock()
+	f.loads++
+	takes, err := f.loadTakes, f.loadErr
+	f.mu.Unlock()
+	if ended := pass(ctx, takes); ended != nil {
+		return Held{}, ended
+	}
+	if err != nil {
+		return Held{}, err
+	}
+	if which != id {
+		return Held{}, perennial.Errorf(perennial.CodeNotFound, "no %q", which)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	h := f.held
+	h.Now = f.now()
+	if f.onLoad != nil {
+		f.onLoad(&h)
+	}
+	return h, nil
+}
+
+func (f *fake) Refresh(ctx context.Context, _ string, generation int64) error {
+	f.mu.Lock()
+	f.refreshes++
+	f.asked = append(f.asked, generation)
+	takes, err := f.takes, f.refreshErr
+	f.mu.Unlock()
+	if ended := pass(ctx, takes); ended != nil {
+		return ended
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err == nil && !f.refreshBringsNothing && f.held.Generation == generation {
+		f.set(f.life)
+	}
+	return err
+}
+
+func (f *fake) Note(_ context.Context, _ string, n Note) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n == NoteUsed {
+		f.used++
+		f.held.LastUsedAt = f.now()
+	} else {
+		f.unauthorized++
+	}
+	return nil
+}
+
+// seen is an observer that keeps what it is told.
+type seen struct {
+	mu      sync.Mutex
+	calls   []Call
+	refused []Refused
+	offset  time.Duration
+}
+
+func (s *seen) Call(c Call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls = append(s.calls, c)
+}
+
+func (s *seen) Refused(r Refused) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refused = append(s.refused, r)
+}
+
+func (s *seen) Clock(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.offset = d
+}
+
+// bundle is a client over a fake whose token lives for 30 minutes.
+type bundle struct {
+	*testing.T
+	*Client
+	backend *fake
+	seen    *seen
+	logs    *bytes.Buffer
+}
+
+func setup(t *testing.T, change ...func(*Config)) *bundle {
+	t.Helper()
+	b := &bundle{T: t, backend: &fake{life: 30 * time.Minute}, seen: &seen{}, logs: &bytes.Buffer{}}
+	b.backend.held = Held{App: "app", Provider: "hubspot", Title: "HubSpot", Account: "portal-7", Status: perennial.StatusActive, LastUsedAt: time.Now().Add(time.Hour)}
+	b.backend.token(30 * time.Minute)
+	config := Config{Backend: b.backend, Observer: b.seen, Log: slog.New(slog.NewTextHandler(b.logs, nil))}
+	for _, c := range change {
+		c(&config)
+	}
+	c, err := New(config)
+	require.NoError(t, err)
+	b.Client = c
+	t.Cleanup(func() {
+		c.Close()
+		require.NotContains(t, b.logs.String(), secret)
+	})
+	return b
+}
+
+// get asks for a token, which must succeed.
+func (b *bundle) get() Token {
+	b.Helper()
+	t, err := b.Token(context.Background(), id)
+	require.NoError(b.T, err)
+	return t
+}
+
+// fails asks for a token, which must fail, and keeps the token out of the error.
+func (b *bundle) fails() error {
+	b.Helper()
+	_, err := b.Token(context.Background(), id)
+	require.Error(b.T, err)
+	require.NotContains(b.T, err.Error(), secret)
+	return err
+}
+
+func (b *bundle) last() Call {
+	b.seen.mu.Lock()
+	defer b.seen.mu.Unlock()
+	return b.seen.calls[len(b.seen.calls)-1]
+}
+
+var errDown = errors.New("connection refused")
+
+func count(text, part string) int { return strings.Count(text, part) }

@@ -1,0 +1,184 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+)
+
+// How long a refresh that brought nothing keeps the next from being asked for.
+// The row is read meanwhile, so that a newer token is found at once.
+const (
+	leastBackoff = time.Second
+	mostBackoff  = 15 * time.Second
+)
+
+// mendedLasts is for how long a refresh that a 401 caused is not repeated for
+// another 401.
+const mendedLasts = time.Minute
+
+// awayRetry is when to try again a backend that is out of reach: it must not be
+// met by every call at once when it is back.
+const awayRetry = 250 * time.Millisecond
+
+// waiting is the error of a caller whose context ended.
+func waiting(id string, ctx context.Context) error {
+	return fmt.Errorf("wait for an access token of connection %s: %w", id, ctx.Err())
+}
+
+// fly loads the connection; where its token is too old, or not above beyond, it
+// asks for a refresh and loads again. It runs at most once at a time for each
+// connection.
+func (c *Client) fly(ctx context.Context, e *entry, f *flight) got {
+	beyond := f.beyond
+	s, err := c.load(ctx, e)
+	close(f.loaded)
+	if s == nil {
+		return c.unread(e, beyond, err)
+	}
+	now := c.Now()
+	if err := denied(s); err != nil {
+		return got{snapshot: s, source: SourceNone, err: err}
+	}
+	if s.enough(s.elapsed(now), beyond) || s.held.Status != perennial.StatusActive {
+		return c.settle(ctx, e, s, got{source: SourceStore}, beyond, nil)
+	}
+	out := got{source: SourceRefresh}
+	if now.Before(e.refreshAfter) || e.mendedBy(s.token.Generation, now) && beyond >= s.token.Generation {
+		return c.settle(ctx, e, s, got{source: SourceStore}, beyond, nil)
+	}
+	refreshErr := c.refresh(ctx, e, s.token.Generation)
+	if next, err := c.load(ctx, e); next != nil {
+		out.refreshed = next.token.Generation > s.token.Generation
+		s = next
+	} else if perennial.CodeOf(err) == perennial.CodeNotFound {
+		return c.unread(e, beyond, err)
+	}
+	if out.refreshed && beyond > 0 {
+		e.mend(s.token.Generation, c.Now())
+	}
+	if err := denied(s); err != nil {
+		return got{snapshot: s, source: SourceNone, err: err}
+	}
+	if s.enough(s.elapsed(c.Now()), beyond) {
+		e.backoff, e.refreshAfter = 0, time.Time{}
+	} else {
+		e.backoff = min(max(2*e.backoff, leastBackoff), mostBackoff)
+		e.refreshAfter = c.Now().Add(e.backoff)
+	}
+	return c.settle(ctx, e, s, out, beyond, refreshErr)
+}
+
+// load reads the connection and keeps it in memory. Without a snapshot, err says
+// why.
+func (c *Client) load(ctx context.Context, e *entry) (*snapshot, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.LoadTimeout)
+	defer cancel()
+	began := c.Now()
+	if began.Before(e.loadAfter) {
+		return nil, e.loadErr
+	}
+	held, err := c.Backend.Load(ctx, e.id)
+	if err != nil {
+		code := perennial.CodeOf(err) // one connection's own trouble is not the backend's
+		c.away.Store(code != perennial.CodeNotFound && code != perennial.CodeSealed)
+		e.loadAfter, e.loadErr = c.Now().Add(awayRetry), err
+		return nil, err
+	}
+	c.away.Store(false)
+	offset := c.clock.saw(held.Now, began, c.Now(), c.Log)
+	if c.Observer != nil {
+		c.Observer.Clock(offset)
+	}
+	s := take(e.id, held, began, c.MinTTL)
+	if denied(s) != nil {
+		e.last.Store(nil) // memory does not answer for it
+	} else {
+		e.last.Store(s)
+	}
+	return s, nil
+}
+
+func (c *Client) refresh(ctx context.Context, e *entry, generation int64) error {
+	ctx, cancel := context.WithTimeout(ctx, c.RefreshTimeout)
+	defer cancel()
+	err := c.Backend.Refresh(ctx, e.id, generation)
+	if err != nil {
+		c.Log.Warn("no newer access token", "connection_id", e.id, "generation", generation, "error", err)
+	}
+	return err
+}
+
+// unread answers where the connection could not be loaded: from memory, until
+// its token expires.
+func (c *Client) unread(e *entry, beyond int64, err error) got {
+	if perennial.CodeOf(err) == perennial.CodeNotFound {
+		e.last.Store(nil)
+		c.drop(e.id, e)
+		return got{source: SourceNone, err: &ErrNotFound{Connection: e.id}}
+	}
+	now := c.Now()
+	s := e.last.Load()
+	if s != nil && s.usable(s.elapsed(now), beyond) {
+		return got{snapshot: s, source: SourceLeft}
+	}
+	return got{snapshot: s, source: SourceNone, err: &ErrUnavailable{Connection: e.id, RetryAt: now.Add(awayRetry).Round(0), Err: err}}
+}
+
+// denied is the error of a connection whose status allows no use, or nil.
+func denied(s *snapshot) error {
+	switch s.held.Status {
+	case perennial.StatusPaused:
+		return &ErrPaused{Connection: s.token.Connection}
+	case perennial.StatusDisconnected:
+		return &ErrNotFound{Connection: s.token.Connection, Disconnected: true}
+	}
+	return nil
+}
+
+// settle answers with the snapshot where it may be used, else says why there is
+// nothing to use.
+func (c *Client) settle(ctx context.Context, e *entry, s *snapshot, out got, beyond int64, cause error) got {
+	now := c.Now()
+	out.snapshot = s
+	if elapsed := s.elapsed(now); s.usable(elapsed, beyond) {
+		if !s.enough(elapsed, beyond) {
+			out.source = SourceLeft
+		}
+		c.used(ctx, e, s, now)
+		return out
+	}
+	out.source = SourceNone
+	if s.held.Status == perennial.StatusReconnectRequired {
+		out.err = &ErrReconnectRequired{Connection: e.id, Account: s.held.Account, Reason: s.held.Reason, Since: s.held.Since,
+			Words:        perennial.Describe(s.held.Status, "", s.held.Reason, s.held.Title),
+			ReconnectURL: s.held.ReconnectURL, HelpURL: s.held.HelpURL}
+		return out
+	}
+	retry := s.here(s.held.RetryAt)
+	if retry.Before(e.refreshAfter) {
+		retry = e.refreshAfter
+	}
+	if least := now.Add(leastBackoff); retry.Before(least) {
+		retry = least
+	}
+	out.err = &ErrUnavailable{Connection: e.id, RetryAt: retry.Round(0), Code: s.held.FailingCode, Err: cause}
+	return out
+}
+
+// mend remembers that a 401's refresh brought generation.
+func (e *entry) mend(generation int64, now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.mended = mended{generation, now}
+}
+
+// mendedBy reports whether generation is what a 401's refresh brought a short
+// while ago.
+func (e *entry) mendedBy(generation int64, now time.Time) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return generation > 0 && e.mended.generation == generation && now.Sub(e.mended.at) < mendedLasts
+}

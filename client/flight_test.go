@@ -1,0 +1,124 @@
+package client
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestOneRefreshForMany: two hundred callers wait for one load and one refresh.
+func TestOneRefreshForMany(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		b.backend.loadTakes, b.backend.takes = 10*time.Millisecond, 2*time.Second
+		time.Sleep(30 * time.Minute)
+		var wg sync.WaitGroup
+		for range 200 {
+			wg.Go(func() {
+				token, err := b.Token(t.Context(), id)
+				assert.NoError(t, err)
+				assert.EqualValues(t, 2, token.Generation)
+			})
+		}
+		wg.Wait()
+		assert.Equal(t, 1, b.backend.refreshes)
+		assert.Equal(t, 2, b.backend.loads, "before and after the refresh")
+		assert.Equal(t, []int64{1}, b.backend.asked, "only if it is still that generation")
+	})
+}
+
+func TestCancelledCallerLeavesAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		b.backend.takes = 2 * time.Second
+		time.Sleep(30 * time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			_, err := b.Token(ctx, id) // the first one: it starts the flight
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.Equal(t, time.Second, time.Since(began))
+		})
+		synctest.Wait()
+		assert.EqualValues(t, 2, b.get().Generation)
+		assert.Equal(t, 2*time.Second, time.Since(began))
+		wg.Wait()
+		assert.Equal(t, 1, b.backend.refreshes)
+		b.seen.mu.Lock()
+		defer b.seen.mu.Unlock()
+		assert.Equal(t, CodeLeft, b.seen.calls[0].Code)
+	})
+}
+
+// TestRefreshBringsNothing: what is left serves until it expires, and Temporal is
+// not asked by every call.
+func TestRefreshBringsNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		b.backend.refreshErr = errDown
+		time.Sleep(29 * time.Minute)
+		ends := b.backend.held.ExpiresAt
+		for time.Until(ends) > 0 {
+			assert.EqualValues(t, 1, b.get().Generation)
+			assert.Equal(t, SourceLeft, b.last().Source)
+			time.Sleep(100 * time.Millisecond)
+		}
+		assert.LessOrEqual(t, b.backend.refreshes, 9, "1, 2, 4, 8, 15 s apart")
+		retry := time.Now().Add(time.Hour)
+		b.backend.change(func(h *Held) { h.RetryAt, h.FailingCode = retry, "rate_limited" })
+		var unavailable *ErrUnavailable
+		require.ErrorAs(t, b.fails(), &unavailable)
+		assert.True(t, unavailable.RetryAt.Equal(retry))
+		assert.Equal(t, "rate_limited", unavailable.Code)
+		assert.Equal(t, perennial.CodeUnavailable, perennial.CodeOf(unavailable))
+		assert.LessOrEqual(t, b.last().Left, time.Duration(0), "counted below 0")
+		assert.True(t, b.last().Dated)
+		b.backend.token(30 * time.Minute)
+		assert.EqualValues(t, 2, b.get().Generation, "a newer one is found at once")
+	})
+}
+
+// TestPatience: a slow refresh is not waited for while the token lives, nor until
+// it is gone, whether memory had it or not.
+func TestPatience(t *testing.T) {
+	t.Parallel()
+	for _, cold := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			b := setup(t)
+			b.backend.takes = time.Hour
+			if !cold {
+				b.get()
+			}
+			time.Sleep(30*time.Minute - 2*time.Second)
+			began := time.Now()
+			assert.Equal(t, time.Second, time.Until(b.get().ExpiresAt))
+			assert.Equal(t, time.Second, time.Since(began))
+			time.Sleep(time.Second)
+			assert.ErrorAs(t, b.fails(), new(*ErrUnavailable))
+			assert.Equal(t, 30*time.Second, time.Since(began))
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		b.backend.takes = 20 * time.Second
+		time.Sleep(29 * time.Minute)
+		began := time.Now()
+		assert.EqualValues(t, 1, b.get().Generation)
+		assert.Equal(t, 5*time.Second, time.Since(began))
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		assert.EqualValues(t, 2, b.get().Generation)
+		assert.Equal(t, SourceMemory, b.last().Source, "it went on without its caller")
+	})
+}

@@ -1,0 +1,39 @@
+package client
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	// usedEvery is how often last_used_at is written at most.
+	usedEvery = time.Hour
+	// usedRetry keeps a write that does not succeed from being tried at each load.
+	usedRetry = time.Minute
+	// noteTimeout bounds one write.
+	noteTimeout = 5 * time.Second
+)
+
+// used notes that a token was handed out, where the row says that it is time.
+// Memory is loaded anew each minute, so loads alone tell of use.
+func (c *Client) used(ctx context.Context, e *entry, s *snapshot, now time.Time) {
+	last := s.held.LastUsedAt
+	if !last.IsZero() && s.held.Now.Sub(last) < usedEvery || !e.usedAt.IsZero() && now.Sub(e.usedAt) < usedRetry {
+		return
+	}
+	e.usedAt = now
+	c.note(ctx, e.id, NoteUsed)
+}
+
+// note writes beside the caller: nobody waits for it, and its failure costs only
+// the note.
+func (c *Client) note(ctx context.Context, id string, n Note) {
+	ctx = context.WithoutCancel(ctx)
+	c.work.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, noteTimeout)
+		defer cancel()
+		if err := c.Backend.Note(ctx, id, n); err != nil {
+			c.Log.Warn("not noted", "connection_id", id, "note", n, "error", err)
+		}
+	})
+}

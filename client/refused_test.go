@@ -1,0 +1,216 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestSecond401: a fresh token is refused too. That is no reconnect; and the next
+// such request does not refresh again.
+func TestSecond401(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		b.backend.skew = 7 * time.Second
+		a := &api{answers: []answer{bare401}}
+		transport := b.Transport(id)
+		transport.Base = a
+		_, err := b.do(transport)
+		var still *ErrStillUnauthorized
+		require.ErrorAs(t, err, &still)
+		assert.Equal(t, &ErrStillUnauthorized{Connection: id, Account: "portal-7", Method: "GET",
+			Endpoint: "https://api.example/crm/v3/objects/contacts", Generation: 2, ClockOffset: 7 * time.Second}, still)
+		assert.NotContains(t, still.Error(), "planted")
+		assert.Len(t, a.got, 2)
+		synctest.Wait()
+		assert.Equal(t, 2, b.backend.unauthorized)
+		assert.Equal(t, []Refused{{App: "app", Means: provider.UnauthorizedUnclear, Second: true}, {App: "app", Means: provider.UnauthorizedUnclear, Refreshed: true, Retried: true}}, b.seen.refused)
+
+		for range 10 {
+			_, err = b.do(transport)
+			require.ErrorAs(t, err, &still)
+		}
+		post, err := (&http.Client{Transport: transport}).Post(createURL, "text/plain", strings.NewReader("body"))
+		require.NoError(t, err)
+		require.NoError(t, post.Body.Close())
+		synctest.Wait()
+		assert.Equal(t, 1, b.backend.refreshes, "one 401 in a minute causes a refresh")
+		time.Sleep(time.Minute)
+		_, err = b.do(transport)
+		require.ErrorAs(t, err, &still)
+		assert.Equal(t, 2, b.backend.refreshes)
+		assert.Zero(t, a.open)
+	})
+}
+
+// TestStaleToken: the generation has moved, so nothing is refreshed.
+func TestStaleToken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		b.get()
+		b.backend.token(30 * time.Minute)
+		transport := b.Transport(id)
+		a := &api{answers: []answer{expired, ok200}}
+		transport.Base = a
+		status, err := b.do(transport)
+		require.NoError(t, err)
+		assert.Equal(t, 200, status)
+		assert.Zero(t, b.backend.refreshes)
+		assert.Equal(t, "Bearer "+secret+"-2", a.got[1].Header.Get("Authorization"))
+		assert.Equal(t, []Refused{{App: "app", Means: provider.UnauthorizedToken, Stale: true, Retried: true}}, b.seen.refused)
+	})
+}
+
+// TestManyStale: two hundred requests with an old token cause one refresh.
+func TestManyStale(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		b.get()
+		b.backend.takes = time.Second
+		transport := b.Transport(id)
+		transport.Base = roundTripper(func(r *http.Request) (*http.Response, error) {
+			status := 200
+			if r.Header.Get("Authorization") == "Bearer "+secret+"-1" {
+				status = 401
+			}
+			return &http.Response{StatusCode: status, Body: http.NoBody, Header: http.Header{}}, nil
+		})
+		var wg sync.WaitGroup
+		for range 200 {
+			wg.Go(func() {
+				status, err := b.do(transport)
+				assert.NoError(t, err)
+				assert.Equal(t, 200, status)
+			})
+		}
+		wg.Wait()
+		assert.Equal(t, 1, b.backend.refreshes)
+		refreshed := 0
+		for _, r := range b.seen.refused {
+			if r.Refreshed {
+				refreshed++
+			}
+		}
+		assert.Equal(t, 1, refreshed, "counted once")
+	})
+}
+
+// TestNothingNewer: a 401, and no newer token to be had.
+func TestNothingNewer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		transport := b.Transport(id)
+		a := &api{answers: []answer{expired}}
+		transport.Base = a
+		b.backend.refreshErr = errDown
+		_, err := b.do(transport)
+		assert.ErrorAs(t, err, new(*ErrUnavailable))
+		assert.ErrorIs(t, err, errDown)
+		b.backend.change(func(h *Held) { h.Status, h.Reason = perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant })
+		time.Sleep(time.Minute)
+		_, err = b.do(transport)
+		assert.ErrorAs(t, err, new(*ErrReconnectRequired), "what was left of the grant is not good any more")
+		assert.Len(t, a.got, 2, "nothing was sent a second time")
+		assert.Zero(t, a.open)
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		b.backend.change(func(h *Held) {
+			h.Status = perennial.StatusActive
+			b.backend.refreshErr = nil
+			b.backend.takes = time.Hour
+		})
+		time.Sleep(time.Minute)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, createURL, nil)
+		require.NoError(t, err)
+		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = (&http.Client{Transport: transport}).Do(req.WithContext(ctx))
+		assert.ErrorIs(t, err, context.DeadlineExceeded, "the caller's context ends its waiting")
+	})
+}
+
+// TestStaleAndSecond: a token that others had renewed is refused too. That was a
+// second 401 as well, and the next one causes no refresh.
+func TestStaleAndSecond(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		b.get()
+		b.backend.token(30 * time.Minute)
+		transport := b.Transport(id)
+		transport.Base = &api{answers: []answer{bare401}}
+		for range 3 {
+			_, err := b.do(transport)
+			require.ErrorAs(t, err, new(*ErrStillUnauthorized))
+		}
+		assert.Zero(t, b.backend.refreshes)
+	})
+}
+
+// TestPausedMeanwhile: what a 401 brought to light ends what memory says.
+func TestPausedMeanwhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		b.get()
+		b.backend.change(func(h *Held) { h.Status = perennial.StatusPaused })
+		transport := b.Transport(id)
+		transport.Base = &api{answers: []answer{expired}}
+		_, err := b.do(transport)
+		assert.ErrorAs(t, err, new(*ErrPaused))
+		assert.ErrorAs(t, b.fails(), new(*ErrPaused))
+	})
+}
+
+// TestStaleWrite is not sent again; nothing is refreshed for the next one.
+func TestStaleWrite(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		b.get()
+		transport := b.Transport(id)
+		transport.Base = roundTripper(func(r *http.Request) (*http.Response, error) {
+			b.backend.token(30 * time.Minute) // while it is on its way
+			time.Sleep(time.Minute)
+			b.get()
+			return &http.Response{StatusCode: 401, Body: http.NoBody, Header: http.Header{}}, nil
+		})
+		resp, err := (&http.Client{Transport: transport}).Post(createURL, "text/plain", strings.NewReader("body"))
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		synctest.Wait()
+		assert.Zero(t, b.backend.refreshes)
+		assert.Equal(t, []Refused{{App: "app", Means: provider.UnauthorizedUnclear, Stale: true}}, b.seen.refused)
+	})
+}
+
+// TestRenewedThenRefused: that a refresh was just made for its time is no reason
+// not to believe a 401.
+func TestRenewedThenRefused(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		time.Sleep(30 * time.Minute)
+		assert.EqualValues(t, 2, b.get().Generation)
+		transport := b.Transport(id)
+		transport.Base = &api{answers: []answer{expired, ok200}}
+		status, err := b.do(transport)
+		require.NoError(t, err)
+		assert.Equal(t, 200, status)
+		assert.EqualValues(t, 3, b.get().Generation)
+	})
+}

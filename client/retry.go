@@ -1,0 +1,121 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+
+	"github.com/perennial-oauth/perennial/provider"
+)
+
+// idempotent are the methods of RFC 9110 section 9.2.2; the empty one is GET.
+var idempotent = []string{"", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete}
+
+// repeatable reports whether sending the request twice does what once does: an
+// idempotent method, an idempotency key, or a POST that is known to be a read.
+func repeatable(req *http.Request, entry provider.Entry) bool {
+	return slices.Contains(idempotent, req.Method) ||
+		req.Header.Get("Idempotency-Key") != "" || req.Header.Get("X-Idempotency-Key") != "" ||
+		req.Method == http.MethodPost && entry.ReadsOnly(req.URL.Path)
+}
+
+// replayable reports whether the body can be had a second time.
+func replayable(req *http.Request) bool {
+	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
+}
+
+// rewound is the request with its body from the start.
+func rewound(req *http.Request) (*http.Request, error) {
+	out := *req
+	if req.Body != nil && req.Body != http.NoBody {
+		body, err := req.GetBody()
+		if err != nil {
+			return nil, fmt.Errorf("read the request's body again: %w", err)
+		}
+		out.Body = body
+	}
+	return &out, nil
+}
+
+// mostPeeked bounds what is read of a 401's body before its caller, and what is
+// read of one that is thrown away, so that its connection can be used again.
+const mostPeeked = 64 << 10
+
+// peek reads the beginning of the body and puts it back.
+func peek(resp *http.Response) []byte {
+	if resp.Body == nil {
+		return nil
+	}
+	head, err := io.ReadAll(io.LimitReader(resp.Body, mostPeeked))
+	rest := io.Reader(resp.Body)
+	if err != nil {
+		rest = failing{err}
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(head), rest), resp.Body}
+	return head
+}
+
+// failing is a reader whose error was met already.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+// discard reads the body to its end, within a bound, and closes it.
+func discard(resp *http.Response) {
+	if resp.Body == nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, resp.Body, 2*mostPeeked) // what is longer costs the connection
+	_ = resp.Body.Close()                                // it was read; nothing is lost
+}
+
+// closing closes the body of a request that is not sent, as a RoundTripper must.
+func closing(req *http.Request, err error) error {
+	if req.Body != nil {
+		err = errors.Join(err, req.Body.Close())
+	}
+	return err
+}
+
+// entryFor is the catalogue's entry of a connection that was loaded, and its app.
+func (c *Client) entryFor(id string) (app string, of provider.Entry) {
+	if known, ok := c.entries.Load(id); ok {
+		if s := known.(*entry).last.Load(); s != nil {
+			of, _ = provider.Lookup(s.held.Provider) // an unknown one has no spellings
+			return s.held.App, of
+		}
+	}
+	return "", of
+}
+
+// renewLater has a newer token got for the next request; this one is not sent
+// again.
+func (c *Client) renewLater(ctx context.Context, refused Token, told *Refused) {
+	e := c.entryOf(refused.Connection)
+	if e.mendedBy(refused.Generation, c.Now()) {
+		return
+	}
+	e.mu.Lock()
+	busy := e.flight != nil && e.flight.beyond >= refused.Generation
+	e.mu.Unlock()
+	if s := e.last.Load(); busy || s != nil && s.token.Generation > refused.Generation {
+		told.Stale = !busy
+		return
+	}
+	told.Refreshed = true
+	ctx = context.WithoutCancel(ctx)
+	c.work.Go(func() { c.fetch(ctx, refused.Connection, refused.Generation) })
+}
+
+func (c *Client) refused(r Refused) {
+	if c.Observer != nil {
+		c.Observer.Refused(r)
+	}
+}

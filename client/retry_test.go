@@ -1,0 +1,182 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestRetryTable is the table of docs/client.md, row by row.
+func TestRetryTable(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("../docs/client.md")
+	require.NoError(t, err)
+	rows := 0
+	for name, c := range map[string]struct {
+		method, url string
+		body        io.Reader
+		key         string
+		first       answer
+		hook        func(Retry) (bool, error)
+
+		sent      int
+		refreshes int
+		status    int // of what the caller gets; 0: an error
+	}{
+		"`GET`, 401":                        {method: "GET", first: expired, sent: 2, refreshes: 1, status: 200},
+		"`HEAD`, `OPTIONS` or `TRACE`, 401": {method: "HEAD", first: bare401, sent: 2, refreshes: 1, status: 200},
+		"`DELETE`, 401":                     {method: "DELETE", first: expired, sent: 2, refreshes: 1, status: 200},
+		"`PUT` with a body that can be read again, 401":  {method: "PUT", body: strings.NewReader("body"), first: expired, sent: 2, refreshes: 1, status: 200},
+		"`PUT` with a body that cannot, 401":             {method: "PUT", body: opaque{strings.NewReader("body")}, first: expired, sent: 1, refreshes: 1, status: 401},
+		"`POST` or `PATCH`, 401":                         {method: "POST", body: strings.NewReader("body"), first: expired, sent: 1, refreshes: 1, status: 401},
+		"`POST` or `PATCH` with an Idempotency-Key, 401": {method: "PATCH", body: strings.NewReader("body"), key: "k", first: expired, sent: 2, refreshes: 1, status: 200},
+		"`POST` that is known to be a read, 401":         {method: "POST", url: searchURL, body: strings.NewReader("body"), first: expired, sent: 2, refreshes: 1, status: 200},
+		"any, 401 `invalid_token`":                       {method: "GET", first: rfc("invalid_token"), sent: 2, refreshes: 1, status: 200},
+		"any, 401 that says nothing more":                {method: "GET", first: bare401, sent: 2, refreshes: 1, status: 200},
+		"any, 401 `insufficient_scope`":                  {method: "GET", first: rfc("insufficient_scope"), sent: 1, status: 401},
+		"any, 401 that says so in the provider's words":  {method: "GET", first: scope, sent: 1, status: 401},
+		"any, 403":       {method: "GET", first: answer{status: 403, body: scope.body}, sent: 1, status: 403},
+		"any, 429":       {method: "GET", first: answer{status: 429}, sent: 1, status: 429},
+		"any, 5xx":       {method: "GET", first: answer{status: 503}, sent: 1, status: 503},
+		"any, no answer": {method: "GET", first: answer{err: errDown}, sent: 1},
+		"`BeforeRetry` says yes to what the rules would not repeat": {method: "POST", body: strings.NewReader("body"), first: expired, hook: says(true, nil), sent: 2, refreshes: 1, status: 200},
+		"`BeforeRetry` says no":                               {method: "GET", first: expired, hook: says(false, nil), sent: 1, refreshes: 1, status: 401},
+		"`BeforeRetry` fails":                                 {method: "GET", first: expired, hook: says(true, errDown), sent: 1, refreshes: 1},
+		"`BeforeRetry`, but a body that cannot be read again": {method: "POST", body: opaque{strings.NewReader("body")}, first: expired, hook: says(true, nil), sent: 1, refreshes: 1, status: 401},
+	} {
+		rows++
+		assert.Contains(t, string(doc), "| "+name+" |", "docs/client.md has the row")
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := setup(t)
+				a := &api{answers: []answer{c.first, ok200}}
+				transport := b.Transport(id)
+				transport.Base, transport.BeforeRetry = a, c.hook
+				if c.url == "" {
+					c.url = createURL
+				}
+				req, err := http.NewRequest(c.method, c.url, c.body)
+				require.NoError(t, err)
+				if c.key != "" {
+					req.Header.Set("Idempotency-Key", c.key)
+				}
+				resp, err := (&http.Client{Transport: transport}).Do(req)
+				synctest.Wait()
+				if c.status == 0 {
+					require.ErrorIs(t, err, errDown)
+				} else {
+					require.NoError(t, err)
+					assert.Equal(t, c.status, resp.StatusCode)
+					assert.Empty(t, resp.Request.Header.Get("Authorization"), "what the caller may log holds no token")
+					whole, err := io.ReadAll(resp.Body)
+					require.NoError(t, err)
+					if c.status == c.first.status {
+						assert.Equal(t, c.first.body, string(whole), "whole, though it was looked into")
+					}
+					require.NoError(t, resp.Body.Close())
+				}
+				assert.Empty(t, req.Header.Get("Authorization"), "the caller's request is not changed")
+				assert.Len(t, a.got, c.sent)
+				assert.Equal(t, c.refreshes, b.backend.refreshes)
+				assert.Zero(t, a.open, "every body is closed")
+				assert.Zero(t, a.unread, "and read to its end")
+				for i, r := range a.got {
+					assert.Equal(t, fmt.Sprintf("Bearer %s-%d", secret, i+1), r.Header.Get("Authorization"))
+					if c.body != nil {
+						assert.Equal(t, "body", a.bodies[i])
+					}
+				}
+				refused := 0
+				if c.first.status == 401 {
+					refused = 1
+				}
+				assert.Equal(t, refused, b.backend.unauthorized, "every 401 is noted, and nothing else")
+				assert.Len(t, b.seen.refused, refused)
+			})
+		})
+	}
+	_, table, _ := strings.Cut(string(doc), "| request and answer |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	assert.Equal(t, rows, strings.Count(table, "\n| "), "docs/client.md has no other row")
+}
+
+func says(again bool, err error) func(Retry) (bool, error) {
+	return func(Retry) (bool, error) { return again, err }
+}
+
+// TestHookSees: the hook is told what it needs, and not the token.
+func TestHookSees(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		transport := b.Transport(id)
+		transport.Base = &api{answers: []answer{expired, ok200}}
+		var told Retry
+		transport.BeforeRetry = func(r Retry) (bool, error) { told = r; return false, nil }
+		status, err := b.do(transport)
+		require.NoError(t, err)
+		assert.Equal(t, 401, status)
+		assert.Equal(t, id, told.Connection)
+		assert.EqualValues(t, 2, told.Generation)
+		assert.True(t, told.ByRule)
+		assert.Empty(t, told.Request.Header.Get("Authorization"))
+	})
+}
+
+// TestBrokenBodies: a reply that breaks off, and a body that cannot be rewound
+// after all.
+func TestBrokenBodies(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		transport := b.Transport(id)
+		transport.Base = roundTripper(func(r *http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: 401, Header: http.Header{}, Body: io.NopCloser(io.MultiReader(strings.NewReader("half"), failing{errDown}))}, nil
+		})
+		resp, err := (&http.Client{Transport: transport}).Post(createURL, "text/plain", strings.NewReader("body"))
+		require.NoError(t, err)
+		half, err := io.ReadAll(resp.Body)
+		assert.Equal(t, "half", string(half))
+		assert.ErrorIs(t, err, errDown, "the caller meets what broke it")
+
+		u, err := url.Parse(createURL)
+		require.NoError(t, err)
+		req := &http.Request{Method: http.MethodPut, URL: u, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("body")),
+			GetBody: func() (io.ReadCloser, error) { return nil, errors.New("gone") }}
+		_, err = transport.RoundTrip(req)
+		assert.ErrorContains(t, err, "gone")
+	})
+}
+
+// TestLong401: a body beyond what is looked into is read on, so that its
+// connection can be used again, and reaches a caller whole.
+func TestLong401(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		long := answer{status: 401, body: strings.Repeat("x", mostPeeked+1000)}
+		a := &api{answers: []answer{long, ok200, long}}
+		transport := b.Transport(id)
+		transport.Base = a
+		status, err := b.do(transport)
+		require.NoError(t, err)
+		assert.Equal(t, 200, status)
+		assert.Equal(t, 1, a.unread, "only what the caller itself left")
+		resp, err := (&http.Client{Transport: transport}).Post(createURL, "text/plain", strings.NewReader("body"))
+		require.NoError(t, err)
+		whole, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		assert.Equal(t, long.body, string(whole))
+		require.NoError(t, resp.Body.Close())
+	})
+}

@@ -1,0 +1,187 @@
+package client
+
+import (
+	"errors"
+	"net"
+	"net/http"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/provider"
+)
+
+// Transport is an [http.RoundTripper] that gives each request the connection's
+// access token (RFC 6750 section 2.1) and answers a 401 once: with a newer token,
+// and the same request again where that does no harm. docs/client.md has the
+// table of what is sent again when.
+//
+// A request that already carries Authorization is refused. A redirect to another
+// host, or away from TLS, is followed without the token. Make one with
+// [Client.Transport]; it is safe for concurrent use once its fields are set.
+type Transport struct {
+	// BeforeRetry, when set, is asked before a request is sent again: it may look
+	// whether the first one took effect, or compare a fingerprint. Its word is
+	// final, also for a request that the rules would not repeat; an error ends the
+	// request. A body that cannot be read again is never asked about.
+	BeforeRetry func(Retry) (bool, error)
+	// Base sends the requests. Defaults to the client's.
+	Base http.RoundTripper
+
+	client *Client
+	id     string
+}
+
+// Retry is what a hook is asked about.
+type Retry struct {
+	Request    *http.Request // the caller's; its body is read through GetBody
+	Connection string
+	Generation int64 // of the new token
+	ByRule     bool  // the rules would repeat it
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if redirectedAway(req) {
+		return t.base().RoundTrip(req)
+	}
+	if err := t.refuses(req); err != nil {
+		return nil, closing(req, err)
+	}
+	token, err := t.client.Token(req.Context(), t.id)
+	if err != nil {
+		return nil, closing(req, err)
+	}
+	resp, err := t.send(req, token)
+	if err != nil || resp.StatusCode != http.StatusUnauthorized {
+		return resp, err
+	}
+	return t.unauthorized(req, resp, token)
+}
+
+// CloseIdleConnections is what http.Client asks for.
+func (t *Transport) CloseIdleConnections() {
+	if base, ok := t.base().(interface{ CloseIdleConnections() }); ok {
+		base.CloseIdleConnections()
+	}
+}
+
+func (t *Transport) base() http.RoundTripper {
+	if t.Base != nil {
+		return t.Base
+	}
+	return t.client.Base
+}
+
+// refuses is the error of a request that must not be given a token.
+func (t *Transport) refuses(req *http.Request) error {
+	switch {
+	case len(req.Header.Values("Authorization")) > 0:
+		return perennial.Errorf(perennial.CodeInvalid, "connection %s: the request carries Authorization already; the client sets it", t.id)
+	case req.URL.User != nil:
+		return perennial.Errorf(perennial.CodeInvalid, "connection %s: the request's URL carries credentials", t.id)
+	case req.URL.Scheme != "https" && !t.client.AllowHTTP && !loopback(req.URL.Hostname()):
+		return perennial.Errorf(perennial.CodeInvalid, "connection %s: an access token travels over https only (to %s)", t.id, endpoint(req))
+	}
+	return nil
+}
+
+// send sends the request with the token. What comes back names the caller's
+// request, not the one with the token in it.
+func (t *Transport) send(req *http.Request, token Token) (*http.Response, error) {
+	out := req.Clone(req.Context())
+	out.Header.Set("Authorization", token.header())
+	resp, err := t.base().RoundTrip(out)
+	if resp != nil {
+		resp.Request = req
+	}
+	return resp, err
+}
+
+// unauthorized answers a first 401.
+func (t *Transport) unauthorized(req *http.Request, resp *http.Response, refused Token) (*http.Response, error) {
+	c := t.client
+	c.note(req.Context(), t.id, NoteUnauthorized)
+	app, entry := c.entryFor(t.id)
+	told := Refused{App: app, Means: entry.ReadUnauthorized(resp.Header, peek(resp))}
+	defer func() { c.refused(told) }()
+	if told.Means == provider.UnauthorizedNotPermitted {
+		return resp, nil // no token helps
+	}
+	byRule := repeatable(req, entry)
+	if !replayable(req) || !byRule && t.BeforeRetry == nil {
+		c.renewLater(req.Context(), refused, &told)
+		return resp, nil
+	}
+	got := c.fetch(req.Context(), t.id, refused.Generation)
+	told.Stale, told.Refreshed = got.err == nil && got.source == SourceStore, got.refreshed
+	if got.err != nil {
+		discard(resp)
+		if _, ok := errors.AsType[*ErrUnavailable](got.err); ok && c.entryOf(t.id).mendedBy(refused.Generation, c.Now()) {
+			return nil, t.still(req, refused) // it was mended just now, and that did not help
+		}
+		return nil, got.err
+	}
+	token := got.snapshot.token
+	if t.BeforeRetry != nil {
+		again, err := t.BeforeRetry(Retry{Request: req, Connection: t.id, Generation: token.Generation, ByRule: byRule})
+		if err != nil {
+			discard(resp)
+			return nil, err
+		}
+		if !again {
+			return resp, nil
+		}
+	}
+	discard(resp)
+	told.Retried = true
+	return t.again(req, token, app)
+}
+
+// again sends the request a second time, and for the last.
+func (t *Transport) again(req *http.Request, token Token, app string) (*http.Response, error) {
+	second, err := rewound(req)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := t.send(second, token)
+	if err != nil || resp.StatusCode != http.StatusUnauthorized {
+		return resp, err
+	}
+	c := t.client
+	_, entry := c.entryFor(t.id)
+	c.note(req.Context(), t.id, NoteUnauthorized)
+	c.refused(Refused{App: app, Means: entry.ReadUnauthorized(resp.Header, peek(resp)), Second: true})
+	c.entryOf(t.id).mend(token.Generation, c.Now())
+	discard(resp)
+	return nil, t.still(req, token)
+}
+
+func (t *Transport) still(req *http.Request, token Token) error {
+	method := req.Method
+	if method == "" {
+		method = http.MethodGet
+	}
+	return &ErrStillUnauthorized{Connection: t.id, Account: token.Account, Method: method, Endpoint: endpoint(req),
+		Generation: token.Generation, ClockOffset: t.client.ClockOffset()}
+}
+
+// redirectedAway reports whether a redirect led to another host than the one the
+// caller named, or away from TLS: then also on the way back.
+func redirectedAway(req *http.Request) bool {
+	for r := req; r.Response != nil && r.Response.Request != nil; r = r.Response.Request {
+		before := r.Response.Request
+		if r.URL.Host != before.URL.Host || r.URL.Scheme != before.URL.Scheme && r.URL.Scheme != "https" {
+			return true
+		}
+	}
+	return false
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// endpoint is where a request went, without user, query and fragment.
+func endpoint(req *http.Request) string {
+	return req.URL.Scheme + "://" + req.URL.Host + req.URL.EscapedPath()
+}

@@ -1,0 +1,177 @@
+package e2e
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	tokens "github.com/perennial-oauth/perennial/client"
+	"github.com/perennial-oauth/perennial/client/direct"
+	"github.com/perennial-oauth/perennial/fakeprovider"
+	"github.com/perennial-oauth/perennial/internal/pgserver"
+	"github.com/perennial-oauth/perennial/workflows"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// short is a token whose renewal 200 goroutines meet.
+var short = fakeprovider.Knobs{LifetimeSeconds: 20, Rotate: true, LatencyBeforeMS: 1000}
+
+// TestProductOneRequest has 200 goroutines in 4 processes ask for a token that is
+// expiring, while its own timer is due too.
+func TestProductOneRequest(t *testing.T) {
+	t.Parallel()
+	s := setup(t, setting{})
+	c := s.connect("a1", short)
+	p := s.products(productOrder{ID: c.ID, Want: 2})
+	<-time.NewTimer(time.Until(c.ExpiresAt) - 2*time.Second).C // MinTTL of this life
+	p.begin()
+	s.work() // late: the timer is due, and everybody asks
+	p.end()
+	assert.Equal(t, 1, s.provider.Oracle().TokenRequests)
+	assert.EqualValues(t, 2, s.get(c.ID).Generation)
+	assert.NotZero(t, s.get(c.ID).LastUsedAt)
+}
+
+// TestProductWithoutWorker: no worker answers, and the processes have engines.
+func TestProductWithoutWorker(t *testing.T) {
+	t.Parallel()
+	s := setup(t, setting{})
+	c := s.connect("a1", short)
+	p := s.products(productOrder{ID: c.ID, Want: 2, Engine: true})
+	<-time.NewTimer(time.Until(c.ExpiresAt) - 2*time.Second).C
+	p.begin()
+	p.end()
+	assert.Equal(t, 1, s.provider.Oracle().TokenRequests)
+	s.work() // the workflow finds it done
+	_, err := s.updates.RefreshNow(t.Context(), c.ID, workflows.RefreshNow{IfGeneration: c.Generation})
+	require.NoError(t, err)
+	assert.Equal(t, 1, s.provider.Oracle().TokenRequests)
+}
+
+// TestProductWithoutTemporal: Temporal is stopped before the token expires.
+func TestProductWithoutTemporal(t *testing.T) {
+	t.Parallel()
+	server, err := startTemporal(t.TempDir(), 0, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = server.Kill() })
+	s := setup(t, setting{address: server.Address})
+	c := s.connect("a1", short)
+	p := s.products(productOrder{ID: c.ID, Want: 2, Engine: true})
+	require.NoError(t, server.Kill())
+	<-time.NewTimer(time.Until(c.ExpiresAt) - 2*time.Second).C
+	p.begin()
+	p.end()
+	assert.Equal(t, 1, s.provider.Oracle().TokenRequests)
+}
+
+// TestProductWithNothing: Temporal and the database are both stopped. The token
+// serves to its end, and no longer. When the database is back, the processes
+// carry on without Temporal.
+func TestProductWithNothing(t *testing.T) {
+	t.Parallel()
+	server, err := startTemporal(t.TempDir(), 0, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = server.Kill() })
+	pg, err := pgserver.Start("")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = pg.Stop() })
+	s := setup(t, setting{address: server.Address, url: pg.URL})
+	c := s.connect("a1", short)
+	p := s.products(productOrder{ID: c.ID, Engine: true})
+	require.NoError(t, server.Kill())
+	require.NoError(t, pg.Stop())
+	require.Greater(t, time.Until(c.ExpiresAt), 2*time.Second, "the machine was too slow to stop them in time")
+	p.begin()
+	sum := p.end()
+	assert.Less(t, sum.LeastLeft, 2*time.Second, "served to the end")
+	assert.Zero(t, s.provider.Oracle().TokenRequests)
+
+	require.NoError(t, pg.Run())
+	again := s.products(productOrder{ID: c.ID, Want: 2, Engine: true})
+	again.begin()
+	again.end()
+	assert.Equal(t, 1, s.provider.Oracle().TokenRequests)
+	assert.Equal(t, perennial.StatusActive, s.get(c.ID).Status)
+}
+
+// TestProductAlone has no engine and no worker: what is left serves to its end,
+// and then everybody is told to come again.
+func TestProductAlone(t *testing.T) {
+	t.Parallel()
+	s := setup(t, setting{})
+	c := s.connect("a1", short)
+	p := s.products(productOrder{ID: c.ID})
+	<-time.NewTimer(time.Until(c.ExpiresAt) - 2*time.Second).C
+	p.begin()
+	sum := p.end()
+	assert.Equal(t, 200, sum.Unavailable)
+	assert.Less(t, sum.LeastLeft, 2*time.Second, "served to the end")
+	assert.Zero(t, s.provider.Oracle().TokenRequests)
+}
+
+// TestProductHTTP sends requests with a token whose provider lies about its life:
+// it is refused long before its time. Each write lands at most once, by the
+// provider's books.
+func TestProductHTTP(t *testing.T) {
+	t.Parallel()
+	s := setup(t, setting{})
+	s.work()
+	const lies = 3 * time.Second
+	c := s.connect("a1", fakeprovider.Knobs{LifetimeSeconds: lies.Seconds() - 0.1, ExpiresIn: "1800", Rotate: true})
+	backend, err := direct.New(direct.Config{Tenant: "tenant", Store: s.deps.Store, Keys: s.deps.Keyring,
+		Workflows: direct.Temporal(s.client, s.deps.Config.TaskQueue), Apps: s.deps.Config})
+	require.NoError(t, err)
+	using, err := tokens.New(tokens.Config{Backend: backend, Log: s.deps.Log})
+	require.NoError(t, err)
+	t.Cleanup(using.Close)
+	app, err := s.deps.Config.App("app")
+	require.NoError(t, err)
+	api := strings.TrimSuffix(app.Provider.TokenURL, "/token") + "/api/"
+	send := func(method, path, key string) (int, error) {
+		req, err := http.NewRequestWithContext(t.Context(), method, api+path, strings.NewReader("body"))
+		require.NoError(t, err)
+		if key != "" {
+			req.Header.Set("Idempotency-Key", key)
+		}
+		resp, err := using.HTTPClient(c.ID).Do(req)
+		if err != nil {
+			return 0, err
+		}
+		return resp.StatusCode, resp.Body.Close()
+	}
+	status, err := send(http.MethodPost, "first", "")
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, status)
+	<-time.NewTimer(lies).C // the provider's token is dead
+	status, err = send(http.MethodPost, "keyed", "k1")
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusOK, status, "renewed, and sent again")
+	assert.EqualValues(t, 2, s.get(c.ID).Generation)
+	assert.NotZero(t, s.get(c.ID).LastUnauthorizedAt)
+	<-time.NewTimer(lies).C
+	status, err = send(http.MethodPost, "plain", "")
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusUnauthorized, status, "not sent again")
+	_, err = send(http.MethodGet, "ping", "")
+	var still *tokens.ErrStillUnauthorized
+	require.ErrorAs(t, err, &still, "a provider that lies so is not refreshed at every request")
+	assert.EqualValues(t, 2, s.get(c.ID).Generation)
+	assert.Equal(t, []string{"POST /api/first ", "POST /api/keyed k1"}, s.oracle("a1").Writes)
+
+	require.NoError(t, s.provider.Revoke(clientID, "a1"))
+	other, err := tokens.New(tokens.Config{Backend: backend, Log: s.deps.Log}) // another process
+	require.NoError(t, err)
+	t.Cleanup(other.Close)
+	using = other
+	s.eventually("the customer is asked to reconnect", func() bool {
+		_, err := send(http.MethodGet, "ping", "")
+		var reconnect *tokens.ErrReconnectRequired
+		return errors.As(err, &reconnect) && reconnect.Reason == perennial.ReasonInvalidGrant && !reconnect.Since.IsZero()
+	})
+	assert.Zero(t, s.oracle("a1").ConsumedPresentations)
+	assert.NotContains(t, string(s.logs.Bytes()), "fat_", "every access token begins so")
+}

@@ -1,0 +1,143 @@
+package provider
+
+import (
+	"encoding/json"
+	"net/http"
+	"path"
+	"strings"
+)
+
+// Unauthorized is what a 401 of a provider's API means (RFC 6750 section 3.1).
+type Unauthorized string
+
+// The meanings. An unclear 401 is treated as an expired token: RFC 6750 asks for
+// no error code, and many providers send none.
+const (
+	UnauthorizedUnclear      Unauthorized = "unclear"
+	UnauthorizedToken        Unauthorized = "token"         // expired, revoked or malformed: another token may help
+	UnauthorizedNotPermitted Unauthorized = "not_permitted" // the token is good and may not do this: none helps
+)
+
+// APISpelling is one provider's own way to say in a 401's body what it means.
+// Zero fields match anything; one of Code and Contains is set.
+type APISpelling struct {
+	Code     string // of the error, compared without case
+	Contains string // in the message, compared without case
+	Means    Unauthorized
+}
+
+// ReadUnauthorized reads a 401 of the provider's API: the provider's own
+// spelling in the body, which may be cut, else the error of WWW-Authenticate.
+func (e Entry) ReadUnauthorized(h http.Header, body []byte) Unauthorized {
+	if len(e.APISpellings) > 0 {
+		code, message := apiError(body)
+		for _, s := range e.APISpellings {
+			if s.matches(code, message) {
+				return s.Means
+			}
+		}
+	}
+	for _, challenge := range h.Values("WWW-Authenticate") {
+		switch bearerError(challenge) {
+		case "invalid_token":
+			return UnauthorizedToken
+		case "insufficient_scope":
+			return UnauthorizedNotPermitted
+		}
+	}
+	return UnauthorizedUnclear
+}
+
+func (s APISpelling) matches(code, message string) bool {
+	return (s.Code == "" || strings.EqualFold(s.Code, code)) &&
+		(s.Contains == "" || strings.Contains(strings.ToLower(message), strings.ToLower(s.Contains)))
+}
+
+// apiError finds an error's code and message in a JSON object, or in the first
+// of an array of them, under the names that providers use.
+func apiError(body []byte) (code, message string) {
+	var object map[string]json.RawMessage
+	var list []map[string]json.RawMessage
+	if json.Unmarshal(body, &object) != nil && json.Unmarshal(body, &list) == nil && len(list) > 0 {
+		object = list[0]
+	}
+	first := func(names ...string) string {
+		for _, name := range names {
+			var text string
+			if json.Unmarshal(object[name], &text) == nil && text != "" {
+				return clean(text, 256)
+			}
+		}
+		return ""
+	}
+	return first("category", "errorCode", "code", "error"), first("message", "detail", "Detail", "error_description")
+}
+
+// bearerError is the error parameter of a Bearer challenge, "" for none. Other
+// schemes may stand before or after it in the same header.
+func bearerError(challenge string) string {
+	lower := strings.ToLower(challenge)
+	start := 0
+	for {
+		i := strings.Index(lower[start:], "bearer")
+		if i < 0 {
+			return ""
+		}
+		start += i + len("bearer")
+		before := strings.TrimRight(lower[:start-len("bearer")], " \t")
+		if (before == "" || strings.HasSuffix(before, ",")) && (start == len(lower) || lower[start] == ' ' || lower[start] == '\t') {
+			return parameter(challenge[start:], "error")
+		}
+	}
+}
+
+// parameter finds name in the auth-params of one challenge (RFC 9110 section
+// 11.2): token or quoted string, commas between. It ends at the next scheme.
+func parameter(params, name string) string {
+	for rest := params; ; {
+		rest = strings.TrimLeft(rest, " \t,")
+		key, after, ok := strings.Cut(rest, "=")
+		key = strings.TrimSpace(key)
+		if !ok || key == "" || strings.ContainsAny(key, " \t") {
+			return "" // the end, or another scheme's name before its parameter
+		}
+		var value string
+		value, rest = quotedOrToken(strings.TrimLeft(after, " \t"))
+		if strings.EqualFold(key, name) {
+			return value
+		}
+	}
+}
+
+func quotedOrToken(s string) (value, rest string) {
+	if !strings.HasPrefix(s, `"`) {
+		end := strings.IndexAny(s, ", \t")
+		if end < 0 {
+			end = len(s)
+		}
+		return s[:end], s[end:]
+	}
+	var out strings.Builder
+	for i := 1; i < len(s); i++ {
+		switch {
+		case s[i] == '"':
+			return out.String(), s[i+1:]
+		case s[i] == '\\' && i+1 < len(s):
+			i++
+			out.WriteByte(s[i])
+		default:
+			out.WriteByte(s[i])
+		}
+	}
+	return out.String(), ""
+}
+
+// ReadsOnly reports whether a POST to urlPath is known to change nothing.
+func (e Entry) ReadsOnly(urlPath string) bool {
+	for _, pattern := range e.ReadPosts {
+		if ok, err := path.Match(pattern, urlPath); ok && err == nil {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,86 @@
+package provider
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestReadUnauthorized(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		provider   string
+		challenges []string
+		body       string
+		want       Unauthorized
+	}{
+		"nothing said":                            {"generic", nil, "", UnauthorizedUnclear},
+		"a Bearer without an error":               {"generic", []string{`Bearer realm="api"`}, "", UnauthorizedUnclear},
+		"RFC 6750 invalid_token":                  {"generic", []string{`Bearer realm="example", error="invalid_token", error_description="The access token expired"`}, "", UnauthorizedToken},
+		"RFC 6750 insufficient_scope":             {"generic", []string{`Bearer error="insufficient_scope", scope="read write"`}, "", UnauthorizedNotPermitted},
+		"in lower case and not quoted":            {"generic", []string{`bearer error=invalid_token`}, "", UnauthorizedToken},
+		"a second header":                         {"generic", []string{`Basic realm="x"`, `Bearer error="invalid_token"`}, "", UnauthorizedToken},
+		"a second challenge in one header":        {"generic", []string{`Basic realm="x", Bearer realm="y", error="insufficient_scope"`}, "", UnauthorizedNotPermitted},
+		"another scheme's error":                  {"generic", []string{`Bearer realm="y", Custom error="insufficient_scope"`}, "", UnauthorizedUnclear},
+		"the words in a description only":         {"generic", []string{`Bearer error_description="Bearer error=insufficient_scope, error=\"invalid_token\""`}, "", UnauthorizedUnclear},
+		"an escaped quote before it":              {"generic", []string{`Bearer realm="a\"b", error="invalid_token"`}, "", UnauthorizedToken},
+		"an error of its own":                     {"generic", []string{`Bearer error="tea_time"`}, "", UnauthorizedUnclear},
+		"HubSpot, expired 0 seconds ago":          {"hubspot", nil, `{"status":"error","message":"The OAuth token used to make this call expired 0 second(s) ago.","category":"EXPIRED_AUTHENTICATION","context":{"expire time":["2026-03-10T23:04:41.164Z"]}}`, UnauthorizedToken},
+		"HubSpot, a missing scope":                {"hubspot", nil, `{"status":"error","category":"MISSING_SCOPES"}`, UnauthorizedNotPermitted},
+		"HubSpot's words from a provider unknown": {"generic", nil, `{"category":"MISSING_SCOPES"}`, UnauthorizedUnclear},
+		"Atlassian, a missing scope":              {"atlassian", nil, `{"code":401,"message":"Unauthorized; scope does not match"}`, UnauthorizedNotPermitted},
+		"Atlassian, expired":                      {"atlassian", nil, `{"code":401,"message":"Unauthorized"}`, UnauthorizedUnclear},
+		"a body before the header":                {"hubspot", []string{`Bearer error="invalid_token"`}, `{"category":"MISSING_SCOPES"}`, UnauthorizedNotPermitted},
+		"a body that was cut":                     {"hubspot", []string{`Bearer error="invalid_token"`}, `{"category":"MISSI`, UnauthorizedToken},
+		"HTML":                                    {"hubspot", nil, `<html>401</html>`, UnauthorizedUnclear},
+	} {
+		h := http.Header{}
+		for _, challenge := range c.challenges {
+			h.Add("WWW-Authenticate", challenge)
+		}
+		assert.Equal(t, c.want, entry(t, c.provider).ReadUnauthorized(h, []byte(c.body)), name)
+	}
+}
+
+func TestReadsOnly(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]bool{
+		"/crm/v3/objects/contacts/search":            true,
+		"/crm/v3/objects/contacts/batch/read":        true,
+		"/crm/objects/2026-03/contacts/search":       true,
+		"/crm/objects/2026-03/contacts/batch/read":   true,
+		"/crm/v3/objects/contacts":                   false,
+		"/crm/v3/objects/contacts/batch/create":      false,
+		"/crm/objects/2026-03/contacts/batch/upsert": false,
+		"/crm/v3/objects/a/b/search":                 false,
+		"":                                           false,
+	} {
+		assert.Equal(t, want, entry(t, "hubspot").ReadsOnly(path), path)
+		assert.False(t, entry(t, "generic").ReadsOnly(path), path)
+	}
+}
+
+// TestAPISpellings: a spelling says something, and what it says is a meaning.
+func TestAPISpellings(t *testing.T) {
+	t.Parallel()
+	for _, name := range Names() {
+		for _, s := range entry(t, name).APISpellings {
+			assert.NotEmpty(t, s.Code+s.Contains, name)
+			assert.Contains(t, []Unauthorized{UnauthorizedToken, UnauthorizedNotPermitted}, s.Means, name)
+		}
+	}
+}
+
+func FuzzReadUnauthorized(f *testing.F) {
+	f.Add(`Bearer error="invalid_token"`, `{"category":"EXPIRED_AUTHENTICATION"}`)
+	f.Add(`Basic realm="x", Bearer realm="a\"b" , error = insufficient_scope`, `[{"errorCode":"x"}]`)
+	f.Add(`bearer,bearer =`, `{"message":1}`)
+	hubspot, ok := Lookup("hubspot")
+	require.True(f, ok)
+	f.Fuzz(func(t *testing.T, challenge, body string) {
+		got := hubspot.ReadUnauthorized(http.Header{"Www-Authenticate": {challenge}}, []byte(body))
+		require.Contains(t, []Unauthorized{UnauthorizedUnclear, UnauthorizedToken, UnauthorizedNotPermitted}, got)
+	})
+}
