@@ -20,17 +20,22 @@ const atOnce = 16
 // member is one connection of the fleet.
 type member struct{ id, account string }
 
-// lifeFor is the life of tokens that are renewed every interval on the average:
-// the product's buffer and half of its jitter shorter.
+// lifeFor is the life of tokens that are renewed every interval.
 func lifeFor(interval time.Duration) time.Duration {
 	life := interval.Truncate(time.Second)
-	for ; meanInterval(life) < interval; life += time.Second {
+	for ; meanInterval(life) < interval; life += max(time.Second, (life / 500).Truncate(time.Second)) {
 	}
 	return life
 }
 
+// meanInterval is the product's cycle: the time between two renewals of a connection
+// that has come to its place.
 func meanInterval(life time.Duration) time.Duration {
-	return life - refresh.Buffer(provider.BufferQueue, life) - min(life/10, 5*time.Minute)/2
+	at, before := time.Unix(0, 0), time.Time{}
+	for generation := range int64(20) {
+		before, at = at, refresh.Due(at, life, provider.BufferQueue, "any", generation)
+	}
+	return at.Sub(before)
 }
 
 // first says when a new connection's token was obtained, and how long the

@@ -96,47 +96,53 @@ func (s *stack) exists(ctx context.Context, workflowID, runID string) bool {
 // its first event says was counted until then.
 func (s *stack) run(ctx context.Context, workflowID, runID string) (gained int64, previous string, carried int64, err error) {
 	events := s.client.GetWorkflowHistory(ctx, workflowID, runID, false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
-	names := map[int64]string{}
 	last := int64(-1)
 	for events.HasNext() {
 		e, err := events.Next()
 		if err != nil {
 			return 0, "", 0, err
 		}
-		switch e.EventType {
-		case enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
-			start := e.GetWorkflowExecutionStartedEventAttributes()
+		if start := e.GetWorkflowExecutionStartedEventAttributes(); start != nil {
 			previous = start.ContinuedExecutionRunId
 			var state workflows.State
 			if err := converter.GetDefaultDataConverter().FromPayloads(start.Input, &state); err != nil {
 				return 0, "", 0, err
 			}
 			carried = state.Refreshes
-		case enumspb.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
-			names[e.EventId] = e.GetActivityTaskScheduledEventAttributes().ActivityType.Name
-		case enumspb.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
-			count, err := refreshCount(e, names)
-			if err != nil {
-				return 0, "", 0, err
+			if state.View != nil {
+				last = state.View.RefreshCount
 			}
-			if last >= 0 && count > last {
-				gained += count - last
-			}
-			last = max(last, count)
+			continue
 		}
+		count, found, err := refreshCount(e)
+		if err != nil {
+			return 0, "", 0, err
+		}
+		if found && last >= 0 && count > last {
+			gained += count - last
+		}
+		last = max(last, count)
 	}
 	return gained, previous, carried, nil
 }
 
-// refreshCount is the row's count of refreshes, as an activity's result has it.
-func refreshCount(e *historypb.HistoryEvent, names map[int64]string) (int64, error) {
-	done := e.GetActivityTaskCompletedEventAttributes()
-	if name := names[done.ScheduledEventId]; name == "Refresh" || name == "PersistSealed" {
-		var res activities.RefreshResult
-		err := converter.GetDefaultDataConverter().FromPayloads(done.Result, &res)
-		return res.View.RefreshCount, err
+// refreshCount is the row's count of refreshes, where an event is the result of an
+// activity or of a local activity: a look at the row, or a refresh with such a look.
+func refreshCount(e *historypb.HistoryEvent) (count int64, found bool, err error) {
+	result := e.GetActivityTaskCompletedEventAttributes().GetResult()
+	if result == nil {
+		result = e.GetMarkerRecordedEventAttributes().GetDetails()["result"]
 	}
-	var v activities.View
-	err := converter.GetDefaultDataConverter().FromPayloads(done.Result, &v)
-	return v.RefreshCount, err
+	if result == nil {
+		return -1, false, nil
+	}
+	var look struct {
+		activities.View
+		After *activities.View `json:"view"`
+	}
+	err = converter.GetDefaultDataConverter().FromPayloads(result, &look)
+	if look.After != nil {
+		return look.After.RefreshCount, true, err
+	}
+	return look.RefreshCount, true, err
 }
