@@ -29,6 +29,17 @@ const (
 	HealthFailing Health = "failing"
 )
 
+// Cadence is how often an active connection is refreshed.
+type Cadence string
+
+// Always keeps a valid access token at all times. OnUse does so while the
+// connection is used; one that was not used for a day is refreshed once a day, for
+// its refresh token's sake, and by the next reader.
+const (
+	CadenceAlways Cadence = "always"
+	CadenceOnUse  Cadence = "on_use"
+)
+
 // Reason of [StatusReconnectRequired].
 type Reason string
 
@@ -59,6 +70,8 @@ type Connection struct {
 	Provider  string `json:"provider"` // catalogue name
 	Host      string `json:"host"`     // of its token endpoint
 	AccountID string `json:"account_id"`
+
+	Cadence Cadence `json:"cadence,omitempty"` // empty: always
 
 	Status      Status `json:"status"`
 	Reason      Reason `json:"reason,omitempty"`
@@ -117,6 +130,20 @@ type Connection struct {
 
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// DormantAfter is for how long a connection of cadence on_use goes unused before it
+// is left alone.
+const DormantAfter = 24 * time.Hour
+
+// Dormant reports whether nobody has used the connection for so long that its
+// access token may expire. now is the database's clock.
+func (c Connection) Dormant(now time.Time) bool {
+	used := c.LastUsedAt
+	if used.IsZero() {
+		used = c.CreatedAt
+	}
+	return c.Cadence == CadenceOnUse && now.Sub(used) > DormantAfter
 }
 
 // OpenAttempt is the attempt that holds the connection's fence. The zero value

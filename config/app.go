@@ -53,6 +53,10 @@ func (l *loader) app(key string, i int, a fileApp) provider.App {
 		}
 	}
 	app.Pacers = r.pacers()
+	app.Cadence = cmp.Or(perennial.Cadence(a.Cadence), perennial.CadenceAlways)
+	if !oneOf(string(app.Cadence), string(perennial.CadenceAlways), string(perennial.CadenceOnUse)) {
+		r.problem("cadence", "must be always or on_use")
+	}
 	app.ClientSecrets = r.secrets()
 	return app
 }

@@ -79,6 +79,7 @@ type fileApp struct {
 	Hosts            []string `yaml:"hosts"`
 	RateLimitScope   string   `yaml:"rate_limit_scope"`
 	MaxPerSecond     *float64 `yaml:"max_refreshes_per_second"`
+	Cadence          string   `yaml:"cadence"`
 	Pace             string   `yaml:"pace"`
 	Pacers           *int     `yaml:"pacers"`
 }

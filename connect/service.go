@@ -13,6 +13,7 @@ import (
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/store"
+	"github.com/perennial-oauth/perennial/workflows"
 )
 
 // Store is what the service needs of store.Store. Writes are guarded; one that
@@ -23,6 +24,7 @@ type Store interface {
 	FindByAccount(ctx context.Context, tenant, app, account string) (perennial.Connection, error)
 	Insert(ctx context.Context, c perennial.Connection, w store.TokenWrite) (perennial.Connection, error)
 	ReplaceTokens(ctx context.Context, id string, from perennial.Status, generation int64, w store.TokenWrite) (perennial.Connection, error)
+	SetCadence(ctx context.Context, id string, cadence perennial.Cadence) (perennial.Connection, error)
 	SetStatus(ctx context.Context, id string, from []perennial.Status, generation int64, to perennial.Status, reason perennial.Reason) (perennial.Connection, error)
 }
 
@@ -124,6 +126,15 @@ func (s *Service) Resume(ctx context.Context, id string) (perennial.Connection, 
 	return s.turn(ctx, id, "resume", perennial.StatusActive, perennial.StatusPaused)
 }
 
+// SetCadence changes how often a connection is refreshed and tells its workflow.
+func (s *Service) SetCadence(ctx context.Context, id string, cadence perennial.Cadence) (perennial.Connection, error) {
+	c, err := s.Store.SetCadence(ctx, id, cadence)
+	if err != nil {
+		return perennial.Connection{}, err
+	}
+	return c, s.Workflows.Tell(ctx, c, workflows.SignalNudge)
+}
+
 // Disconnect ends a connection: its tokens are wiped and its workflow completes.
 func (s *Service) Disconnect(ctx context.Context, id string) (perennial.Connection, error) {
 	return s.turn(ctx, id, "disconnect", perennial.StatusDisconnected,
@@ -203,6 +214,7 @@ func (s *Service) insert(ctx context.Context, app provider.App, g Grant) (perenn
 		ID:        "con_" + id.String(),
 		TenantID:  g.Tenant,
 		App:       g.App,
+		Cadence:   app.Cadence,
 		Provider:  app.Provider.Name,
 		Host:      host,
 		AccountID: g.Account,

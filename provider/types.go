@@ -112,6 +112,8 @@ type App struct {
 	// Pacers is how many pacer workflows look after the healthy connections of a
 	// pooled app; 0: each connection's own workflow wakes for each refresh.
 	Pacers int
+	// Cadence is that of new connections; empty: always.
+	Cadence perennial.Cadence
 }
 
 // Reply is what one presentation of a refresh token brought. It never holds

@@ -224,7 +224,11 @@ func (a *attempt) saveRequest(reply provider.Reply, old perennial.Secret) (store
 	if refreshToken.IsZero() {
 		refreshToken = old // the provider did not rotate
 	}
-	w, err := Tokens(a.Sealer, a.app, a.row, a.nextGeneration(), t, refreshToken, a.row.Open.StartedAt)
+	row := a.row
+	if a.req.Trigger == perennial.TriggerRequest {
+		row.LastUsedAt = a.now // somebody waits for it
+	}
+	w, err := Tokens(a.Sealer, a.app, row, a.nextGeneration(), t, refreshToken, a.row.Open.StartedAt)
 	if err != nil {
 		return store.SaveRequest{}, fmt.Errorf("save connection %s after the provider replied: %w", a.row.ID, err)
 	}

@@ -24,7 +24,7 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 		Wait:         backoff(reply, row.FailureCount+1),
 		Queued:       countable(reply) && reply.RetryAfter == 0,
 	}
-	if !row.ExpiresAt.IsZero() && !row.ExpiresAt.After(now) {
+	if !row.ExpiresAt.IsZero() && !row.ExpiresAt.After(now) && !row.Dormant(now) {
 		req.FailingAfter = 1 // its product is already without a token
 	}
 	switch reply.Outcome {

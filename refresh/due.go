@@ -151,8 +151,8 @@ func waits(c perennial.Connection, now, at time.Time) time.Time {
 }
 
 // Absurd reports whether an active row's due time cannot be right: missing,
-// after the token's end, or further away than any refresh token may rest. Such a
-// row is due now. [store.Store.Absurd] finds the same rows.
+// after the token's end (where the token is always kept valid), or further away
+// than any refresh token may rest. Such a row is due now. [store.Store.Absurd] finds the same rows.
 func Absurd(c perennial.Connection, now time.Time) bool {
 	last := later(c.LastRefreshedAt, c.CreatedAt)
 	if last.After(now) {
@@ -161,6 +161,8 @@ func Absurd(c perennial.Connection, now time.Time) bool {
 	switch {
 	case c.NextRefreshAt.IsZero(), c.NextRefreshAt.After(last.Add(longestRest)):
 		return true
+	case c.Cadence == perennial.CadenceOnUse:
+		return false
 	case c.ExpiresAt.IsZero():
 		return c.NextRefreshAt.After(last.Add(blindLife))
 	}

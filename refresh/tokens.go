@@ -47,6 +47,10 @@ func Tokens(s Sealer, app provider.App, c perennial.Connection, generation int64
 		w.FailingCode = CodeNoLifetime
 	}
 	w.NextRefreshAt = DueAfter(lifeOf(c), start, life, app.Buffer, c.ID, generation)
+	if c.Dormant(start) {
+		// Only its refresh token is kept: the longest rest, in a place of its own.
+		w.NextRefreshAt = Due(start, 2*longestRest, app.Buffer, c.ID, generation)
+	}
 	if idle := knownLife(t.RefreshTokenExpiresIn, app.Provider.IdleLifetime); idle > 0 {
 		w.RefreshTokenExpiresAt = start.Add(idle)
 		if half := start.Add(idle / 2); half.Before(w.NextRefreshAt) {

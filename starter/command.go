@@ -36,6 +36,7 @@ func newCommand(s *shell) *cobra.Command {
 	})
 	root.AddCommand(s.migrate(), s.keys(), s.setup(), s.connect(), s.reconnect(), s.list(), s.show(), s.refresh(),
 		s.turn("pause", "Stop refreshing; the refresh token is still kept alive", (*connect.Service).Pause),
+		s.cadence(),
 		s.turn("resume", "Make a paused connection active again", (*connect.Service).Resume),
 		s.turn("disconnect", "End a connection: its tokens are wiped and its workflow completes", (*connect.Service).Disconnect),
 		s.app(), s.events(), s.healthcheck(), s.worker(), dev.Command(s.environ))

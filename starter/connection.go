@@ -91,6 +91,15 @@ func (s *shell) turn(name, short string, do func(*connect.Service, context.Conte
 	}}
 }
 
+func (s *shell) cadence() *cobra.Command {
+	return &cobra.Command{Use: "cadence ID always|on_use", Short: "Keep a token valid always, or only while the connection is used", Args: exactly(2), RunE: func(cmd *cobra.Command, args []string) error {
+		return s.service(cmd.Context(), func(deps *host.Deps, service *connect.Service, _ *connect.Temporal) error {
+			c, err := service.SetCadence(cmd.Context(), args[0], perennial.Cadence(args[1]))
+			return s.stored(deps, c, err)
+		})
+	}}
+}
+
 func (s *shell) refresh() *cobra.Command {
 	var generation int64
 	cmd := &cobra.Command{Use: "refresh ID", Short: "Ask for a fresh access token now", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -51,7 +52,7 @@ func (s *Store) Insert(ctx context.Context, c perennial.Connection, w TokenWrite
 		}
 		set := tokenColumns(w, now).with(columns{
 			"id": c.ID, "tenant_id": c.TenantID, "app": c.App, "provider": c.Provider, "host": c.Host, "account_id": c.AccountID,
-			"created_at": nullable(now), "updated_at": nullable(now),
+			"created_at": nullable(now), "updated_at": nullable(now), "cadence": string(cmp.Or(c.Cadence, perennial.CadenceAlways)),
 		})
 		if err := tx.Table("connections").Create(map[string]any(set)).Error; err != nil {
 			if duplicate(err) {
@@ -64,6 +65,27 @@ func (s *Store) Insert(ctx context.Context, c perennial.Connection, w TokenWrite
 		}
 		return emitChange(tx, perennial.Connection{}, out, now)
 	})
+	return out, err
+}
+
+// SetCadence changes how often a connection is refreshed. Its workflow is to be
+// told.
+func (s *Store) SetCadence(ctx context.Context, id string, cadence perennial.Cadence) (perennial.Connection, error) {
+	if cadence != perennial.CadenceAlways && cadence != perennial.CadenceOnUse {
+		return perennial.Connection{}, perennial.Errorf(perennial.CodeInvalid, "there is no cadence %q: it is always or on_use", cadence)
+	}
+	var out perennial.Connection
+	found, err := s.locked(ctx, id, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
+		if err := update(tx, id, now, columns{"cadence": string(cadence)}); err != nil {
+			return err
+		}
+		var err error
+		out, err = reread(tx, id)
+		return err
+	})
+	if err == nil && !found {
+		err = notFound(id)
+	}
 	return out, err
 }
 

@@ -296,7 +296,7 @@ func (s *Store) park(ctx context.Context, seen perennial.Connection, a Admission
 		if c.QueuedAt.IsZero() {
 			set["queued_at"] = nullable(now)
 		}
-		if c.Status == perennial.StatusActive && !c.ExpiresAt.IsZero() && !c.ExpiresAt.After(a.RetryAt) && c.Health == perennial.HealthHealthy {
+		if c.Status == perennial.StatusActive && !c.ExpiresAt.IsZero() && !c.ExpiresAt.After(a.RetryAt) && c.Health == perennial.HealthHealthy && !c.Dormant(now) {
 			set.failing(c, a.Code, now) // its product will be without a token
 		}
 		if err := update(tx, c.ID, now, set); err != nil {

@@ -19,6 +19,7 @@ type row struct {
 	Provider              string     `gorm:"column:provider"`
 	Host                  string     `gorm:"column:host"`
 	AccountID             string     `gorm:"column:account_id"`
+	Cadence               string     `gorm:"column:cadence"`
 	Status                string     `gorm:"column:status"`
 	Reason                string     `gorm:"column:reason"`
 	Health                string     `gorm:"column:health"`
@@ -68,7 +69,7 @@ func (row) TableName() string { return "connections" }
 
 func (r row) connection() perennial.Connection {
 	c := perennial.Connection{
-		ID: r.ID, TenantID: r.TenantID, App: r.App, Provider: r.Provider, Host: r.Host, AccountID: r.AccountID,
+		ID: r.ID, TenantID: r.TenantID, App: r.App, Provider: r.Provider, Host: r.Host, AccountID: r.AccountID, Cadence: perennial.Cadence(r.Cadence),
 		Status: perennial.Status(r.Status), Reason: perennial.Reason(r.Reason),
 		Health: perennial.Health(r.Health), FailingCode: r.FailingCode, FailingSince: stamp(r.FailingSince),
 		Generation:        r.Generation,

@@ -40,8 +40,8 @@ func (s *Store) Doubtful(ctx context.Context, grace time.Duration, after string,
 	day, half := 24*time.Hour, 30*time.Minute
 	active := s.db.Where("next_refresh_at IS NULL").
 		Or("next_refresh_at > "+s.earlier("last_refreshed_at", day), nullable(now), nullable(now.Add(day))).
-		Or("expires_at IS NULL AND next_refresh_at > "+s.earlier("last_refreshed_at", half), nullable(now), nullable(now.Add(half))).
-		Or("next_refresh_at > expires_at").
+		Or("cadence <> 'on_use' AND expires_at IS NULL AND next_refresh_at > "+s.earlier("last_refreshed_at", half), nullable(now), nullable(now.Add(half))).
+		Or("cadence <> 'on_use' AND next_refresh_at > expires_at").
 		Or("next_attempt_at > ?", nullable(now.Add(perennial.LongestWait))).
 		Or("confirm_at > ?", nullable(now.Add(perennial.LongestWait))).
 		Or("attempt_deadline > ?", nullable(now.Add(perennial.LongestAttempt))).

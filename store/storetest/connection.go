@@ -236,3 +236,16 @@ func testNewerColumn(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.True(t, saved.Stored)
 }
+
+func testCadence(t *testing.T, b *bundle) {
+	c := b.connect(t)
+	require.Equal(t, perennial.CadenceAlways, c.Cadence)
+	got, err := b.SetCadence(t.Context(), c.ID, perennial.CadenceOnUse)
+	require.NoError(t, err)
+	require.Equal(t, perennial.CadenceOnUse, got.Cadence)
+	require.Equal(t, got, b.row(t, c.ID))
+	_, err = b.SetCadence(t.Context(), c.ID, "sometimes")
+	require.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err))
+	_, err = b.SetCadence(t.Context(), "nobody", perennial.CadenceOnUse)
+	require.Equal(t, perennial.CodeNotFound, perennial.CodeOf(err))
+}

@@ -30,6 +30,7 @@ func Run(t *testing.T, database func(testing.TB) string) {
 		"a new grant is guarded":                          testReplaceGuards,
 		"a status is guarded and disconnecting wipes":     testSetStatus,
 		"lists and counts":                                testList,
+		"cadence":                                         testCadence,
 		"use is noted once an hour":                       testTouchUsed,
 		"what handing out a token needs":                  testForUse,
 		"a 401 is noted once a second":                    testTouchUnauthorized,

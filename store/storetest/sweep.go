@@ -133,6 +133,9 @@ func testAbsurdAgrees(t *testing.T, b *bundle) {
 			b.set(t, c.ID, column, stampText(now.Add(spans[r.IntN(len(spans))])))
 		}
 		b.set(t, c.ID, "created_at", stampText(now.Add(-2000*time.Hour)))
+		if r.IntN(3) == 0 {
+			b.set(t, c.ID, "cadence", "'on_use'")
+		}
 		absurd[c.ID] = refresh.Absurd(b.row(t, c.ID), now)
 	}
 	got, err := b.Doubtful(t.Context(), 0, "", 1000)
