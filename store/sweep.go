@@ -60,7 +60,7 @@ func (s *Store) Doubtful(ctx context.Context, grace time.Duration, after string,
 // arguments.
 func (s *Store) earlier(column string, d time.Duration) string {
 	if s.dialect == schema.SQLite {
-		return fmt.Sprintf("(CASE WHEN %[1]s <= ? THEN strftime('%%Y-%%m-%%d %%H:%%M:%%f', %[1]s, '+%[2]d seconds') ELSE ? END)", column, int(d.Seconds()))
+		return fmt.Sprintf("(CASE WHEN %[1]s <= ? THEN strftime('%%Y-%%m-%%d %%H:%%M:%%f', %[1]s, '+%[2]d seconds') || '+00:00' ELSE ? END)", column, int(d.Seconds()))
 	}
 	return fmt.Sprintf("(CASE WHEN %[1]s <= ? THEN %[1]s + interval '%[2]d seconds' ELSE ? END)", column, int(d.Seconds()))
 }

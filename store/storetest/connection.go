@@ -28,6 +28,7 @@ func testRoundTrip(t *testing.T, b *bundle) {
 
 	micro := at.UTC().Truncate(time.Microsecond)
 	want := in
+	want.Cadence = perennial.CadenceAlways
 	want.Status, want.Reason, want.Health, want.FailingCode = w.Status, w.Reason, perennial.HealthFailing, "no_lifetime"
 	want.FailingSince, want.LastRefreshedAt, want.CreatedAt, want.UpdatedAt = c.CreatedAt, c.CreatedAt, c.CreatedAt, c.CreatedAt
 	want.Generation, want.AccessTokenSealed, want.RefreshTokenSealed = 3, w.AccessTokenSealed, w.RefreshTokenSealed
