@@ -24,6 +24,7 @@ type PaceStore interface {
 	ClaimDue(ctx context.Context, req store.PaceRequest) (store.Paced, error)
 	Rewind(ctx context.Context, shard store.Shard, beat int64) (int64, error)
 	Due(ctx context.Context, shard store.Shard, limit int) (int, error)
+	Members(ctx context.Context, shard store.Shard, after string, limit int) ([]perennial.Connection, error)
 	TakeSlots(ctx context.Context, app string, rate float64, lead, ahead time.Duration, n int) (first time.Time, gap time.Duration, taken int, err error)
 }
 
@@ -49,13 +50,17 @@ type PaceRequest struct {
 	Of   int           `json:"of"`
 	For  time.Duration `json:"for"`
 	Beat int64         `json:"beat,omitempty"` // the highest that was seen, see store.PaceRequest
+	// After is up to which connection a pacer that retires has handed over.
+	After string `json:"after,omitempty"`
 }
 
 // PaceResult is what it did.
 type PaceResult struct {
-	// Done: the app is not pooled any more, or has another number of pacers.
+	// Done: the app is not pooled any more, or has another number of pacers, and
+	// every connection was handed over.
 	Done       bool          `json:"done,omitempty"`
 	Beat       int64         `json:"beat,omitempty"`
+	After      string        `json:"after,omitempty"`
 	Refreshed  int64         `json:"refreshed"`
 	HandedOver int64         `json:"handed_over,omitempty"` // to the connections' own workflows
 	Rewound    int64         `json:"rewound,omitempty"`     // rows marked after a restore
@@ -69,6 +74,11 @@ const (
 	paceClaim = paceAtOnce / 4
 	// paceRest is between two looks at a shard where little was due.
 	paceRest = 500 * time.Millisecond
+	// retiredLate is after how long a pacer that retires still takes a due
+	// connection: its own workflow, or another pacer, comes first.
+	retiredLate = 10 * time.Second
+	// retiredPage is how many connections it hands over between two looks.
+	retiredPage = 25
 )
 
 // pace is one run of the activity.
@@ -78,6 +88,7 @@ type pace struct {
 	runID string
 	out   PaceResult
 	free  chan struct{} // one for each place
+	late  time.Duration // see store.PaceRequest
 
 	refreshed, handedOver atomic.Int64
 	all                   sync.WaitGroup
@@ -85,8 +96,10 @@ type pace struct {
 
 // Pace refreshes the due, healthy connections of one shard until its time is over
 // or the worker stops; what it has claimed by then it finishes. Whatever does not
-// end in stored tokens goes to the connection's own workflow. It heartbeats; two
-// at once, after one was thought dead, do no harm: the rows fence them.
+// end in stored tokens goes to the connection's own workflow. Where the app is no
+// longer pooled so, it hands its connections over, taking only those meanwhile that
+// are late. It heartbeats; two at once, after one was thought dead, do no harm: the
+// rows fence them.
 func (p *Pacer) Pace(ctx context.Context, req PaceRequest) (PaceResult, error) {
 	if activity.HasHeartbeatDetails(ctx) {
 		var beat int64
@@ -95,7 +108,7 @@ func (p *Pacer) Pace(ctx context.Context, req PaceRequest) (PaceResult, error) {
 		}
 	}
 	r := &pace{Pacer: p, shard: store.Shard{App: req.App, N: req.N, Of: req.Of}, runID: activity.GetInfo(ctx).WorkflowExecution.RunID,
-		out: PaceResult{Beat: req.Beat}, free: make(chan struct{}, paceAtOnce)}
+		out: PaceResult{Beat: req.Beat, After: req.After}, free: make(chan struct{}, paceAtOnce)}
 	for range paceAtOnce {
 		r.free <- struct{}{}
 	}
@@ -110,9 +123,14 @@ func (r *pace) run(ctx context.Context, req PaceRequest) error {
 	defer over.Stop()
 	for {
 		app, err := r.Apps.App(req.App)
-		if err != nil || app.Pacers != req.Of {
-			r.out.Done = true
+		if err != nil {
+			r.out.Done = true // nobody here knows the app
 			return nil
+		}
+		retired := app.Pacers != req.Of
+		r.late = 0
+		if retired {
+			r.late = retiredLate
 		}
 		activity.RecordHeartbeat(ctx, r.out.Beat)
 		claimed, err := r.claim(ctx, app.MaxRefreshesPerSecond)
@@ -124,6 +142,10 @@ func (r *pace) run(ctx context.Context, req PaceRequest) error {
 		if claimed >= paceClaim && err == nil {
 			rest = 0 // there may be more
 		}
+		if retired && r.handBack(ctx) {
+			r.out.Done = true
+			return nil
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -134,6 +156,27 @@ func (r *pace) run(ctx context.Context, req PaceRequest) error {
 		case <-time.After(rest):
 		}
 	}
+}
+
+// handBack tells the next connections of the shard to read their rows, which says
+// whose they are now. It reports whether all were told.
+func (r *pace) handBack(ctx context.Context) (all bool) {
+	page, err := r.Store.Members(ctx, r.shard, r.out.After, retiredPage)
+	if err != nil {
+		activity.GetLogger(ctx).Error("connections not handed over yet", "app", r.shard.App, "error", err)
+		return false
+	}
+	tick := time.NewTicker(nudgeGap)
+	defer tick.Stop()
+	for _, c := range page {
+		if err := r.Workflows.Tell(ctx, c, nudge); err != nil {
+			activity.GetLogger(ctx).Warn("connections not handed over yet", "app", r.shard.App, "error", err)
+			return false
+		}
+		r.out.After = c.ID
+		<-tick.C
+	}
+	return len(page) == 0
 }
 
 // claim claims as many connections as there are places, once enough are free, and
@@ -182,7 +225,7 @@ func (r *pace) take(ctx context.Context, n int, limit float64) (int, error) {
 		}
 	}
 	began := time.Now()
-	got, err := r.Store.ClaimDue(ctx, store.PaceRequest{Shard: r.shard, Limit: n, Hold: r.Timing.AttemptDeadline, Trigger: perennial.TriggerTimer, Beat: r.out.Beat})
+	got, err := r.Store.ClaimDue(ctx, store.PaceRequest{Shard: r.shard, Limit: n, Late: r.late, Hold: r.Timing.AttemptDeadline, Trigger: perennial.TriggerTimer, Beat: r.out.Beat})
 	if err != nil {
 		return 0, err
 	}

@@ -28,6 +28,8 @@ type shard struct {
 	behind  bool // the database went backwards
 	claims  int
 	beats   []int64
+	lates   []time.Duration
+	members []perennial.Connection
 
 	slots     []time.Time
 	presented map[string]time.Time // with its slot
@@ -44,7 +46,7 @@ func (s *shard) App(string) (provider.App, error) {
 func (s *shard) ClaimDue(_ context.Context, req store.PaceRequest) (store.Paced, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.beats = append(s.beats, req.Beat)
+	s.beats, s.lates = append(s.beats, req.Beat), append(s.lates, req.Late)
 	if s.behind {
 		return store.Paced{Beat: req.Beat, RolledBack: true}, nil
 	}
@@ -79,6 +81,15 @@ func (s *shard) Due(_ context.Context, _ store.Shard, limit int) (int, error) {
 		s.empty()
 	}
 	return min(limit, len(s.due)), nil
+}
+
+func (s *shard) Members(_ context.Context, _ store.Shard, after string, limit int) (page []perennial.Connection, err error) {
+	for _, c := range s.members {
+		if c.ID > after && len(page) < limit {
+			page = append(page, c)
+		}
+	}
+	return page, nil
 }
 
 func (s *shard) TakeSlots(_ context.Context, _ string, rate float64, _, _ time.Duration, n int) (time.Time, time.Duration, int, error) {
@@ -186,20 +197,29 @@ func TestPaceUnderALimit(t *testing.T) {
 	assert.Len(t, seen, 5, "a slot for each")
 }
 
-// TestPaceEnds: an app that is no longer pooled, or has another number of pacers.
+// TestPaceEnds: a pacer of an app that is no longer pooled so hands its connections
+// over, takes only late ones meanwhile, and ends.
 func TestPaceEnds(t *testing.T) {
 	t.Parallel()
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestActivityEnvironment()
-	s := &shard{}
+	s := &shard{told: map[string]string{}, empty: func() {}}
+	for i := range 40 {
+		s.members = append(s.members, perennial.Connection{ID: fmt.Sprintf("%03d", i)})
+	}
 	p := &activities.Pacer{Engine: s, Store: s, Workflows: s, Apps: s}
 	env.RegisterActivity(p)
-	v, err := env.ExecuteActivity(p.Pace, activities.PaceRequest{App: "app", N: 2, Of: 3, For: time.Minute})
+	v, err := env.ExecuteActivity(p.Pace, activities.PaceRequest{App: "app", N: 2, Of: 3, For: time.Minute, After: "004"})
 	require.NoError(t, err)
 	var out activities.PaceResult
 	require.NoError(t, v.Get(&out))
 	assert.True(t, out.Done)
-	assert.Empty(t, s.beats)
+	assert.Equal(t, "039", out.After)
+	assert.Len(t, s.told, 35)
+	assert.NotEmpty(t, s.lates)
+	for _, late := range s.lates {
+		assert.Equal(t, 10*time.Second, late)
+	}
 }
 
 // TestDigest: a look at a connection of a pooled app says what became of it.

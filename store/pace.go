@@ -23,6 +23,7 @@ type Shard struct {
 type PaceRequest struct {
 	Shard
 	Limit   int
+	Late    time.Duration // only connections that have been due for as long
 	Hold    time.Duration
 	Trigger perennial.Trigger
 	// Beat is the highest that this pacer has seen. A database that is behind it
@@ -52,7 +53,7 @@ func (s *Store) ClaimDue(ctx context.Context, req PaceRequest) (Paced, error) {
 		Now  time.Time `gorm:"column:now"`
 		Beat int64     `gorm:"column:beat"`
 	}
-	err := s.db.WithContext(ctx).Raw(claimDue, req.App, req.N, req.Of, req.Beat, req.App, req.Of, req.N, req.Limit,
+	err := s.db.WithContext(ctx).Raw(claimDue, req.App, req.N, req.Of, req.Beat, req.App, req.Late.Microseconds(), req.Of, req.N, req.Limit,
 		req.App, req.N, req.Of, uuid.NewString(), req.Hold.Microseconds(), string(req.Trigger)).Scan(&got).Error
 	if err != nil {
 		return Paced{}, fmt.Errorf("claim due connections of app %s: %w", req.App, err)
@@ -71,7 +72,7 @@ const shardOf = `(hashtext(c.id) & 2147483647) % ? = ?`
 
 var claimDue = `WITH ` + durable + `, t AS MATERIALIZED (SELECT clock_timestamp() AS now),
 pacer AS MATERIALIZED (SELECT beat FROM pacers WHERE app = ? AND shard = ? AND shards = ? AND beat >= ? FOR UPDATE),
-due AS MATERIALIZED (SELECT c.id FROM connections AS c, t, pacer WHERE c.app = ? AND c.next_refresh_at <= t.now AND ` + shardOf + `
+due AS MATERIALIZED (SELECT c.id FROM connections AS c, t, pacer WHERE c.app = ? AND c.next_refresh_at <= t.now - ?::bigint * interval '1 microsecond' AND ` + shardOf + `
 	AND ` + healthy + ` AND ` + undisturbed + ` ORDER BY c.next_refresh_at LIMIT ? FOR UPDATE OF c SKIP LOCKED),
 beats AS (UPDATE pacers SET beat = beat + 1, updated_at = t.now FROM t WHERE app = ? AND shard = ? AND shards = ? AND EXISTS (SELECT 1 FROM due) RETURNING beat)
 UPDATE connections AS c SET attempt_id = ? || '-' || c.id, attempt_digest = c.refresh_token_digest, attempt_started_at = t.now,
@@ -113,7 +114,7 @@ func (s *Store) claimDueSlowly(ctx context.Context, req PaceRequest) (Paced, err
 		return out, err
 	}
 	var rows []row
-	q := s.db.WithContext(ctx).Where("app = ? AND status = 'active' AND health = 'healthy' AND attempt_id = '' AND next_refresh_at <= ?", req.App, nullable(now))
+	q := s.db.WithContext(ctx).Where("app = ? AND status = 'active' AND health = 'healthy' AND attempt_id = '' AND next_refresh_at <= ?", req.App, nullable(now.Add(-req.Late)))
 	if err := q.Order("next_refresh_at").Limit(req.Limit).Find(&rows).Error; err != nil {
 		return out, fmt.Errorf("find due connections of app %s: %w", req.App, err)
 	}
@@ -198,6 +199,24 @@ SELECT count(*) FROM (SELECT 1 FROM connections AS c, t WHERE c.app = ? AND c.ne
 		return 0, fmt.Errorf("count due connections of app %s: %w", shard.App, err)
 	}
 	return due, nil
+}
+
+// Members are a shard's active connections with ids after the one given, in the
+// order of their ids, at most limit.
+func (s *Store) Members(ctx context.Context, shard Shard, after string, limit int) ([]perennial.Connection, error) {
+	q := s.db.WithContext(ctx).Table("connections AS c").Where("c.app = ? AND c.status = 'active' AND c.id > ?", shard.App, after)
+	if s.dialect == schema.Postgres {
+		q = q.Where(shardOf, shard.Of, shard.N)
+	}
+	var rows []row
+	if err := q.Order("c.id").Limit(limit).Find(&rows).Error; err != nil {
+		return nil, fmt.Errorf("list the connections of app %s: %w", shard.App, err)
+	}
+	out := make([]perennial.Connection, 0, len(rows))
+	for _, r := range rows {
+		out = append(out, r.connection())
+	}
+	return out, nil
 }
 
 // TakeSlots takes up to n slots of an app that has a limit of rate requests a

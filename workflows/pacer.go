@@ -26,9 +26,10 @@ type PacerState struct {
 	Of  int    `json:"of"`
 	// Beat is the highest that was seen in the database, so that one that went
 	// backwards is known.
-	Beat       int64 `json:"beat,omitempty"`
-	Refreshed  int64 `json:"refreshed,omitempty"`
-	HandedOver int64 `json:"handed_over,omitempty"`
+	Beat       int64  `json:"beat,omitempty"`
+	After      string `json:"after,omitempty"` // up to whom it handed over, when it retires
+	Refreshed  int64  `json:"refreshed,omitempty"`
+	HandedOver int64  `json:"handed_over,omitempty"`
 }
 
 // pacesPerRun bounds the history of one run: eight hours, where each activity works
@@ -62,11 +63,12 @@ func pace(ctx workflow.Context, s PacerState, t refresh.Timing) error {
 	for range pacesPerRun {
 		workflow.SetCurrentDetails(ctx, fmt.Sprintf("**%s**, shard %d of %d\n\n%d refreshed, %d handed to their own workflows", s.App, s.N+1, s.Of, s.Refreshed, s.HandedOver))
 		var out activities.PaceResult
-		err := workflow.ExecuteActivity(ctx, pacerActs.Pace, activities.PaceRequest{App: s.App, N: s.N, Of: s.Of, For: t.PaceFor, Beat: s.Beat}).Get(ctx, &out)
+		err := workflow.ExecuteActivity(ctx, pacerActs.Pace, activities.PaceRequest{App: s.App, N: s.N, Of: s.Of, For: t.PaceFor, Beat: s.Beat, After: s.After}).Get(ctx, &out)
 		if err != nil {
 			return fmt.Errorf("pace app %s: %w", s.App, err)
 		}
-		s.Beat, s.Refreshed, s.HandedOver = max(s.Beat, out.Beat), s.Refreshed+out.Refreshed, s.HandedOver+out.HandedOver
+		s.Beat, s.After = max(s.Beat, out.Beat), out.After
+		s.Refreshed, s.HandedOver = s.Refreshed+out.Refreshed, s.HandedOver+out.HandedOver
 		if out.Done {
 			return nil
 		}

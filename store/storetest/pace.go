@@ -39,6 +39,17 @@ func testClaimDue(t *testing.T, b *bundle) {
 	require.Empty(t, got.Claims)
 	ids := b.due(t, 5)
 	b.connect(t) // not due
+	late := paceRequest(0, 1, 100, got.Beat)
+	late.Late = time.Minute
+	got, err = b.ClaimDue(t.Context(), late)
+	require.NoError(t, err)
+	require.Empty(t, got.Claims, "none is as late")
+	page, err := b.Members(t.Context(), late.Shard, "", 4)
+	require.NoError(t, err)
+	require.Len(t, page, 4)
+	page, err = b.Members(t.Context(), late.Shard, page[3].ID, 4)
+	require.NoError(t, err)
+	require.Len(t, page, 2)
 	got, err = b.ClaimDue(t.Context(), paceRequest(0, 1, 3, got.Beat))
 	require.NoError(t, err)
 	require.Len(t, got.Claims, 3)
