@@ -111,7 +111,7 @@ func TestReport(t *testing.T) {
 
 func TestGrowthComparesWithTheSmallest(t *testing.T) {
 	t.Parallel()
-	o, err := parse([]string{"growth", "--sizes", "100,200,400", "--interval", "10s"}, io.Discard)
+	o, err := parse([]string{"growth", "--sizes", "100,200,400", "--interval", "10s", "--variants", "own"}, io.Discard)
 	require.NoError(t, err)
 	r := newReport(o)
 	for i, c := range o.cases() {

@@ -15,7 +15,7 @@
 //	        at the first go
 //	poller  no Temporal: a loop over the due rows around this repository's engine
 //	own     the product's worker, each connection's workflow wakes for itself
-//	pooled  the same with "pace: pooled"; run it where the configuration has it
+//	pooled  the same with "pace: pooled"
 //
 // Scenarios:
 //
@@ -26,6 +26,8 @@
 //	herd     all tokens have one expiry, the app a limit
 //	outage   the provider answers 503 for --outage
 //	restart  the worker is killed, and started again after --down
+//	simulate the schedule alone, of a million connections on a virtual clock; it has
+//	         flags of its own
 //
 // CPU is that of all processes but the provider's and the driver's (the driver's
 // counts in start, where it is the importer). Progress and a table go to stderr.
@@ -40,6 +42,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/perennial-oauth/perennial/bench/sim"
 )
 
 // processes are the ones that bench starts itself again as.
@@ -63,6 +67,9 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 		if process, ok := processes[args[0]]; ok {
 			return process(ctx, args[1:])
 		}
+	}
+	if len(args) > 0 && args[0] == "simulate" {
+		return sim.Command(args[1:], out)
 	}
 	o, err := parse(args, progress)
 	if err != nil {

@@ -42,16 +42,16 @@ type scenario struct {
 var scenarios map[string]scenario
 
 func init() { // in a function, for the scenarios use the options
-	three := []string{"naive", "poller", "own"}
+	all := []string{"naive", "poller", "own", "pooled"}
 	scenarios = map[string]scenario{
-		"warm": {steady, options{variants: three, connections: 400, interval: 20 * time.Second, window: time.Minute, age: 24}},
-		"cold": {steady, options{variants: three, connections: 400, interval: 40 * time.Second, window: time.Minute, age: 24, cache: 40}},
+		"warm": {steady, options{variants: all, connections: 400, interval: 20 * time.Second, window: time.Minute, age: 24}},
+		"cold": {steady, options{variants: all, connections: 400, interval: 40 * time.Second, window: time.Minute, age: 24, cache: 40}},
 		// The interval is that of the smallest fleet.
-		"growth":  {steady, options{variants: []string{"own"}, sizes: []int{1000, 5000, 20000}, interval: 50 * time.Second, window: time.Minute, warmup: 20 * time.Second}},
-		"start":   {startAll, options{variants: three, connections: 2000, interval: time.Hour}},
-		"herd":    {herd, options{variants: []string{"poller", "own"}, connections: 20000, interval: 20 * time.Minute, limit: 100}},
-		"outage":  {outage, options{variants: three, connections: 5000, interval: 10 * time.Minute, outage: 10 * time.Minute}},
-		"restart": {restart, options{variants: three, connections: 2000, interval: 100 * time.Second, down: 30 * time.Second}},
+		"growth":  {steady, options{variants: []string{"own", "pooled"}, sizes: []int{1000, 5000, 20000}, interval: 50 * time.Second, window: time.Minute, warmup: 20 * time.Second}},
+		"start":   {startAll, options{variants: all, connections: 2000, interval: time.Hour}},
+		"herd":    {herd, options{variants: []string{"poller", "own", "pooled"}, connections: 20000, interval: 20 * time.Minute, limit: 100}},
+		"outage":  {outage, options{variants: all, connections: 5000, interval: 10 * time.Minute, outage: 10 * time.Minute}},
+		"restart": {restart, options{variants: all, connections: 2000, interval: 100 * time.Second, down: 30 * time.Second}},
 	}
 }
 
