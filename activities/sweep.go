@@ -59,6 +59,10 @@ const (
 	sweepLimit = 2000
 	// sweepPage is how many rows are read at once.
 	sweepPage = 500
+	// pruneBatch is how many lines one statement deletes, and pruneFor how long a
+	// pass goes on with it.
+	pruneBatch = 5000
+	pruneFor   = 30 * time.Second
 )
 
 // nudge is the signal that makes a workflow read its row. It is named here
@@ -84,13 +88,28 @@ func (s *Sweeper) Sweep(ctx context.Context, req SweepRequest) (SweepResult, err
 			return out, err
 		}
 	}
-	var warnErr, pruneErr, paceErr error
+	var warnErr, paceErr error
 	if s.StartPacers != nil {
 		paceErr = s.StartPacers(ctx)
 	}
-	out.Warned, warnErr = s.Store.Warn(ctx, sweepLimit)
-	out.Pruned, pruneErr = s.Store.Prune(ctx, req.Retention, 10*sweepPage)
-	return out, errors.Join(warnErr, pruneErr, paceErr)
+	if req.Full { // it reads every row
+		out.Warned, warnErr = s.Store.Warn(ctx, sweepLimit)
+	}
+	return out, errors.Join(warnErr, s.prune(ctx, req, &out), paceErr)
+}
+
+// prune deletes what is past its retention, batch by batch: a large fleet writes
+// thousands of lines a second.
+func (s *Sweeper) prune(ctx context.Context, req SweepRequest, out *SweepResult) error {
+	for over := time.Now().Add(pruneFor); time.Now().Before(over); {
+		n, err := s.Store.Prune(ctx, req.Retention, pruneBatch)
+		out.Pruned += n
+		if err != nil || n < pruneBatch {
+			return err
+		}
+		activity.RecordHeartbeat(ctx, out.Nudged)
+	}
+	return nil
 }
 
 // lookAtAll reads the doubtful rows page by page.

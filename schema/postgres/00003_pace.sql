@@ -13,11 +13,14 @@ ALTER TABLE connections ADD COLUMN cadence text NOT NULL DEFAULT 'always' CHECK 
 -- A claim changes no indexed column: with room on the page it leaves the indexes
 -- alone.
 ALTER TABLE connections SET (fillfactor = 75);
+-- The retention finds its lines by their age.
+CREATE INDEX attempts_started ON attempts (started_at);
 
 INSERT INTO schema_programs (version, oldest_program) VALUES (3, 1);
 
 -- +goose Down
 DELETE FROM schema_programs WHERE version = 3;
+DROP INDEX attempts_started;
 ALTER TABLE connections RESET (fillfactor);
 ALTER TABLE connections DROP COLUMN cadence;
 DROP TABLE pacers;

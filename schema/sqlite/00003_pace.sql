@@ -10,10 +10,13 @@ CREATE TABLE pacers (
   PRIMARY KEY (app, shard, shards)
 );
 ALTER TABLE connections ADD COLUMN cadence text NOT NULL DEFAULT 'always';
+-- The retention finds its lines by their age.
+CREATE INDEX attempts_started ON attempts (started_at);
 
 INSERT INTO schema_programs (version, oldest_program) VALUES (3, 1);
 
 -- +goose Down
 DELETE FROM schema_programs WHERE version = 3;
+DROP INDEX attempts_started;
 ALTER TABLE connections DROP COLUMN cadence;
 DROP TABLE pacers;

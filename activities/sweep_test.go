@@ -1,0 +1,65 @@
+package activities_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/activities"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/testsuite"
+)
+
+// ledger has lines past their retention.
+type ledger struct {
+	old     int64
+	batches int
+	warned  int
+}
+
+func (*ledger) Overdue(context.Context, time.Duration, int) ([]perennial.Connection, error) {
+	return nil, nil
+}
+
+func (*ledger) Doubtful(context.Context, time.Duration, string, int) ([]perennial.Connection, error) {
+	return nil, nil
+}
+
+func (l *ledger) Warn(context.Context, int) (int, error) {
+	l.warned++
+	return 1, nil
+}
+
+func (l *ledger) Prune(_ context.Context, _ time.Duration, limit int) (int64, error) {
+	n := min(l.old, int64(limit))
+	l.old -= n
+	l.batches++
+	return n, nil
+}
+
+// TestSweepPrunesAll: a large fleet writes more lines between two sweeps than one
+// statement deletes; and what reads every row is left to the full sweeps.
+func TestSweepPrunesAll(t *testing.T) {
+	t.Parallel()
+	l := &ledger{old: 123_456}
+	s := &activities.Sweeper{Store: l}
+	var suite testsuite.WorkflowTestSuite
+	for _, full := range []bool{false, true} {
+		env := suite.NewTestActivityEnvironment()
+		env.RegisterActivity(s)
+		v, err := env.ExecuteActivity(s.Sweep, activities.SweepRequest{Full: full})
+		require.NoError(t, err)
+		var out activities.SweepResult
+		require.NoError(t, v.Get(&out))
+		if full {
+			assert.Equal(t, 1, out.Warned)
+			assert.Zero(t, out.Pruned)
+			continue
+		}
+		assert.EqualValues(t, 123_456, out.Pruned)
+		assert.Zero(t, l.old)
+		assert.Zero(t, l.warned)
+	}
+}
