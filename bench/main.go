@@ -28,6 +28,7 @@
 //	restart  the worker is killed, and started again after --down
 //	simulate the schedule alone, of a million connections on a virtual clock; it has
 //	         flags of its own
+//	scale    what fleets of up to ten million connections need, from measured costs
 //
 // CPU is that of all processes but the provider's and the driver's (the driver's
 // counts in start, where it is the importer). Progress and a table go to stderr.
@@ -43,6 +44,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/perennial-oauth/perennial/bench/scale"
 	"github.com/perennial-oauth/perennial/bench/sim"
 )
 
@@ -70,6 +72,9 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	}
 	if len(args) > 0 && args[0] == "simulate" {
 		return sim.Command(args[1:], out)
+	}
+	if len(args) > 0 && args[0] == "scale" {
+		return scale.Command(args[1:], out)
 	}
 	o, err := parse(args, progress)
 	if err != nil {

@@ -38,6 +38,7 @@ var measures = []struct{ name, means string }{
 	{"statements_per_refresh", "SQL, begin and commit included"},
 	{"transactions_per_refresh", ""},
 	{"row_bytes", "database bytes for each connection, indexes included"},
+	{"ledger_bytes", "the same for each line of the ledger"},
 	{"worker_rss_bytes", ""},
 	{"worker_heap_bytes", "live after the last collection"},
 	{"heap_bytes_per_cached", "growth of that since there was no connection, for each cached one"},

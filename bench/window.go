@@ -111,6 +111,11 @@ func (w *world) sizes(ctx context.Context, f figures) error {
 		return err
 	}
 	f.ratio("row_bytes", bytes, float64(w.connections))
+	if w.variant.table() == "connections" { // the engine keeps a ledger beside it
+		if f["ledger_bytes"], err = w.count(ctx, "SELECT pg_total_relation_size('attempts') / greatest((SELECT count(*) FROM attempts), 1)"); err != nil {
+			return err
+		}
+	}
 	if f["worker_rss_bytes"], err = residentBytes(w.worker.pid()); err != nil {
 		return err
 	}
