@@ -85,7 +85,7 @@ func (b *beside) look(ctx context.Context) {
 		slots <- struct{}{}
 		all.Go(func() {
 			defer func() { <-slots }()
-			res, err := b.engine.Refresh(ctx, refresh.Request{ConnectionID: c.ID, Generation: c.Generation, Trigger: perennial.TriggerBeside})
+			res, err := b.engine.Refresh(ctx, refresh.Request{ConnectionID: c.ID, App: c.App, Generation: c.Generation, Trigger: perennial.TriggerBeside})
 			if err != nil {
 				b.log.Error("not refreshed beside Temporal", "connection_id", c.ID, "error", err)
 			}
