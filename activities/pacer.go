@@ -73,7 +73,7 @@ const (
 	// paceClaim is how many free places make a claim worth while.
 	paceClaim = paceAtOnce / 4
 	// paceRest is between two looks at a shard where little was due.
-	paceRest = 500 * time.Millisecond
+	paceRest = time.Second
 	// retiredLate is after how long a pacer that retires still takes a due
 	// connection: its own workflow, or another pacer, comes first.
 	retiredLate = 10 * time.Second

@@ -54,14 +54,17 @@ func (s *Store) ClaimDue(ctx context.Context, req PaceRequest) (Paced, error) {
 		Beat int64     `gorm:"column:beat"`
 	}
 	err := s.db.WithContext(ctx).Raw(claimDue, req.App, req.N, req.Of, req.Beat, req.App, req.Late.Microseconds(), req.Of, req.N, req.Limit,
-		req.App, req.N, req.Of, uuid.NewString(), req.Hold.Microseconds(), string(req.Trigger)).Scan(&got).Error
+		req.App, req.N, req.Of, uuid.NewString(), req.Hold.Microseconds(), string(req.Trigger), req.App, req.N, req.Of).Scan(&got).Error
 	if err != nil {
 		return Paced{}, fmt.Errorf("claim due connections of app %s: %w", req.App, err)
 	}
 	if len(got) == 0 {
-		return s.beat(ctx, req)
+		return s.beat(ctx, req) // it has no row yet, or no more
 	}
-	out := Paced{Beat: got[0].Beat}
+	out := Paced{Beat: max(got[0].Beat, req.Beat), RolledBack: got[0].Beat < req.Beat}
+	if got[0].Row.ID == "" {
+		return out, nil // nothing was due
+	}
 	for _, g := range got {
 		out.Claims = append(out.Claims, Claim{Verdict: VerdictClaimed, Connection: g.Row.connection(), Now: g.Now.UTC()})
 	}
@@ -74,11 +77,13 @@ var claimDue = `WITH ` + durable + `, t AS MATERIALIZED (SELECT clock_timestamp(
 pacer AS MATERIALIZED (SELECT beat FROM pacers WHERE app = ? AND shard = ? AND shards = ? AND beat >= ? FOR UPDATE),
 due AS MATERIALIZED (SELECT c.id FROM connections AS c, t, pacer WHERE c.app = ? AND c.next_refresh_at <= t.now - ?::bigint * interval '1 microsecond' AND ` + shardOf + `
 	AND ` + healthy + ` AND ` + undisturbed + ` ORDER BY c.next_refresh_at LIMIT ? FOR UPDATE OF c SKIP LOCKED),
-beats AS (UPDATE pacers SET beat = beat + 1, updated_at = t.now FROM t WHERE app = ? AND shard = ? AND shards = ? AND EXISTS (SELECT 1 FROM due) RETURNING beat)
-UPDATE connections AS c SET attempt_id = ? || '-' || c.id, attempt_digest = c.refresh_token_digest, attempt_started_at = t.now,
+beats AS (UPDATE pacers SET beat = beat + 1, updated_at = t.now FROM t WHERE app = ? AND shard = ? AND shards = ? AND EXISTS (SELECT 1 FROM due) RETURNING beat),
+claimed AS (UPDATE connections AS c SET attempt_id = ? || '-' || c.id, attempt_digest = c.refresh_token_digest, attempt_started_at = t.now,
 	attempt_deadline = t.now + ?::bigint * interval '1 microsecond', attempt_sent = false, attempt_trigger = ?, queued_at = NULL, updated_at = t.now
 FROM durable, t, due, beats WHERE c.id = due.id
-RETURNING ` + columnsOf("c", everyColumn) + `, t.now AS now, beats.beat AS beat`
+RETURNING ` + columnsOf("c", everyColumn) + `, t.now AS now, beats.beat AS beat)
+SELECT ` + columnsOf("claimed", everyColumn) + `, claimed.now, COALESCE(claimed.beat, pacers.beat) AS beat
+FROM pacers LEFT JOIN claimed ON true WHERE pacers.app = ? AND pacers.shard = ? AND pacers.shards = ?`
 
 // beat reads the pacer's beat, making its row where there is none.
 func (s *Store) beat(ctx context.Context, req PaceRequest) (Paced, error) {
