@@ -2,9 +2,13 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,20 +34,15 @@ func (s *Store) QuickClaim(ctx context.Context, app string, req ClaimRequest) (c
 		seam.Off(seam.ClaimBeforeSpend) || seam.Off(seam.Fence) || seam.Off(seam.Circuit) {
 		return Claim{}, false, nil
 	}
-	var got []claimedRow
-	if err := s.db.WithContext(ctx).Raw(quickClaim, req.AttemptID, req.Hold.Microseconds(), string(req.Trigger), req.ID, req.Generation, app).Scan(&got).Error; err != nil {
+	var now time.Time
+	r, ok, err := oneRow(ctx, s.sql, everyColumn, &now, quickClaim, req.AttemptID, req.Hold.Microseconds(), string(req.Trigger), req.ID, req.Generation, app)
+	if err != nil {
 		return Claim{}, false, fmt.Errorf("claim connection %s: %w", req.ID, err)
 	}
-	if len(got) == 0 {
+	if !ok {
 		return Claim{}, false, nil
 	}
-	return Claim{Verdict: VerdictClaimed, Connection: got[0].Row.connection(), Now: got[0].Now.UTC()}, true, nil
-}
-
-// claimedRow is a row and the time at which it was claimed.
-type claimedRow struct {
-	Row row       `gorm:"embedded"`
-	Now time.Time `gorm:"column:now"`
+	return Claim{Verdict: VerdictClaimed, Connection: r.connection(), Now: now.UTC()}, true, nil
 }
 
 // durable makes the commit of a statement's own transaction wait for the disk,
@@ -63,11 +62,11 @@ const undisturbed = `NOT EXISTS (SELECT 1 FROM circuits WHERE circuits.app = c.a
 
 // The time is read before the lock is taken: a start that is too early makes a
 // life and a hold shorter, never longer.
-var quickClaim = `WITH ` + durable + `, t AS MATERIALIZED (SELECT clock_timestamp() AS now)
+var quickClaim = numbered(`WITH ` + durable + `, t AS MATERIALIZED (SELECT clock_timestamp() AS now)
 UPDATE connections AS c SET attempt_id = ?, attempt_digest = c.refresh_token_digest, attempt_started_at = t.now,
 	attempt_deadline = t.now + ?::bigint * interval '1 microsecond', attempt_sent = false, attempt_trigger = ?, queued_at = NULL, updated_at = t.now
 FROM durable, t WHERE c.id = ? AND c.generation = ? AND c.app = ? AND ` + healthy + ` AND ` + undisturbed + `
-RETURNING ` + columnsOf("c", everyColumn) + `, t.now AS now`
+RETURNING ` + columnsOf("c", everyColumn) + `, t.now AS now`)
 
 // quickSave is [Store.Save] for a row that nobody has written since this attempt
 // claimed it: what is to be written then follows from the row as it was claimed.
@@ -78,46 +77,86 @@ func (s *Store) quickSave(ctx context.Context, req SaveRequest) (saved Saved, ok
 		return Saved{}, false, nil
 	}
 	set := saveColumns(seen, req, seen.Open.StartedAt)
-	set["last_refreshed_at"], set["updated_at"] = gorm.Expr("clock_timestamp()"), gorm.Expr("clock_timestamp()")
+	delete(set, "last_refreshed_at")       // the time of this statement
 	names := slices.Sorted(maps.Keys(set)) // in one order, so that the statement is prepared once
 	args := make([]any, 0, len(names)+32)
-	var sql strings.Builder
-	sql.WriteString("WITH " + durable + ", saved AS (UPDATE connections AS c SET ")
-	for i, name := range names {
-		if i > 0 {
-			sql.WriteString(", ")
-		}
-		sql.WriteString(name + " = ?")
+	var text strings.Builder
+	text.WriteString("WITH " + durable + ", saved AS (UPDATE connections AS c SET last_refreshed_at = clock_timestamp(), updated_at = clock_timestamp()")
+	for _, name := range names {
+		text.WriteString(", " + name + " = ?")
 		args = append(args, set[name])
 	}
-	sql.WriteString(` FROM durable WHERE c.id = ? AND c.generation = ? AND c.refresh_token_digest = ? AND c.status = 'active' AND c.attempt_id = ? AND c.updated_at = ?
+	text.WriteString(` FROM durable WHERE c.id = ? AND c.generation = ? AND c.refresh_token_digest = ? AND c.status = 'active' AND c.attempt_id = ? AND c.updated_at = ?
 RETURNING ` + columnsOf("c", openColumns) + "), line AS (INSERT INTO attempts (" + attemptColumns + ") SELECT " + attemptMarks + " FROM saved ON CONFLICT DO NOTHING) SELECT " + columnsOf("saved", openColumns) + " FROM saved")
 	args = append(args, req.ID, req.Generation, req.Digest, req.AttemptID, nullable(seen.UpdatedAt))
 	args = append(args, attemptValues(newAttemptRow(ledgerLine(req.Ledger, req.ID, req.AttemptID)))...)
 
-	var rows []row
-	write := func(tx *gorm.DB) error {
-		if err := tx.Raw(sql.String(), args...).Scan(&rows).Error; err != nil {
+	var r row
+	write := func(q querier) (err error) {
+		if r, ok, err = oneRow(ctx, q, openColumns, nil, numbered(text.String()), args...); err != nil {
 			return fmt.Errorf("save connection %s: %w", req.ID, err)
 		}
 		return nil
 	}
 	if seam.Waits { // a place before the commit
 		err = s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
-			err := write(tx)
-			if err == nil && len(rows) > 0 {
+			err := write(tx.Statement.ConnPool)
+			if err == nil && ok {
 				seam.At(seam.BeforeCommit, req.ID)
 			}
 			return err
 		})
 	} else {
-		err = write(s.db.WithContext(ctx))
+		err = write(s.sql)
 	}
-	if err != nil || len(rows) == 0 {
+	if err != nil || !ok {
 		return Saved{}, false, err
 	}
-	rows[0].AccessTokenSealed, rows[0].RefreshTokenSealed = req.AccessTokenSealed, req.RefreshTokenSealed
-	return Saved{Stored: true, Connection: rows[0].connection()}, true, nil
+	r.AccessTokenSealed, r.RefreshTokenSealed = req.AccessTokenSealed, req.RefreshTokenSealed
+	return Saved{Stored: true, Connection: r.connection()}, true, nil
+}
+
+// querier is a pool or a transaction.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// oneRow reads the named columns of the first row that a statement returns, and
+// last, unless that is nil, from the column after them.
+func oneRow(ctx context.Context, q querier, names []string, last any, statement string, args ...any) (r row, ok bool, err error) {
+	rows, err := q.QueryContext(ctx, statement, args...)
+	if err != nil {
+		return r, false, err
+	}
+	defer rows.Close()
+	if !rows.Next() {
+		return r, false, rows.Err()
+	}
+	v := reflect.ValueOf(&r).Elem()
+	to := make([]any, 0, len(names)+1)
+	for _, name := range names {
+		to = append(to, v.Field(fields[name]).Addr().Interface())
+	}
+	if last != nil {
+		to = append(to, last)
+	}
+	if err := rows.Scan(to...); err != nil {
+		return r, false, err
+	}
+	return r, true, errors.Join(rows.Close(), rows.Err())
+}
+
+// numbered turns each ? into PostgreSQL's $1, $2, ...
+func numbered(statement string) string {
+	parts := strings.Split(statement, "?")
+	var b strings.Builder
+	for i, part := range parts {
+		if i > 0 {
+			b.WriteString("$" + strconv.Itoa(i))
+		}
+		b.WriteString(part)
+	}
+	return b.String()
 }
 
 // quickMark is [Store.MarkSending] in one statement. It leaves updated_at, so that

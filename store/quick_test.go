@@ -108,3 +108,47 @@ func TestRoundTrips(t *testing.T) {
 	}
 	require.Equal(t, []int64{1, 1, 1}, []int64{claimed, marked, saved})
 }
+
+// BenchmarkClaimAndSave is what a refresh of a healthy connection asks of
+// PostgreSQL: in one statement each, and the long way.
+func BenchmarkClaimAndSave(b *testing.B) {
+	ctx := b.Context()
+	s, err := store.Open(ctx, testpg.URL(b))
+	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, s.Close()) })
+	_, _, err = s.Migrate(ctx)
+	require.NoError(b, err)
+	sealed := make([]byte, 600)
+	for _, quick := range []bool{true, false} {
+		id := uuid.NewString()
+		c, err := s.Insert(ctx, perennial.Connection{ID: id, TenantID: "acme", App: "hubspot", Provider: "hubspot", Host: "h", AccountID: id},
+			store.TokenWrite{Generation: 1, AccessTokenSealed: sealed, RefreshTokenSealed: sealed, RefreshTokenDigest: "1", Status: perennial.StatusActive})
+		require.NoError(b, err)
+		b.Run(map[bool]string{true: "quick", false: "long"}[quick], func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				req := store.ClaimRequest{ID: id, Generation: c.Generation, AttemptID: uuid.NewString(), Hold: time.Minute}
+				var claim store.Claim
+				if quick {
+					claim, _, err = s.QuickClaim(ctx, "hubspot", req)
+				} else {
+					_, _, err = s.Get(ctx, id)
+					require.NoError(b, err)
+					_, err = s.Admit(ctx, store.AdmitRequest{Connection: c})
+					require.NoError(b, err)
+					claim, err = s.Claim(ctx, req)
+				}
+				require.NoError(b, err)
+				c = claim.Connection
+				save := store.SaveRequest{ID: id, AttemptID: c.Open.ID, Generation: c.Generation, Digest: c.RefreshTokenDigest, NewGeneration: c.Generation + 1,
+					AccessTokenSealed: sealed, RefreshTokenSealed: sealed, RefreshTokenDigest: "1", Ledger: perennial.Attempt{StartedAt: c.Open.StartedAt, Outcome: perennial.OutcomeRefreshed}}
+				if quick {
+					save.Claimed = c
+				}
+				got, err := s.Save(ctx, save)
+				require.NoError(b, err)
+				c = got.Connection
+			}
+		})
+	}
+}
