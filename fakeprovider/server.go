@@ -98,6 +98,7 @@ type grant struct {
 	InFlight        int // refresh requests that are being answered
 	MostInFlight    int
 	Writes          []string
+	Consent         int // how often access was approved
 }
 
 // request is one that came to the token endpoint.
@@ -115,6 +116,7 @@ type accessToken struct {
 
 type refreshToken struct {
 	Grant     string
+	Consent   int // of the grant, that it came from
 	Presented int
 	Consumed  time.Time // first use; zero: not used
 	Dead      bool
@@ -148,7 +150,7 @@ func (s *Server) Grant(client, account string, scopes ...string) (TokenReply, er
 	}
 	g := &grant{Client: client, Account: account, Scopes: scopes, Since: s.now(), LastUsed: s.now()}
 	if old != nil {
-		g.Knobs, g.Refreshes, g.Consumed, g.Writes = old.Knobs, old.Refreshes, old.Consumed, old.Writes
+		g.Knobs, g.Refreshes, g.Consumed, g.Writes, g.Consent = old.Knobs, old.Refreshes, old.Consumed, old.Writes, old.Consent+1
 	}
 	s.grants[key] = g
 	out := s.issue(g, s.knobs(g), "")
@@ -191,7 +193,7 @@ func (s *Server) issue(g *grant, k Knobs, kept string) TokenReply {
 	}
 	if kept == "" {
 		out.RefreshToken = newToken("frt_")
-		s.refresh[out.RefreshToken] = &refreshToken{Grant: key}
+		s.refresh[out.RefreshToken] = &refreshToken{Grant: key, Consent: g.Consent}
 	}
 	if next := s.knobsAt(g); len(next.Lifetimes) > 0 {
 		k.LifetimeSeconds, next.Lifetimes = next.Lifetimes[0], next.Lifetimes[1:]

@@ -165,6 +165,14 @@ func TestRotationAndGrace(t *testing.T) {
 	assert.Equal(t, 400, status)
 	status, _ = w.refresh(next)
 	assert.Equal(t, 400, status, "reuse revoked the whole grant")
+
+	w, tokens = start(t, fakeprovider.Knobs{Rotate: true, ReuseRevokes: true})
+	w.rotated(tokens.RefreshToken)
+	again, err := w.Grant("app", "a1", "read")
+	require.NoError(t, err)
+	status, _ = w.refresh(tokens.RefreshToken)
+	assert.Equal(t, 400, status)
+	w.rotated(again.RefreshToken) // a consent since is a grant of its own
 }
 
 func TestSingleUseIsWonOnce(t *testing.T) {

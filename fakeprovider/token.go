@@ -189,7 +189,7 @@ func (s *Server) work(client, presented string, t *refreshToken, g *grant, k Kno
 			return *t.Reply, nil
 		}
 		g.Consumed++
-		if k.ReuseRevokes {
+		if k.ReuseRevokes && t.Consent == g.Consent { // a new consent is a grant of its own (RFC 9700, 4.14.2)
 			g.Revoked = true
 			s.killTokens(t.Grant)
 		}
