@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/store"
@@ -54,8 +55,11 @@ func (t *Temporal) signal(ctx context.Context, c perennial.Connection, signal st
 // is a [perennial.Error] with the code of the refusal.
 func (t *Temporal) RefreshNow(ctx context.Context, id string, req workflows.RefreshNow) (workflows.RefreshNowReply, error) {
 	flight := t.flights.DoChan(fmt.Sprintf("%s/%d", id, req.IfGeneration), func() (any, error) {
-		// One caller leaving must not fail the others.
-		return t.refreshNow(context.WithoutCancel(ctx), id, req)
+		// One caller leaving must not fail the others; nor may a request that no
+		// worker answers keep every later one waiting.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refreshNowTimeout)
+		defer cancel()
+		return t.refreshNow(ctx, id, req)
 	})
 	select {
 	case <-ctx.Done():
@@ -65,6 +69,9 @@ func (t *Temporal) RefreshNow(ctx context.Context, id string, req workflows.Refr
 		return reply, r.Err
 	}
 }
+
+// refreshNowTimeout bounds one shared request; who still wants a token asks anew.
+const refreshNowTimeout = 2 * time.Minute
 
 func (t *Temporal) refreshNow(ctx context.Context, id string, req workflows.RefreshNow) (workflows.RefreshNowReply, error) {
 	var reply workflows.RefreshNowReply
