@@ -38,7 +38,10 @@ type Presentation struct {
 	Digest        string    `json:"digest"`
 	At            time.Time `json:"at"`
 	AfterConsumed bool      `json:"after_consumed"`
-	Undelivered   bool      `json:"undelivered"` // work was done, and the caller had left before it was answered
+	Undelivered   bool      `json:"undelivered"` // work was done, and no answer went out
+	// Left: it was not answered because the caller had left, After so long.
+	Left  bool          `json:"left,omitempty"`
+	After time.Duration `json:"after,omitempty"`
 	// LiveFor is how long an access token that was issued beside it had still to
 	// live then; 0: none lived.
 	LiveFor time.Duration `json:"live_for"`

@@ -153,9 +153,10 @@ func (s *Server) refreshGrant(w http.ResponseWriter, r *http.Request, client str
 		return
 	}
 	pause(context.Background(), time.Duration(k.LatencyAfterMS)*time.Millisecond)
-	if r.Context().Err() != nil || drop || half || gateway {
+	if left := r.Context().Err() != nil; left || drop || half || gateway {
 		s.mu.Lock()
-		s.presented[shown].Undelivered = true
+		p := &s.presented[shown]
+		p.Undelivered, p.Left, p.After = true, left, s.now().Sub(p.At)
 		s.mu.Unlock()
 	}
 	switch {

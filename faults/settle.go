@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -90,7 +91,8 @@ func (r *round) waitsForEnd(c *conn) bool {
 }
 
 // undelivered excuses what the provider's books say never reached us: it did the
-// work, and the caller had left.
+// work, and gave no answer, or the caller had left as it may, at its timeout or by
+// its death. A living caller that leaves before has aborted what was sent.
 func (r *round) undelivered() {
 	byDigest := map[string]*conn{}
 	generations := map[string]int64{}
@@ -103,12 +105,32 @@ func (r *round) undelivered() {
 	r.mu.Unlock()
 	oracle := r.provider.Oracle()
 	for _, p := range oracle.Presentations {
-		if c := byDigest[p.Digest]; c != nil && p.Undelivered {
+		may := !p.Left || p.After > leaves || r.died(p.At, p.At.Add(p.After))
+		if c := byDigest[p.Digest]; c != nil && p.Undelivered && may {
 			if _, ok := c.excused(generations[p.Digest]); !ok {
 				c.excuse(generations[p.Digest], "the caller had left before the answer", false)
 			}
 		}
 	}
+}
+
+// leaves is how long a request is waited for at least: its timeout, less what it
+// takes to arrive.
+const leaves = 2500 * time.Millisecond
+
+// died reports whether a worker was killed in that time, or a moment after.
+func (r *round) died(from, to time.Time) bool {
+	for _, w := range r.workers {
+		w.mu.Lock()
+		deaths := slices.Clone(w.deaths)
+		w.mu.Unlock()
+		if slices.ContainsFunc(deaths, func(at time.Time) bool {
+			return at.After(from.Add(-time.Second)) && at.Before(to.Add(time.Second))
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
 // everybody waits until ok holds for every connection, and breaks for each for which

@@ -30,6 +30,7 @@ type worker struct {
 	cmd    *exec.Cmd
 	done   chan struct{}
 	wanted bool // supervised: started again whenever it ended
+	deaths []time.Time
 }
 
 func (s *stack) newWorker(name string) (*worker, error) {
@@ -110,6 +111,9 @@ func (w *worker) kill() error {
 	if status := w.cmd.ProcessState.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGKILL {
 		return fmt.Errorf("worker %s ended with %v, not by SIGKILL", w.name, w.cmd.ProcessState)
 	}
+	w.mu.Lock()
+	w.deaths = append(w.deaths, time.Now())
+	w.mu.Unlock()
 	return nil
 }
 
