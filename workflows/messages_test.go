@@ -290,6 +290,22 @@ func TestRefreshNow(t *testing.T) {
 		assert.Equal(t, retryAt, got.reply.RetryAt)
 		assert.Empty(t, w.refreshedAt)
 	})
+	t.Run("the refresh that brought the unwanted generation is not shared", func(t *testing.T) {
+		w := newWorld(time.Hour, 0)
+		r := w.newRun(t, Options{})
+		got := &answer{err: errors.New("no answer")}
+		w.during = func() { // generation 2 is in the row, and the workflow is not told yet
+			w.during = nil
+			r.UpdateWorkflow(UpdateRefreshNow, "during", &testsuite.TestUpdateCallback{
+				OnAccept: func() {}, OnReject: func(err error) { got.err = err },
+				OnComplete: func(v any, err error) { got.reply, _ = v.(RefreshNowReply); got.err = err },
+			}, RefreshNow{IfGeneration: 2})
+		}
+		finish(t, r, 59*time.Minute)
+		require.NoError(t, got.err)
+		assert.Equal(t, perennial.OutcomeRefreshed, got.reply.Outcome)
+		assert.EqualValues(t, 3, got.reply.Generation)
+	})
 	t.Run("many callers share one refresh", func(t *testing.T) {
 		w := newWorld(time.Hour, 0)
 		r := w.newRun(t, Options{})

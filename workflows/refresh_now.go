@@ -76,9 +76,24 @@ func (l *life) refreshNow(ctx workflow.Context, req RefreshNow) (RefreshNowReply
 			if err := refusal(l.view); err != nil {
 				return RefreshNowReply{}, err
 			}
+			if l.broughtNothingNew(ctx, req) {
+				continue
+			}
 			return l.reply(l.last.Outcome, l.last.Code), nil
 		}
 	}
+}
+
+// changeAskAgain: whoever asked for another than the newest generation was content
+// with the refresh that brought it.
+const changeAskAgain = "ask-again"
+
+// broughtNothingNew reports whether the refresh that ended brought the very
+// generation that the caller has seen refused: it was stored, and seen, before the
+// workflow was told.
+func (l *life) broughtNothingNew(ctx workflow.Context, req RefreshNow) bool {
+	return l.last.Outcome == perennial.OutcomeRefreshed && req.IfGeneration > 0 && l.view.Generation <= req.IfGeneration &&
+		workflow.GetVersion(ctx, changeAskAgain, workflow.DefaultVersion, 1) != workflow.DefaultVersion
 }
 
 // join waits until a refresh after cycle has ended, or until patience has. The
