@@ -207,7 +207,7 @@ func temporalCut(r *round) error {
 	}
 	w := r.any()
 	for _, c := range r.five() {
-		_ = r.provider.Adjust(clientOf(c.app), c.account, slowly(1200))
+		_ = r.provider.Adjust(clientOf(c.app), c.account, slowly(2500))
 	}
 	r.wait(16 * time.Second) // until they count it as away
 	r.control.hold([]seam.Seam{seam.AfterWrite}, w.name, func(id string) bool { return r.byID[id] != nil && loses[r.byID[id].class] })
