@@ -90,7 +90,7 @@ func TestEveryKeyOfAnApp(t *testing.T) {
 	require.NoError(t, err)
 	generic, ok := provider.Lookup("generic")
 	require.True(t, ok)
-	want := provider.App{Name: "full", ClientID: "0123", Scopes: []string{"a", "b"}, Buffer: provider.BufferShare, Provider: generic,
+	want := provider.App{Name: "full", ClientID: "0123", Scopes: []string{"a", "b"}, Buffer: provider.BufferShare, Cadence: perennial.CadenceAlways, Provider: generic,
 		ClientSecrets: []perennial.Secret{perennial.NewSecret(planted), perennial.NewSecret(planted + "2")}}
 	e := &want.Provider
 	e.Title, e.AuthURL, e.TokenURL = "Full", "https://full.example/a", "http://127.0.0.1:9/t"

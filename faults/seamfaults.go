@@ -220,6 +220,7 @@ func temporalCut(r *round) error {
 		r.done["sigterm_in_exchange"]++
 	}
 	letGo(standing)
+	r.wait(500 * time.Millisecond) // the provider has it now, and takes its time
 	r.hold(w)
 	err = w.terminate()
 	r.each(func(w *worker) { w.temporal.mend() })
