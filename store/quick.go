@@ -81,12 +81,12 @@ func (s *Store) quickSave(ctx context.Context, req SaveRequest) (saved Saved, ok
 	names := slices.Sorted(maps.Keys(set)) // in one order, so that the statement is prepared once
 	args := make([]any, 0, len(names)+32)
 	var text strings.Builder
-	text.WriteString("WITH " + durable + ", saved AS (UPDATE connections AS c SET last_refreshed_at = clock_timestamp(), updated_at = clock_timestamp()")
+	text.WriteString("WITH " + durable + ", t AS MATERIALIZED (SELECT clock_timestamp() AS now), saved AS (UPDATE connections AS c SET last_refreshed_at = t.now, updated_at = t.now")
 	for _, name := range names {
 		text.WriteString(", " + name + " = ?")
 		args = append(args, set[name])
 	}
-	text.WriteString(` FROM durable WHERE c.id = ? AND c.generation = ? AND c.refresh_token_digest = ? AND c.status = 'active' AND c.attempt_id = ? AND c.updated_at = ?
+	text.WriteString(` FROM durable, t WHERE c.id = ? AND c.generation = ? AND c.refresh_token_digest = ? AND c.status = 'active' AND c.attempt_id = ? AND c.updated_at = ?
 RETURNING ` + columnsOf("c", openColumns) + "), line AS (INSERT INTO attempts (" + attemptColumns + ") SELECT " + attemptMarks + " FROM saved ON CONFLICT DO NOTHING) SELECT " + columnsOf("saved", openColumns) + " FROM saved")
 	args = append(args, req.ID, req.Generation, req.Digest, req.AttemptID, nullable(seen.UpdatedAt))
 	args = append(args, attemptValues(newAttemptRow(ledgerLine(req.Ledger, req.ID, req.AttemptID)))...)
