@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -80,11 +81,17 @@ func (b *bundle) add(t *testing.T, types ...perennial.EventType) (perennial.Webh
 	t.Helper()
 	w, secret, err := b.Add(t.Context(), "", b.url, types)
 	require.NoError(t, err)
+	b.after(t, w)
+	return w, secret
+}
+
+// after waits until an event is later than the endpoint by the database's clock.
+func (b *bundle) after(t *testing.T, w perennial.WebhookEndpoint) {
+	t.Helper()
 	require.Eventually(t, func() bool { // SQLite keeps milliseconds
 		now, err := b.store.Now(t.Context())
 		return err == nil && now.After(w.CreatedAt.Add(time.Millisecond))
 	}, time.Minute, time.Millisecond)
-	return w, secret
 }
 
 // connected makes a connection, and so an event.
@@ -286,4 +293,22 @@ func TestWait(t *testing.T) {
 	}
 	require.InDelta(t, 3*24, all.Hours(), 8, "three days")
 	require.InDelta(t, 5, wait(1).Seconds(), 0.6)
+}
+
+// TestRebinding: a name that was public when it was registered stands for a
+// private address when it is dialed. Nothing reaches it, and it stays to be tried.
+func TestRebinding(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	port := b.url[strings.LastIndex(b.url, ":"):]
+	careful := New(Config{Store: b.store, Sealer: b.Sealer, Apps: apps{}, Addresses: Addresses{Resolver: names{"localhost": "9.9.9.9"}}})
+	w, _, err := careful.Add(t.Context(), "", "https://localhost"+port, nil)
+	require.NoError(t, err)
+	b.after(t, w)
+	b.connected(t, "a1")
+	d := b.dispatch(t)
+	tried, err := careful.Deliver(t.Context(), d[0].EventID, w.ID)
+	require.NoError(t, err)
+	require.Equal(t, store.Tried{EventID: d[0].EventID, EndpointID: w.ID, State: perennial.DeliveryPending, Error: "the address is not public", Next: tried.Next}, tried)
+	require.Empty(t, b.got)
 }

@@ -108,8 +108,12 @@ func TestSendReplies(t *testing.T) {
 		"202": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(202) }, 202, ""},
 		"500": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, planted, 500) }, 500, "the endpoint replied HTTP 500"},
 		"404": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, planted, 404) }, 404, "the endpoint replied HTTP 404"},
-		"302": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere+"/"+planted, 302) }, 302, "redirects (HTTP 302)"},
-		"308": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere+"/"+planted, 308) }, 308, "redirects (HTTP 308)"},
+		"302": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere+"/"+planted, http.StatusFound)
+		}, 302, "redirects (HTTP 302)"},
+		"308": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere+"/"+planted, http.StatusPermanentRedirect)
+		}, 308, "redirects (HTTP 308)"},
 		"slow": {func(_ http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body) // the server sees a caller leave only after that
 			<-r.Context().Done()
