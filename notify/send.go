@@ -24,13 +24,13 @@ import (
 var errPrivate = errors.New("the address is not public")
 
 const (
-	sendTimeout  = 15 * time.Second // of one try, from the lookup to the end of the reply
-	replyRead    = 4 << 10          // bytes of a reply's body that are read, and thrown away
-	headersRead  = 32 << 10
-	dialTimeout  = 5 * time.Second
-	idlePerHost  = 4
-	userAgent    = "Perennial-Webhooks/1"
-	contentTypes = "application/json"
+	sendTimeout = 15 * time.Second // of one try, from the lookup to the end of the reply
+	replyRead   = 4 << 10          // bytes of a reply's body that are read, and thrown away
+	headersRead = 32 << 10
+	dialTimeout = 5 * time.Second
+	idlePerHost = 4
+	userAgent   = "Perennial-Webhooks/1"
+	contentType = "application/json"
 )
 
 // sender posts messages. It is safe for concurrent use.
@@ -74,7 +74,7 @@ func (s *sender) send(ctx context.Context, to string, m message) (status int, er
 	if err != nil {
 		return 0, err
 	}
-	req.Header.Set("Content-Type", contentTypes)
+	req.Header.Set("Content-Type", contentType)
 	req.Header.Set("User-Agent", userAgent)
 	req.Header.Set(standardwebhooks.HeaderWebhookID, m.id)
 	req.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(m.at.Unix(), 10))
