@@ -29,6 +29,9 @@ type Sweeper struct {
 	Workflows Teller
 	// StartPacers starts the pacers that do not run; nil: no app is pooled.
 	StartPacers func(context.Context) error
+	// Dispatch has undelivered events delivered and returns how many deliveries it
+	// started; nil: nobody is told of events.
+	Dispatch func(context.Context) (int, error)
 }
 
 // SweepRequest asks for one pass over the connections.
@@ -46,6 +49,8 @@ type SweepResult struct {
 	Nudged   int   `json:"nudged"`
 	Warned   int   `json:"warned,omitempty"`
 	Pruned   int64 `json:"pruned,omitempty"`
+	// Delivering counts the deliveries of events that were started.
+	Delivering int `json:"delivering,omitempty"`
 	// NotTold counts the workflows that could not be signalled; the next pass
 	// finds them again.
 	NotTold int `json:"not_told,omitempty"`
@@ -70,8 +75,8 @@ const (
 const nudge = "nudge"
 
 // Sweep finds the connections that nobody looks after and nudges their
-// workflows, starts pacers that do not run, warns of ends that come near, and
-// deletes what is past its retention. It heartbeats; run twice at once it does no harm.
+// workflows, starts pacers that do not run, warns of ends that come near, has
+// undelivered events delivered, and deletes what is past its retention. It heartbeats; run twice at once it does no harm.
 func (s *Sweeper) Sweep(ctx context.Context, req SweepRequest) (SweepResult, error) {
 	var out SweepResult
 	told := map[string]bool{}
@@ -88,14 +93,17 @@ func (s *Sweeper) Sweep(ctx context.Context, req SweepRequest) (SweepResult, err
 			return out, err
 		}
 	}
-	var warnErr, paceErr error
+	var warnErr, paceErr, dispatchErr error
 	if s.StartPacers != nil {
 		paceErr = s.StartPacers(ctx)
 	}
 	if req.Full { // it reads every row
 		out.Warned, warnErr = s.Store.Warn(ctx, sweepLimit)
 	}
-	return out, errors.Join(warnErr, s.prune(ctx, req, &out), paceErr)
+	if s.Dispatch != nil {
+		out.Delivering, dispatchErr = s.Dispatch(ctx)
+	}
+	return out, errors.Join(warnErr, s.prune(ctx, req, &out), paceErr, dispatchErr)
 }
 
 // prune deletes what is past its retention, batch by batch: a large fleet writes

@@ -44,7 +44,7 @@ func (l *ledger) Prune(_ context.Context, _ time.Duration, limit int) (int64, er
 func TestSweepPrunesAll(t *testing.T) {
 	t.Parallel()
 	l := &ledger{old: 123_456}
-	s := &activities.Sweeper{Store: l}
+	s := &activities.Sweeper{Store: l, Dispatch: func(context.Context) (int, error) { return 7, nil }}
 	var suite testsuite.WorkflowTestSuite
 	for _, full := range []bool{false, true} {
 		env := suite.NewTestActivityEnvironment()
@@ -53,6 +53,7 @@ func TestSweepPrunesAll(t *testing.T) {
 		require.NoError(t, err)
 		var out activities.SweepResult
 		require.NoError(t, v.Get(&out))
+		assert.Equal(t, 7, out.Delivering)
 		if full {
 			assert.Equal(t, 1, out.Warned)
 			assert.Zero(t, out.Pruned)

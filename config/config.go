@@ -27,6 +27,11 @@ type Worker struct {
 	Cache int // workflows that it keeps in memory between their wakes; 0: the SDK's default, 10,000
 }
 
+// Notify is how others are told of events.
+type Notify struct {
+	AllowPrivate bool // webhook endpoints on private networks, and plain http
+}
+
 // Config is a checked configuration. It is not changed after loading, so it may
 // be shared.
 type Config struct {
@@ -41,6 +46,7 @@ type Config struct {
 	Timing              refresh.Timing
 	Sweep               Sweep
 	Worker              Worker
+	Notify              Notify
 	Apps                []provider.App // in the file's order
 }
 
@@ -103,6 +109,7 @@ func parse(path string, raw []byte, environ []string) (*Config, error) {
 	c.Timing = l.timing(f.Timing)
 	c.Sweep = l.sweep(f.Sweep)
 	c.Worker = l.worker(f.Worker)
+	c.Notify = Notify(f.Notify)
 	first := map[string]int{}
 	most := 1
 	for i, a := range f.Apps {

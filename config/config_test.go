@@ -64,6 +64,18 @@ func TestWorkerCache(t *testing.T) {
 	require.EqualError(t, err, "p.yaml:1: worker: cache must be above 0; leave it out for the default, 10000 workflows")
 }
 
+func TestNotify(t *testing.T) {
+	t.Parallel()
+	c, err := parse("p.yaml", []byte(good), goodEnv)
+	require.NoError(t, err)
+	require.False(t, c.Notify.AllowPrivate)
+	c, err = parse("p.yaml", []byte("notify: {allow_private: true}\n"+good), goodEnv)
+	require.NoError(t, err)
+	require.True(t, c.Notify.AllowPrivate)
+	_, err = parse("p.yaml", []byte("notify: {allow_privat: true}\n"+good), goodEnv)
+	require.ErrorContains(t, err, "allow_private")
+}
+
 func TestEveryKeyOfAnApp(t *testing.T) {
 	t.Parallel()
 	c, err := parse("p.yaml", []byte(good+`  - name: full

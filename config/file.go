@@ -31,6 +31,7 @@ type file struct {
 	Timing             fileTiming `yaml:"timing"`
 	Sweep              fileSweep  `yaml:"sweep"`
 	Worker             fileWorker `yaml:"worker"`
+	Notify             fileNotify `yaml:"notify"`
 	Apps               []fileApp  `yaml:"apps"`
 }
 
@@ -54,6 +55,10 @@ type fileSweep struct {
 
 type fileWorker struct {
 	Cache *int `yaml:"cache"`
+}
+
+type fileNotify struct {
+	AllowPrivate bool `yaml:"allow_private"`
 }
 
 type fileApp struct {
@@ -110,7 +115,7 @@ var (
 )
 
 // keysOf are the keys that each type of the file knows.
-var keysOf = map[string][]string{"file": keys[file](), "fileTiming": keys[fileTiming](), "fileSweep": keys[fileSweep](), "fileWorker": keys[fileWorker](), "fileApp": keys[fileApp]()}
+var keysOf = map[string][]string{"file": keys[file](), "fileTiming": keys[fileTiming](), "fileSweep": keys[fileSweep](), "fileWorker": keys[fileWorker](), "fileNotify": keys[fileNotify](), "fileApp": keys[fileApp]()}
 
 func keys[T any]() []string {
 	var out []string

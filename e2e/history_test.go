@@ -43,16 +43,22 @@ func (s *stack) histories(id string) []*historypb.History {
 	})
 	var out []*historypb.History
 	for _, run := range runs {
-		h := &historypb.History{}
-		events := s.client.GetWorkflowHistory(ctx, workflows.ID(id), run, false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
-		for events.HasNext() {
-			e, err := events.Next()
-			require.NoError(s, err)
-			h.Events = append(h.Events, e)
-		}
-		out = append(out, h)
+		out = append(out, s.history(workflows.ID(id), run))
 	}
 	return out
+}
+
+// history is one run of a workflow, the newest for an empty run.
+func (s *stack) history(workflow, run string) *historypb.History {
+	s.Helper()
+	h := &historypb.History{}
+	events := s.client.GetWorkflowHistory(context.Background(), workflow, run, false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	for events.HasNext() {
+		e, err := events.Next()
+		require.NoError(s, err)
+		h.Events = append(h.Events, e)
+	}
+	return h
 }
 
 // replayAll replays every run of a connection's workflow with this version, and

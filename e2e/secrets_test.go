@@ -6,6 +6,9 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -59,10 +62,18 @@ func found(place []byte, all map[string]string) (names []string) {
 func TestPlantedSecrets(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	s := setup(t, setting{})
+	s := setup(t, setting{top: "notify: {allow_private: true}"})
+	messages := &safeBuffer{}
+	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_ = r.Header.Write(messages)
+		_, _ = io.Copy(messages, r.Body)
+	}))
+	t.Cleanup(receiver.Close)
+	_, signing, err := s.deps.Notify().Add(ctx, "", receiver.URL, nil)
+	require.NoError(t, err)
 	stop := s.work()
 	k := fakeprovider.Knobs{LifetimeSeconds: 5, Rotate: true, Echo: true}
-	secrets := map[string]string{"client secret": clientSecret,
+	secrets := map[string]string{"client secret": clientSecret, "webhook secret": signing.Reveal(), "webhook key": strings.TrimPrefix(signing.Reveal(), "whsec_"),
 		"Basic header": base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(clientID) + ":" + url.QueryEscape(clientSecret))),
 	}
 	plant := func(account string) connect.Grant {
@@ -90,6 +101,7 @@ func TestPlantedSecrets(t *testing.T) {
 	bad.App = "no such app"
 	_, err = s.service.Connect(ctx, bad)
 	errors = append(errors, fmt.Sprintf("%v %+v %+v", err, err, bad))
+	s.eventually("its failing is told", func() bool { return bytes.Contains(messages.Bytes(), []byte(perennial.EventFailing)) })
 	stop()
 
 	now := s.get(healthy.ID)
@@ -98,15 +110,20 @@ func TestPlantedSecrets(t *testing.T) {
 		require.NoError(t, err)
 		secrets["rotated "+string(field)] = opened.Reveal()
 	}
-	places := map[string][]byte{"errors": []byte(strings.Join(errors, "\n")), "logs": s.logs.Bytes(), "database": s.dump()}
-	for _, c := range []perennial.Connection{refused, healthy} {
-		for _, h := range s.histories(c.ID) {
-			raw, err := proto.Marshal(h) // payloads as they are
-			require.NoError(t, err)
-			readable, err := protojson.Marshal(h)
-			require.NoError(t, err)
-			places["histories"] = append(places["histories"], append(raw, readable...)...)
-		}
+	places := map[string][]byte{"errors": []byte(strings.Join(errors, "\n")), "logs": s.logs.Bytes(), "database": s.dump(), "messages": messages.Bytes()}
+	histories := append(s.histories(refused.ID), s.histories(healthy.ID)...)
+	sent, err := s.deps.Store.Deliveries(ctx, perennial.DeliveryDelivered, 10)
+	require.NoError(t, err)
+	require.NotEmpty(t, sent)
+	for _, d := range sent {
+		histories = append(histories, s.history(workflows.DeliveryID(s.deps.Config.TaskQueue, d.EventID, d.EndpointID), ""))
+	}
+	for _, h := range histories {
+		raw, err := proto.Marshal(h) // payloads as they are
+		require.NoError(t, err)
+		readable, err := protojson.Marshal(h)
+		require.NoError(t, err)
+		places["histories"] = append(places["histories"], append(raw, readable...)...)
 	}
 	// What the keyring opens is what was stored: the dump holds it, sealed.
 	assert.Contains(t, string(places["database"]), hex.EncodeToString(s.get(healthy.ID).RefreshTokenSealed))
@@ -130,7 +147,7 @@ func (s *stack) dump() []byte {
 	require.NoError(s, err)
 	defer db.Close()
 	var out bytes.Buffer
-	for _, table := range []string{"connections", "attempts"} {
+	for _, table := range []string{"connections", "attempts", "outbox", "webhook_endpoints", "webhook_deliveries"} {
 		rows, err := db.Query("SELECT * FROM " + table)
 		require.NoError(s, err)
 		columns, err := rows.Columns()

@@ -9,13 +9,27 @@ import (
 // Field names a sealed column; it also chooses the keyset.
 type Field string
 
-// The two sealed fields, each with a keyset of its own.
+// The sealed fields of a connection, each with a keyset of its own.
 const (
 	FieldAccessToken  Field = "access_token"
 	FieldRefreshToken Field = "refresh_token"
 )
 
-// Fields lists both.
+// FieldWebhookSecret is what an endpoint's messages are signed with. It is sealed
+// by the refresh tokens' keyset: who only reads access tokens can sign nothing.
+// Its binding names the endpoint in place of a connection, and the secret's
+// version in place of a generation.
+const FieldWebhookSecret Field = "webhook_secret"
+
+// keyset is the field whose keyset seals f.
+func (f Field) keyset() Field {
+	if f == FieldWebhookSecret {
+		return FieldRefreshToken
+	}
+	return f
+}
+
+// Fields lists those that have a keyset.
 var Fields = []Field{FieldAccessToken, FieldRefreshToken}
 
 // Binding is what a sealed value belongs to. It is the associated data of the

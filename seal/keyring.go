@@ -51,7 +51,7 @@ func NewEphemeral() (*Keyring, error) {
 }
 
 // CanOpen reports whether the keyset of field is here.
-func (k *Keyring) CanOpen(field Field) bool { _, ok := k.boxes[field]; return ok }
+func (k *Keyring) CanOpen(field Field) bool { _, ok := k.boxes[field.keyset()]; return ok }
 
 // PrimaryKeyID is the id of the key that seals field now.
 func (k *Keyring) PrimaryKeyID(field Field) (uint32, error) {
@@ -90,7 +90,7 @@ func (k *Keyring) Open(b Binding, sealed []byte) (perennial.Secret, error) {
 }
 
 func (k *Keyring) box(field Field) (box, error) {
-	b, ok := k.boxes[field]
+	b, ok := k.boxes[field.keyset()]
 	if !ok {
 		return box{}, perennial.Errorf(perennial.CodeSealed, "this process has no %s keyset: it can neither seal nor open one", field)
 	}

@@ -39,7 +39,7 @@ func newCommand(s *shell) *cobra.Command {
 		s.cadence(),
 		s.turn("resume", "Make a paused connection active again", (*connect.Service).Resume),
 		s.turn("disconnect", "End a connection: its tokens are wiped and its workflow completes", (*connect.Service).Disconnect),
-		s.app(), s.events(), s.healthcheck(), s.worker(), dev.Command(s.environ))
+		s.app(), s.events(), s.webhook(), s.healthcheck(), s.worker(), dev.Command(s.environ))
 	return root
 }
 

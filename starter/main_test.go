@@ -117,6 +117,50 @@ func TestAppCommands(t *testing.T) {
 	assert.ErrorContains(t, err, "there are: app")
 }
 
+// TestWebhookCommands: an endpoint's secret is shown once, when it is made.
+func TestWebhookCommands(t *testing.T) {
+	t.Parallel()
+	path, environ := configured(t)
+	environ = append(environ, "PERENNIAL_ALLOW_PLAINTEXT_KEYS=true")
+	do := func(args ...string) string {
+		t.Helper()
+		code, out, err := perennialRun(environ, "", append(args, "--config", path)...)
+		require.NoError(t, err)
+		require.Zero(t, code)
+		return out
+	}
+	do("keys", "new")
+	do("migrate")
+	added := strings.Fields(do("webhook", "add", "https://8.8.8.8/hook", "--tenant", "t1", "--events", "connection.recovered,connection.failing"))
+	id, secret := added[1], added[3]
+	require.True(t, strings.HasPrefix(secret, "whsec_"))
+	for _, args := range [][]string{{"webhook", "list"}, {"webhook", "list", "--json", "--tenant", "t1"}, {"webhook", "deliveries"}, {"webhook", "deliveries", "--dead", "--json"}} {
+		assert.NotContains(t, do(args...), secret)
+	}
+	assert.Contains(t, do("webhook", "list"), "connection.recovered,connection.failing")
+	assert.NotContains(t, do("webhook", "list", "--tenant", "t2"), id)
+	rotated := do("webhook", "rotate", id, "--keep", "1h")
+	assert.Contains(t, rotated, "whsec_")
+	assert.NotContains(t, rotated, secret)
+	do("webhook", "remove", id)
+	assert.NotContains(t, do("webhook", "list"), id)
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"webhook", "add", "https://127.0.0.1/"}, 2, "notify: allow_private"},
+		{[]string{"webhook", "add", "http://8.8.8.8/"}, 2, "https://"},
+		{[]string{"webhook", "add", "https://8.8.8.8/", "--events", "x"}, 2, "connection.recovered"},
+		{[]string{"webhook", "remove", id}, 3, "perennial webhook list"},
+		{[]string{"webhook", "redeliver", "evt_none", id}, 3, "perennial webhook deliveries"},
+	} {
+		code, _, err := perennialRun(environ, "", append(c.args, "--config", path)...)
+		assert.Equal(t, c.code, code, "%v: %v", c.args, err)
+		assert.ErrorContains(t, err, c.says)
+	}
+}
+
 type summary struct {
 	Generations []int64  `json:"generations"`
 	WorkflowIDs []string `json:"workflow_ids"`

@@ -96,11 +96,24 @@ func (s *Store) Events(ctx context.Context, connectionID string, limit int) ([]p
 	}
 	out := make([]perennial.Event, 0, len(rows))
 	for _, r := range rows {
-		e := perennial.Event{ID: r.ID, Type: perennial.EventType(r.Type), App: r.App, TenantID: r.TenantID, ConnectionID: r.ConnectionID, CreatedAt: stamp(r.CreatedAt)}
-		if err := json.Unmarshal([]byte(r.Body), &e.Data); err != nil {
-			return nil, fmt.Errorf("read event %s: %w", r.ID, err)
+		e, err := r.event()
+		if err != nil {
+			return nil, err
 		}
 		out = append(out, e)
 	}
 	return out, nil
+}
+
+// head is the event without its data.
+func (r outboxRow) head() perennial.Event {
+	return perennial.Event{ID: r.ID, Type: perennial.EventType(r.Type), App: r.App, TenantID: r.TenantID, ConnectionID: r.ConnectionID, CreatedAt: stamp(r.CreatedAt)}
+}
+
+func (r outboxRow) event() (perennial.Event, error) {
+	e := r.head()
+	if err := json.Unmarshal([]byte(r.Body), &e.Data); err != nil {
+		return e, fmt.Errorf("read event %s: %w", r.ID, err)
+	}
+	return e, nil
 }

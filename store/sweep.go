@@ -189,8 +189,8 @@ func warnedColumns(clock string, was, end, now time.Time) columns {
 	return columns{clock + "_warned_days": within(end.Sub(now)), clock + "_warned_for": nullable(end)}
 }
 
-// Prune deletes ledger lines, delivered events and noted refusals that are older
-// than keep, at most limit of each. It returns how many.
+// Prune deletes ledger lines, settled events and deliveries, and noted refusals
+// that are older than keep, at most limit of each. It returns how many.
 func (s *Store) Prune(ctx context.Context, keep time.Duration, limit int) (int64, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
@@ -201,6 +201,7 @@ func (s *Store) Prune(ctx context.Context, keep time.Duration, limit int) (int64
 	for _, statement := range []string{
 		"DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE started_at < ? LIMIT ?)",
 		"DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE created_at < ? AND delivered_at IS NOT NULL LIMIT ?)",
+		"DELETE FROM webhook_deliveries WHERE (event_id, endpoint_id) IN (SELECT event_id, endpoint_id FROM webhook_deliveries WHERE created_at < ? AND state <> 'pending' LIMIT ?)",
 		"DELETE FROM first_refusals WHERE (app, connection_id) IN (SELECT app, connection_id FROM first_refusals WHERE refused_at < ? LIMIT ?)",
 	} {
 		result := s.db.WithContext(ctx).Exec(statement, old, limit)

@@ -33,6 +33,7 @@ func Register(r worker.WorkflowRegistry, o Options) {
 	r.RegisterWorkflowWithOptions(connectionWorkflow(o.withDefaults()), workflow.RegisterOptions{Name: ConnectionWorkflow})
 	r.RegisterWorkflowWithOptions(pacer(o.withDefaults()), workflow.RegisterOptions{Name: PacerWorkflow})
 	r.RegisterWorkflowWithOptions(sweep, workflow.RegisterOptions{Name: SweepWorkflow})
+	r.RegisterWorkflowWithOptions(deliver, workflow.RegisterOptions{Name: DeliverWorkflow})
 }
 
 // loadTimeout bounds one reading of a row. Retries have no end: the database

@@ -82,6 +82,10 @@ func Run(t *testing.T, database func(testing.TB) string) {
 		"sweep: absurd here and there":                    testAbsurdAgrees,
 		"sweep: warnings before an end":                   testWarn,
 		"sweep: retention":                                testPrune,
+		"webhook: endpoints, rotation, removal":           testEndpoints,
+		"webhook: who is to hear of an event":             testPlan,
+		"webhook: tries, dead letter, redelivery":         testDeliver,
+		"webhook: the last delivery settles the event":    testSettle,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -116,8 +120,8 @@ func open(t *testing.T, url string) *store.Store {
 
 func (b *bundle) sqlite() bool { return strings.HasPrefix(b.url, "sqlite:") }
 
-// exec runs a statement past the store, as another program would.
-func (b *bundle) exec(t *testing.T, statement string) {
+// past is the database without the store, as another program has it.
+func (b *bundle) past(t *testing.T) *sql.DB {
 	t.Helper()
 	driver, dsn := "pgx", b.url
 	if path, ok := strings.CutPrefix(b.url, "sqlite:"); ok {
@@ -125,9 +129,25 @@ func (b *bundle) exec(t *testing.T, statement string) {
 	}
 	db, err := sql.Open(driver, dsn)
 	require.NoError(t, err)
+	return db
+}
+
+// exec runs a statement past the store.
+func (b *bundle) exec(t *testing.T, statement string) {
+	t.Helper()
+	db := b.past(t)
 	defer db.Close()
-	_, err = db.ExecContext(t.Context(), statement)
+	_, err := db.ExecContext(t.Context(), statement)
 	require.NoError(t, err)
+}
+
+// count reads a number past the store.
+func (b *bundle) count(t *testing.T, query string) (n int) {
+	t.Helper()
+	db := b.past(t)
+	defer db.Close()
+	require.NoError(t, db.QueryRowContext(t.Context(), query).Scan(&n))
+	return n
 }
 
 // tokens is a token set for a generation; which tells one from another.

@@ -11,6 +11,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/kms"
 	"github.com/perennial-oauth/perennial/internal/seam"
 	"github.com/perennial-oauth/perennial/metrics"
+	"github.com/perennial-oauth/perennial/notify"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/seal"
@@ -94,6 +95,12 @@ func (d *Deps) EngineConfig() refresh.Config {
 		c.Spool = d.Spool
 	}
 	return c
+}
+
+// Notify keeps webhook endpoints and delivers events to them.
+func (d *Deps) Notify() *notify.Service {
+	return notify.New(notify.Config{Store: d.Store, Sealer: d.Keyring, Apps: d.Config,
+		Addresses: notify.Addresses{AllowPrivate: d.Config.Notify.AllowPrivate}, Log: d.Log})
 }
 
 // spoolCounts is nil where there is no spool.

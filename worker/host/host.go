@@ -81,7 +81,14 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 		}
 		return errors.Join(errs...)
 	}
-	w.RegisterActivity(&activities.Sweeper{Store: deps.Store, Workflows: told, StartPacers: startPacers})
+	events := deps.Notify()
+	w.RegisterActivity(&activities.Deliverer{Notify: events})
+	dispatch := func(ctx context.Context) (int, error) {
+		return events.Dispatch(ctx, func(ctx context.Context, event, endpoint string) error {
+			return workflows.StartDelivery(ctx, temporalClient, cfg.TaskQueue, event, endpoint)
+		})
+	}
+	w.RegisterActivity(&activities.Sweeper{Store: deps.Store, Workflows: told, StartPacers: startPacers, Dispatch: dispatch})
 	stopReplay := replaySpool(ctx, engine, log)
 	defer stopReplay()
 	if deps.Spool != nil { // without one, what cannot be saved would have no journal
@@ -100,6 +107,8 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 	if err := startPacers(ctx); err != nil {
 		log.Error("pacers not started; the sweep starts them", "error", err)
 	}
+	stopDispatch := dispatchSoon(ctx, dispatch, log)
+	defer stopDispatch()
 	log.Info("worker started", "task_queue", cfg.TaskQueue, "health", health.address(), "timing", cfg.Timing.String(), "apps", len(cfg.Apps))
 	<-ctx.Done()
 	log.Info("worker stopping: running refreshes are waited for", slog.Duration("at_most", cfg.Timing.WorkerStop))

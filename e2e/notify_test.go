@@ -1,0 +1,104 @@
+package e2e
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/fakeprovider"
+	"github.com/perennial-oauth/perennial/notify"
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// hook is a receiver that fails the first tries of each message.
+type hook struct {
+	mu       sync.Mutex
+	secret   string
+	fails    int            // tries of each message that are answered with 500
+	tries    map[string]int // by webhook-id
+	accepted []notify.Body
+}
+
+func (h *hook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	raw, err := io.ReadAll(r.Body)
+	v, bad := standardwebhooks.NewWebhook(h.secret)
+	var body notify.Body
+	if err != nil || bad != nil || v.Verify(raw, r.Header) != nil || json.Unmarshal(raw, &body) != nil {
+		http.Error(w, "PLANTED-reply", http.StatusUnauthorized)
+		return
+	}
+	id := r.Header.Get("webhook-id")
+	h.tries[id]++
+	if h.tries[id] <= h.fails {
+		http.Error(w, "PLANTED-reply", http.StatusInternalServerError)
+		return
+	}
+	h.accepted = append(h.accepted, body)
+}
+
+// seen is the types that were accepted, in their order, and how many messages
+// were tried.
+func (h *hook) seen() (types []perennial.EventType, tried int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, b := range h.accepted {
+		types = append(types, b.Type)
+	}
+	return types, len(h.tries)
+}
+
+// TestNotify: a connection is lost and recovered; the receiver gets each event
+// once, in spite of failures on its side and a worker that is restarted between
+// two tries.
+func TestNotify(t *testing.T) {
+	t.Parallel()
+	s := setup(t, setting{top: "notify: {allow_private: true}"})
+	h := &hook{tries: map[string]int{}, fails: 1}
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	w, secret, err := s.deps.Notify().Add(t.Context(), "tenant", server.URL, []perennial.EventType{perennial.EventReconnectRequired, perennial.EventRecovered})
+	require.NoError(t, err)
+	h.secret = secret.Reveal()
+
+	stop := s.work()
+	knobs := fakeprovider.Knobs{LifetimeSeconds: 6, Rotate: true}
+	c := s.connect("a1", knobs)
+	require.NoError(t, s.provider.Revoke(clientID, "a1"))
+	lost := s.until(c.ID, "the revocation confirmed", status(perennial.StatusReconnectRequired))
+	s.eventually("a first try, that fails", func() bool { _, tried := h.seen(); return tried == 1 })
+	stop()
+	s.work()
+	s.eventually("the reconnect_required is delivered", func() bool { types, _ := h.seen(); return len(types) == 1 })
+	_, err = s.service.Reconnect(t.Context(), c.ID, s.consent("a1", knobs))
+	require.NoError(t, err)
+	s.eventually("the recovery is delivered, and recorded", func() bool {
+		all, err := s.deps.Store.Deliveries(t.Context(), perennial.DeliveryDelivered, 10)
+		require.NoError(t, err)
+		return len(all) == 2
+	})
+
+	types, tried := h.seen()
+	assert.Equal(t, []perennial.EventType{perennial.EventReconnectRequired, perennial.EventRecovered}, types, "each once")
+	assert.Equal(t, 2, tried)
+	first := h.accepted[0].Data
+	assert.Equal(t, []any{c.ID, "tenant", perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant, lost.Generation, "Reconnect needed: access was removed in Acme"},
+		[]any{first.ConnectionID, first.TenantID, first.Status, first.Reason, first.Generation, first.Words.String()})
+	logs := string(s.logs.Bytes())
+	assert.NotContains(t, logs, "PLANTED-reply")
+	assert.NotContains(t, logs, h.secret)
+	assert.NotEmpty(t, w.ID)
+
+	// One that was delivered can be sent again; the worker finds it by itself.
+	all, err := s.deps.Store.Deliveries(t.Context(), "", 1)
+	require.NoError(t, err)
+	require.NoError(t, s.deps.Store.Redeliver(t.Context(), all[0].EventID, w.ID))
+	s.eventually("it comes again", func() bool { types, _ := h.seen(); return len(types) == 3 })
+}

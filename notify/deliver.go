@@ -1,0 +1,131 @@
+package notify
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/store"
+)
+
+const (
+	// dueGrace is how late a planned try may be before its workflow counts as gone.
+	dueGrace = 2 * time.Minute
+	// dispatchLimit bounds the events and deliveries of one pass; the next finds
+	// the rest.
+	dispatchLimit = 500
+)
+
+// Dispatch has every event that is new delivered to whom it concerns, and every
+// delivery that nobody looks after: start is called for each, and must do no harm
+// where one is under way. It returns how many were started. Many processes may
+// dispatch at once.
+func (s *Service) Dispatch(ctx context.Context, start func(ctx context.Context, event, endpoint string) error) (int, error) {
+	if _, err := s.Store.PlanDeliveries(ctx, dispatchLimit); err != nil {
+		return 0, err
+	}
+	due, err := s.Store.DueDeliveries(ctx, dueGrace, dispatchLimit)
+	if err != nil {
+		return 0, err
+	}
+	started := 0
+	for _, d := range due {
+		if err := start(ctx, d.EventID, d.EndpointID); err != nil {
+			return started, err // Temporal does not answer: the next pass finds it again
+		}
+		if err := s.Store.DeliveryStarted(ctx, d); err != nil {
+			return started, err
+		}
+		started++
+	}
+	return started, nil
+}
+
+// The tries of one delivery: 24 over three days, as far apart as wait says. They
+// are counted in the row, so that days on which we could not try do not count.
+const (
+	defaultTries = 24
+	firstWait    = 5 * time.Second // doubled each time: elapsed after 13 waits: 11 h
+	longestWait  = 6 * time.Hour   // ten more of it: three days
+)
+
+// wait is how long to wait after a number of failed tries. It is a little longer
+// at random: what failed together does not come again together.
+func wait(tries int) time.Duration {
+	d := firstWait
+	for n := 1; n < tries && d < longestWait; n++ {
+		d *= 2
+	}
+	d = min(d, longestWait)
+	return d + rand.N(d/10)
+}
+
+// Deliver makes one try. What became of it is recorded and returned: a failed try
+// is no error, and leaves the delivery pending, to be tried after Next, or dead.
+// An error means that the try could not be made or not be recorded.
+func (s *Service) Deliver(ctx context.Context, event, endpoint string) (t store.Tried, err error) {
+	t = store.Tried{EventID: event, EndpointID: endpoint}
+	p, err := s.Store.Parcel(ctx, event, endpoint)
+	switch {
+	case perennial.CodeOf(err) == perennial.CodeNotFound:
+		return s.giveUp(ctx, event, endpoint, "the event is gone: it was past its retention")
+	case err != nil:
+		return t, err
+	case p.Delivery.State != perennial.DeliveryPending:
+		t.State = p.Delivery.State // its answer was lost on the way
+		return t, nil
+	case !p.Endpoint.DisabledAt.IsZero():
+		return s.giveUp(ctx, event, endpoint, "the endpoint was removed")
+	}
+	m := message{id: event, at: p.Now}
+	if m.body, err = body(p.Event, s.Apps); err != nil {
+		return t, err
+	}
+	if m.secrets, err = s.secrets(p.Endpoint, p.Now); err != nil {
+		return t, err
+	}
+	status, failed := s.sender.send(ctx, p.Endpoint.URL, m)
+	t.Status, t.State = status, perennial.DeliveryDelivered
+	if failed != nil {
+		t.State, t.Error, t.Next = perennial.DeliveryPending, failed.Error(), wait(p.Delivery.Tries+1)
+		if status == http.StatusGone || p.Delivery.Tries+1 >= s.Tries { // 410: the receiver wants no more tries
+			t.State, t.Next = perennial.DeliveryDead, 0
+		}
+	}
+	// What was sent is recorded, also where the worker stops meanwhile.
+	save, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+	defer cancel()
+	if err := s.Store.RecordTry(save, t); err != nil {
+		return t, err
+	}
+	s.tell(t)
+	return t, nil
+}
+
+// recordTimeout bounds the writing down of a try.
+const recordTimeout = 10 * time.Second
+
+// giveUp makes a pending delivery a dead letter, for why.
+func (s *Service) giveUp(ctx context.Context, event, endpoint, why string) (store.Tried, error) {
+	t := store.Tried{EventID: event, EndpointID: endpoint, State: perennial.DeliveryDead, Error: why, NotSent: true}
+	if err := s.Store.RecordTry(ctx, t); err != nil {
+		return t, fmt.Errorf("give up a delivery: %w", err)
+	}
+	s.tell(t)
+	return t, nil
+}
+
+func (s *Service) tell(t store.Tried) {
+	log := s.Log.With("event_id", t.EventID, "endpoint_id", t.EndpointID, "status_code", t.Status)
+	switch t.State {
+	case perennial.DeliveryDelivered:
+		log.Debug("event delivered")
+	case perennial.DeliveryDead:
+		log.Error("event not delivered: given up; see `perennial webhook deliveries --dead`", "error", t.Error)
+	default:
+		log.Warn("event not delivered yet", "error", t.Error, "next_try", t.Next)
+	}
+}

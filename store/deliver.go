@@ -1,0 +1,124 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"gorm.io/gorm"
+)
+
+// Parcel is all that delivering one event to one endpoint needs.
+type Parcel struct {
+	Delivery perennial.Delivery
+	Event    perennial.Event
+	Endpoint perennial.WebhookEndpoint
+	Now      time.Time // of the database
+}
+
+// Parcel reads one delivery with its event and its endpoint. Where one of them is
+// gone it is an error of [perennial.CodeNotFound].
+func (s *Store) Parcel(ctx context.Context, event, endpoint string) (Parcel, error) {
+	var p Parcel
+	q := s.db.WithContext(ctx)
+	found, err := deliveries(q.Where("event_id = ? AND endpoint_id = ?", event, endpoint).Limit(1))
+	if err != nil {
+		return p, err
+	}
+	var rows []outboxRow
+	if err := q.Where("id = ?", event).Limit(1).Find(&rows).Error; err != nil {
+		return p, fmt.Errorf("read event %s: %w", event, err)
+	}
+	if len(found) == 0 || len(rows) == 0 {
+		return p, noDelivery(event, endpoint)
+	}
+	p.Delivery = found[0]
+	if p.Event, err = rows[0].event(); err != nil {
+		return p, err
+	}
+	if p.Endpoint, err = s.Endpoint(ctx, endpoint); err != nil {
+		return p, err
+	}
+	p.Now, err = s.Now(ctx)
+	return p, err
+}
+
+func noDelivery(event, endpoint string) error {
+	return perennial.Errorf(perennial.CodeNotFound, "there is no delivery of event %q to endpoint %q: `perennial webhook deliveries` shows those that there are", event, endpoint)
+}
+
+// Tried is what became of one try.
+type Tried struct {
+	EventID, EndpointID string
+	State               perennial.DeliveryState // pending: it is tried again
+	Status              int                     // of HTTP; 0: no reply
+	Error               string                  // in our words; empty for delivered
+	Next                time.Duration           // pending: until the next try
+	NotSent             bool                    // it is given up without a try
+}
+
+// RecordTry writes what became of a try. A delivery that is not pending any more
+// stays as it is.
+func (s *Store) RecordTry(ctx context.Context, t Tried) error {
+	return s.durably(ctx, "record the delivery of event "+t.EventID, func(tx *gorm.DB) error {
+		now, err := s.clock(tx)
+		if err != nil {
+			return err
+		}
+		tries := 1
+		if t.NotSent {
+			tries = 0
+		}
+		d := perennial.Delivery{EventID: t.EventID, EndpointID: t.EndpointID, State: t.State, Tries: tries, LastStatus: t.Status, LastError: t.Error}
+		if t.State == perennial.DeliveryPending {
+			d.NextTryAt = now.Add(t.Next)
+		}
+		return finish(tx, d, now)
+	})
+}
+
+// finish writes a pending delivery's new state, and settles its event when no
+// other delivery of it is pending. d.Tries are added.
+func finish(tx *gorm.DB, d perennial.Delivery, now time.Time) error {
+	set := map[string]any{"state": string(d.State), "tries": gorm.Expr("tries + ?", d.Tries), "next_try_at": nullable(d.NextTryAt), "last_error": d.LastError}
+	if d.Tries > 0 {
+		set["last_status"] = d.LastStatus
+	}
+	if d.State == perennial.DeliveryDelivered {
+		set["delivered_at"] = nullable(now)
+	}
+	// The event first: two deliveries of it that end at once take turns, and the
+	// later one settles it.
+	err := tx.Exec("UPDATE outbox SET tries = tries + ?, last_error = ? WHERE id = ?", d.Tries, d.LastError, d.EventID).Error
+	if err == nil {
+		err = tx.Table("webhook_deliveries").Where("event_id = ? AND endpoint_id = ? AND state = 'pending'", d.EventID, d.EndpointID).Updates(set).Error
+	}
+	if err == nil && d.State != perennial.DeliveryPending {
+		err = tx.Exec("UPDATE outbox SET delivered_at = ? WHERE id = ? AND delivered_at IS NULL AND NOT EXISTS"+
+			" (SELECT 1 FROM webhook_deliveries d WHERE d.event_id = outbox.id AND d.state = 'pending')", nullable(now), d.EventID).Error
+	}
+	return wrap("record the delivery of event "+d.EventID, err)
+}
+
+// Redeliver makes a dead or delivered delivery pending again, due now, and counts
+// its tries anew. One that is pending is tried again anyway, and an endpoint that
+// was removed cannot be reached: both are errors of [perennial.CodeConflict].
+func (s *Store) Redeliver(ctx context.Context, event, endpoint string) error {
+	p, err := s.Parcel(ctx, event, endpoint)
+	if err != nil {
+		return err
+	}
+	if !p.Endpoint.DisabledAt.IsZero() {
+		return perennial.Errorf(perennial.CodeConflict, "webhook endpoint %s was removed", endpoint)
+	}
+	result := s.db.WithContext(ctx).Exec("UPDATE webhook_deliveries SET state = 'pending', tries = 0, next_try_at = NULL, delivered_at = NULL WHERE event_id = ? AND endpoint_id = ? AND state <> 'pending'"+
+		" AND EXISTS (SELECT 1 FROM webhook_endpoints w WHERE w.id = endpoint_id AND w.disabled_at IS NULL)", event, endpoint)
+	if result.Error != nil {
+		return fmt.Errorf("redeliver event %s: %w", event, result.Error)
+	}
+	if result.RowsAffected == 0 {
+		return perennial.Errorf(perennial.CodeConflict, "event %s is on its way to endpoint %s already", event, endpoint)
+	}
+	return nil
+}

@@ -1,0 +1,149 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/schema"
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+)
+
+// deliveryRow is one event on its way to one endpoint.
+type deliveryRow struct {
+	EventID     string     `gorm:"column:event_id;primaryKey"`
+	EndpointID  string     `gorm:"column:endpoint_id;primaryKey"`
+	State       string     `gorm:"column:state"`
+	Tries       int        `gorm:"column:tries"`
+	LastStatus  int        `gorm:"column:last_status"`
+	LastError   string     `gorm:"column:last_error"`
+	NextTryAt   *time.Time `gorm:"column:next_try_at"`
+	DeliveredAt *time.Time `gorm:"column:delivered_at"`
+	CreatedAt   *time.Time `gorm:"column:created_at;autoCreateTime:false"`
+}
+
+// TableName implements gorm's Tabler.
+func (deliveryRow) TableName() string { return "webhook_deliveries" }
+
+func (r deliveryRow) delivery() perennial.Delivery {
+	return perennial.Delivery{EventID: r.EventID, EndpointID: r.EndpointID, State: perennial.DeliveryState(r.State), Tries: r.Tries, LastStatus: r.LastStatus,
+		LastError: r.LastError, NextTryAt: stamp(r.NextTryAt), DeliveredAt: stamp(r.DeliveredAt), CreatedAt: stamp(r.CreatedAt)}
+}
+
+// unplanned are the events of which it is not written yet who is to hear of them.
+const unplanned = "delivered_at IS NULL AND NOT EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.event_id = outbox.id)"
+
+// PlanDeliveries writes, for at most limit new events, oldest first, a pending
+// delivery for each endpoint that wants it. An event that nobody wants counts as
+// delivered. It returns how many events it looked at. Many processes may do so at
+// once: no delivery is made twice.
+func (s *Store) PlanDeliveries(ctx context.Context, limit int) (int, error) {
+	var some []outboxRow
+	if err := s.db.WithContext(ctx).Where(unplanned).Limit(1).Find(&some).Error; err != nil || len(some) == 0 {
+		return 0, wrap("look for new events", err) // mostly: nothing, and then nothing is locked
+	}
+	planned := 0
+	err := s.durably(ctx, "plan deliveries", func(tx *gorm.DB) error {
+		q := tx.Where(unplanned).Order("created_at, id").Limit(limit)
+		if s.dialect == schema.Postgres {
+			q = q.Clauses(clause.Locking{Strength: "UPDATE", Options: "SKIP LOCKED"}) // another process plans those
+		}
+		var rows []outboxRow
+		if err := q.Find(&rows).Error; err != nil {
+			return fmt.Errorf("read the new events: %w", err)
+		}
+		planned = len(rows)
+		all, err := endpoints(tx, "")
+		if err != nil {
+			return err
+		}
+		now, err := s.clock(tx)
+		if err != nil {
+			return err
+		}
+		at := now.UTC().Truncate(time.Microsecond)
+		var deliveries []deliveryRow
+		var unwanted []string
+		for _, r := range rows {
+			before := len(deliveries)
+			for _, w := range all {
+				if w.Wants(r.head()) {
+					deliveries = append(deliveries, deliveryRow{EventID: r.ID, EndpointID: w.ID, State: string(perennial.DeliveryPending), CreatedAt: &at})
+				}
+			}
+			if len(deliveries) == before {
+				unwanted = append(unwanted, r.ID)
+			}
+		}
+		if len(deliveries) > 0 {
+			if err := tx.Clauses(clause.OnConflict{DoNothing: true}).CreateInBatches(&deliveries, 500).Error; err != nil {
+				return fmt.Errorf("write deliveries: %w", err)
+			}
+		}
+		if len(unwanted) > 0 {
+			if err := tx.Exec("UPDATE outbox SET delivered_at = ? WHERE delivered_at IS NULL AND id IN ?", nullable(now), unwanted).Error; err != nil {
+				return fmt.Errorf("settle events that nobody wants: %w", err)
+			}
+		}
+		return nil
+	})
+	return planned, err
+}
+
+// DueDeliveries returns pending deliveries that nobody was asked to make yet, and
+// those whose next try is more than grace ago: their workflow is gone. At most
+// limit.
+func (s *Store) DueDeliveries(ctx context.Context, grace time.Duration, limit int) ([]perennial.Delivery, error) {
+	now, err := s.Now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return deliveries(s.db.WithContext(ctx).Where("state = 'pending' AND (next_try_at IS NULL OR next_try_at <= ?)", nullable(now.Add(-grace))).
+		Order("created_at, event_id").Limit(limit))
+}
+
+// DeliveryStarted notes that somebody was asked to make a delivery now.
+func (s *Store) DeliveryStarted(ctx context.Context, d perennial.Delivery) error {
+	now, err := s.Now(ctx)
+	if err != nil {
+		return err
+	}
+	q := s.db.WithContext(ctx).Table("webhook_deliveries").Where("event_id = ? AND endpoint_id = ? AND state = 'pending'", d.EventID, d.EndpointID)
+	if d.NextTryAt.IsZero() {
+		q = q.Where("next_try_at IS NULL") // its workflow may have written a later one already
+	} else {
+		q = q.Where("next_try_at <= ?", nullable(now))
+	}
+	return wrap("note the delivery of event "+d.EventID, q.Update("next_try_at", nullable(now)).Error)
+}
+
+// Deliveries are the last ones, newest first, at most limit: all, or those of one
+// state.
+func (s *Store) Deliveries(ctx context.Context, state perennial.DeliveryState, limit int) ([]perennial.Delivery, error) {
+	q := s.db.WithContext(ctx).Order("created_at DESC, event_id DESC, endpoint_id").Limit(limit)
+	if state != "" {
+		q = q.Where("state = ?", string(state))
+	}
+	return deliveries(q)
+}
+
+func deliveries(q *gorm.DB) ([]perennial.Delivery, error) {
+	var rows []deliveryRow
+	if err := q.Find(&rows).Error; err != nil {
+		return nil, fmt.Errorf("read the deliveries: %w", err)
+	}
+	var out []perennial.Delivery
+	for _, r := range rows {
+		out = append(out, r.delivery())
+	}
+	return out, nil
+}
+
+func wrap(doing string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	return nil
+}
