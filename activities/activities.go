@@ -136,18 +136,12 @@ func (a *Activities) Refresh(ctx context.Context, req RefreshRequest) (RefreshRe
 		)
 	}
 	out.Again = false
-	if err == nil && out.Unsaved != nil && tooLate(ctx) {
+	if err == nil && out.Unsaved != nil {
+		// Also as a message: the result may be refused, because a process that was
+		// stopped for a while began when its time was over already.
 		keep(ctx, a.Journal, a.Engine, res.Connection, *out.Unsaved)
-		out.Unsaved = nil
 	}
 	return out, err
-}
-
-// tooLate reports whether the activity's result may no longer be taken: a process
-// that was stopped for a while comes back with tokens that nobody waits for.
-func tooLate(ctx context.Context) bool {
-	deadline, ok := ctx.Deadline()
-	return ctx.Err() != nil || ok && time.Until(deadline) < time.Second
 }
 
 // RefreshLocally is Refresh as a local activity: the first try of nearly every

@@ -15,7 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
-	"go.temporal.io/sdk/worker"
 )
 
 var now = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
@@ -234,23 +233,14 @@ func TestRefreshLocally(t *testing.T) {
 	assert.Empty(t, f.journalled)
 }
 
-// TestUnsavedTooLate: the activity's time was over before it had a result, which
-// nobody takes any more. The sealed set goes to the workflow as a message.
-func TestUnsavedTooLate(t *testing.T) {
+// TestUnsavedIsSentToo: nobody may take the activity's result any more, because the
+// server has timed it out. The sealed set goes to the workflow as a message as well.
+func TestUnsavedIsSentToo(t *testing.T) {
 	t.Parallel()
 	unsaved := store.SaveRequest{ID: "con_1", Generation: 4, NewGeneration: 5}
 	f := &fake{result: refresh.Result{Outcome: perennial.OutcomeUnknown, Code: refresh.CodeUnsaved, Now: now, Unsaved: &unsaved}}
-	var suite testsuite.WorkflowTestSuite
-	env := suite.NewTestActivityEnvironment()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	env.SetWorkerOptions(worker.Options{BackgroundActivityContext: ctx})
-	a := activities.New(f, f, f, f)
-	env.RegisterActivity(a)
-	v, err := env.ExecuteActivity(a.Refresh, activities.RefreshRequest{ConnectionID: "con_1", Generation: 4})
+	out, err := do[activities.RefreshResult](t, f, "Refresh", activities.RefreshRequest{ConnectionID: "con_1", Generation: 4})
 	require.NoError(t, err)
-	var out activities.RefreshResult
-	require.NoError(t, v.Get(&out))
-	assert.Nil(t, out.Unsaved)
+	assert.Equal(t, &unsaved, out.Unsaved)
 	assert.Equal(t, []store.SaveRequest{unsaved}, f.journalled)
 }
