@@ -290,9 +290,12 @@ func TestRefreshNow(t *testing.T) {
 		assert.Equal(t, retryAt, got.reply.RetryAt)
 		assert.Empty(t, w.refreshedAt)
 	})
-	t.Run("the refresh that brought the unwanted generation is not shared", func(t *testing.T) {
+	for name, beside := range map[string]bool{"brought": false, "found": true} {
 		w := newWorld(time.Hour, 0)
 		r := w.newRun(t, Options{})
+		if beside { // another process refreshed it
+			r.RegisterDelayedCallback(func() { w.set(func(c *perennial.Connection) { c.Generation = 2 }) }, time.Minute)
+		}
 		got := &answer{err: errors.New("no answer")}
 		w.during = func() { // generation 2 is in the row, and the workflow is not told yet
 			w.during = nil
@@ -304,8 +307,8 @@ func TestRefreshNow(t *testing.T) {
 		finish(t, r, 59*time.Minute)
 		require.NoError(t, got.err)
 		assert.Equal(t, perennial.OutcomeRefreshed, got.reply.Outcome)
-		assert.EqualValues(t, 3, got.reply.Generation)
-	})
+		assert.EqualValues(t, 3, got.reply.Generation, "a refresh that %s the generation that nobody wants is not shared", name)
+	}
 	t.Run("many callers share one refresh", func(t *testing.T) {
 		w := newWorld(time.Hour, 0)
 		r := w.newRun(t, Options{})

@@ -88,11 +88,12 @@ func (l *life) refreshNow(ctx workflow.Context, req RefreshNow) (RefreshNowReply
 // with the refresh that brought it.
 const changeAskAgain = "ask-again"
 
-// broughtNothingNew reports whether the refresh that ended brought the very
-// generation that the caller has seen refused: it was stored, and seen, before the
-// workflow was told.
+// broughtNothingNew reports whether the refresh that ended brought, or found, the
+// very generation that the caller has seen refused: it was stored, and seen, before
+// the workflow was told.
 func (l *life) broughtNothingNew(ctx workflow.Context, req RefreshNow) bool {
-	return l.last.Outcome == perennial.OutcomeRefreshed && req.IfGeneration > 0 && l.view.Generation <= req.IfGeneration &&
+	fresh := l.last.Outcome == perennial.OutcomeRefreshed || l.last.Outcome == perennial.OutcomeAlreadyFresh
+	return fresh && req.IfGeneration > 0 && l.view.Generation <= req.IfGeneration &&
 		workflow.GetVersion(ctx, changeAskAgain, workflow.DefaultVersion, 1) != workflow.DefaultVersion
 }
 
