@@ -106,8 +106,8 @@ func row(f Fleet, n Needs) string {
 	if n.Contact {
 		contact = "≤ "
 	}
-	return fmt.Sprintf("| %s | %s | %s | %s | %.3g | %s | %s$%s | %.2g | %.2g | %.3g | %s |", short(float64(f.Connections)), life(f.Life), pace, cadence,
-		n.PerSecond, short(n.Actions), contact, short(n.Price), n.Cores, n.TemporalCores, n.RowWrites, size(n.Bytes))
+	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s$%s | %s | %s | %s | %s |", short(float64(f.Connections)), life(f.Life), pace, cadence,
+		digits(n.PerSecond), short(n.Actions), contact, short(n.Price), digits(n.Cores), digits(n.TemporalCores), digits(n.RowWrites), size(n.Bytes))
 }
 
 func life(d time.Duration) string {
@@ -132,9 +132,17 @@ func short(x float64) string {
 func size(x float64) string {
 	switch {
 	case x >= 1e12:
-		return fmt.Sprintf("%.2g TB", x/1e12)
+		return digits(x/1e12) + " TB"
 	case x >= 1e9:
-		return fmt.Sprintf("%.2g GB", x/1e9)
+		return digits(x/1e9) + " GB"
 	}
-	return fmt.Sprintf("%.2g MB", x/1e6)
+	return digits(x/1e6) + " MB"
+}
+
+// digits is x with two digits, or as a whole number.
+func digits(x float64) string {
+	if x >= 10 {
+		return fmt.Sprintf("%.0f", x)
+	}
+	return fmt.Sprintf("%.2g", x)
 }
