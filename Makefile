@@ -2,7 +2,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 GO ?= go
 TOOL := $(GO) tool -modfile=tools/go.mod
-FUZZTIME ?= 5s
+FUZZTIME ?= 50000x
 
 SEED ?= 1
 ROUNDS ?= 1
@@ -54,7 +54,7 @@ bench: ## run each benchmark once, and the smallest comparison; for figures: go 
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
 	$(GO) run ./bench warm --connections 40 --interval 5s --window 5s --age 0
 
-fuzz: ## run each fuzz target for FUZZTIME (5s)
+fuzz: ## run each fuzz target FUZZTIME times (50000x)
 	@grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r file; do \
 		for target in $$(grep -oE '^func Fuzz\w+' "$$file" | cut -c6-); do \
 			echo "$$target in $$(dirname "$$file")"; \
