@@ -2,6 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -13,8 +16,9 @@ import (
 // while the suite wants it.
 type control struct {
 	mu   sync.Mutex
-	last map[string]reached // of each connection
-	hits map[seam.Seam]int  // all that passed, held or not
+	last map[passage]reached
+	hits map[seam.Seam]int // all that passed, held or not
+	book io.Writer         // a line for each
 
 	worker string // whose connections are held; "" for any
 	wanted map[seam.Seam]bool
@@ -24,11 +28,13 @@ type control struct {
 	full   chan struct{} // closed when nothing more is wanted
 }
 
-// reached is the last seam that a connection has come to.
+// passage is a connection on its way through a worker: two may meet in two.
+type passage struct{ worker, connection string }
+
+// reached is the last seam that a passage has come to.
 type reached struct {
-	seam   seam.Seam
-	worker string
-	at     time.Time
+	seam seam.Seam
+	at   time.Time
 }
 
 // held is a connection that stands at a seam.
@@ -40,8 +46,8 @@ type held struct {
 
 func (h *held) letGo() { h.once.Do(func() { close(h.release) }) }
 
-func newControl() *control {
-	return &control{last: map[string]reached{}, hits: map[seam.Seam]int{}}
+func newControl(book io.Writer) *control {
+	return &control{book: book, last: map[passage]reached{}, hits: map[seam.Seam]int{}}
 }
 
 // ServeHTTP answers when the connection may go on.
@@ -63,7 +69,12 @@ func (c *control) arrive(hit seam.Hit) *held {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.hits[hit.Seam]++
-	c.last[hit.Connection] = reached{hit.Seam, hit.Worker, time.Now()}
+	p := passage{hit.Worker, hit.Connection}
+	// Who only asks beside one that is on its way is turned away by the fence.
+	if hit.Seam != seam.BeforeClaim || !c.last[p].onItsWay() {
+		c.last[p] = reached{hit.Seam, time.Now()}
+	}
+	fmt.Fprintln(c.book, time.Now().Format(time.StampMilli), hit.Worker, hit.Seam, hit.Connection)
 	if !c.wanted[hit.Seam] || c.skip[hit.Connection] || !c.may(hit.Connection) || c.worker != "" && c.worker != hit.Worker {
 		return nil
 	}
@@ -71,6 +82,7 @@ func (c *control) arrive(hit seam.Hit) *held {
 	delete(c.wanted, hit.Seam)
 	c.skip[hit.Connection] = true
 	c.held[hit.Seam] = h
+	fmt.Fprintln(c.book, "    is held")
 	if len(c.wanted) == 0 {
 		close(c.full)
 	}
@@ -101,6 +113,32 @@ func (c *control) gathered(patience time.Duration) map[seam.Seam]*held {
 	return c.held
 }
 
+// note writes into the book what was done.
+func (c *control) note(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	fmt.Fprintln(c.book, time.Now().Format(time.StampMilli), what)
+}
+
+// busiest is the worker in which most connections have come to a seam of late.
+func (c *control) busiest() (worker string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	passed := map[string]int{}
+	for p, r := range c.last {
+		if time.Since(r.at) < lately {
+			passed[p.worker]++
+		}
+		if passed[p.worker] > passed[worker] {
+			worker = p.worker
+		}
+	}
+	return worker
+}
+
+// lately is how far back [control.busiest] looks.
+const lately = 10 * time.Second
+
 // inFlight are the connections that a worker was presenting a moment ago: past
 // their claim, not past their commit. It is asked after the worker has been
 // stopped: what is on its way goes on until then.
@@ -108,16 +146,44 @@ func (c *control) inFlight(worker string) map[string]reached {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	out := map[string]reached{}
-	for id, r := range c.last {
-		if r.worker == worker && time.Since(r.at) < 15*time.Second && r.seam != seam.BeforeClaim && r.seam != seam.AfterCommit {
-			out[id] = r
+	for p, r := range c.last {
+		if p.worker == worker && r.onItsWay() {
+			out[p.connection] = r
 		}
 	}
 	return out
 }
 
-func (c *control) lastOf(id string) reached {
+// onItsWay: past the claim, and not past the commit, as far as can be known.
+func (r reached) onItsWay() bool {
+	return time.Since(r.at) < longestHold && r.seam != seam.BeforeClaim && r.seam != seam.AfterCommit
+}
+
+// forget drops the passages of a worker that is started anew.
+func (c *control) forget(worker string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.last[id]
+	maps.DeleteFunc(c.last, func(p passage, _ reached) bool { return p.worker == worker })
+}
+
+// longestHold is above what any connection is held, and any attempt lasts.
+const longestHold = 30 * time.Second
+
+// lastOf is when a connection came to its last seam, in any worker.
+func (c *control) lastOf(id string) (at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for p, r := range c.last {
+		if p.connection == id && r.at.After(at) {
+			at = r.at
+		}
+	}
+	return at
+}
+
+// lastIn is the same in one worker.
+func (c *control) lastIn(worker, id string) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last[passage{worker, id}].at
 }

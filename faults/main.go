@@ -10,6 +10,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -111,7 +112,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) (broken bool, e
 	herdSize := flags.Int("herd", 60, "connections of the app with a limit of requests")
 	pace := flags.String("pace", "own", "own or pooled: how every app is refreshed")
 	asJSON := flags.Bool("json", false, "print the summary as JSON")
-	keep := flags.Bool("keep", false, "keep the folder with logs")
+	keep := flags.Bool("keep", false, "keep the folder with logs and the provider's books")
 	if err := flags.Parse(args); err != nil {
 		return false, err
 	}
@@ -164,6 +165,9 @@ func run(ctx context.Context, args []string, out, log io.Writer) (broken bool, e
 		}
 	}
 	r.watch.stop()
+	if *keep {
+		err = errors.Join(err, r.keepBooks())
+	}
 	r.into(&sum)
 	sum.Seconds = time.Since(began).Seconds()
 	if *asJSON {

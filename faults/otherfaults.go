@@ -244,7 +244,7 @@ func hostDeleted(r *round) error {
 // an exchange, and has the next run asked for a token at once: the row alone
 // knows that one is on its way.
 func terminatedInExchange(r *round) error {
-	return r.atSeams("terminated_in_exchange", "", []seam.Seam{seam.AfterWrite}, func(standing map[seam.Seam]*held) error {
+	return r.atSeams("terminated_in_exchange", []seam.Seam{seam.AfterWrite}, func(standing map[seam.Seam]*held) error {
 		for _, h := range standing {
 			c := r.byID[h.Connection]
 			if err := r.client.TerminateWorkflow(context.Background(), workflows.ID(c.id), "", "the fault suite"); err != nil {
@@ -255,9 +255,9 @@ func terminatedInExchange(r *round) error {
 				return err
 			}
 			r.stir([]*conn{c})
-			stands := r.control.lastOf(c.id).at
+			stands := r.control.lastOf(c.id)
 			for range 25 { // within the exchange's timeout
-				if r.wait(100 * time.Millisecond); r.control.lastOf(c.id).at.After(stands) {
+				if r.wait(100 * time.Millisecond); r.control.lastOf(c.id).After(stands) {
 					r.wait(300 * time.Millisecond) // the next attempt has come as far as it may
 					break
 				}
@@ -402,7 +402,7 @@ func restored(r *round) error {
 	// Whom this worker has just refreshed, its workflow may not have been told of:
 	// once the row is back, nobody knows of that generation.
 	for _, c := range r.all {
-		if last := r.control.lastOf(c.id); c != kept && last.worker == w.name && time.Since(last.at) < 20*time.Second {
+		if last := r.control.lastIn(w.name, c.id); c != kept && time.Since(last) < 20*time.Second {
 			c.with(func() { c.untold = true })
 		}
 	}

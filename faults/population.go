@@ -56,6 +56,10 @@ type conn struct {
 	// renumbered: its user reconnected after the restore and before anybody
 	// noticed it, so a number that had been given out is given again.
 	renumbered bool
+	// overtaken: the worker that was presenting it stood still past its deadline, so
+	// another request came while the provider may still have had the first.
+	overtaken bool
+	said      string // the last answer to a wish for a refresh, whatever it is
 }
 
 // excuse says why a loss at a generation is nobody's fault: its reply never
@@ -75,7 +79,7 @@ func (c *conn) excuse(generation int64, why string, again bool) {
 }
 
 // excused reports whether the connection may be lost at generation, and why.
-func (c *conn) excused(generation int64) (string, bool) {
+func (c *conn) excused(generation int64) (why string, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, e := range c.excuses {
@@ -84,6 +88,14 @@ func (c *conn) excused(generation int64) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// reused reports whether another showed the token before this generation's while
+// its reply was kept somewhere: what was kept is stored, and its provider has ended
+// the grant.
+func (c *conn) reused(generation int64) bool {
+	_, ok := c.excused(generation - 1)
+	return ok && c.class == perennial.ReplayReuseRevokes
 }
 
 func (c *conn) touched(since time.Time) bool {
@@ -225,7 +237,8 @@ func (f *fleet) stir(cs []*conn) {
 		go func() {
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 			defer cancel()
-			_, _ = f.updates.RefreshNow(ctx, c.id, workflows.RefreshNow{IfGeneration: row.Generation}) // whatever it answers
+			reply, err := f.updates.RefreshNow(ctx, c.id, workflows.RefreshNow{IfGeneration: row.Generation})
+			c.with(func() { c.said = fmt.Sprintf("%+v, %v, at %s", reply, err, time.Now().Format("15:04:05.000")) })
 		}()
 	}
 }

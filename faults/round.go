@@ -123,17 +123,47 @@ func (r *round) gather(seams []seam.Seam, worker string, hurt bool) map[seam.Sea
 	return r.control.gathered(2500 * time.Millisecond)
 }
 
-// atSeams makes a fault with somebody at each seam, in as many passes as it
-// takes to find somebody at each.
-func (r *round) atSeams(name, worker string, seams []seam.Seam, make func(map[seam.Seam]*held) error) error {
+// atSeams makes a fault with somebody at each seam, in any worker, in as many
+// passes as it takes to find somebody at each.
+func (r *round) atSeams(name string, seams []seam.Seam, make func(map[seam.Seam]*held) error) error {
+	return r.passes(name, seams, func() string { return "" }, func(_ string, standing map[seam.Seam]*held) error { return make(standing) })
+}
+
+// atSeamsOfOne is the same with all of them in one worker. That is the one with
+// most to do: workflows stay where they are, so one that was just started has
+// nothing to stop in.
+func (r *round) atSeamsOfOne(name string, seams []seam.Seam, make func(*worker, map[seam.Seam]*held) error) error {
+	choose := func() string {
+		if name := r.control.busiest(); r.worker(name) != nil && r.r.IntN(4) > 0 {
+			return name
+		}
+		return r.any().name
+	}
+	return r.passes(name, seams, choose, func(worker string, standing map[seam.Seam]*held) error {
+		return make(r.worker(worker), standing)
+	})
+}
+
+func (r *round) worker(name string) *worker {
+	for _, w := range r.workers {
+		if w.name == name {
+			return w
+		}
+	}
+	return nil
+}
+
+func (r *round) passes(name string, seams []seam.Seam, choose func() string, make func(string, map[seam.Seam]*held) error) error {
 	missing := slices.Clone(seams)
 	for pass := 0; pass < 3 && len(missing) > 0; pass++ {
+		worker := choose()
 		standing := r.gather(missing, worker, len(seams) == 1)
 		for try := 0; try < 4 && len(standing) < len(missing); try++ {
 			letGo(standing)
 			standing = r.gather(missing, worker, len(seams) == 1)
 		}
-		err := make(standing)
+		r.control.note(name)
+		err := make(worker, standing)
 		for s, h := range standing {
 			h.letGo()
 			r.hit(name, s)

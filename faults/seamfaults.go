@@ -19,8 +19,7 @@ var afterReply = []seam.Seam{seam.AfterReply}
 
 // kill ends a worker with SIGKILL while connections stand at its seams.
 func kill(r *round) error {
-	w := r.any()
-	return r.atSeams("sigkill", w.name, seam.Seams, func(standing map[seam.Seam]*held) error {
+	return r.atSeamsOfOne("sigkill", seam.Seams, func(w *worker, standing map[seam.Seam]*held) error {
 		r.hold(w)
 		defer r.supervise(w)
 		err := w.kill()
@@ -44,8 +43,7 @@ func (r *round) excuseDead(w *worker, standing map[seam.Seam]*held) {
 
 // stopped stops a worker with SIGSTOP for longer than its attempts may take.
 func stopped(r *round) error {
-	w := r.any()
-	return r.atSeams("sigstop", w.name, seam.Seams, func(standing map[seam.Seam]*held) error {
+	return r.atSeamsOfOne("sigstop", seam.Seams, func(w *worker, standing map[seam.Seam]*held) error {
 		if err := w.signal(syscall.SIGSTOP); err != nil {
 			return err
 		}
@@ -54,6 +52,7 @@ func stopped(r *round) error {
 				// Its reply is read too late or not at all, or its save comes when
 				// another worker has shown the token again.
 				c.excuse(r.get(c).Generation, "the worker was stopped "+string(at.seam), at.seam == seam.AfterReply || at.seam == seam.BeforeCommit)
+				c.with(func() { c.overtaken = true })
 			}
 		}
 		letGo(standing)
@@ -63,7 +62,7 @@ func stopped(r *round) error {
 }
 
 func reset(r *round) error {
-	return r.atSeams("pg_reset", "", seam.Seams, func(standing map[seam.Seam]*held) error {
+	return r.atSeams("pg_reset", seam.Seams, func(standing map[seam.Seam]*held) error {
 		r.each(func(w *worker) { w.db.reset() })
 		letGo(standing)
 		return nil
@@ -72,7 +71,7 @@ func reset(r *round) error {
 
 // answersLost lets statements through, commits among them, and loses the answers.
 func answersLost(r *round) error {
-	return r.atSeams("answer_lost", "", seam.Seams, func(standing map[seam.Seam]*held) error {
+	return r.atSeams("answer_lost", seam.Seams, func(standing map[seam.Seam]*held) error {
 		r.each(func(w *worker) { w.db.loseAnswers(400 * time.Millisecond) })
 		letGo(standing)
 		r.wait(600 * time.Millisecond)
@@ -82,7 +81,7 @@ func answersLost(r *round) error {
 
 // ledgerFull fills the disk of the ledger: saves fail, claims do not.
 func ledgerFull(r *round) error {
-	return r.atSeams("disk_full", "", seam.Seams, func(standing map[seam.Seam]*held) error {
+	return r.atSeams("disk_full", seam.Seams, func(standing map[seam.Seam]*held) error {
 		defer r.away()()
 		if err := r.diskFull.fill(); err != nil {
 			return err
@@ -96,7 +95,7 @@ func ledgerFull(r *round) error {
 // spoolFull fills the spools: nothing is presented, because a reply could not be
 // kept.
 func spoolFull(r *round) error {
-	return r.atSeams("spool_full", "", seam.Seams, func(standing map[seam.Seam]*held) error {
+	return r.atSeams("spool_full", seam.Seams, func(standing map[seam.Seam]*held) error {
 		defer r.away()()
 		err := r.spools((*small).fill)
 		letGo(standing)
@@ -114,7 +113,7 @@ func (r *round) spools(do func(*small) error) error {
 // journal takes database and spool away when replies have been read: the
 // workflow alone keeps them.
 func journal(r *round) error {
-	return r.atSeams("journal", "", afterReply, func(standing map[seam.Seam]*held) error {
+	return r.atSeams("journal", afterReply, func(standing map[seam.Seam]*held) error {
 		defer r.away()()
 		err := r.spools((*small).fill)
 		r.each(func(w *worker) { w.db.cutOff() })
@@ -129,8 +128,7 @@ func journal(r *round) error {
 // spoolOutlives takes the database away when replies have been read, and kills
 // the worker once it has kept them: its spool alone has them.
 func spoolOutlives(r *round) error {
-	w := r.any()
-	return r.atSeams("spool_outlives", w.name, afterReply, func(standing map[seam.Seam]*held) error {
+	return r.atSeamsOfOne("spool_outlives", afterReply, func(w *worker, standing map[seam.Seam]*held) error {
 		defer r.away()()
 		var c *conn
 		if h := standing[seam.AfterReply]; h != nil {
@@ -157,7 +155,7 @@ func spoolOutlives(r *round) error {
 // databaseStops stops PostgreSQL as a crash would.
 func databaseStops(r *round) error {
 	for _, d := range r.pgStop {
-		err := r.atSeams("pg_stop_"+d.String(), "", seam.Seams, func(standing map[seam.Seam]*held) error {
+		err := r.atSeams("pg_stop_"+d.String(), seam.Seams, func(standing map[seam.Seam]*held) error {
 			defer r.away()()
 			err := r.pg.Stop()
 			letGo(standing)
@@ -172,7 +170,7 @@ func databaseStops(r *round) error {
 }
 
 func temporalKilled(r *round) error {
-	return r.atSeams("temporal_killed", "", seam.Seams, func(standing map[seam.Seam]*held) error {
+	return r.atSeams("temporal_killed", seam.Seams, func(standing map[seam.Seam]*held) error {
 		defer r.away()()
 		err := r.temporal.Kill()
 		letGo(standing)
@@ -183,7 +181,7 @@ func temporalKilled(r *round) error {
 
 // bothDown takes both databases away at once.
 func bothDown(r *round) error {
-	return r.atSeams("both_down", "", seam.Seams, func(standing map[seam.Seam]*held) error {
+	return r.atSeams("both_down", seam.Seams, func(standing map[seam.Seam]*held) error {
 		defer r.away()()
 		err := errors.Join(r.pg.Stop(), r.pgOf.Stop())
 		letGo(standing)
@@ -196,7 +194,7 @@ func bothDown(r *round) error {
 // is tried: they refresh beside it. One is asked to stop in the middle of an
 // exchange.
 func temporalCut(r *round) error {
-	err := r.atSeams("temporal_cut", "", seam.Seams, func(standing map[seam.Seam]*held) error {
+	err := r.atSeams("temporal_cut", seam.Seams, func(standing map[seam.Seam]*held) error {
 		r.each(func(w *worker) { w.temporal.cutOff() })
 		letGo(standing)
 		return nil
@@ -210,7 +208,7 @@ func temporalCut(r *round) error {
 		_ = r.provider.Adjust(clientOf(c.app), c.account, slowly(2500))
 	}
 	r.wait(16 * time.Second) // until they count it as away
-	r.control.hold([]seam.Seam{seam.AfterWrite}, w.name, func(id string) bool { return r.byID[id] != nil && loses[r.byID[id].class] })
+	r.control.hold([]seam.Seam{seam.AfterClaim}, w.name, func(id string) bool { return r.byID[id] != nil && loses[r.byID[id].class] })
 	// So that some are due now, whom nobody can ask for.
 	if _, err := r.db.Exec("UPDATE connections SET next_refresh_at = clock_timestamp() WHERE app = 'single_use' AND status = 'active'"); err != nil {
 		return err
@@ -234,7 +232,7 @@ func temporalCut(r *round) error {
 // races has a person's deed race a refresh at each seam.
 func races(name string, do func(*round, *conn) error, undo func(*round, *conn) error) func(*round) error {
 	return func(r *round) error {
-		return r.atSeams(name, "", seam.Seams, func(standing map[seam.Seam]*held) error {
+		return r.atSeams(name, seam.Seams, func(standing map[seam.Seam]*held) error {
 			var g errgroup.Group
 			var raced []*conn
 			for _, h := range standing {

@@ -146,8 +146,12 @@ func (r *round) everybody(patience time.Duration, since time.Time, ok func(*conn
 		}
 		r.wait(200 * time.Millisecond)
 	}
+	left := explained
 	for _, c := range r.all {
 		if !ok(c) {
+			if left--; left >= 0 {
+				r.explain(c)
+			}
 			s := r.row(c)
 			r.broke("%s %s (%s %s %s, generation %d)", c.account, what, s.status, s.health, s.failing, s.generation)
 		}
@@ -166,21 +170,22 @@ func (r *round) checkStatuses() {
 			continue
 		}
 		why, ok := c.excused(s.generation)
+		reused := !ok && c.reused(s.generation)
 		c.mu.Lock()
 		restored, untold := c.restored, c.untold
 		c.mu.Unlock()
 		switch {
 		case restored:
 			r.lostByRestore++
-		case ok:
+		case ok, reused:
 			r.lost++
 		}
 		switch {
 		case c.class == perennial.ReplayReusable, c.class == perennial.ReplayGrace && !restored:
 			r.broke("%s ends in reconnect_required (%s): its class always recovers", c.account, s.reason)
-		case !ok && !restored:
+		case !ok && !reused && !restored:
 			r.broke("%s ends in reconnect_required (%s) at generation %d, and no fault took its reply", c.account, s.reason, s.generation)
-		case s.reason != perennial.ReasonRotationLost && !untold:
+		case s.reason != perennial.ReasonRotationLost && !untold && !reused:
 			r.broke("%s was lost (%s) and is named %s", c.account, why, s.reason)
 		}
 	}
@@ -202,12 +207,12 @@ func (r *round) checkBooks() {
 		if c == nil {
 			continue
 		}
-		if g.MostInFlight > 1 {
+		c.mu.Lock()
+		lossy, restored, overtaken := c.lossy, c.restored, c.overtaken
+		c.mu.Unlock()
+		if g.MostInFlight > 1 && !overtaken {
 			r.broke("%s: %d requests at once", c.account, g.MostInFlight)
 		}
-		c.mu.Lock()
-		lossy, restored := c.lossy, c.restored
-		c.mu.Unlock()
 		if g.ConsumedPresentations > 0 && !restored && (!lossy || c.class == perennial.ReplayGrace) {
 			r.broke("%s: a consumed token was shown %d times", c.account, g.ConsumedPresentations)
 		}

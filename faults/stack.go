@@ -93,7 +93,11 @@ const secret = "planted-client-secret-Xy9+/="
 func clientOf(app string) string { return "client-" + app }
 
 func start(ctx context.Context, dir, off, pace string, progress io.Writer) (s *stack, err error) {
-	s = &stack{dir: dir, progress: progress, control: newControl(), endpoints: map[string]*endpoint{}, off: off, pace: pace}
+	book, err := os.Create(filepath.Join(dir, "seams.log"))
+	if err != nil {
+		return nil, err
+	}
+	s = &stack{dir: dir, progress: progress, control: newControl(book), endpoints: map[string]*endpoint{}, off: off, pace: pace}
 	defer func() {
 		if err != nil {
 			s.stop()

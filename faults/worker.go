@@ -57,6 +57,7 @@ func (w *worker) start() error {
 		return err
 	}
 	defer f.Close()
+	w.s.control.forget(w.name)
 	w.cmd = exec.Command(w.binary, "--config", w.s.file(w.config))
 	w.cmd.Env = append(os.Environ(),
 		"PERENNIAL_DATABASE_URL="+strings.Replace(w.s.url(), strings.TrimPrefix(strings.Split(w.s.url(), "/")[2], "perennial@"), w.db.address(), 1),
@@ -104,6 +105,7 @@ func (w *worker) signal(sig syscall.Signal) error { return w.cmd.Process.Signal(
 
 // kill ends the worker with SIGKILL and proves that this is what ended it.
 func (w *worker) kill() error {
+	w.s.control.note("worker " + w.name + " is killed")
 	if err := w.signal(syscall.SIGKILL); err != nil {
 		return fmt.Errorf("kill worker %s: %w", w.name, err)
 	}

@@ -106,14 +106,12 @@ func (o *oneShot) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	// Without GetBody, and with a method that is not idempotent, net/http cannot
 	// send the request again on another connection.
-	written := make(chan struct{})
-	req = req.Clone(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { o.sent.Store(true) },
-		WroteRequest: func(httptrace.WroteRequestInfo) {
-			seam.AtContext(req.Context(), seam.AfterWrite)
-			close(written)
-		},
-	}))
+	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { o.sent.Store(true) }}
+	pass := func() {} // the seam
+	if seam.Waits {
+		pass = seam.Written(req.Context(), trace)
+	}
+	req = req.Clone(httptrace.WithClientTrace(req.Context(), trace))
 	if err := o.entry.rewrite(req); err != nil {
 		o.err = err
 		return nil, err
@@ -124,15 +122,14 @@ func (o *oneShot) RoundTrip(req *http.Request) (*http.Response, error) {
 	o.at = seam.Now()
 	resp, err := o.transport.RoundTrip(req)
 	if err != nil {
+		pass()
 		o.err = err
 		return nil, err
-	}
-	if seam.Waits {
-		<-written
 	}
 	defer resp.Body.Close()
 	o.status, o.header = resp.StatusCode, resp.Header
 	o.body, o.err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	pass()
 	if o.err == nil && len(o.body) > maxBody {
 		o.err = errors.New("the reply is too long")
 	}

@@ -111,7 +111,7 @@ func (a *attempt) present(ctx context.Context, token perennial.Secret) provider.
 			a.gaveUp = true
 			return provider.Reply{Outcome: perennial.OutcomeHeld, Code: store.CodeRateLimit, HTTPStatus: reply.HTTPStatus}
 		}
-		postCtx, cancel := context.WithTimeout(detached, a.Timing.HTTPTimeout)
+		postCtx, cancel := within(detached, a.Timing.HTTPTimeout)
 		reply = a.Presenter.Refresh(postCtx, a.app, secret, token, send)
 		cancel()
 	}
@@ -127,20 +127,29 @@ func (a *attempt) sendable(ctx, sendCtx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err // the caller left while leaving was still free
 	}
-	if time.Since(a.began)+a.Timing.HTTPTimeout > a.Timing.AttemptDeadline {
-		return errTooLate // stalled: another may hold the fence before we are done
+	if a.stalled() {
+		return errTooLate
 	}
 	if a.app.Provider.ReplayClass == perennial.ReplayReuseRevokes {
 		if err := a.Store.MarkSending(sendCtx, a.row.ID, a.row.Open.ID); err != nil {
 			return err
 		}
 		seam.At(seam.AfterMark, a.row.ID)
+		if a.stalled() {
+			return errTooLate
+		}
 	}
 	if !a.slot.IsZero() && a.clock().Sub(a.slot) > store.SlotTolerance {
 		a.missed = true
 		return errTooLate
 	}
 	return nil
+}
+
+// stalled reports whether so much of the attempt has passed that another may hold
+// the fence before a request that leaves now has ended.
+func (a *attempt) stalled() bool {
+	return time.Since(a.began)+a.Timing.HTTPTimeout > a.Timing.AttemptDeadline
 }
 
 // turn waits for the slot of the i-th request of this attempt. Each request has

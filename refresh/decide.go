@@ -21,7 +21,7 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 		Failed:       true,
 		FailingAfter: failingAfter,
 		FailingCode:  reply.Code,
-		Wait:         backoff(reply, row.FailureCount+1),
+		Wait:         whileItLives(reply, row, now, backoff(reply, row.FailureCount+1)),
 		Queued:       countable(reply) && reply.RetryAfter == 0,
 	}
 	if !row.ExpiresAt.IsZero() && !row.ExpiresAt.After(now) && !row.Dormant(now) {
@@ -53,6 +53,21 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 	}
 	return req
 }
+
+// whileItLives shortens a wait of our own choice to half of the access token's
+// life that is left, so that what is mended within it is mended in time: its
+// product has not noticed yet. A wait that the provider asks for stands, and a
+// 429 is such a one even where it names no time.
+func whileItLives(reply provider.Reply, row perennial.Connection, now time.Time, wait time.Duration) time.Duration {
+	left := row.ExpiresAt.Sub(now)
+	if left <= 0 || reply.RetryAfter > 0 || reply.Outcome == perennial.OutcomeRateLimited {
+		return wait
+	}
+	return min(wait, max(left/2, leastBeforeEnd))
+}
+
+// leastBeforeEnd is the shortest wait that [whileItLives] makes.
+const leastBeforeEnd = 5 * time.Second
 
 // withinGrace shortens a wait so that the token is shown again while the
 // provider still repeats its reply: at half of what is left of the window.

@@ -4,19 +4,21 @@ package seam
 
 import (
 	"context"
+	"net/http/httptrace"
 	"time"
 )
 
 // At marks that connection id has reached s.
 func At(s Seam, id string) {}
 
-// With returns a ctx that names the connection for [AtContext].
+// With returns a ctx that names the connection for [Written].
 func With(ctx context.Context, id string) context.Context { return ctx }
 
-// AtContext is [At] for the connection that ctx names.
-func AtContext(ctx context.Context, s Seam) {}
+// Written has trace mark [AfterWrite] for the connection that ctx names. Whoever
+// has the reply calls pass, which waits for as long as the connection stands.
+func Written(ctx context.Context, trace *httptrace.ClientTrace) (pass func()) { return func() {} }
 
-// Waits reports whether [AtContext] may block.
+// Waits reports whether a seam may block.
 const Waits = false
 
 // Off reports whether a protection is switched off.

@@ -8,9 +8,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -42,17 +44,26 @@ func At(s Seam, id string) {
 
 type key struct{}
 
-// With returns a ctx that names the connection for [AtContext].
+// With returns a ctx that names the connection for [Written].
 func With(ctx context.Context, id string) context.Context { return context.WithValue(ctx, key{}, id) }
 
-// AtContext is [At] for the connection that ctx names.
-func AtContext(ctx context.Context, s Seam) {
-	if id, ok := ctx.Value(key{}).(string); ok {
-		At(s, id)
+// Written has trace mark [AfterWrite] for the connection that ctx names. Whoever
+// has the reply calls pass, which waits for as long as the connection stands.
+// net/http calls WroteRequest before it flushes its buffer, so nothing is held
+// there: the request leaves, and the provider does its work.
+func Written(ctx context.Context, trace *httptrace.ClientTrace) (pass func()) {
+	var standing sync.WaitGroup
+	trace.WroteRequest = func(httptrace.WroteRequestInfo) {
+		standing.Go(func() {
+			if id, ok := ctx.Value(key{}).(string); ok {
+				At(AfterWrite, id)
+			}
+		})
 	}
+	return standing.Wait
 }
 
-// Waits reports whether [AtContext] may block.
+// Waits reports whether a seam may block.
 const Waits = true
 
 // Off reports whether a protection is switched off.

@@ -1,0 +1,43 @@
+package refresh
+
+import (
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/stretchr/testify/require"
+)
+
+// TestAWaitLeavesTimeToBeMended: a token that fails in its last minute is tried
+// again within it, however often it failed before.
+func TestAWaitLeavesTimeToBeMended(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	misconfigured := provider.Reply{Outcome: perennial.OutcomeMisconfigured, Code: "invalid_client", HTTPStatus: 401}
+	malformed := provider.Reply{Outcome: perennial.OutcomeUnknown, Code: provider.CodeMalformed, HTTPStatus: 200}
+	asked := provider.Reply{Outcome: perennial.OutcomeUnavailable, HTTPStatus: 503, RetryAfter: 10 * time.Minute}
+	limited := provider.Reply{Outcome: perennial.OutcomeRateLimited, HTTPStatus: 429}
+	for _, c := range []struct {
+		name          string
+		reply         provider.Reply
+		failures      int
+		left          time.Duration
+		least, upmost time.Duration
+	}{
+		{"the client is rejected 40 s before the end", misconfigured, 0, 40 * time.Second, 20 * time.Second, 20 * time.Second},
+		{"and hours before", misconfigured, 0, 5 * time.Hour, time.Minute, 72 * time.Second},
+		{"a malformed reply after six failures", malformed, 6, 50 * time.Second, 25 * time.Second, 25 * time.Second},
+		{"in the last seconds", malformed, 6, 3 * time.Second, 5 * time.Second, 5 * time.Second},
+		{"after the end", misconfigured, 0, -time.Second, time.Minute, 72 * time.Second},
+		{"what the provider asks for stands", asked, 0, 40 * time.Second, 10 * time.Minute, 12 * time.Minute},
+		{"and a 429 without a time", limited, 0, 40 * time.Second, 30 * time.Second, 36 * time.Second},
+	} {
+		row := perennial.Connection{FailureCount: c.failures, ExpiresAt: now.Add(c.left)}
+		for range 20 {
+			wait := decide(row, provider.Entry{ReplayClass: perennial.ReplayReusable}, c.reply, now, time.Minute).Wait
+			require.GreaterOrEqual(t, wait, c.least, c.name)
+			require.LessOrEqual(t, wait, c.upmost, c.name)
+		}
+	}
+}

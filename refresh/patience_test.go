@@ -1,0 +1,90 @@
+package refresh
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	stalledVariable = "PERENNIAL_TEST_STALLED" // the token endpoint that a stopped child asks
+	stalledTimeout  = time.Second
+)
+
+// TestAStoppedProcessStillReadsItsReply stops a process in the middle of its
+// exchange for longer than its timeout: the reply comes while it stands still.
+func TestAStoppedProcessStillReadsItsReply(t *testing.T) {
+	if url := os.Getenv(stalledVariable); url != "" {
+		ctx, cancel := within(context.Background(), stalledTimeout)
+		defer cancel()
+		app := provider.App{ClientID: "c", Provider: provider.Entry{TokenURL: url}}
+		reply := provider.NewClient(provider.ClientConfig{}).Refresh(ctx, app, perennial.NewSecret("s"), perennial.NewSecret("r"), func(context.Context) error { return nil })
+		fmt.Println("outcome:", reply.Outcome, reply.Code)
+		return
+	}
+	t.Parallel()
+	for range 4 { // which of two ready things is seen first is chance
+		var child *exec.Cmd
+		started, answered := make(chan struct{}), make(chan error, 1)
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			<-started
+			err := child.Process.Signal(syscall.SIGSTOP)
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, `{"access_token":"a","refresh_token":"n","token_type":"bearer","expires_in":3600}`)
+			answered <- err
+		}))
+		child = exec.Command(os.Args[0], "-test.run=^TestAStoppedProcessStillReadsItsReply$", "-test.v")
+		child.Env = append(os.Environ(), stalledVariable+"="+server.URL)
+		var out strings.Builder
+		child.Stdout, child.Stderr = &out, &out
+		require.NoError(t, child.Start())
+		close(started)
+		require.NoError(t, <-answered)
+		<-time.After(stalledTimeout + time.Second) // the fault: it stands still for so long
+		require.NoError(t, child.Process.Signal(syscall.SIGCONT))
+		require.NoError(t, child.Wait(), out.String())
+		server.Close()
+		require.Contains(t, out.String(), "outcome: refreshed")
+	}
+}
+
+// TestATimeoutIsOne: a process that runs gives up when it said.
+func TestATimeoutIsOne(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := within(context.Background(), 10*time.Millisecond)
+	defer cancel()
+	<-ctx.Done()
+	require.ErrorIs(t, context.Cause(ctx), context.DeadlineExceeded)
+	left, cancel := within(context.Background(), time.Hour)
+	cancel()
+	require.ErrorIs(t, left.Err(), context.Canceled)
+}
+
+// TestATimeoutIsNamed: an endpoint that never answers is a timeout, not a caller
+// who left.
+func TestATimeoutIsNamed(t *testing.T) {
+	t.Parallel()
+	over := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-over }))
+	defer server.Close()
+	defer close(over)
+	ctx, cancel := within(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	app := provider.App{ClientID: "c", Provider: provider.Entry{TokenURL: server.URL}}
+	reply := provider.NewClient(provider.ClientConfig{}).Refresh(ctx, app, perennial.NewSecret("s"), perennial.NewSecret("r"), func(context.Context) error { return nil })
+	require.Equal(t, perennial.OutcomeUnknown, reply.Outcome)
+	require.Equal(t, "timeout", reply.Code)
+}
