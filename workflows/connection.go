@@ -87,18 +87,20 @@ func (l *life) run(ctx workflow.Context) error {
 			continue
 		}
 		if l.full(ctx) {
-			if again, err := l.quiesce(ctx); again || err != nil {
-				if err != nil {
-					return err
-				}
+			if still, err := l.handlersFinish(ctx); err != nil {
+				return err
+			} else if still && !l.holds() {
+				l.handOver()
+				return workflow.NewContinueAsNewError(ctx, ConnectionWorkflow, l.state)
+			}
+			if l.holds() {
 				continue
 			}
-			return workflow.NewContinueAsNewError(ctx, ConnectionWorkflow, l.state)
 		}
 		var err error
 		switch l.sleep(ctx) {
 		case wokenByMessage:
-			err = l.load(ctx)
+			err = l.hear(ctx)
 		case wokenByRequest:
 			err = l.refresh(ctx, activities.RefreshRequest{Trigger: perennial.TriggerRequest, Once: true})
 		case wokenByTimer:
@@ -131,21 +133,37 @@ func (l *life) full(ctx workflow.Context) bool {
 	return l.refreshes >= l.RefreshesPerRun || l.messages >= l.MessagesPerRun || workflow.GetInfo(ctx).GetContinueAsNewSuggested()
 }
 
-// quiesce waits for the update handlers, takes in every signal and hands what is
-// known to the next run; after a signal that is nothing, so that it reads the row.
-// again: a token set came meanwhile, which is stored first.
-func (l *life) quiesce(ctx workflow.Context) (again bool, err error) {
-	if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) }); err != nil {
-		return false, err
-	}
-	if l.holds() {
+// changeServeToTheEnd: a run that was to end waited for those who had asked for a
+// refresh, and they for the refresh; and a message that came while the row was
+// being read was answered with that reading.
+const changeServeToTheEnd = "serve-to-the-end"
+
+func (l *life) servesToTheEnd(ctx workflow.Context) bool {
+	return workflow.GetVersion(ctx, changeServeToTheEnd, workflow.DefaultVersion, 1) != workflow.DefaultVersion
+}
+
+// handlersFinish waits until the update handlers have, before a run ends. It
+// reports false where the run has to go on first: they wait for a refresh, or
+// somebody has written.
+func (l *life) handlersFinish(ctx workflow.Context) (bool, error) {
+	if workflow.AllHandlersFinished(ctx) {
 		return true, nil
 	}
+	if !l.servesToTheEnd(ctx) {
+		return true, workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
+	}
+	wanted := func() bool { return l.asked.Len() > 0 || l.told() || l.holds() }
+	err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) || wanted() })
+	return !wanted(), err
+}
+
+// handOver takes in every signal and gives what is known to the next run; after a
+// signal that is nothing, so that it reads the row.
+func (l *life) handOver() {
 	l.state.View, l.state.Next = nil, time.Time{}
 	if !l.drain() && l.known {
 		l.state.View, l.state.Next = &l.view, l.next
 	}
-	return false, nil
 }
 
 // drain takes in all waiting signals and reports whether there was one.
@@ -159,14 +177,18 @@ func (l *life) drain() bool {
 	return l.messages > before
 }
 
-// end finishes the workflow unless a message came meanwhile: then the row is
-// read again, because a connect may have revived it.
+// end finishes the workflow unless somebody writes or asks meanwhile: then the row
+// is read again, because a connect may have revived it.
 func (l *life) end(ctx workflow.Context) (bool, error) {
-	if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) }); err != nil {
+	if !workflow.AllHandlersFinished(ctx) && l.servesToTheEnd(ctx) && l.asked.ReceiveAsync(nil) {
+		l.cycles++ // no refresh comes: whoever waits for one looks at the row again
+	}
+	still, err := l.handlersFinish(ctx)
+	if err != nil {
 		return false, err
 	}
-	if l.drain() || l.holds() {
-		return false, l.load(ctx)
+	if l.drain() || l.holds() || !still {
+		return false, l.hear(ctx)
 	}
 	return true, nil
 }
@@ -239,6 +261,17 @@ func (l *life) timerSummary() string {
 		return string(l.view.Status)
 	}
 	return fmt.Sprintf("%s, generation %d", l.view.Trigger, l.view.Generation)
+}
+
+// hear reads the row because a message came: what was being read when it came is
+// not enough, it may be from before.
+func (l *life) hear(ctx workflow.Context) error {
+	if l.loading && l.servesToTheEnd(ctx) {
+		if err := l.load(ctx); err != nil {
+			return err
+		}
+	}
+	return l.load(ctx)
 }
 
 // load reads the row. Many may ask at once; one activity runs.

@@ -215,28 +215,99 @@ func TestRefreshEndsWithoutAResult(t *testing.T) {
 	assert.LessOrEqual(t, w.refreshedAt[0].Sub(w.endedAt), 5*time.Second)
 }
 
+// answer is what somebody who asked for a refresh was told.
+type answer struct {
+	reply RefreshNowReply
+	err   error
+}
+
+func unanswered() *answer { return &answer{err: errors.New("no answer")} }
+
+func (got *answer) callback() *testsuite.TestUpdateCallback {
+	return &testsuite.TestUpdateCallback{
+		OnAccept: func() {},
+		OnReject: func(err error) { got.err = err },
+		OnComplete: func(v any, err error) {
+			got.err = err
+			got.reply, _ = v.(RefreshNowReply)
+		},
+	}
+}
+
+// TestARunThatEndsStillAnswers: whoever waits for a refresh keeps a run from
+// ending, so the run must not wait for them to leave.
+func TestARunThatEndsStillAnswers(t *testing.T) {
+	t.Parallel()
+	t.Run("when it is full", func(t *testing.T) {
+		w := newWorld(time.Hour, 0)
+		r := w.newRun(t, Options{RefreshesPerRun: 1})
+		got := unanswered()
+		w.during = func() { // generation 2 is in the row, and the workflow is not told yet
+			w.during = nil
+			r.UpdateWorkflow(UpdateRefreshNow, "during", got.callback(), RefreshNow{IfGeneration: 2})
+		}
+		r.RegisterDelayedCallback(func() { r.CancelWorkflow() }, 59*time.Minute)
+		r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
+		require.NoError(t, got.err)
+		assert.EqualValues(t, 3, got.reply.Generation)
+		var next *workflow.ContinueAsNewError
+		require.ErrorAs(t, r.GetWorkflowError(), &next)
+	})
+	t.Run("when the connection was disconnected, and is connected again", func(t *testing.T) {
+		w := newWorld(time.Hour, 0)
+		r := w.newRun(t, Options{})
+		got := unanswered()
+		r.RegisterDelayedCallback(func() {
+			w.seen = func() {
+				w.c.Status = perennial.StatusDisconnected
+				r.SignalWorkflow(SignalDisconnect, nil)
+			}
+			r.UpdateWorkflow(UpdateRefreshNow, "before", got.callback(), RefreshNow{IfGeneration: 1})
+		}, time.Minute)
+		r.RegisterDelayedCallback(func() {
+			w.status(perennial.StatusActive)()
+			r.SignalWorkflow(SignalReconnected, nil)
+		}, time.Minute+time.Second)
+		r.RegisterDelayedCallback(func() { r.CancelWorkflow() }, 3*time.Minute)
+		r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
+		require.NoError(t, r.GetWorkflowError(), "it ends, and the reconnect starts it anew")
+		var refused *temporal.ApplicationError
+		require.ErrorAs(t, got.err, &refused)
+		assert.Equal(t, string(perennial.CodeDisconnected), refused.Type())
+		assert.Less(t, w.gets, 10, "nothing is read in a loop")
+	})
+	t.Run("when the connection is connected again just then", func(t *testing.T) {
+		w := newWorld(time.Hour, 0)
+		r := w.newRun(t, Options{})
+		got := unanswered()
+		r.RegisterDelayedCallback(func() {
+			w.seen = func() {
+				w.c.Status = perennial.StatusDisconnected
+				r.SignalWorkflow(SignalDisconnect, nil)
+				w.seen = func() { // the workflow has read it
+					w.c.Status = perennial.StatusActive
+					r.SignalWorkflow(SignalReconnected, nil)
+				}
+			}
+			r.UpdateWorkflow(UpdateRefreshNow, "before", got.callback(), RefreshNow{IfGeneration: 1})
+		}, time.Minute)
+		r.RegisterDelayedCallback(func() { r.CancelWorkflow() }, 3*time.Minute)
+		r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
+		require.NoError(t, got.err)
+		assert.EqualValues(t, 2, got.reply.Generation)
+		assert.Less(t, w.gets, 10, "nothing is read in a loop")
+	})
+}
+
+// ask has somebody ask for a refresh after a while.
+func ask(r *run, after time.Duration, req RefreshNow) *answer {
+	got := unanswered()
+	r.RegisterDelayedCallback(func() { r.UpdateWorkflow(UpdateRefreshNow, fmt.Sprint(after), got.callback(), req) }, after)
+	return got
+}
+
 func TestRefreshNow(t *testing.T) {
 	t.Parallel()
-	type answer struct {
-		reply RefreshNowReply
-		err   error
-	}
-	ask := func(t *testing.T, r *run, at time.Duration, req RefreshNow) *answer {
-		got := &answer{err: errors.New("no answer")}
-		r.RegisterDelayedCallback(func() {
-			r.UpdateWorkflow(UpdateRefreshNow, fmt.Sprint(at), &testsuite.TestUpdateCallback{
-				OnAccept: func() {},
-				OnReject: func(err error) { got.err = err },
-				OnComplete: func(v any, err error) {
-					got.err = err
-					if reply, ok := v.(RefreshNowReply); ok {
-						got.reply = reply
-					}
-				},
-			}, req)
-		}, at)
-		return got
-	}
 	finish := func(t *testing.T, r *run, at time.Duration) {
 		r.RegisterDelayedCallback(func() { r.CancelWorkflow() }, at)
 		r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
@@ -245,7 +316,7 @@ func TestRefreshNow(t *testing.T) {
 	t.Run("an old enough token is refreshed", func(t *testing.T) {
 		w := newWorld(time.Hour, 0)
 		r := w.newRun(t, Options{})
-		got := ask(t, r, time.Minute, RefreshNow{})
+		got := ask(r, time.Minute, RefreshNow{})
 		finish(t, r, 2*time.Minute)
 		require.NoError(t, got.err)
 		assert.Equal(t, perennial.OutcomeRefreshed, got.reply.Outcome)
@@ -255,7 +326,7 @@ func TestRefreshNow(t *testing.T) {
 	t.Run("a token younger than a minute is already fresh", func(t *testing.T) {
 		w := newWorld(time.Hour, 0)
 		r := w.newRun(t, Options{})
-		got := ask(t, r, 59*time.Second, RefreshNow{})
+		got := ask(r, 59*time.Second, RefreshNow{})
 		finish(t, r, 2*time.Minute)
 		require.NoError(t, got.err)
 		assert.Equal(t, perennial.OutcomeAlreadyFresh, got.reply.Outcome)
@@ -265,7 +336,7 @@ func TestRefreshNow(t *testing.T) {
 		w := newWorld(time.Hour, 0)
 		w.c.Generation = 5
 		r := w.newRun(t, Options{})
-		got := ask(t, r, 5*time.Minute, RefreshNow{IfGeneration: 4})
+		got := ask(r, 5*time.Minute, RefreshNow{IfGeneration: 4})
 		finish(t, r, 6*time.Minute)
 		require.NoError(t, got.err)
 		assert.Equal(t, RefreshNowReply{Outcome: perennial.OutcomeAlreadyFresh, Generation: 5, ExpiresAt: w.c.ExpiresAt}, got.reply)
@@ -273,7 +344,7 @@ func TestRefreshNow(t *testing.T) {
 	t.Run("its own generation refreshes even a young token", func(t *testing.T) {
 		w := newWorld(time.Hour, 0)
 		r := w.newRun(t, Options{})
-		got := ask(t, r, time.Second, RefreshNow{IfGeneration: 1})
+		got := ask(r, time.Second, RefreshNow{IfGeneration: 1})
 		finish(t, r, time.Minute)
 		require.NoError(t, got.err)
 		assert.Equal(t, perennial.OutcomeRefreshed, got.reply.Outcome)
@@ -283,7 +354,7 @@ func TestRefreshNow(t *testing.T) {
 		retryAt := w.now.Add(3 * time.Hour)
 		w.c.NextAttemptAt = retryAt
 		r := w.newRun(t, Options{})
-		got := ask(t, r, 5*time.Minute, RefreshNow{IfGeneration: 1})
+		got := ask(r, 5*time.Minute, RefreshNow{IfGeneration: 1})
 		finish(t, r, 6*time.Minute)
 		require.NoError(t, got.err)
 		assert.Equal(t, perennial.OutcomeHeld, got.reply.Outcome)
@@ -296,13 +367,10 @@ func TestRefreshNow(t *testing.T) {
 		if beside { // another process refreshed it
 			r.RegisterDelayedCallback(func() { w.set(func(c *perennial.Connection) { c.Generation = 2 }) }, time.Minute)
 		}
-		got := &answer{err: errors.New("no answer")}
+		got := unanswered()
 		w.during = func() { // generation 2 is in the row, and the workflow is not told yet
 			w.during = nil
-			r.UpdateWorkflow(UpdateRefreshNow, "during", &testsuite.TestUpdateCallback{
-				OnAccept: func() {}, OnReject: func(err error) { got.err = err },
-				OnComplete: func(v any, err error) { got.reply, _ = v.(RefreshNowReply); got.err = err },
-			}, RefreshNow{IfGeneration: 2})
+			r.UpdateWorkflow(UpdateRefreshNow, "during", got.callback(), RefreshNow{IfGeneration: 2})
 		}
 		finish(t, r, 59*time.Minute)
 		require.NoError(t, got.err)
@@ -314,7 +382,7 @@ func TestRefreshNow(t *testing.T) {
 		r := w.newRun(t, Options{})
 		var all []*answer
 		for i := range 8 {
-			all = append(all, ask(t, r, 2*time.Minute+time.Duration(i), RefreshNow{}))
+			all = append(all, ask(r, 2*time.Minute+time.Duration(i), RefreshNow{}))
 		}
 		finish(t, r, 3*time.Minute)
 		for _, got := range all {
@@ -331,7 +399,7 @@ func TestRefreshNow(t *testing.T) {
 			w := newWorld(time.Hour, 100*day)
 			w.status(status)()
 			r := w.newRun(t, Options{})
-			got := ask(t, r, 5*time.Minute, RefreshNow{})
+			got := ask(r, 5*time.Minute, RefreshNow{})
 			finish(t, r, 6*time.Minute)
 			var refused *temporal.ApplicationError
 			require.ErrorAs(t, got.err, &refused)

@@ -40,6 +40,7 @@ type world struct {
 	endedAt     time.Time
 	pacers      int
 	during      func() // called in the middle of a refresh
+	seen        func() // called once, when the row has been read
 	gets        int
 	asked       []int64 // generations
 	refreshedAt []time.Time
@@ -75,6 +76,10 @@ func (w *world) Get(_ context.Context, id string) (perennial.Connection, time.Ti
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.gets++
+	if seen := w.seen; seen != nil {
+		w.seen = nil
+		defer seen()
+	}
 	if w.gone {
 		return perennial.Connection{}, time.Time{}, perennial.Errorf(perennial.CodeNotFound, "no connection %s", id)
 	}
