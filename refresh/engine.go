@@ -146,13 +146,6 @@ func waitingClass(e provider.Entry) perennial.ReplayClass {
 // claimTakes is how long before its slot a connection is claimed.
 const claimTakes = 50 * time.Millisecond
 
-// claimable reports whether a claim of the row as it was read could succeed, so
-// that the gate is asked for nothing that the fence would refuse.
-func claimable(row perennial.Connection, req Request, now time.Time) bool {
-	return row.Generation <= req.Generation && !row.WaitsUntil(now).After(now) && (row.Open.IsZero() || !row.Open.Alive(now)) &&
-		(row.Status == perennial.StatusActive || row.Status == perennial.StatusPaused)
-}
-
 // CodeRolledBack marks a row that was behind its workflow: a restore or a
 // failover took it back.
 const CodeRolledBack = "store_rolled_back"
@@ -193,7 +186,8 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 		app, appErr = app.At(row.Host)
 	}
 	var gate store.Admission
-	if claimable(row, req, now) {
+	claimReq := e.claimRequest(req, waitingClass(app.Provider))
+	if store.Claimable(row, claimReq, now) {
 		gate, err = e.Store.Admit(ctx, e.admitRequest(row, app))
 		if err != nil {
 			return Result{}, fmt.Errorf("refresh connection %s: %w", req.ConnectionID, err)
@@ -205,7 +199,7 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 		}
 	}
 	seam.At(seam.BeforeClaim, row.ID)
-	claim, err := e.Store.Claim(ctx, e.claimRequest(req, waitingClass(app.Provider)))
+	claim, err := e.Store.Claim(ctx, claimReq)
 	if err != nil {
 		return Result{}, fmt.Errorf("claim connection %s (database time %s): %w", req.ConnectionID, now.Format(time.RFC3339), err)
 	}

@@ -99,6 +99,37 @@ func TestWrongSecretStopsAtTheCircuit(t *testing.T) {
 	assert.False(t, s.Circuits[0].Open)
 }
 
+// TestACanaryIsPresented: a connection that must wait anyway takes no probe of an
+// open circuit, which would stay open for another interval.
+func TestACanaryIsPresented(t *testing.T) {
+	t.Parallel()
+	b, ids := fleet(t, 4, provider.Reply{Outcome: perennial.OutcomeMisconfigured, Code: "invalid_client", Sent: true, HTTPStatus: 401})
+	b.app.Provider.ReplayClass = perennial.ReplayReuseRevokes
+	lost := ids[3] // its worker dies after the sending mark
+	claim, err := b.db.Claim(t.Context(), store.ClaimRequest{ID: lost, Generation: 1, Trigger: perennial.TriggerTimer, AttemptID: "lost", Hold: 2 * time.Second, Class: perennial.ReplayReuseRevokes})
+	require.NoError(t, err)
+	require.NoError(t, b.db.MarkSending(t.Context(), lost, "lost"))
+	b.ask(t, ids[0])
+	b.ask(t, ids[1])
+	circuit := func() store.Circuit {
+		s, err := b.db.AppState(t.Context(), "app")
+		require.NoError(t, err)
+		require.True(t, s.Circuits[0].Open)
+		return s.Circuits[0]
+	}
+	before := circuit()
+	require.Eventually(t, func() bool {
+		now, err := b.db.Now(t.Context())
+		return err == nil && now.After(before.NextProbeAt) && !claim.Connection.Open.Alive(now)
+	}, time.Minute, time.Millisecond)
+	res := b.ask(t, lost)
+	assert.Equal(t, perennial.OutcomeHeld, res.Outcome)
+	assert.True(t, res.Connection.Ambiguous())
+	assert.Equal(t, before.NextProbeAt, circuit().NextProbeAt, "the probe is another's")
+	b.answer(fresh("2"))
+	assert.Equal(t, perennial.OutcomeRefreshed, b.ask(t, ids[2]).Outcome)
+}
+
 // TestOwnFaultsOpenNoCircuit: what is wrong in this worker alone must not stop
 // the others.
 func TestOwnFaultsOpenNoCircuit(t *testing.T) {

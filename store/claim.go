@@ -98,7 +98,7 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 		d.set.noAttempt()
 	}
 	switch {
-	case !claimable(c.Status, req.Trigger):
+	case !refreshable(c.Status, req.Trigger):
 		return answer(VerdictRefused, time.Time{})
 	case c.Open.ID != "" && !lost && !seam.Off(seam.Fence):
 		return answer(VerdictBusy, c.Open.Deadline)
@@ -127,9 +127,16 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 	return answer(VerdictClaimed, time.Time{})
 }
 
-// claimable: only active connections are refreshed; a paused one's idle clock is
+// Claimable reports whether a claim of the row as it was read would succeed, so
+// that the gate is asked for nothing that the fence would refuse: a canary that is
+// not presented keeps a circuit open. It is pure; now is the database's clock.
+func Claimable(c perennial.Connection, req ClaimRequest, now time.Time) bool {
+	return decideClaim(c, req, now).claim.Verdict == VerdictClaimed
+}
+
+// refreshable: only active connections are refreshed; a paused one's idle clock is
 // kept.
-func claimable(s perennial.Status, trigger perennial.Trigger) bool {
+func refreshable(s perennial.Status, trigger perennial.Trigger) bool {
 	return s == perennial.StatusActive || s == perennial.StatusPaused && trigger == perennial.TriggerKeepAlive
 }
 

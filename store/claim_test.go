@@ -131,7 +131,7 @@ func FuzzDecideClaim(f *testing.F) {
 			t.Fatalf("%s, and the open attempt written: %v", d.claim.Verdict, opened)
 		}
 		if d.claim.Verdict == VerdictClaimed && openID != "mine" &&
-			(row.NextAttemptAt.After(noon) || row.ConfirmAt.After(noon) || generation > asked || !claimable(row.Status, req.Trigger)) {
+			(row.NextAttemptAt.After(noon) || row.ConfirmAt.After(noon) || generation > asked || !refreshable(row.Status, req.Trigger)) {
 			t.Fatalf("claimed %+v for %+v", row, req)
 		}
 		if waits := d.claim.Verdict == VerdictWait || d.claim.Verdict == VerdictBusy; waits != d.claim.RetryAt.After(noon) {
