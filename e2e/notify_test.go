@@ -64,7 +64,7 @@ func TestNotify(t *testing.T) {
 	h := &hook{tries: map[string]int{}, fails: 1}
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
-	w, secret, err := s.deps.Notify().Add(t.Context(), "tenant", server.URL, []perennial.EventType{perennial.EventReconnectRequired, perennial.EventRecovered})
+	w, secret, err := s.deps.Notify(nil).Add(t.Context(), "tenant", server.URL, []perennial.EventType{perennial.EventReconnectRequired, perennial.EventRecovered})
 	require.NoError(t, err)
 	h.secret = secret.Reveal()
 

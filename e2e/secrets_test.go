@@ -69,7 +69,7 @@ func TestPlantedSecrets(t *testing.T) {
 		_, _ = io.Copy(messages, r.Body)
 	}))
 	t.Cleanup(receiver.Close)
-	_, signing, err := s.deps.Notify().Add(ctx, "", receiver.URL, nil)
+	_, signing, err := s.deps.Notify(nil).Add(ctx, "", receiver.URL, nil)
 	require.NoError(t, err)
 	stop := s.work()
 	k := fakeprovider.Knobs{LifetimeSeconds: 5, Rotate: true, Echo: true}

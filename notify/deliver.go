@@ -71,14 +71,14 @@ func (s *Service) Deliver(ctx context.Context, event, endpoint string) (t store.
 	p, err := s.Store.Parcel(ctx, event, endpoint)
 	switch {
 	case perennial.CodeOf(err) == perennial.CodeNotFound:
-		return s.giveUp(ctx, event, endpoint, "the event is gone: it was past its retention")
+		return s.giveUp(ctx, event, endpoint, store.Parcel{}, "the event is gone: it was past its retention")
 	case err != nil:
 		return t, err
 	case p.Delivery.State != perennial.DeliveryPending:
 		t.State = p.Delivery.State // its answer was lost on the way
 		return t, nil
 	case !p.Endpoint.DisabledAt.IsZero():
-		return s.giveUp(ctx, event, endpoint, "the endpoint was removed")
+		return s.giveUp(ctx, event, endpoint, p, "the endpoint was removed")
 	}
 	m := message{id: event, at: p.Now}
 	if m.body, err = body(p.Event, s.Apps); err != nil {
@@ -87,11 +87,12 @@ func (s *Service) Deliver(ctx context.Context, event, endpoint string) (t store.
 	if m.secrets, err = s.secrets(p.Endpoint, p.Now); err != nil {
 		return t, err
 	}
-	status, failed := s.sender.send(ctx, p.Endpoint.URL, m)
-	t.Status, t.State = status, perennial.DeliveryDelivered
+	reply, failed := s.sender.send(ctx, p.Endpoint.URL, m)
+	t.Status, t.State = reply.status, perennial.DeliveryDelivered
 	if failed != nil {
-		t.State, t.Error, t.Next = perennial.DeliveryPending, failed.Error(), wait(p.Delivery.Tries+1)
-		if status == http.StatusGone || p.Delivery.Tries+1 >= s.Tries { // 410: the receiver wants no more tries
+		t.State, t.Error = perennial.DeliveryPending, failed.Error()
+		t.Next = max(wait(p.Delivery.Tries+1), min(reply.after, longestWait))
+		if reply.status == http.StatusGone || p.Delivery.Tries+1 >= s.Tries { // 410: the receiver wants no more tries
 			t.State, t.Next = perennial.DeliveryDead, 0
 		}
 	}
@@ -101,7 +102,7 @@ func (s *Service) Deliver(ctx context.Context, event, endpoint string) (t store.
 	if err := s.Store.RecordTry(save, t); err != nil {
 		return t, err
 	}
-	s.tell(t)
+	s.tell(t, p)
 	return t, nil
 }
 
@@ -109,16 +110,17 @@ func (s *Service) Deliver(ctx context.Context, event, endpoint string) (t store.
 const recordTimeout = 10 * time.Second
 
 // giveUp makes a pending delivery a dead letter, for why.
-func (s *Service) giveUp(ctx context.Context, event, endpoint, why string) (store.Tried, error) {
+func (s *Service) giveUp(ctx context.Context, event, endpoint string, p store.Parcel, why string) (store.Tried, error) {
 	t := store.Tried{EventID: event, EndpointID: endpoint, State: perennial.DeliveryDead, Error: why, NotSent: true}
 	if err := s.Store.RecordTry(ctx, t); err != nil {
 		return t, fmt.Errorf("give up a delivery: %w", err)
 	}
-	s.tell(t)
+	s.tell(t, p)
 	return t, nil
 }
 
-func (s *Service) tell(t store.Tried) {
+func (s *Service) tell(t store.Tried, p store.Parcel) {
+	s.Observer.Try(Try{Event: p.Event.Type, State: t.State, Age: p.Now.Sub(p.Event.CreatedAt)})
 	log := s.Log.With("event_id", t.EventID, "endpoint_id", t.EndpointID, "status_code", t.Status)
 	switch t.State {
 	case perennial.DeliveryDelivered:

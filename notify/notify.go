@@ -45,7 +45,23 @@ type Config struct {
 	Timeout   time.Duration // of one try. Defaults to 15 s.
 	Tries     int           // before a delivery is dead. Defaults to 24, over three days.
 	Log       *slog.Logger  // Defaults to discarding.
+	Observer  Observer      // Defaults to nobody.
 }
+
+// Observer is told of every try; metrics.Notify in production. It must be safe for
+// concurrent use.
+type Observer interface{ Try(t Try) }
+
+// Try is one try to deliver an event, or its giving up.
+type Try struct {
+	Event perennial.EventType     // empty where the event is gone
+	State perennial.DeliveryState // after it; pending: it failed, and comes again
+	Age   time.Duration           // of the event
+}
+
+type nobody struct{}
+
+func (nobody) Try(Try) {}
 
 // Service keeps endpoints and delivers to them. It is safe for concurrent use by
 // many processes.
@@ -64,6 +80,9 @@ func New(c Config) *Service {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Observer == nil {
+		c.Observer = nobody{}
 	}
 	return &Service{Config: c, sender: newSender(c.Addresses, c.Timeout)}
 }

@@ -39,9 +39,13 @@ type bundle struct {
 	url   string
 
 	mu     sync.Mutex
-	status int // that the receiver replies
+	status int    // that the receiver replies
+	after  string // its Retry-After
 	got    []received
+	tries  []Try
 }
+
+func (b *bundle) Try(t Try) { b.tries = append(b.tries, t) }
 
 type received struct {
 	header http.Header
@@ -58,7 +62,7 @@ func setup(t *testing.T) *bundle {
 	keys, err := seal.NewEphemeral()
 	require.NoError(t, err)
 	b := &bundle{store: db, logs: &bytes.Buffer{}, status: http.StatusOK}
-	b.Service = New(Config{Store: db, Sealer: keys, Apps: apps{}, Addresses: Addresses{AllowPrivate: true}, Tries: 3,
+	b.Service = New(Config{Store: db, Sealer: keys, Apps: apps{}, Addresses: Addresses{AllowPrivate: true}, Tries: 3, Observer: b,
 		Log: slog.New(slog.NewJSONHandler(b.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	b.url = serve(t, func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -66,6 +70,7 @@ func setup(t *testing.T) *bundle {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.got = append(b.got, received{r.Header, body})
+		w.Header().Set("Retry-After", b.after)
 		w.WriteHeader(b.status)
 	})
 	return b
@@ -81,12 +86,12 @@ func (b *bundle) add(t *testing.T, types ...perennial.EventType) (perennial.Webh
 	t.Helper()
 	w, secret, err := b.Add(t.Context(), "", b.url, types)
 	require.NoError(t, err)
-	b.after(t, w)
+	b.waitUntilAfter(t, w)
 	return w, secret
 }
 
-// after waits until an event is later than the endpoint by the database's clock.
-func (b *bundle) after(t *testing.T, w perennial.WebhookEndpoint) {
+// waitUntilAfter waits until an event is later than the endpoint by the database's clock.
+func (b *bundle) waitUntilAfter(t *testing.T, w perennial.WebhookEndpoint) {
 	t.Helper()
 	require.Eventually(t, func() bool { // SQLite keeps milliseconds
 		now, err := b.store.Now(t.Context())
@@ -241,6 +246,36 @@ func TestDeadLetter(t *testing.T) {
 	require.Contains(t, b.logs.String(), "given up")
 }
 
+// TestRetryAfter: a receiver that says when to come back is left alone until then,
+// and not for longer than it would be left alone at most.
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.Tries = 10
+	b.add(t)
+	b.connected(t, "a1")
+	d := b.dispatch(t)
+	require.Len(t, d, 1)
+	b.reply(http.StatusServiceUnavailable)
+	for _, c := range []struct {
+		asked         string // in seconds
+		least, upmost time.Duration
+	}{{"600", 10 * time.Minute, 10 * time.Minute}, {"864000", longestWait, longestWait}, {"1", 4 * firstWait, 5 * firstWait}} {
+		b.after = c.asked
+		tried := b.deliver(t, d[0])
+		require.Equal(t, perennial.DeliveryPending, tried.State)
+		require.GreaterOrEqual(t, tried.Next, c.least, c.asked)
+		require.LessOrEqual(t, tried.Next, c.upmost, c.asked)
+	}
+	b.reply(http.StatusOK)
+	require.Equal(t, perennial.DeliveryDelivered, b.deliver(t, d[0]).State)
+	require.Len(t, b.tries, 4)
+	last := b.tries[3]
+	require.Equal(t, perennial.DeliveryDelivered, last.State)
+	require.Equal(t, perennial.EventConnected, last.Event)
+	require.Positive(t, last.Age)
+}
+
 func TestGivenUpAtOnce(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -304,7 +339,7 @@ func TestRebinding(t *testing.T) {
 	careful := New(Config{Store: b.store, Sealer: b.Sealer, Apps: apps{}, Addresses: Addresses{Resolver: names{"localhost": "9.9.9.9"}}})
 	w, _, err := careful.Add(t.Context(), "", "https://localhost"+port, nil)
 	require.NoError(t, err)
-	b.after(t, w)
+	b.waitUntilAfter(t, w)
 	b.connected(t, "a1")
 	d := b.dispatch(t)
 	tried, err := careful.Deliver(t.Context(), d[0].EventID, w.ID)

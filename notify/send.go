@@ -18,6 +18,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/retryafter"
 )
 
 // errPrivate is the refusal of an address.
@@ -63,16 +64,22 @@ type message struct {
 	secrets []perennial.Secret // each signs; a receiver that knows one of them accepts
 }
 
-// send posts m once. status is 0 where there was no reply. The error is in our own
-// words: neither the URL nor anything of the reply is in it.
-func (s *sender) send(ctx context.Context, to string, m message) (status int, err error) {
+// reply is what came of sending a message.
+type reply struct {
+	status int           // of HTTP; 0: no reply
+	after  time.Duration // for how long the receiver asks to be left alone; 0: it does not say
+}
+
+// send posts m once. The error is in our own words: neither the URL nor anything
+// of the reply is in it.
+func (s *sender) send(ctx context.Context, to string, m message) (reply, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(m.body))
 	if err != nil {
-		return 0, errors.New("the endpoint's URL is not usable")
+		return reply{}, errors.New("the endpoint's URL is not usable")
 	}
 	signatures, err := sign(m)
 	if err != nil {
-		return 0, err
+		return reply{}, err
 	}
 	req.Header.Set("Content-Type", contentType)
 	req.Header.Set("User-Agent", userAgent)
@@ -81,19 +88,20 @@ func (s *sender) send(ctx context.Context, to string, m message) (status int, er
 	req.Header.Set(standardwebhooks.HeaderWebhookSignature, signatures)
 	resp, err := s.http.Do(req)
 	if err != nil {
-		return 0, errors.New(plain(err))
+		return reply{}, errors.New(plain(err))
 	}
 	defer resp.Body.Close()
 	// Read to its end a short body leaves the connection usable; its content is
 	// the receiver's own.
 	_, _ = io.CopyN(io.Discard, resp.Body, replyRead)
+	r := reply{status: resp.StatusCode, after: retryafter.Read(resp.Header, m.at)}
 	switch {
-	case resp.StatusCode >= 200 && resp.StatusCode < 300:
-		return resp.StatusCode, nil
-	case resp.StatusCode >= 300 && resp.StatusCode < 400:
-		return resp.StatusCode, fmt.Errorf("the endpoint redirects (HTTP %d), which is not followed: register where it leads", resp.StatusCode)
+	case r.status >= 200 && r.status < 300:
+		return r, nil
+	case r.status >= 300 && r.status < 400:
+		return r, fmt.Errorf("the endpoint redirects (HTTP %d), which is not followed: register where it leads", r.status)
 	default:
-		return resp.StatusCode, fmt.Errorf("the endpoint replied HTTP %d", resp.StatusCode)
+		return r, fmt.Errorf("the endpoint replied HTTP %d", r.status)
 	}
 }
 

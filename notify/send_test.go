@@ -73,9 +73,9 @@ func TestSendIsSigned(t *testing.T) {
 		assert.Equal(t, "application/json", r.Header.Get("Content-Type"))
 		w.WriteHeader(http.StatusNoContent)
 	})
-	status, err := newSender(Addresses{AllowPrivate: true}, time.Minute).send(t.Context(), url, m)
+	r, err := newSender(Addresses{AllowPrivate: true}, time.Minute).send(t.Context(), url, m)
 	require.NoError(t, err)
-	require.Equal(t, http.StatusNoContent, status)
+	require.Equal(t, http.StatusNoContent, r.status)
 }
 
 // TestSendRefused: the address is checked when it is dialed, whatever the name
@@ -85,9 +85,9 @@ func TestSendRefused(t *testing.T) {
 	var reached atomic.Int32
 	url := serve(t, func(http.ResponseWriter, *http.Request) { reached.Add(1) })
 	for _, to := range []string{url, strings.Replace(url, "127.0.0.1", "localhost", 1), strings.Replace(url, "127.0.0.1", "[::ffff:127.0.0.1]", 1)} {
-		status, err := newSender(Addresses{}, time.Minute).send(t.Context(), to, testMessage())
+		r, err := newSender(Addresses{}, time.Minute).send(t.Context(), to, testMessage())
 		require.EqualError(t, err, "the address is not public", to)
-		require.Zero(t, status)
+		require.Zero(t, r.status)
 	}
 	require.Zero(t, reached.Load())
 }
@@ -142,8 +142,8 @@ func TestSendReplies(t *testing.T) {
 			if name == "slow" {
 				timeout = 300 * time.Millisecond
 			}
-			status, err := newSender(Addresses{AllowPrivate: true}, timeout).send(t.Context(), serve(t, c.reply), testMessage())
-			assert.Equal(t, c.status, status)
+			r, err := newSender(Addresses{AllowPrivate: true}, timeout).send(t.Context(), serve(t, c.reply), testMessage())
+			assert.Equal(t, c.status, r.status)
 			if c.says == "" {
 				require.NoError(t, err)
 				return

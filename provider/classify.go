@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/perennial-oauth/perennial"
 )
@@ -89,32 +88,4 @@ func (s Spelling) matches(ev evidence) bool {
 	return (anyStatus || s.HTTPStatus == ev.status) &&
 		(s.Code == "" || strings.EqualFold(s.Code, ev.code)) &&
 		(s.Contains == "" || strings.Contains(strings.ToLower(ev.description), strings.ToLower(s.Contains)))
-}
-
-// The bounds of a wait that a provider asks for.
-const (
-	shortestRetryAfter = time.Second
-	longestRetryAfter  = 24 * time.Hour
-)
-
-// retryAfter reads the header of RFC 9110 section 10.2.3: seconds, or a date,
-// which is compared with the reply's own Date so that clocks that differ do not
-// matter. 0: not given or not readable.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	value := strings.TrimSpace(h.Get("Retry-After"))
-	if value == "" {
-		return 0
-	}
-	clamp := func(d time.Duration) time.Duration { return min(max(d, shortestRetryAfter), longestRetryAfter) }
-	if seconds, err := strconv.ParseFloat(value, 64); err == nil && seconds == seconds { // NaN is not equal to itself
-		return clamp(time.Duration(min(max(seconds, 0), longestRetryAfter.Seconds()) * float64(time.Second)))
-	}
-	at, err := http.ParseTime(value)
-	if err != nil {
-		return 0
-	}
-	if date, err := http.ParseTime(h.Get("Date")); err == nil {
-		now = date
-	}
-	return clamp(at.Sub(now))
 }

@@ -2,7 +2,6 @@ package provider
 
 import (
 	"errors"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -124,26 +123,6 @@ func TestParseTokens(t *testing.T) {
 	}
 }
 
-func TestRetryAfter(t *testing.T) {
-	t.Parallel()
-	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
-	date := func(d time.Duration) string { return now.Add(d).Format(http.TimeFormat) }
-	for _, c := range []struct {
-		value, date string
-		want        time.Duration
-	}{
-		{"", "", 0}, {"120", "", 2 * time.Minute}, {"0", "", time.Second}, {"-5", "", time.Second}, {"999999999", "", 24 * time.Hour},
-		{"1.5", "", 1500 * time.Millisecond}, {"soon", "", 0}, {"NaN", "", 0}, {"inf", "", 24 * time.Hour},
-		{date(time.Hour), "", time.Hour}, {date(-time.Hour), "", time.Second}, {date(48 * time.Hour), "", 24 * time.Hour},
-		{date(time.Hour), date(30 * time.Minute), 30 * time.Minute},
-	} {
-		h := http.Header{}
-		h.Set("Retry-After", c.value)
-		h.Set("Date", c.date)
-		assert.Equal(t, c.want, retryAfter(h, now), "%q with date %q", c.value, c.date)
-	}
-}
-
 func FuzzReadReply(f *testing.F) {
 	f.Add([]byte(`{"access_token":"a","expires_in":"x","scope":["a",1]}`))
 	f.Add([]byte(`access_token=a&expires_in=9`))
@@ -154,16 +133,6 @@ func FuzzReadReply(f *testing.F) {
 		}
 		if !r.readable && !r.tokens.AccessToken.IsZero() {
 			t.Fatal("a token from what cannot be read")
-		}
-	})
-}
-
-func FuzzRetryAfter(f *testing.F) {
-	f.Add("120", "Thu, 01 Jan 2026 00:00:00 GMT")
-	f.Fuzz(func(t *testing.T, value, date string) {
-		d := retryAfter(http.Header{"Retry-After": {value}, "Date": {date}}, time.Now())
-		if d != 0 && (d < shortestRetryAfter || d > longestRetryAfter) {
-			t.Fatalf("%s is out of bounds", d)
 		}
 	})
 }

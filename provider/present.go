@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/retryafter"
 	"github.com/perennial-oauth/perennial/internal/seam"
 	"golang.org/x/oauth2"
 )
@@ -192,7 +193,7 @@ func (o *oneShot) reply(e Entry, began time.Time, secrets ...perennial.Secret) R
 		return r
 	}
 	r.Description = describe(read.description, secrets...)
-	r.RetryAfter = retryAfter(o.header, seam.Now())
+	r.RetryAfter = retryafter.Read(o.header, seam.Now())
 	return r
 }
 

@@ -32,7 +32,7 @@ func (s *shell) webhookAdd() *cobra.Command {
 			for _, t := range types {
 				wanted = append(wanted, perennial.EventType(t))
 			}
-			w, secret, err := deps.Notify().Add(cmd.Context(), tenant, args[0], wanted)
+			w, secret, err := deps.Notify(nil).Add(cmd.Context(), tenant, args[0], wanted)
 			if err != nil {
 				return err
 			}
@@ -92,7 +92,7 @@ func (s *shell) webhookRotate() *cobra.Command {
 			return perennial.Errorf(perennial.CodeInvalid, "--keep must not be below zero")
 		}
 		return s.open(cmd.Context(), func(deps *host.Deps) error {
-			secret, err := deps.Notify().Rotate(cmd.Context(), args[0], keep)
+			secret, err := deps.Notify(nil).Rotate(cmd.Context(), args[0], keep)
 			if err != nil {
 				return err
 			}

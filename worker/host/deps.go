@@ -97,10 +97,11 @@ func (d *Deps) EngineConfig() refresh.Config {
 	return c
 }
 
-// Notify keeps webhook endpoints and delivers events to them.
-func (d *Deps) Notify() *notify.Service {
+// Notify keeps webhook endpoints and delivers events to them. observer, which may
+// be nil, is told of every try.
+func (d *Deps) Notify(observer notify.Observer) *notify.Service {
 	return notify.New(notify.Config{Store: d.Store, Sealer: d.Keyring, Apps: d.Config,
-		Addresses: notify.Addresses{AllowPrivate: d.Config.Notify.AllowPrivate}, Log: d.Log})
+		Addresses: notify.Addresses{AllowPrivate: d.Config.Notify.AllowPrivate}, Log: d.Log, Observer: observer})
 }
 
 // spoolCounts is nil where there is no spool.

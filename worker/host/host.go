@@ -81,7 +81,7 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 		}
 		return errors.Join(errs...)
 	}
-	events := deps.Notify()
+	events := deps.Notify(metrics.NewNotify(registry))
 	w.RegisterActivity(&activities.Deliverer{Notify: events})
 	dispatch := func(ctx context.Context) (int, error) {
 		return events.Dispatch(ctx, func(ctx context.Context, event, endpoint string) error {
