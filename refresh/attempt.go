@@ -295,7 +295,9 @@ func (a *attempt) closeWith(ctx context.Context, reply provider.Reply, req store
 }
 
 // note tells the app's circuit what came. It is not told of what concerns this
-// connection or this worker alone. A failure to tell costs a count, not a token.
+// connection or this worker alone. A failure to tell costs no token, but a success
+// that is not told leaves a circuit open for another probe's wait: it is tried
+// twice within what is left of ctx.
 func (a *attempt) note(ctx context.Context, reply provider.Reply) {
 	req := store.NoteRequest{Connection: a.row, Outcome: reply.Outcome, Code: reply.Code, Rate: a.app.MaxRefreshesPerSecond, Interval: a.Timing.ProbeInterval}
 	if reply.Outcome == perennial.OutcomeRateLimited && a.app.Provider.RateLimitScope != provider.ScopeConnection {
@@ -305,7 +307,16 @@ func (a *attempt) note(ctx context.Context, reply provider.Reply) {
 	if a.gaveUp || !countable(reply) && !a.gate.Noted && req.SlowDown == 0 {
 		return
 	}
-	if err := a.Store.NoteReply(ctx, req); err != nil {
+	first, cancel := ctx, func() {}
+	if deadline, ok := ctx.Deadline(); ok {
+		first, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
+	}
+	err := a.Store.NoteReply(first, req)
+	cancel()
+	if err != nil {
+		err = a.Store.NoteReply(ctx, req)
+	}
+	if err != nil {
 		a.log.Warn("the app's circuit was not told", "error", err)
 	}
 }

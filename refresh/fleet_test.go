@@ -235,3 +235,42 @@ func TestWithinGrace(t *testing.T) {
 	row.AmbiguousSince = now.Add(-11 * time.Minute)
 	assert.Greater(t, decide(row, grace, lost, now, 0).Wait, time.Minute, "after it as single use")
 }
+
+// forgetful loses the first words to a circuit.
+type forgetful struct {
+	Store
+	lose int
+}
+
+func (f *forgetful) NoteReply(ctx context.Context, req store.NoteRequest) error {
+	if f.lose > 0 && req.Outcome == perennial.OutcomeRefreshed {
+		f.lose--
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return f.Store.NoteReply(ctx, req)
+}
+
+// TestACircuitIsToldAgain: the canary's success is told a second time where the
+// first was lost, and those that wait are called.
+func TestACircuitIsToldAgain(t *testing.T) {
+	t.Parallel()
+	b, ids := fleet(t, 5, provider.Reply{Outcome: perennial.OutcomeMisconfigured, Code: "invalid_client", Sent: true, HTTPStatus: 401})
+	b.Timing.SaveTimeout = time.Second
+	b.Store = &forgetful{Store: b.db, lose: 1}
+	b.ask(t, ids[0])
+	b.ask(t, ids[1])
+	require.Equal(t, perennial.OutcomeHeld, b.ask(t, ids[2]).Outcome)
+	b.answer(fresh("2"))
+	var res Result
+	require.Eventually(t, func() bool {
+		res = b.ask(t, ids[3])
+		return res.Outcome == perennial.OutcomeRefreshed
+	}, time.Minute, 10*time.Millisecond)
+	s, err := b.db.AppState(t.Context(), "app")
+	require.NoError(t, err)
+	assert.False(t, s.Circuits[0].Open)
+	c, now, err := b.db.Get(t.Context(), ids[2])
+	require.NoError(t, err)
+	assert.False(t, c.NextAttemptAt.After(now.Add(2*time.Second)), "called in")
+}

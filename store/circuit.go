@@ -49,10 +49,10 @@ const inARow = 3
 
 // NoteReply counts a failure toward the circuit of its app and host, or closes
 // it, or slows the app down. Opening and closing emit an event. Closing lets the
-// waiting connections go at the release rate.
+// waiting connections go at the release rate. After an error it may be repeated.
 func (s *Store) NoteReply(ctx context.Context, req NoteRequest) error {
 	c := req.Connection
-	closed, rate := false, 0.0
+	closing, rate := false, 0.0
 	err := s.durably(ctx, "note a reply to app "+c.App, func(tx *gorm.DB) error {
 		circuit, app, now, err := s.lockGate(tx, c.App, c.Host)
 		if err != nil {
@@ -73,8 +73,8 @@ func (s *Store) NoteReply(ctx context.Context, req NoteRequest) error {
 		switch {
 		case circuit.Reason != "" && closes(circuit.Reason, req.Outcome):
 			// As far apart as the limit's slots: who finds none comes back at once.
-			closed, rate = true, ReleaseRate(req.Release, req.Rate, circuit.Connections)/spacing
-			return s.closeCircuit(tx, circuit, rate, req.Interval, now)
+			closing, rate = true, ReleaseRate(req.Release, req.Rate, circuit.Connections)/spacing
+			return nil
 		case circuit.Reason != "":
 			return nil
 		case reason == "":
@@ -82,11 +82,26 @@ func (s *Store) NoteReply(ctx context.Context, req NoteRequest) error {
 		}
 		return s.countFailure(tx, circuit, req, reason, now)
 	})
-	if err != nil || !closed {
+	if err != nil || !closing {
 		return err
 	}
-	return s.release(ctx, rate, nil, queuedAt, c.App, c.Host) // apart: see Admit
+	// Those that wait are called before: should this process end in between, they
+	// find the circuit open and wait again, where a closed one would leave them
+	// asleep. Apart: see Admit.
+	if err := s.release(ctx, closesWithin, rate, nil, queuedAt, c.App, c.Host); err != nil {
+		return err
+	}
+	return s.durably(ctx, "close the circuit of app "+c.App, func(tx *gorm.DB) error {
+		circuit, _, now, err := s.lockGate(tx, c.App, c.Host)
+		if err != nil || circuit.Reason == "" { // another was first
+			return err
+		}
+		return s.closeCircuit(tx, circuit, rate, req.Interval, now)
+	})
 }
+
+// closesWithin is when the first of the waiting connections comes.
+const closesWithin = time.Second
 
 // queuedAt finds the connections that wait at a circuit.
 const queuedAt = "app = ? AND host = ? AND queued_at IS NOT NULL"
@@ -188,9 +203,9 @@ func (s *Store) closeCircuit(tx *gorm.DB, circuit circuitRow, rate float64, inte
 	return emit(tx, perennial.Event{Type: perennial.EventCircuitClosed, App: circuit.App, Data: perennial.EventData{Host: circuit.Host, Code: circuit.Code}}, now)
 }
 
-// release makes waiting active connections due, so many a second, those that
-// expire first before the others; more is written into their rows too.
-func (s *Store) release(ctx context.Context, rate float64, more columns, where string, args ...any) error {
+// release makes waiting active connections due after a while, so many a second,
+// those that expire first before the others; more is written into their rows too.
+func (s *Store) release(ctx context.Context, after time.Duration, rate float64, more columns, where string, args ...any) error {
 	return s.durably(ctx, "let the waiting connections go", func(tx *gorm.DB) error {
 		now, err := s.clock(tx)
 		if err != nil {
@@ -204,7 +219,7 @@ func (s *Store) release(ctx context.Context, rate float64, more columns, where s
 		gap := time.Duration(float64(time.Second) / rate)
 		for start := 0; start < len(ids); start += releaseBatch {
 			batch := ids[start:min(start+releaseBatch, len(ids))]
-			set := columns{"next_attempt_at": nullable(now.Add(time.Duration(start) * gap))}.with(more)
+			set := columns{"next_attempt_at": nullable(now.Add(after + time.Duration(start)*gap))}.with(more)
 			err := tx.Table("connections").Where("id IN ? AND attempt_id = ''", batch).Updates(map[string]any(set)).Error
 			if err != nil {
 				return fmt.Errorf("let the waiting connections go: %w", err)

@@ -193,7 +193,7 @@ func (s *Store) endHold(ctx context.Context, name string, mute time.Duration, mo
 	if err != nil {
 		return err
 	}
-	return s.release(ctx, DefaultRelease, more, "app = ? AND suspect_since IS NOT NULL", name) // apart: see Admit
+	return s.release(ctx, 0, DefaultRelease, more, "app = ? AND suspect_since IS NOT NULL", name) // apart: see Admit
 }
 
 // Circuit is the state of one app at one host.
