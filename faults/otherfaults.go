@@ -77,6 +77,13 @@ func storm(d time.Duration, on, off func(*fakeprovider.Knobs)) func(*round) erro
 		for _, c := range r.five() {
 			_ = r.provider.Adjust(clientOf(c.app), c.account, off)
 		}
+		var names []string
+		for _, a := range apps {
+			if a.size == 0 {
+				names = append(names, a.name)
+			}
+		}
+		r.circuitsClose(names)
 		return nil
 	}
 }
@@ -115,13 +122,19 @@ func wrongSecret(r *round) error {
 			return err
 		}
 	}
+	r.circuitsClose(names)
+	return nil
+}
+
+// circuitsClose waits until canaries have found the provider mended: as long as a
+// circuit is open, an outage is not over.
+func (r *round) circuitsClose(names []string) {
 	for _, name := range names {
 		r.until(45*time.Second, "the circuit of "+name+" closes", func() bool {
 			state, err := r.deps.Store.AppState(context.Background(), name)
 			return err == nil && (len(state.Circuits) == 0 || !state.Circuits[0].Open)
 		})
 	}
-	return nil
 }
 
 // wrongEnvironment restarts a worker with another client's id for one app.
