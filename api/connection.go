@@ -90,7 +90,8 @@ func (TokenReply) Schema(huma.Registry) *huma.Schema {
 	return s
 }
 
-type connectionInput struct {
+// ConnectionPath names a connection in a path.
+type ConnectionPath struct {
 	ID string `path:"id" maxLength:"100" pattern:"^[A-Za-z0-9_-]+$" doc:"The connection"`
 }
 
@@ -183,7 +184,7 @@ func (a *API) listConnections(ctx context.Context, key perennial.APIKey, in *lis
 	return out, nil
 }
 
-func (a *API) getConnection(ctx context.Context, key perennial.APIKey, in *connectionInput) (*connectionOutput, error) {
+func (a *API) getConnection(ctx context.Context, key perennial.APIKey, in *ConnectionPath) (*connectionOutput, error) {
 	c, err := a.own(ctx, key, in.ID)
 	if err != nil {
 		return nil, err
@@ -225,7 +226,7 @@ func (a *API) createConnection(ctx context.Context, key perennial.APIKey, in *st
 }
 
 type replaceTokensInput struct {
-	connectionInput
+	ConnectionPath
 	Body newTokens
 }
 
@@ -242,8 +243,8 @@ func (a *API) replaceTokens(ctx context.Context, key perennial.APIKey, in *repla
 }
 
 // turn is the handler of a change of status.
-func turn(a *API, to func(context.Context, string) (perennial.Connection, error)) func(context.Context, perennial.APIKey, *connectionInput) (*connectionOutput, error) {
-	return func(ctx context.Context, key perennial.APIKey, in *connectionInput) (*connectionOutput, error) {
+func turn(a *API, to func(context.Context, string) (perennial.Connection, error)) func(context.Context, perennial.APIKey, *ConnectionPath) (*connectionOutput, error) {
+	return func(ctx context.Context, key perennial.APIKey, in *ConnectionPath) (*connectionOutput, error) {
 		if _, err := a.own(ctx, key, in.ID); err != nil {
 			return nil, err
 		}
@@ -252,7 +253,7 @@ func turn(a *API, to func(context.Context, string) (perennial.Connection, error)
 }
 
 type cadenceInput struct {
-	connectionInput
+	ConnectionPath
 	Body struct {
 		Cadence perennial.Cadence `json:"cadence" enum:"always,on_use"`
 	}
@@ -269,7 +270,7 @@ func (a *API) setCadence(ctx context.Context, key perennial.APIKey, in *cadenceI
 	return a.stored(c, err)
 }
 
-func (a *API) disconnect(ctx context.Context, key perennial.APIKey, in *connectionInput) (*connectionOutput, error) {
+func (a *API) disconnect(ctx context.Context, key perennial.APIKey, in *ConnectionPath) (*connectionOutput, error) {
 	if _, err := a.own(ctx, key, in.ID); err != nil {
 		return nil, err
 	}
@@ -301,7 +302,7 @@ type Attempt struct {
 }
 
 type listAttemptsInput struct {
-	connectionInput
+	ConnectionPath
 	Page
 }
 

@@ -76,7 +76,7 @@ type Token struct {
 }
 
 type tokenInput struct {
-	connectionInput
+	ConnectionPath
 	MinTTL       int64 `query:"min_ttl" minimum:"0" maximum:"86400" default:"120" doc:"Seconds that the token is asked to have left, at most a tenth of its life"`
 	IfGeneration int64 `query:"if_generation" minimum:"1" doc:"An API answered 401 to the token of this generation: a newer one is asked for"`
 	Refresh      bool  `query:"refresh" default:"true" doc:"false: what is stored is enough; nothing is refreshed"`
@@ -233,7 +233,7 @@ func (a *API) noteBeside(ctx context.Context, b client.Backend, id string, n cli
 }
 
 type refreshInput struct {
-	connectionInput
+	ConnectionPath
 	Body *struct {
 		IfGeneration int64 `json:"if_generation,omitempty" minimum:"0" doc:"Only if this is still the generation, however young its token is; absent: unless the token is young"`
 	} `required:"false"`
@@ -274,7 +274,7 @@ func (a *API) refresh(ctx context.Context, key perennial.APIKey, in *refreshInpu
 }
 
 type noteInput struct {
-	connectionInput
+	ConnectionPath
 	Body struct {
 		Note client.Note `json:"note" enum:"used,unauthorized" doc:"used: it was handed out; unauthorized: an API answered 401 to it"`
 	}

@@ -105,11 +105,12 @@ func (a *API) createWebhook(ctx context.Context, key perennial.APIKey, in *creat
 	return out, nil
 }
 
-type webhookInput struct {
+// WebhookPath names a webhook endpoint in a path.
+type WebhookPath struct {
 	ID string `path:"id" maxLength:"100" pattern:"^[A-Za-z0-9_-]+$" doc:"The endpoint"`
 }
 
-func (a *API) getWebhook(ctx context.Context, key perennial.APIKey, in *webhookInput) (*webhookOutput, error) {
+func (a *API) getWebhook(ctx context.Context, key perennial.APIKey, in *WebhookPath) (*webhookOutput, error) {
 	w, err := a.ownWebhook(ctx, key, in.ID, false)
 	if err != nil {
 		return nil, err
@@ -117,7 +118,7 @@ func (a *API) getWebhook(ctx context.Context, key perennial.APIKey, in *webhookI
 	return &webhookOutput{showWebhook(w)}, nil
 }
 
-func (a *API) deleteWebhook(ctx context.Context, key perennial.APIKey, in *webhookInput) (*struct{}, error) {
+func (a *API) deleteWebhook(ctx context.Context, key perennial.APIKey, in *WebhookPath) (*struct{}, error) {
 	if _, err := a.ownWebhook(ctx, key, in.ID, false); err != nil {
 		return nil, err
 	}
@@ -128,7 +129,7 @@ func (a *API) deleteWebhook(ctx context.Context, key perennial.APIKey, in *webho
 const oldSecretKept = 24 * time.Hour
 
 type rotateSecretInput struct {
-	webhookInput
+	WebhookPath
 	Body struct {
 		KeepSeconds *int64 `json:"keep_seconds,omitempty" minimum:"0" maximum:"604800" doc:"For how long the old secret goes on signing; 0 if others know it. Absent: 86400, a day"`
 	}
@@ -170,7 +171,7 @@ type Delivery struct {
 }
 
 type listDeliveriesInput struct {
-	webhookInput
+	WebhookPath
 	Page
 	State string `query:"state" enum:"pending,delivered,dead"`
 }
@@ -212,7 +213,7 @@ func (a *API) listDeliveries(ctx context.Context, key perennial.APIKey, in *list
 }
 
 type redeliverInput struct {
-	webhookInput
+	WebhookPath
 	EventID string `path:"event_id" maxLength:"100" pattern:"^[A-Za-z0-9_-]+$"`
 }
 
