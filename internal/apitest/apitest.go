@@ -6,10 +6,12 @@ package apitest
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -40,6 +42,9 @@ type World struct {
 	Server  *httptest.Server // made at the first call of URL
 
 	Logs Buffer
+
+	url    string
+	direct *sql.DB
 
 	mu        sync.Mutex
 	refreshes int
@@ -87,7 +92,7 @@ const (
 // configuration.
 func New(t testing.TB, url string, more ...func(*api.Config)) *World {
 	t.Helper()
-	w := &World{TB: t}
+	w := &World{TB: t, url: url}
 	for name, of := range map[string]string{App: "hubspot", Revocable: "quickbooks"} {
 		entry, ok := provider.Lookup(of)
 		require.True(t, ok)
@@ -281,3 +286,45 @@ func (w *World) Do(key, method, target, body string, headers ...string) *httptes
 }
 
 var _ http.Handler = (*api.API)(nil)
+
+// Exec runs a statement past the store.
+func (w *World) Exec(statement string) {
+	w.Helper()
+	_, err := w.past().ExecContext(context.Background(), statement)
+	require.NoError(w, err)
+}
+
+// Dump is all that a table holds, as text.
+func (w *World) Dump(table string) string {
+	w.Helper()
+	rows, err := w.past().QueryContext(context.Background(), "SELECT t::text FROM "+table+" t")
+	require.NoError(w, err)
+	defer rows.Close()
+	var all strings.Builder
+	for rows.Next() {
+		var line string
+		require.NoError(w, rows.Scan(&line))
+		fmt.Fprintln(&all, line)
+	}
+	require.NoError(w, rows.Err())
+	return all.String()
+}
+
+// Now is the database's clock.
+func (w *World) Now() time.Time {
+	w.Helper()
+	now, err := w.DB.Now(context.Background())
+	require.NoError(w, err)
+	return now
+}
+
+func (w *World) past() *sql.DB {
+	w.Helper()
+	if w.direct == nil {
+		db, err := sql.Open("pgx", w.url)
+		require.NoError(w, err)
+		w.Cleanup(func() { _ = db.Close() })
+		w.direct = db
+	}
+	return w.direct
+}
