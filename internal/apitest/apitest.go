@@ -328,3 +328,11 @@ func (w *World) past() *sql.DB {
 	}
 	return w.direct
 }
+
+// Take is what was written since the last call.
+func (b *Buffer) Take() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	defer b.buf.Reset()
+	return b.buf.String()
+}
