@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/api"
 	"github.com/perennial-oauth/perennial/internal/apitest"
 	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/stretchr/testify/require"
@@ -16,7 +17,7 @@ import (
 // BenchmarkToken is GET .../token over a socket, with its client in the same
 // process, from PostgreSQL.
 func BenchmarkToken(b *testing.B) {
-	w := apitest.New(b, testpg.URL(b))
+	w := apitest.New(b, testpg.URL(b), func(c *api.Config) { c.Log, c.Observer = nil, nil })
 	_, key := w.Key("acme", perennial.ScopeTokensRead)
 	target := w.URL() + "/v1/connections/" + w.Connect("acme").ID + "/token"
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}

@@ -135,11 +135,7 @@ func TestListing(t *testing.T) {
 	w.Connect("other")
 	list := func(query string) (ids []string, next string) {
 		t.Helper()
-		var page struct {
-			Connections []api.Connection
-			NextCursor  string `json:"next_cursor"`
-		}
-		page = read[struct {
+		page := read[struct {
 			Connections []api.Connection
 			NextCursor  string `json:"next_cursor"`
 		}](t, w.Do(key, "GET", "/v1/connections?"+query, ""))
