@@ -22,24 +22,27 @@ func TestToken(t *testing.T) {
 	_, key := w.Key("acme", perennial.ScopeTokensRead)
 	refused := errors.New("the provider is away")
 	for name, c := range map[string]struct {
-		life    time.Duration // of the token that is stored
+		expired bool // the token that is stored
 		query   string
 		answer  error // of the workflow
 		renewed bool
 		code    perennial.Code // of the problem; empty: a token
 	}{
-		"half an hour":                   {life: 30 * time.Minute},
-		"more than is left":              {life: 30 * time.Minute, query: "min_ttl=86400"}, // at most a tenth of the life
-		"expired":                        {life: time.Millisecond, renewed: true},
-		"expired, and nothing is wanted": {life: time.Millisecond, query: "refresh=false", code: perennial.CodeUnavailable},
-		"expired, and none is to be had": {life: time.Millisecond, answer: refused, code: perennial.CodeUnavailable},
-		"an older one was refused":       {life: 30 * time.Minute, query: "if_generation=1"},
-		"this one was refused just now":  {life: 30 * time.Minute, query: "if_generation=2", code: "still_unauthorized"},
+		"half an hour":                   {},
+		"more than is left":              {query: "min_ttl=86400"}, // at most a tenth of the life
+		"expired":                        {expired: true, renewed: true},
+		"expired, and nothing is wanted": {expired: true, query: "refresh=false", code: perennial.CodeUnavailable},
+		"expired, and none is to be had": {expired: true, answer: refused, code: perennial.CodeUnavailable},
+		"an older one was refused":       {query: "if_generation=1"},
+		"this one was refused just now":  {query: "if_generation=2", code: "still_unauthorized"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w.Answer(c.answer)
 			con := w.Connect("acme")
-			w.Renew(con.ID, c.life) // generation 2
+			w.Renew(con.ID, 30*time.Minute) // generation 2
+			if c.expired {
+				w.Exec("UPDATE connections SET expires_at = now() - interval '1 second' WHERE id = '" + con.ID + "'")
+			}
 			before := w.Refreshes()
 			answer := w.Do(key, "GET", "/v1/connections/"+con.ID+"/token?"+c.query, "")
 			assert.Equal(t, "no-store", answer.Header().Get("Cache-Control"))
