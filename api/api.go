@@ -31,7 +31,7 @@ type Store interface {
 	Get(ctx context.Context, id string) (perennial.Connection, time.Time, error)
 	List(ctx context.Context, f store.Filter) ([]perennial.Connection, error)
 	AttemptsAfter(ctx context.Context, connectionID string, started time.Time, id string, limit int) ([]perennial.Attempt, error)
-	AppState(ctx context.Context, name string) (store.AppState, error)
+	AppTrouble(ctx context.Context, name string) (store.AppState, error)
 
 	Endpoints(ctx context.Context, tenant string) ([]perennial.WebhookEndpoint, error)
 	Endpoint(ctx context.Context, id string) (perennial.WebhookEndpoint, error)

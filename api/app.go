@@ -55,7 +55,7 @@ func (a *API) listApps(ctx context.Context, _ perennial.APIKey, _ *struct{}) (*l
 	out := &listAppsOutput{}
 	out.Body.Apps = []App{}
 	for _, app := range a.Apps {
-		state, err := a.Store.AppState(ctx, app.Name)
+		state, err := a.Store.AppTrouble(ctx, app.Name)
 		if err != nil {
 			return nil, err
 		}
@@ -75,7 +75,7 @@ func (a *API) getApp(ctx context.Context, _ perennial.APIKey, in *appInput) (*ap
 	if !ok {
 		return nil, problem(perennial.CodeNotFound, "There is no such app.")
 	}
-	state, err := a.Store.AppState(ctx, app.Name)
+	state, err := a.Store.AppTrouble(ctx, app.Name)
 	if err != nil {
 		return nil, err
 	}
