@@ -12,9 +12,10 @@ ROUNDS ?= 1
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-15s %s\n", $$1, $$2}'
 
-build: ## build bin/perennial and bin/worker
+build: ## build bin/perennial, bin/worker and bin/server
 	$(GO) build -trimpath -o bin/perennial ./starter
 	$(GO) build -trimpath -o bin/worker ./worker
+	$(GO) build -trimpath -o bin/server ./server
 
 dev: ## run everything on this machine and watch connections refresh
 	$(GO) run ./starter dev

@@ -32,6 +32,15 @@ type Notify struct {
 	AllowPrivate bool // webhook endpoints on private networks, and plain http
 }
 
+// Server is what a server process is given.
+type Server struct {
+	Listen          string  // address of the API and the connect pages
+	Health          string  // address of the health checks and metrics
+	TLSCert, TLSKey string  // paths of PEM files; empty: TLS ends before the server
+	Rate            float64 // requests a second of each API key; 0: the API's default
+	Burst           int     // of them at once; 0: the API's default
+}
+
 // Config is a checked configuration. It is not changed after loading, so it may
 // be shared.
 type Config struct {
@@ -47,6 +56,7 @@ type Config struct {
 	Sweep               Sweep
 	Worker              Worker
 	Notify              Notify
+	Server              Server
 	Apps                []provider.App // in the file's order
 }
 
@@ -110,6 +120,7 @@ func parse(path string, raw []byte, environ []string) (*Config, error) {
 	c.Sweep = l.sweep(f.Sweep)
 	c.Worker = l.worker(f.Worker)
 	c.Notify = Notify(f.Notify)
+	c.Server = l.server(f.Server, known)
 	first := map[string]int{}
 	most := 1
 	for i, a := range f.Apps {
@@ -178,10 +189,15 @@ func (l *loader) checkSettings(c *Config) {
 	if !oneOf(c.LogFormat, "json", "text") {
 		l.setting("log_format", "must be json or text")
 	}
-	_, port, err := net.SplitHostPort(c.Listen)
-	if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
+	if !isAddress(c.Listen) {
 		l.setting("listen", "must be HOST:PORT, for example 127.0.0.1:8081")
 	}
+}
+
+func isAddress(s string) bool {
+	_, port, err := net.SplitHostPort(s)
+	_, bad := strconv.ParseUint(port, 10, 16)
+	return err == nil && bad == nil
 }
 
 // needed notes that a setting is missing; one of the wrong type was noted by its

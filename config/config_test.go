@@ -124,21 +124,28 @@ func TestUnknownApp(t *testing.T) {
 	require.ErrorContains(t, err, "there are: none")
 }
 
+func TestServer(t *testing.T) {
+	t.Parallel()
+	c, err := parse("p.yaml", []byte("server: {listen: \":443\", health: \":81\", tls_cert: c, tls_key: k, requests_per_second: 50, burst: 5}\n"+good), goodEnv)
+	require.NoError(t, err)
+	require.Equal(t, Server{Listen: ":443", Health: ":81", TLSCert: "c", TLSKey: "k", Rate: 50, Burst: 5}, c.Server)
+}
+
 func TestVariablesGoBeforeTheFile(t *testing.T) {
 	t.Parallel()
 	c, err := parse("p.yaml", []byte(good+"task_queue: file\nlog_level: warn\nallow_plaintext_keys: true\n"), append([]string{
 		"PERENNIAL_DATABASE_URL=postgres://db/p", "PERENNIAL_KEYS=/k", "PERENNIAL_KMS_URI=hcvault://v/transit/keys/k",
-		"PERENNIAL_ALLOW_PLAINTEXT_KEYS=false", "PERENNIAL_TASK_QUEUE=env", "PERENNIAL_LISTEN=:0", "PERENNIAL_LOG_FORMAT=text",
+		"PERENNIAL_ALLOW_PLAINTEXT_KEYS=false", "PERENNIAL_TASK_QUEUE=env", "PERENNIAL_LISTEN=:0", "PERENNIAL_SERVER_LISTEN=:1", "PERENNIAL_SERVER_HEALTH=:2", "PERENNIAL_LOG_FORMAT=text",
 		"PERENNIAL_LOG_LEVEL=", "PERENNIAL_TEST_ANYTHING=1"}, goodEnv...))
 	require.NoError(t, err)
 	want := Config{DatabaseURL: "postgres://db/p", KeysDir: "/k", KMSURI: "hcvault://v/transit/keys/k", TaskQueue: "env",
-		Listen: ":0", LogFormat: "text", LogLevel: "warn", Timing: c.Timing, Apps: c.Apps}
+		Listen: ":0", LogFormat: "text", LogLevel: "warn", Timing: c.Timing, Apps: c.Apps, Server: Server{Listen: ":1", Health: ":2"}}
 	require.Equal(t, want, *c)
 
 	c, err = parse("p.yaml", nil, []string{"PERENNIAL_DATABASE_URL=sqlite:x", "PERENNIAL_KEYS=k", "PERENNIAL_ALLOW_PLAINTEXT_KEYS=true"})
 	require.NoError(t, err, "an empty file")
 	want = Config{DatabaseURL: "sqlite:x", KeysDir: "k", AllowPlaintextKeys: true, TaskQueue: "perennial", Listen: "127.0.0.1:8081",
-		LogFormat: "json", LogLevel: "info", Timing: c.Timing}
+		LogFormat: "json", LogLevel: "info", Timing: c.Timing, Server: Server{Listen: "127.0.0.1:8080", Health: "127.0.0.1:8082"}}
 	require.Equal(t, want, *c)
 }
 

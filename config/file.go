@@ -32,6 +32,7 @@ type file struct {
 	Sweep              fileSweep  `yaml:"sweep"`
 	Worker             fileWorker `yaml:"worker"`
 	Notify             fileNotify `yaml:"notify"`
+	Server             fileServer `yaml:"server"`
 	Apps               []fileApp  `yaml:"apps"`
 }
 
@@ -59,6 +60,15 @@ type fileWorker struct {
 
 type fileNotify struct {
 	AllowPrivate bool `yaml:"allow_private"`
+}
+
+type fileServer struct {
+	Listen  string   `yaml:"listen"`
+	Health  string   `yaml:"health"`
+	TLSCert string   `yaml:"tls_cert"`
+	TLSKey  string   `yaml:"tls_key"`
+	Rate    *float64 `yaml:"requests_per_second"`
+	Burst   *int     `yaml:"burst"`
 }
 
 type fileApp struct {
@@ -115,7 +125,7 @@ var (
 )
 
 // keysOf are the keys that each type of the file knows.
-var keysOf = map[string][]string{"file": keys[file](), "fileTiming": keys[fileTiming](), "fileSweep": keys[fileSweep](), "fileWorker": keys[fileWorker](), "fileNotify": keys[fileNotify](), "fileApp": keys[fileApp]()}
+var keysOf = map[string][]string{"file": keys[file](), "fileTiming": keys[fileTiming](), "fileSweep": keys[fileSweep](), "fileWorker": keys[fileWorker](), "fileNotify": keys[fileNotify](), "fileServer": keys[fileServer](), "fileApp": keys[fileApp]()}
 
 func keys[T any]() []string {
 	var out []string
@@ -241,6 +251,39 @@ func (l *loader) worker(f fileWorker) Worker {
 		l.at("worker.cache", "worker: cache must be above 0; leave it out for the default, 10000 workflows")
 	}
 	return Worker{Cache: *f.Cache}
+}
+
+// server reads the settings of the server; known gets its variables.
+func (l *loader) server(f fileServer, known map[string]bool) Server {
+	s := Server{TLSCert: f.TLSCert, TLSKey: f.TLSKey}
+	for _, a := range []struct {
+		name, file, def string
+		to              *string
+	}{{"listen", f.Listen, "127.0.0.1:8080", &s.Listen}, {"health", f.Health, "127.0.0.1:8082", &s.Health}} {
+		variable := l.variable("server_"+a.name, known)
+		*a.to = cmp.Or(variable, a.file, a.def)
+		switch {
+		case isAddress(*a.to):
+		case variable != "":
+			l.setting("server_"+a.name, "must be HOST:PORT, for example %s", a.def)
+		default:
+			l.at("server."+a.name, "server: %s must be HOST:PORT, for example %s", a.name, a.def)
+		}
+	}
+	if (s.TLSCert == "") != (s.TLSKey == "") {
+		l.at("server", "server: tls_cert and tls_key are the paths of a certificate and its key; give both, or neither")
+	}
+	if f.Rate != nil {
+		if s.Rate = *f.Rate; s.Rate <= 0 {
+			l.at("server.requests_per_second", "server: requests_per_second must be above 0; leave it out for the default, 200")
+		}
+	}
+	if f.Burst != nil {
+		if s.Burst = *f.Burst; s.Burst <= 0 {
+			l.at("server.burst", "server: burst must be above 0; leave it out for the default, two seconds' requests")
+		}
+	}
+	return s
 }
 
 // unknownVariables finds misspelt settings: a variable of ours that nothing

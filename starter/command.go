@@ -8,6 +8,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/connect"
+	server "github.com/perennial-oauth/perennial/server/host"
 	"github.com/perennial-oauth/perennial/starter/dev"
 	"github.com/perennial-oauth/perennial/worker/host"
 	"github.com/spf13/cobra"
@@ -39,7 +40,7 @@ func newCommand(s *shell) *cobra.Command {
 		s.cadence(),
 		s.turn("resume", "Make a paused connection active again", (*connect.Service).Resume),
 		s.turn("disconnect", "End a connection: its tokens are wiped and its workflow completes", (*connect.Service).Disconnect),
-		s.app(), s.events(), s.webhook(), s.healthcheck(), s.worker(), dev.Command(s.environ))
+		s.app(), s.events(), s.webhook(), s.apikey(), s.healthcheck(), s.worker(), s.server(), dev.Command(s.environ))
 	return root
 }
 
@@ -95,5 +96,13 @@ func (s *shell) worker() *cobra.Command {
 	return &cobra.Command{Use: "worker", Short: "Run a worker, as the program worker does", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return host.Run(cmd.Context(), []string{"--config", s.config}, s.environ, s.errOut)
+		}}
+}
+
+// server runs the same server as the program of that name.
+func (s *shell) server() *cobra.Command {
+	return &cobra.Command{Use: "server", Short: "Serve the HTTP API, as the program server does", Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return server.Run(cmd.Context(), []string{"--config", s.config}, s.environ, s.errOut)
 		}}
 }

@@ -117,6 +117,60 @@ func TestAppCommands(t *testing.T) {
 	assert.ErrorContains(t, err, "there are: app")
 }
 
+// TestAPIKeyCommands: a key is shown once, and only its hash is kept.
+func TestAPIKeyCommands(t *testing.T) {
+	t.Parallel()
+	path, environ := configured(t)
+	environ = append(environ, "PERENNIAL_ALLOW_PLAINTEXT_KEYS=true")
+	do := func(args ...string) (int, string) {
+		t.Helper()
+		code, out, err := perennialRun(environ, "", append(args, "--config", path)...)
+		if err != nil {
+			out += err.Error()
+		}
+		return code, out
+	}
+	for _, args := range [][]string{{"keys", "new"}, {"migrate"}} {
+		code, out := do(args...)
+		require.Zero(t, code, out)
+	}
+	code, out := do("apikey", "create", "--tenant", "acme", "--scopes", "tokens:read,connections:write", "--name", "sync jobs")
+	require.Zero(t, code, out)
+	key := strings.Fields(out)[1]
+	require.Regexp(t, `^pk_[0-9a-f]{16}_[0-9a-f]{64}$`, key)
+	id := key[:strings.LastIndex(key, "_")]
+	_, list := do("apikey", "list")
+	assert.Contains(t, list, id)
+	assert.Contains(t, list, "tokens:read,connections:write")
+	assert.Contains(t, list, "sync jobs")
+	_, asJSON := do("apikey", "list", "--json", "--tenant", "acme")
+	for _, shown := range []string{list, asJSON} {
+		assert.NotContains(t, shown, key[len(id)+1:])
+	}
+	_, others := do("apikey", "list", "--tenant", "other")
+	assert.NotContains(t, others, id)
+	raw, err := os.ReadFile(filepath.Join(filepath.Dir(path), "perennial.db"))
+	require.NoError(t, err)
+	assert.NotContains(t, string(raw), key[len(id)+1:])
+	code, out = do("apikey", "revoke", id)
+	require.Zero(t, code)
+	assert.Contains(t, out, "within 3s")
+	for _, c := range []struct {
+		code int
+		says string
+		args []string
+	}{
+		{3, "apikey list", []string{"apikey", "revoke", "pk_none"}},
+		{2, "--tenant", []string{"apikey", "create", "--scopes", "admin"}},
+		{2, "--scopes", []string{"apikey", "create", "--tenant", "acme"}},
+		{2, "there are: tokens:read", []string{"apikey", "create", "--tenant", "acme", "--scopes", "root"}},
+	} {
+		code, out = do(c.args...)
+		assert.Equal(t, c.code, code)
+		assert.Contains(t, out, c.says)
+	}
+}
+
 // TestWebhookCommands: an endpoint's secret is shown once, when it is made.
 func TestWebhookCommands(t *testing.T) {
 	t.Parallel()

@@ -73,8 +73,18 @@ func ledgerLine(a perennial.Attempt, connectionID, attemptID string) perennial.A
 
 // Attempts are a connection's last attempts, newest first, at most limit.
 func (s *Store) Attempts(ctx context.Context, connectionID string, limit int) ([]perennial.Attempt, error) {
+	return s.AttemptsAfter(ctx, connectionID, time.Time{}, "", limit)
+}
+
+// AttemptsAfter is the page of [Store.Attempts] after the attempt id that started
+// at started; the zero time is the first page.
+func (s *Store) AttemptsAfter(ctx context.Context, connectionID string, started time.Time, id string, limit int) ([]perennial.Attempt, error) {
 	var rows []attemptRow
-	err := s.db.WithContext(ctx).Where("connection_id = ?", connectionID).Order("started_at DESC, id").Limit(limit).Find(&rows).Error
+	q := s.db.WithContext(ctx).Where("connection_id = ?", connectionID)
+	if !started.IsZero() {
+		q = q.Where("started_at < ? OR started_at = ? AND id > ?", nullable(started), nullable(started), id)
+	}
+	err := q.Order("started_at DESC, id").Limit(limit).Find(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("read the ledger of connection %s: %w", connectionID, err)
 	}

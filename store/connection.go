@@ -167,7 +167,7 @@ func tokenColumns(w TokenWrite, now time.Time) columns {
 func (s *Store) List(ctx context.Context, f Filter) ([]perennial.Connection, error) {
 	q := s.db.WithContext(ctx).Order("id")
 	for _, w := range []struct{ where, value string }{
-		{"status = ?", string(f.Status)}, {"provider = ?", f.Provider}, {"app = ?", f.App}, {"tenant_id = ?", f.TenantID}, {"id > ?", f.After},
+		{"status = ?", string(f.Status)}, {"health = ?", string(f.Health)}, {"provider = ?", f.Provider}, {"app = ?", f.App}, {"tenant_id = ?", f.TenantID}, {"id > ?", f.After},
 	} {
 		if w.value != "" {
 			q = q.Where(w.where, w.value)

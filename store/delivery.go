@@ -129,6 +129,43 @@ func (s *Store) Deliveries(ctx context.Context, state perennial.DeliveryState, l
 	return deliveries(q)
 }
 
+// DeliveryFilter narrows a list of one tenant's deliveries; zero fields match
+// everything.
+type DeliveryFilter struct {
+	TenantID   string // needed
+	EndpointID string
+	State      perennial.DeliveryState
+	// After is the delivery that the page follows: its EventID, EndpointID and
+	// CreatedAt.
+	After perennial.Delivery
+	Limit int // 0: 100; at most 1,000
+}
+
+// DeliveriesOf are the deliveries to one tenant's own endpoints, newest first,
+// those to removed ones among them.
+func (s *Store) DeliveriesOf(ctx context.Context, f DeliveryFilter) ([]perennial.Delivery, error) {
+	if f.TenantID == "" {
+		return nil, perennial.Errorf(perennial.CodeInvalid, "whose deliveries?")
+	}
+	q := s.db.WithContext(ctx).Where("endpoint_id IN (SELECT id FROM webhook_endpoints WHERE tenant_id = ?)", f.TenantID).
+		Order("created_at DESC, event_id DESC, endpoint_id")
+	if f.EndpointID != "" {
+		q = q.Where("endpoint_id = ?", f.EndpointID)
+	}
+	if f.State != "" {
+		q = q.Where("state = ?", string(f.State))
+	}
+	if a := f.After; a.EventID != "" {
+		q = q.Where("created_at < ? OR created_at = ? AND (event_id < ? OR event_id = ? AND endpoint_id > ?)",
+			nullable(a.CreatedAt), nullable(a.CreatedAt), a.EventID, a.EventID, a.EndpointID)
+	}
+	limit := f.Limit
+	if limit <= 0 {
+		limit = 100
+	}
+	return deliveries(q.Limit(min(limit, 1000)))
+}
+
 func deliveries(q *gorm.DB) ([]perennial.Delivery, error) {
 	var rows []deliveryRow
 	if err := q.Find(&rows).Error; err != nil {

@@ -225,9 +225,10 @@ type AppState struct {
 	Suspect      int64                      `json:"suspect"` // refused once, or held
 }
 
-// AppState reads an app's state; one that was never in trouble has the zero
-// state.
-func (s *Store) AppState(ctx context.Context, name string) (AppState, error) {
+// AppTrouble reads what an app is in trouble with: its state without the numbers of
+// connections, which are as dear to read as there are many. One that was never in
+// trouble has the zero state.
+func (s *Store) AppTrouble(ctx context.Context, name string) (AppState, error) {
 	db := s.db.WithContext(ctx)
 	r, err := readApp(db, name)
 	if err != nil {
@@ -243,6 +244,16 @@ func (s *Store) AppState(ctx context.Context, name string) (AppState, error) {
 		out.Circuits = append(out.Circuits, Circuit{App: c.App, Host: c.Host, Open: c.Reason != "", Reason: c.Reason, Code: c.Code, OpenedAt: stamp(c.OpenedAt),
 			NextProbeAt: stamp(c.NextProbeAt), Probes: c.Probes, LastCanary: c.LastCanary, SlowUntil: stamp(c.SlowUntil)})
 	}
+	return out, nil
+}
+
+// AppState reads an app's state with its numbers.
+func (s *Store) AppState(ctx context.Context, name string) (AppState, error) {
+	out, err := s.AppTrouble(ctx, name)
+	if err != nil {
+		return AppState{}, err
+	}
+	db := s.db.WithContext(ctx)
 	if out.Connections, err = counts(db.Table("connections").Where("app = ?", name)); err != nil {
 		return AppState{}, err
 	}

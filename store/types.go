@@ -133,6 +133,7 @@ type TokenWrite struct {
 // Filter narrows a list; zero fields match everything.
 type Filter struct {
 	Status   perennial.Status
+	Health   perennial.Health
 	Provider string
 	App      string
 	TenantID string

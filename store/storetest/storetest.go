@@ -86,6 +86,12 @@ func Run(t *testing.T, database func(testing.TB) string) {
 		"webhook: who is to hear of an event":             testPlan,
 		"webhook: tries, dead letter, redelivery":         testDeliver,
 		"webhook: the last delivery settles the event":    testSettle,
+		"webhook: one tenant's deliveries, by pages":      testDeliveriesOf,
+		"attempts: by pages":                              testAttemptsAfter,
+		"api keys":                                        testKeys,
+		"api keys: use is noted once an hour":             testTouchKey,
+		"idempotency: one is the first":                   testRequests,
+		"idempotency: kept for a day":                     testRequestsKept,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

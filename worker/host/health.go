@@ -14,9 +14,9 @@ import (
 	"go.temporal.io/sdk/client"
 )
 
-// health answers /healthz (the process lives), /readyz (it can work: the database
+// Health answers /healthz (the process lives), /readyz (it can work: the database
 // and Temporal answer, and it is not stopping) and /metrics.
-type health struct {
+type Health struct {
 	listener net.Listener
 	server   *http.Server
 	draining atomic.Bool
@@ -25,12 +25,13 @@ type health struct {
 // probeTimeout bounds one readiness check.
 const probeTimeout = 3 * time.Second
 
-func serveHealth(listen string, s *store.Store, t client.Client, metrics http.Handler, log *slog.Logger) (*health, error) {
+// ServeHealth serves health checks and metrics at listen.
+func ServeHealth(listen string, s *store.Store, t client.Client, metrics http.Handler, log *slog.Logger) (*Health, error) {
 	l, err := net.Listen("tcp", listen)
 	if err != nil {
-		return nil, fmt.Errorf("listen for health checks (set PERENNIAL_LISTEN): %w", err)
+		return nil, fmt.Errorf("listen for health checks (set PERENNIAL_LISTEN, or PERENNIAL_SERVER_HEALTH for a server): %w", err)
 	}
-	h := &health{listener: l}
+	h := &Health{listener: l}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
@@ -62,9 +63,11 @@ func temporalSick(ctx context.Context, t client.Client) bool {
 	return err != nil
 }
 
-func (h *health) address() string { return h.listener.Addr().String() }
+// Address is where it listens.
+func (h *Health) Address() string { return h.listener.Addr().String() }
 
-// stopping makes /readyz say so, so that nobody counts on this worker.
-func (h *health) stopping() { h.draining.Store(true) }
+// Stopping makes /readyz say so, so that nobody counts on this process.
+func (h *Health) Stopping() { h.draining.Store(true) }
 
-func (h *health) close() error { return h.server.Close() }
+// Close ends it.
+func (h *Health) Close() error { return h.server.Close() }

@@ -89,7 +89,7 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 		})
 	}
 	w.RegisterActivity(&activities.Sweeper{Store: deps.Store, Workflows: told, StartPacers: startPacers, Dispatch: dispatch})
-	stopReplay := replaySpool(ctx, engine, log)
+	stopReplay := ReplaySpool(ctx, engine, log)
 	defer stopReplay()
 	if deps.Spool != nil { // without one, what cannot be saved would have no journal
 		b := &beside{engine: engine, rows: deps.Store, healthy: temporalHealthy(temporalClient), shown: counts.Beside, log: log}
@@ -97,33 +97,33 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 		defer stopBeside()
 	}
 
-	health, err := serveHealth(cfg.Listen, deps.Store, temporalClient, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), log)
+	health, err := ServeHealth(cfg.Listen, deps.Store, temporalClient, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), log)
 	if err != nil {
 		return err
 	}
 	if err := w.Start(); err != nil {
-		return errors.Join(fmt.Errorf("start the worker: %w", err), health.close())
+		return errors.Join(fmt.Errorf("start the worker: %w", err), health.Close())
 	}
 	if err := startPacers(ctx); err != nil {
 		log.Error("pacers not started; the sweep starts them", "error", err)
 	}
 	stopDispatch := dispatchSoon(ctx, dispatch, log)
 	defer stopDispatch()
-	log.Info("worker started", "task_queue", cfg.TaskQueue, "health", health.address(), "timing", cfg.Timing.String(), "apps", len(cfg.Apps))
+	log.Info("worker started", "task_queue", cfg.TaskQueue, "health", health.Address(), "timing", cfg.Timing.String(), "apps", len(cfg.Apps))
 	<-ctx.Done()
 	log.Info("worker stopping: running refreshes are waited for", slog.Duration("at_most", cfg.Timing.WorkerStop))
-	health.stopping()
+	health.Stopping()
 	w.Stop()
 	log.Info("worker stopped")
-	return health.close()
+	return health.Close()
 }
 
 // replayEvery is how often the spool is looked into.
 const replayEvery = 5 * time.Second
 
-// replaySpool stores what the spool holds, now and from time to time, until the
+// ReplaySpool stores what the spool holds, now and from time to time, until the
 // returned function is called: also while running refreshes are waited for.
-func replaySpool(ctx context.Context, engine *refresh.Engine, log *slog.Logger) (stop func()) {
+func ReplaySpool(ctx context.Context, engine *refresh.Engine, log *slog.Logger) (stop func()) {
 	return inBackground(context.WithoutCancel(ctx), func(ctx context.Context) {
 		tick := time.NewTicker(replayEvery)
 		defer tick.Stop()

@@ -1,0 +1,253 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client"
+	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/store"
+	"golang.org/x/time/rate"
+)
+
+// Store is what the API needs of store.Store.
+type Store interface {
+	Key(ctx context.Context, id string) (perennial.APIKey, error)
+	TouchKey(ctx context.Context, id string) error
+	BeginRequest(ctx context.Context, a store.Answered) (earlier store.Answered, first bool, err error)
+	EndRequest(ctx context.Context, a store.Answered) error
+	ForgetRequest(ctx context.Context, a store.Answered) error
+
+	Get(ctx context.Context, id string) (perennial.Connection, time.Time, error)
+	List(ctx context.Context, f store.Filter) ([]perennial.Connection, error)
+	AttemptsAfter(ctx context.Context, connectionID string, started time.Time, id string, limit int) ([]perennial.Attempt, error)
+	AppTrouble(ctx context.Context, name string) (store.AppState, error)
+
+	Endpoints(ctx context.Context, tenant string) ([]perennial.WebhookEndpoint, error)
+	Endpoint(ctx context.Context, id string) (perennial.WebhookEndpoint, error)
+	RemoveEndpoint(ctx context.Context, id string) error
+	DeliveriesOf(ctx context.Context, f store.DeliveryFilter) ([]perennial.Delivery, error)
+	Redeliver(ctx context.Context, event, endpoint string) error
+}
+
+// Connections changes connections: connect.Service in production.
+type Connections interface {
+	Connect(ctx context.Context, g connect.Grant) (perennial.Connection, error)
+	Reconnect(ctx context.Context, id string, g connect.Grant) (perennial.Connection, error)
+	Pause(ctx context.Context, id string) (perennial.Connection, error)
+	Resume(ctx context.Context, id string) (perennial.Connection, error)
+	SetCadence(ctx context.Context, id string, cadence perennial.Cadence) (perennial.Connection, error)
+}
+
+// Disconnects ends connections, at the provider too: connect.Ender in production.
+type Disconnects interface {
+	Disconnect(ctx context.Context, id string) (perennial.Connection, connect.Revocation, error)
+}
+
+// Webhooks keeps endpoints: notify.Service in production.
+type Webhooks interface {
+	Add(ctx context.Context, tenant, url string, types []perennial.EventType) (perennial.WebhookEndpoint, perennial.Secret, error)
+	Rotate(ctx context.Context, id string, keep time.Duration) (perennial.Secret, error)
+}
+
+// Observer is told of every request; metrics.API in production.
+type Observer interface {
+	// Request: operation is its id in the OpenAPI document, empty where there is
+	// none; code is the problem's, empty for a success.
+	Request(operation string, status int, code string, took time.Duration)
+}
+
+// Config configures an [API]. All but the last part is needed.
+type Config struct {
+	Store       Store
+	Connections Connections
+	Disconnects Disconnects
+	Webhooks    Webhooks
+	// Tokens hands out the access tokens of one tenant; direct.New in production.
+	Tokens func(tenant string) (client.Backend, error)
+	Apps   []provider.App
+
+	// Rate is how many requests a second each key may make of this process, and
+	// Burst how many at once. They default to 200 and 400.
+	Rate     float64
+	Burst    int
+	Log      *slog.Logger // Defaults to discarding.
+	Observer Observer     // may be nil
+	Now      func() time.Time
+}
+
+func (c Config) withDefaults() Config {
+	c.Rate = cmp.Or(c.Rate, 200)
+	c.Burst = cmp.Or(c.Burst, int(2*c.Rate))
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c
+}
+
+func (c Config) validate() error {
+	for name, missing := range map[string]bool{"Store": c.Store == nil, "Connections": c.Connections == nil, "Disconnects": c.Disconnects == nil,
+		"Webhooks": c.Webhooks == nil, "Tokens": c.Tokens == nil} {
+		if missing {
+			return perennial.Errorf(perennial.CodeInvalid, "api: %s is needed", name)
+		}
+	}
+	if c.Rate < 0 || c.Burst < 0 {
+		return perennial.Errorf(perennial.CodeInvalid, "api: Rate and Burst must not be negative")
+	}
+	return nil
+}
+
+// API is an [http.Handler] for the paths below /v1/. It is safe for concurrent
+// use.
+type API struct {
+	Config
+	huma     huma.API
+	mux      *http.ServeMux
+	keys     *keys
+	limits   *limits
+	backends sync.Map        // tenant to client.Backend
+	beside   sync.WaitGroup  // notes that nobody waits for
+	document []byte          // of OpenAPI
+	names    map[string]bool // of fields and parameters in it
+}
+
+// DocumentPath is where the OpenAPI document is served. It needs no key.
+const DocumentPath = "/v1/openapi.json"
+
+// New returns the API.
+func New(c Config) (*API, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	a := &API{Config: c.withDefaults(), mux: http.NewServeMux()}
+	a.keys = &keys{store: a.Store, now: a.Now, known: map[string]knownKey{}}
+	a.limits = &limits{rate: rate.Limit(a.Rate), burst: a.Burst, ofKey: map[string]*rate.Limiter{}}
+	a.huma = humago.New(a.mux, a.description())
+	a.huma.UseMiddleware(a.admit)
+	a.registerConnections()
+	a.registerTokens()
+	a.registerApps()
+	a.registerWebhooks()
+	var err error
+	if a.document, err = json.MarshalIndent(a.huma.OpenAPI(), "", "  "); err != nil {
+		return nil, fmt.Errorf("write the OpenAPI document: %w", err)
+	}
+	if a.names, err = namesIn(a.document); err != nil {
+		return nil, err
+	}
+	a.mux.HandleFunc("GET "+DocumentPath, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "public, max-age=300")
+		_, _ = w.Write(a.document)
+	})
+	return a, nil
+}
+
+// Close waits for what is under way beside requests. The store may be closed after
+// it.
+func (a *API) Close() { a.beside.Wait() }
+
+// Document is the API's OpenAPI 3.1 document, as JSON.
+func (a *API) Document() []byte { return a.document }
+
+const securityScheme = "apiKey"
+
+func (a *API) description() huma.Config {
+	return huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI: "3.1.0",
+			Info: &huma.Info{Title: "Perennial", Version: "1",
+				Description: "Keeps third-party OAuth connections alive, and hands out their access tokens.\n\nEvery request carries an API key of one tenant: `Authorization: Bearer pk_...`. What belongs to another tenant is not found. Every error is a problem (RFC 9457) with a stable `code`. Members may be added to answers; ignore those that you do not know.",
+				License:     &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}},
+			Components: &huma.Components{
+				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+				SecuritySchemes: map[string]*huma.SecurityScheme{securityScheme: {Type: "http", Scheme: "bearer", BearerFormat: "pk_<id>_<secret>",
+					Description: "An API key, made by `perennial apikey create`. The names beside it are scopes, of which the key needs one; `admin` allows everything."}},
+			},
+		},
+		Formats:                      huma.DefaultFormats,
+		DefaultFormat:                "application/json",
+		RejectUnknownQueryParameters: true,
+		Transformers:                 []huma.Transformer{a.transform},
+	}
+}
+
+// transform makes every error a [Problem] that names its request.
+func (a *API) transform(ctx huma.Context, _ string, v any) (any, error) {
+	if m, ok := v.(*huma.ErrorModel); ok {
+		v = a.fromHuma(m)
+	}
+	if p, ok := v.(*Problem); ok {
+		callOf(ctx.Context()).failed(p)
+	}
+	return v, nil
+}
+
+// namesIn are the names that an OpenAPI document gives to parameters and fields.
+func namesIn(document []byte) (map[string]bool, error) {
+	var root any
+	if err := json.Unmarshal(document, &root); err != nil {
+		return nil, fmt.Errorf("read the OpenAPI document: %w", err)
+	}
+	names := map[string]bool{"body": true, "query": true, "path": true, "header": true}
+	var walk func(any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case []any:
+			for _, e := range v {
+				walk(e)
+			}
+		case map[string]any:
+			if properties, ok := v["properties"].(map[string]any); ok {
+				for name := range properties {
+					names[name] = true
+				}
+			}
+			if name, ok := v["name"].(string); ok && v["in"] != nil {
+				names[name] = true
+			}
+			for _, e := range v {
+				walk(e)
+			}
+		}
+	}
+	walk(root)
+	return names, nil
+}
+
+// app finds an app of the configuration; ok is false for one that left it.
+func (a *API) app(name string) (app provider.App, ok bool) {
+	for _, app := range a.Apps {
+		if app.Name == name {
+			return app, true
+		}
+	}
+	return provider.App{}, false
+}
+
+// backend is a tenant's, made once.
+func (a *API) backend(tenant string) (client.Backend, error) {
+	if known, ok := a.backends.Load(tenant); ok {
+		return known.(client.Backend), nil
+	}
+	b, err := a.Tokens(tenant)
+	if err != nil {
+		return nil, err
+	}
+	known, _ := a.backends.LoadOrStore(tenant, b)
+	return known.(client.Backend), nil
+}

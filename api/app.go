@@ -1,0 +1,92 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/store"
+)
+
+// App is a client registration at a provider, and what it is in trouble with. Its
+// connections are of many tenants: how many there are is not shown.
+type App struct {
+	_         struct{}  `additionalProperties:"true"`
+	Name      string    `json:"name"`
+	Provider  string    `json:"provider" example:"hubspot"`
+	Title     string    `json:"title" example:"HubSpot"`
+	Scopes    []string  `json:"scopes,omitempty" nullable:"false" doc:"That it asks for"`
+	Held      bool      `json:"held" doc:"Refusals are not believed at present: no connection moves to reconnect_required"`
+	HeldAt    time.Time `json:"held_at,omitzero"`
+	SlowUntil time.Time `json:"slow_until,omitzero" doc:"The provider asked for fewer requests until then"`
+	Circuits  []Circuit `json:"circuits" nullable:"false" doc:"By host of the token endpoint; those that were never in trouble are left out"`
+}
+
+// Circuit is an app's at one host. While it is open one connection at a time is
+// tried, and the others wait.
+type Circuit struct {
+	_           struct{}  `additionalProperties:"true"`
+	Host        string    `json:"host"`
+	Open        bool      `json:"open"`
+	Reason      string    `json:"reason,omitempty" doc:"misconfigured: the provider rejects the client; unavailable: no usable answer comes"`
+	Code        string    `json:"code,omitempty" doc:"What the provider said"`
+	OpenedAt    time.Time `json:"opened_at,omitzero"`
+	NextProbeAt time.Time `json:"next_probe_at,omitzero"`
+	SlowUntil   time.Time `json:"slow_until,omitzero"`
+}
+
+const appsPath = "/v1/apps"
+
+func (a *API) registerApps() {
+	register(a, operation{id: "listApps", method: http.MethodGet, path: appsPath, tag: "apps", scopes: reading, summary: "List apps with their circuits and holds"}, a.listApps)
+	register(a, operation{id: "getApp", method: http.MethodGet, path: appsPath + "/{app}", tag: "apps", scopes: reading, summary: "Show one app"}, a.getApp)
+}
+
+type listAppsOutput struct {
+	Body struct {
+		_    struct{} `additionalProperties:"true"`
+		Apps []App    `json:"apps" nullable:"false"`
+	}
+}
+
+func (a *API) listApps(ctx context.Context, _ perennial.APIKey, _ *struct{}) (*listAppsOutput, error) {
+	out := &listAppsOutput{}
+	out.Body.Apps = []App{}
+	for _, app := range a.Apps {
+		state, err := a.Store.AppTrouble(ctx, app.Name)
+		if err != nil {
+			return nil, err
+		}
+		out.Body.Apps = append(out.Body.Apps, showApp(app, state))
+	}
+	return out, nil
+}
+
+type appInput struct {
+	App string `path:"app" maxLength:"100"`
+}
+
+type appOutput struct{ Body App }
+
+func (a *API) getApp(ctx context.Context, _ perennial.APIKey, in *appInput) (*appOutput, error) {
+	app, ok := a.app(in.App)
+	if !ok {
+		return nil, problem(perennial.CodeNotFound, "There is no such app.")
+	}
+	state, err := a.Store.AppTrouble(ctx, app.Name)
+	if err != nil {
+		return nil, err
+	}
+	return &appOutput{showApp(app, state)}, nil
+}
+
+func showApp(app provider.App, s store.AppState) App {
+	out := App{Name: app.Name, Provider: app.Provider.Name, Title: app.Provider.Title, Scopes: app.Scopes, Held: s.HoldTerminal, HeldAt: s.HeldAt,
+		SlowUntil: s.SlowUntil, Circuits: []Circuit{}}
+	for _, c := range s.Circuits {
+		out.Circuits = append(out.Circuits, Circuit{Host: c.Host, Open: c.Open, Reason: c.Reason, Code: c.Code, OpenedAt: c.OpenedAt, NextProbeAt: c.NextProbeAt, SlowUntil: c.SlowUntil})
+	}
+	return out
+}

@@ -1,0 +1,36 @@
+package api_test
+
+import (
+	"testing"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/api"
+	"github.com/perennial-oauth/perennial/internal/apitest"
+	"github.com/perennial-oauth/perennial/internal/testpg"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestApps: an app's trouble is shown, and nothing of other tenants: not how many
+// were refused, nor which connection is tried first.
+func TestApps(t *testing.T) {
+	t.Parallel()
+	w := apitest.New(t, testpg.URL(t))
+	_, key := w.Key("acme", perennial.ScopeTokensRead)
+	theirs := w.Connect("other")
+	require.NoError(t, w.DB.Hold(t.Context(), apitest.App, "17 of 30 connections were refused"))
+	w.Exec("INSERT INTO circuits (app, host, reason, code, opened_at, last_canary, connections, updated_at) VALUES ('crm', 'api.hubapi.com', 'misconfigured', 'invalid_client', now(), '" + theirs.ID + "', 30, now())")
+	answer := w.Do(key, "GET", "/v1/apps/"+apitest.App, "")
+	app := read[api.App](t, answer)
+	assert.True(t, app.Held)
+	assert.NotZero(t, app.HeldAt)
+	require.Len(t, app.Circuits, 1)
+	assert.True(t, app.Circuits[0].Open)
+	assert.Equal(t, "invalid_client", app.Circuits[0].Code)
+	for _, hidden := range []string{theirs.ID, "refused", "connections", "client of"} {
+		assert.NotContains(t, answer.Body.String(), hidden)
+	}
+	other := read[api.App](t, w.Do(key, "GET", "/v1/apps/"+apitest.Revocable, ""))
+	assert.False(t, other.Held)
+	assert.Empty(t, other.Circuits)
+}

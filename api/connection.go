@@ -1,0 +1,345 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/store"
+)
+
+// Connection is a connection as the API shows it. It holds no token. Times are the
+// database's clock; one that is not known is left out.
+type Connection struct {
+	_           struct{}           `additionalProperties:"true"`
+	ID          string             `json:"id" example:"con_0193a6e0-0000-7000-8000-000000000000" doc:"Stable for ever: a reconnect keeps it"`
+	App         string             `json:"app" doc:"The client registration, environment included"`
+	Provider    string             `json:"provider" example:"hubspot"`
+	Host        string             `json:"host,omitempty" doc:"Of its token endpoint"`
+	AccountID   string             `json:"account_id" doc:"At the provider: portal id, realm id"`
+	Status      perennial.Status   `json:"status" enum:"active,reconnect_required,paused,disconnected"`
+	Reason      perennial.Reason   `json:"reason,omitempty" doc:"Of reconnect_required"`
+	Health      perennial.Health   `json:"health" enum:"healthy,failing" doc:"Of an active one; failing is never final"`
+	FailingCode string             `json:"failing_code,omitempty"`
+	Cadence     perennial.Cadence  `json:"cadence,omitempty" enum:"always,on_use"`
+	Words       perennial.Words    `json:"words" doc:"For the customer"`
+	Generation  int64              `json:"generation" doc:"Grows by one with every stored token set"`
+	TokenType   string             `json:"token_type,omitempty"`
+	Scopes      []string           `json:"scopes,omitempty" nullable:"false"`
+	Metadata    map[string]string  `json:"metadata,omitempty" doc:"Realm, instance URL, API domain"`
+	Revocation  connect.Revocation `json:"revocation,omitempty" enum:"done,failed,unsupported,none" doc:"After a disconnect: what became of the grant at the provider (RFC 7009)"`
+
+	FailingSince          time.Time `json:"failing_since,omitzero"`
+	ExpiresAt             time.Time `json:"expires_at,omitzero" doc:"Of the access token"`
+	RefreshTokenExpiresAt time.Time `json:"refresh_token_expires_at,omitzero"`
+	GrantExpiresAt        time.Time `json:"grant_expires_at,omitzero"`
+	NextRefreshAt         time.Time `json:"next_refresh_at,omitzero"`
+	LastRefreshedAt       time.Time `json:"last_refreshed_at,omitzero"`
+	LastUsedAt            time.Time `json:"last_used_at,omitzero" doc:"To the hour"`
+	LastUnauthorizedAt    time.Time `json:"last_unauthorized_at,omitzero"`
+	RefreshCount          int64     `json:"refresh_count"`
+	FailureCount          int       `json:"failure_count" doc:"Failed attempts in a row"`
+	CreatedAt             time.Time `json:"created_at"`
+	UpdatedAt             time.Time `json:"updated_at"`
+}
+
+func (a *API) show(c perennial.Connection) Connection {
+	return Connection{ID: c.ID, App: c.App, Provider: c.Provider, Host: c.Host, AccountID: c.AccountID, Status: c.Status, Reason: c.Reason, Health: c.Health,
+		FailingCode: c.FailingCode, Cadence: c.Cadence, Words: perennial.Describe(c.Status, c.Health, c.Reason, a.title(c)), Generation: c.Generation,
+		TokenType: c.TokenType, Scopes: c.Scopes, Metadata: c.Metadata, FailingSince: c.FailingSince, ExpiresAt: c.ExpiresAt,
+		RefreshTokenExpiresAt: c.RefreshTokenExpiresAt, GrantExpiresAt: c.GrantExpiresAt, NextRefreshAt: c.NextRefreshAt, LastRefreshedAt: c.LastRefreshedAt,
+		LastUsedAt: c.LastUsedAt, LastUnauthorizedAt: c.LastUnauthorizedAt, RefreshCount: c.RefreshCount, FailureCount: c.FailureCount,
+		CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt}
+}
+
+func (a *API) title(c perennial.Connection) string {
+	if app, ok := a.app(c.App); ok {
+		return app.Provider.Title
+	}
+	return c.Provider
+}
+
+// TokenReply is a token endpoint's reply (RFC 6749 section 5.1), as the provider
+// sent it. It redacts itself.
+type TokenReply struct{ raw perennial.Secret }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *TokenReply) UnmarshalJSON(raw []byte) error {
+	t.raw = perennial.NewSecret(string(raw))
+	return nil
+}
+
+// Schema implements [huma.SchemaProvider].
+func (TokenReply) Schema(huma.Registry) *huma.Schema {
+	text := func(doc string) *huma.Schema { return &huma.Schema{Type: huma.TypeString, Description: doc} }
+	s := &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true,
+		Description: "What the token endpoint replied, as it is (RFC 6749 section 5.1), with the provider's own members",
+		Properties: map[string]*huma.Schema{
+			"access_token": text(""), "refresh_token": text("Needed, unless the provider puts the tokens elsewhere in its reply"),
+			"token_type": text(""), "scope": {Description: "Text, or as the provider writes it"},
+			"expires_in":  {Description: "Seconds"},
+			"obtained_at": {Description: "When the reply was asked for: RFC 3339, or seconds since 1970. Without it the connection is refreshed at once."},
+		}}
+	s.PrecomputeMessages()
+	return s
+}
+
+// ConnectionPath names a connection in a path.
+type ConnectionPath struct {
+	ID string `path:"id" maxLength:"100" pattern:"^[A-Za-z0-9_-]+$" doc:"The connection"`
+}
+
+type connectionOutput struct{ Body Connection }
+
+// The forms of what a caller names. No control characters: they are in no name, and
+// not every database takes them.
+type newConnection struct {
+	App       string     `json:"app" minLength:"1" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]+$" doc:"Of the configuration, that got the grant"`
+	AccountID string     `json:"account_id" minLength:"1" maxLength:"255" pattern:"^[^\\x00-\\x1f\\x7f]+$" doc:"The account's id at the provider (portal id, realm id)"`
+	Host      string     `json:"host,omitempty" maxLength:"255" pattern:"^[^\\x00-\\x1f\\x7f]*$" doc:"The account's own host, where the provider has one for each"`
+	Tokens    TokenReply `json:"tokens"`
+}
+
+type newTokens struct {
+	AccountID string     `json:"account_id" minLength:"1" maxLength:"255" pattern:"^[^\\x00-\\x1f\\x7f]+$" doc:"The account that gave the new consent; it must be the connection's own"`
+	Tokens    TokenReply `json:"tokens"`
+}
+
+const connectionsPath = "/v1/connections"
+
+func (a *API) registerConnections() {
+	const tag = "connections"
+	at := func(rest string) string { return connectionsPath + "/{id}" + rest }
+	register(a, operation{id: "listConnections", method: http.MethodGet, path: connectionsPath, tag: tag, scopes: reading,
+		summary: "List connections", description: "In the order of their ids, which is that in which they were made."}, a.listConnections)
+	register(a, operation{id: "createConnection", method: http.MethodPost, path: connectionsPath, tag: tag, scopes: changing, writes: true,
+		summary:     "Store a new grant and keep it alive",
+		description: "An account that is connected already is updated in place; one that was disconnected is revived under its id. Give an Idempotency-Key: tokens that are stored a second time may be older than those that they replace."}, a.createConnection)
+	register(a, operation{id: "getConnection", method: http.MethodGet, path: at(""), tag: tag, scopes: reading, summary: "Show one connection"}, a.getConnection)
+	register(a, operation{id: "replaceTokens", method: http.MethodPut, path: at("/tokens"), tag: tag, scopes: changing, writes: true,
+		summary:     "Store a new grant of a connection's own account (reconnect)",
+		description: "Another account is refused with `account_mismatch`, and nothing is changed. Give an Idempotency-Key, as for a new connection."}, a.replaceTokens)
+	register(a, operation{id: "pauseConnection", method: http.MethodPost, path: at("/pause"), tag: tag, scopes: changing, writes: true, repeatable: true,
+		summary: "Stop refreshing", description: "The refresh token is still kept from expiring unused."}, turn(a, a.Connections.Pause))
+	register(a, operation{id: "resumeConnection", method: http.MethodPost, path: at("/resume"), tag: tag, scopes: changing, writes: true, repeatable: true,
+		summary: "Make a paused connection active again"}, turn(a, a.Connections.Resume))
+	register(a, operation{id: "setCadence", method: http.MethodPut, path: at("/cadence"), tag: tag, scopes: changing, writes: true, repeatable: true,
+		summary: "Keep a token valid always, or only while the connection is used"}, a.setCadence)
+	register(a, operation{id: "disconnectConnection", method: http.MethodPost, path: at("/disconnect"), tag: tag, scopes: changing, writes: true, repeatable: true,
+		summary:     "End a connection",
+		description: "Its tokens are wiped, and the grant is revoked at the provider where it has an endpoint for that (RFC 7009); `revocation` says what came of it. Connecting the account again revives the id."}, a.disconnect)
+	register(a, operation{id: "listAttempts", method: http.MethodGet, path: at("/attempts"), tag: tag, scopes: reading,
+		summary: "List a connection's refresh attempts, newest first"}, a.listAttempts)
+}
+
+// own reads a connection of the caller's tenant; any other is not found.
+func (a *API) own(ctx context.Context, key perennial.APIKey, id string) (perennial.Connection, error) {
+	c, _, err := a.Store.Get(ctx, id)
+	if err != nil {
+		return perennial.Connection{}, err
+	}
+	if c.TenantID != key.TenantID {
+		return perennial.Connection{}, noConnection()
+	}
+	return c, nil
+}
+
+type listConnectionsInput struct {
+	Page
+	Status   string `query:"status" enum:"active,reconnect_required,paused,disconnected"`
+	Health   string `query:"health" enum:"healthy,failing"`
+	Provider string `query:"provider" maxLength:"100" doc:"Of the catalogue: hubspot"`
+	App      string `query:"app" maxLength:"100"`
+}
+
+type listConnectionsOutput struct {
+	Body struct {
+		_           struct{}     `additionalProperties:"true"`
+		Connections []Connection `json:"connections" nullable:"false"`
+		NextCursor  string       `json:"next_cursor,omitempty" doc:"Of the next page; absent on the last"`
+	}
+}
+
+func (a *API) listConnections(ctx context.Context, key perennial.APIKey, in *listConnectionsInput) (*listConnectionsOutput, error) {
+	f := store.Filter{TenantID: key.TenantID, Status: perennial.Status(in.Status), Health: perennial.Health(in.Health), Provider: in.Provider, App: in.App, Limit: in.Limit + 1}
+	if err := in.readCursor(&f.After); err != nil {
+		return nil, err
+	}
+	rows, err := a.Store.List(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	out := &listConnectionsOutput{}
+	out.Body.Connections = []Connection{}
+	rows, out.Body.NextCursor = cut(rows, in.Limit, func(c perennial.Connection) any { return c.ID })
+	for _, c := range rows {
+		out.Body.Connections = append(out.Body.Connections, a.show(c))
+	}
+	return out, nil
+}
+
+func (a *API) getConnection(ctx context.Context, key perennial.APIKey, in *ConnectionPath) (*connectionOutput, error) {
+	c, err := a.own(ctx, key, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &connectionOutput{a.show(c)}, nil
+}
+
+// grant reads a token reply as the app's provider writes it.
+func (a *API) grant(key perennial.APIKey, appName, account string, reply TokenReply) (connect.Grant, error) {
+	g := connect.Grant{Tenant: key.TenantID, App: appName, Account: account}
+	app, ok := a.app(appName)
+	if !ok {
+		p := problem(perennial.CodeInvalid, "There is no such app; GET %s lists those that there are.", appsPath)
+		p.Errors = []Invalid{{Location: "body.app", Message: "is not an app of the configuration"}}
+		return g, p
+	}
+	var err error
+	g.Tokens, g.ObtainedAt, err = provider.ParseTokens(bytes.NewReader([]byte(reply.raw.Reveal())), app.Provider)
+	return g, err
+}
+
+// stored answers with a row that was written. Where only the workflow could not be
+// told the answer is a success all the same: the row is what counts, and the sweep
+// has its workflow read it. Asked again, the tokens would be older ones by then.
+func (a *API) stored(c perennial.Connection, err error) (*connectionOutput, error) {
+	if err != nil && (c.ID == "" || perennial.CodeOf(err) != perennial.CodeUnavailable) {
+		return nil, err
+	}
+	return &connectionOutput{a.show(c)}, nil
+}
+
+func (a *API) createConnection(ctx context.Context, key perennial.APIKey, in *struct{ Body newConnection }) (*connectionOutput, error) {
+	g, err := a.grant(key, in.Body.App, in.Body.AccountID, in.Body.Tokens)
+	if err != nil {
+		return nil, err
+	}
+	g.Host = in.Body.Host
+	return a.stored(a.Connections.Connect(ctx, g))
+}
+
+type replaceTokensInput struct {
+	ConnectionPath
+	Body newTokens
+}
+
+func (a *API) replaceTokens(ctx context.Context, key perennial.APIKey, in *replaceTokensInput) (*connectionOutput, error) {
+	c, err := a.own(ctx, key, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	g, err := a.grant(key, c.App, in.Body.AccountID, in.Body.Tokens)
+	if err != nil {
+		return nil, err
+	}
+	return a.stored(a.Connections.Reconnect(ctx, c.ID, g))
+}
+
+// turn is the handler of a change of status.
+func turn(a *API, to func(context.Context, string) (perennial.Connection, error)) func(context.Context, perennial.APIKey, *ConnectionPath) (*connectionOutput, error) {
+	return func(ctx context.Context, key perennial.APIKey, in *ConnectionPath) (*connectionOutput, error) {
+		if _, err := a.own(ctx, key, in.ID); err != nil {
+			return nil, err
+		}
+		return a.stored(to(ctx, in.ID))
+	}
+}
+
+type cadenceInput struct {
+	ConnectionPath
+	Body struct {
+		Cadence perennial.Cadence `json:"cadence" enum:"always,on_use"`
+	}
+}
+
+func (a *API) setCadence(ctx context.Context, key perennial.APIKey, in *cadenceInput) (*connectionOutput, error) {
+	if _, err := a.own(ctx, key, in.ID); err != nil {
+		return nil, err
+	}
+	c, err := a.Connections.SetCadence(ctx, in.ID, in.Body.Cadence)
+	if err != nil && c.ID != "" { // written; the workflow reads it at its next wake
+		err = nil
+	}
+	return a.stored(c, err)
+}
+
+func (a *API) disconnect(ctx context.Context, key perennial.APIKey, in *ConnectionPath) (*connectionOutput, error) {
+	if _, err := a.own(ctx, key, in.ID); err != nil {
+		return nil, err
+	}
+	c, revocation, err := a.Disconnects.Disconnect(ctx, in.ID)
+	out, err := a.stored(c, err)
+	if out != nil {
+		out.Body.Revocation = revocation
+	}
+	return out, err
+}
+
+// Attempt is one presentation of a refresh token to a token endpoint.
+type Attempt struct {
+	_          struct{}          `additionalProperties:"true"`
+	ID         string            `json:"id"`
+	Generation int64             `json:"generation" doc:"That it set out to replace"`
+	Trigger    perennial.Trigger `json:"trigger"`
+	Outcome    perennial.Outcome `json:"outcome"`
+	ErrorCode  string            `json:"error_code,omitempty"`
+	HTTPStatus int               `json:"http_status,omitempty"`
+	RetryAfter float64           `json:"retry_after,omitempty" doc:"Seconds"`
+	Duration   float64           `json:"duration" doc:"Seconds"`
+	LifeLeft   float64           `json:"life_left" doc:"Seconds, of the access token at the start; negative: it had expired"`
+	Lateness   float64           `json:"lateness" doc:"Seconds between the due time and the start"`
+	Retries    int               `json:"retries" doc:"Failed attempts before this one"`
+	TraceID    string            `json:"trace_id,omitempty"`
+	RequestID  string            `json:"request_id,omitempty" doc:"The provider's own"`
+	StartedAt  time.Time         `json:"started_at"`
+}
+
+type listAttemptsInput struct {
+	ConnectionPath
+	Page
+}
+
+type listAttemptsOutput struct {
+	Body struct {
+		_          struct{}  `additionalProperties:"true"`
+		Attempts   []Attempt `json:"attempts" nullable:"false"`
+		NextCursor string    `json:"next_cursor,omitempty"`
+	}
+}
+
+type attemptCursor struct {
+	StartedAt time.Time
+	ID        string
+}
+
+func (a *API) listAttempts(ctx context.Context, key perennial.APIKey, in *listAttemptsInput) (*listAttemptsOutput, error) {
+	var after attemptCursor
+	if err := in.readCursor(&after); err != nil {
+		return nil, err
+	}
+	if _, err := a.own(ctx, key, in.ID); err != nil {
+		return nil, err
+	}
+	rows, err := a.Store.AttemptsAfter(ctx, in.ID, after.StartedAt, after.ID, in.Limit+1)
+	if err != nil {
+		return nil, err
+	}
+	out := &listAttemptsOutput{}
+	out.Body.Attempts = []Attempt{}
+	rows, out.Body.NextCursor = cut(rows, in.Limit, func(x perennial.Attempt) any { return attemptCursor{x.StartedAt, x.ID} })
+	for _, x := range rows {
+		out.Body.Attempts = append(out.Body.Attempts, Attempt{ID: x.ID, Generation: x.Generation, Trigger: x.Trigger, Outcome: x.Outcome, ErrorCode: x.ErrorCode,
+			HTTPStatus: x.HTTPStatus, RetryAfter: x.RetryAfter.Seconds(), Duration: x.Duration.Seconds(), LifeLeft: x.LifeLeft.Seconds(),
+			Lateness: x.Lateness.Seconds(), Retries: x.Retries, TraceID: x.TraceID, RequestID: x.RequestID, StartedAt: x.StartedAt})
+	}
+	return out, nil
+}
+
+var _ json.Unmarshaler = (*TokenReply)(nil)

@@ -1,0 +1,7 @@
+package api
+
+// SecretMatches is the comparison of a presented secret.
+var SecretMatches = secretMatches
+
+// Statuses is the table from a code to HTTP.
+var Statuses = statuses

@@ -1,0 +1,133 @@
+package api_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/api"
+	"github.com/perennial-oauth/perennial/internal/apitest"
+	"github.com/perennial-oauth/perennial/internal/testpg"
+	"github.com/perennial-oauth/perennial/store"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+type ctx = context.Context
+
+func storeFilter(tenant string) store.Filter { return store.Filter{TenantID: tenant} }
+
+// TestNewKey: what is kept is a hash of 256 random bits, and no two keys are alike.
+func TestNewKey(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for range 100 {
+		k, whole := api.NewKey("acme", "ci", perennial.ScopeTokensRead)
+		key := whole.Reveal()
+		require.Regexp(t, `^pk_[0-9a-f]{16}_[0-9a-f]{64}$`, key)
+		require.True(t, strings.HasPrefix(key, k.ID+"_"))
+		hash := sha256.Sum256([]byte(key[len(k.ID)+1:]))
+		require.Equal(t, hash[:], k.SecretHash)
+		require.NotContains(t, fmt.Sprintf("%+v %s", k, whole), key[len(k.ID)+1:])
+		require.False(t, seen[key] || seen[k.ID])
+		seen[key], seen[k.ID] = true, true
+	}
+}
+
+// clock is one that a test moves.
+type clock struct{ at atomic.Int64 }
+
+func (c *clock) now() time.Time       { return time.Unix(0, c.at.Load()) }
+func (c *clock) pass(d time.Duration) { c.at.Add(int64(d)) }
+
+func newClock() *clock { c := &clock{}; c.at.Store(time.Now().UnixNano()); return c }
+
+// TestRevocation: a revoked key ends within [api.KeyLasts], in every process.
+func TestRevocation(t *testing.T) {
+	t.Parallel()
+	clock := newClock()
+	w := apitest.New(t, testpg.URL(t), func(c *api.Config) { c.Now = clock.now })
+	k, key := w.Key("acme", perennial.ScopeTokensRead)
+	at := func() int { return w.Do(key, "GET", "/v1/connections", "").Code }
+	require.Equal(t, 200, at())
+	used, err := w.DB.Key(t.Context(), k.ID)
+	require.NoError(t, err)
+	assert.NotZero(t, used.LastUsedAt)
+	require.NoError(t, w.DB.RevokeKey(t.Context(), k.ID))
+	clock.pass(api.KeyLasts - 1)
+	assert.Equal(t, 200, at(), "it was read a little less ago")
+	clock.pass(1)
+	assert.Equal(t, 401, at())
+
+	// A key that is not there yet is not forgotten for longer either.
+	late, whole := api.NewKey("acme", "late", perennial.ScopeTokensRead)
+	get := func() int { return w.Do(whole.Reveal(), "GET", "/v1/connections", "").Code }
+	assert.Equal(t, 401, get())
+	_, err = w.DB.AddKey(t.Context(), late)
+	require.NoError(t, err)
+	clock.pass(api.KeyLasts)
+	assert.Equal(t, 200, get())
+}
+
+// TestRate: each key has its own, and is told when to come again.
+func TestRate(t *testing.T) {
+	t.Parallel()
+	clock := newClock()
+	w := apitest.New(t, testpg.URL(t), func(c *api.Config) { c.Now, c.Rate, c.Burst = clock.now, 0.5, 3 })
+	_, one := w.Key("acme", perennial.ScopeTokensRead)
+	_, two := w.Key("acme", perennial.ScopeTokensRead)
+	get := func(key string) int { return w.Do(key, "GET", "/v1/connections", "").Code }
+	for range 3 {
+		require.Equal(t, 200, get(one))
+	}
+	answer := w.Do(one, "GET", "/v1/connections", "")
+	p := problemIn(t, answer)
+	assert.Equal(t, 429, answer.Code)
+	assert.Equal(t, perennial.Code("rate_limited"), p.Code)
+	assert.Equal(t, "2", answer.Header().Get("Retry-After"))
+	assert.Equal(t, 200, get(two), "another's rate is its own")
+	assert.Equal(t, 401, get(one+"0"), "a wrong key uses nobody's")
+	clock.pass(2*time.Second - time.Millisecond)
+	assert.Equal(t, 429, get(one))
+	clock.pass(time.Millisecond)
+	assert.Equal(t, 200, get(one))
+	assert.Contains(t, w.Counted(), apitest.Observed{Operation: "listConnections", Code: "rate_limited", Status: 429})
+}
+
+// TestComparisonTime: a wrong secret takes as long whether it differs at its first
+// or at its last place. The medians of interleaved runs are compared; they differ by
+// much less than a comparison that stops early would make them.
+func TestComparisonTime(t *testing.T) {
+	w := apitest.New(t, testpg.URL(t))
+	k, key := w.Key("acme", perennial.ScopeTokensRead)
+	secret := key[len(k.ID)+1:]
+	other := func(i int) string {
+		flipped := []byte(secret)
+		flipped[i] = "01"[(flipped[i]+1)%2]
+		return k.ID + "_" + string(flipped)
+	}
+	cases := []string{other(0), other(63)}
+	taken := [2][]float64{}
+	for range 3000 {
+		for i, wrong := range cases {
+			began := time.Now()
+			api.SecretMatches(k.SecretHash, wrong[len(k.ID)+1:])
+			taken[i] = append(taken[i], float64(time.Since(began)))
+		}
+	}
+	var median [2]float64
+	for i := range taken {
+		slices.Sort(taken[i])
+		median[i] = taken[i][len(taken[i])/2]
+	}
+	t.Logf("median of a comparison: %.0f ns where the first place differs, %.0f ns where the last does", median[0], median[1])
+	assert.Less(t, math.Abs(median[0]-median[1]), math.Max(median[0], median[1])/4)
+	assert.Equal(t, 401, w.Do(other(63), "GET", "/v1/connections", "").Code)
+}

@@ -1,0 +1,223 @@
+package api
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/perennial-oauth/perennial"
+)
+
+// Problem is every error of the API: problem details of RFC 9457 with a stable
+// code. It repeats nothing of a request but the names of its fields.
+type Problem struct {
+	_         struct{}       `additionalProperties:"true"`
+	Title     string         `json:"title" doc:"The HTTP status in words"`
+	Status    int            `json:"status" doc:"The HTTP status"`
+	Code      perennial.Code `json:"code" doc:"What went wrong, for programs; it is stable" example:"not_found"`
+	Detail    string         `json:"detail" doc:"What went wrong and what to do, for people"`
+	RequestID string         `json:"request_id,omitempty" doc:"Of this request, as in the header X-Request-Id and in the server's log"`
+	Errors    []Invalid      `json:"errors,omitempty" nullable:"false" doc:"What is wrong with the request, by field"`
+	State     *State         `json:"connection,omitempty" doc:"The connection, where it is the reason"`
+
+	headers http.Header
+	cause   error
+}
+
+// Invalid is what is wrong with one field of a request.
+type Invalid struct {
+	_        struct{} `additionalProperties:"true"`
+	Location string   `json:"location,omitempty" example:"body.account_id"`
+	Message  string   `json:"message"`
+}
+
+// The codes that only the API has; the others are [perennial.Code]'s.
+const (
+	codeUnauthorized      perennial.Code = "unauthorized"
+	codeScope             perennial.Code = "insufficient_scope"
+	codeRateLimited       perennial.Code = "rate_limited"
+	codeMethod            perennial.Code = "method_not_allowed"
+	codeTooLarge          perennial.Code = "too_large"
+	codeMediaType         perennial.Code = "unsupported_media_type"
+	codeTimeout           perennial.Code = "timeout"
+	codeStillRefused      perennial.Code = "still_unauthorized"
+	codeKeyReused         perennial.Code = "idempotency_key_reused"
+	codeInProgress        perennial.Code = "idempotency_in_progress"
+	codeOutcomeUnknown    perennial.Code = "outcome_unknown"
+	codeNotAcceptable     perennial.Code = "not_acceptable"
+	retryAfterConflict                   = time.Second
+	retryAfterUnavailable                = 5 * time.Second
+)
+
+// statuses is the one table from a code to HTTP.
+var statuses = map[perennial.Code]int{
+	perennial.CodeInvalid:           http.StatusUnprocessableEntity,
+	perennial.CodeNotFound:          http.StatusNotFound,
+	perennial.CodeConflict:          http.StatusConflict,
+	perennial.CodeAccountMismatch:   http.StatusConflict,
+	perennial.CodeReconnectRequired: http.StatusConflict,
+	perennial.CodePaused:            http.StatusConflict,
+	perennial.CodeDisconnected:      http.StatusConflict,
+	perennial.CodeUnavailable:       http.StatusServiceUnavailable,
+	perennial.CodeSchema:            http.StatusServiceUnavailable,
+	perennial.CodeSealed:            http.StatusInternalServerError,
+	perennial.CodeInternal:          http.StatusInternalServerError,
+	codeUnauthorized:                http.StatusUnauthorized,
+	codeScope:                       http.StatusForbidden,
+	codeRateLimited:                 http.StatusTooManyRequests,
+	codeMethod:                      http.StatusMethodNotAllowed,
+	codeTooLarge:                    http.StatusRequestEntityTooLarge,
+	codeMediaType:                   http.StatusUnsupportedMediaType,
+	codeTimeout:                     http.StatusRequestTimeout,
+	codeStillRefused:                http.StatusConflict,
+	codeKeyReused:                   http.StatusUnprocessableEntity,
+	codeInProgress:                  http.StatusConflict,
+	codeOutcomeUnknown:              http.StatusConflict,
+	codeNotAcceptable:               http.StatusNotAcceptable,
+}
+
+// problem makes a problem of a code of the table.
+func problem(code perennial.Code, format string, args ...any) *Problem {
+	status := statuses[code]
+	return &Problem{Title: http.StatusText(status), Status: status, Code: code, Detail: fmt.Sprintf(format, args...)}
+}
+
+// Error implements error.
+func (p *Problem) Error() string { return p.Detail }
+
+// Unwrap returns the cause, which no answer shows.
+func (p *Problem) Unwrap() error { return p.cause }
+
+// GetStatus implements [huma.StatusError].
+func (p *Problem) GetStatus() int { return p.Status }
+
+// GetHeaders implements [huma.HeadersError].
+func (p *Problem) GetHeaders() http.Header { return p.headers }
+
+// ContentType implements [huma.ContentTypeFilter].
+func (p *Problem) ContentType(string) string { return problemType }
+
+const problemType = "application/problem+json"
+
+func (p *Problem) header(name, value string) *Problem {
+	if p.headers == nil {
+		p.headers = http.Header{}
+	}
+	p.headers.Set(name, value)
+	return p
+}
+
+// retryAfter is in whole seconds (RFC 9110 section 10.2.3), at least one.
+func (p *Problem) retryAfter(d time.Duration) *Problem {
+	return p.header("Retry-After", strconv.Itoa(max(1, int(math.Ceil(d.Seconds())))))
+}
+
+func (p *Problem) because(err error) *Problem { p.cause = err; return p }
+
+// noConnection is the same for one that is missing and one of another tenant.
+func noConnection() *Problem {
+	return problem(perennial.CodeNotFound, "There is no such connection.")
+}
+
+// problemOf is what an error of the rooms below is to the caller. What they say is
+// shown only where they say it of the request.
+func problemOf(err error) *Problem {
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return p
+	}
+	switch code := perennial.CodeOf(err); code {
+	case perennial.CodeNotFound:
+		return noConnection().because(err)
+	case perennial.CodeInvalid:
+		return problem(code, "%s.", strings.TrimSuffix(messageOf(err), ".")).because(err)
+	case perennial.CodeConflict:
+		return problem(code, "The connection is in another state than this needs, or was changed at this moment: read it, and decide again.").retryAfter(retryAfterConflict).because(err)
+	case perennial.CodeAccountMismatch:
+		return problem(code, "The tokens are of another account than the connection's: nothing was changed. Reconnect with the first account, or connect the second one as a new connection.").because(err)
+	case perennial.CodeReconnectRequired, perennial.CodePaused, perennial.CodeDisconnected:
+		return problem(code, "The connection is %s.", strings.ReplaceAll(string(code), "_", " ")).because(err)
+	case perennial.CodeUnavailable, perennial.CodeSchema:
+		return unavailable(err)
+	}
+	if outOfReach(err) {
+		return unavailable(err)
+	}
+	return problem(perennial.CodeInternal, "Something went wrong here; the server's log has this request.").because(err)
+}
+
+func unavailable(err error) *Problem {
+	return problem(perennial.CodeUnavailable, "This cannot be done at present: try again.").retryAfter(retryAfterUnavailable).because(err)
+}
+
+// messageOf is what the first of our own errors says.
+func messageOf(err error) string {
+	if e, ok := errors.AsType[*perennial.Error](err); ok {
+		return e.Message
+	}
+	return "the request is not usable"
+}
+
+// outOfReach reports whether a server behind us did not answer.
+func outOfReach(err error) bool {
+	var network net.Error
+	var connect *pgconn.ConnectError
+	return errors.As(err, &network) || errors.As(err, &connect) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) ||
+		errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || strings.Contains(err.Error(), "sql: database is closed")
+}
+
+// fromHuma turns what the library says of a request into our problem. It repeats
+// the value that it does not like, which may be a token: ours does not.
+func (a *API) fromHuma(m *huma.ErrorModel) *Problem {
+	code, ok := map[int]perennial.Code{
+		http.StatusRequestEntityTooLarge: codeTooLarge,
+		http.StatusUnsupportedMediaType:  codeMediaType,
+		http.StatusRequestTimeout:        codeTimeout,
+		http.StatusNotAcceptable:         codeNotAcceptable,
+	}[m.Status]
+	switch {
+	case ok:
+	case m.Status >= http.StatusInternalServerError:
+		code = perennial.CodeInternal
+	default:
+		code = perennial.CodeInvalid
+	}
+	p := &Problem{Title: http.StatusText(m.Status), Status: m.Status, Code: code, Detail: "The request is not as the OpenAPI document describes it."}
+	for _, e := range m.Errors {
+		i := Invalid{Location: a.location(e.Location), Message: e.Message}
+		if m.Status == http.StatusBadRequest || !plainMessage.MatchString(e.Message) {
+			i.Message = "is not readable" // the parser's words may repeat what it read
+		}
+		p.Errors = append(p.Errors, i)
+	}
+	return p
+}
+
+// plainMessage is what the library's own messages look like that name a rule. Those
+// of Go's JSON parser begin otherwise.
+var plainMessage = regexp.MustCompile(`^(expected|unexpected|required|invalid|unknown query parameter|validation failed)`)
+
+var index = regexp.MustCompile(`\[\d+\]`)
+
+// location keeps of a path to a field what the document names: a caller may have
+// put a token where a name belongs.
+func (a *API) location(path string) string {
+	var out []string
+	for name := range strings.SplitSeq(path, ".") {
+		if !a.names[index.ReplaceAllString(name, "")] {
+			break
+		}
+		out = append(out, name)
+	}
+	return strings.Join(out, ".")
+}

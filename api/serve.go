@@ -1,0 +1,288 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/google/uuid"
+	"github.com/perennial-oauth/perennial"
+)
+
+const (
+	// maxBody bounds a request's body; a token reply with a JWT or two is far below.
+	maxBody = 256 << 10
+	// writeTimeout bounds a request that changes something. It goes on where the
+	// caller leaves: what arrived is carried out.
+	writeTimeout = 30 * time.Second
+	readTimeout  = 10 * time.Second
+)
+
+// call is one request on its way through the handlers.
+type call struct {
+	requestID      string
+	operation      string
+	key            perennial.APIKey
+	idempotencyKey string
+	fingerprint    string
+	success        int // the status of a success
+	header         http.Header
+	problem        *Problem
+}
+
+type callKey struct{}
+
+// callOf is the request that ctx belongs to.
+func callOf(ctx context.Context) *call {
+	c, _ := ctx.Value(callKey{}).(*call)
+	if c == nil {
+		c = &call{header: http.Header{}}
+	}
+	return c
+}
+
+// failed notes the problem that a request ends with.
+func (c *call) failed(p *Problem) {
+	p.RequestID = c.requestID
+	c.problem = p
+}
+
+// recorder notes the status of an answer.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader implements [http.ResponseWriter].
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements [http.ResponseWriter].
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return r.ResponseWriter.Write(b)
+}
+
+// Unwrap is for [http.ResponseController].
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// ServeHTTP implements [http.Handler].
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := a.Now()
+	c := &call{requestID: uuid.NewString(), header: w.Header()}
+	// The answers are one tenant's: no cache between may keep any.
+	for name, value := range map[string]string{"X-Request-Id": c.requestID, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"} {
+		w.Header().Set(name, value)
+	}
+	answer := &recorder{ResponseWriter: w}
+	r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
+			a.Log.Error("a request panicked", "request_id", c.requestID, "operation", c.operation, "stack", string(debug.Stack()))
+			if answer.status == 0 {
+				a.refuse(answer, c, problem(perennial.CodeInternal, "Something went wrong here; the server's log has this request."))
+			}
+		}
+		a.done(c, answer.status, a.Now().Sub(began))
+	}()
+	if !usable(r.URL) {
+		a.refuse(answer, c, problem(perennial.CodeInvalid, "The path or the query is not readable text."))
+		return
+	}
+	if h, pattern := a.mux.Handler(r); pattern == "" {
+		a.refuse(answer, c, unrouted(h, r))
+		return
+	}
+	a.mux.ServeHTTP(answer, r)
+}
+
+// unrouted is the answer where no operation is meant: h is what net/http would do.
+func unrouted(h http.Handler, r *http.Request) *Problem {
+	probe := &header{http.Header{}, 0}
+	h.ServeHTTP(probe, r)
+	if probe.status == http.StatusMethodNotAllowed {
+		return problem(codeMethod, "This path is there, but not with this method.").header("Allow", probe.h.Get("Allow"))
+	}
+	return problem(perennial.CodeNotFound, "There is nothing at this path; %s describes what there is.", DocumentPath)
+}
+
+// header is an answer of which only the header matters.
+type header struct {
+	h      http.Header
+	status int
+}
+
+func (h *header) Header() http.Header         { return h.h }
+func (h *header) WriteHeader(status int)      { h.status = status }
+func (h *header) Write(b []byte) (int, error) { return len(b), nil }
+
+// refuse answers with a problem outside of any operation.
+func (a *API) refuse(w http.ResponseWriter, c *call, p *Problem) {
+	c.failed(p)
+	for name, values := range p.headers {
+		w.Header()[name] = values
+	}
+	w.Header().Set("Content-Type", problemType)
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p) // whoever does not read it has left
+}
+
+// done logs and counts a request. The path is not in it: a caller may have put a
+// token there.
+func (a *API) done(c *call, status int, took time.Duration) {
+	level, code := slog.LevelDebug, ""
+	attributes := []slog.Attr{slog.String("request_id", c.requestID), slog.String("operation", c.operation), slog.Int("status", status), slog.Duration("took", took),
+		slog.String("api_key", c.key.ID), slog.String("tenant_id", c.key.TenantID)}
+	if p := c.problem; p != nil {
+		code = string(p.Code)
+		attributes = append(attributes, slog.String("code", code))
+		if p.Status >= http.StatusInternalServerError && p.cause != nil {
+			level = slog.LevelError
+			attributes = append(attributes, slog.String("error", p.cause.Error()))
+		}
+	}
+	a.Log.LogAttrs(context.Background(), level, "request", attributes...)
+	if a.Observer != nil {
+		a.Observer.Request(c.operation, status, code, took)
+	}
+}
+
+// admit lets a request through to its operation: its key, its scope, its rate, its
+// body.
+func (a *API) admit(ctx huma.Context, next func(huma.Context)) {
+	r, w := humago.Unwrap(ctx)
+	c := callOf(r.Context())
+	op := ctx.Operation()
+	c.operation, c.success = op.OperationID, op.DefaultStatus
+	presented, p := bearer(r)
+	if p == nil {
+		p = a.authenticate(r.Context(), c, op, presented)
+	}
+	if p == nil {
+		p = a.readBody(w, r, c, op, presented)
+	}
+	if p != nil {
+		a.refuse(w, c, p)
+		return
+	}
+	next(ctx)
+}
+
+// authenticate finds whose request it is (RFC 6750).
+func (a *API) authenticate(ctx context.Context, c *call, op *huma.Operation, presented string) *Problem {
+	key, ok, err := a.keys.verify(ctx, presented)
+	switch {
+	case err != nil:
+		return problemOf(err)
+	case !ok:
+		return unauthorized("The API key is not valid.", `error="invalid_token", error_description="unknown or revoked"`)
+	}
+	c.key = key
+	if wanted := scopesOf(op); !key.Allows(wanted...) {
+		var names []string
+		for _, s := range wanted {
+			names = append(names, string(s))
+		}
+		return problem(codeScope, "The API key has none of the scopes that allow this: %s.", strings.Join(names, ", ")).
+			header("WWW-Authenticate", challenge(fmt.Sprintf(`error="insufficient_scope", scope=%q`, strings.Join(names, " "))))
+	}
+	if wait, ok := a.limits.take(key.ID, a.Now()); !ok {
+		return problem(codeRateLimited, "The API key is over its %g requests a second.", a.Rate).retryAfter(wait)
+	}
+	return nil
+}
+
+// bearer is the API key of a request.
+func bearer(r *http.Request) (string, *Problem) {
+	given := r.Header.Values("Authorization")
+	if len(given) == 0 {
+		return "", unauthorized("Give an API key: Authorization: Bearer pk_...", "")
+	}
+	scheme, key, ok := strings.Cut(given[0], " ")
+	if !ok || len(given) > 1 || !strings.EqualFold(scheme, "Bearer") {
+		return "", unauthorized("Give one API key: Authorization: Bearer pk_...", `error="invalid_request"`)
+	}
+	return strings.TrimSpace(key), nil
+}
+
+func unauthorized(detail, parameters string) *Problem {
+	return problem(codeUnauthorized, "%s", detail).header("WWW-Authenticate", challenge(parameters))
+}
+
+func challenge(parameters string) string {
+	if parameters == "" {
+		return `Bearer realm="perennial"`
+	}
+	return `Bearer realm="perennial", ` + parameters
+}
+
+// readBody reads the whole body, within its bound, before anything is done.
+func (a *API) readBody(w http.ResponseWriter, r *http.Request, c *call, op *huma.Operation, presented string) *Problem {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout)) // a test's writer has none
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return problem(codeTooLarge, "The body is longer than %d bytes.", maxBody)
+	}
+	if err != nil {
+		return problem(codeTimeout, "The body did not arrive as a whole.").header("Connection", "close")
+	}
+	if hasNUL(body) {
+		return problem(perennial.CodeInvalid, `The body has the character \u0000, which no text of ours may hold.`)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	given := r.Header.Values("Idempotency-Key")
+	if len(given) == 0 || !writes(op) {
+		return nil
+	}
+	if len(given) > 1 || !idempotencyKey.MatchString(given[0]) {
+		return problem(perennial.CodeInvalid, "The Idempotency-Key must be one of 1 to 255 visible ASCII characters.")
+	}
+	c.idempotencyKey, c.fingerprint = given[0], fingerprint(presented, r.Method, r.URL.RequestURI(), body)
+	return nil
+}
+
+var errNUL = errors.New("the character NUL")
+
+// hasNUL finds what PostgreSQL's text cannot hold.
+func hasNUL(text []byte) bool {
+	return bytes.Contains(text, []byte(`\u0000`)) || bytes.IndexByte(text, 0) >= 0
+}
+
+// usable reports whether a URL is text without control characters.
+func usable(u *url.URL) bool {
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil || !plain(u.Path) {
+		return false
+	}
+	for name, values := range query {
+		if !plain(name) || len(values) > 1 || !plain(values[0]) {
+			return false
+		}
+	}
+	return true
+}
+
+func plain(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+}

@@ -1,0 +1,162 @@
+package api_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/api"
+	"github.com/perennial-oauth/perennial/client/clienttest"
+	"github.com/perennial-oauth/perennial/internal/apitest"
+	"github.com/perennial-oauth/perennial/internal/testpg"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestToken: which token is handed out, and when it is refreshed first.
+func TestToken(t *testing.T) {
+	t.Parallel()
+	w := apitest.New(t, testpg.URL(t))
+	_, key := w.Key("acme", perennial.ScopeTokensRead)
+	refused := errors.New("the provider is away")
+	for name, c := range map[string]struct {
+		expired bool // the token that is stored
+		query   string
+		answer  error // of the workflow
+		renewed bool
+		code    perennial.Code // of the problem; empty: a token
+	}{
+		"half an hour":                   {},
+		"more than is left":              {query: "min_ttl=86400"}, // at most a tenth of the life
+		"expired":                        {expired: true, renewed: true},
+		"expired, and nothing is wanted": {expired: true, query: "refresh=false", code: perennial.CodeUnavailable},
+		"expired, and none is to be had": {expired: true, answer: refused, code: perennial.CodeUnavailable},
+		"an older one was refused":       {query: "if_generation=1"},
+		"this one was refused just now":  {query: "if_generation=2", code: "still_unauthorized"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.Answer(c.answer)
+			con := w.Connect("acme")
+			w.Renew(con.ID, 30*time.Minute) // generation 2
+			if c.expired {
+				w.Exec("UPDATE connections SET expires_at = now() - interval '1 second' WHERE id = '" + con.ID + "'")
+			}
+			before := w.Refreshes()
+			answer := w.Do(key, "GET", "/v1/connections/"+con.ID+"/token?"+c.query, "")
+			assert.Equal(t, "no-store", answer.Header().Get("Cache-Control"))
+			if c.code != "" {
+				p := problemIn(t, answer)
+				assert.Equal(t, c.code, p.Code)
+				assert.NotEmpty(t, answer.Header().Get("Retry-After"))
+				require.NotNil(t, p.State)
+				assert.EqualValues(t, 2, p.State.Generation)
+				return
+			}
+			token := read[api.Token](t, answer)
+			want := int64(2)
+			if c.renewed {
+				want = 3
+				assert.Equal(t, before+1, w.Refreshes())
+			}
+			assert.Equal(t, fmt.Sprint(clienttest.Secret, "-", want), token.AccessToken)
+			assert.Equal(t, want, token.State.Generation)
+			assert.InDelta(t, 1800, token.ExpiresIn, 5)
+			assert.Equal(t, con.AccountID, token.State.AccountID)
+		})
+	}
+	w.Answer(nil)
+	con := w.Connect("acme")
+	w.API.Close() // notes
+	assert.Zero(t, w.Row(con.ID).LastUsedAt)
+	w.Do(key, "GET", "/v1/connections/"+con.ID+"/token?refresh=false&if_generation=9", "")
+	w.API.Close()
+	assert.Zero(t, w.Row(con.ID).LastUsedAt)
+	assert.Zero(t, w.Row(con.ID).LastUnauthorizedAt)
+	w.Do(key, "GET", "/v1/connections/"+con.ID+"/token", "")
+	w.Do(key, "GET", "/v1/connections/"+con.ID+"/token?if_generation=1", "")
+	w.API.Close()
+	assert.NotZero(t, w.Row(con.ID).LastUsedAt)
+	assert.NotZero(t, w.Row(con.ID).LastUnauthorizedAt)
+	clean(t, w.Logs.String())
+}
+
+// TestTokenOfAnOldGeneration: a 401 to a token that is not young has it refreshed.
+func TestTokenOfAnOldGeneration(t *testing.T) {
+	t.Parallel()
+	w := apitest.New(t, testpg.URL(t))
+	_, key := w.Key("acme", perennial.ScopeTokensRead)
+	con := w.Connect("acme")
+	w.Exec("UPDATE connections SET last_refreshed_at = now() - interval '5 minutes'")
+	token := read[api.Token](t, w.Do(key, "GET", "/v1/connections/"+con.ID+"/token?if_generation=1", ""))
+	assert.EqualValues(t, 2, token.State.Generation)
+	assert.Equal(t, 1, w.Refreshes())
+}
+
+// TestTokenOfAnEndedGrant: what is left of it is handed out, and then the problem
+// says what the customer can do.
+func TestTokenOfAnEndedGrant(t *testing.T) {
+	t.Parallel()
+	w := apitest.New(t, testpg.URL(t))
+	_, key := w.Key("acme", perennial.ScopeTokensRead)
+	con := w.Connect("acme")
+	w.SetStatus(con.ID, perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant)
+	left := read[api.Token](t, w.Do(key, "GET", "/v1/connections/"+con.ID+"/token", ""))
+	assert.Equal(t, clienttest.Secret+"-1", left.AccessToken)
+	assert.Equal(t, perennial.StatusReconnectRequired, left.State.Status)
+	w.Exec("UPDATE connections SET expires_at = now() - interval '1 second'")
+	answer := w.Do(key, "GET", "/v1/connections/"+con.ID+"/token", "")
+	p := problemIn(t, answer)
+	assert.Equal(t, 409, answer.Code)
+	assert.Equal(t, perennial.CodeReconnectRequired, p.Code)
+	assert.Contains(t, p.Detail, "access was removed in HubSpot")
+	assert.Equal(t, "https://app.example/"+con.ID, p.State.ReconnectURL)
+	assert.NotZero(t, p.State.Since)
+	assert.Zero(t, w.Refreshes())
+}
+
+// TestRefresh: the answer holds no token.
+func TestRefresh(t *testing.T) {
+	t.Parallel()
+	w := apitest.New(t, testpg.URL(t))
+	_, key := w.Key("acme", perennial.ScopeTokensRead)
+	con := w.Connect("acme")
+	at := "/v1/connections/" + con.ID + "/refresh"
+	for _, body := range []string{`{"if_generation": 1}`, `{"if_generation": 1}`, ""} {
+		answer := w.Do(key, "POST", at, body)
+		clean(t, answer.Body.String())
+		assert.EqualValues(t, 2, read[api.State](t, answer).Generation)
+	}
+	w.SetStatus(con.ID, perennial.StatusPaused, "")
+	assert.Equal(t, perennial.CodePaused, problemIn(t, w.Do(key, "POST", at, "")).Code)
+	w.SetStatus(con.ID, perennial.StatusReconnectRequired, perennial.ReasonOperator)
+	w.Answer(perennial.Errorf(perennial.CodeReconnectRequired, "not refreshed"))
+	p := problemIn(t, w.Do(key, "POST", at, ""))
+	assert.Equal(t, perennial.CodeReconnectRequired, p.Code)
+	assert.Equal(t, perennial.StatusReconnectRequired, p.State.Status)
+}
+
+// TestDatabaseAway: 503 and when to try again, not 500.
+func TestDatabaseAway(t *testing.T) {
+	t.Parallel()
+	w := apitest.New(t, testpg.URL(t))
+	_, key := w.Key("acme", perennial.ScopeAdmin)
+	con := w.Connect("acme")
+	require.Equal(t, 200, w.Do(key, "GET", "/v1/connections/"+con.ID, "").Code) // the key is known
+	all := operations(t, w)
+	w.API.Close()
+	require.NoError(t, w.DB.Close())
+	for _, o := range all {
+		if o.id == "createWebhook" || o.id == "getApp" {
+			continue
+		}
+		answer := w.Do(key, o.method, o.at(con.ID), o.valid())
+		p := problemIn(t, answer)
+		assert.Equal(t, perennial.CodeUnavailable, p.Code, "%s: %s", o.id, p.Detail)
+		assert.Equal(t, 503, answer.Code)
+		assert.NotEmpty(t, answer.Header().Get("Retry-After"))
+	}
+	assert.Contains(t, w.Logs.String(), `"level":"ERROR"`)
+	clean(t, w.Logs.String())
+}

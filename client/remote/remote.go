@@ -1,0 +1,212 @@
+// Package remote is the client's backend over Perennial's HTTP API, for product code
+// that has nothing but its address and an API key with the scope tokens:read. The
+// key's tenant is the client's.
+package remote
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client"
+)
+
+// Config configures a [Backend]. URL and Key are needed.
+type Config struct {
+	URL string           // of the server: https://perennial.example
+	Key perennial.Secret // of the API
+
+	// HTTP sends the requests, and follows no redirect: the key is for one address.
+	// Defaults to a client of its own.
+	HTTP *http.Client
+	// AllowHTTP lets the key travel without TLS to other machines. Defaults to
+	// false: RFC 6750 section 5.3 forbids it.
+	AllowHTTP bool
+}
+
+// Backend implements [client.Backend] for the tenant of its key.
+type Backend struct {
+	base string
+	key  perennial.Secret
+	http *http.Client
+}
+
+// New returns a backend.
+func New(c Config) (*Backend, error) {
+	u, err := url.Parse(c.URL)
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+		return nil, perennial.Errorf(perennial.CodeInvalid, "client: URL must be the server's, for example https://perennial.example")
+	case u.Scheme == "http" && !c.AllowHTTP && !loopback(u.Hostname()):
+		return nil, perennial.Errorf(perennial.CodeInvalid, "client: without TLS everybody on the way reads the API key: use https, or set AllowHTTP")
+	case c.Key.IsZero():
+		return nil, perennial.Errorf(perennial.CodeInvalid, "client: Key is needed; `perennial apikey create` makes one")
+	}
+	if c.HTTP == nil {
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.MaxIdleConnsPerHost = 32
+		c.HTTP = &http.Client{Transport: transport}
+	}
+	own := *c.HTTP
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &Backend{base: strings.TrimSuffix(c.URL, "/") + "/v1/connections/", key: c.Key, http: &own}, nil
+}
+
+// Load implements [client.Backend].
+func (b *Backend) Load(ctx context.Context, id string) (client.Held, error) {
+	var t token
+	p, err := b.call(ctx, http.MethodGet, id, "/token?refresh=false", nil, &t)
+	switch {
+	case err != nil:
+		return client.Held{}, err
+	case p == nil:
+		h := t.Connection.held()
+		h.Access = perennial.NewSecret(t.AccessToken)
+		return h, nil
+	case p.Connection != nil: // there is a row, but no token that may be handed out
+		return p.Connection.held(), nil
+	}
+	return client.Held{}, p.err(id)
+}
+
+// Refresh implements [client.Backend].
+func (b *Backend) Refresh(ctx context.Context, id string, generation int64) error {
+	p, err := b.call(ctx, http.MethodPost, id, "/refresh", map[string]int64{"if_generation": generation}, nil)
+	if err != nil || p == nil {
+		return err
+	}
+	return p.err(id)
+}
+
+// Note implements [client.Backend].
+func (b *Backend) Note(ctx context.Context, id string, n client.Note) error {
+	p, err := b.call(ctx, http.MethodPost, id, "/notes", map[string]client.Note{"note": n}, nil)
+	if err != nil || p == nil {
+		return err
+	}
+	return p.err(id)
+}
+
+// maxAnswer bounds what is read of an answer.
+const maxAnswer = 1 << 20
+
+// call makes one request. A refusal is the problem; err says that there was no
+// answer of the API.
+func (b *Backend) call(ctx context.Context, method, id, rest string, body, into any) (*problem, error) {
+	// PathEscape leaves dots, and a path of them would be another one.
+	if id == "" || strings.Trim(id, ".") == "" {
+		return nil, perennial.Errorf(perennial.CodeNotFound, "there is no connection %q", id)
+	}
+	var send io.Reader
+	if body != nil {
+		raw, err := json.Marshal(body)
+		if err != nil {
+			return nil, fmt.Errorf("ask the API: %w", err)
+		}
+		send = bytes.NewReader(raw)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, b.base+url.PathEscape(id)+rest, send)
+	if err != nil {
+		return nil, fmt.Errorf("ask the API: %w", err)
+	}
+	r.Header.Set("Authorization", "Bearer "+b.key.Reveal())
+	r.Header.Set("Accept", "application/json")
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	answer, err := b.http.Do(r)
+	if err != nil {
+		return nil, fmt.Errorf("ask the API: %w", err)
+	}
+	defer answer.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
+	if err != nil {
+		return nil, fmt.Errorf("read the API's answer: %w", err)
+	}
+	if answer.StatusCode/100 == 2 {
+		if into == nil {
+			return nil, nil
+		}
+		if err := json.Unmarshal(raw, into); err != nil {
+			return nil, fmt.Errorf("read the API's answer: it is not as expected") // the parser's words may repeat the token
+		}
+		return nil, nil
+	}
+	p := &problem{Status: answer.StatusCode}
+	if !strings.HasPrefix(answer.Header.Get("Content-Type"), "application/problem+json") || json.Unmarshal(raw, p) != nil || p.Code == "" {
+		return nil, perennial.Errorf(perennial.CodeUnavailable, "the API's address answered with HTTP status %d, and not as Perennial does", answer.StatusCode)
+	}
+	return p, nil
+}
+
+func loopback(host string) bool {
+	return host == "localhost" || host == "127.0.0.1" || host == "::1"
+}
+
+// problem is an error of the API (RFC 9457).
+type problem struct {
+	Status     int            `json:"status"`
+	Code       perennial.Code `json:"code"`
+	Detail     string         `json:"detail"`
+	RequestID  string         `json:"request_id"`
+	Connection *state         `json:"connection"`
+}
+
+// known are the API's codes that are ours; any other says that it could not be
+// asked.
+var known = map[perennial.Code]bool{perennial.CodeInvalid: true, perennial.CodeConflict: true, perennial.CodeReconnectRequired: true, perennial.CodePaused: true,
+	perennial.CodeDisconnected: true, perennial.CodeUnavailable: true, perennial.CodeSealed: true, perennial.CodeInternal: true}
+
+func (p *problem) err(id string) error {
+	// An id that cannot be one's is not found either.
+	if p.Code == perennial.CodeNotFound || p.Code == perennial.CodeInvalid && p.Status == http.StatusUnprocessableEntity {
+		return perennial.Errorf(perennial.CodeNotFound, "there is no connection %q of this API key's tenant", id)
+	}
+	code := p.Code
+	if !known[code] {
+		code = perennial.CodeUnavailable
+	}
+	return perennial.Errorf(code, "the API refused connection %s: %s (%s, HTTP status %d, request %s)", id, p.Detail, p.Code, p.Status, p.RequestID)
+}
+
+// token is the answer to GET .../token.
+type token struct {
+	AccessToken string `json:"access_token"`
+	Connection  state  `json:"connection"`
+}
+
+// state is the API's State; this package does not import the API.
+type state struct {
+	App          string           `json:"app"`
+	Provider     string           `json:"provider"`
+	Title        string           `json:"title"`
+	AccountID    string           `json:"account_id"`
+	Status       perennial.Status `json:"status"`
+	Reason       perennial.Reason `json:"reason"`
+	Since        time.Time        `json:"since"`
+	FailingCode  string           `json:"failing_code"`
+	ReconnectURL string           `json:"reconnect_url"`
+	HelpURL      string           `json:"help_url"`
+	TokenType    string           `json:"token_type"`
+	Generation   int64            `json:"generation"`
+	Now          time.Time        `json:"now"`
+	ExpiresAt    time.Time        `json:"expires_at"`
+	RefreshedAt  time.Time        `json:"refreshed_at"`
+	DueAt        time.Time        `json:"due_at"`
+	RetryAt      time.Time        `json:"retry_at"`
+	LastUsedAt   time.Time        `json:"last_used_at"`
+	KillsAccess  bool             `json:"refresh_ends_access_token"`
+}
+
+func (s *state) held() client.Held {
+	return client.Held{App: s.App, Provider: s.Provider, Title: s.Title, Account: s.AccountID, Status: s.Status, Reason: s.Reason, Since: s.Since,
+		FailingCode: s.FailingCode, ReconnectURL: s.ReconnectURL, HelpURL: s.HelpURL, TokenType: s.TokenType, Generation: s.Generation, Now: s.Now,
+		ExpiresAt: s.ExpiresAt, RefreshedAt: s.RefreshedAt, DueAt: s.DueAt, RetryAt: s.RetryAt, LastUsedAt: s.LastUsedAt, KillsAccess: s.KillsAccess}
+}

@@ -1,0 +1,87 @@
+package connect
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/seal"
+)
+
+// Revocation is what became of a grant at the provider (RFC 7009).
+type Revocation string
+
+// The revocations.
+const (
+	RevocationDone        Revocation = "done"
+	RevocationFailed      Revocation = "failed"      // the grant may live on at the provider
+	RevocationUnsupported Revocation = "unsupported" // the provider has no revocation endpoint
+	RevocationNone        Revocation = "none"        // there was nothing to revoke
+)
+
+// Opener opens sealed tokens: seal.Keyring in production.
+type Opener interface {
+	Open(b seal.Binding, sealed []byte) (perennial.Secret, error)
+}
+
+// Revoker ends a token at its provider: provider.Client in production.
+type Revoker interface {
+	Revoke(ctx context.Context, app provider.App, token perennial.Secret) error
+}
+
+// Ender disconnects connections, at their providers too. It is safe for concurrent
+// use.
+type Ender struct {
+	Service  *Service
+	Keys     Opener
+	Provider Revoker
+}
+
+// revokeTimeout bounds the provider's answer; it is no condition of disconnecting.
+const revokeTimeout = 10 * time.Second
+
+// Disconnect ends a connection as [Service.Disconnect] does, and then its grant at
+// the provider. The row comes first: a refresh cannot start any more, and where the
+// provider does not answer the customer is disconnected all the same. What the
+// provider says is no error; it is asked once.
+func (e *Ender) Disconnect(ctx context.Context, id string) (perennial.Connection, Revocation, error) {
+	before, _, err := e.Service.Store.Get(ctx, id)
+	if err != nil {
+		return perennial.Connection{}, RevocationNone, err
+	}
+	c, err := e.Service.Disconnect(ctx, id)
+	if c.Status != perennial.StatusDisconnected || len(before.RefreshTokenSealed) == 0 {
+		return c, RevocationNone, err
+	}
+	return c, e.revoke(ctx, before), err
+}
+
+func (e *Ender) revoke(ctx context.Context, c perennial.Connection) Revocation {
+	log := e.Service.Log.With("connection_id", c.ID, "provider", c.Provider)
+	failed := func(err error) Revocation {
+		log.Warn("disconnected, but the grant was not revoked at the provider", slog.Any("error", err))
+		return RevocationFailed
+	}
+	app, err := e.Service.Apps.App(c.App)
+	if err != nil {
+		return failed(err)
+	}
+	if app, err = app.At(c.Host); err != nil {
+		return failed(err)
+	}
+	if app.Provider.RevokeURL == "" {
+		return RevocationUnsupported
+	}
+	token, err := e.Keys.Open(seal.BindingOf(c, seal.FieldRefreshToken, c.Generation), c.RefreshTokenSealed)
+	if err != nil {
+		return failed(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, revokeTimeout)
+	defer cancel()
+	if err := e.Provider.Revoke(ctx, app, token); err != nil {
+		return failed(err)
+	}
+	return RevocationDone
+}

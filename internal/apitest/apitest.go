@@ -1,0 +1,338 @@
+// Package apitest is an HTTP API over a real store for tests: its workflows refresh
+// by writing the row, and everything that is logged or answered can be searched for
+// what must not be there.
+package apitest
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/api"
+	"github.com/perennial-oauth/perennial/client"
+	"github.com/perennial-oauth/perennial/client/clienttest"
+	"github.com/perennial-oauth/perennial/client/direct"
+	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/notify"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/seal"
+	"github.com/perennial-oauth/perennial/store"
+	"github.com/perennial-oauth/perennial/workflows"
+	"github.com/stretchr/testify/require"
+)
+
+// World is one API and what stands behind it.
+type World struct {
+	testing.TB
+	DB      *store.Store
+	Keyring *seal.Keyring
+	Apps    []provider.App
+	API     *api.API
+	Server  *httptest.Server // made at the first call of URL
+
+	Logs Buffer
+
+	url    string
+	direct *sql.DB
+
+	mu        sync.Mutex
+	refreshes int
+	revoked   []string
+	answer    error // of the workflows
+	told      []string
+	untold    error // of telling them
+	observed  []Observed
+}
+
+// Observed is one request that was counted.
+type Observed struct {
+	Operation, Code string
+	Status          int
+}
+
+// Buffer is a log that many write.
+type Buffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+// Write implements [io.Writer].
+func (b *Buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+// String is what was written.
+func (b *Buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// App is the app of every connection of a world, and Rotating one whose provider
+// has a revocation endpoint.
+const (
+	App       = "crm"
+	Revocable = "books"
+)
+
+// New migrates the database at url and makes an API over it; more may change its
+// configuration.
+func New(t testing.TB, url string, more ...func(*api.Config)) *World {
+	t.Helper()
+	w := &World{TB: t, url: url}
+	for name, of := range map[string]string{App: "hubspot", Revocable: "quickbooks"} {
+		entry, ok := provider.Lookup(of)
+		require.True(t, ok)
+		w.Apps = append(w.Apps, provider.App{Name: name, Provider: entry, ClientID: "client of " + name, Scopes: []string{"contacts"}})
+	}
+	var err error
+	w.DB, err = store.Open(t.Context(), url)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = w.DB.Close() }) // a test may have closed it
+	_, _, err = w.DB.Migrate(t.Context())
+	require.NoError(t, err)
+	w.Keyring, err = seal.NewEphemeral()
+	require.NoError(t, err)
+	log := slog.New(slog.NewJSONHandler(&w.Logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	service := connect.New(connect.Config{Store: w.DB, Apps: w, Sealer: w.Keyring, Workflows: w, Log: log})
+	c := api.Config{Store: w.DB, Connections: service, Disconnects: &connect.Ender{Service: service, Keys: w.Keyring, Provider: w},
+		Webhooks: notify.New(notify.Config{Store: w.DB, Sealer: w.Keyring, Apps: w, Log: log}), Tokens: w.Backend, Apps: w.Apps,
+		Rate: 1e6, Log: log, Observer: w}
+	for _, change := range more {
+		change(&c)
+	}
+	w.API, err = api.New(c)
+	require.NoError(t, err)
+	t.Cleanup(w.API.Close)
+	return w
+}
+
+// Backend is a tenant's own, below the API.
+func (w *World) Backend(tenant string) (client.Backend, error) {
+	return direct.New(direct.Config{Tenant: tenant, Store: w.DB, Keys: w.Keyring, Workflows: w, Apps: w, Answer: time.Second,
+		Links: func(c perennial.Connection) (string, string) {
+			return "https://app.example/" + c.ID, "https://help.example"
+		}})
+}
+
+// URL is the address of a server of the API.
+func (w *World) URL() string {
+	w.Helper()
+	if w.Server == nil {
+		w.Server = httptest.NewServer(w.API)
+		w.Cleanup(w.Server.Close)
+	}
+	return w.Server.URL
+}
+
+// Key makes an API key of a tenant.
+func (w *World) Key(tenant string, scopes ...perennial.Scope) (perennial.APIKey, string) {
+	w.Helper()
+	k, whole := api.NewKey(tenant, w.Name(), scopes...)
+	k, err := w.DB.AddKey(context.Background(), k)
+	require.NoError(w, err)
+	return k, whole.Reveal()
+}
+
+// Connect stores a connection of a tenant at generation 1, with the token
+// "<clienttest.Secret>-1".
+func (w *World) Connect(tenant string) perennial.Connection {
+	w.Helper()
+	id := "con_" + uuid.NewString()
+	c := perennial.Connection{ID: id, TenantID: tenant, App: App, Provider: "hubspot", Host: "api.hubapi.com", AccountID: "portal " + id}
+	c, err := w.DB.Insert(context.Background(), c, w.write(c, 1, 30*time.Minute))
+	require.NoError(w, err)
+	return c
+}
+
+// Row is a connection as it is now.
+func (w *World) Row(id string) perennial.Connection {
+	w.Helper()
+	c, _, err := w.DB.Get(context.Background(), id)
+	require.NoError(w, err)
+	return c
+}
+
+// Renew stores the next generation.
+func (w *World) Renew(id string, life time.Duration) {
+	w.Helper()
+	c := w.Row(id)
+	_, err := w.DB.ReplaceTokens(context.Background(), id, "", c.Generation, w.write(c, c.Generation+1, life))
+	require.NoError(w, err)
+}
+
+// SetStatus changes a connection's status, as other programs do.
+func (w *World) SetStatus(id string, s perennial.Status, r perennial.Reason) {
+	w.Helper()
+	c := w.Row(id)
+	_, err := w.DB.SetStatus(context.Background(), id, perennial.Statuses, c.Generation, s, r)
+	require.NoError(w, err)
+}
+
+// RefreshSecret begins every refresh token.
+const RefreshSecret = "planted-refresh-token"
+
+func (w *World) write(c perennial.Connection, generation int64, life time.Duration) store.TokenWrite {
+	w.Helper()
+	now, err := w.DB.Now(context.Background())
+	require.NoError(w, err)
+	app, err := w.App(c.App)
+	require.NoError(w, err)
+	set := perennial.TokenSet{AccessToken: perennial.NewSecret(fmt.Sprint(clienttest.Secret, "-", generation)), TokenType: "bearer", ExpiresIn: life}
+	out, err := refresh.Tokens(w.Keyring, app, c, generation, set, perennial.NewSecret(RefreshSecret+uuid.NewString()), now)
+	require.NoError(w, err)
+	return out
+}
+
+// App implements refresh.Apps.
+func (w *World) App(name string) (provider.App, error) {
+	for _, app := range w.Apps {
+		if app.Name == name {
+			return app, nil
+		}
+	}
+	return provider.App{}, perennial.Errorf(perennial.CodeNotFound, "no app %s", name)
+}
+
+// RefreshNow is the workflow's part: it refreshes by writing the row.
+func (w *World) RefreshNow(_ context.Context, id string, req workflows.RefreshNow) (workflows.RefreshNowReply, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.answer != nil {
+		return workflows.RefreshNowReply{}, w.answer
+	}
+	w.refreshes++
+	if c := w.Row(id); c.Generation == req.IfGeneration {
+		w.Renew(id, 30*time.Minute)
+	}
+	return workflows.RefreshNowReply{}, nil
+}
+
+// Tell is the workflow's part.
+func (w *World) Tell(_ context.Context, c perennial.Connection, signal string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.told = append(w.told, signal+" "+c.ID)
+	return w.untold
+}
+
+// Healthy implements direct.Workflows.
+func (w *World) Healthy(context.Context) error { return nil }
+
+// Revoke is the provider's part.
+func (w *World) Revoke(_ context.Context, _ provider.App, token perennial.Secret) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.revoked = append(w.revoked, token.Reveal())
+	return w.answer
+}
+
+// Request implements api.Observer.
+func (w *World) Request(operation string, status int, code string, _ time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.observed = append(w.observed, Observed{operation, code, status})
+}
+
+// Refreshes is how many reached the workflows, Revoked what the provider was asked
+// to revoke, Told what the workflows were told, Observed what was counted.
+func (w *World) Refreshes() int { w.mu.Lock(); defer w.mu.Unlock(); return w.refreshes }
+func (w *World) Revoked() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]string(nil), w.revoked...)
+}
+func (w *World) Told() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]string(nil), w.told...)
+}
+func (w *World) Counted() []Observed {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]Observed(nil), w.observed...)
+}
+func (w *World) Answer(err error)     { w.mu.Lock(); defer w.mu.Unlock(); w.answer = err }
+func (w *World) FailToTell(err error) { w.mu.Lock(); defer w.mu.Unlock(); w.untold = err }
+
+// Do makes one request of the API, in this process.
+func (w *World) Do(key, method, target, body string, headers ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, target, bytes.NewReader([]byte(body)))
+	if key != "" {
+		r.Header.Set("Authorization", "Bearer "+key)
+	}
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	out := httptest.NewRecorder()
+	w.API.ServeHTTP(out, r)
+	return out
+}
+
+var _ http.Handler = (*api.API)(nil)
+
+// Exec runs a statement past the store.
+func (w *World) Exec(statement string) {
+	w.Helper()
+	_, err := w.past().ExecContext(context.Background(), statement)
+	require.NoError(w, err)
+}
+
+// Dump is all that a table holds, as text.
+func (w *World) Dump(table string) string {
+	w.Helper()
+	rows, err := w.past().QueryContext(context.Background(), "SELECT t::text FROM "+table+" t")
+	require.NoError(w, err)
+	defer rows.Close()
+	var all strings.Builder
+	for rows.Next() {
+		var line string
+		require.NoError(w, rows.Scan(&line))
+		fmt.Fprintln(&all, line)
+	}
+	require.NoError(w, rows.Err())
+	return all.String()
+}
+
+// Now is the database's clock.
+func (w *World) Now() time.Time {
+	w.Helper()
+	now, err := w.DB.Now(context.Background())
+	require.NoError(w, err)
+	return now
+}
+
+func (w *World) past() *sql.DB {
+	w.Helper()
+	if w.direct == nil {
+		db, err := sql.Open("pgx", w.url)
+		require.NoError(w, err)
+		w.Cleanup(func() { _ = db.Close() })
+		w.direct = db
+	}
+	return w.direct
+}
+
+// Take is what was written since the last call.
+func (b *Buffer) Take() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	defer b.buf.Reset()
+	return b.buf.String()
+}

@@ -1,0 +1,192 @@
+// Package host runs a server: configuration, dial, listen, serve, drain.
+package host
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/api"
+	"github.com/perennial-oauth/perennial/client"
+	"github.com/perennial-oauth/perennial/client/direct"
+	"github.com/perennial-oauth/perennial/config"
+	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/metrics"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/seal"
+	worker "github.com/perennial-oauth/perennial/worker/host"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	temporal "go.temporal.io/sdk/client"
+)
+
+// drainTimeout is how long running requests are waited for: above the longest that
+// one may take.
+const drainTimeout = 40 * time.Second
+
+// Run reads the configuration, checks it against the world, and serves until ctx
+// ends: then no new request is taken, running ones are waited for, and Run returns
+// nil. environ is as from os.Environ; logs go to logs.
+func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
+	flags := flag.NewFlagSet("server", flag.ContinueOnError)
+	flags.SetOutput(logs)
+	path := flags.String("config", "perennial.yaml", "path of the configuration file")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	cfg, err := config.LoadEnviron(*path, environ)
+	if err != nil {
+		return err
+	}
+	log := worker.NewLogger(cfg, logs)
+	deps, err := worker.Open(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer deps.Close()
+	for _, field := range seal.Fields {
+		if !deps.Keyring.CanOpen(field) {
+			return perennial.Errorf(perennial.CodeInvalid, "a server needs both keysets, and %q has none for the %s", cfg.KeysDir, field)
+		}
+	}
+	if err := deps.OpenSpool(); err != nil {
+		return err
+	}
+	t, err := worker.Dial(ctx, cfg, environ, log)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+
+	registry := prometheus.NewRegistry()
+	metrics.RegisterProcess(registry)
+	tokens := &tokens{deps: deps, temporal: t}
+	defer tokens.close() // after the API, before the store
+	if deps.Spool != nil {
+		engineConfig := deps.EngineConfig()
+		engineConfig.Observer = metrics.New(registry)
+		tokens.engine = refresh.New(engineConfig)
+		stopReplay := worker.ReplaySpool(ctx, tokens.engine, log)
+		defer stopReplay()
+	}
+	v1, err := newAPI(deps, t, tokens, metrics.NewAPI(registry))
+	if err != nil {
+		return err
+	}
+	defer v1.Close()
+	mux := http.NewServeMux()
+	mux.Handle("/", v1) // it says itself what it does not have
+	mux.Handle(PagesPath, pages())
+
+	health, err := worker.ServeHealth(cfg.Server.Health, deps.Store, t, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), log)
+	if err != nil {
+		return err
+	}
+	s, err := listen(cfg.Server, mux, log)
+	if err != nil {
+		return errors.Join(err, health.Close())
+	}
+	stopPruning := pruning(ctx, deps, log)
+	defer stopPruning()
+	log.Info("server started", "address", s.address(), "tls", cfg.Server.TLSCert != "", "health", health.Address(), "apps", len(cfg.Apps), "refreshes_without_temporal", tokens.engine != nil)
+	select {
+	case <-ctx.Done():
+	case err := <-s.failed:
+		return errors.Join(fmt.Errorf("serve: %w", err), health.Close())
+	}
+	log.Info("server stopping: running requests are waited for", slog.Duration("at_most", drainTimeout))
+	health.Stopping()
+	err = s.drain()
+	log.Info("server stopped")
+	return errors.Join(err, health.Close())
+}
+
+func newAPI(deps *worker.Deps, t temporal.Client, tokens *tokens, observer api.Observer) (*api.API, error) {
+	service := connect.New(connect.Config{Store: deps.Store, Apps: deps.Config, Sealer: deps.Keyring, Log: deps.Log,
+		Workflows: &connect.Temporal{Client: t, TaskQueue: deps.Config.TaskQueue}})
+	return api.New(api.Config{
+		Store:       deps.Store,
+		Connections: service,
+		Disconnects: &connect.Ender{Service: service, Keys: deps.Keyring, Provider: provider.NewClient(provider.ClientConfig{})},
+		Webhooks:    deps.Notify(),
+		Tokens:      tokens.of,
+		Apps:        deps.Config.Apps,
+		Rate:        deps.Config.Server.Rate,
+		Burst:       deps.Config.Server.Burst,
+		Log:         deps.Log,
+		Observer:    observer,
+	})
+}
+
+// tokens makes the backends that hand out each tenant's tokens.
+type tokens struct {
+	deps     *worker.Deps
+	temporal temporal.Client
+	engine   *refresh.Engine // nil: Temporal alone refreshes
+
+	once      sync.Once
+	workflows direct.Workflows // shared: callers of one connection share a refresh
+
+	mu   sync.Mutex
+	made []*direct.Backend
+}
+
+func (t *tokens) of(tenant string) (client.Backend, error) {
+	t.once.Do(func() { t.workflows = direct.Temporal(t.temporal, t.deps.Config.TaskQueue) })
+	c := direct.Config{Tenant: tenant, Store: t.deps.Store, Keys: t.deps.Keyring, Workflows: t.workflows, Apps: t.deps.Config}
+	if t.engine != nil {
+		c.Engine = t.engine
+	}
+	b, err := direct.New(c)
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.made = append(t.made, b)
+	return b, nil
+}
+
+// close waits until the token sets of this process's own refreshes are kept.
+func (t *tokens) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, b := range t.made {
+		b.Close()
+	}
+}
+
+const (
+	pruneEvery = 10 * time.Minute
+	pruneLimit = 10_000
+)
+
+// pruning deletes old Idempotency-Keys until stop is called, which waits for its
+// end.
+func pruning(ctx context.Context, deps *worker.Deps, log *slog.Logger) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var done sync.WaitGroup
+	done.Go(func() {
+		tick := time.NewTicker(pruneEvery)
+		defer tick.Stop()
+		for {
+			if _, err := deps.Store.PruneRequests(ctx, pruneLimit); err != nil && ctx.Err() == nil {
+				log.Warn("old Idempotency-Keys are not deleted", "error", err)
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	return func() { cancel(); done.Wait() }
+}

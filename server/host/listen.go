@@ -1,0 +1,70 @@
+package host
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/config"
+)
+
+// The bounds of one request and of one connection of the network. The API bounds
+// its work within them.
+const (
+	headerTimeout = 5 * time.Second
+	readTimeout   = 20 * time.Second
+	writeTimeout  = 60 * time.Second // a refresh that is waited for takes up to 25 s
+	idleTimeout   = 2 * time.Minute
+	maxHeader     = 32 << 10
+)
+
+// serving is a server that takes requests.
+type serving struct {
+	listener net.Listener
+	server   *http.Server
+	failed   chan error
+}
+
+func listen(c config.Server, h http.Handler, log *slog.Logger) (*serving, error) {
+	s := &serving{failed: make(chan error, 1), server: &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout,
+		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}}
+	if c.TLSCert != "" {
+		certificate, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
+		if err != nil {
+			return nil, perennial.Errorf(perennial.CodeInvalid, "server: the certificate %s and the key %s are not usable: %w", c.TLSCert, c.TLSKey, err)
+		}
+		s.server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}}
+	}
+	var err error
+	if s.listener, err = net.Listen("tcp", c.Listen); err != nil {
+		return nil, fmt.Errorf("listen for the API (set PERENNIAL_SERVER_LISTEN): %w", err)
+	}
+	go func() {
+		serve := s.server.Serve
+		if s.server.TLSConfig != nil {
+			serve = func(l net.Listener) error { return s.server.ServeTLS(l, "", "") }
+		}
+		if err := serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+			s.failed <- err
+		}
+	}()
+	return s, nil
+}
+
+func (s *serving) address() string { return s.listener.Addr().String() }
+
+// drain takes no more requests and waits for those that run.
+func (s *serving) drain() error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if err := s.server.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("wait for running requests: %w", err), s.server.Close())
+	}
+	return nil
+}

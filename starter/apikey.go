@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/api"
+	"github.com/perennial-oauth/perennial/worker/host"
+	"github.com/spf13/cobra"
+)
+
+func (s *shell) apikey() *cobra.Command {
+	cmd := &cobra.Command{Use: "apikey", Short: "Keys of the HTTP API, each of one tenant"}
+	cmd.AddCommand(s.apikeyCreate(), s.apikeyList(), s.apikeyRevoke())
+	return cmd
+}
+
+func (s *shell) apikeyCreate() *cobra.Command {
+	var tenant, name string
+	var scopes []string
+	cmd := &cobra.Command{Use: "create --tenant TENANT --scopes SCOPES", Short: "Make a key; it is printed this once", Args: exactly(0), RunE: func(cmd *cobra.Command, _ []string) error {
+		if tenant == "" {
+			return perennial.Errorf(perennial.CodeInvalid, "give --tenant: a key is of one tenant, and never of all")
+		}
+		var wanted []perennial.Scope
+		for _, scope := range scopes {
+			if !slices.Contains(perennial.Scopes, perennial.Scope(scope)) {
+				return perennial.Errorf(perennial.CodeInvalid, "there is no scope %q; there are: %s", scope, joinedScopes(perennial.Scopes))
+			}
+			wanted = append(wanted, perennial.Scope(scope))
+		}
+		if len(wanted) == 0 {
+			return perennial.Errorf(perennial.CodeInvalid, "give --scopes: %s", joinedScopes(perennial.Scopes))
+		}
+		return s.open(cmd.Context(), func(deps *host.Deps) error {
+			k, key := api.NewKey(tenant, name, wanted...)
+			if _, err := deps.Store.AddKey(cmd.Context(), k); err != nil {
+				return err
+			}
+			fmt.Fprintf(s.out, "key       %s\nid        %s\nThe key is not shown again: only a hash of it is kept.\n", key.Reveal(), k.ID)
+			return nil
+		})
+	}}
+	cmd.Flags().StringVar(&tenant, "tenant", "", "whose connections it is for")
+	cmd.Flags().StringSliceVar(&scopes, "scopes", nil, "what it may do, separated by commas: "+joinedScopes(perennial.Scopes))
+	cmd.Flags().StringVar(&name, "name", "", "whose key it is, for people")
+	return cmd
+}
+
+func joinedScopes(scopes []perennial.Scope) string {
+	var out []string
+	for _, scope := range scopes {
+		out = append(out, string(scope))
+	}
+	return strings.Join(out, ",")
+}
+
+func (s *shell) apikeyList() *cobra.Command {
+	var tenant string
+	var asJSON bool
+	cmd := &cobra.Command{Use: "list", Short: "List the keys, without their secrets", Args: exactly(0), RunE: func(cmd *cobra.Command, _ []string) error {
+		return s.open(cmd.Context(), func(deps *host.Deps) error {
+			all, err := deps.Store.Keys(cmd.Context(), tenant)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return s.json(all)
+			}
+			table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(table, "ID\tTENANT\tSCOPES\tNAME\tCREATED\tLAST USED\tREVOKED")
+			for _, k := range all {
+				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.TenantID, joinedScopes(k.Scopes), k.Name, instant(k.CreatedAt), instant(k.LastUsedAt), instant(k.RevokedAt))
+			}
+			return table.Flush()
+		})
+	}}
+	cmd.Flags().StringVar(&tenant, "tenant", "", "only this tenant's")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (s *shell) apikeyRevoke() *cobra.Command {
+	return &cobra.Command{Use: "revoke ID", Short: "End a key for good", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
+		return s.open(cmd.Context(), func(deps *host.Deps) error {
+			if err := deps.Store.RevokeKey(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			fmt.Fprintf(s.out, "%s is revoked; every server refuses it within %s.\n", args[0], api.KeyLasts)
+			return nil
+		})
+	}}
+}

@@ -1,0 +1,122 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"gorm.io/gorm"
+)
+
+// keyRow is an API key.
+type keyRow struct {
+	ID         string     `gorm:"column:id;primaryKey"`
+	TenantID   string     `gorm:"column:tenant_id"`
+	Name       string     `gorm:"column:name"`
+	Scopes     string     `gorm:"column:scopes"`
+	SecretHash []byte     `gorm:"column:secret_hash"`
+	CreatedAt  *time.Time `gorm:"column:created_at;autoCreateTime:false"`
+	LastUsedAt *time.Time `gorm:"column:last_used_at"`
+	RevokedAt  *time.Time `gorm:"column:revoked_at"`
+}
+
+// TableName implements gorm's Tabler.
+func (keyRow) TableName() string { return "api_keys" }
+
+func (r keyRow) key() perennial.APIKey {
+	k := perennial.APIKey{ID: r.ID, TenantID: r.TenantID, Name: r.Name, SecretHash: r.SecretHash,
+		CreatedAt: stamp(r.CreatedAt), LastUsedAt: stamp(r.LastUsedAt), RevokedAt: stamp(r.RevokedAt)}
+	for _, scope := range strings.Fields(r.Scopes) {
+		k.Scopes = append(k.Scopes, perennial.Scope(scope))
+	}
+	return k
+}
+
+// AddKey writes a new API key and returns it as it stands in the database. One
+// without a tenant, a scope or a hash is an error of [perennial.CodeInvalid].
+func (s *Store) AddKey(ctx context.Context, k perennial.APIKey) (perennial.APIKey, error) {
+	if k.ID == "" || k.TenantID == "" || len(k.Scopes) == 0 || len(k.SecretHash) == 0 {
+		return k, perennial.Errorf(perennial.CodeInvalid, "an API key needs an id, a tenant, a scope and a secret")
+	}
+	err := s.durably(ctx, "write API key "+k.ID, func(tx *gorm.DB) error {
+		now, err := s.clock(tx)
+		if err != nil {
+			return err
+		}
+		now = now.UTC().Truncate(time.Microsecond)
+		var scopes []string
+		for _, scope := range k.Scopes {
+			scopes = append(scopes, string(scope))
+		}
+		r := keyRow{ID: k.ID, TenantID: k.TenantID, Name: k.Name, Scopes: strings.Join(scopes, " "), SecretHash: k.SecretHash, CreatedAt: &now}
+		if err := tx.Create(&r).Error; err != nil {
+			return fmt.Errorf("write API key %s: %w", k.ID, err)
+		}
+		k = r.key()
+		return nil
+	})
+	return k, err
+}
+
+// Key returns an API key, also one that was revoked.
+func (s *Store) Key(ctx context.Context, id string) (perennial.APIKey, error) {
+	var rows []keyRow
+	if err := s.db.WithContext(ctx).Where("id = ?", id).Limit(1).Find(&rows).Error; err != nil {
+		return perennial.APIKey{}, fmt.Errorf("read API key %s: %w", id, err)
+	}
+	if len(rows) == 0 {
+		return perennial.APIKey{}, noKey(id)
+	}
+	return rows[0].key(), nil
+}
+
+func noKey(id string) error {
+	return perennial.Errorf(perennial.CodeNotFound, "there is no API key %q: `perennial apikey list` shows those that there are", id)
+}
+
+// Keys are the API keys, oldest first, revoked ones among them: all, or one
+// tenant's for a tenant that is not empty.
+func (s *Store) Keys(ctx context.Context, tenant string) ([]perennial.APIKey, error) {
+	q := s.db.WithContext(ctx).Order("created_at, id")
+	if tenant != "" {
+		q = q.Where("tenant_id = ?", tenant)
+	}
+	var rows []keyRow
+	if err := q.Find(&rows).Error; err != nil {
+		return nil, fmt.Errorf("read the API keys: %w", err)
+	}
+	var out []perennial.APIKey
+	for _, r := range rows {
+		out = append(out, r.key())
+	}
+	return out, nil
+}
+
+// RevokeKey ends an API key for good. One that was revoked before keeps its time.
+func (s *Store) RevokeKey(ctx context.Context, id string) error {
+	now, err := s.Now(ctx)
+	if err != nil {
+		return err
+	}
+	result := s.db.WithContext(ctx).Exec("UPDATE api_keys SET revoked_at = COALESCE(revoked_at, ?) WHERE id = ?", nullable(now), id)
+	if result.Error != nil {
+		return fmt.Errorf("revoke API key %s: %w", id, result.Error)
+	}
+	if result.RowsAffected == 0 {
+		return noKey(id)
+	}
+	return nil
+}
+
+// TouchKey notes that a key was used, at most once an hour. A missing key is not
+// an error.
+func (s *Store) TouchKey(ctx context.Context, id string) error {
+	now, err := s.Now(ctx)
+	if err != nil {
+		return err
+	}
+	return wrap("note the use of API key "+id, s.db.WithContext(ctx).Exec("UPDATE api_keys SET last_used_at = ? WHERE id = ? AND (last_used_at IS NULL OR last_used_at <= ?)",
+		nullable(now), id, nullable(now.Add(-touchEvery))).Error)
+}
