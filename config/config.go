@@ -32,6 +32,15 @@ type Notify struct {
 	AllowPrivate bool // webhook endpoints on private networks, and plain http
 }
 
+// Connect is what connect links and their pages are made with.
+type Connect struct {
+	BaseURL    string        // that people reach the pages under; empty: no links are made
+	ReturnURLs []string      // below which a page may send the customer back
+	Product    string        // that asks for access, as customers know it
+	HelpURL    string        // linked on each page
+	Lifetime   time.Duration // of a link; 0: 30 min
+}
+
 // Config is a checked configuration. It is not changed after loading, so it may
 // be shared.
 type Config struct {
@@ -47,6 +56,7 @@ type Config struct {
 	Sweep               Sweep
 	Worker              Worker
 	Notify              Notify
+	Connect             Connect
 	Apps                []provider.App // in the file's order
 }
 
@@ -110,6 +120,7 @@ func parse(path string, raw []byte, environ []string) (*Config, error) {
 	c.Sweep = l.sweep(f.Sweep)
 	c.Worker = l.worker(f.Worker)
 	c.Notify = Notify(f.Notify)
+	c.Connect = l.connect(f.Connect)
 	first := map[string]int{}
 	most := 1
 	for i, a := range f.Apps {
