@@ -148,12 +148,7 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	case v.Done():
 		h.render(w, http.StatusOK, h.page(w, r, link, v, false))
 	case v.Outcome == perennial.ConnectUnfinished:
-		c, err := h.Sessions.Finish(r.Context(), v.ID)
-		if err != nil {
-			h.failed(w, err)
-			return
-		}
-		h.onward(w, r, c, link)
+		h.finish(w, r, v, link)
 	default:
 		h.start(w, r, link)
 	}
@@ -175,6 +170,24 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request, link perennial.S
 	h.setCookie(w, sessionCookie(a.Session.ID), a.Browser.Reveal()+"."+link.Reveal(), time.Until(a.Session.ExpiresAt))
 	w.Header().Set("Refresh", "0; url="+a.URL)
 	h.render(w, http.StatusOK, content{Heading: "Taking you to " + a.Title, Detail: "If nothing happens, use the button.", Onward: a.URL, OnwardLabel: "Continue to " + a.Title})
+}
+
+// finish looks again after a grant that is being stored. A form's answer does not
+// redirect to the product: see [policy].
+func (h *Handler) finish(w http.ResponseWriter, r *http.Request, v connect.View, link perennial.Secret) {
+	c, err := h.Sessions.Finish(r.Context(), v.ID)
+	if err != nil {
+		h.failed(w, err)
+		return
+	}
+	back := h.Sessions.BackURL(c)
+	if !c.Done() || c.Mode != perennial.ConnectPage || back == "" || !connect.SameBrowser(c, h.browser(r, c.ID)) {
+		http.Redirect(w, r, h.path(link.Reveal()), http.StatusSeeOther)
+		return
+	}
+	v.ConnectSession = c
+	w.Header().Set("Refresh", "0; url="+back)
+	h.render(w, http.StatusOK, h.outcome(v))
 }
 
 // callback is an app's redirect URI. It shows nothing itself: its URL holds a

@@ -227,8 +227,7 @@ func TestHeaders(t *testing.T) {
 	link := w.Link(t, connect.SessionRequest{}).Link.Reveal()
 	open := b.Open(link)
 	pressed := b.Press(open)
-	_, authorize, _ := strings.Cut(pressed.Header.Get("Refresh"), "; url=")
-	answered := b.Do(http.MethodGet, b.Answer(authorize, Consent{}), nil, nil)
+	answered := b.Do(http.MethodGet, b.Answer(pressed.Refresh(), Consent{}), nil, nil)
 	for name, p := range map[string]Page{"link": open, "pressed": pressed, "callback": answered, "end": b.Open(link),
 		"problem": b.Open(w.URL + "/connect/problem/state"), "nothing": b.Open(w.URL + "/connect/cl_x"), "no route": b.Do(http.MethodDelete, link, nil, nil)} {
 		assert.Equal(t, "no-store", p.Header.Get("Cache-Control"), name)

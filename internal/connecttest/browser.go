@@ -128,10 +128,16 @@ func (b *Browser) Press(p Page) Page {
 func (b *Browser) Begin(p Page) string {
 	b.t.Helper()
 	p = b.Press(p)
-	_, target, ok := strings.Cut(p.Header.Get("Refresh"), "; url=")
-	if !ok {
+	target := p.Refresh()
+	if target == "" {
 		b.t.Fatalf("not on the way to the provider but at %d %q", p.Status, p.Heading())
 	}
+	return target
+}
+
+// Refresh is where the page leads by itself, "" for nowhere.
+func (p Page) Refresh() string {
+	_, target, _ := strings.Cut(p.Header.Get("Refresh"), "; url=")
 	return target
 }
 
