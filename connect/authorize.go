@@ -28,6 +28,7 @@ type Authorization struct {
 	Title   string           // of the provider
 	URL     string           // to send the browser to
 	Browser perennial.Secret // that the browser must show again with the response
+	Life    time.Duration    // of the link, from now
 }
 
 // Start begins a request for consent: with a state, a verifier and a browser
@@ -58,7 +59,7 @@ func (s *Sessions) Start(ctx context.Context, link perennial.Secret) (Authorizat
 	if err := s.Store.StartSession(ctx, c.ID, c.Starts, state.Digest(), browser.Digest(), sealed); err != nil {
 		return Authorization{}, err
 	}
-	return Authorization{Session: c, Title: app.Provider.Title, URL: target, Browser: browser}, nil
+	return Authorization{Session: c, Title: app.Provider.Title, URL: target, Browser: browser, Life: c.ExpiresAt.Sub(now)}, nil
 }
 
 // app is the session's app at the account's host.

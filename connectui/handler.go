@@ -62,7 +62,7 @@ func New(c Config) (*Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the static files: %w", err)
 	}
-	h.mux.Handle("GET /connect/static/", http.StripPrefix("/connect/static/", cached(http.FileServerFS(files))))
+	h.mux.Handle("GET /connect/static/{file}", http.StripPrefix("/connect/static/", cached(http.FileServerFS(files))))
 	h.mux.HandleFunc("GET /connect/callback/{app}", h.callback)
 	h.mux.HandleFunc("GET /connect/problem/{code}", h.problem)
 	h.mux.HandleFunc("GET /connect/{link}", h.show)
@@ -154,6 +154,10 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// cookieOutlives is for how long after the link's end its cookie is kept, so that
+// who comes back too late is told so.
+const cookieOutlives = time.Hour
+
 func (h *Handler) start(w http.ResponseWriter, r *http.Request, link perennial.Secret) {
 	a, err := h.Sessions.Start(r.Context(), link)
 	switch {
@@ -167,7 +171,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request, link perennial.S
 		h.failed(w, err)
 		return
 	}
-	h.setCookie(w, sessionCookie(a.Session.ID), a.Browser.Reveal()+"."+link.Reveal(), time.Until(a.Session.ExpiresAt))
+	h.setCookie(w, sessionCookie(a.Session.ID), a.Browser.Reveal()+"."+link.Reveal(), a.Life+cookieOutlives)
 	w.Header().Set("Refresh", "0; url="+a.URL)
 	h.render(w, http.StatusOK, content{Heading: "Taking you to " + a.Title, Detail: "If nothing happens, use the button.", Onward: a.URL, OnwardLabel: "Continue to " + a.Title})
 }

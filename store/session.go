@@ -63,10 +63,14 @@ func (s *Store) AddSession(ctx context.Context, c perennial.ConnectSession, life
 		}
 		now = now.UTC().Truncate(time.Microsecond)
 		ends := now.Add(life).Truncate(time.Microsecond)
-		r := sessionRow{ID: c.ID, TenantID: c.TenantID, TenantTitle: c.TenantTitle, App: c.App, ConnectionID: c.ConnectionID, Host: c.Host, ReturnURL: c.ReturnURL,
-			Mode: string(c.Mode), Scopes: strings.Join(c.Scopes, " "), LinkDigest: c.LinkDigest, CreatedAt: &now, ExpiresAt: &ends}
-		if err := tx.Create(&r).Error; err != nil {
+		set := columns{"id": c.ID, "tenant_id": c.TenantID, "tenant_title": c.TenantTitle, "app": c.App, "connection_id": c.ConnectionID, "host": c.Host,
+			"return_url": c.ReturnURL, "mode": string(c.Mode), "scopes": strings.Join(c.Scopes, " "), "link_digest": c.LinkDigest, "created_at": now, "expires_at": ends}
+		if err := tx.Table("connect_sessions").Create(map[string]any(set)).Error; err != nil {
 			return fmt.Errorf("write connect session %s: %w", c.ID, err)
+		}
+		var r sessionRow
+		if err := tx.Where("id = ?", c.ID).Take(&r).Error; err != nil {
+			return fmt.Errorf("read connect session %s: %w", c.ID, err)
 		}
 		c = r.session()
 		return nil

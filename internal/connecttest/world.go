@@ -30,7 +30,7 @@ const (
 	CRM   = "crm"   // its account id is asked for by introspection
 	Books = "books" // its account id is a parameter of the callback
 	Login = "login" // its account id is in an ID token; its issuer is always sent
-	Web   = "web"   // its account id is what userinfo says
+	Web   = "web"   // its account id is what userinfo says; its client secret is being rotated
 )
 
 // Tenant is whose connections the tests make.
@@ -162,7 +162,11 @@ func New(t testing.TB, between func(connect.Authorizer) connect.Authorizer) *Wor
 		entry.AuthURL, entry.TokenURL, entry.IntrospectURL, entry.RevokeURL = at+"/authorize", at+"/token", at+"/introspect", at+"/revoke"
 		entry.MetadataFields = []string{"account"}
 		must(entry.Validate())
-		all[name] = provider.App{Name: name, Provider: entry, ClientID: "client-" + name, ClientSecrets: []perennial.Secret{perennial.NewSecret(ClientSecret)},
+		secrets := []perennial.Secret{perennial.NewSecret(ClientSecret)}
+		if name == Web { // it is being rotated: the provider knows only the second one
+			secrets = append([]perennial.Secret{perennial.NewSecret("not yet known")}, secrets...)
+		}
+		all[name] = provider.App{Name: name, Provider: entry, ClientID: "client-" + name, ClientSecrets: secrets,
 			Scopes: scopes, Buffer: provider.BufferQueue}
 	}
 	add(CRM, "Acme CRM", first.URL, []string{"contacts.read", "contacts.write"}, provider.AccountSource{From: provider.AccountFromIntrospection, Name: "username"}, "")

@@ -86,6 +86,10 @@ func Run(t *testing.T, database func(testing.TB) string) {
 		"webhook: who is to hear of an event":             testPlan,
 		"webhook: tries, dead letter, redelivery":         testDeliver,
 		"webhook: the last delivery settles the event":    testSettle,
+		"connect session: a life":                         testSession,
+		"connect session: its end":                        testSessionExpires,
+		"connect session: one of many":                    testSessionAtOnce,
+		"connect session: an account in use":              testAccountInUse,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
