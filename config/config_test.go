@@ -109,8 +109,8 @@ func TestAccount(t *testing.T) {
 	require.NotContains(t, err.Error(), planted)
 	_, err = parse("p.yaml", []byte(good+"    account: {from: reply}\n"), goodEnv)
 	require.ErrorContains(t, err, "account needs the name")
-	_, err = parse("p.yaml", []byte(good+"    account: {form: reply}\n"), goodEnv)
-	require.ErrorContains(t, err, "did you mean from?")
+	_, err = parse("p.yaml", []byte(good+"    account: {from: reply, nam: x}\n"), goodEnv)
+	require.ErrorContains(t, err, "did you mean name?")
 	_, err = parse("p.yaml", []byte(good+"    issuer_sent: true\n"), goodEnv)
 	require.ErrorContains(t, err, "issuer_sent needs an issuer")
 }

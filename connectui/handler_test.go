@@ -58,5 +58,5 @@ func TestNoRoute(t *testing.T) {
 	for _, method := range []string{http.MethodPut, http.MethodDelete, http.MethodPatch} {
 		assert.GreaterOrEqual(t, b.Do(method, w.URL+"/connect/callback/crm", nil, nil).Status, 400, method)
 	}
-	assert.NotContains(t, b.Open(w.URL+"/connect/static/").Body, "connect.css")
+	assert.NotContains(t, b.Open(w.URL+"/connect/static/").Body, "popup.js")
 }
