@@ -86,7 +86,7 @@ func SameBrowser(c perennial.ConnectSession, browser perennial.Secret) bool {
 const (
 	exchangeTimeout = 20 * time.Second
 	askTimeout      = 10 * time.Second
-	longestStore    = time.Minute
+	longestStore    = 45 * time.Second
 	storeLease      = longestStore + 30*time.Second
 )
 

@@ -81,11 +81,11 @@ func (s *Sessions) Finish(ctx context.Context, id string) (perennial.ConnectSess
 	defer cancel()
 	app, err := s.app(c)
 	if err != nil {
-		return c, err
+		return s.later(ctx, c, err)
 	}
 	k, err := s.opened(c)
 	if err != nil {
-		return c, err
+		return s.later(ctx, c, err)
 	}
 	return s.finish(ctx, app, c, k)
 }

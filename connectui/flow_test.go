@@ -478,6 +478,25 @@ func TestStoredButNotEnded(t *testing.T) {
 	assert.Equal(t, c.Generation, only(t, w).Generation)
 }
 
+// TestGivenUp: a reply that can never be stored is not tried for ever, and is
+// wiped in the end.
+func TestGivenUp(t *testing.T) {
+	t.Parallel()
+	w := New(t, nil)
+	require.NoError(t, w.Provider.SetKnobs("client-"+CRM, "", fakeprovider.Knobs{InfoError: 1}))
+	s := w.Link(t, connect.SessionRequest{})
+	w.Browser(t).Go(s.Link.Reveal(), Consent{})
+	w.Exec(t, "UPDATE connect_sessions SET reply_sealed = 'not sealed by us', tries = 18, lease_until = NULL")
+	again, err := w.Sessions.Finish(t.Context(), s.ID)
+	require.NoError(t, err)
+	assert.Equal(t, perennial.ConnectUnfinished, again.Outcome, "the 19th try")
+	w.Exec(t, "UPDATE connect_sessions SET lease_until = NULL")
+	again, err = w.Sessions.Finish(t.Context(), s.ID)
+	require.NoError(t, err)
+	assert.Equal(t, perennial.ConnectProviderDown, again.Outcome, "the 20th")
+	assert.Empty(t, session(t, w, s.ID).ReplySealed)
+}
+
 // TestWorkflowNotTold: Temporal is away; the grant is stored all the same, and the
 // sweep tells the workflow later.
 func TestWorkflowNotTold(t *testing.T) {

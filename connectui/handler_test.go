@@ -3,11 +3,13 @@ package connectui_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/connectui"
 	. "github.com/perennial-oauth/perennial/internal/connecttest"
@@ -59,4 +61,15 @@ func TestNoRoute(t *testing.T) {
 		assert.GreaterOrEqual(t, b.Do(method, w.URL+"/connect/callback/crm", nil, nil).Status, 400, method)
 	}
 	assert.NotContains(t, b.Open(w.URL+"/connect/static/").Body, "popup.js")
+}
+
+// TestOutcomesAreDocumented: docs/connect.md has a row for each outcome, in the
+// words of the page.
+func TestOutcomesAreDocumented(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("../docs/connect.md")
+	require.NoError(t, err)
+	for _, o := range perennial.ConnectOutcomes {
+		assert.Contains(t, string(doc), "| `"+string(o)+"` | "+perennial.DescribeConnect(o, "HubSpot").Label, o)
+	}
 }
