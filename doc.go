@@ -13,6 +13,8 @@
 //     shown again.
 //   - [Status], [Health] and [Reason] say how a connection is. [Describe] turns
 //     the three into the customer's words.
+//   - A [ConnectSession] is one link by which a customer gives consent; its
+//     [ConnectOutcome] is told by [DescribeConnect].
 //   - A [Secret] redacts itself everywhere but in one method.
 //
 // This package imports the standard library only. Its values are safe for

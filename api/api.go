@@ -73,6 +73,7 @@ type Config struct {
 	Connections Connections
 	Disconnects Disconnects
 	Webhooks    Webhooks
+	Sessions    Sessions // nil where no connect pages are configured
 	// Tokens hands out the access tokens of one tenant; direct.New in production.
 	Tokens func(tenant string) (client.Backend, error)
 	Apps   []provider.App
@@ -141,6 +142,7 @@ func New(c Config) (*API, error) {
 	a.registerConnections()
 	a.registerTokens()
 	a.registerApps()
+	a.registerSessions()
 	a.registerWebhooks()
 	var err error
 	if a.document, err = json.MarshalIndent(a.huma.OpenAPI(), "", "  "); err != nil {

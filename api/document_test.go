@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/api"
@@ -39,6 +40,8 @@ func (d described) valid() string {
 		return `{"app": "` + apitest.App + `", "account_id": "62515", "tokens": ` + tokens + `}`
 	case "replaceTokens":
 		return `{"account_id": "62515", "tokens": ` + tokens + `}`
+	case "createConnectSession":
+		return `{"app": "` + apitest.App + `", "return_url": "https://app.example/back"}`
 	case "setCadence":
 		return `{"cadence": "on_use"}`
 	case "noteConnection":
@@ -98,7 +101,7 @@ func TestEveryOperation(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))
 	all := operations(t, w)
-	assert.Len(t, all, 21)
+	assert.Len(t, all, 23)
 	own, theirs := w.Connect("acme"), w.Connect("other")
 	admin, adminKey := w.Key("acme", perennial.ScopeAdmin)
 	_, otherKey := w.Key("other", perennial.ScopeAdmin)
@@ -107,6 +110,8 @@ func TestEveryOperation(t *testing.T) {
 	hook, err := w.DB.AddEndpoint(t.Context(), perennial.WebhookEndpoint{ID: "whe_theirs", TenantID: "other", URL: "https://planted-url.example/", SecretSealed: []byte("x")})
 	require.NoError(t, err)
 	nobodys, err := w.DB.AddEndpoint(t.Context(), perennial.WebhookEndpoint{ID: "whe_operators", URL: "https://planted-url.example/", SecretSealed: []byte("x")})
+	require.NoError(t, err)
+	theirLink, err := w.DB.AddSession(t.Context(), perennial.ConnectSession{ID: "cs_theirs", TenantID: "other", App: apitest.App, Mode: perennial.ConnectPage, LinkDigest: "x", ReturnURL: "https://planted-url.example/"}, time.Hour)
 	require.NoError(t, err)
 	_, mightNot := w.Key("acme", "nothing:known")
 	byScope := map[perennial.Scope]string{}
@@ -149,6 +154,8 @@ func TestEveryOperation(t *testing.T) {
 			case strings.Contains(o.path, "/connections/{id}"):
 				refused(adminKey, 404, "not_found", theirs.ID, "")
 				assert.Equal(t, w.Do(adminKey, o.method, o.at("con_none"), o.valid()).Body.Len(), w.Do(adminKey, o.method, o.at(theirs.ID), o.valid()).Body.Len())
+			case strings.Contains(o.path, "/connect-sessions/{id}"):
+				refused(adminKey, 404, "not_found", theirLink.ID, "")
 			case strings.Contains(o.path, "/webhooks/{id}"):
 				refused(adminKey, 404, "not_found", hook.ID, "")
 				refused(adminKey, 404, "not_found", nobodys.ID, "")
@@ -210,6 +217,8 @@ func TestListsShowOneTenant(t *testing.T) {
 			URL: "https://" + id + ".example/", SecretSealed: []byte("planted-secret")})
 		require.NoError(t, err)
 	}
+	_, err := w.DB.AddSession(t.Context(), perennial.ConnectSession{ID: "cs_own", TenantID: "acme", App: apitest.App, Mode: perennial.ConnectPage, LinkDigest: "planted-secret"}, time.Hour)
+	require.NoError(t, err)
 	for _, o := range operations(t, w) {
 		if o.method != http.MethodGet || o.id == "getToken" {
 			continue
@@ -217,6 +226,9 @@ func TestListsShowOneTenant(t *testing.T) {
 		id := own.ID
 		if strings.Contains(o.path, "webhooks") {
 			id = "whe_own"
+		}
+		if strings.Contains(o.path, "connect-sessions") {
+			id = "cs_own"
 		}
 		answer := w.Do(key, o.method, o.at(id), "")
 		require.Equal(t, http.StatusOK, answer.Code, "%s: %s", o.id, answer.Body)

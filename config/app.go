@@ -155,6 +155,18 @@ func (r *appReader) overlay(e *provider.Entry) {
 	if a.Hosts != nil {
 		e.HostSuffixes = a.Hosts
 	}
+	if a.AuthParams != nil {
+		e.AuthParams = a.AuthParams
+	}
+	if a.Issuer != "" {
+		e.Issuer = a.Issuer
+	}
+	if a.IssuerSent != nil {
+		e.IssuerSent = *a.IssuerSent
+	}
+	if a.Account != nil {
+		r.account(e, *a.Account)
+	}
 	switch a.RateLimitScope {
 	case "":
 	case "connection":
@@ -163,6 +175,22 @@ func (r *appReader) overlay(e *provider.Entry) {
 		e.RateLimitScope = provider.RateLimitScope(a.RateLimitScope)
 	default:
 		r.problem("rate_limit_scope", "must be connection, app or host")
+	}
+}
+
+func (r *appReader) account(e *provider.Entry, a fileAccount) {
+	e.Account = provider.AccountSource{From: provider.AccountFrom(a.From), Name: a.Name, URL: a.URL}
+	var from []string
+	for _, f := range provider.AccountsFrom {
+		from = append(from, string(f))
+	}
+	if !oneOf(a.From, from...) {
+		r.problem("account.from", "must be one of %s", strings.Join(from, ", "))
+	}
+	if a.URL != "" {
+		if why := badURL(strings.ReplaceAll(a.URL, "{account}", "x"), e.HostSuffixes); why != "" {
+			r.problem("account.url", "%s", why)
+		}
 	}
 }
 

@@ -41,6 +41,15 @@ type Server struct {
 	Burst           int     // of them at once; 0: the API's default
 }
 
+// Connect is what connect links and their pages are made with.
+type Connect struct {
+	BaseURL    string        // that people reach the pages under; empty: no links are made
+	ReturnURLs []string      // below which a page may send the customer back
+	Product    string        // that asks for access, as customers know it
+	HelpURL    string        // linked on each page
+	Lifetime   time.Duration // of a link; 0: 30 min
+}
+
 // Config is a checked configuration. It is not changed after loading, so it may
 // be shared.
 type Config struct {
@@ -57,6 +66,7 @@ type Config struct {
 	Worker              Worker
 	Notify              Notify
 	Server              Server
+	Connect             Connect
 	Apps                []provider.App // in the file's order
 }
 
@@ -121,6 +131,7 @@ func parse(path string, raw []byte, environ []string) (*Config, error) {
 	c.Worker = l.worker(f.Worker)
 	c.Notify = Notify(f.Notify)
 	c.Server = l.server(f.Server, known)
+	c.Connect = l.connect(f.Connect)
 	first := map[string]int{}
 	most := 1
 	for i, a := range f.Apps {

@@ -76,6 +76,45 @@ func TestNotify(t *testing.T) {
 	require.ErrorContains(t, err, "allow_private")
 }
 
+func TestConnect(t *testing.T) {
+	t.Parallel()
+	c, err := parse("p.yaml", []byte(good), goodEnv)
+	require.NoError(t, err)
+	require.Zero(t, c.Connect, "no links are made")
+	c, err = parse("p.yaml", []byte(`connect: {base_url: "https://c.example/", return_urls: [https://app.example/settings, "http://localhost:3000/"], product: P, help_url: "https://h.example/?a=b", lifetime: 1h}
+`+good), goodEnv)
+	require.NoError(t, err)
+	require.Equal(t, Connect{BaseURL: "https://c.example", ReturnURLs: []string{"https://app.example/settings", "http://localhost:3000/"}, Product: "P",
+		HelpURL: "https://h.example/?a=b", Lifetime: time.Hour}, c.Connect)
+	_, err = parse("p.yaml", []byte(`connect:
+  base_url: http://c.example
+  return_urls:
+    - https://app.example/?x=1
+    - /settings
+  help_url: javascript:alert(1)
+  lifetime: 25h
+`+good), goodEnv)
+	require.EqualError(t, err, "p.yaml:2: connect: base_url must begin with https:// (http:// only on this machine)\n"+
+		"p.yaml:4: connect: return_urls must not hold a query\n"+
+		"p.yaml:5: connect: return_urls is not a whole URL\n"+
+		"p.yaml:6: connect: help_url is not a whole URL\n"+
+		"p.yaml:7: connect: lifetime must be from 1m to 24h")
+}
+
+func TestAccount(t *testing.T) {
+	t.Parallel()
+	_, err := parse("p.yaml", []byte(good+"    account: {from: "+planted+", url: \"ftp://x\"}\n"), goodEnv)
+	require.ErrorContains(t, err, "apps: crm: account.from must be one of callback, reply, id_token, introspection, url, host")
+	require.ErrorContains(t, err, "apps: crm: account.url must begin with https://")
+	require.NotContains(t, err.Error(), planted)
+	_, err = parse("p.yaml", []byte(good+"    account: {from: reply}\n"), goodEnv)
+	require.ErrorContains(t, err, "account needs the name")
+	_, err = parse("p.yaml", []byte(good+"    account: {from: reply, nam: x}\n"), goodEnv)
+	require.ErrorContains(t, err, "did you mean name?")
+	_, err = parse("p.yaml", []byte(good+"    issuer_sent: true\n"), goodEnv)
+	require.ErrorContains(t, err, "issuer_sent needs an issuer")
+}
+
 func TestEveryKeyOfAnApp(t *testing.T) {
 	t.Parallel()
 	c, err := parse("p.yaml", []byte(good+`  - name: full
@@ -96,6 +135,10 @@ func TestEveryKeyOfAnApp(t *testing.T) {
     idle_lifetime: 2400h
     grant_lifetime: 43800h
     metadata_fields: [realm]
+    auth_params: {prompt: consent}
+    issuer: https://full.example
+    issuer_sent: true
+    account: {from: callback, name: realm, url: "https://full.example/{account}"}
 `), goodEnv)
 	require.NoError(t, err)
 	got, err := c.App("full")
@@ -110,6 +153,8 @@ func TestEveryKeyOfAnApp(t *testing.T) {
 	e.ReplayClass, e.ReplaySource, e.GraceWindow = perennial.ReplayGrace, "the configuration", 30*time.Minute
 	e.DefaultLifetime, e.IdleLifetime, e.GrantLifetime = time.Hour, 2400*time.Hour, 43800*time.Hour
 	e.MetadataFields = []string{"realm"}
+	e.AuthParams, e.Issuer, e.IssuerSent = map[string]string{"prompt": "consent"}, "https://full.example", true
+	e.Account = provider.AccountSource{From: provider.AccountFromCallback, Name: "realm", URL: "https://full.example/{account}"}
 	require.Equal(t, want, got)
 }
 

@@ -19,21 +19,22 @@ import (
 
 // file is perennial.yaml.
 type file struct {
-	DatabaseURL        string     `yaml:"database_url"`
-	Keys               string     `yaml:"keys"`
-	Spool              string     `yaml:"spool"`
-	KMSURI             string     `yaml:"kms_uri"`
-	AllowPlaintextKeys bool       `yaml:"allow_plaintext_keys"`
-	TaskQueue          string     `yaml:"task_queue"`
-	Listen             string     `yaml:"listen"`
-	LogLevel           string     `yaml:"log_level"`
-	LogFormat          string     `yaml:"log_format"`
-	Timing             fileTiming `yaml:"timing"`
-	Sweep              fileSweep  `yaml:"sweep"`
-	Worker             fileWorker `yaml:"worker"`
-	Notify             fileNotify `yaml:"notify"`
-	Server             fileServer `yaml:"server"`
-	Apps               []fileApp  `yaml:"apps"`
+	DatabaseURL        string      `yaml:"database_url"`
+	Keys               string      `yaml:"keys"`
+	Spool              string      `yaml:"spool"`
+	KMSURI             string      `yaml:"kms_uri"`
+	AllowPlaintextKeys bool        `yaml:"allow_plaintext_keys"`
+	TaskQueue          string      `yaml:"task_queue"`
+	Listen             string      `yaml:"listen"`
+	LogLevel           string      `yaml:"log_level"`
+	LogFormat          string      `yaml:"log_format"`
+	Timing             fileTiming  `yaml:"timing"`
+	Sweep              fileSweep   `yaml:"sweep"`
+	Worker             fileWorker  `yaml:"worker"`
+	Notify             fileNotify  `yaml:"notify"`
+	Server             fileServer  `yaml:"server"`
+	Connect            fileConnect `yaml:"connect"`
+	Apps               []fileApp   `yaml:"apps"`
 }
 
 type fileTiming struct {
@@ -71,32 +72,51 @@ type fileServer struct {
 	Burst   *int     `yaml:"burst"`
 }
 
+type fileConnect struct {
+	BaseURL    string   `yaml:"base_url"`
+	ReturnURLs []string `yaml:"return_urls"`
+	Product    string   `yaml:"product"`
+	HelpURL    string   `yaml:"help_url"`
+	Lifetime   string   `yaml:"lifetime"`
+}
+
+// fileAccount is a provider.AccountSource.
+type fileAccount struct {
+	From string `yaml:"from"`
+	Name string `yaml:"name"`
+	URL  string `yaml:"url"`
+}
+
 type fileApp struct {
-	Name             string   `yaml:"name"`
-	Provider         string   `yaml:"provider"`
-	Title            string   `yaml:"title"`
-	ClientID         string   `yaml:"client_id"`
-	ClientSecretEnv  list     `yaml:"client_secret_env"`
-	ClientSecretFile list     `yaml:"client_secret_file"`
-	Scopes           []string `yaml:"scopes"`
-	Buffer           string   `yaml:"buffer"`
-	ReplayClass      string   `yaml:"replay_class"`
-	GraceWindow      string   `yaml:"grace_window"`
-	AuthURL          string   `yaml:"auth_url"`
-	TokenURL         string   `yaml:"token_url"`
-	IntrospectURL    string   `yaml:"introspect_url"`
-	RevokeURL        string   `yaml:"revoke_url"`
-	AuthStyle        string   `yaml:"auth_style"`
-	DefaultLifetime  string   `yaml:"default_lifetime"`
-	IdleLifetime     string   `yaml:"idle_lifetime"`
-	GrantLifetime    string   `yaml:"grant_lifetime"`
-	MetadataFields   []string `yaml:"metadata_fields"`
-	Hosts            []string `yaml:"hosts"`
-	RateLimitScope   string   `yaml:"rate_limit_scope"`
-	MaxPerSecond     *float64 `yaml:"max_refreshes_per_second"`
-	Cadence          string   `yaml:"cadence"`
-	Pace             string   `yaml:"pace"`
-	Pacers           *int     `yaml:"pacers"`
+	Name             string            `yaml:"name"`
+	Provider         string            `yaml:"provider"`
+	Title            string            `yaml:"title"`
+	ClientID         string            `yaml:"client_id"`
+	ClientSecretEnv  list              `yaml:"client_secret_env"`
+	ClientSecretFile list              `yaml:"client_secret_file"`
+	Scopes           []string          `yaml:"scopes"`
+	Buffer           string            `yaml:"buffer"`
+	ReplayClass      string            `yaml:"replay_class"`
+	GraceWindow      string            `yaml:"grace_window"`
+	AuthURL          string            `yaml:"auth_url"`
+	TokenURL         string            `yaml:"token_url"`
+	IntrospectURL    string            `yaml:"introspect_url"`
+	RevokeURL        string            `yaml:"revoke_url"`
+	AuthStyle        string            `yaml:"auth_style"`
+	DefaultLifetime  string            `yaml:"default_lifetime"`
+	IdleLifetime     string            `yaml:"idle_lifetime"`
+	GrantLifetime    string            `yaml:"grant_lifetime"`
+	MetadataFields   []string          `yaml:"metadata_fields"`
+	Hosts            []string          `yaml:"hosts"`
+	RateLimitScope   string            `yaml:"rate_limit_scope"`
+	MaxPerSecond     *float64          `yaml:"max_refreshes_per_second"`
+	Cadence          string            `yaml:"cadence"`
+	Pace             string            `yaml:"pace"`
+	Pacers           *int              `yaml:"pacers"`
+	AuthParams       map[string]string `yaml:"auth_params"`
+	Issuer           string            `yaml:"issuer"`
+	IssuerSent       *bool             `yaml:"issuer_sent"`
+	Account          *fileAccount      `yaml:"account"`
 }
 
 // list is one string or a list of them.
@@ -125,7 +145,8 @@ var (
 )
 
 // keysOf are the keys that each type of the file knows.
-var keysOf = map[string][]string{"file": keys[file](), "fileTiming": keys[fileTiming](), "fileSweep": keys[fileSweep](), "fileWorker": keys[fileWorker](), "fileNotify": keys[fileNotify](), "fileServer": keys[fileServer](), "fileApp": keys[fileApp]()}
+var keysOf = map[string][]string{"file": keys[file](), "fileTiming": keys[fileTiming](), "fileSweep": keys[fileSweep](), "fileWorker": keys[fileWorker](), "fileNotify": keys[fileNotify](),
+	"fileServer": keys[fileServer](), "fileConnect": keys[fileConnect](), "fileAccount": keys[fileAccount](), "fileApp": keys[fileApp]()}
 
 func keys[T any]() []string {
 	var out []string

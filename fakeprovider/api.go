@@ -56,9 +56,14 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if countdown(&s.clients[client].Knobs.InfoError) {
+		http.Error(w, "upstream", http.StatusServiceUnavailable)
+		return
+	}
 	token := r.PostForm.Get("token")
 	if t := s.access[token]; t != nil && !t.Dead && s.now().Before(t.Expires) && s.grants[t.Grant].Client == client {
-		reply(w, http.StatusOK, map[string]any{"active": true, "exp": t.Expires.Unix(), "username": s.grants[t.Grant].Account, "client_id": client})
+		reply(w, http.StatusOK, map[string]any{"active": true, "exp": t.Expires.Unix(), "username": s.grants[t.Grant].Account, "client_id": client,
+			"scope": strings.Join(s.grants[t.Grant].Scopes, " ")})
 		return
 	}
 	if t := s.refresh[token]; t != nil && !t.Dead && s.grants[t.Grant].Client == client {
@@ -66,6 +71,23 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	reply(w, http.StatusOK, map[string]any{"active": false})
+}
+
+// userinfo serves OpenID Connect Core section 5.3: the account is the subject.
+func (s *Server) userinfo(w http.ResponseWriter, r *http.Request) {
+	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.access[token]
+	switch {
+	case t == nil || t.Dead || s.grants[t.Grant].Revoked || !s.now().Before(t.Expires):
+		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+		reply(w, http.StatusUnauthorized, map[string]string{"error": "invalid_token"})
+	case countdown(&s.clients[s.grants[t.Grant].Client].Knobs.InfoError):
+		http.Error(w, "upstream", http.StatusServiceUnavailable)
+	default:
+		reply(w, http.StatusOK, map[string]string{"sub": s.grants[t.Grant].Account})
+	}
 }
 
 // revoke serves RFC 7009: an unknown token is a success too.

@@ -22,9 +22,10 @@ var consent = template.Must(template.New("consent").Parse(`<!doctype html>
 <style>body{font:16px/1.5 system-ui,sans-serif;background:#f4f5f7;margin:0;display:grid;place-items:center;min-height:100vh}
 main{background:#fff;border:1px solid #dfe1e6;border-radius:8px;padding:2rem;max-width:24rem;margin:1rem}
 button{font:inherit;padding:.6rem 1rem;border-radius:6px;border:1px solid #b3bac5;background:#fff;cursor:pointer}
-button.yes{background:#0b5fff;border-color:#0b5fff;color:#fff}input{font:inherit;padding:.4rem;width:100%;box-sizing:border-box;margin:.3rem 0 1rem}</style></head>
-<body><main><h1>Allow access?</h1><p><b>{{.Client}}</b> asks for: {{range .Scopes}}<code>{{.}}</code> {{else}}basic access{{end}}</p>
-<form method="post" action="/authorize?{{.Query}}"><label>Account <input name="account" value="{{.Account}}" required></label>
+button.yes{background:#0b5fff;border-color:#0b5fff;color:#fff}input[type=text]{font:inherit;padding:.4rem;width:100%;box-sizing:border-box;margin:.3rem 0 1rem}ul{list-style:none;padding:0}</style></head>
+<body><main><h1>Allow access?</h1><p><b>{{.Client}}</b> asks for {{if .Scopes}}these permissions.{{else}}basic access.{{end}}</p>
+<form method="post" action="/authorize?{{.Query}}"><input type="hidden" name="shown" value="yes"><ul>{{range .Scopes}}<li><label><input type="checkbox" name="scope" value="{{.}}" checked> {{.}}</label></li>{{end}}</ul>
+<label>Account <input type="text" name="account" value="{{.Account}}" required></label>
 <button class="yes" name="answer" value="allow">Allow</button> <button name="answer" value="deny">Deny</button></form></main></body></html>`))
 
 // redirectTarget checks client and redirect URI: where they do not match exactly,
@@ -44,7 +45,12 @@ func (s *Server) redirectTarget(w http.ResponseWriter, q url.Values) (*url.URL, 
 
 func (s *Server) authorizePage(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	if _, ok := s.redirectTarget(w, q); !ok {
+	target, ok := s.redirectTarget(w, q)
+	if !ok {
+		return
+	}
+	if refusal := s.authError(q.Get("client_id")); refusal != "" {
+		s.back(w, r, target, url.Values{"state": {q.Get("state")}, "error": {refusal}})
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -66,7 +72,7 @@ func (s *Server) authorizeAnswer(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "The form cannot be read.", http.StatusBadRequest)
 		return
 	}
-	back := target.Query()
+	back := url.Values{}
 	if state := q.Get("state"); state != "" {
 		back.Set("state", state)
 	}
@@ -76,14 +82,38 @@ func (s *Server) authorizeAnswer(w http.ResponseWriter, r *http.Request) {
 	case q.Has("code_challenge") && q.Get("code_challenge_method") != "S256":
 		back.Set("error", "invalid_request")
 	default:
+		scopes := strings.Fields(q.Get("scope"))
+		if r.PostForm.Has("shown") { // those that the user left selected
+			scopes = slices.DeleteFunc(scopes, func(scope string) bool { return !slices.Contains(r.PostForm["scope"], scope) })
+		}
 		value := newToken("fac_")
 		s.mu.Lock()
 		s.codes[value] = &code{Client: q.Get("client_id"), Account: r.PostForm.Get("account"), RedirectURI: q.Get("redirect_uri"),
-			Challenge: q.Get("code_challenge"), Scopes: strings.Fields(q.Get("scope")), Expires: s.now().Add(time.Minute)}
+			Challenge: q.Get("code_challenge"), Scopes: scopes, Expires: s.now().Add(time.Minute)}
 		s.mu.Unlock()
 		back.Set("code", value)
 		back.Set("account", r.PostForm.Get("account"))
 	}
-	target.RawQuery = back.Encode()
+	s.back(w, r, target, back)
+}
+
+// authError is what the client's knobs have the authorization endpoint answer
+// instead of asking.
+func (s *Server) authError(client string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.clients[client].Knobs.AuthError
+}
+
+// back sends the browser to the client with an authorization response.
+func (s *Server) back(w http.ResponseWriter, r *http.Request, target *url.URL, response url.Values) {
+	if s.issuer != "" {
+		response.Set("iss", s.issuer) // RFC 9207
+	}
+	q := target.Query()
+	for name := range response {
+		q.Set(name, response.Get(name))
+	}
+	target.RawQuery = q.Encode()
 	http.Redirect(w, r, target.String(), http.StatusSeeOther)
 }

@@ -21,7 +21,7 @@ type Knobs struct {
 	GraceSeconds float64 `json:"grace_seconds,omitempty"`
 	ReuseRevokes bool    `json:"reuse_revokes,omitempty"` // a used one kills the whole grant
 	KillsAccess  bool    `json:"kills_access,omitempty"`  // a refresh ends the old access token
-	OmitRefresh  bool    `json:"omit_refresh,omitempty"`  // leave refresh_token out where it stays
+	OmitRefresh  bool    `json:"omit_refresh,omitempty"`  // leave refresh_token out where it stays, and of the reply to a code
 	IdleSeconds  int64   `json:"idle_seconds,omitempty"`  // a refresh token dies unused
 
 	LatencyBeforeMS int64 `json:"latency_before_ms,omitempty"` // before the work; a caller that leaves meanwhile stops it
@@ -37,6 +37,12 @@ type Knobs struct {
 	DropAfter   int    `json:"drop_after,omitempty"`   // connection cut, work done
 	BadGateway  int    `json:"bad_gateway,omitempty"`  // 502, work done
 	SayRevoked  int    `json:"say_revoked,omitempty"`  // a refusal that is not true
+
+	// Those of a client, for consents.
+	AuthError     string `json:"auth_error,omitempty"`     // the authorization endpoint answers so without asking
+	ExchangeError int    `json:"exchange_error,omitempty"` // counts down: 503 to a code, no work done
+	InfoError     int    `json:"info_error,omitempty"`     // counts down: 503 from introspection and userinfo
+	OmitScope     bool   `json:"omit_scope,omitempty"`     // the reply to a code names no scope
 
 	Echo     bool   `json:"echo,omitempty"`     // errors repeat the whole request
 	Spelling string `json:"spelling,omitempty"` // of refusals: rfc6749 (default), hubspot, slack, github, atlassian

@@ -23,6 +23,8 @@ type Config struct {
 	// StateFile, when set, keeps the grants over a restart. It is rewritten,
 	// whole, after each change.
 	StateFile string
+	// Issuer, when set, is sent as iss with each authorization response (RFC 9207).
+	Issuer string
 	// Now defaults to time.Now.
 	Now func() time.Time
 }
@@ -37,9 +39,10 @@ type Client struct {
 // Server is an [http.Handler]. It is safe for concurrent use; no lock is held
 // while it waits.
 type Server struct {
-	now  func() time.Time
-	file string
-	mux  *http.ServeMux
+	now    func() time.Time
+	file   string
+	issuer string
+	mux    *http.ServeMux
 
 	mu        sync.Mutex
 	clients   map[string]*Client
@@ -54,7 +57,7 @@ type Server struct {
 
 // New returns a server, with the grants of its state file where there is one.
 func New(c Config) (*Server, error) {
-	s := &Server{now: c.Now, file: c.StateFile, mux: http.NewServeMux(), clients: map[string]*Client{}, grants: map[string]*grant{},
+	s := &Server{now: c.Now, file: c.StateFile, issuer: c.Issuer, mux: http.NewServeMux(), clients: map[string]*Client{}, grants: map[string]*grant{},
 		access: map[string]*accessToken{}, accessOf: map[string][]*accessToken{}, refresh: map[string]*refreshToken{}, codes: map[string]*code{}}
 	if s.now == nil {
 		s.now = time.Now
@@ -70,6 +73,7 @@ func New(c Config) (*Server, error) {
 	s.mux.HandleFunc("POST /token", s.token)
 	s.mux.HandleFunc("POST /introspect", s.introspect)
 	s.mux.HandleFunc("POST /revoke", s.revoke)
+	s.mux.HandleFunc("GET /userinfo", s.userinfo)
 	s.mux.HandleFunc("/api/", s.api)
 	s.mux.HandleFunc("GET /_oracle", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.Oracle()) })
 	s.mux.HandleFunc("POST /_control/grant", s.controlGrant)
@@ -132,6 +136,7 @@ type TokenReply struct {
 	TokenType             string `json:"token_type"`
 	ExpiresIn             any    `json:"expires_in,omitempty"`
 	Scope                 string `json:"scope,omitempty"`
+	IDToken               string `json:"id_token,omitempty"`
 	RefreshTokenExpiresIn int64  `json:"x_refresh_token_expires_in,omitempty"`
 }
 

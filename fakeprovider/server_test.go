@@ -330,3 +330,64 @@ func Example() {
 	// 400
 	// 1 presentation of a spent token
 }
+
+// TestConsent: the scopes that the user leaves selected, the issuer, the account
+// by userinfo and ID token, and the knobs of a consent.
+func TestConsent(t *testing.T) {
+	t.Parallel()
+	s, err := fakeprovider.New(fakeprovider.Config{Issuer: "https://issuer.example",
+		Clients: map[string]fakeprovider.Client{"app": {Secrets: []string{"secret"}, RedirectURIs: []string{"http://127.0.0.1/back"}}}})
+	require.NoError(t, err)
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	w := &world{T: t, Server: s, url: server.URL}
+	ask := "/authorize?" + url.Values{"client_id": {"app"}, "redirect_uri": {"http://127.0.0.1/back"}, "response_type": {"code"}, "scope": {"openid read write"}, "state": {"s"}}.Encode()
+	answer := func(form url.Values) url.Values {
+		t.Helper()
+		status, body, header := w.post(ask, form)
+		require.Equal(t, http.StatusSeeOther, status, body)
+		back, err := url.Parse(header.Get("Location"))
+		require.NoError(t, err)
+		return back.Query()
+	}
+	back := answer(url.Values{"shown": {"yes"}, "answer": {"allow"}, "account": {"a1"}, "scope": {"openid", "read", "more"}})
+	require.Equal(t, []string{"https://issuer.example", "s", "a1"}, []string{back.Get("iss"), back.Get("state"), back.Get("account")})
+	exchange := func(code string) (int, fakeprovider.TokenReply) {
+		status, body, _ := w.post("/token", url.Values{"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {"http://127.0.0.1/back"}})
+		var reply fakeprovider.TokenReply
+		_ = json.Unmarshal([]byte(body), &reply) // a refusal has none
+		return status, reply
+	}
+	status, reply := exchange(back.Get("code"))
+	require.Equal(t, 200, status)
+	require.Equal(t, "openid read", reply.Scope, "what was not asked for is not given")
+	require.Len(t, strings.Split(reply.IDToken, "."), 3)
+	userinfo := func() (int, string) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+"/userinfo", nil)
+		require.NoError(t, err)
+		req.Header.Set("Authorization", "Bearer "+reply.AccessToken)
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return resp.StatusCode, string(body)
+	}
+	status, body := userinfo()
+	require.Equal(t, 200, status)
+	require.JSONEq(t, `{"sub":"a1"}`, body)
+
+	require.NoError(t, w.SetKnobs("app", "", fakeprovider.Knobs{InfoError: 1, ExchangeError: 1}))
+	status, _ = userinfo()
+	require.Equal(t, 503, status)
+	code := answer(url.Values{"answer": {"allow"}, "account": {"a2"}}).Get("code")
+	status, _ = exchange(code)
+	require.Equal(t, 503, status)
+	status, reply = exchange(code)
+	require.Equal(t, 200, status, "no work was done")
+	require.Equal(t, "openid read write", reply.Scope, "a form that shows no scopes gives all")
+	require.Equal(t, "access_denied", answer(url.Values{"answer": {"deny"}}).Get("error"))
+	require.NoError(t, w.Revoke("app", "a2"))
+	status, _ = userinfo()
+	require.Equal(t, 401, status)
+}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 )
 
@@ -271,6 +272,12 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, k Knobs, no refu
 // twice kills what it gave (section 4.1.2).
 func (s *Server) exchangeCode(w http.ResponseWriter, r *http.Request, client string) {
 	s.mu.Lock()
+	if countdown(&s.clients[client].Knobs.ExchangeError) {
+		s.mu.Unlock()
+		http.Error(w, "upstream", http.StatusServiceUnavailable)
+		return
+	}
+	knobs := s.clients[client].Knobs
 	c := s.codes[r.PostForm.Get("code")]
 	var no *refusal
 	switch {
@@ -297,7 +304,26 @@ func (s *Server) exchangeCode(w http.ResponseWriter, r *http.Request, client str
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
+	if knobs.OmitScope {
+		out.Scope = ""
+	}
+	if knobs.OmitRefresh {
+		out.RefreshToken = ""
+	}
+	if slices.Contains(c.Scopes, "openid") {
+		out.IDToken = s.idToken(client, c.Account)
+	}
 	reply(w, http.StatusOK, out)
+}
+
+// idToken is one of OpenID Connect Core section 2 without a signature: it is read
+// from the token endpoint only.
+func (s *Server) idToken(client, account string) string {
+	part := func(v any) string {
+		raw, _ := json.Marshal(v) // strings always marshal
+		return base64.RawURLEncoding.EncodeToString(raw)
+	}
+	return part(map[string]string{"alg": "none"}) + "." + part(map[string]string{"iss": s.issuer, "aud": client, "sub": account}) + "."
 }
 
 // challenge is the S256 method of RFC 7636 section 4.2.

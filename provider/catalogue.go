@@ -24,7 +24,7 @@ func Lookup(name string) (Entry, bool) {
 		if e.Name == name {
 			e.Spellings, e.APISpellings, e.ReadPosts = slices.Clone(e.Spellings), slices.Clone(e.APISpellings), slices.Clone(e.ReadPosts)
 			e.MetadataFields, e.HostSuffixes = slices.Clone(e.MetadataFields), slices.Clone(e.HostSuffixes)
-			e.RefreshParams = maps.Clone(e.RefreshParams)
+			e.RefreshParams, e.AuthParams, e.ScopesUnnamed = maps.Clone(e.RefreshParams), maps.Clone(e.AuthParams), slices.Clone(e.ScopesUnnamed)
 			return e, true
 		}
 	}
@@ -57,8 +57,10 @@ func (e Entry) Validate() error {
 		return perennial.Errorf(perennial.CodeInvalid, "provider %s: say where its replay class is documented", e.Name)
 	case e.ReplayClass == perennial.ReplayGrace && e.GraceWindow <= 0:
 		return perennial.Errorf(perennial.CodeInvalid, "provider %s: replay_class grace needs a grace_window", e.Name)
+	case e.IssuerSent && e.Issuer == "":
+		return perennial.Errorf(perennial.CodeInvalid, "provider %s: issuer_sent needs an issuer", e.Name)
 	}
-	return nil
+	return e.validateAccount()
 }
 
 // String names the entry.

@@ -13,6 +13,7 @@ var entriesAToL = []Entry{
 	{
 		Name: "asana", Title: "Asana",
 		AuthURL: "https://app.asana.com/-/oauth_authorize", TokenURL: "https://app.asana.com/-/oauth_token", AuthStyle: oauth2.AuthStyleInParams,
+		Account:     AccountSource{From: AccountFromReply, Name: "data.gid"}, // the user; Asana, OAuth
 		ReplayClass: perennial.ReplayUnknown, ReplaySource: notDocumented,
 		DefaultLifetime: time.Hour,
 		Notes:           "Lifetimes, rotation and errors are not verified.",
@@ -20,6 +21,8 @@ var entriesAToL = []Entry{
 	{
 		Name: "atlassian", Title: "Atlassian",
 		AuthURL: "https://auth.atlassian.com/authorize", TokenURL: "https://auth.atlassian.com/oauth/token", AuthStyle: oauth2.AuthStyleInParams, JSONBody: true,
+		AuthParams:  map[string]string{"audience": "api.atlassian.com", "prompt": "consent"},
+		Account:     AccountSource{From: AccountFromURL, URL: "https://api.atlassian.com/oauth/token/accessible-resources", Name: "0.id"}, // the first site
 		ReplayClass: perennial.ReplayGrace, GraceWindow: 10 * time.Minute, ReplaySource: "reuse interval of 10 min: third party",
 		DefaultLifetime: time.Hour,
 		IdleLifetime:    90 * day,
@@ -37,6 +40,7 @@ var entriesAToL = []Entry{
 	{
 		Name: "box", Title: "Box",
 		AuthURL: "https://account.box.com/api/oauth2/authorize", TokenURL: "https://api.box.com/oauth2/token", RevokeURL: "https://api.box.com/oauth2/revoke", AuthStyle: oauth2.AuthStyleInParams,
+		Account:     AccountSource{From: AccountFromURL, URL: "https://api.box.com/2.0/users/me", Name: "id"},
 		ReplayClass: perennial.ReplayGrace, GraceWindow: day, ReplaySource: "the old one gives the same pair until the new one is used (Box's staff in its forum); no end is named, a day is our own bound",
 		DefaultLifetime: time.Hour,
 		IdleLifetime:    60 * day,
@@ -45,6 +49,7 @@ var entriesAToL = []Entry{
 	{
 		Name: "docusign", Title: "DocuSign",
 		AuthURL: "https://account.docusign.com/oauth/auth", TokenURL: "https://account.docusign.com/oauth/token", AuthStyle: oauth2.AuthStyleInHeader,
+		Account:     AccountSource{From: AccountFromURL, URL: "https://account.docusign.com/oauth/userinfo", Name: "sub"},
 		ReplayClass: perennial.ReplayUnknown, ReplaySource: notDocumented,
 		DefaultLifetime: 8 * time.Hour,
 		IdleLifetime:    30 * day,
@@ -53,6 +58,8 @@ var entriesAToL = []Entry{
 	{
 		Name: "dropbox", Title: "Dropbox",
 		AuthURL: "https://www.dropbox.com/oauth2/authorize", TokenURL: "https://api.dropboxapi.com/oauth2/token", AuthStyle: oauth2.AuthStyleInParams,
+		AuthParams:  map[string]string{"token_access_type": "offline"}, // else there is no refresh token
+		Account:     AccountSource{From: AccountFromReply, Name: "account_id"},
 		ReplayClass: perennial.ReplayReusable, ReplaySource: "it does not rotate (Dropbox developer pages)",
 		DefaultLifetime: 4 * time.Hour,
 	},
@@ -66,6 +73,7 @@ var entriesAToL = []Entry{
 	{
 		Name: "github", Title: "GitHub",
 		AuthURL: "https://github.com/login/oauth/authorize", TokenURL: "https://github.com/login/oauth/access_token", AuthStyle: oauth2.AuthStyleInParams,
+		Account:     AccountSource{From: AccountFromURL, URL: "https://api.github.com/user", Name: "id"},
 		ReplayClass: perennial.ReplaySingleUse, ReplaySource: "the old pair dies with its use (GitHub, refreshing user access tokens)",
 		DefaultLifetime: 8 * time.Hour,
 		IdleLifetime:    180 * day,
@@ -82,7 +90,12 @@ var entriesAToL = []Entry{
 	{
 		Name: "google", Title: "Google",
 		AuthURL: "https://accounts.google.com/o/oauth2/v2/auth", TokenURL: "https://oauth2.googleapis.com/token", RevokeURL: "https://oauth2.googleapis.com/revoke", AuthStyle: oauth2.AuthStyleInParams,
-		ReplayClass: perennial.ReplayReusable, ReplaySource: "it does not rotate (Google, using OAuth 2.0)",
+		// A refresh token comes with offline access only, and again only with a new consent.
+		AuthParams:    map[string]string{"access_type": "offline", "prompt": "consent"},
+		Issuer:        "https://accounts.google.com",
+		ScopesUnnamed: []string{"email", "profile"},                         // they come back under other names
+		Account:       AccountSource{From: AccountFromIDToken, Name: "sub"}, // needs the scope openid
+		ReplayClass:   perennial.ReplayReusable, ReplaySource: "it does not rotate (Google, using OAuth 2.0)",
 		DefaultLifetime: time.Hour,
 		IdleLifetime:    180 * day,
 		Notes:           "A consent screen in testing gives grants of 7 days; the 101st refresh token of an account and client ends the oldest in silence.",
@@ -92,10 +105,12 @@ var entriesAToL = []Entry{
 		Title:         "HubSpot",
 		AuthURL:       "https://app.hubspot.com/oauth/authorize",
 		TokenURL:      "https://api.hubapi.com/oauth/v3/token",
-		IntrospectURL: "https://api.hubapi.com/oauth/v3/introspect",
+		IntrospectURL: "https://api.hubapi.com/oauth/v3/token/introspect",
 		AuthStyle:     oauth2.AuthStyleInParams,
-		ReplayClass:   perennial.ReplayUnknown,
-		ReplaySource:  "sources conflict: the v1 reference calls the refresh token long-lived and lists no new one, a third party says that the old one dies",
+		// RFC 7662 at its v3 endpoint (HubSpot, "Token introspection endpoint").
+		Account:      AccountSource{From: AccountFromIntrospection, Name: "hub_id"},
+		ReplayClass:  perennial.ReplayUnknown,
+		ReplaySource: "sources conflict: the v1 reference calls the refresh token long-lived and lists no new one, a third party says that the old one dies",
 		// Access tokens live 30 min (HubSpot, "OAuth tokens", expires_in 1800).
 		DefaultLifetime: 30 * time.Minute,
 		Spellings: []Spelling{
@@ -119,11 +134,12 @@ var entriesAToL = []Entry{
 		RequestIDHeader: "X-Hubspot-Correlation-Id",
 		MetadataFields:  []string{"hub_id"},
 		AccountField:    "portal id",
-		Notes:           "The v1 endpoint ends on 2027-02-16; an app that still needs it sets token_url. Whether v3 rotates is not documented: whatever comes back is stored.",
+		Notes:           "The v1 endpoint ends on 2027-02-16; an app that still needs it sets token_url. Whether v3 rotates is not documented: whatever comes back is stored. That its introspection names hub_id, as v1's metadata did, is not verified.",
 	},
 	{
 		Name: "linkedin", Title: "LinkedIn",
 		AuthURL: "https://www.linkedin.com/oauth/v2/authorization", TokenURL: "https://www.linkedin.com/oauth/v2/accessToken", AuthStyle: oauth2.AuthStyleInParams,
+		Account:     AccountSource{From: AccountFromURL, URL: "https://api.linkedin.com/v2/userinfo", Name: "sub"}, // needs the scope openid
 		ReplayClass: perennial.ReplayUnknown, ReplaySource: notDocumented,
 		DefaultLifetime: 60 * day,
 		GrantLifetime:   365 * day, // from the first grant; the reply counts it down

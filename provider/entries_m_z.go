@@ -11,7 +11,9 @@ var entriesMToZ = []Entry{
 	{
 		Name: "microsoft", Title: "Microsoft",
 		AuthURL: "https://login.microsoftonline.com/common/oauth2/v2.0/authorize", TokenURL: "https://login.microsoftonline.com/common/oauth2/v2.0/token", AuthStyle: oauth2.AuthStyleInParams,
-		ReplayClass: perennial.ReplayReusable, ReplaySource: "a used refresh token is not revoked (Microsoft, refresh tokens)",
+		ScopesUnnamed: []string{"offline_access", "openid", "profile", "email"},
+		Account:       AccountSource{From: AccountFromIDToken, Name: "sub"}, // of the user, for this app; needs the scope openid
+		ReplayClass:   perennial.ReplayReusable, ReplaySource: "a used refresh token is not revoked (Microsoft, refresh tokens)",
 		DefaultLifetime: time.Hour,
 		IdleLifetime:    90 * day,
 		Spellings: []Spelling{ // sign in again, under whatever code; Microsoft may renumber them
@@ -27,6 +29,8 @@ var entriesMToZ = []Entry{
 	{
 		Name: "notion", Title: "Notion",
 		AuthURL: "https://api.notion.com/v1/oauth/authorize", TokenURL: "https://api.notion.com/v1/oauth/token", AuthStyle: oauth2.AuthStyleInHeader, JSONBody: true,
+		AuthParams:  map[string]string{"owner": "user"},
+		Account:     AccountSource{From: AccountFromReply, Name: "workspace_id"},
 		ReplayClass: perennial.ReplayUnknown, ReplaySource: notDocumented,
 		MetadataFields: []string{"workspace_id", "bot_id"},
 		AccountField:   "workspace id",
@@ -35,6 +39,7 @@ var entriesMToZ = []Entry{
 	{
 		Name: "pipedrive", Title: "Pipedrive",
 		AuthURL: "https://oauth.pipedrive.com/oauth/authorize", TokenURL: "https://oauth.pipedrive.com/oauth/token", AuthStyle: oauth2.AuthStyleInHeader,
+		Account:     AccountSource{From: AccountFromURL, URL: "https://api.pipedrive.com/v1/users/me", Name: "data.company_id"},
 		ReplayClass: perennial.ReplayUnknown, ReplaySource: notDocumented,
 		DefaultLifetime: time.Hour,
 		IdleLifetime:    60 * day,
@@ -42,12 +47,14 @@ var entriesMToZ = []Entry{
 		Notes:           "The idle life is from a third party; rotation and errors are not verified.",
 	},
 	{
-		Name:            "quickbooks",
-		Title:           "QuickBooks",
-		AuthURL:         "https://appcenter.intuit.com/connect/oauth2",
-		TokenURL:        "https://oauth.platform.intuit.com/oauth2/v1/tokens/bearer",
-		RevokeURL:       "https://developer.api.intuit.com/v2/oauth2/tokens/revoke",
-		AuthStyle:       oauth2.AuthStyleInHeader,
+		Name:      "quickbooks",
+		Title:     "QuickBooks",
+		AuthURL:   "https://appcenter.intuit.com/connect/oauth2",
+		TokenURL:  "https://oauth.platform.intuit.com/oauth2/v1/tokens/bearer",
+		RevokeURL: "https://developer.api.intuit.com/v2/oauth2/tokens/revoke",
+		AuthStyle: oauth2.AuthStyleInHeader,
+		// The callback names the company; the token reply does not (Intuit, OAuth 2.0).
+		Account:         AccountSource{From: AccountFromCallback, Name: "realmId"},
 		ReplayClass:     perennial.ReplayUnknown,
 		ReplaySource:    "the value changes about each 24 h (third party); how long the old one stays good is not documented",
 		DefaultLifetime: time.Hour,
@@ -70,12 +77,14 @@ var entriesMToZ = []Entry{
 		IdleLifetime:    30 * day, // of partner apps
 		MetadataFields:  []string{"instance_url", "id"},
 		AccountField:    "organisation id",
-		Notes:           "An org may set a shorter session timeout (15 min at least): set default_lifetime then. The 2 h are not verified.",
+		Notes:           "Its connect links need account: {from: url, ...} with the URL of userinfo and organization_id. An org may set a shorter session timeout (15 min at least): set default_lifetime then. The 2 h are not verified.",
 	},
 	{
 		Name: "shopify", Title: "Shopify",
 		AuthURL: "https://{host}/admin/oauth/authorize", TokenURL: "https://{host}/admin/oauth/access_token", AuthStyle: oauth2.AuthStyleInParams, HostSuffixes: []string{".myshopify.com"},
-		ReplayClass: perennial.ReplayGrace, GraceWindow: 30 * day, ReplaySource: "since 2026-08-28 the old one may be shown until the new one is used, up to 30 days (Shopify changelog)",
+		ScopeSeparator: ",",
+		Account:        AccountSource{From: AccountFromHost},
+		ReplayClass:    perennial.ReplayGrace, GraceWindow: 30 * day, ReplaySource: "since 2026-08-28 the old one may be shown until the new one is used, up to 30 days (Shopify changelog)",
 		DefaultLifetime: time.Hour,
 		IdleLifetime:    90 * day,
 		RefreshParams:   map[string]string{"expiring": "1"},
@@ -85,7 +94,9 @@ var entriesMToZ = []Entry{
 	{
 		Name: "slack", Title: "Slack",
 		AuthURL: "https://slack.com/oauth/v2/authorize", TokenURL: "https://slack.com/api/oauth.v2.access", AuthStyle: oauth2.AuthStyleInParams,
-		ReplayClass: perennial.ReplaySingleUse, ReplaySource: "a used one is revoked (Slack, using token rotation)",
+		ScopeSeparator: ",",
+		Account:        AccountSource{From: AccountFromReply, Name: "team.id"},
+		ReplayClass:    perennial.ReplaySingleUse, ReplaySource: "a used one is revoked (Slack, using token rotation)",
 		DefaultLifetime: 12 * time.Hour,
 		Spellings: []Spelling{ // errors come with status 200 and ok false
 			{Code: "invalid_refresh_token", Outcome: perennial.OutcomeRevoked},
@@ -104,6 +115,7 @@ var entriesMToZ = []Entry{
 	{
 		Name: "square", Title: "Square",
 		AuthURL: "https://connect.squareup.com/oauth2/authorize", TokenURL: "https://connect.squareup.com/oauth2/token", AuthStyle: oauth2.AuthStyleInParams, JSONBody: true,
+		Account:     AccountSource{From: AccountFromReply, Name: "merchant_id"},
 		ReplayClass: perennial.ReplayUnknown, ReplaySource: "the code flow's does not expire, PKCE's is single use (Square); which one an app has is not known here, and rotation is not documented",
 		DefaultLifetime: 30 * day,
 		MetadataFields:  []string{"merchant_id"},
@@ -113,6 +125,7 @@ var entriesMToZ = []Entry{
 	{
 		Name: "stripe-apps", Title: "Stripe",
 		AuthURL: "https://marketplace.stripe.com/oauth/v2/authorize", TokenURL: "https://api.stripe.com/v1/oauth/token", AuthStyle: oauth2.AuthStyleInHeader, SecretAsUser: true,
+		Account:     AccountSource{From: AccountFromReply, Name: "stripe_user_id"},
 		ReplayClass: perennial.ReplayUnknown, ReplaySource: "it rotates (third party); what becomes of the old one is not documented",
 		// No reply names a life; other clients take an hour (nango PR 1780).
 		DefaultLifetime: time.Hour,
@@ -125,6 +138,7 @@ var entriesMToZ = []Entry{
 	{
 		Name: "xero", Title: "Xero",
 		AuthURL: "https://login.xero.com/identity/connect/authorize", TokenURL: "https://identity.xero.com/connect/token", RevokeURL: "https://identity.xero.com/connect/revocation", AuthStyle: oauth2.AuthStyleInHeader,
+		Account:     AccountSource{From: AccountFromURL, URL: "https://api.xero.com/connections", Name: "0.tenantId"}, // the first organisation
 		ReplayClass: perennial.ReplayGrace, GraceWindow: 30 * time.Minute, ReplaySource: "a lost reply may be asked for again for 30 min (Xero, OAuth 2.0 FAQ)",
 		DefaultLifetime: 30 * time.Minute,
 		IdleLifetime:    60 * day,
@@ -134,6 +148,7 @@ var entriesMToZ = []Entry{
 	{
 		Name: "zendesk", Title: "Zendesk",
 		AuthURL: "https://{host}/oauth/authorizations/new", TokenURL: "https://{host}/oauth/tokens", AuthStyle: oauth2.AuthStyleInParams, JSONBody: true, HostSuffixes: []string{".zendesk.com"},
+		Account:     AccountSource{From: AccountFromHost},
 		ReplayClass: perennial.ReplaySingleUse, ReplaySource: "a refresh deletes the pair before it (Zendesk changelog)",
 		DefaultLifetime: 30 * time.Minute,
 		IdleLifetime:    30 * day,
@@ -146,8 +161,10 @@ var entriesMToZ = []Entry{
 	{
 		Name: "zoho", Title: "Zoho",
 		AuthURL: "https://{host}/oauth/v2/auth", TokenURL: "https://{host}/oauth/v2/token", RevokeURL: "https://{host}/oauth/v2/token/revoke", AuthStyle: oauth2.AuthStyleInParams,
-		HostSuffixes: []string{"accounts.zoho.com", "accounts.zoho.eu", "accounts.zoho.in", "accounts.zoho.com.au", "accounts.zoho.jp"},
-		ReplayClass:  perennial.ReplayReusable, ReplaySource: "it does not rotate (Zoho, OAuth)",
+		HostSuffixes:   []string{"accounts.zoho.com", "accounts.zoho.eu", "accounts.zoho.in", "accounts.zoho.com.au", "accounts.zoho.jp"},
+		AuthParams:     map[string]string{"access_type": "offline", "prompt": "consent"},
+		ScopeSeparator: ",",
+		ReplayClass:    perennial.ReplayReusable, ReplaySource: "it does not rotate (Zoho, OAuth)",
 		DefaultLifetime: time.Hour,
 		Spellings: []Spelling{
 			// Ten access tokens for each refresh token in ten minutes, with status 200.
@@ -160,6 +177,7 @@ var entriesMToZ = []Entry{
 	{
 		Name: "zoom", Title: "Zoom",
 		AuthURL: "https://zoom.us/oauth/authorize", TokenURL: "https://zoom.us/oauth/token", RevokeURL: "https://zoom.us/oauth/revoke", AuthStyle: oauth2.AuthStyleInHeader,
+		Account:     AccountSource{From: AccountFromURL, URL: "https://api.zoom.us/v2/users/me", Name: "account_id"},
 		ReplayClass: perennial.ReplayUnknown, ReplaySource: "it rotates and the newest must be used (third party)",
 		DefaultLifetime: time.Hour,
 		IdleLifetime:    90 * day, // most sources; an old one says 15 years

@@ -35,7 +35,7 @@ func (a App) At(host string) (App, error) {
 			a.Name, a.Provider.Title, a.Provider.allowedHosts())
 	}
 	fill := strings.NewReplacer(hostPlaceholder, host)
-	for _, url := range []*string{&a.Provider.AuthURL, &a.Provider.TokenURL, &a.Provider.IntrospectURL, &a.Provider.RevokeURL} {
+	for _, url := range []*string{&a.Provider.AuthURL, &a.Provider.TokenURL, &a.Provider.IntrospectURL, &a.Provider.RevokeURL, &a.Provider.Account.URL} {
 		*url = fill.Replace(*url)
 	}
 	return a, nil

@@ -51,23 +51,23 @@ func NewClient(c ClientConfig) *Client {
 func (c *Client) Refresh(ctx context.Context, app App, secret, refreshToken perennial.Secret, send func(context.Context) error) Reply {
 	began := time.Now()
 	trip := &oneShot{transport: c.transport, send: send, entry: app.Provider}
-	user, password := app.Provider.credentials(app.ClientID, secret)
-	config := oauth2.Config{
-		ClientID:     user,
-		ClientSecret: password,
-		Endpoint:     oauth2.Endpoint{TokenURL: app.Provider.TokenURL, AuthStyle: app.Provider.AuthStyle},
-	}
-	httpClient := &http.Client{
-		Transport:     trip,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	source := config.TokenSource(context.WithValue(ctx, oauth2.HTTPClient, httpClient), &oauth2.Token{RefreshToken: refreshToken.Reveal()})
+	config, basic := app.client(secret)
+	source := config.TokenSource(trip.context(ctx), &oauth2.Token{RefreshToken: refreshToken.Reveal()})
 	// The trip has kept the reply; x/oauth2's reading of it is not needed, and its
 	// error would hold the whole body.
 	_, _ = source.Token()
-
-	basic := perennial.NewSecret(url.QueryEscape(user) + ":" + url.QueryEscape(password))
 	return trip.reply(app.Provider, began, secret, refreshToken, basic)
+}
+
+// client is the app as x/oauth2 knows it, authenticating with secret; basic is
+// what its Basic header would hold.
+func (a App) client(secret perennial.Secret) (config oauth2.Config, basic perennial.Secret) {
+	user, password := a.Provider.credentials(a.ClientID, secret)
+	return oauth2.Config{
+		ClientID:     user,
+		ClientSecret: password,
+		Endpoint:     oauth2.Endpoint{TokenURL: a.Provider.TokenURL, AuthStyle: a.Provider.AuthStyle},
+	}, perennial.NewSecret(url.QueryEscape(user) + ":" + url.QueryEscape(password))
 }
 
 // credentials are the name and the password by which the client authenticates
@@ -92,6 +92,14 @@ type oneShot struct {
 	status int
 	header http.Header
 	body   []byte
+}
+
+// context is ctx with the trip as x/oauth2's client, which follows no redirect.
+func (o *oneShot) context(ctx context.Context) context.Context {
+	return context.WithValue(ctx, oauth2.HTTPClient, &http.Client{
+		Transport:     o,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	})
 }
 
 var errSecondRequest = errors.New("a second request was asked for")

@@ -51,8 +51,23 @@ type Entry struct {
 	SecretAsUser bool
 	// JSONBody: the request's members travel as a JSON object, not as a form.
 	JSONBody bool
-	// RefreshParams are members of the refresh request beyond RFC 6749.
+	// RefreshParams are members of the token requests beyond RFC 6749.
 	RefreshParams map[string]string
+
+	// AuthParams are members of the authorization request beyond RFC 6749 and 7636.
+	AuthParams map[string]string
+	// ScopeSeparator stands between the scopes of an authorization request;
+	// empty: a space (RFC 6749 section 3.3).
+	ScopeSeparator string
+	// ScopesUnnamed are scopes that are granted but not named in the reply.
+	ScopesUnnamed []string
+	// Issuer is the iss of its authorization responses (RFC 9207), and of its ID
+	// tokens; empty: not known, and not compared.
+	Issuer string
+	// IssuerSent: each authorization response has an iss; one without is refused.
+	IssuerSent bool
+	// Account says where a new grant's account id is found.
+	Account AccountSource
 
 	// TokensUnder is the member of a reply that holds the tokens where its top
 	// level has none: "authed_user".
@@ -121,6 +136,7 @@ type App struct {
 type Reply struct {
 	Outcome perennial.Outcome
 	Tokens  perennial.TokenSet // for OutcomeRefreshed
+	Account string             // of a code exchange, where the reply says it
 
 	Sent        bool          // at least one byte of the request may have left
 	HTTPStatus  int           // 0: no reply

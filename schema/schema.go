@@ -22,8 +22,8 @@ import (
 // Version is the newest schema that this program knows, and Oldest the oldest
 // that it can run on.
 const (
-	Version int64 = 5
-	Oldest  int64 = 5
+	Version int64 = 6
+	Oldest  int64 = 6
 )
 
 // Dialect is the kind of database.

@@ -21,9 +21,19 @@ const (
 // version in place of a generation.
 const FieldWebhookSecret Field = "webhook_secret"
 
+// What a connect session holds for a short time: the code verifier of its newest
+// authorization request, and the token reply until it is stored. They are sealed
+// by the refresh tokens' keyset. Their binding names the session in place of a
+// connection, and the number of the request in place of a generation.
+const (
+	FieldCodeVerifier Field = "code_verifier"
+	FieldTokenReply   Field = "token_reply"
+)
+
 // keyset is the field whose keyset seals f.
 func (f Field) keyset() Field {
-	if f == FieldWebhookSecret {
+	switch f {
+	case FieldWebhookSecret, FieldCodeVerifier, FieldTokenReply:
 		return FieldRefreshToken
 	}
 	return f

@@ -35,7 +35,7 @@ func newCommand(s *shell) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return perennial.Errorf(perennial.CodeInvalid, "%w; see `%s --help`", err, cmd.CommandPath())
 	})
-	root.AddCommand(s.migrate(), s.keys(), s.setup(), s.connect(), s.reconnect(), s.list(), s.show(), s.refresh(),
+	root.AddCommand(s.migrate(), s.keys(), s.setup(), s.connect(), s.reconnect(), s.reconnectLink(), s.list(), s.show(), s.refresh(),
 		s.turn("pause", "Stop refreshing; the refresh token is still kept alive", (*connect.Service).Pause),
 		s.cadence(),
 		s.turn("resume", "Make a paused connection active again", (*connect.Service).Resume),

@@ -59,6 +59,30 @@ func (s *shell) reconnect() *cobra.Command {
 	return cmd
 }
 
+// reconnectLink needs the store only: the link works wherever the pages are served.
+func (s *shell) reconnectLink() *cobra.Command {
+	var req connect.SessionRequest
+	cmd := &cobra.Command{Use: "reconnect-link ID", Short: "Print a link with which the customer reconnects a connection by one consent", Args: exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return s.open(cmd.Context(), func(deps *host.Deps) error {
+				sessions, err := deps.Sessions(newService(deps, nil))
+				if err != nil {
+					return err
+				}
+				req.ConnectionID = args[0]
+				session, err := sessions.CreateSession(cmd.Context(), req)
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(s.out, "%s\nIt works once, until %s. Give it to the customer only.\n", session.Link.Reveal(), instant(session.ExpiresAt))
+				return nil
+			})
+		}}
+	cmd.Flags().StringVar(&req.ReturnURL, "return", "", "where the customer goes afterwards; below one of connect.return_urls")
+	cmd.Flags().DurationVar(&req.Lifetime, "for", 0, "how long the link works, up to 24h; without it connect.lifetime")
+	return cmd
+}
+
 func (s *shell) readTokens(deps *host.Deps, g *connect.Grant, from string) error {
 	if from != "-" {
 		return perennial.Errorf(perennial.CodeInvalid, `give --tokens - and the token reply on standard input, for example: perennial connect ... --tokens - < reply.json`)

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/workflows"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -83,6 +85,43 @@ func TestCommandsSayWhatToDo(t *testing.T) {
 			assert.NotContains(t, err.Error(), "planted-client-secret")
 		}
 	}
+}
+
+// TestReconnectLink: one command, one link, without Temporal.
+func TestReconnectLink(t *testing.T) {
+	t.Parallel()
+	path, environ := configured(t)
+	environ = append(environ, "PERENNIAL_ALLOW_PLAINTEXT_KEYS=true")
+	do := func(args ...string) (int, string, error) {
+		return perennialRun(environ, "", append(args, "--config", path)...)
+	}
+	for _, args := range [][]string{{"keys", "new"}, {"migrate"}} {
+		_, _, err := do(args...)
+		require.NoError(t, err)
+	}
+	code, _, err := do("reconnect-link", "con_1")
+	require.Equal(t, 2, code)
+	require.ErrorContains(t, err, "connect.base_url")
+	raw, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, append([]byte("connect: {base_url: \"https://connect.example\", return_urls: [\"https://app.example/\"]}\n"), raw...), 0o600))
+	code, _, err = do("reconnect-link", "con_1")
+	require.Equal(t, 3, code, "%v", err)
+
+	db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(filepath.Dir(path), "perennial.db"))
+	require.NoError(t, err)
+	defer db.Close()
+	_, err = db.Insert(t.Context(), perennial.Connection{ID: "con_1", TenantID: "t1", App: "app", Provider: "hubspot", Host: "api.hubapi.com", AccountID: "62515"},
+		store.TokenWrite{Generation: 1, AccessTokenSealed: []byte("a"), RefreshTokenSealed: []byte("r"), RefreshTokenDigest: "d", ClientIDDigest: "c", Status: perennial.StatusActive})
+	require.NoError(t, err)
+	_, out, err := do("reconnect-link", "con_1", "--return", "https://app.example/settings", "--for", "2h")
+	require.NoError(t, err)
+	require.Regexp(t, `^https://connect\.example/connect/cl_[A-Za-z0-9_-]{43}\nIt works once, until \S+`, out)
+	code, _, err = do("reconnect-link", "con_1", "--return", "https://evil.example/")
+	require.Equal(t, 2, code)
+	require.ErrorContains(t, err, "connect.return_urls")
+	code, _, _ = do("reconnect-link", "con_1", "--for", "25h")
+	require.Equal(t, 2, code)
 }
 
 // TestAppCommands: an operator sees what an app is in trouble with and ends it.

@@ -108,8 +108,11 @@ func New(t testing.TB, url string, more ...func(*api.Config)) *World {
 	require.NoError(t, err)
 	log := slog.New(slog.NewJSONHandler(&w.Logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	service := connect.New(connect.Config{Store: w.DB, Apps: w, Sealer: w.Keyring, Workflows: w, Log: log})
+	sessions, err := connect.NewSessions(connect.SessionsConfig{Service: service, Store: w.DB, Provider: provider.NewClient(provider.ClientConfig{}),
+		BaseURL: "https://connect.example", ReturnURLs: connect.ReturnURLs{"https://app.example/"}})
+	require.NoError(t, err)
 	c := api.Config{Store: w.DB, Connections: service, Disconnects: &connect.Ender{Service: service, Keys: w.Keyring, Provider: w},
-		Webhooks: notify.New(notify.Config{Store: w.DB, Sealer: w.Keyring, Apps: w, Log: log}), Tokens: w.Backend, Apps: w.Apps,
+		Webhooks: notify.New(notify.Config{Store: w.DB, Sealer: w.Keyring, Apps: w, Log: log}), Tokens: w.Backend, Apps: w.Apps, Sessions: sessions,
 		Rate: 1e6, Log: log, Observer: w}
 	for _, change := range more {
 		change(&c)

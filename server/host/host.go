@@ -77,14 +77,21 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 		stopReplay := worker.ReplaySpool(ctx, tokens.engine, log)
 		defer stopReplay()
 	}
-	v1, err := newAPI(deps, t, tokens, metrics.NewAPI(registry))
+	service := connect.New(connect.Config{Store: deps.Store, Apps: deps.Config, Sealer: deps.Keyring, Log: deps.Log,
+		Workflows: &connect.Temporal{Client: t, TaskQueue: deps.Config.TaskQueue}})
+	links, err := openLinks(ctx, deps, service)
+	if err != nil {
+		return err
+	}
+	defer links.close()
+	v1, err := newAPI(deps, service, links, tokens, metrics.NewAPI(registry))
 	if err != nil {
 		return err
 	}
 	defer v1.Close()
 	mux := http.NewServeMux()
 	mux.Handle("/", v1) // it says itself what it does not have
-	mux.Handle(PagesPath, pages())
+	mux.Handle(PagesPath, links.pages)
 
 	health, err := worker.ServeHealth(cfg.Server.Health, deps.Store, t, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), log)
 	if err != nil {
@@ -109,21 +116,23 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 	return errors.Join(err, health.Close())
 }
 
-func newAPI(deps *worker.Deps, t temporal.Client, tokens *tokens, observer api.Observer) (*api.API, error) {
-	service := connect.New(connect.Config{Store: deps.Store, Apps: deps.Config, Sealer: deps.Keyring, Log: deps.Log,
-		Workflows: &connect.Temporal{Client: t, TaskQueue: deps.Config.TaskQueue}})
-	return api.New(api.Config{
+func newAPI(deps *worker.Deps, service *connect.Service, links *links, tokens *tokens, observer api.Observer) (*api.API, error) {
+	c := api.Config{
 		Store:       deps.Store,
 		Connections: service,
 		Disconnects: &connect.Ender{Service: service, Keys: deps.Keyring, Provider: provider.NewClient(provider.ClientConfig{})},
-		Webhooks:    deps.Notify(),
+		Webhooks:    deps.Notify(nil),
 		Tokens:      tokens.of,
 		Apps:        deps.Config.Apps,
 		Rate:        deps.Config.Server.Rate,
 		Burst:       deps.Config.Server.Burst,
 		Log:         deps.Log,
 		Observer:    observer,
-	})
+	}
+	if links.sessions != nil {
+		c.Sessions = links.sessions
+	}
+	return api.New(c)
 }
 
 // tokens makes the backends that hand out each tenant's tokens.

@@ -1,10 +1,69 @@
 package host
 
-import "net/http"
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/perennial-oauth/perennial/connect"
+	worker "github.com/perennial-oauth/perennial/worker/host"
+)
 
 // PagesPath is where the pages are mounted on which customers connect and
 // reconnect.
 const PagesPath = "/connect/"
 
-// pages is the handler of [PagesPath]. There is none yet: nothing is found there.
-func pages() http.Handler { return http.NotFoundHandler() }
+// links makes connect links and serves their pages.
+type links struct {
+	sessions *connect.Sessions // nil: connect.base_url is not configured, and nothing is found
+	pages    http.Handler
+	close    func()
+}
+
+func openLinks(ctx context.Context, deps *worker.Deps, service *connect.Service) (*links, error) {
+	if deps.Config.Connect.BaseURL == "" {
+		return &links{pages: http.NotFoundHandler(), close: func() {}}, nil
+	}
+	sessions, err := deps.Sessions(service)
+	if err != nil {
+		return nil, err
+	}
+	pages, err := deps.ConnectPages(sessions)
+	if err != nil {
+		return nil, err
+	}
+	return &links{sessions: sessions, pages: pages, close: finishing(ctx, deps, sessions)}, nil
+}
+
+const (
+	finishEvery   = 5 * time.Second
+	finishLimit   = 100
+	finishTimeout = time.Minute // for one round: a provider may be asked whose a grant is
+)
+
+// finishing stores the grants that a crash or a silent provider left, until stop is
+// called, which waits for its end.
+func finishing(ctx context.Context, deps *worker.Deps, sessions *connect.Sessions) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var done sync.WaitGroup
+	done.Go(func() {
+		tick := time.NewTicker(finishEvery)
+		defer tick.Stop()
+		for failing := false; ; {
+			round, end := context.WithTimeout(ctx, finishTimeout)
+			_, err := sessions.FinishAll(round, finishLimit)
+			end()
+			if err != nil && !failing && ctx.Err() == nil { // once: it lasts as long as an outage
+				deps.Log.Error("connects that were cut off are not finished at present", "error", err)
+			}
+			failing = err != nil
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	return func() { cancel(); done.Wait() }
+}

@@ -92,6 +92,10 @@ func Run(t *testing.T, database func(testing.TB) string) {
 		"api keys: use is noted once an hour":             testTouchKey,
 		"idempotency: one is the first":                   testRequests,
 		"idempotency: kept for a day":                     testRequestsKept,
+		"connect session: a life":                         testSession,
+		"connect session: its end":                        testSessionExpires,
+		"connect session: one of many":                    testSessionAtOnce,
+		"connect session: an account in use":              testAccountInUse,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -8,6 +8,8 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/config"
+	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/connectui"
 	"github.com/perennial-oauth/perennial/internal/kms"
 	"github.com/perennial-oauth/perennial/internal/seam"
 	"github.com/perennial-oauth/perennial/metrics"
@@ -102,6 +104,19 @@ func (d *Deps) EngineConfig() refresh.Config {
 func (d *Deps) Notify(observer notify.Observer) *notify.Service {
 	return notify.New(notify.Config{Store: d.Store, Sealer: d.Keyring, Apps: d.Config,
 		Addresses: notify.Addresses{AllowPrivate: d.Config.Notify.AllowPrivate}, Log: d.Log, Observer: observer})
+}
+
+// Sessions makes connect links, whose grants service stores. Without a
+// connect.base_url it is an error of [perennial.CodeInvalid].
+func (d *Deps) Sessions(service *connect.Service) (*connect.Sessions, error) {
+	c := d.Config.Connect
+	return connect.NewSessions(connect.SessionsConfig{Service: service, Store: d.Store, Provider: provider.NewClient(provider.ClientConfig{}),
+		BaseURL: c.BaseURL, ReturnURLs: c.ReturnURLs, Lifetime: c.Lifetime})
+}
+
+// ConnectPages serves the pages of the links, to be mounted at /connect/.
+func (d *Deps) ConnectPages(sessions *connect.Sessions) (*connectui.Handler, error) {
+	return connectui.New(connectui.Config{Sessions: sessions, Product: d.Config.Connect.Product, HelpURL: d.Config.Connect.HelpURL, Log: d.Log})
 }
 
 // spoolCounts is nil where there is no spool.

@@ -1,0 +1,210 @@
+package connect
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"net/url"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/seal"
+	"golang.org/x/oauth2"
+)
+
+// What keeps an authorization response from being taken. Nothing is changed, and
+// no code is shown to the provider.
+var (
+	ErrStateUnknown = errors.New("the state of the authorization response is missing, is not known, or was replaced")
+	ErrOtherBrowser = errors.New("the authorization response came from another browser than the request")
+	ErrAnswered     = errors.New("the authorization response was taken before")
+	ErrExpired      = errors.New("the connect session has expired")
+)
+
+// Authorization is a request for consent.
+type Authorization struct {
+	Session perennial.ConnectSession
+	Title   string           // of the provider
+	URL     string           // to send the browser to
+	Browser perennial.Secret // that the browser must show again with the response
+	Life    time.Duration    // of the link, from now
+}
+
+// Start begins a request for consent: with a state, a verifier and a browser
+// secret of its own, which end those of any request before it. What the browser
+// already holds is never taken over. A link that leads nowhere any more is
+// [ErrExpired], an unknown one an error of [perennial.CodeNotFound].
+func (s *Sessions) Start(ctx context.Context, link perennial.Secret) (Authorization, error) {
+	c, now, err := s.Store.SessionByLink(ctx, link.Digest())
+	if err != nil {
+		return Authorization{}, err
+	}
+	if !c.Open(now) {
+		return Authorization{}, ErrExpired
+	}
+	app, err := s.app(c)
+	if err != nil {
+		return Authorization{}, err
+	}
+	state, browser, verifier := newToken(""), newToken(""), perennial.NewSecret(oauth2.GenerateVerifier())
+	target, err := app.AuthorizationURL(s.RedirectURI(c.App), state.Reveal(), verifier, c.Scopes)
+	if err != nil {
+		return Authorization{}, err
+	}
+	sealed, err := s.Service.Sealer.Seal(sessionBinding(c, seal.FieldCodeVerifier, c.Starts+1), verifier)
+	if err != nil {
+		return Authorization{}, err
+	}
+	if err := s.Store.StartSession(ctx, c.ID, c.Starts, state.Digest(), browser.Digest(), sealed); err != nil {
+		return Authorization{}, err
+	}
+	return Authorization{Session: c, Title: app.Provider.Title, URL: target, Browser: browser, Life: c.ExpiresAt.Sub(now)}, nil
+}
+
+// app is the session's app at the account's host.
+func (s *Sessions) app(c perennial.ConnectSession) (provider.App, error) {
+	app, err := s.Service.Apps.App(c.App)
+	if err != nil {
+		return app, err
+	}
+	return app.At(c.Host)
+}
+
+func sessionBinding(c perennial.ConnectSession, field seal.Field, start int64) seal.Binding {
+	return seal.Binding{Tenant: c.TenantID, Connection: c.ID, Field: field, Generation: start}
+}
+
+// SameBrowser reports whether browser is the secret that the newest request of
+// the session gave out. It takes the same time for every wrong one.
+func SameBrowser(c perennial.ConnectSession, browser perennial.Secret) bool {
+	return c.BrowserDigest != "" && subtle.ConstantTimeCompare([]byte(c.BrowserDigest), []byte(browser.Digest())) == 1
+}
+
+// longestStore bounds what follows a response: exchange, look-up and save. The
+// lease is longer, so that nobody else begins meanwhile.
+const (
+	exchangeTimeout = 20 * time.Second
+	askTimeout      = 10 * time.Second
+	longestStore    = 45 * time.Second
+	storeLease      = longestStore + 30*time.Second
+)
+
+// Answer takes an authorization response (RFC 6749 section 4.1.2) that came to
+// app's redirect URI. browser returns the secret that the browser shows for a
+// session, if any. Where the response is taken, the session is returned with its
+// outcome, whatever that is; else one of the errors above, for [ErrAnswered] and
+// [ErrExpired] with the session. The code is shown to the provider at most once.
+// Once it is, ctx ending changes nothing.
+func (s *Sessions) Answer(ctx context.Context, app string, response url.Values, browser func(session string) perennial.Secret) (perennial.ConnectSession, error) {
+	for _, name := range []string{"state", "code", "error", "iss"} {
+		if len(response[name]) > 1 { // RFC 6749 section 3.1
+			return perennial.ConnectSession{}, ErrStateUnknown
+		}
+	}
+	state := perennial.NewSecret(response.Get("state"))
+	c, now, err := s.Store.SessionByState(ctx, state.Digest())
+	if perennial.CodeOf(err) == perennial.CodeNotFound {
+		return c, ErrStateUnknown
+	}
+	if err != nil {
+		return c, err
+	}
+	if !SameBrowser(c, browser(c.ID)) {
+		s.Service.Log.Warn("authorization response from another browser", "session_id", c.ID, "app", c.App)
+		return perennial.ConnectSession{}, ErrOtherBrowser
+	}
+	if !c.AnsweredAt.IsZero() {
+		return c, ErrAnswered
+	}
+	if !now.Before(c.ExpiresAt) {
+		return c, ErrExpired
+	}
+	sent := c // with the verifier, which is wiped now
+	if err := s.Store.AnswerSession(ctx, c.ID, c.Starts); perennial.CodeOf(err) == perennial.CodeConflict {
+		return c, ErrAnswered
+	} else if err != nil {
+		return c, err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestStore)
+	defer cancel()
+	return s.take(ctx, sent, app, response)
+}
+
+// take turns a response whose state was just used up into an outcome.
+func (s *Sessions) take(ctx context.Context, c perennial.ConnectSession, to string, response url.Values) (perennial.ConnectSession, error) {
+	app, err := s.app(c)
+	if err != nil {
+		return c, err
+	}
+	switch {
+	case to != c.App || !app.Provider.CheckIssuer(response.Get("iss")):
+		s.Service.Log.Warn("authorization response of another issuer", "session_id", c.ID, "app", c.App)
+		return s.end(ctx, c, perennial.ConnectMixedUp, nil, "")
+	case response.Has("error"):
+		return s.end(ctx, c, refusal(response.Get("error")), nil, "")
+	case response.Get("code") == "":
+		return s.end(ctx, c, perennial.ConnectCodeRefused, nil, "")
+	}
+	verifier, err := s.Service.Sealer.Open(sessionBinding(c, seal.FieldCodeVerifier, c.Starts), c.VerifierSealed)
+	if err != nil {
+		return c, err
+	}
+	at, err := s.Store.Now(ctx)
+	if err != nil {
+		return c, err
+	}
+	code := provider.AuthorizationCode{Code: perennial.NewSecret(response.Get("code")), Verifier: verifier, RedirectURI: s.RedirectURI(c.App)}
+	reply, secret := s.exchange(ctx, app, code)
+	s.Service.Log.Info("authorization code exchanged", "session_id", c.ID, "app", c.App, "outcome", string(reply.Outcome), "error_code", reply.Code,
+		"status_code", reply.HTTPStatus, "request_id", reply.RequestID)
+	switch reply.Outcome {
+	case perennial.OutcomeRefreshed:
+	case perennial.OutcomeMisconfigured:
+		return s.end(ctx, c, perennial.ConnectMisconfigured, nil, "")
+	case perennial.OutcomeRevoked, perennial.OutcomeRejected:
+		return s.end(ctx, c, perennial.ConnectCodeRefused, nil, "")
+	default:
+		return s.end(ctx, c, perennial.ConnectProviderDown, nil, "")
+	}
+	k := kept{TokenSet: reply.Tokens, Hint: reply.Account, Secret: secret}
+	if source := app.Provider.Account; source.From == provider.AccountFromCallback {
+		k.Hint = response.Get(source.Name)
+	}
+	return s.keep(ctx, app, c, k, at)
+}
+
+// refusal is the outcome of an error response (RFC 6749 section 4.1.2.1). Its
+// description is never shown: it comes from whoever made the URL.
+func refusal(code string) perennial.ConnectOutcome {
+	switch code {
+	case "access_denied":
+		return perennial.ConnectDenied
+	case "server_error", "temporarily_unavailable":
+		return perennial.ConnectProviderDown
+	case "invalid_request", "unauthorized_client", "unsupported_response_type", "invalid_scope", "invalid_client":
+		return perennial.ConnectMisconfigured
+	default: // of OpenID Connect, or the provider's own: the user did not go through with it
+		return perennial.ConnectDenied
+	}
+}
+
+// exchange shows the code once. It is shown with the next secret only where the
+// provider rejected the client, and so never looked at the code. It returns the
+// number of the secret that was accepted.
+func (s *Sessions) exchange(ctx context.Context, app provider.App, code provider.AuthorizationCode) (provider.Reply, int) {
+	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
+	defer cancel()
+	secrets := app.ClientSecrets
+	if len(secrets) == 0 {
+		secrets = []perennial.Secret{{}} // a public client
+	}
+	var reply provider.Reply
+	for i, secret := range secrets {
+		reply = s.Provider.Exchange(ctx, app, secret, code)
+		if reply.Outcome != perennial.OutcomeMisconfigured || reply.Code != "invalid_client" {
+			return reply, i
+		}
+	}
+	return reply, 0
+}

@@ -1,0 +1,269 @@
+package connect
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/seal"
+)
+
+// kept is a token reply that is on its way into a connection.
+type kept struct {
+	perennial.TokenSet
+	Hint   string // of the account
+	Secret int    // the number of the client secret that was accepted
+}
+
+// plain is its form inside the seal, the one place where tokens are encoded.
+type plain struct {
+	AccessToken, RefreshToken, TokenType             string
+	Scopes                                           []string
+	ExpiresIn, RefreshTokenExpiresIn, GrantExpiresIn time.Duration
+	Metadata                                         map[string]string
+	Hint                                             string
+	Secret                                           int
+}
+
+func (s *Sessions) sealed(c perennial.ConnectSession, k kept) ([]byte, error) {
+	raw, err := json.Marshal(plain{k.AccessToken.Reveal(), k.RefreshToken.Reveal(), k.TokenType, k.Scopes, k.ExpiresIn, k.RefreshTokenExpiresIn, k.GrantExpiresIn,
+		k.Metadata, k.Hint, k.Secret})
+	if err != nil {
+		return nil, errors.New("write the token reply")
+	}
+	return s.Service.Sealer.Seal(sessionBinding(c, seal.FieldTokenReply, c.Starts), perennial.NewSecret(string(raw)))
+}
+
+func (s *Sessions) opened(c perennial.ConnectSession) (kept, error) {
+	raw, err := s.Service.Sealer.Open(sessionBinding(c, seal.FieldTokenReply, c.Starts), c.ReplySealed)
+	if err != nil {
+		return kept{}, err
+	}
+	var p plain
+	if err := json.Unmarshal([]byte(raw.Reveal()), &p); err != nil {
+		return kept{}, perennial.Errorf(perennial.CodeSealed, "the token reply of connect session %s cannot be read", c.ID)
+	}
+	return kept{perennial.TokenSet{AccessToken: perennial.NewSecret(p.AccessToken), RefreshToken: perennial.NewSecret(p.RefreshToken), TokenType: p.TokenType,
+		Scopes: p.Scopes, ExpiresIn: p.ExpiresIn, RefreshTokenExpiresIn: p.RefreshTokenExpiresIn, GrantExpiresIn: p.GrantExpiresIn, Metadata: p.Metadata}, p.Hint, p.Secret}, nil
+}
+
+// keep seals the reply into the session before anything else is asked or done:
+// from then on neither a failing look-up nor a crash loses the grant.
+func (s *Sessions) keep(ctx context.Context, app provider.App, c perennial.ConnectSession, k kept, at time.Time) (perennial.ConnectSession, error) {
+	sealed, err := s.sealed(c, k)
+	if err == nil {
+		err = s.Store.KeepReply(ctx, c.ID, c.Starts, sealed, at, storeLease)
+	}
+	if err != nil { // go on: perhaps the connection can be stored
+		s.Service.Log.Error("token reply not kept", "session_id", c.ID, "error", err)
+	}
+	c.ReplyAt, c.Tries, c.Outcome = at, 1, perennial.ConnectUnfinished
+	return s.finish(ctx, app, c, k)
+}
+
+// Finish stores the reply that a session holds. Where somebody else is at it, or
+// it was not long ago, the session is returned as it is.
+func (s *Sessions) Finish(ctx context.Context, id string) (perennial.ConnectSession, error) {
+	c, err := s.Store.LeaseSession(ctx, id, storeLease)
+	if perennial.CodeOf(err) == perennial.CodeConflict {
+		c, _, err = s.Store.SessionByID(ctx, id)
+		return c, err
+	}
+	if err != nil {
+		return c, err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestStore)
+	defer cancel()
+	app, err := s.app(c)
+	if err != nil {
+		return s.later(ctx, c, err)
+	}
+	k, err := s.opened(c)
+	if err != nil {
+		return s.later(ctx, c, err)
+	}
+	return s.finish(ctx, app, c, k)
+}
+
+// FinishAll finishes the sessions that a crash or a silent provider left, at most
+// limit, and deletes those that expired more than a day ago. Call it each few
+// seconds. It returns how many it finished.
+func (s *Sessions) FinishAll(ctx context.Context, limit int) (int, error) {
+	all, err := s.Store.UnfinishedSessions(ctx, limit)
+	errs := []error{err}
+	n := 0
+	for _, c := range all {
+		c, err := s.Finish(ctx, c.ID)
+		if errs = append(errs, err); err == nil && c.Outcome != perennial.ConnectUnfinished {
+			n++
+		}
+	}
+	_, err = s.Store.PruneSessions(ctx, sessionsKept, limit)
+	return n, errors.Join(append(errs, err)...)
+}
+
+// sessionsKept is for how long an expired session is kept, so that its link says
+// why it leads nowhere.
+const sessionsKept = 24 * time.Hour
+
+// mostTries bounds how often a reply is tried to be stored: over more than two
+// hours.
+const mostTries = 20
+
+// retryWait is how long after a failed try the next one waits: 2 s, doubling up
+// to 10 min.
+func retryWait(tries int) time.Duration {
+	return min(time.Second<<min(max(tries, 1), 10), 10*time.Minute)
+}
+
+// finish finds out whose the grant is, checks it and stores it.
+func (s *Sessions) finish(ctx context.Context, app provider.App, c perennial.ConnectSession, k kept) (perennial.ConnectSession, error) {
+	var secret perennial.Secret
+	if k.Secret < len(app.ClientSecrets) {
+		secret = app.ClientSecrets[k.Secret]
+	}
+	asked, cancel := context.WithTimeout(ctx, askTimeout)
+	account, err := s.Provider.Account(asked, app, secret, k.AccessToken, k.Hint, c.Host)
+	cancel()
+	switch {
+	case perennial.CodeOf(err) == perennial.CodeInvalid:
+		s.Service.Log.Error("account not found", "session_id", c.ID, "app", c.App, "error", err)
+		return s.end(ctx, c, perennial.ConnectAccountUnknown, nil, "") // not revoked: it may be a connection's
+	case err != nil:
+		return s.later(ctx, c, err)
+	}
+	if k.Scopes == nil {
+		k.Scopes = account.Scopes
+	}
+	if source := app.Provider.Account; source.From == provider.AccountFromCallback && slices.Contains(app.Provider.MetadataFields, source.Name) {
+		if k.Metadata == nil {
+			k.Metadata = map[string]string{}
+		}
+		k.Metadata[source.Name] = account.ID
+	}
+	outcome, missing, err := s.examine(ctx, app, c, k, account.ID)
+	if err != nil {
+		return s.later(ctx, c, err)
+	}
+	if outcome != "" {
+		s.revoke(ctx, app, c, k, account.ID)
+		return s.end(ctx, c, outcome, missing, "")
+	}
+	return s.store(ctx, app, c, k, account.ID)
+}
+
+// examine says why a grant is refused, "" for not at all.
+func (s *Sessions) examine(ctx context.Context, app provider.App, c perennial.ConnectSession, k kept, account string) (perennial.ConnectOutcome, []string, error) {
+	if c.ConnectionID != "" {
+		con, _, err := s.Service.Store.Get(ctx, c.ConnectionID)
+		switch {
+		case perennial.CodeOf(err) == perennial.CodeNotFound:
+			return perennial.ConnectGone, nil, nil
+		case err != nil:
+			return "", nil, err
+		case con.AccountID != account:
+			return perennial.ConnectAccountMismatch, nil, nil
+		}
+	}
+	if missing := app.Provider.MissingScopes(c.Scopes, k.Scopes); len(missing) > 0 {
+		return perennial.ConnectScopesMissing, missing, nil
+	}
+	if k.RefreshToken.IsZero() {
+		return perennial.ConnectNoRefreshToken, nil, nil
+	}
+	return "", nil, nil
+}
+
+// store writes the connection and tells its workflow. In a second try the row may
+// hold the grant already, refreshed since: then it is not put back.
+func (s *Sessions) store(ctx context.Context, app provider.App, c perennial.ConnectSession, k kept, account string) (perennial.ConnectSession, error) {
+	g := Grant{Tenant: c.TenantID, App: c.App, Account: account, Host: c.Host, Tokens: k.TokenSet, ObtainedAt: c.ReplyAt}
+	if c.Tries > 1 {
+		con, err := s.Service.Store.FindByAccount(ctx, c.TenantID, c.App, account)
+		if err == nil && con.Status != perennial.StatusDisconnected && con.LastRefreshedAt.After(c.ReplyAt) {
+			return s.end(ctx, c, perennial.ConnectConnected, nil, con.ID)
+		}
+	}
+	var con perennial.Connection
+	var err error
+	if c.ConnectionID != "" {
+		con, err = s.Service.Reconnect(ctx, c.ConnectionID, g)
+	} else {
+		con, err = s.Service.Connect(ctx, g)
+	}
+	switch code := perennial.CodeOf(err); {
+	case con.ID != "": // stored; where the workflow could not be told, the sweep tells it
+		return s.end(ctx, c, perennial.ConnectConnected, nil, con.ID)
+	case code == perennial.CodeAccountMismatch: // examined, but the service has the last word
+		s.revoke(ctx, app, c, k, account)
+		return s.end(ctx, c, perennial.ConnectAccountMismatch, nil, "")
+	case code == perennial.CodeNotFound:
+		s.revoke(ctx, app, c, k, account)
+		return s.end(ctx, c, perennial.ConnectGone, nil, "")
+	case code == perennial.CodeInvalid:
+		s.Service.Log.Error("grant not usable", "session_id", c.ID, "app", c.App, "error", err)
+		s.revoke(ctx, app, c, k, account)
+		return s.end(ctx, c, perennial.ConnectMisconfigured, nil, "")
+	default:
+		return s.later(ctx, c, err)
+	}
+}
+
+// revoke ends a refused grant at the provider (RFC 7009), so that nothing of it
+// is left. At many providers that ends every grant of the account to this app: so
+// it is not done where a connection of that account works.
+func (s *Sessions) revoke(ctx context.Context, app provider.App, c perennial.ConnectSession, k kept, account string) {
+	log := s.Service.Log.With("session_id", c.ID, "app", c.App)
+	used, err := s.Store.AccountInUse(ctx, c.App, account)
+	if err != nil || used {
+		log.Warn("refused grant not revoked: the account has a connection that works", "known", err == nil)
+		return
+	}
+	token := k.RefreshToken
+	if token.IsZero() {
+		token = k.AccessToken
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	if err := s.Provider.Revoke(ctx, app, token); err != nil {
+		log.Error("refused grant not revoked", "error", err)
+		return
+	}
+	log.Info("refused grant revoked", "endpoint", app.Provider.RevokeURL != "")
+}
+
+// later leaves the reply to the next try.
+func (s *Sessions) later(ctx context.Context, c perennial.ConnectSession, cause error) (perennial.ConnectSession, error) {
+	if c.Tries >= mostTries {
+		s.Service.Log.Error("grant given up", "session_id", c.ID, "app", c.App, "tries", c.Tries, "error", cause)
+		return s.end(ctx, c, perennial.ConnectProviderDown, nil, "")
+	}
+	s.Service.Log.Warn("grant kept, not stored yet", "session_id", c.ID, "app", c.App, "tries", c.Tries, "error", cause)
+	if err := s.Store.ReleaseSession(ctx, c.ID, c.Starts, retryWait(c.Tries)); err != nil {
+		if perennial.CodeOf(err) == perennial.CodeConflict {
+			return c, fmt.Errorf("the grant was not kept: %w", cause)
+		}
+		return c, err
+	}
+	return c, nil
+}
+
+// end writes the outcome.
+func (s *Sessions) end(ctx context.Context, c perennial.ConnectSession, outcome perennial.ConnectOutcome, missing []string, result string) (perennial.ConnectSession, error) {
+	s.Service.Log.Info("connect session answered", "session_id", c.ID, "app", c.App, "outcome", string(outcome), "connection_id", result, "reconnect", c.ConnectionID != "")
+	c.Outcome, c.Missing, c.ResultID = outcome, missing, result
+	err := s.Store.FinishSession(ctx, c.ID, c.Starts, outcome, missing, result)
+	switch {
+	case err == nil, perennial.CodeOf(err) == perennial.CodeConflict: // a newer request goes on
+	case outcome == perennial.ConnectConnected: // the grant is stored: FinishAll ends the session
+		s.Service.Log.Error("connect session not ended", "session_id", c.ID, "error", err)
+	default:
+		return c, err
+	}
+	return c, nil
+}

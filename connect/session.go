@@ -1,0 +1,305 @@
+package connect
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/google/uuid"
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/provider"
+)
+
+// SessionStore is what sessions need of store.Store. Writes are guarded; one that
+// lost its guard fails with [perennial.CodeConflict].
+type SessionStore interface {
+	Now(ctx context.Context) (time.Time, error)
+	AddSession(ctx context.Context, s perennial.ConnectSession, life time.Duration) (perennial.ConnectSession, error)
+	SessionByID(ctx context.Context, id string) (perennial.ConnectSession, time.Time, error)
+	SessionByLink(ctx context.Context, digest string) (perennial.ConnectSession, time.Time, error)
+	SessionByState(ctx context.Context, digest string) (perennial.ConnectSession, time.Time, error)
+	StartSession(ctx context.Context, id string, starts int64, stateDigest, browserDigest string, verifierSealed []byte) error
+	AnswerSession(ctx context.Context, id string, starts int64) error
+	KeepReply(ctx context.Context, id string, starts int64, sealed []byte, at time.Time, lease time.Duration) error
+	LeaseSession(ctx context.Context, id string, lease time.Duration) (perennial.ConnectSession, error)
+	ReleaseSession(ctx context.Context, id string, starts int64, wait time.Duration) error
+	FinishSession(ctx context.Context, id string, starts int64, outcome perennial.ConnectOutcome, missing []string, result string) error
+	UnfinishedSessions(ctx context.Context, limit int) ([]perennial.ConnectSession, error)
+	PruneSessions(ctx context.Context, retention time.Duration, limit int) (int64, error)
+	AccountInUse(ctx context.Context, app, account string) (bool, error)
+}
+
+// Authorizer speaks to providers; provider.Client in production.
+type Authorizer interface {
+	Exchange(ctx context.Context, app provider.App, secret perennial.Secret, code provider.AuthorizationCode) provider.Reply
+	Account(ctx context.Context, app provider.App, secret, accessToken perennial.Secret, hint, host string) (provider.Account, error)
+	Revoke(ctx context.Context, app provider.App, token perennial.Secret) error
+}
+
+// SessionsConfig holds the dependencies and settings of [Sessions]. Store and
+// BaseURL are enough to create sessions; to serve them all are needed.
+type SessionsConfig struct {
+	Service  *Service // stores the grants; its Apps, Sealer and Log are used too
+	Store    SessionStore
+	Provider Authorizer
+
+	// BaseURL is what people reach the connect pages under, without /connect:
+	// "https://connect.example.com". Each app's redirect URI is
+	// BaseURL/connect/callback/<app>, and is to be registered at the provider.
+	BaseURL string
+	// ReturnURLs may be returned to. Defaults to none.
+	ReturnURLs ReturnURLs
+	// Lifetime of a link. Defaults to 30 min.
+	Lifetime time.Duration
+}
+
+// Sessions lets customers connect and reconnect accounts by a link: the
+// authorization code grant (RFC 6749 section 4.1) with PKCE (RFC 7636), a state
+// that is bound to one browser, and the defences of RFC 9700. It is safe for
+// concurrent use by many processes.
+type Sessions struct{ SessionsConfig }
+
+const (
+	defaultLifetime  = 30 * time.Minute
+	shortestLifetime = time.Minute
+	longestLifetime  = 24 * time.Hour
+)
+
+// NewSessions returns the sessions; a BaseURL that is no plain URL is an error of
+// [perennial.CodeInvalid].
+func NewSessions(c SessionsConfig) (*Sessions, error) {
+	u, ok := plainURL(c.BaseURL)
+	if !ok || u.RawQuery != "" {
+		return nil, perennial.Errorf(perennial.CodeInvalid, "connect.base_url is needed to make connect links: the URL that people reach this server under, for example https://connect.example.com")
+	}
+	c.BaseURL = strings.TrimSuffix(c.BaseURL, "/")
+	if c.Lifetime == 0 {
+		c.Lifetime = defaultLifetime
+	}
+	return &Sessions{c}, nil
+}
+
+// SessionRequest asks for a link.
+type SessionRequest struct {
+	// Tenant whose connection it is to be. With ConnectionID it may be empty;
+	// where it is not, it must be that connection's.
+	Tenant string
+	// App of the configuration. With ConnectionID it is the connection's.
+	App string
+	// ConnectionID is to be reconnected; empty: a connect.
+	ConnectionID string
+	// Host of the account, where the provider has one for each.
+	Host string
+	// ReturnURL is where the customer goes afterwards; it must be below one of the
+	// allowed ones. Empty: nowhere. It gets the parameters connect_outcome,
+	// connect_session and, once connected, connection_id.
+	ReturnURL string
+	// Scopes are asked for and required. Defaults to the app's.
+	Scopes []string
+	// Mode defaults to page. A popup needs a ReturnURL: its origin is told.
+	Mode perennial.ConnectMode
+	// TenantTitle is what the page calls the tenant: "Acme Inc.". At most 100
+	// characters. The customer sees there for whom access is given.
+	TenantTitle string
+	// Lifetime of the link, from 1 min to 24 h. Defaults to that of the sessions.
+	Lifetime time.Duration
+}
+
+// Session is a new session with its link.
+type Session struct {
+	perennial.ConnectSession
+	// Link leads to the page. Whoever has it can connect an account of theirs to
+	// the tenant until it expires: give it to the customer only.
+	Link perennial.Secret
+}
+
+// newToken is a new unguessable value: 256 bits.
+func newToken(prefix string) perennial.Secret {
+	var raw [32]byte
+	_, _ = rand.Read(raw[:]) // it never fails: crypto/rand ends the program instead
+	return perennial.NewSecret(prefix + base64.RawURLEncoding.EncodeToString(raw[:]))
+}
+
+// CreateSession makes a link. A request that cannot be met is an error of
+// [perennial.CodeInvalid]; a connection that is not there, or is another
+// tenant's, and an unknown app are [perennial.CodeNotFound]. Nothing is asked of
+// the provider.
+func (s *Sessions) CreateSession(ctx context.Context, req SessionRequest) (Session, error) {
+	c, err := s.checked(ctx, req)
+	if err != nil {
+		return Session{}, err
+	}
+	life := req.Lifetime
+	if life == 0 {
+		life = s.Lifetime
+	}
+	if life < shortestLifetime || life > longestLifetime {
+		return Session{}, perennial.Errorf(perennial.CodeInvalid, "a link lives from %s to %s, not %s", shortestLifetime, longestLifetime, life)
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return Session{}, fmt.Errorf("make a session id: %w", err)
+	}
+	token := newToken("cl_")
+	c.ID, c.LinkDigest = "cs_"+id.String(), token.Digest()
+	if c, err = s.Store.AddSession(ctx, c, life); err != nil {
+		return Session{}, err
+	}
+	return Session{c, perennial.NewSecret(s.BaseURL + "/connect/" + token.Reveal())}, nil
+}
+
+// longestTitle bounds a tenant's title in characters.
+const longestTitle = 100
+
+var scopeForm = regexp.MustCompile(`^[\x21\x23-\x5B\x5D-\x7E]{1,256}$`) // RFC 6749 section 3.3
+
+func (s *Sessions) checked(ctx context.Context, req SessionRequest) (perennial.ConnectSession, error) {
+	c := perennial.ConnectSession{TenantID: req.Tenant, TenantTitle: req.TenantTitle, App: req.App, ConnectionID: req.ConnectionID, Host: req.Host,
+		ReturnURL: req.ReturnURL, Mode: req.Mode, Scopes: req.Scopes}
+	if c.ConnectionID != "" {
+		con, _, err := s.Service.Store.Get(ctx, c.ConnectionID)
+		if err == nil && c.TenantID != "" && c.TenantID != con.TenantID {
+			// In the words of a connection that there is not.
+			err = perennial.Errorf(perennial.CodeNotFound, "there is no connection %q", c.ConnectionID)
+		}
+		if err != nil {
+			return c, err
+		}
+		if c.App != "" && c.App != con.App {
+			return c, perennial.Errorf(perennial.CodeInvalid, "connection %s is of app %q, not %q", con.ID, con.App, c.App)
+		}
+		c.TenantID, c.App, c.Host = con.TenantID, con.App, con.Host
+	}
+	app, err := s.Service.Apps.App(c.App)
+	if err != nil {
+		return c, err
+	}
+	if c.Mode == "" {
+		c.Mode = perennial.ConnectPage
+	}
+	if c.Scopes == nil {
+		c.Scopes = app.Scopes
+	}
+	if !app.Provider.HostNeeded() {
+		c.Host = ""
+	}
+	return c, s.check(app, c)
+}
+
+func (s *Sessions) check(app provider.App, c perennial.ConnectSession) error {
+	at, err := app.At(c.Host)
+	if err != nil {
+		return err
+	}
+	if _, err := at.AuthorizationURL("", "", perennial.Secret{}, nil); err != nil {
+		return err
+	}
+	if c.ReturnURL != "" {
+		if _, err := s.ReturnURLs.Check(c.ReturnURL); err != nil {
+			return err
+		}
+	}
+	switch {
+	case c.TenantID == "":
+		return perennial.Errorf(perennial.CodeInvalid, "a connect session needs a tenant")
+	case app.Provider.Account.From == "":
+		return perennial.Errorf(perennial.CodeInvalid, "app %s: say in account where its account ids are found", app.Name)
+	case c.Mode != perennial.ConnectPage && c.Mode != perennial.ConnectPopup:
+		return perennial.Errorf(perennial.CodeInvalid, "there is no mode %q: it is page or popup", c.Mode)
+	case c.Mode == perennial.ConnectPopup && c.ReturnURL == "":
+		return perennial.Errorf(perennial.CodeInvalid, "a popup needs a return URL: only its origin is told what came of it")
+	case len([]rune(c.TenantTitle)) > longestTitle, strings.ContainsFunc(c.TenantTitle, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return perennial.Errorf(perennial.CodeInvalid, "a tenant's title is one line of at most %d characters", longestTitle)
+	}
+	for _, scope := range c.Scopes {
+		if !scopeForm.MatchString(scope) {
+			return perennial.Errorf(perennial.CodeInvalid, "%q is not a scope (RFC 6749 section 3.3)", scope)
+		}
+	}
+	return nil
+}
+
+// View is what a page shows of a session.
+type View struct {
+	perennial.ConnectSession
+	Title      string               // of the provider
+	Connection perennial.Connection // that is to be reconnected; zero: none
+	Now        time.Time            // the database's clock
+}
+
+// Find returns the session of a link's token. A link that is not known is an
+// error of [perennial.CodeNotFound].
+func (s *Sessions) Find(ctx context.Context, link perennial.Secret) (View, error) {
+	c, now, err := s.Store.SessionByLink(ctx, link.Digest())
+	if err != nil {
+		return View{}, err
+	}
+	v := View{ConnectSession: c, Now: now}
+	app, err := s.Service.Apps.App(c.App)
+	if err != nil {
+		return v, err
+	}
+	v.Title = app.Provider.Title
+	if c.ConnectionID != "" {
+		v.Connection, _, err = s.Service.Store.Get(ctx, c.ConnectionID)
+		if perennial.CodeOf(err) == perennial.CodeNotFound {
+			err = nil // the page says so when it matters
+		}
+	}
+	return v, err
+}
+
+// Session returns a session by its id, for the product that made it. A missing one
+// is [perennial.CodeNotFound].
+func (s *Sessions) Session(ctx context.Context, id string) (perennial.ConnectSession, error) {
+	c, _, err := s.Store.SessionByID(ctx, id)
+	return c, err
+}
+
+// BackURL is where a customer returns to, with the outcome; "" where the session
+// has no return URL, or one that is not allowed any more.
+func (s *Sessions) BackURL(c perennial.ConnectSession) string {
+	u, err := s.ReturnURLs.Check(c.ReturnURL)
+	if c.ReturnURL == "" || err != nil {
+		return ""
+	}
+	q := u.Query()
+	outcome := string(c.Outcome)
+	if outcome == "" {
+		outcome = "cancelled"
+	}
+	q.Set("connect_outcome", outcome)
+	q.Set("connect_session", c.ID)
+	if c.ResultID != "" {
+		q.Set("connection_id", c.ResultID)
+	}
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
+// BackOrigin is the origin (RFC 6454) of the session's return URL, "" for none.
+func (s *Sessions) BackOrigin(c perennial.ConnectSession) string {
+	u, err := s.ReturnURLs.Check(c.ReturnURL)
+	if c.ReturnURL == "" || err != nil {
+		return ""
+	}
+	host := strings.ToLower(u.Host)
+	if u.Scheme == "https" {
+		host = strings.TrimSuffix(host, ":443")
+	} else {
+		host = strings.TrimSuffix(host, ":80")
+	}
+	return u.Scheme + "://" + host
+}
+
+// RedirectURI is an app's own: where each app has another, an answer of one
+// provider cannot pass for that of another (RFC 9700 section 4.4.2).
+func (s *Sessions) RedirectURI(app string) string {
+	return s.BaseURL + "/connect/callback/" + url.PathEscape(app)
+}

@@ -1,0 +1,520 @@
+package connectui_test
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/fakeprovider"
+	. "github.com/perennial-oauth/perennial/internal/connecttest"
+	"github.com/perennial-oauth/perennial/store"
+)
+
+// all are the connections of a world.
+func all(t *testing.T, w *World) []perennial.Connection {
+	t.Helper()
+	out, err := w.Store.List(t.Context(), store.Filter{})
+	require.NoError(t, err)
+	return out
+}
+
+// only is the one connection.
+func only(t *testing.T, w *World) perennial.Connection {
+	t.Helper()
+	out := all(t, w)
+	require.Len(t, out, 1)
+	return out[0]
+}
+
+func events(t *testing.T, w *World) (out []perennial.EventType) {
+	t.Helper()
+	newest, err := w.Store.Events(t.Context(), "", 100)
+	require.NoError(t, err)
+	for i := range newest {
+		out = append(out, newest[len(newest)-1-i].Type)
+	}
+	return out
+}
+
+// grant is an account's in the provider's books.
+func grant(t *testing.T, s *fakeprovider.Server, app, account string) fakeprovider.GrantOracle {
+	t.Helper()
+	for _, g := range s.Oracle().Grants {
+		if g.Client == "client-"+app && g.Account == account {
+			return g
+		}
+	}
+	t.Fatalf("the provider knows no grant of %s to %s", account, app)
+	return fakeprovider.GrantOracle{}
+}
+
+func session(t *testing.T, w *World, id string) perennial.ConnectSession {
+	t.Helper()
+	c, _, err := w.Store.SessionByID(t.Context(), id)
+	require.NoError(t, err)
+	return c
+}
+
+// TestConnect is the whole path: one call, one link, one consent; tokens stored,
+// workflow signalled, product told.
+func TestConnect(t *testing.T) {
+	t.Parallel()
+	w := New(t, nil)
+	s := w.Link(t, connect.SessionRequest{ReturnURL: w.Product.URL + "/settings?tab=crm", TenantTitle: "Jane's Bikes"})
+	b := w.Browser(t)
+	begin := b.Open(s.Link.Reveal())
+	assert.Equal(t, http.StatusOK, begin.Status)
+	assert.Equal(t, "Connect Acme CRM", begin.Heading())
+	assert.Contains(t, begin.Text(), "SimpleSync asks for access to your Acme CRM account for Jane's Bikes.")
+	assert.Contains(t, begin.Text(), w.Product.URL+"/help")
+
+	authorize, err := url.Parse(b.Begin(begin))
+	require.NoError(t, err)
+	q := authorize.Query()
+	assert.Equal(t, "code", q.Get("response_type"))
+	assert.Equal(t, "S256", q.Get("code_challenge_method"))
+	assert.Len(t, q.Get("code_challenge"), 43)
+	assert.Len(t, q.Get("state"), 43, "256 bits")
+	assert.Equal(t, w.URL+"/connect/callback/crm", q.Get("redirect_uri"))
+	assert.Equal(t, "contacts.read contacts.write", q.Get("scope"))
+
+	end := b.Open(b.Answer(authorize.String(), Consent{}))
+	c := only(t, w)
+	assert.Equal(t, w.Product.URL+"/settings?connect_outcome=connected&connect_session="+s.ID+"&connection_id="+c.ID+"&tab=crm", end.URL)
+	assert.Equal(t, perennial.StatusActive, c.Status)
+	assert.Equal(t, []string{Tenant, CRM, "62515"}, []string{c.TenantID, c.App, c.AccountID})
+	assert.Equal(t, []string{"contacts.read", "contacts.write"}, c.Scopes)
+	assert.Equal(t, grant(t, w.Provider, CRM, "62515").LiveRefreshTokens, []string{c.RefreshTokenDigest}, "by the provider's books")
+	assert.Equal(t, []string{c.ID + " reconnected"}, w.Told.All())
+	assert.Equal(t, []perennial.EventType{perennial.EventConnected}, events(t, w))
+	assert.Equal(t, 1, w.Provider.Oracle().TokenRequests)
+
+	ended := session(t, w, s.ID)
+	assert.Equal(t, c.ID, ended.ResultID)
+	assert.Empty(t, ended.ReplySealed, "nothing of the grant stays in the session")
+	assert.Empty(t, ended.VerifierSealed)
+
+	again := b.Open(s.Link.Reveal())
+	assert.Equal(t, "Acme CRM is connected", again.Heading(), "in the browser that did it")
+	other := w.Browser(t).Open(s.Link.Reveal())
+	assert.Equal(t, http.StatusGone, other.Status, "elsewhere the link is used up")
+	assert.Equal(t, "This link was used already", other.Heading())
+	assert.NotContains(t, other.Text(), c.ID)
+}
+
+// TestAccounts is each place where a provider may name the account.
+func TestAccounts(t *testing.T) {
+	t.Parallel()
+	w := New(t, nil)
+	for _, app := range []string{CRM, Books, Login, Web} {
+		s := w.Link(t, connect.SessionRequest{App: app})
+		end := w.Browser(t).Go(s.Link.Reveal(), Consent{Account: "account of " + app})
+		assert.Equal(t, http.StatusOK, end.Status, app)
+		assert.Regexp(t, "is connected$", end.Heading(), app)
+		c, err := w.Store.FindByAccount(t.Context(), Tenant, app, "account of "+app)
+		if assert.NoError(t, err, app) && app == Books {
+			assert.Equal(t, "account of books", c.Metadata["account"], "the API is called with it")
+		}
+	}
+}
+
+// TestDeny: nothing changes, and the same link may be used again.
+func TestDeny(t *testing.T) {
+	t.Parallel()
+	w := New(t, nil)
+	s := w.Link(t, connect.SessionRequest{ReturnURL: w.Product.URL + "/settings"})
+	b := w.Browser(t)
+	p := b.Go(s.Link.Reveal(), Consent{Deny: true})
+	assert.Equal(t, "Acme CRM was not connected", p.Heading())
+	assert.Contains(t, p.Text(), "connect_outcome=access_denied")
+	assert.Empty(t, all(t, w))
+	assert.Zero(t, w.Provider.Oracle().TokenRequests)
+	assert.Equal(t, "Connect Acme CRM", w.Browser(t).Open(s.Link.Reveal()).Heading(), "another browser begins anew")
+
+	end := b.Open(b.Answer(b.Begin(p), Consent{}))
+	assert.Contains(t, end.URL, "connect_outcome=connected")
+	only(t, w)
+}
+
+func TestExpired(t *testing.T) {
+	t.Parallel()
+	w := New(t, nil)
+	expire := func(id string) {
+		w.Exec(t, "UPDATE connect_sessions SET expires_at = clock_timestamp() WHERE id = $1", id)
+	}
+	s := w.Link(t, connect.SessionRequest{ReturnURL: w.Product.URL + "/settings"})
+	b := w.Browser(t)
+	open := b.Open(s.Link.Reveal())
+	expire(s.ID)
+	for name, p := range map[string]Page{"opened": b.Open(s.Link.Reveal()), "pressed": b.Press(open)} {
+		assert.Equal(t, http.StatusGone, p.Status, name)
+		assert.Equal(t, "This link has expired", p.Heading(), name)
+		assert.Contains(t, p.Text(), w.Product.URL+"/settings", "%s: the way back", name)
+	}
+
+	s = w.Link(t, connect.SessionRequest{})
+	callback := b.Answer(b.Begin(b.Open(s.Link.Reveal())), Consent{})
+	expire(s.ID)
+	assert.Equal(t, "This link has expired", b.Open(callback).Heading(), "at the provider for too long")
+	assert.Zero(t, w.Provider.Oracle().TokenRequests, "the code is not shown")
+	assert.Empty(t, all(t, w))
+	assert.Equal(t, http.StatusNotFound, b.Open(w.URL+"/connect/cl_nothing").Status)
+}
+
+// TestReplayedCallback: the code is exchanged once, however often its URL comes.
+func TestReplayedCallback(t *testing.T) {
+	t.Parallel()
+	w := New(t, nil)
+	s := w.Link(t, connect.SessionRequest{})
+	b := w.Browser(t)
+	callback := b.Answer(b.Begin(b.Open(s.Link.Reveal())), Consent{})
+	for range 3 {
+		p := b.Open(callback)
+		assert.Equal(t, "Acme CRM is connected", p.Heading())
+		assert.Equal(t, s.Link.Reveal(), p.URL, "the code is in no address")
+	}
+	assert.Equal(t, int64(1), only(t, w).Generation)
+	assert.Equal(t, 1, w.Provider.Oracle().TokenRequests)
+	assert.Equal(t, []perennial.EventType{perennial.EventConnected}, events(t, w))
+
+	other := w.Browser(t).Open(callback)
+	assert.Equal(t, http.StatusBadRequest, other.Status)
+	assert.Equal(t, "This sign-in began in another browser", other.Heading())
+	assert.Equal(t, 1, w.Provider.Oracle().TokenRequests)
+}
+
+// TestCallbackAtOnce: the same callback ten times at the same moment.
+func TestCallbackAtOnce(t *testing.T) {
+	t.Parallel()
+	w := New(t, nil)
+	b := w.Browser(t)
+	callback := b.Answer(b.Begin(b.Open(w.Link(t, connect.SessionRequest{}).Link.Reveal())), Consent{})
+	var wait sync.WaitGroup
+	for range 10 {
+		same := w.Browser(t)
+		same.Use(b.Jar)
+		wait.Go(func() { same.Do(http.MethodGet, callback, nil, nil) })
+	}
+	wait.Wait()
+	assert.Equal(t, int64(1), only(t, w).Generation)
+	assert.Equal(t, 1, w.Provider.Oracle().TokenRequests)
+}
+
+// TestState: a response without its state, or in another browser, is not taken.
+func TestState(t *testing.T) {
+	t.Parallel()
+	w := New(t, nil)
+	b := w.Browser(t)
+	s := w.Link(t, connect.SessionRequest{})
+	callback := b.Answer(b.Begin(b.Open(s.Link.Reveal())), Consent{})
+	change := func(do func(url.Values)) string {
+		u, err := url.Parse(callback)
+		require.NoError(t, err)
+		q := u.Query()
+		do(q)
+		u.RawQuery = q.Encode()
+		return u.String()
+	}
+	for name, target := range map[string]string{
+		"missing": change(func(q url.Values) { q.Del("state") }),
+		"empty":   change(func(q url.Values) { q.Set("state", "") }),
+		"unknown": change(func(q url.Values) { q.Set("state", strings.Repeat("A", 43)) }),
+		"twice":   change(func(q url.Values) { q.Add("state", "another") }),
+		"digest":  change(func(q url.Values) { q.Set("state", session(t, w, s.ID).StateDigest) }),
+	} {
+		p := b.Open(target)
+		assert.Equal(t, http.StatusBadRequest, p.Status, name)
+		assert.Equal(t, "This sign-in cannot be continued", p.Heading(), name)
+	}
+	p := w.Browser(t).Open(callback)
+	assert.Equal(t, "This sign-in began in another browser", p.Heading())
+	assert.Zero(t, w.Provider.Oracle().TokenRequests)
+	assert.Empty(t, all(t, w))
+	assert.Equal(t, "Acme CRM is connected", b.Open(callback).Heading(), "none of it disturbed the right browser")
+}
+
+// TestStartedAgain: the newest request counts; what an older one brings is not
+// taken.
+func TestStartedAgain(t *testing.T) {
+	t.Parallel()
+	w := New(t, nil)
+	b := w.Browser(t)
+	s := w.Link(t, connect.SessionRequest{})
+	first := b.Answer(b.Begin(b.Open(s.Link.Reveal())), Consent{})
+	second := b.Answer(b.Begin(b.Open(s.Link.Reveal())), Consent{})
+	assert.Equal(t, "This sign-in cannot be continued", b.Open(first).Heading())
+	assert.Zero(t, w.Provider.Oracle().TokenRequests)
+	assert.Equal(t, "Acme CRM is connected", b.Open(second).Heading())
+}
+
+// reconnectable is a connection whose grant the customer removed.
+func reconnectable(t *testing.T, w *World) perennial.Connection {
+	t.Helper()
+	w.Browser(t).Go(w.Link(t, connect.SessionRequest{}).Link.Reveal(), Consent{})
+	c := only(t, w)
+	require.NoError(t, w.Provider.Revoke("client-"+CRM, c.AccountID))
+	c, err := w.Store.SetStatus(t.Context(), c.ID, []perennial.Status{perennial.StatusActive}, c.Generation, perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant)
+	require.NoError(t, err)
+	return c
+}
+
+func TestReconnect(t *testing.T) {
+	t.Parallel()
+	w := New(t, nil)
+	dead := reconnectable(t, w)
+	s := w.Link(t, connect.SessionRequest{ConnectionID: dead.ID})
+	b := w.Browser(t)
+	begin := b.Open(s.Link.Reveal())
+	assert.Equal(t, "Reconnect Acme CRM", begin.Heading())
+	assert.Contains(t, begin.Text(), "Access was removed in Acme CRM.")
+	assert.Contains(t, begin.Text(), "62515")
+	assert.Equal(t, "Acme CRM is connected", b.Open(b.Answer(b.Begin(begin), Consent{})).Heading())
+	c := only(t, w)
+	assert.Equal(t, dead.ID, c.ID)
+	assert.Equal(t, dead.Generation+1, c.Generation)
+	assert.Equal(t, perennial.StatusActive, c.Status)
+	assert.Equal(t, []perennial.EventType{perennial.EventConnected, perennial.EventReconnectRequired, perennial.EventRecovered}, events(t, w))
+	assert.Equal(t, grant(t, w.Provider, CRM, "62515").LiveRefreshTokens, []string{c.RefreshTokenDigest})
+}
+
+// TestReconnectAnotherAccount: refused, revoked at the provider, and nothing of
+// the connection is touched.
+func TestReconnectAnotherAccount(t *testing.T) {
+	t.Parallel()
+	w := New(t, nil)
+	dead := reconnectable(t, w)
+	b := w.Browser(t)
+	p := b.Go(w.Link(t, connect.SessionRequest{ConnectionID: dead.ID}).Link.Reveal(), Consent{Account: "999"})
+	assert.Equal(t, "That is another account", p.Heading())
+	assert.Contains(t, p.Text(), "62515")
+	assert.Equal(t, dead, only(t, w))
+	wrong := grant(t, w.Provider, CRM, "999")
+	assert.True(t, wrong.Revoked)
+	assert.Empty(t, wrong.LiveRefreshTokens)
+	assert.Zero(t, wrong.LiveAccessTokens)
+
+	assert.Equal(t, "Acme CRM is connected", b.Open(b.Answer(b.Begin(p), Consent{})).Heading(), "try again, with the right one")
+	assert.Equal(t, dead.ID, only(t, w).ID)
+}
+
+// TestAnotherAccountInUse: a refused grant of an account that has a working
+// connection, of whatever tenant, is not revoked: most providers would end that
+// connection's grant with it.
+func TestAnotherAccountInUse(t *testing.T) {
+	t.Parallel()
+	w := New(t, nil)
+	w.Browser(t).Go(w.Link(t, connect.SessionRequest{}).Link.Reveal(), Consent{})
+	first := only(t, w)
+	w.Browser(t).Go(w.Link(t, connect.SessionRequest{Tenant: "t2"}).Link.Reveal(), Consent{Account: "999"})
+	p := w.Browser(t).Go(w.Link(t, connect.SessionRequest{ConnectionID: first.ID}).Link.Reveal(), Consent{Account: "999"})
+	assert.Equal(t, "That is another account", p.Heading())
+	assert.False(t, grant(t, w.Provider, CRM, "999").Revoked)
+	assert.Contains(t, w.Logs.String(), "refused grant not revoked")
+}
+
+func TestMissingScopes(t *testing.T) {
+	t.Parallel()
+	w := New(t, nil)
+	b := w.Browser(t)
+	p := b.Go(w.Link(t, connect.SessionRequest{}).Link.Reveal(), Consent{Without: []string{"contacts.write"}})
+	assert.Equal(t, "Permissions are missing", p.Heading())
+	assert.Contains(t, p.Text(), "<code>contacts.write</code>")
+	assert.NotContains(t, p.Text(), "contacts.read")
+	assert.Empty(t, all(t, w))
+	assert.True(t, grant(t, w.Provider, CRM, "62515").Revoked)
+	assert.Equal(t, "Acme CRM is connected", b.Open(b.Answer(b.Begin(p), Consent{})).Heading())
+	only(t, w)
+}
+
+// TestScopesOfIntrospection: a token reply without scope does not mean that all
+// was granted where the provider says elsewhere what was.
+func TestScopesOfIntrospection(t *testing.T) {
+	t.Parallel()
+	w := New(t, nil)
+	require.NoError(t, w.Provider.SetKnobs("client-"+CRM, "", fakeprovider.Knobs{OmitScope: true}))
+	p := w.Browser(t).Go(w.Link(t, connect.SessionRequest{}).Link.Reveal(), Consent{Without: []string{"contacts.read"}})
+	assert.Equal(t, "Permissions are missing", p.Heading())
+	assert.Contains(t, p.Text(), "<code>contacts.read</code>")
+}
+
+func TestNoRefreshToken(t *testing.T) {
+	t.Parallel()
+	w := New(t, nil)
+	require.NoError(t, w.Provider.SetKnobs("client-"+CRM, "", fakeprovider.Knobs{OmitRefresh: true}))
+	p := w.Browser(t).Go(w.Link(t, connect.SessionRequest{}).Link.Reveal(), Consent{})
+	assert.Equal(t, "Acme CRM could not be connected", p.Heading())
+	assert.Contains(t, p.Text(), "for a short time only")
+	assert.True(t, grant(t, w.Provider, CRM, "62515").Revoked)
+	assert.Empty(t, all(t, w))
+}
+
+// TestMerge: a second connect of an account updates its connection, also when two
+// tabs do it at once.
+func TestMerge(t *testing.T) {
+	t.Parallel()
+	w := New(t, nil)
+	b := w.Browser(t)
+	b.Go(w.Link(t, connect.SessionRequest{}).Link.Reveal(), Consent{})
+	c := only(t, w)
+	one, two := w.Link(t, connect.SessionRequest{}), w.Link(t, connect.SessionRequest{})
+	first := b.Answer(b.Begin(b.Open(one.Link.Reveal())), Consent{})
+	second := b.Answer(b.Begin(b.Open(two.Link.Reveal())), Consent{})
+	assert.Equal(t, "Acme CRM is connected", b.Open(second).Heading(), "two tabs do not disturb each other")
+	assert.Equal(t, "Acme CRM is connected", b.Open(first).Heading())
+	after := only(t, w)
+	assert.Equal(t, c.ID, after.ID)
+	assert.Equal(t, int64(3), after.Generation)
+	assert.Equal(t, []perennial.EventType{perennial.EventConnected}, events(t, w))
+	assert.Equal(t, after.ID, session(t, w, one.ID).ResultID)
+}
+
+// TestProviderErrors is what the provider itself may answer.
+func TestProviderErrors(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		knobs   fakeprovider.Knobs
+		secrets []string
+		heading string
+		again   bool
+	}{
+		"down":              {knobs: fakeprovider.Knobs{AuthError: "server_error"}, heading: "Acme CRM does not answer", again: true},
+		"down for a while":  {knobs: fakeprovider.Knobs{AuthError: "temporarily_unavailable"}, heading: "Acme CRM does not answer", again: true},
+		"our registration":  {knobs: fakeprovider.Knobs{AuthError: "unauthorized_client"}, heading: "Acme CRM could not be connected"},
+		"a scope of ours":   {knobs: fakeprovider.Knobs{AuthError: "invalid_scope"}, heading: "Acme CRM could not be connected"},
+		"a word of its own": {knobs: fakeprovider.Knobs{AuthError: "<b>phish</b>"}, heading: "Acme CRM was not connected", again: true},
+		"no token reply":    {knobs: fakeprovider.Knobs{ExchangeError: 1}, heading: "Acme CRM does not answer", again: true},
+		"our secret":        {secrets: []string{"another"}, heading: "Acme CRM could not be connected"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := New(t, nil)
+			require.NoError(t, w.Provider.SetKnobs("client-"+CRM, "", c.knobs))
+			if c.secrets != nil {
+				require.NoError(t, w.Provider.SetSecrets("client-"+CRM, c.secrets...))
+			}
+			p := w.Browser(t).Go(w.Link(t, connect.SessionRequest{}).Link.Reveal(), Consent{})
+			assert.Equal(t, http.StatusOK, p.Status)
+			assert.Equal(t, c.heading, p.Heading())
+			assert.Equal(t, c.again, strings.Contains(p.Text(), "Try again</button>"), p.Text())
+			assert.NotContains(t, p.Body, "phish")
+			assert.Empty(t, all(t, w))
+		})
+	}
+}
+
+// TestLookUpFails: the grant is kept, and the customer need not allow it twice.
+func TestLookUpFails(t *testing.T) {
+	t.Parallel()
+	w := New(t, nil)
+	require.NoError(t, w.Provider.SetKnobs("client-"+CRM, "", fakeprovider.Knobs{InfoError: 1}))
+	s := w.Link(t, connect.SessionRequest{ReturnURL: w.Product.URL + "/settings"})
+	b := w.Browser(t)
+	p := b.Go(s.Link.Reveal(), Consent{})
+	assert.Equal(t, "Almost done", p.Heading())
+	assert.Empty(t, all(t, w))
+	assert.NotEmpty(t, session(t, w, s.ID).ReplySealed)
+
+	waiting := b.Press(p)
+	assert.Equal(t, s.Link.Reveal(), waiting.Location, "it was tried a moment ago")
+	assert.Empty(t, all(t, w))
+	w.Exec(t, "UPDATE connect_sessions SET lease_until = NULL, expires_at = clock_timestamp()") // the wait is over, and the link too old
+	end := b.Press(p)
+	assert.Equal(t, "Acme CRM is connected", end.Heading(), "no redirect: a form's answer may not leave our origin")
+	assert.Contains(t, end.Refresh(), w.Product.URL+"/settings?connect_outcome=connected")
+	only(t, w)
+	assert.Equal(t, 1, w.Provider.Oracle().TokenRequests)
+}
+
+// TestNobodyComesBack: the customer closes the page, or the process dies, after
+// the exchange; FinishAll finishes the session.
+func TestNobodyComesBack(t *testing.T) {
+	t.Parallel()
+	w := New(t, nil)
+	require.NoError(t, w.Provider.SetKnobs("client-"+CRM, "", fakeprovider.Knobs{InfoError: 1}))
+	s := w.Link(t, connect.SessionRequest{})
+	w.Browser(t).Go(s.Link.Reveal(), Consent{})
+	n, err := w.Sessions.FinishAll(t.Context(), 10)
+	require.NoError(t, err)
+	assert.Zero(t, n, "it waits")
+	w.Exec(t, "UPDATE connect_sessions SET lease_until = clock_timestamp()")
+	n, err = w.Sessions.FinishAll(t.Context(), 10)
+	require.NoError(t, err)
+	assert.Equal(t, 1, n)
+	assert.Equal(t, only(t, w).ID, session(t, w, s.ID).ResultID)
+
+	w.Exec(t, "UPDATE connect_sessions SET expires_at = clock_timestamp() - interval '25 hours'")
+	_, err = w.Sessions.FinishAll(t.Context(), 10)
+	require.NoError(t, err)
+	_, _, err = w.Store.SessionByID(t.Context(), s.ID)
+	assert.Equal(t, perennial.CodeNotFound, perennial.CodeOf(err), "old sessions go")
+}
+
+// TestStoredButNotEnded: the process died between the two writes. The second try
+// must not put the first tokens back over newer ones.
+func TestStoredButNotEnded(t *testing.T) {
+	t.Parallel()
+	w := New(t, nil)
+	require.NoError(t, w.Provider.SetKnobs("client-"+CRM, "", fakeprovider.Knobs{InfoError: 1}))
+	s := w.Link(t, connect.SessionRequest{})
+	w.Browser(t).Go(s.Link.Reveal(), Consent{})
+	held := session(t, w, s.ID)
+	w.Exec(t, "UPDATE connect_sessions SET lease_until = NULL")
+	_, err := w.Sessions.Finish(t.Context(), s.ID)
+	require.NoError(t, err)
+	c := only(t, w)
+	w.Exec(t, "UPDATE connect_sessions SET outcome = 'unfinished', result_id = '', reply_sealed = $1, lease_until = NULL", held.ReplySealed)
+	again, err := w.Sessions.Finish(t.Context(), s.ID)
+	require.NoError(t, err)
+	assert.Equal(t, perennial.ConnectConnected, again.Outcome)
+	assert.Equal(t, c.ID, again.ResultID)
+	assert.Equal(t, c.Generation, only(t, w).Generation)
+}
+
+// TestGivenUp: a reply that can never be stored is not tried for ever, and is
+// wiped in the end.
+func TestGivenUp(t *testing.T) {
+	t.Parallel()
+	w := New(t, nil)
+	require.NoError(t, w.Provider.SetKnobs("client-"+CRM, "", fakeprovider.Knobs{InfoError: 1}))
+	s := w.Link(t, connect.SessionRequest{})
+	w.Browser(t).Go(s.Link.Reveal(), Consent{})
+	w.Exec(t, "UPDATE connect_sessions SET reply_sealed = 'not sealed by us', tries = 18, lease_until = NULL")
+	again, err := w.Sessions.Finish(t.Context(), s.ID)
+	require.NoError(t, err)
+	assert.Equal(t, perennial.ConnectUnfinished, again.Outcome, "the 19th try")
+	w.Exec(t, "UPDATE connect_sessions SET lease_until = NULL")
+	again, err = w.Sessions.Finish(t.Context(), s.ID)
+	require.NoError(t, err)
+	assert.Equal(t, perennial.ConnectProviderDown, again.Outcome, "the 20th")
+	assert.Empty(t, session(t, w, s.ID).ReplySealed)
+}
+
+// TestWorkflowNotTold: Temporal is away; the grant is stored all the same, and the
+// sweep tells the workflow later.
+func TestWorkflowNotTold(t *testing.T) {
+	t.Parallel()
+	w := New(t, nil)
+	w.Told.Fail = context.DeadlineExceeded
+	assert.Equal(t, "Acme CRM is connected", w.Browser(t).Go(w.Link(t, connect.SessionRequest{}).Link.Reveal(), Consent{}).Heading())
+	only(t, w)
+}
+
+// TestConnectionGone: what was to be reconnected was deleted meanwhile.
+func TestConnectionGone(t *testing.T) {
+	t.Parallel()
+	w := New(t, nil)
+	dead := reconnectable(t, w)
+	s := w.Link(t, connect.SessionRequest{ConnectionID: dead.ID})
+	w.Exec(t, "DELETE FROM connections")
+	p := w.Browser(t).Go(s.Link.Reveal(), Consent{})
+	assert.Equal(t, "There is nothing to reconnect", p.Heading())
+	assert.True(t, grant(t, w.Provider, CRM, "62515").Revoked)
+}

@@ -1,0 +1,260 @@
+package connectui
+
+import (
+	"bytes"
+	"embed"
+	"errors"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/connect"
+)
+
+// Config holds the handler's dependencies and what its pages say.
+type Config struct {
+	Sessions *connect.Sessions
+	Product  string       // that asks for access, as customers know it. Defaults to "This service".
+	HelpURL  string       // linked on each page; empty: no link
+	Log      *slog.Logger // Defaults to discarding.
+}
+
+// Handler serves everything below /connect/. It is safe for concurrent use.
+type Handler struct {
+	Config
+	base   *url.URL
+	secure bool // served over https: cookies are bound to this host (RFC 6265bis, __Host-)
+	mux    *http.ServeMux
+}
+
+//go:embed static/*
+var static embed.FS
+
+//go:embed templates/*.html
+var templates embed.FS
+
+var pages = template.Must(template.ParseFS(templates, "templates/*.html"))
+
+// maxForm bounds a posted form in bytes: it holds one token.
+const maxForm = 4 << 10
+
+// New returns the handler, to be mounted at /connect/ of the base URL's host. A
+// path in the base URL is that of a proxy which takes it away.
+func New(c Config) (*Handler, error) {
+	if c.Product == "" {
+		c.Product = "This service"
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	base, err := url.Parse(c.Sessions.BaseURL)
+	if err != nil {
+		return nil, perennial.Errorf(perennial.CodeInvalid, "connect.base_url is not a URL")
+	}
+	h := &Handler{Config: c, base: base, secure: base.Scheme == "https", mux: http.NewServeMux()}
+	files, err := fs.Sub(static, "static")
+	if err != nil {
+		return nil, fmt.Errorf("open the static files: %w", err)
+	}
+	h.mux.Handle("GET /connect/static/{file}", http.StripPrefix("/connect/static/", cached(http.FileServerFS(files))))
+	h.mux.HandleFunc("GET /connect/callback/{app}", h.callback)
+	h.mux.HandleFunc("GET /connect/problem/{code}", h.problem)
+	h.mux.HandleFunc("GET /connect/{link}", h.show)
+	h.mux.HandleFunc("POST /connect/{link}", h.post)
+	h.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { h.render(w, http.StatusNotFound, problems["link"]) })
+	return h, nil
+}
+
+// ServeHTTP implements [http.Handler].
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header.Set("Cache-Control", "no-store")
+	header.Set("Referrer-Policy", "no-referrer") // the callback's URL holds a code
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("X-Frame-Options", "DENY")
+	header.Set("X-Robots-Tag", "noindex")
+	header.Set("Cross-Origin-Resource-Policy", "same-origin")
+	header.Set("Content-Security-Policy", policy+"; script-src 'none'")
+	if h.secure {
+		header.Set("Strict-Transport-Security", "max-age=31536000")
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	h.mux.ServeHTTP(w, r)
+}
+
+// policy is the Content-Security-Policy of each page. Forms go to ourselves only:
+// browsers hold every redirect after a form to form-action too, and where a
+// provider redirects to nobody knows. So the way to it begins with a page.
+const policy = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+func cached(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "public, max-age=3600")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// path is a path of ours as a browser sees it.
+func (h *Handler) path(elements ...string) string {
+	return strings.TrimSuffix(h.base.Path, "/") + "/connect/" + strings.Join(elements, "/")
+}
+
+// show is a link's page. It changes nothing: links are opened by scanners too.
+func (h *Handler) show(w http.ResponseWriter, r *http.Request) {
+	link := perennial.NewSecret(r.PathValue("link"))
+	v, ok := h.find(w, r, link)
+	if !ok {
+		return
+	}
+	h.render(w, http.StatusOK, h.page(w, r, link, v, false))
+}
+
+// find writes the page itself where there is nothing to show.
+func (h *Handler) find(w http.ResponseWriter, r *http.Request, link perennial.Secret) (connect.View, bool) {
+	v, err := h.Sessions.Find(r.Context(), link)
+	switch {
+	case perennial.CodeOf(err) == perennial.CodeNotFound:
+		h.render(w, http.StatusNotFound, problems["link"])
+	case err != nil:
+		h.failed(w, err)
+	case !connect.SameBrowser(v.ConnectSession, h.browser(r, v.ID)) && v.Done():
+		h.render(w, http.StatusGone, problems["used"])
+	case !v.Done() && !v.Open(v.Now) && v.Outcome != perennial.ConnectUnfinished:
+		h.render(w, http.StatusGone, h.expired(v.ConnectSession))
+	default:
+		return v, true
+	}
+	return v, false
+}
+
+// post starts the consent, or looks again after a grant that is being stored.
+func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
+	link := perennial.NewSecret(r.PathValue("link"))
+	v, ok := h.find(w, r, link)
+	if !ok {
+		return
+	}
+	if !h.ownForm(r, link) {
+		h.render(w, http.StatusForbidden, h.page(w, r, link, v, true))
+		return
+	}
+	switch {
+	case v.Done():
+		h.render(w, http.StatusOK, h.page(w, r, link, v, false))
+	case v.Outcome == perennial.ConnectUnfinished:
+		h.finish(w, r, v, link)
+	default:
+		h.start(w, r, link)
+	}
+}
+
+// cookieOutlives is for how long after the link's end its cookie is kept, so that
+// who comes back too late is told so.
+const cookieOutlives = time.Hour
+
+func (h *Handler) start(w http.ResponseWriter, r *http.Request, link perennial.Secret) {
+	a, err := h.Sessions.Start(r.Context(), link)
+	switch {
+	case errors.Is(err, connect.ErrExpired):
+		h.render(w, http.StatusGone, problems["expired"])
+		return
+	case perennial.CodeOf(err) == perennial.CodeConflict: // pressed twice: the other press goes on
+		http.Redirect(w, r, h.path(link.Reveal()), http.StatusSeeOther)
+		return
+	case err != nil:
+		h.failed(w, err)
+		return
+	}
+	h.setCookie(w, sessionCookie(a.Session.ID), a.Browser.Reveal()+"."+link.Reveal(), a.Life+cookieOutlives)
+	w.Header().Set("Refresh", "0; url="+a.URL)
+	h.render(w, http.StatusOK, content{Heading: "Taking you to " + a.Title, Detail: "If nothing happens, use the button.", Onward: a.URL, OnwardLabel: "Continue to " + a.Title})
+}
+
+// finish looks again after a grant that is being stored. A form's answer does not
+// redirect to the product: see [policy].
+func (h *Handler) finish(w http.ResponseWriter, r *http.Request, v connect.View, link perennial.Secret) {
+	c, err := h.Sessions.Finish(r.Context(), v.ID)
+	if err != nil {
+		h.failed(w, err)
+		return
+	}
+	back := h.Sessions.BackURL(c)
+	if !c.Done() || c.Mode != perennial.ConnectPage || back == "" || !connect.SameBrowser(c, h.browser(r, c.ID)) {
+		http.Redirect(w, r, h.path(link.Reveal()), http.StatusSeeOther)
+		return
+	}
+	v.ConnectSession = c
+	w.Header().Set("Refresh", "0; url="+back)
+	h.render(w, http.StatusOK, h.outcome(v))
+}
+
+// callback is an app's redirect URI. It shows nothing itself: its URL holds a
+// code, and the browser leaves it at once.
+func (h *Handler) callback(w http.ResponseWriter, r *http.Request) {
+	c, err := h.Sessions.Answer(r.Context(), r.PathValue("app"), r.URL.Query(), func(id string) perennial.Secret { return h.browser(r, id) })
+	link := h.link(r, c.ID)
+	code := ""
+	switch {
+	case err == nil, errors.Is(err, connect.ErrAnswered):
+		h.onward(w, r, c, link)
+		return
+	case errors.Is(err, connect.ErrStateUnknown):
+		code = "state"
+	case errors.Is(err, connect.ErrOtherBrowser):
+		code = "browser"
+	case errors.Is(err, connect.ErrExpired):
+		code = "expired"
+	default:
+		h.Log.Error("authorization response not taken", "session_id", c.ID, "error", err)
+		code = "ours"
+	}
+	http.Redirect(w, r, h.path("problem", code), http.StatusSeeOther)
+}
+
+// onward leaves the callback: to the product where all is well, else to the
+// link's page, which says what came of it.
+func (h *Handler) onward(w http.ResponseWriter, r *http.Request, c perennial.ConnectSession, link perennial.Secret) {
+	target := h.path(link.Reveal())
+	if back := h.Sessions.BackURL(c); c.Done() && c.Mode == perennial.ConnectPage && back != "" {
+		target = back
+	}
+	http.Redirect(w, r, target, http.StatusSeeOther)
+}
+
+func (h *Handler) problem(w http.ResponseWriter, r *http.Request) {
+	p, ok := problems[r.PathValue("code")]
+	status := http.StatusBadRequest
+	if !ok {
+		p, status = problems["link"], http.StatusNotFound
+	}
+	h.render(w, status, p)
+}
+
+// failed says that the fault is ours.
+func (h *Handler) failed(w http.ResponseWriter, err error) {
+	h.Log.Error("connect page not served", "error", err)
+	h.render(w, http.StatusInternalServerError, problems["ours"])
+}
+
+// render writes a page. It is made whole first, so that no half page is sent.
+func (h *Handler) render(w http.ResponseWriter, status int, c content) {
+	c.Product, c.HelpURL, c.Static = h.Product, h.HelpURL, h.path("static")
+	var page bytes.Buffer
+	if err := pages.ExecuteTemplate(&page, "page.html", c); err != nil {
+		h.Log.Error("connect page not made", "error", err)
+		http.Error(w, "Something went wrong on our side.", http.StatusInternalServerError)
+		return
+	}
+	if c.Tell != nil {
+		w.Header().Set("Content-Security-Policy", policy+"; script-src 'self'")
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(page.Bytes()) // the customer left: nobody to tell
+}

@@ -1,0 +1,256 @@
+package provider
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/perennial-oauth/perennial"
+	"golang.org/x/oauth2"
+)
+
+// AccountFrom is the kind of place where a provider says whose a grant is.
+type AccountFrom string
+
+// The places.
+const (
+	AccountFromCallback      AccountFrom = "callback"      // a parameter of the authorization response
+	AccountFromReply         AccountFrom = "reply"         // a member of the token reply
+	AccountFromIDToken       AccountFrom = "id_token"      // a claim of its ID token (OpenID Connect Core)
+	AccountFromIntrospection AccountFrom = "introspection" // a member of the introspection reply (RFC 7662)
+	AccountFromURL           AccountFrom = "url"           // a member of what a URL answers to the access token
+	AccountFromHost          AccountFrom = "host"          // each account has a host of its own
+)
+
+// AccountsFrom lists the places.
+var AccountsFrom = []AccountFrom{AccountFromCallback, AccountFromReply, AccountFromIDToken, AccountFromIntrospection, AccountFromURL, AccountFromHost}
+
+// AccountSource says where a new grant's account id is found. The zero value
+// says that it is not known: then the configuration must.
+type AccountSource struct {
+	From AccountFrom
+	Name string // of the parameter, member or claim; dots lead into objects and lists: "0.tenantId"
+	// URL is what [AccountFromURL] asks. With [AccountFromCallback] it is asked
+	// too, {account} being the parameter's value, and must answer 2xx: the
+	// parameter travels through the user's browser.
+	URL string
+}
+
+// accountPlaceholder stands for the account id in [AccountSource.URL].
+const accountPlaceholder = "{account}"
+
+func (e Entry) validateAccount() error {
+	s := e.Account
+	switch {
+	case s == AccountSource{}:
+		return nil
+	case !slices.Contains(AccountsFrom, s.From):
+		return perennial.Errorf(perennial.CodeInvalid, "provider %s: account from %q is not one of %v", e.Name, s.From, AccountsFrom)
+	case s.From != AccountFromHost && s.Name == "":
+		return perennial.Errorf(perennial.CodeInvalid, "provider %s: account needs the name of what holds the id", e.Name)
+	case s.From == AccountFromHost && !e.HostNeeded():
+		return perennial.Errorf(perennial.CodeInvalid, "provider %s: account from host needs a {host} in token_url", e.Name)
+	case s.From == AccountFromURL && s.URL == "":
+		return perennial.Errorf(perennial.CodeInvalid, "provider %s: account from url needs a url", e.Name)
+	case s.From == AccountFromCallback && s.URL != "" && !strings.Contains(s.URL, accountPlaceholder):
+		return perennial.Errorf(perennial.CodeInvalid, "provider %s: the url of account needs an {account}", e.Name)
+	case s.From == AccountFromIntrospection && e.IntrospectURL == "":
+		return perennial.Errorf(perennial.CodeInvalid, "provider %s: account from introspection needs an introspect_url", e.Name)
+	}
+	return nil
+}
+
+// longestAccount bounds an account id.
+const longestAccount = 256
+
+// Account is what the provider says of an access token.
+type Account struct {
+	ID     string
+	Scopes []string // nil: it does not say
+}
+
+// Account finds the account id of a new grant. hint is what the authorization
+// response or the token reply said, host the account's own. secret is one that
+// the client is accepted with. No answer is an error of
+// [perennial.CodeUnavailable], an answer without an id one of
+// [perennial.CodeInvalid]; neither holds a secret or anything that was answered.
+func (c *Client) Account(ctx context.Context, app App, secret, accessToken perennial.Secret, hint, host string) (Account, error) {
+	s := app.Provider.Account
+	switch s.From {
+	case AccountFromHost:
+		return Account{ID: host}, nil
+	case AccountFromCallback:
+		if hint != "" && s.URL != "" {
+			req, err := bearer(ctx, strings.ReplaceAll(s.URL, accountPlaceholder, url.PathEscape(hint)), accessToken)
+			if err != nil {
+				return Account{}, err
+			}
+			if _, err := c.ask(app, req); err != nil {
+				return Account{}, err
+			}
+		}
+		return account(app, hint)
+	case AccountFromReply, AccountFromIDToken:
+		return account(app, hint)
+	case AccountFromIntrospection, AccountFromURL:
+	default:
+		return Account{}, perennial.Errorf(perennial.CodeInvalid, "app %s: say in account where its account ids are found", app.Name)
+	}
+	req, err := bearer(ctx, s.URL, accessToken)
+	if s.From == AccountFromIntrospection {
+		req, err = app.introspection(ctx, secret, accessToken)
+	}
+	if err != nil {
+		return Account{}, err
+	}
+	body, err := c.ask(app, req)
+	if err != nil {
+		return Account{}, err
+	}
+	found, err := account(app, at(body, s.Name))
+	if m, ok := body.(map[string]any); ok {
+		found.Scopes = scopes(m)
+	}
+	return found, err
+}
+
+// account checks an id.
+func account(app App, id string) (Account, error) {
+	if id == "" || len(id) > longestAccount || clean(id, longestAccount) != id {
+		return Account{}, perennial.Errorf(perennial.CodeInvalid, "%s does not say whose the grant is (%s %s)", app.Provider.Name, app.Provider.Account.From, app.Provider.Account.Name)
+	}
+	return Account{ID: id}, nil
+}
+
+func bearer(ctx context.Context, target string, token perennial.Secret) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	if err != nil {
+		return nil, perennial.Errorf(perennial.CodeInvalid, "the url of account is not usable")
+	}
+	req.Header.Set("Authorization", "Bearer "+token.Reveal())
+	return req, nil
+}
+
+// introspection is a request of RFC 7662 section 2.1.
+func (a App) introspection(ctx context.Context, secret, token perennial.Secret) (*http.Request, error) {
+	user, password := a.Provider.credentials(a.ClientID, secret)
+	form := url.Values{"token": {token.Reveal()}, "token_type_hint": {"access_token"}}
+	if a.Provider.AuthStyle == oauth2.AuthStyleInParams {
+		form.Set("client_id", user)
+		form.Set("client_secret", password)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.Provider.IntrospectURL, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, perennial.Errorf(perennial.CodeInvalid, "the introspect_url is not usable")
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if a.Provider.AuthStyle == oauth2.AuthStyleInHeader {
+		req.SetBasicAuth(url.QueryEscape(user), url.QueryEscape(password))
+	}
+	return req, nil
+}
+
+// ask sends a request once, follows no redirect, and reads JSON.
+func (c *Client) ask(app App, req *http.Request) (any, error) {
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", "perennial")
+	resp, err := c.transport.RoundTrip(req)
+	if err != nil {
+		return nil, perennial.Errorf(perennial.CodeUnavailable, "ask %s whose the grant is: %s", app.Provider.Name, transportCode(err))
+	}
+	defer resp.Body.Close()
+	switch status := resp.StatusCode; {
+	case status >= 500, status == http.StatusTooManyRequests:
+		return nil, perennial.Errorf(perennial.CodeUnavailable, "ask %s whose the grant is: HTTP status %d", app.Provider.Name, status)
+	case status < 200 || status >= 300:
+		return nil, perennial.Errorf(perennial.CodeInvalid, "ask %s whose the grant is: HTTP status %d", app.Provider.Name, status)
+	}
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	if err != nil {
+		return nil, perennial.Errorf(perennial.CodeUnavailable, "ask %s whose the grant is: %s", app.Provider.Name, transportCode(err))
+	}
+	body, err := decode(raw)
+	if err != nil {
+		return nil, perennial.Errorf(perennial.CodeInvalid, "ask %s whose the grant is: the answer is not JSON", app.Provider.Name)
+	}
+	return body, nil
+}
+
+func decode(raw []byte) (any, error) {
+	var body any
+	decoder := json.NewDecoder(strings.NewReader(string(raw)))
+	decoder.UseNumber()
+	if err := decoder.Decode(&body); err != nil {
+		return nil, fmt.Errorf("read JSON: %w", err)
+	}
+	return body, nil
+}
+
+// accountIn is the account id that a token reply names, "" for none.
+func (a App) accountIn(raw []byte) string {
+	body, err := decode(raw)
+	if err != nil {
+		return ""
+	}
+	switch s := a.Provider.Account; s.From {
+	case AccountFromReply:
+		return at(body, s.Name)
+	case AccountFromIDToken:
+		return at(a.claims(at(body, "id_token")), s.Name)
+	}
+	return ""
+}
+
+// claims reads an ID token. It came from the token endpoint itself over TLS, which
+// vouches for it in place of its signature (OpenID Connect Core 3.1.3.7); that it
+// is for this client, and from this issuer where that is known, is checked.
+func (a App) claims(idToken string) any {
+	parts := strings.Split(idToken, ".")
+	if len(parts) != 3 {
+		return nil
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
+	if err != nil {
+		return nil
+	}
+	claims, err := decode(raw)
+	if err != nil {
+		return nil
+	}
+	ours := at(claims, "aud") == a.ClientID
+	if m, ok := claims.(map[string]any); ok {
+		if list, ok := m["aud"].([]any); ok {
+			ours = slices.ContainsFunc(list, func(v any) bool { return text(v) == a.ClientID })
+		}
+	}
+	if !ours || a.Provider.Issuer != "" && at(claims, "iss") != a.Provider.Issuer {
+		return nil
+	}
+	return claims
+}
+
+// at is the text at a path of member names and list indices, "" for none.
+func at(v any, path string) string {
+	for name := range strings.SplitSeq(path, ".") {
+		switch in := v.(type) {
+		case map[string]any:
+			v = in[name]
+		case []any:
+			i, err := strconv.Atoi(name)
+			if err != nil || i < 0 || i >= len(in) {
+				return ""
+			}
+			v = in[i]
+		default:
+			return ""
+		}
+	}
+	return text(v)
+}

@@ -1,0 +1,212 @@
+package provider
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/oauth2"
+
+	"github.com/perennial-oauth/perennial"
+)
+
+func TestAuthorizationURL(t *testing.T) {
+	t.Parallel()
+	a := App{Name: "a", ClientID: "id", Provider: Entry{AuthURL: "https://p.example/auth?tenant=1", ScopeSeparator: ",", AuthParams: map[string]string{"prompt": "consent"}}}
+	// The verifier and challenge of RFC 7636 appendix B.
+	raw, err := a.AuthorizationURL("https://us.example/cb", "state", perennial.NewSecret("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"), []string{"x", "y"})
+	require.NoError(t, err)
+	u, err := url.Parse(raw)
+	require.NoError(t, err)
+	assert.Equal(t, url.Values{"tenant": {"1"}, "client_id": {"id"}, "response_type": {"code"}, "redirect_uri": {"https://us.example/cb"}, "state": {"state"}, "scope": {"x,y"},
+		"prompt": {"consent"}, "code_challenge": {"E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"}, "code_challenge_method": {"S256"}}, u.Query())
+	_, err = App{Name: "a"}.AuthorizationURL("", "", perennial.Secret{}, nil)
+	assert.ErrorContains(t, err, "auth_url is needed")
+}
+
+func TestCheckIssuer(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		issuer string
+		sent   bool
+		iss    string
+		want   bool
+	}{
+		{"", false, "", true},
+		{"", false, "https://anybody.example", true},
+		{"https://p.example", false, "", true},
+		{"https://p.example", true, "", false},
+		{"https://p.example", true, "https://p.example", true},
+		{"https://p.example", false, "https://p.example/", false},
+		{"https://p.example", false, "https://P.example", false},
+	} {
+		assert.Equal(t, c.want, Entry{Issuer: c.issuer, IssuerSent: c.sent}.CheckIssuer(c.iss), c)
+	}
+}
+
+func TestMissingScopes(t *testing.T) {
+	t.Parallel()
+	e := Entry{ScopesUnnamed: []string{"offline_access"}}
+	for _, c := range []struct{ required, granted, want []string }{
+		{[]string{"a", "b"}, nil, nil},
+		{[]string{"a", "b"}, []string{}, []string{"a", "b"}},
+		{[]string{"a", "b"}, []string{"b", "c", "a"}, nil},
+		{[]string{"a", "b"}, []string{"A", "b"}, []string{"a"}},
+		{[]string{"offline_access"}, []string{"a"}, nil},
+		{[]string{"User.Read"}, []string{"https://graph.microsoft.com/User.Read"}, nil},
+		{[]string{"Read"}, []string{"https://graph.microsoft.com/User.Read"}, []string{"Read"}},
+		{[]string{"read"}, []string{"contacts/read"}, []string{"read"}},
+		{nil, []string{"a"}, nil},
+	} {
+		assert.Equal(t, c.want, e.MissingScopes(c.required, c.granted), c)
+	}
+}
+
+// TestExchange: the code is shown once, in the entry's own form, and an answer that
+// repeats it is redacted.
+func TestExchange(t *testing.T) {
+	t.Parallel()
+	code := AuthorizationCode{Code: perennial.NewSecret("PLANTED-code-0123456789"), Verifier: perennial.NewSecret("PLANTED-verifier-0123456789"), RedirectURI: "https://us.example/cb"}
+	for name, c := range map[string]struct {
+		status  int
+		body    string
+		outcome perennial.Outcome
+		account string
+	}{
+		"tokens":      {200, `{"access_token":"a","refresh_token":"r","team":{"id":"T1"}}`, perennial.OutcomeRefreshed, "T1"},
+		"no account":  {200, `{"access_token":"a","refresh_token":"r","team":{}}`, perennial.OutcomeRefreshed, ""},
+		"a spent one": {400, `{"error":"invalid_grant","error_description":"PLANTED-code-0123456789 PLANTED-verifier-0123456789"}`, perennial.OutcomeRevoked, ""},
+		"our client":  {401, `{"error":"invalid_client"}`, perennial.OutcomeMisconfigured, ""},
+		"down":        {503, `oh`, perennial.OutcomeUnknown, ""},
+		"redirected":  {302, ``, perennial.OutcomeMisconfigured, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			requests := 0
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				requests++
+				assert.NoError(t, r.ParseForm())
+				assert.Equal(t, url.Values{"grant_type": {"authorization_code"}, "code": {code.Code.Reveal()}, "code_verifier": {code.Verifier.Reveal()},
+					"redirect_uri": {code.RedirectURI}, "expiring": {"1"}}, r.PostForm)
+				w.Header().Set("Location", "/again")
+				w.WriteHeader(c.status)
+				fmt.Fprint(w, c.body)
+			}))
+			defer server.Close()
+			a := App{Name: "a", ClientID: "id", Provider: Entry{TokenURL: server.URL, AuthStyle: oauth2.AuthStyleInHeader, RefreshParams: map[string]string{"expiring": "1"},
+				Account: AccountSource{From: AccountFromReply, Name: "team.id"}}}
+			reply := NewClient(ClientConfig{}).Exchange(t.Context(), a, perennial.NewSecret("s"), code)
+			assert.Equal(t, 1, requests)
+			assert.Equal(t, c.outcome, reply.Outcome)
+			assert.Equal(t, c.account, reply.Account)
+			assert.NotContains(t, fmt.Sprintf("%+v", reply), "PLANTED")
+		})
+	}
+}
+
+// TestAccount is each place where an account id is found, and each way not to
+// find it.
+func TestAccount(t *testing.T) {
+	t.Parallel()
+	token := perennial.NewSecret("PLANTED-access-0123456789")
+	for name, c := range map[string]struct {
+		source     AccountSource
+		hint, host string
+		status     int
+		body       string
+		want       Account
+		code       perennial.Code
+	}{
+		"host":             {source: AccountSource{From: AccountFromHost}, host: "shop.example", want: Account{ID: "shop.example"}},
+		"callback":         {source: AccountSource{From: AccountFromCallback, Name: "realmId"}, hint: "42", want: Account{ID: "42"}},
+		"callback without": {source: AccountSource{From: AccountFromCallback, Name: "realmId"}, code: perennial.CodeInvalid},
+		"callback, true":   {source: AccountSource{From: AccountFromCallback, Name: "realmId", URL: "/{account}"}, hint: "42", status: 200, body: `{}`, want: Account{ID: "42"}},
+		"callback, a lie":  {source: AccountSource{From: AccountFromCallback, Name: "realmId", URL: "/{account}"}, hint: "42", status: 403, code: perennial.CodeInvalid},
+		"callback, a path": {source: AccountSource{From: AccountFromCallback, Name: "realmId", URL: "/x/{account}"}, hint: "../42", status: 404, code: perennial.CodeInvalid},
+		"introspection":    {source: AccountSource{From: AccountFromIntrospection, Name: "hub_id"}, status: 200, body: `{"hub_id":62515,"scopes":["a"]}`, want: Account{ID: "62515", Scopes: []string{"a"}}},
+		"a large number":   {source: AccountSource{From: AccountFromURL, URL: "/", Name: "id"}, status: 200, body: `{"id":9007199254740993}`, want: Account{ID: "9007199254740993"}},
+		"a list":           {source: AccountSource{From: AccountFromURL, URL: "/", Name: "1.id"}, status: 200, body: `[{"id":"a"},{"id":"b"}]`, want: Account{ID: "b"}},
+		"past the list":    {source: AccountSource{From: AccountFromURL, URL: "/", Name: "2.id"}, status: 200, body: `[{"id":"a"},{"id":"b"}]`, code: perennial.CodeInvalid},
+		"an object as id":  {source: AccountSource{From: AccountFromURL, URL: "/", Name: "id"}, status: 200, body: `{"id":{}}`, code: perennial.CodeInvalid},
+		"two lines":        {source: AccountSource{From: AccountFromURL, URL: "/", Name: "id"}, status: 200, body: `{"id":"a\nb"}`, code: perennial.CodeInvalid},
+		"not JSON":         {source: AccountSource{From: AccountFromURL, URL: "/", Name: "id"}, status: 200, body: `<html>`, code: perennial.CodeInvalid},
+		"refused":          {source: AccountSource{From: AccountFromURL, URL: "/", Name: "id"}, status: 401, body: `PLANTED`, code: perennial.CodeInvalid},
+		"redirected":       {source: AccountSource{From: AccountFromURL, URL: "/", Name: "id"}, status: 302, code: perennial.CodeInvalid},
+		"down":             {source: AccountSource{From: AccountFromURL, URL: "/", Name: "id"}, status: 502, body: `PLANTED`, code: perennial.CodeUnavailable},
+		"limited":          {source: AccountSource{From: AccountFromURL, URL: "/", Name: "id"}, status: 429, code: perennial.CodeUnavailable},
+		"nowhere":          {code: perennial.CodeInvalid},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if c.source.From == AccountFromIntrospection {
+					assert.Equal(t, token.Reveal(), r.FormValue("token"))
+				} else {
+					assert.Equal(t, "Bearer "+token.Reveal(), r.Header.Get("Authorization"))
+				}
+				w.WriteHeader(c.status)
+				fmt.Fprint(w, c.body)
+			}))
+			defer server.Close()
+			a := App{Name: "a", ClientID: "id", Provider: Entry{Name: "p", AuthStyle: oauth2.AuthStyleInHeader, IntrospectURL: server.URL, Account: c.source}}
+			if c.source.URL != "" {
+				a.Provider.Account.URL = server.URL + c.source.URL
+			}
+			got, err := NewClient(ClientConfig{}).Account(t.Context(), a, perennial.NewSecret("s"), token, c.hint, c.host)
+			assert.Equal(t, c.code, perennial.CodeOf(err), "%v", err)
+			if err != nil {
+				assert.NotContains(t, err.Error(), "PLANTED")
+				return
+			}
+			assert.Equal(t, c.want, got)
+		})
+	}
+}
+
+func TestIDToken(t *testing.T) {
+	t.Parallel()
+	a := App{ClientID: "us", Provider: Entry{Issuer: "https://p.example", Account: AccountSource{From: AccountFromIDToken, Name: "sub"}}}
+	for claims, want := range map[string]string{
+		`{"iss":"https://p.example","aud":"us","sub":"7"}`:       "7",
+		`{"iss":"https://p.example","aud":["x","us"],"sub":"7"}`: "7",
+		`{"iss":"https://p.example","aud":"them","sub":"7"}`:     "",
+		`{"iss":"https://p.example","aud":["them"],"sub":"7"}`:   "",
+		`{"iss":"https://q.example","aud":"us","sub":"7"}`:       "",
+		`{"aud":"us","sub":"7"}`:                                 "",
+		`{"iss":"https://p.example","sub":"7"}`:                  "",
+		`{"iss":"https://p.example","aud":"us"}`:                 "",
+		`not JSON`:                                               "",
+	} {
+		token := "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".sig"
+		assert.Equal(t, want, a.accountIn(fmt.Appendf(nil, `{"id_token":%q}`, token)), claims)
+	}
+	for _, token := range []string{"", "a.b", "a.%%%.c"} {
+		assert.Empty(t, a.accountIn(fmt.Appendf(nil, `{"id_token":%q}`, token)), token)
+	}
+}
+
+func TestAccountOfEntries(t *testing.T) {
+	t.Parallel()
+	without := []string{}
+	for _, name := range Names() {
+		e := entry(t, name)
+		if e.Account == (AccountSource{}) {
+			without = append(without, name)
+			continue
+		}
+		if e.Account.URL != "" {
+			assert.Regexp(t, "^https://", e.Account.URL, name)
+		}
+	}
+	assert.Equal(t, []string{"generic", "salesforce", "zoho"}, without, "the configuration must say it")
+	for _, bad := range []AccountSource{{From: "cookie", Name: "x"}, {From: AccountFromReply}, {From: AccountFromHost}, {From: AccountFromURL, Name: "id"},
+		{From: AccountFromCallback, Name: "id", URL: "https://p.example/"}, {From: AccountFromIntrospection, Name: "id"}} {
+		e := Entry{Name: "p", TokenURL: "https://p.example", AuthStyle: oauth2.AuthStyleInHeader, ReplayClass: perennial.ReplayUnknown, ReplaySource: "x", Account: bad}
+		assert.Equal(t, perennial.CodeInvalid, perennial.CodeOf(e.Validate()), bad)
+	}
+}

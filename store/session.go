@@ -1,0 +1,239 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"gorm.io/gorm"
+)
+
+// sessionRow is a connect session.
+type sessionRow struct {
+	ID             string     `gorm:"column:id;primaryKey"`
+	TenantID       string     `gorm:"column:tenant_id"`
+	TenantTitle    string     `gorm:"column:tenant_title"`
+	App            string     `gorm:"column:app"`
+	ConnectionID   string     `gorm:"column:connection_id"`
+	Host           string     `gorm:"column:host"`
+	ReturnURL      string     `gorm:"column:return_url"`
+	Mode           string     `gorm:"column:mode"`
+	Scopes         string     `gorm:"column:scopes"`
+	LinkDigest     string     `gorm:"column:link_digest"`
+	Starts         int64      `gorm:"column:starts"`
+	StateDigest    *string    `gorm:"column:state_digest"`
+	BrowserDigest  string     `gorm:"column:browser_digest"`
+	VerifierSealed []byte     `gorm:"column:verifier_sealed"`
+	AnsweredAt     *time.Time `gorm:"column:answered_at"`
+	ReplySealed    []byte     `gorm:"column:reply_sealed"`
+	ReplyAt        *time.Time `gorm:"column:reply_at"`
+	Tries          int        `gorm:"column:tries"`
+	Outcome        string     `gorm:"column:outcome"`
+	MissingScopes  string     `gorm:"column:missing_scopes"`
+	ResultID       string     `gorm:"column:result_id"`
+	CreatedAt      *time.Time `gorm:"column:created_at;autoCreateTime:false"`
+	ExpiresAt      *time.Time `gorm:"column:expires_at"`
+}
+
+// TableName implements gorm's Tabler.
+func (sessionRow) TableName() string { return "connect_sessions" }
+
+func (r sessionRow) session() perennial.ConnectSession {
+	s := perennial.ConnectSession{ID: r.ID, TenantID: r.TenantID, TenantTitle: r.TenantTitle, App: r.App, ConnectionID: r.ConnectionID, Host: r.Host,
+		ReturnURL: r.ReturnURL, Mode: perennial.ConnectMode(r.Mode), Scopes: strings.Fields(r.Scopes),
+		LinkDigest: r.LinkDigest, Starts: r.Starts, BrowserDigest: r.BrowserDigest, VerifierSealed: r.VerifierSealed, AnsweredAt: stamp(r.AnsweredAt),
+		ReplySealed: r.ReplySealed, ReplyAt: stamp(r.ReplyAt), Tries: r.Tries,
+		Outcome: perennial.ConnectOutcome(r.Outcome), Missing: strings.Fields(r.MissingScopes), ResultID: r.ResultID,
+		CreatedAt: stamp(r.CreatedAt), ExpiresAt: stamp(r.ExpiresAt)}
+	if r.StateDigest != nil {
+		s.StateDigest = *r.StateDigest
+	}
+	return s
+}
+
+// AddSession writes a new connect session that lives for life from now, and
+// returns it as it stands in the database.
+func (s *Store) AddSession(ctx context.Context, c perennial.ConnectSession, life time.Duration) (perennial.ConnectSession, error) {
+	err := s.durably(ctx, "write connect session "+c.ID, func(tx *gorm.DB) error {
+		now, err := s.clock(tx)
+		if err != nil {
+			return err
+		}
+		now = now.UTC().Truncate(time.Microsecond)
+		ends := now.Add(life).Truncate(time.Microsecond)
+		set := columns{"id": c.ID, "tenant_id": c.TenantID, "tenant_title": c.TenantTitle, "app": c.App, "connection_id": c.ConnectionID, "host": c.Host,
+			"return_url": c.ReturnURL, "mode": string(c.Mode), "scopes": strings.Join(c.Scopes, " "), "link_digest": c.LinkDigest, "created_at": now, "expires_at": ends}
+		if err := tx.Table("connect_sessions").Create(map[string]any(set)).Error; err != nil {
+			return fmt.Errorf("write connect session %s: %w", c.ID, err)
+		}
+		var r sessionRow
+		if err := tx.Where("id = ?", c.ID).Take(&r).Error; err != nil {
+			return fmt.Errorf("read connect session %s: %w", c.ID, err)
+		}
+		c = r.session()
+		return nil
+	})
+	return c, err
+}
+
+// SessionByID returns a session and the database's clock. A missing one is an
+// error of [perennial.CodeNotFound], here and below.
+func (s *Store) SessionByID(ctx context.Context, id string) (perennial.ConnectSession, time.Time, error) {
+	return s.session(ctx, "id = ?", id)
+}
+
+// SessionByLink is the same for the digest of a link's token.
+func (s *Store) SessionByLink(ctx context.Context, digest string) (perennial.ConnectSession, time.Time, error) {
+	return s.session(ctx, "link_digest = ?", digest)
+}
+
+// SessionByState is the same for the digest of the newest state.
+func (s *Store) SessionByState(ctx context.Context, digest string) (perennial.ConnectSession, time.Time, error) {
+	return s.session(ctx, "state_digest = ?", digest)
+}
+
+func (s *Store) session(ctx context.Context, where, value string) (perennial.ConnectSession, time.Time, error) {
+	var rows []sessionRow
+	db := s.db.WithContext(ctx)
+	if value != "" { // an empty digest is nobody's
+		if err := db.Where(where, value).Limit(1).Find(&rows).Error; err != nil {
+			return perennial.ConnectSession{}, time.Time{}, fmt.Errorf("read a connect session: %w", err)
+		}
+	}
+	if len(rows) == 0 {
+		return perennial.ConnectSession{}, time.Time{}, perennial.Errorf(perennial.CodeNotFound, "there is no such connect session")
+	}
+	now, err := s.clock(db)
+	return rows[0].session(), now, err
+}
+
+// StartSession writes a new authorization request over the one before it, guarded
+// by the number of requests so far. A session that is done, has expired or holds a
+// reply is an error of [perennial.CodeConflict].
+func (s *Store) StartSession(ctx context.Context, id string, starts int64, stateDigest, browserDigest string, verifierSealed []byte) error {
+	return s.writeSession(ctx, id, "starts = ? AND reply_sealed IS NULL AND outcome <> 'connected' AND expires_at > ?",
+		func(now time.Time) []any { return []any{starts, nullable(now)} },
+		func(time.Time) columns {
+			return columns{"starts": starts + 1, "state_digest": stateDigest, "browser_digest": browserDigest, "verifier_sealed": verifierSealed,
+				"answered_at": nil, "outcome": "", "missing_scopes": ""}
+		})
+}
+
+// AnswerSession uses the newest state up, once: the second caller gets an error
+// of [perennial.CodeConflict]. The verifier is wiped.
+func (s *Store) AnswerSession(ctx context.Context, id string, starts int64) error {
+	return s.writeSession(ctx, id, "starts = ? AND answered_at IS NULL AND expires_at > ?",
+		func(now time.Time) []any { return []any{starts, nullable(now)} },
+		func(now time.Time) columns { return columns{"answered_at": nullable(now), "verifier_sealed": nil} })
+}
+
+// KeepReply writes the sealed token reply of the newest request, which the caller
+// stores within lease.
+func (s *Store) KeepReply(ctx context.Context, id string, starts int64, sealed []byte, at time.Time, lease time.Duration) error {
+	return s.writeSession(ctx, id, "starts = ? AND answered_at IS NOT NULL AND reply_sealed IS NULL",
+		func(time.Time) []any { return []any{starts} },
+		func(now time.Time) columns {
+			return columns{"reply_sealed": sealed, "reply_at": nullable(at), "tries": 1, "lease_until": nullable(now.Add(lease)),
+				"outcome": string(perennial.ConnectUnfinished)}
+		})
+}
+
+// LeaseSession gives one caller the reply to store, for lease; others get an
+// error of [perennial.CodeConflict] until it ends.
+func (s *Store) LeaseSession(ctx context.Context, id string, lease time.Duration) (perennial.ConnectSession, error) {
+	err := s.writeSession(ctx, id, "reply_sealed IS NOT NULL AND (lease_until IS NULL OR lease_until <= ?)",
+		func(now time.Time) []any { return []any{nullable(now)} },
+		func(now time.Time) columns {
+			return columns{"tries": gorm.Expr("tries + 1"), "lease_until": nullable(now.Add(lease))}
+		})
+	if err != nil {
+		return perennial.ConnectSession{}, err
+	}
+	c, _, err := s.SessionByID(ctx, id)
+	return c, err
+}
+
+// ReleaseSession ends a lease early, after wait, where storing did not succeed.
+func (s *Store) ReleaseSession(ctx context.Context, id string, starts int64, wait time.Duration) error {
+	return s.writeSession(ctx, id, "starts = ? AND reply_sealed IS NOT NULL",
+		func(time.Time) []any { return []any{starts} },
+		func(now time.Time) columns { return columns{"lease_until": nullable(now.Add(wait))} })
+}
+
+// FinishSession writes what came of the newest request and wipes its secrets.
+// result is the connection that was stored, if any.
+func (s *Store) FinishSession(ctx context.Context, id string, starts int64, outcome perennial.ConnectOutcome, missing []string, result string) error {
+	return s.writeSession(ctx, id, "starts = ? AND outcome <> 'connected'",
+		func(time.Time) []any { return []any{starts} },
+		func(now time.Time) columns {
+			return columns{"outcome": string(outcome), "missing_scopes": strings.Join(missing, " "), "result_id": result,
+				"verifier_sealed": nil, "reply_sealed": nil, "lease_until": nil}
+		})
+}
+
+// writeSession writes set where the row is as guarded says. args and set get the
+// database's clock.
+func (s *Store) writeSession(ctx context.Context, id, guard string, args func(now time.Time) []any, set func(now time.Time) columns) error {
+	return s.durably(ctx, "write connect session "+id, func(tx *gorm.DB) error {
+		now, err := s.clock(tx)
+		if err != nil {
+			return err
+		}
+		result := tx.Table("connect_sessions").Where("id = ?", id).Where(guard, args(now)...).Updates(map[string]any(set(now)))
+		if result.Error != nil {
+			return fmt.Errorf("write connect session %s: %w", id, result.Error)
+		}
+		if result.RowsAffected == 0 {
+			return perennial.Errorf(perennial.CodeConflict, "connect session %s has moved on, or has expired", id)
+		}
+		return nil
+	})
+}
+
+// UnfinishedSessions are those whose reply nobody is storing, oldest first.
+func (s *Store) UnfinishedSessions(ctx context.Context, limit int) ([]perennial.ConnectSession, error) {
+	now, err := s.Now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var rows []sessionRow
+	err = s.db.WithContext(ctx).Where("reply_sealed IS NOT NULL AND (lease_until IS NULL OR lease_until <= ?)", nullable(now)).
+		Order("lease_until, id").Limit(limit).Find(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("read the unfinished connect sessions: %w", err)
+	}
+	var out []perennial.ConnectSession
+	for _, r := range rows {
+		out = append(out, r.session())
+	}
+	return out, nil
+}
+
+// PruneSessions deletes at most limit of those that expired more than retention
+// ago, but none that still holds a reply.
+func (s *Store) PruneSessions(ctx context.Context, retention time.Duration, limit int) (int64, error) {
+	now, err := s.Now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	result := s.db.WithContext(ctx).Exec("DELETE FROM connect_sessions WHERE id IN (SELECT id FROM connect_sessions WHERE expires_at <= ? AND reply_sealed IS NULL LIMIT ?)",
+		nullable(now.Add(-retention)), limit)
+	if result.Error != nil {
+		return 0, fmt.Errorf("delete old connect sessions: %w", result.Error)
+	}
+	return result.RowsAffected, nil
+}
+
+// AccountInUse reports whether any tenant has a connection of the account that
+// still works. Ending a grant of such an account at its provider could end that
+// connection too.
+func (s *Store) AccountInUse(ctx context.Context, app, account string) (bool, error) {
+	var n int64
+	err := s.db.WithContext(ctx).Table("connections").Where("app = ? AND account_id = ? AND status IN ('active', 'paused')", app, account).Count(&n).Error
+	if err != nil {
+		return false, fmt.Errorf("find account of app %s: %w", app, err)
+	}
+	return n > 0, nil
+}
