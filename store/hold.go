@@ -101,6 +101,11 @@ func (s *Store) raiseHold(ctx context.Context, name string) error {
 		if recent < holdThreshold(size, before) {
 			return nil
 		}
+		// Only now locked, and looked at again: an operator may just have confirmed.
+		app, now, err = s.lockApp(tx, name, now)
+		if err != nil || app.HoldTerminal || stamp(app.MutedUntil).After(now) {
+			return err
+		}
 		reason := fmt.Sprintf("%d of %d connections were refused within %s", recent, size, refusalWindow)
 		return s.setHold(tx, name, true, reason, app.MutedUntil, now)
 	})

@@ -238,6 +238,41 @@ func testHold(t *testing.T, b *bundle) {
 	require.False(t, b.state(t, app).HoldTerminal, "muted")
 }
 
+// testHoldBesideConfirm: a spike that is counted while an operator confirms raises
+// no new hold. SQLite has one writer at a time.
+func testHoldBesideConfirm(t *testing.T, b *bundle) {
+	if b.sqlite() {
+		return
+	}
+	cs := b.app(t, 5)
+	app := cs[0].App
+	suspect := func(c perennial.Connection) error {
+		c = b.claimed(t, c, hold, single)
+		req := closeRequest(c, perennial.OutcomeRevoked)
+		req.Suspect = true
+		_, _, err := b.CloseAttempt(context.WithoutCancel(t.Context()), req)
+		return err
+	}
+	require.NoError(t, suspect(cs[0]))
+	require.NoError(t, suspect(cs[1]))
+	b.exec(t, "INSERT INTO apps (app, updated_at) VALUES ('"+app+"', now())")
+	db := b.past(t)
+	defer db.Close()
+	operator, err := db.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	defer func() { _ = operator.Rollback() }()
+	_, err = operator.ExecContext(t.Context(), "UPDATE apps SET muted_until = now() + interval '1 hour' WHERE app = $1", app)
+	require.NoError(t, err)
+	raised := make(chan error, 1)
+	go func() { raised <- suspect(cs[2]) }()
+	require.Eventually(t, func() bool {
+		return b.count(t, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") > 0
+	}, time.Minute, 5*time.Millisecond, "it waits for the operator")
+	require.NoError(t, operator.Commit())
+	require.NoError(t, <-raised)
+	require.False(t, b.state(t, app).HoldTerminal)
+}
+
 // testEvents: one event for one change, in the change's own transaction.
 func testEvents(t *testing.T, b *bundle) {
 	c := b.app(t, 1)[0]

@@ -71,6 +71,7 @@ func Run(t *testing.T, database func(testing.TB) string) {
 		"gate: slow down":                                 testSlowDown,
 		"gate: slots for many processes":                  testLimitManyProcesses,
 		"hold: raised, released, confirmed":               testHold,
+		"hold: a spike beside a confirm":                  testHoldBesideConfirm,
 		"events: one for each change":                     testEvents,
 		"pace: due connections in bulk":                   testClaimDue,
 		"pace: nothing but healthy":                       testClaimDueLeaves,
