@@ -416,7 +416,7 @@ func restored(r *round) error {
 	// once the row is back, nobody knows of that generation.
 	for _, c := range r.all {
 		if last := r.control.lastIn(w.name, c.id); c != kept && time.Since(last) < 20*time.Second {
-			c.with(func() { c.untold = true })
+			c.with(func() { c.untold, c.renumbered = true, true })
 		}
 	}
 	r.hold(w)

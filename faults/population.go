@@ -54,7 +54,8 @@ type conn struct {
 	restored bool // its row went back
 	untold   bool // a refresh before the restore may be known to nobody
 	// renumbered: its user reconnected after the restore and before anybody
-	// noticed it, so a number that had been given out is given again.
+	// noticed it, or nobody knew of the newest number any more, so one that had been
+	// given out is given again.
 	renumbered bool
 	// overtaken: the worker that was presenting it stood still past its deadline, so
 	// another request came while the provider may still have had the first.

@@ -21,7 +21,7 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 		Failed:       true,
 		FailingAfter: failingAfter,
 		FailingCode:  reply.Code,
-		Wait:         whileItLives(reply, row, now, backoff(reply, row.FailureCount+1)),
+		Wait:         whileItLives(reply, row, now, ownBackoff(row, reply)),
 		Queued:       countable(reply) && reply.RetryAfter == 0,
 	}
 	if !row.ExpiresAt.IsZero() && !row.ExpiresAt.After(now) && !row.Dormant(now) {
@@ -53,6 +53,19 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 	}
 	return req
 }
+
+// ownBackoff is the backoff after this row's failure. Malformed replies are asked
+// for ever more seldom, for they stay as they are; the first one after failures of
+// another kind has not shown that yet.
+func ownBackoff(row perennial.Connection, reply provider.Reply) time.Duration {
+	wait := backoff(reply, row.FailureCount+1)
+	if reply.Code == provider.CodeMalformed && row.FailingCode != provider.CodeMalformed && reply.RetryAfter == 0 {
+		wait = min(wait, firstMalformed)
+	}
+	return wait
+}
+
+const firstMalformed = time.Minute
 
 // whileItLives shortens a wait of our own choice to half of the access token's
 // life that is left, so that what is mended within it is mended in time: its

@@ -30,6 +30,7 @@ func TestAWaitLeavesTimeToBeMended(t *testing.T) {
 		{"a malformed reply after six failures", malformed, 6, 50 * time.Second, 25 * time.Second, 25 * time.Second},
 		{"in the last seconds", malformed, 6, 3 * time.Second, 5 * time.Second, 5 * time.Second},
 		{"after the end", misconfigured, 0, -time.Second, time.Minute, 72 * time.Second},
+		{"after the end, the first malformed reply after an outage", malformed, 12, -time.Hour, time.Minute, time.Minute},
 		{"what the provider asks for stands", asked, 0, 40 * time.Second, 10 * time.Minute, 12 * time.Minute},
 		{"and a 429 without a time", limited, 0, 40 * time.Second, 30 * time.Second, 36 * time.Second},
 	} {
@@ -40,4 +41,6 @@ func TestAWaitLeavesTimeToBeMended(t *testing.T) {
 			require.LessOrEqual(t, wait, c.upmost, c.name)
 		}
 	}
+	again := perennial.Connection{FailureCount: 13, FailingCode: provider.CodeMalformed, ExpiresAt: now.Add(-time.Hour)}
+	require.GreaterOrEqual(t, decide(again, provider.Entry{ReplayClass: perennial.ReplayReusable}, malformed, now, time.Minute).Wait, time.Hour, "the second shows that it stays so")
 }
