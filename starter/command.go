@@ -39,7 +39,7 @@ func newCommand(s *shell) *cobra.Command {
 		s.turn("pause", "Stop refreshing; the refresh token is still kept alive", (*connect.Service).Pause),
 		s.cadence(),
 		s.turn("resume", "Make a paused connection active again", (*connect.Service).Resume),
-		s.turn("disconnect", "End a connection: its tokens are wiped and its workflow completes", (*connect.Service).Disconnect),
+		s.disconnect(),
 		s.app(), s.events(), s.webhook(), s.apikey(), s.healthcheck(), s.worker(), s.server(), dev.Command(s.environ))
 	return root
 }

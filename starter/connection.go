@@ -115,6 +115,31 @@ func (s *shell) turn(name, short string, do func(*connect.Service, context.Conte
 	}}
 }
 
+// revoked says what became of a grant at its provider.
+var revoked = map[connect.Revocation]string{
+	connect.RevocationDone:        "The grant is revoked at the provider too.",
+	connect.RevocationFailed:      "The grant could not be revoked at the provider: end it there.",
+	connect.RevocationUnsupported: "The provider has no endpoint to revoke the grant: end it there.",
+	connect.RevocationNone:        "There was no grant to revoke at the provider.",
+}
+
+func (s *shell) disconnect() *cobra.Command {
+	return &cobra.Command{Use: "disconnect ID", Short: "End a connection: its tokens are wiped, its grant is revoked, its workflow completes", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
+		return s.service(cmd.Context(), func(deps *host.Deps, service *connect.Service, _ *connect.Temporal) error {
+			ender := &connect.Ender{Service: service, Keys: deps.Keyring, Provider: provider.NewClient(provider.ClientConfig{})}
+			c, revocation, err := ender.Disconnect(cmd.Context(), args[0])
+			if perennial.CodeOf(err) == perennial.CodeConflict {
+				return err
+			}
+			err = s.stored(deps, c, err)
+			if c.Status == perennial.StatusDisconnected { // also where only the workflow could not be told
+				fmt.Fprintln(s.out, revoked[revocation])
+			}
+			return err
+		})
+	}}
+}
+
 func (s *shell) cadence() *cobra.Command {
 	return &cobra.Command{Use: "cadence ID always|on_use", Short: "Keep a token valid always, or only while the connection is used", Args: exactly(2), RunE: func(cmd *cobra.Command, args []string) error {
 		return s.service(cmd.Context(), func(deps *host.Deps, service *connect.Service, _ *connect.Temporal) error {
