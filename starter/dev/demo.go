@@ -41,12 +41,14 @@ var demos = []demo{
 const (
 	revokeAfter = 8 * time.Second
 	killAfter   = 16 * time.Second
-	// repairAfter is how long the user takes to click "Reconnect".
-	repairAfter = 4 * time.Second
+	// repairAfter is how long the user takes to click "Reconnect", and repairByHand
+	// how long somebody who watches has to be that user.
+	repairAfter  = 4 * time.Second
+	repairByHand = 45 * time.Second
 )
 
-// perennialYAML is the demo's configuration; %[1]s is the provider's URL and
-// %[2]s the state folder.
+// perennialYAML is the demo's configuration; %[1]s is the provider's URL, %[2]s the
+// state folder and %[3]d the server's port.
 const perennialYAML = `# Written by perennial dev; written anew at each start.
 database_url: sqlite:%[2]s/perennial.db
 keys: %[2]s/keys
@@ -55,6 +57,12 @@ allow_plaintext_keys: true
 task_queue: perennial-dev
 listen: 127.0.0.1:0
 log_format: json
+server:
+  listen: 127.0.0.1:%[3]d
+  health: 127.0.0.1:0
+connect:
+  base_url: http://127.0.0.1:%[3]d
+  product: The demonstration
 timing: # short, because the demo's tokens live for tens of seconds
   http_timeout: 2s
   save_timeout: 1s
@@ -68,11 +76,15 @@ apps:
     client_id: demo-hubspot
     client_secret_file: %[2]s/secrets/hubspot
     token_url: %[1]s/token
+    auth_url: %[1]s/authorize
+    account: {from: callback, name: account} # the fake provider's own way
   - name: quickbooks # like QuickBooks: rotation, Basic authentication
     provider: quickbooks
     client_id: demo-quickbooks
     client_secret_file: %[2]s/secrets/quickbooks
     token_url: %[1]s/token
+    auth_url: %[1]s/authorize
+    account: {from: callback, name: account} # the fake provider's own way
     revoke_url: %[1]s/revoke
   - name: acme # like Xero: rotation with a grace window of 30 minutes
     provider: generic
@@ -80,6 +92,8 @@ apps:
     client_id: demo-acme
     client_secret_file: %[2]s/secrets/acme
     token_url: %[1]s/token
+    auth_url: %[1]s/authorize
+    account: {from: callback, name: account} # the fake provider's own way
     auth_style: header
     replay_class: grace
     grace_window: 30m

@@ -64,9 +64,13 @@ func run(ctx context.Context, o options, environ []string, out, errOut io.Writer
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	fmt.Fprintf(progress, "Ready. Temporal UI %s   state %s\n", s.uiLink(), o.dir)
+	fmt.Fprintf(progress, "Ready. Temporal UI %s   API %s/v1/openapi.json   state %s\n", s.uiLink(), s.serverURL(), o.dir)
 
-	story := newStory(s, progress)
+	repair := repairAfter
+	if !o.asJSON && o.forTime == 0 && terminal(out) {
+		repair = repairByHand // somebody is watching
+	}
+	story := newStory(s, progress, repair)
 	display := newDisplay(s, story, out, o.asJSON || !terminal(out))
 	live := ctx
 	if o.forTime > 0 {

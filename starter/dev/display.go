@@ -64,6 +64,9 @@ func (d *display) draw(ctx context.Context) {
 	drawing := clip(b.String(), width(d.out))
 	// Up over the last drawing; each line is cleared to its end.
 	text := strings.ReplaceAll(drawing, "\n", "\x1b[K\n")
+	for _, line := range d.story.takeKept() { // above the table; it may wrap, what it covers is drawn below it
+		text = line + "\x1b[K\n\n" + text
+	}
 	if d.lines > 0 {
 		text = fmt.Sprintf("\x1b[%dA", d.lines) + text
 	}

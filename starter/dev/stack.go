@@ -44,7 +44,9 @@ type stack struct {
 	client   client.Client
 	service  *connect.Service
 	updates  *connect.Temporal
+	sessions *connect.Sessions
 	worker   *process
+	server   *process
 	saved    saved
 	ids      []string // of the demo connections, in their order
 }
@@ -54,6 +56,7 @@ type saved struct {
 	ProviderPort int `json:"provider_port"`
 	TemporalPort int `json:"temporal_port"`
 	UIPort       int `json:"ui_port"`
+	ServerPort   int `json:"server_port"`
 	// Consents counts the token sets that came from a consent, by account.
 	Consents map[string]int64 `json:"consents"`
 }
@@ -95,6 +98,9 @@ func open(ctx context.Context, dir string, environ []string, progress io.Writer)
 	if err := s.startWorker(); err != nil {
 		return nil, err
 	}
+	if s.server, err = s.start("server"); err != nil {
+		return nil, err
+	}
 	if err := s.openConnections(ctx); err != nil {
 		return nil, err
 	}
@@ -134,6 +140,9 @@ func (s *stack) save() error {
 
 // openProvider starts the fake provider, on its old port where that is free.
 func (s *stack) openProvider() error {
+	if err := s.findPort(&s.saved.ServerPort); err != nil {
+		return fmt.Errorf("find a port for the server: %w", err)
+	}
 	clients := map[string]fakeprovider.Client{}
 	for _, app := range []string{"hubspot", "quickbooks", "acme"} {
 		path := s.path("secrets/" + app)
@@ -145,7 +154,7 @@ func (s *stack) openProvider() error {
 		if err != nil {
 			return fmt.Errorf("make a client secret: %w", err)
 		}
-		clients["demo-"+app] = fakeprovider.Client{Secrets: []string{string(secret)}}
+		clients["demo-"+app] = fakeprovider.Client{Secrets: []string{string(secret)}, RedirectURIs: []string{s.serverURL() + "/connect/callback/" + app}}
 	}
 	var err error
 	if s.provider, err = fakeprovider.New(fakeprovider.Config{Clients: clients, StateFile: s.path("provider.json")}); err != nil {
@@ -161,6 +170,20 @@ func (s *stack) openProvider() error {
 	return s.save()
 }
 
+// serverURL is where the API and the connect pages are served.
+func (s *stack) serverURL() string { return fmt.Sprintf("http://127.0.0.1:%d", s.saved.ServerPort) }
+
+// findPort keeps a port for a process that is started later, the old one where it
+// is free.
+func (s *stack) findPort(port *int) error {
+	l, err := listenAgain(*port)
+	if err != nil {
+		return err
+	}
+	*port = l.Addr().(*net.TCPAddr).Port
+	return l.Close()
+}
+
 // listenAgain listens on port if it is free, else on any.
 func listenAgain(port int) (net.Listener, error) {
 	if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
@@ -172,7 +195,7 @@ func listenAgain(port int) (net.Listener, error) {
 // openStore writes the configuration, makes keys and migrates, as a platform
 // team would.
 func (s *stack) openStore(ctx context.Context) error {
-	yaml := fmt.Sprintf(perennialYAML, fmt.Sprintf("http://127.0.0.1:%d", s.saved.ProviderPort), s.dir)
+	yaml := fmt.Sprintf(perennialYAML, fmt.Sprintf("http://127.0.0.1:%d", s.saved.ProviderPort), s.dir, s.saved.ServerPort)
 	if err := os.WriteFile(s.path("perennial.yaml"), []byte(yaml), 0o600); err != nil {
 		return fmt.Errorf("write the configuration: %w", err)
 	}
@@ -228,6 +251,9 @@ func (s *stack) openTemporal(ctx context.Context, progress io.Writer) error {
 	}
 	s.updates = &connect.Temporal{Client: s.client, TaskQueue: s.deps.Config.TaskQueue}
 	s.service = connect.New(connect.Config{Store: s.deps.Store, Apps: s.deps.Config, Sealer: s.deps.Keyring, Workflows: s.updates, Log: s.deps.Log})
+	if s.sessions, err = s.deps.Sessions(s.service); err != nil {
+		return err
+	}
 	if _, err = workflows.Setup(ctx, s.client, s.namespace()); err != nil {
 		return err
 	}
@@ -238,15 +264,10 @@ func (s *stack) openTemporal(ctx context.Context, progress io.Writer) error {
 func (s *stack) startTemporal(ctx context.Context, binary string) (*devserver.Server, error) {
 	o := devserver.Options{Binary: binary, Database: s.path("temporal.db"), Attributes: workflows.AttributeNames(), Log: s.path("temporal.log")}
 	for _, p := range []struct{ saved, port *int }{{&s.saved.TemporalPort, &o.Port}, {&s.saved.UIPort, &o.UIPort}} {
-		l, err := listenAgain(*p.saved)
-		if err != nil {
+		if err := s.findPort(p.saved); err != nil {
 			return nil, fmt.Errorf("find a port for Temporal: %w", err)
 		}
-		*p.saved = l.Addr().(*net.TCPAddr).Port
 		*p.port = *p.saved
-		if err := l.Close(); err != nil {
-			return nil, err
-		}
 	}
 	if err := s.save(); err != nil {
 		return nil, err
@@ -270,34 +291,39 @@ func (s *stack) uiLink() string {
 	return s.ui + "/namespaces/default/workflows"
 }
 
-// process is the worker's process.
+// process is that of the worker or of the server.
 type process struct {
 	cmd  *exec.Cmd
 	done chan struct{}
 }
 
-// startWorker runs this very program as a worker, so that it can be killed.
-func (s *stack) startWorker() error {
+func (s *stack) startWorker() (err error) {
+	s.worker, err = s.start("worker")
+	return err
+}
+
+// start runs this very program as another: as a worker, so that it can be killed,
+// or as a server.
+func (s *stack) start(what string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("find this program: %w", err)
+		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	log, err := os.OpenFile(s.path("worker.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(s.path(what+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return fmt.Errorf("open the worker's log: %w", err)
+		return nil, fmt.Errorf("open the log of the %s: %w", what, err)
 	}
 	defer log.Close()
-	cmd := exec.Command(self, "worker", "--config", s.path("perennial.yaml"))
+	cmd := exec.Command(self, what, "--config", s.path("perennial.yaml"))
 	cmd.Env = s.ownEnviron()
 	cmd.Stdout, cmd.Stderr = log, log
-	// Of a group of its own: Ctrl-C is for dev, which then stops the worker.
+	// Of a group of its own: Ctrl-C is for dev, which then stops it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	done, err := child.Start(cmd)
 	if err != nil {
-		return fmt.Errorf("start the worker: %w", err)
+		return nil, fmt.Errorf("start the %s: %w", what, err)
 	}
-	s.worker = &process{cmd, done}
-	return nil
+	return &process{cmd, done}, nil
 }
 
 // killWorker kills the worker with SIGKILL and starts another. It returns how
@@ -318,14 +344,18 @@ func (s *stack) stopWorker(ctx context.Context) error {
 	}
 	w := s.worker
 	s.worker = nil
-	if err := w.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("stop the worker: %w", err)
+	return s.stop(ctx, w, "worker")
+}
+
+func (s *stack) stop(ctx context.Context, p *process, what string) error {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("stop the %s: %w", what, err)
 	}
 	select {
-	case <-w.done:
+	case <-p.done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("the worker does not stop; see %s", s.path("worker.log"))
+		return fmt.Errorf("the %s does not stop; see %s", what, s.path(what+".log"))
 	}
 }
 
@@ -333,6 +363,9 @@ func (s *stack) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
 	errs := []error{s.stopWorker(ctx)}
+	if s.server != nil {
+		errs = append(errs, s.stop(ctx, s.server, "server"))
+	}
 	if s.client != nil {
 		s.client.Close()
 	}

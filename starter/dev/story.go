@@ -9,26 +9,49 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/workflows"
 )
 
 // story makes things go wrong and right again, once per start.
 type story struct {
 	*stack
-	out io.Writer
+	out    io.Writer
+	repair time.Duration // how long the user takes
 
 	mu                     sync.Mutex
 	kills, lost, recovered int
 	news                   string // the last thing that happened
+	kept                   []string
 }
 
-func newStory(s *stack, out io.Writer) *story { return &story{stack: s, out: out} }
+func newStory(s *stack, out io.Writer, repair time.Duration) *story {
+	return &story{stack: s, out: out, repair: repair}
+}
 
 func (t *story) tell(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.news = fmt.Sprintf(format, args...)
 	fmt.Fprintln(t.out, t.news)
+}
+
+// keep tells what is to stay on the screen.
+func (t *story) keep(format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	line := fmt.Sprintf(format, args...)
+	t.kept = append(t.kept, line)
+	fmt.Fprintln(t.out, line)
+}
+
+// takeKept returns what is to stay, once.
+func (t *story) takeKept() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	kept := t.kept
+	t.kept = nil
+	return kept
 }
 
 // run ends when the story is told or ctx ends, which is no error.
@@ -75,15 +98,16 @@ func (t *story) revocation(ctx context.Context) error {
 	t.mu.Lock()
 	t.lost++
 	t.mu.Unlock()
-	t.tell("%s: the refusal was confirmed; the user must reconnect.", d.account)
-	if err := after(ctx, repairAfter); err != nil {
-		return err
-	}
-	before, err := t.consent(ctx, d, id)
+	link, err := t.sessions.CreateSession(ctx, connect.SessionRequest{ConnectionID: id, TenantTitle: "Acme Inc."})
 	if err != nil {
 		return err
 	}
-	t.tell("%s: the user reconnected.", d.account)
+	t.tell("%s: the refusal was confirmed; the user must reconnect.", d.account)
+	t.keep("Be the user within %s, and allow access as %s: %s", t.repair, d.account, link.Link.Reveal())
+	before, err := t.reconnected(ctx, d, id)
+	if err != nil {
+		return err
+	}
 	// Recovered is what the workflow makes of it: it refreshes by itself again.
 	if _, err := t.updates.RefreshNow(ctx, id, workflows.RefreshNow{IfGeneration: before.Generation}); err != nil {
 		return err
@@ -98,6 +122,26 @@ func (t *story) revocation(ctx context.Context) error {
 	t.mu.Unlock()
 	t.tell("%s: refreshing again, under the same id and workflow.", d.account)
 	return nil
+}
+
+// reconnected has the user reconnect, unless somebody who watches does.
+func (t *story) reconnected(ctx context.Context, d demo, id string) (perennial.Connection, error) {
+	patience, cancel := context.WithTimeout(ctx, t.repair)
+	defer cancel()
+	c, err := t.until(patience, id, func(c perennial.Connection) bool { return c.Status == perennial.StatusActive })
+	if err == nil {
+		t.tell("%s: you reconnected it.", d.account)
+		t.saved.Consents[d.account]++
+		return c, t.save()
+	}
+	if ctx.Err() != nil {
+		return c, ctx.Err()
+	}
+	c, err = t.consent(ctx, d, id)
+	if err == nil {
+		t.tell("%s: the user reconnected.", d.account)
+	}
+	return c, err
 }
 
 // killing: the worker dies after the provider rotated the refresh token and
