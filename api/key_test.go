@@ -113,21 +113,30 @@ func TestComparisonTime(t *testing.T) {
 		flipped[i] = "01"[(flipped[i]+1)%2]
 		return k.ID + "_" + string(flipped)
 	}
-	cases := []string{other(0), other(63)}
-	taken := [2][]float64{}
-	for range 3000 {
-		for i, wrong := range cases {
-			began := time.Now()
-			api.SecretMatches(k.SecretHash, wrong[len(k.ID)+1:])
-			taken[i] = append(taken[i], float64(time.Since(began)))
+	wrong := []string{other(0), other(63)}
+	medians := func() (m [2]float64) {
+		var taken [2][]float64
+		for range 3000 {
+			for i := range wrong {
+				began := time.Now()
+				api.SecretMatches(k.SecretHash, wrong[i][len(k.ID)+1:])
+				taken[i] = append(taken[i], float64(time.Since(began)))
+			}
 		}
+		for i := range taken {
+			slices.Sort(taken[i])
+			m[i] = taken[i][len(taken[i])/2]
+		}
+		return m
 	}
-	var median [2]float64
-	for i := range taken {
-		slices.Sort(taken[i])
-		median[i] = taken[i][len(taken[i])/2]
+	// What depends on the secret does so in every round, what comes from a busy
+	// machine does not.
+	alike := false
+	for range 5 {
+		m := medians()
+		t.Logf("median of a comparison: %.0f ns where the first place differs, %.0f ns where the last does", m[0], m[1])
+		alike = alike || math.Abs(m[0]-m[1]) < math.Max(m[0], m[1])/4
 	}
-	t.Logf("median of a comparison: %.0f ns where the first place differs, %.0f ns where the last does", median[0], median[1])
-	assert.Less(t, math.Abs(median[0]-median[1]), math.Max(median[0], median[1])/4)
+	assert.True(t, alike)
 	assert.Equal(t, 401, w.Do(other(63), "GET", "/v1/connections", "").Code)
 }
