@@ -33,7 +33,7 @@ func FuzzRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, target, body, contentType, idempotencyKey string) {
 		u, err := url.ParseRequestURI(target)
 		if err != nil || !strings.HasPrefix(target, "/") || !token(method) {
-			t.Skip() // net/http's own server lets none of these through
+			return // net/http's own server lets none of these through
 		}
 		r := &http.Request{Method: method, URL: u, RequestURI: target, Host: "api.example", Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 			Header: http.Header{"Authorization": {"Bearer " + key}}, Body: http.NoBody}
