@@ -171,7 +171,7 @@ func (m *Memory) Save(_ context.Context, req SaveRequest) (Saved, error) {
 		return Saved{Stored: true, Connection: c}, nil
 	}
 	m.Ledger = append(m.Ledger, ledgerLine(req.Ledger, req.ID, req.AttemptID))
-	if c.Generation != req.Generation || c.RefreshTokenDigest != req.Digest || c.Status == perennial.StatusDisconnected {
+	if !takes(c, req) {
 		return Saved{Connection: c}, nil
 	}
 	m.rows[req.ID] = r.apply(saveColumns(c, req, m.Clock()))

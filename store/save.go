@@ -16,6 +16,9 @@ import (
 // success still lands, and not by a status that this program set itself. It
 // never revives a paused or disconnected connection.
 //
+// A row that a restore or a failover took back takes the tokens too, while nobody
+// has stored any in it since they were asked for: they are the newest there are.
+//
 // Repeated after a lost answer it reports Stored again, but no longer Recovered.
 // The ledger line is written even where the guards refuse the tokens: the token
 // was presented. A missing row is an error of [perennial.CodeNotFound]; a new
@@ -36,7 +39,7 @@ func (s *Store) Save(ctx context.Context, req SaveRequest) (Saved, error) {
 		if err := appendAttempt(tx, ledgerLine(req.Ledger, req.ID, req.AttemptID)); err != nil {
 			return err
 		}
-		if c.Generation != req.Generation || c.RefreshTokenDigest != req.Digest && !seam.Off(seam.DigestGuard) || c.Status == perennial.StatusDisconnected {
+		if !takes(c, req) {
 			saved.Connection = c
 			return nil
 		}
@@ -61,6 +64,18 @@ func (s *Store) Save(ctx context.Context, req SaveRequest) (Saved, error) {
 		return Saved{}, notFound(req.ID)
 	}
 	return saved, nil
+}
+
+// takes reports whether c is to have the tokens of req.
+func takes(c perennial.Connection, req SaveRequest) bool {
+	switch {
+	case c.Status == perennial.StatusDisconnected:
+		return false
+	case c.Generation == req.Generation:
+		return c.RefreshTokenDigest == req.Digest || seam.Off(seam.DigestGuard)
+	default: // by the database's clock, both
+		return c.Generation < req.Generation && c.LastRefreshedAt.Before(req.Ledger.StartedAt)
+	}
 }
 
 func saveColumns(c perennial.Connection, req SaveRequest, now time.Time) columns {

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/store"
 )
 
 func testSave(t *testing.T, b *bundle) {
@@ -55,8 +56,8 @@ func testSave(t *testing.T, b *bundle) {
 func testSaveGuards(t *testing.T, b *bundle) {
 	c := b.claimed(t, b.connect(t), hold, single)
 	for name, spoil := range map[string]func() (generation int64, digest string){
-		"another generation": func() (int64, string) { return 5, c.RefreshTokenDigest },
-		"another token":      func() (int64, string) { return c.Generation, digest("other") },
+		"an older generation": func() (int64, string) { return c.Generation - 1, digest("0") },
+		"another token":       func() (int64, string) { return c.Generation, digest("other") },
 	} {
 		req := saveRequest(c, "2")
 		req.Generation, req.Digest = spoil()
@@ -70,6 +71,53 @@ func testSaveGuards(t *testing.T, b *bundle) {
 	req.NewGeneration = c.Generation
 	_, err := b.Save(t.Context(), req)
 	requireCode(t, perennial.CodeInvalid, err)
+}
+
+// testSaveOverRestored: the tokens of generation 5, kept elsewhere, meet the row of
+// a backup.
+func testSaveOverRestored(t *testing.T, b *bundle) {
+	restored := func(c perennial.Connection) store.SaveRequest {
+		req := saveRequest(c, "6")
+		req.Generation, req.Digest, req.NewGeneration = 5, digest("5"), 6
+		return req
+	}
+	c := b.connect(t)
+	b.until(t, c.LastRefreshedAt.Add(time.Millisecond)) // SQLite's clock
+	c = b.claimed(t, c, hold, single)
+	req := restored(c)
+	saved, err := b.Save(t.Context(), req)
+	require.NoError(t, err)
+	require.True(t, saved.Stored, "the row is from before")
+	require.EqualValues(t, 6, saved.Connection.Generation)
+	require.Equal(t, digest("6"), saved.Connection.RefreshTokenDigest)
+	require.Zero(t, saved.Connection.Open)
+	again, err := b.Save(t.Context(), req)
+	require.NoError(t, err)
+	require.True(t, again.Stored)
+	require.Equal(t, saved.Connection, again.Connection)
+
+	for name, write := range map[string]func(c perennial.Connection){
+		"refreshed since": func(c perennial.Connection) {
+			_, err := b.Save(t.Context(), saveRequest(c, "2"))
+			require.NoError(t, err)
+		},
+		"reconnected since": func(c perennial.Connection) {
+			_, err := b.ReplaceTokens(t.Context(), c.ID, "", 1, tokens(2, "2"))
+			require.NoError(t, err)
+		},
+		"disconnected since": func(c perennial.Connection) {
+			_, err := b.SetStatus(t.Context(), c.ID, perennial.Statuses, 1, perennial.StatusDisconnected, perennial.ReasonNone)
+			require.NoError(t, err)
+		},
+	} {
+		c := b.claimed(t, b.connect(t), hold, single)
+		write(c)
+		before := b.row(t, c.ID)
+		saved, err := b.Save(t.Context(), restored(c))
+		require.NoError(t, err)
+		require.False(t, saved.Stored, name)
+		require.Equal(t, before, b.row(t, c.ID), name)
+	}
 }
 
 func testLateSaveHeals(t *testing.T, b *bundle) {

@@ -48,6 +48,7 @@ func Run(t *testing.T, database func(testing.TB) string) {
 		"sending mark is guarded":                         testMarkSending,
 		"save: tokens, clocks, ledger":                    testSave,
 		"save: guards":                                    testSaveGuards,
+		"save: over a restored row":                       testSaveOverRestored,
 		"save: a late success heals":                      testLateSaveHeals,
 		"save: never revives":                             testSaveNeverRevives,
 		"save: repeated after a lost answer":              testSaveRepeated,
