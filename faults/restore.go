@@ -3,13 +3,15 @@ package main
 import (
 	"errors"
 	"time"
+
+	"github.com/perennial-oauth/perennial/internal/seam"
 )
 
 const restoreName = "db_restored"
 
-// restored takes the database back to what it was some refreshes ago. One
-// connection's worker holds its newest tokens in the spool meanwhile, and its
-// user reconnects before anybody notices.
+// restored takes the database back to what it was some refreshes ago, while a
+// worker's spool holds the newest tokens of two connections. One's user reconnects
+// before anybody notices; the other has those tokens and no others.
 func restored(r *round) error {
 	const snapshot = "snapshot"
 	if err := r.copyDatabase("perennial", snapshot); err != nil {
@@ -18,20 +20,15 @@ func restored(r *round) error {
 	r.stir(r.five())
 	r.wait(6 * time.Second)
 	w := r.workers[0]
-	var kept *conn
-	standing := r.gatherOne(w)
-	if standing != nil {
-		kept = r.byID[standing.Connection]
-	}
+	standing := r.gatherAll(w, seam.AfterReply, seam.BeforeCommit)
+	reconnected, alone := r.conn(standing[seam.AfterReply]), r.conn(standing[seam.BeforeCommit])
 	w.db.cutOff()
-	if standing != nil {
-		standing.letGo()
-		r.until(4*time.Second, "the reply is in the spool", func() bool { return w.spooled() > 0 })
-	}
+	letGo(standing)
+	r.until(4*time.Second, "the replies are in the spool", func() bool { return w.spooled() >= len(standing) })
 	// Whom this worker has just refreshed, its workflow may not have been told of:
 	// once the row is back, nobody knows of that generation.
 	for _, c := range r.all {
-		if last := r.control.lastIn(w.name, c.id); c != kept && time.Since(last) < 20*time.Second {
+		if last := r.control.lastIn(w.name, c.id); c != reconnected && c != alone && time.Since(last) < 20*time.Second {
 			c.with(func() { c.untold, c.renumbered = true, true })
 		}
 	}
@@ -40,15 +37,15 @@ func restored(r *round) error {
 		return err
 	}
 	for id := range r.control.inFlight(w.name) {
-		if c := r.byID[id]; c != nil && c != kept {
+		if c := r.byID[id]; c != nil && c != reconnected && c != alone {
 			c.excuse(r.get(c).Generation, "the worker was killed", false)
 		}
 	}
 	back := r.away()
 	r.each(func(w *worker) { w.db.cutOff() })
 	var replaces int64
-	if kept != nil {
-		replaces = r.get(kept).Generation
+	if reconnected != nil {
+		replaces = r.get(reconnected).Generation
 	}
 	for _, c := range r.all {
 		c.with(func() { c.restored, c.lossy = true, true })
@@ -58,35 +55,52 @@ func restored(r *round) error {
 		r.exec(r.pg.URL, "ALTER DATABASE perennial WITH ALLOW_CONNECTIONS true")); err != nil {
 		return err
 	}
-	if kept != nil {
+	if reconnected != nil {
 		// The user reconnects, as often as it takes to reach the number that the
 		// kept set replaces: only the digest tells that it is another token.
-		kept.with(func() { kept.renumbered = true })
-		for r.get(kept).Generation < replaces {
-			if err := reconnects(r, kept); err != nil {
+		reconnected.with(func() { reconnected.renumbered = true })
+		for r.get(reconnected).Generation < replaces {
+			if err := reconnects(r, reconnected); err != nil {
 				return err
 			}
 		}
 		r.done["reconnected_over_kept"]++
 	}
-	r.each(func(w *worker) { w.db.mend() })
+	// The spool first: whoever else presents the older token of that connection
+	// spends, or betrays, its grant.
+	w.db.mend()
 	r.supervise(w)
+	r.until(20*time.Second, "the kept sets are dealt with", func() bool { return w.spooled() == 0 })
+	r.each(func(w *worker) { w.db.mend() })
 	back()
-	if kept != nil {
-		r.until(20*time.Second, "the kept set is dealt with", func() bool { return w.spooled() == 0 })
-		kept.with(func() { kept.excuses, kept.restored = nil, false }) // its new grant is to live on
+	for _, c := range []*conn{reconnected, alone} {
+		if c != nil {
+			c.with(func() { c.excuses, c.restored = nil, false }) // its grant is to live on
+		}
+	}
+	if alone != nil {
+		r.done["adopted_after_restore"]++
 	}
 	return nil
 }
 
-// gatherOne has a connection stand at the reading of its reply.
-func (r *round) gatherOne(w *worker) *held {
+// conn is who stands there; nil: nobody does.
+func (r *round) conn(h *held) *conn {
+	if h == nil {
+		return nil
+	}
+	return r.byID[h.Connection]
+}
+
+// gatherAll has a connection stand at each of the seams, in one worker, if it can.
+func (r *round) gatherAll(w *worker, seams ...seam.Seam) (standing map[seam.Seam]*held) {
 	for range 6 {
-		for _, h := range r.gather(afterReply, w.name, true) {
-			return h
+		letGo(standing)
+		if standing = r.gather(seams, w.name, true); len(standing) == len(seams) {
+			break
 		}
 	}
-	return nil
+	return standing
 }
 
 // disconnect ends every session of a database.
