@@ -23,13 +23,8 @@ func (r *round) explain(c *conn) {
 	defer cancel()
 	id := workflows.ID(c.id)
 	c.mu.Lock()
-	lines := []string{fmt.Sprintf("%s is %s; asked for a refresh, it said %s", c.account, id, c.said)}
+	lines := []string{fmt.Sprintf("%s is %s; asked for a refresh, it said %s", c.account, id, c.said), r.described(ctx, id)}
 	c.mu.Unlock()
-	if d, err := r.client.DescribeWorkflowExecution(ctx, id, ""); err != nil {
-		lines = append(lines, "  "+err.Error())
-	} else {
-		lines = append(lines, fmt.Sprintf("  %s, %d pending activities, pending task %v", d.GetWorkflowExecutionInfo().GetStatus(), len(d.GetPendingActivities()), d.GetPendingWorkflowTask()))
-	}
 	var events []string
 	for history := r.client.GetWorkflowHistory(ctx, id, "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); history.HasNext(); {
 		e, err := history.Next()
@@ -43,6 +38,34 @@ func (r *round) explain(c *conn) {
 		lines = append(lines, "    "+e)
 	}
 	r.say("%s", strings.Join(lines, "\n          "))
+}
+
+// explainSweep prints how the sweep stands, which mends what nobody looks after.
+func (r *round) explainSweep() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	d, err := r.client.ScheduleClient().GetHandle(ctx, workflows.SweepID(r.deps.Config.TaskQueue)).Describe(ctx)
+	if err != nil {
+		r.say("the sweep: %v", err)
+		return
+	}
+	lines := []string{fmt.Sprintf("the sweep ran %d times, %d were skipped for one that still ran", d.Info.NumActions, d.Info.NumActionsSkippedOverlap)}
+	for _, a := range d.Info.RecentActions {
+		lines = append(lines, "    "+a.ActualTime.Format("15:04:05.000"))
+	}
+	for _, w := range d.Info.RunningWorkflows {
+		lines = append(lines, w.WorkflowID, r.described(ctx, w.WorkflowID))
+	}
+	r.say("%s", strings.Join(lines, "\n          "))
+}
+
+// described is what Temporal says of a workflow that runs.
+func (r *round) described(ctx context.Context, id string) string {
+	d, err := r.client.DescribeWorkflowExecution(ctx, id, "")
+	if err != nil {
+		return "  " + err.Error()
+	}
+	return fmt.Sprintf("  %s, pending activities %v, pending task %v", d.GetWorkflowExecutionInfo().GetStatus(), d.GetPendingActivities(), d.GetPendingWorkflowTask())
 }
 
 // keepBooks writes beside the logs who is who, and what the provider has seen.

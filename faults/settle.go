@@ -149,6 +149,9 @@ func (r *round) everybody(patience time.Duration, since time.Time, ok func(*conn
 	left := explained
 	for _, c := range r.all {
 		if !ok(c) {
+			if left == explained {
+				r.explainSweep()
+			}
 			if left--; left >= 0 {
 				r.explain(c)
 			}

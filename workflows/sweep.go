@@ -38,6 +38,12 @@ func (s Sweep) WithDefaults() Sweep {
 	return s
 }
 
+// sweepHeartbeat is after how long without a heartbeat another worker takes over: a
+// pass whose worker died, or never got it, keeps the next ones from starting.
+func sweepHeartbeat(every time.Duration) time.Duration {
+	return min(max(every, 10*time.Second), time.Minute)
+}
+
 // sweeper is nil on purpose: it only names the activity.
 var sweeper *activities.Sweeper
 
@@ -47,7 +53,7 @@ func sweep(ctx workflow.Context, s Sweep) (activities.SweepResult, error) {
 	now := workflow.Now(ctx)
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: 10 * time.Minute,
-		HeartbeatTimeout:    time.Minute,
+		HeartbeatTimeout:    sweepHeartbeat(s.Every),
 		RetryPolicy:         &temporal.RetryPolicy{MaximumAttempts: 3}, // the next pass is soon
 		Summary:             "find connections that nobody looks after",
 	})
