@@ -39,6 +39,8 @@ type world struct {
 	endsWithout int // refreshes to come that end without a result
 	endedAt     time.Time
 	pacers      int
+	paced       bool   // and they are always in time
+	actions     int    // that Temporal bills: runs, timers, activities and their retries, workflow tasks with local ones
 	during      func() // called in the middle of a refresh
 	seen        func() // called once, when the row has been read
 	gets        int
@@ -65,7 +67,11 @@ func (w *world) store(now time.Time) {
 	if w.idle > 0 {
 		w.c.RefreshTokenExpiresAt = now.Add(w.idle)
 	}
-	w.c.NextRefreshAt = refresh.Due(now, w.life, provider.BufferQueue, w.c.ID, w.c.Generation)
+	life := w.life
+	if w.c.Dormant(now) {
+		life = 2 * day // as the engine has it: only the refresh token is kept
+	}
+	w.c.NextRefreshAt = refresh.Due(now, life, provider.BufferQueue, w.c.ID, w.c.Generation)
 }
 
 func (w *world) App(string) (provider.App, error) {
@@ -76,6 +82,9 @@ func (w *world) Get(_ context.Context, id string) (perennial.Connection, time.Ti
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.gets++
+	for w.paced && !w.c.NextRefreshAt.After(w.now) { // its pacer was there in time
+		w.store(w.c.NextRefreshAt)
+	}
 	if seen := w.seen; seen != nil {
 		w.seen = nil
 		defer seen()
@@ -188,8 +197,14 @@ func (w *world) newRun(t testing.TB, o Options) *run {
 		defer w.mu.Unlock()
 		w.now = env.Now().UTC()
 	}
-	env.SetOnActivityStartedListener(func(*activity.Info, context.Context, converter.EncodedValues) { clock() })
-	env.SetOnLocalActivityStartedListener(func(*activity.Info, context.Context, []any) { clock() })
+	bill := func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.actions++
+	}
+	env.SetOnTimerScheduledListener(func(string, time.Duration) { bill() })
+	env.SetOnActivityStartedListener(func(*activity.Info, context.Context, converter.EncodedValues) { clock(); bill() })
+	env.SetOnLocalActivityStartedListener(func(*activity.Info, context.Context, []any) { clock(); bill() })
 	return r
 }
 
@@ -201,6 +216,7 @@ func (w *world) live(t testing.TB, o Options, forTime time.Duration) int {
 	state := NewState(w.c.ID)
 	for runs := 1; ; runs++ {
 		r := w.newRun(t, o)
+		w.actions++
 		r.RegisterDelayedCallback(func() { r.CancelWorkflow() }, end.Sub(w.now))
 		r.ExecuteWorkflow(ConnectionWorkflow, state)
 		require.True(t, r.IsWorkflowCompleted())

@@ -46,6 +46,27 @@ func TestHundredIdleDays(t *testing.T) {
 	}
 }
 
+// TestQuietDaysCostLittle: what Temporal bills for a connection that nobody uses, and
+// for one that pacers refresh, is at most three actions a day.
+func TestQuietDaysCostLittle(t *testing.T) {
+	t.Parallel()
+	const days = 100
+	for name, w := range map[string]*world{"on_use": newWorld(30*time.Minute, 0), "on_use, idle clock": newWorld(time.Hour, 30*day), "pooled": newWorld(30*time.Minute, 0)} {
+		if name == "pooled" {
+			w.pacers, w.paced = 1, true
+		} else {
+			w.c.Cadence = perennial.CadenceOnUse
+			w.c.CreatedAt, w.c.LastUsedAt = w.now.Add(-30*day), w.now.Add(-30*day)
+			w.store(w.now)
+		}
+		w.live(t, Options{}, days*day)
+		assert.Equal(t, perennial.StatusActive, w.c.Status, name)
+		assert.GreaterOrEqual(t, w.actions, days, "%s: its workflow looks once a day", name)
+		assert.LessOrEqual(t, w.actions, 3*days, name)
+		t.Logf("%s: %d actions in %d days, %d refreshes", name, w.actions, days, len(w.refreshedAt))
+	}
+}
+
 func TestPausedKeepsTheIdleClock(t *testing.T) {
 	t.Parallel()
 	w := newWorld(time.Hour, 100*day)
