@@ -15,6 +15,8 @@
 //     the three into the customer's words.
 //   - A [ConnectSession] is one link by which a customer gives consent; its
 //     [ConnectOutcome] is told by [DescribeConnect].
+//   - A [Revocation] is what became of a grant at its provider when its
+//     connection was ended.
 //   - A [Secret] redacts itself everywhere but in one method.
 //
 // This package imports the standard library only. Its values are safe for

@@ -51,7 +51,7 @@ type Connections interface {
 
 // Disconnects ends connections, at the provider too: connect.Ender in production.
 type Disconnects interface {
-	Disconnect(ctx context.Context, id string) (perennial.Connection, connect.Revocation, error)
+	Disconnect(ctx context.Context, id string) (perennial.Connection, perennial.Revocation, error)
 }
 
 // Webhooks keeps endpoints: notify.Service in production.

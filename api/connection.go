@@ -17,23 +17,23 @@ import (
 // Connection is a connection as the API shows it. It holds no token. Times are the
 // database's clock; one that is not known is left out.
 type Connection struct {
-	_           struct{}           `additionalProperties:"true"`
-	ID          string             `json:"id" example:"con_0193a6e0-0000-7000-8000-000000000000" doc:"Stable for ever: a reconnect keeps it"`
-	App         string             `json:"app" doc:"The client registration, environment included"`
-	Provider    string             `json:"provider" example:"hubspot"`
-	Host        string             `json:"host,omitempty" doc:"Of its token endpoint"`
-	AccountID   string             `json:"account_id" doc:"At the provider: portal id, realm id"`
-	Status      perennial.Status   `json:"status" enum:"active,reconnect_required,paused,disconnected"`
-	Reason      perennial.Reason   `json:"reason,omitempty" doc:"Of reconnect_required"`
-	Health      perennial.Health   `json:"health" enum:"healthy,failing" doc:"Of an active one; failing is never final"`
-	FailingCode string             `json:"failing_code,omitempty"`
-	Cadence     perennial.Cadence  `json:"cadence,omitempty" enum:"always,on_use"`
-	Words       perennial.Words    `json:"words" doc:"For the customer"`
-	Generation  int64              `json:"generation" doc:"Grows by one with every stored token set"`
-	TokenType   string             `json:"token_type,omitempty"`
-	Scopes      []string           `json:"scopes,omitempty" nullable:"false"`
-	Metadata    map[string]string  `json:"metadata,omitempty" doc:"Realm, instance URL, API domain"`
-	Revocation  connect.Revocation `json:"revocation,omitempty" enum:"done,failed,unsupported,none" doc:"After a disconnect: what became of the grant at the provider (RFC 7009)"`
+	_           struct{}             `additionalProperties:"true"`
+	ID          string               `json:"id" example:"con_0193a6e0-0000-7000-8000-000000000000" doc:"Stable for ever: a reconnect keeps it"`
+	App         string               `json:"app" doc:"The client registration, environment included"`
+	Provider    string               `json:"provider" example:"hubspot"`
+	Host        string               `json:"host,omitempty" doc:"Of its token endpoint"`
+	AccountID   string               `json:"account_id" doc:"At the provider: portal id, realm id"`
+	Status      perennial.Status     `json:"status" enum:"active,reconnect_required,paused,disconnected"`
+	Reason      perennial.Reason     `json:"reason,omitempty" doc:"Of reconnect_required"`
+	Health      perennial.Health     `json:"health" enum:"healthy,failing" doc:"Of an active one; failing is never final"`
+	FailingCode string               `json:"failing_code,omitempty"`
+	Cadence     perennial.Cadence    `json:"cadence,omitempty" enum:"always,on_use"`
+	Words       perennial.Words      `json:"words" doc:"For the customer"`
+	Generation  int64                `json:"generation" doc:"Grows by one with every stored token set"`
+	TokenType   string               `json:"token_type,omitempty"`
+	Scopes      []string             `json:"scopes,omitempty" nullable:"false"`
+	Metadata    map[string]string    `json:"metadata,omitempty" doc:"Realm, instance URL, API domain"`
+	Revocation  perennial.Revocation `json:"revocation,omitempty" enum:"done,failed,unsupported,none" doc:"After a disconnect: what became of the grant at the provider (RFC 7009)"`
 
 	FailingSince          time.Time `json:"failing_since,omitzero"`
 	ExpiresAt             time.Time `json:"expires_at,omitzero" doc:"Of the access token"`

@@ -11,7 +11,6 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/api"
-	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/internal/apitest"
 	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/stretchr/testify/assert"
@@ -70,11 +69,11 @@ func TestLifeOfAConnection(t *testing.T) {
 
 	gone := read[api.Connection](t, w.Do(key, "POST", at+"/disconnect", ""))
 	assert.Equal(t, perennial.StatusDisconnected, gone.Status)
-	assert.Equal(t, connect.RevocationDone, gone.Revocation)
+	assert.Equal(t, perennial.RevocationDone, gone.Revocation)
 	assert.Equal(t, []string{"planted-refresh-token-two"}, w.Revoked(), "the last token, once")
 	assert.Empty(t, w.Row(c.ID).RefreshTokenSealed)
 	gone = read[api.Connection](t, w.Do(key, "POST", at+"/disconnect", ""))
-	assert.Equal(t, connect.RevocationNone, gone.Revocation)
+	assert.Equal(t, perennial.RevocationNone, gone.Revocation)
 	assert.Len(t, w.Revoked(), 1)
 	assert.Equal(t, perennial.CodeConflict, problemIn(t, w.Do(key, "POST", at+"/pause", "")).Code)
 	assert.Equal(t, perennial.CodeDisconnected, problemIn(t, w.Do(key, "GET", at+"/token", "")).Code)
@@ -91,12 +90,12 @@ func TestDisconnectWithoutRevocation(t *testing.T) {
 	_, key := w.Key("acme", perennial.ScopeConnectionsWrite)
 	c := w.Connect("acme") // HubSpot's entry names no revocation endpoint
 	gone := read[api.Connection](t, w.Do(key, "POST", "/v1/connections/"+c.ID+"/disconnect", ""))
-	assert.Equal(t, connect.RevocationUnsupported, gone.Revocation)
+	assert.Equal(t, perennial.RevocationUnsupported, gone.Revocation)
 	other := read[api.Connection](t, w.Do(key, "POST", "/v1/connections", grant(apitest.Revocable, "realm", "one")))
 	w.Answer(errors.New("HTTP status 503"))
 	gone = read[api.Connection](t, w.Do(key, "POST", "/v1/connections/"+other.ID+"/disconnect", ""))
 	assert.Equal(t, perennial.StatusDisconnected, gone.Status, "the customer is disconnected all the same")
-	assert.Equal(t, connect.RevocationFailed, gone.Revocation)
+	assert.Equal(t, perennial.RevocationFailed, gone.Revocation)
 	assert.Contains(t, w.Logs.String(), "not revoked at the provider")
 	clean(t, w.Logs.String())
 }

@@ -10,17 +10,6 @@ import (
 	"github.com/perennial-oauth/perennial/seal"
 )
 
-// Revocation is what became of a grant at the provider (RFC 7009).
-type Revocation string
-
-// The revocations.
-const (
-	RevocationDone        Revocation = "done"
-	RevocationFailed      Revocation = "failed"      // the grant may live on at the provider
-	RevocationUnsupported Revocation = "unsupported" // the provider has no revocation endpoint
-	RevocationNone        Revocation = "none"        // there was nothing to revoke
-)
-
 // Opener opens sealed tokens: seal.Keyring in production.
 type Opener interface {
 	Open(b seal.Binding, sealed []byte) (perennial.Secret, error)
@@ -46,23 +35,23 @@ const revokeTimeout = 10 * time.Second
 // the provider. The row comes first: a refresh cannot start any more, and where the
 // provider does not answer the customer is disconnected all the same. What the
 // provider says is no error; it is asked once.
-func (e *Ender) Disconnect(ctx context.Context, id string) (perennial.Connection, Revocation, error) {
+func (e *Ender) Disconnect(ctx context.Context, id string) (perennial.Connection, perennial.Revocation, error) {
 	before, _, err := e.Service.Store.Get(ctx, id)
 	if err != nil {
-		return perennial.Connection{}, RevocationNone, err
+		return perennial.Connection{}, perennial.RevocationNone, err
 	}
 	c, err := e.Service.Disconnect(ctx, id)
 	if c.Status != perennial.StatusDisconnected || len(before.RefreshTokenSealed) == 0 {
-		return c, RevocationNone, err
+		return c, perennial.RevocationNone, err
 	}
 	return c, e.revoke(ctx, before), err
 }
 
-func (e *Ender) revoke(ctx context.Context, c perennial.Connection) Revocation {
+func (e *Ender) revoke(ctx context.Context, c perennial.Connection) perennial.Revocation {
 	log := e.Service.Log.With("connection_id", c.ID, "provider", c.Provider)
-	failed := func(err error) Revocation {
+	failed := func(err error) perennial.Revocation {
 		log.Warn("disconnected, but the grant was not revoked at the provider", slog.Any("error", err))
-		return RevocationFailed
+		return perennial.RevocationFailed
 	}
 	app, err := e.Service.Apps.App(c.App)
 	if err != nil {
@@ -72,7 +61,7 @@ func (e *Ender) revoke(ctx context.Context, c perennial.Connection) Revocation {
 		return failed(err)
 	}
 	if app.Provider.RevokeURL == "" {
-		return RevocationUnsupported
+		return perennial.RevocationUnsupported
 	}
 	token, err := e.Keys.Open(seal.BindingOf(c, seal.FieldRefreshToken, c.Generation), c.RefreshTokenSealed)
 	if err != nil {
@@ -83,5 +72,5 @@ func (e *Ender) revoke(ctx context.Context, c perennial.Connection) Revocation {
 	if err := e.Provider.Revoke(ctx, app, token); err != nil {
 		return failed(err)
 	}
-	return RevocationDone
+	return perennial.RevocationDone
 }

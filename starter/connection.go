@@ -116,11 +116,11 @@ func (s *shell) turn(name, short string, do func(*connect.Service, context.Conte
 }
 
 // revoked says what became of a grant at its provider.
-var revoked = map[connect.Revocation]string{
-	connect.RevocationDone:        "The grant is revoked at the provider too.",
-	connect.RevocationFailed:      "The grant could not be revoked at the provider: end it there.",
-	connect.RevocationUnsupported: "The provider has no endpoint to revoke the grant: end it there.",
-	connect.RevocationNone:        "There was no grant to revoke at the provider.",
+var revoked = map[perennial.Revocation]string{
+	perennial.RevocationDone:        "The grant is revoked at the provider too.",
+	perennial.RevocationFailed:      "The grant could not be revoked at the provider: end it there.",
+	perennial.RevocationUnsupported: "The provider has no endpoint to revoke the grant: end it there.",
+	perennial.RevocationNone:        "There was no grant to revoke at the provider.",
 }
 
 func (s *shell) disconnect() *cobra.Command {
