@@ -58,9 +58,10 @@ func (e *ErrStillUnauthorized) Unwrap() error {
 }
 
 // ErrUnavailable says that there is no valid token now, and that there may be one
-// later without anybody's doing.
+// later without anybody's doing; or that something else cannot be done now.
 type ErrUnavailable struct {
-	Connection string
+	Connection string    // empty: it is about none
+	Doing      string    // what was asked for; empty: a token
 	RetryAt    time.Time // by this process's clock
 	Code       string    // why the last refresh failed, where that is known
 	Err        error     // may be nil
@@ -68,7 +69,14 @@ type ErrUnavailable struct {
 
 // Error implements error.
 func (e *ErrUnavailable) Error() string {
-	text := fmt.Sprintf("connection %s has no valid access token now; try again at %s", e.Connection, e.RetryAt.UTC().Format(time.RFC3339))
+	text := fmt.Sprintf("connection %s has no valid access token now", e.Connection)
+	if e.Doing != "" {
+		text = "cannot " + e.Doing + " now"
+		if e.Connection != "" {
+			text = "connection " + e.Connection + ": " + text
+		}
+	}
+	text += "; try again at " + e.RetryAt.UTC().Format(time.RFC3339)
 	if e.Code != "" {
 		text += " (" + e.Code + ")"
 	}
@@ -83,16 +91,21 @@ func (e *ErrUnavailable) Unwrap() error {
 	return &perennial.Error{Code: perennial.CodeUnavailable, Message: e.Error(), Err: e.Err}
 }
 
-// ErrNotFound says that the tenant has no such connection, or no longer.
+// ErrNotFound says that the tenant has no such connection, or no longer; or no
+// such connect session.
 type ErrNotFound struct {
 	Connection   string
-	Disconnected bool // it was ended; connecting the account again revives it
+	Session      string // that was looked for; empty: a connection was
+	Disconnected bool   // it was ended; connecting the account again revives it
 }
 
 // Error implements error.
 func (e *ErrNotFound) Error() string {
 	if e.Disconnected {
 		return fmt.Sprintf("connection %s was disconnected: connect the account again", e.Connection)
+	}
+	if e.Session != "" {
+		return fmt.Sprintf("there is no connect session %q of this tenant", e.Session)
 	}
 	return fmt.Sprintf("there is no connection %q of this tenant", e.Connection)
 }
@@ -104,6 +117,26 @@ func (e *ErrNotFound) Unwrap() error {
 		code = perennial.CodeDisconnected
 	}
 	return &perennial.Error{Code: code, Message: e.Error()}
+}
+
+// ErrInvalid says that a request, or what this client and its server are configured
+// with, is wrong: asking again does not help before that is corrected.
+type ErrInvalid struct {
+	Connection string // empty: it is about none
+	Message    string // what is wrong
+}
+
+// Error implements error.
+func (e *ErrInvalid) Error() string {
+	if e.Connection != "" {
+		return fmt.Sprintf("connection %s: %s", e.Connection, e.Message)
+	}
+	return e.Message
+}
+
+// Unwrap gives the error its [perennial.Code].
+func (e *ErrInvalid) Unwrap() error {
+	return &perennial.Error{Code: perennial.CodeInvalid, Message: e.Error()}
 }
 
 // ErrPaused says that the connection is paused until somebody resumes it.

@@ -1,0 +1,115 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// connecting is a fake that makes links and ends connections.
+type connecting struct {
+	*fake
+	err        error
+	revocation perennial.Revocation
+}
+
+func (c *connecting) Connect(_ context.Context, req ConnectRequest) (ConnectSession, error) {
+	return ConnectSession{ID: "cs_1", Link: perennial.NewSecret("https://connect.example/connect/" + secret), App: req.App}, c.err
+}
+
+func (c *connecting) Reconnect(_ context.Context, id string, _ ReconnectRequest) (ConnectSession, error) {
+	return ConnectSession{ID: "cs_1", Connection: id}, c.err
+}
+
+func (c *connecting) Session(_ context.Context, id string) (ConnectSession, error) {
+	return ConnectSession{ID: id}, c.err
+}
+
+func (c *connecting) Disconnect(context.Context, string) (perennial.Revocation, error) {
+	if c.err == nil {
+		c.change(func(h *Held) { h.Status = perennial.StatusDisconnected })
+	}
+	return c.revocation, c.err
+}
+
+func connector(t *testing.T) (*bundle, *connecting) {
+	t.Helper()
+	c := &connecting{}
+	b := setup(t, func(config *Config) {
+		c.fake = config.Backend.(*fake)
+		config.Backend = c
+	})
+	return b, c
+}
+
+// TestLinkIsKept: whoever has the link can connect an account of theirs.
+func TestLinkIsKept(t *testing.T) {
+	t.Parallel()
+	b, _ := connector(t)
+	s, err := b.Connect(t.Context(), ConnectRequest{App: "crm"})
+	require.NoError(t, err)
+	assert.Contains(t, s.Link.Reveal(), secret)
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
+		assert.NotContains(t, fmt.Sprintf(verb, s), secret)
+	}
+}
+
+// TestDisconnectForgets: memory does not answer for a connection that was ended.
+func TestDisconnectForgets(t *testing.T) {
+	t.Parallel()
+	b, c := connector(t)
+	b.get()
+	c.err = errDown
+	_, err := b.Disconnect(t.Context(), id)
+	require.ErrorAs(t, err, new(*ErrUnavailable))
+	b.get()
+	c.err, c.revocation = nil, perennial.RevocationFailed
+	r, err := b.Disconnect(t.Context(), id)
+	require.NoError(t, err, "what becomes of the grant is no error")
+	assert.Equal(t, perennial.RevocationFailed, r)
+	var gone *ErrNotFound
+	require.ErrorAs(t, b.fails(), &gone)
+	assert.True(t, gone.Disconnected)
+}
+
+// TestConnectErrors: each is told apart, and says what to do.
+func TestConnectErrors(t *testing.T) {
+	t.Parallel()
+	b, c := connector(t)
+	calls := map[string]func() error{
+		"connect":    func() error { _, err := b.Connect(t.Context(), ConnectRequest{App: "crm"}); return err },
+		"reconnect":  func() error { _, err := b.Reconnect(t.Context(), id, ReconnectRequest{}); return err },
+		"session":    func() error { _, err := b.Session(t.Context(), "cs_1"); return err },
+		"disconnect": func() error { _, err := b.Disconnect(t.Context(), id); return err },
+	}
+	for name, call := range calls {
+		c.err = nil
+		require.NoError(t, call(), name)
+		c.err = perennial.Errorf(perennial.CodeNotFound, "nothing there")
+		require.ErrorAs(t, call(), new(*ErrNotFound), name)
+		c.err = perennial.Errorf(perennial.CodeInvalid, "connect.base_url is needed")
+		require.ErrorAs(t, call(), new(*ErrInvalid), name)
+		assert.ErrorContains(t, call(), "connect.base_url is needed", name)
+		assert.Equal(t, perennial.CodeInvalid, perennial.CodeOf(call()), name)
+		for _, err := range []error{errDown, context.DeadlineExceeded, perennial.Errorf(perennial.CodeConflict, "moved on")} {
+			c.err = err
+			var unavailable *ErrUnavailable
+			require.ErrorAs(t, call(), &unavailable, name)
+			assert.True(t, errors.Is(unavailable, err), name)
+			assert.WithinDuration(t, time.Now().Add(askAgain), unavailable.RetryAt, time.Minute, name)
+			assert.NotContains(t, unavailable.Error(), "access token", name)
+		}
+	}
+	c.err = nil
+	_, err := b.Reconnect(t.Context(), "", ReconnectRequest{})
+	require.ErrorAs(t, err, new(*ErrNotFound), "no id is no wish for a new connection")
+
+	_, err = setup(t).Connect(t.Context(), ConnectRequest{App: "crm"})
+	require.ErrorAs(t, err, new(*ErrInvalid), "a backend that cannot")
+}
