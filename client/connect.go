@@ -43,8 +43,8 @@ type ConnectRequest struct {
 	// TenantTitle is what the page calls the tenant: "Acme Inc.". At most 100
 	// characters.
 	TenantTitle string
-	// Lifetime of the link, from 1 min to 24 h, cut to seconds. Defaults to
-	// connect.lifetime.
+	// Lifetime of the link, from 1 min to 24 h, in whole seconds, rounded up.
+	// Defaults to connect.lifetime.
 	Lifetime time.Duration
 }
 
@@ -87,6 +87,7 @@ const askTimeout = 35 * time.Second
 // Its errors are [ErrInvalid] and [ErrUnavailable].
 func (c *Client) Connect(ctx context.Context, req ConnectRequest) (ConnectSession, error) {
 	return asked(ctx, c, "make a connect link", ErrNotFound{}, func(ctx context.Context, b Connector) (ConnectSession, error) {
+		req.Lifetime = wholeSeconds(req.Lifetime)
 		return b.Connect(ctx, req)
 	})
 }
@@ -101,8 +102,17 @@ func (c *Client) Reconnect(ctx context.Context, id string, req ReconnectRequest)
 		if id == "" { // which would be a connect
 			return ConnectSession{}, perennial.Errorf(perennial.CodeNotFound, "a reconnect needs a connection")
 		}
+		req.Lifetime = wholeSeconds(req.Lifetime)
 		return b.Reconnect(ctx, id, req)
 	})
+}
+
+// wholeSeconds is what every backend can say. It rounds up: 0 is the default.
+func wholeSeconds(d time.Duration) time.Duration {
+	if cut := d.Truncate(time.Second); cut < d {
+		return cut + time.Second
+	}
+	return d.Truncate(time.Second)
 }
 
 // Session tells what came of a link, by the id that the customer's browser brings

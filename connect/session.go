@@ -127,9 +127,9 @@ func newToken(prefix string) perennial.Secret {
 }
 
 // CreateSession makes a link. A request that cannot be met is an error of
-// [perennial.CodeInvalid]; a connection that is not there, or is another
-// tenant's, and an unknown app are [perennial.CodeNotFound]. Nothing is asked of
-// the provider.
+// [perennial.CodeInvalid], as for an unknown app; a connection that is not there,
+// or is another tenant's, is [perennial.CodeNotFound]. Nothing is asked of the
+// provider.
 func (s *Sessions) CreateSession(ctx context.Context, req SessionRequest) (Session, error) {
 	c, err := s.checked(ctx, req)
 	if err != nil {
@@ -177,6 +177,9 @@ func (s *Sessions) checked(ctx context.Context, req SessionRequest) (perennial.C
 		c.TenantID, c.App, c.Host = con.TenantID, con.App, con.Host
 	}
 	app, err := s.Service.Apps.App(c.App)
+	if perennial.CodeOf(err) == perennial.CodeNotFound { // which is said of connections
+		err = perennial.Errorf(perennial.CodeInvalid, "%w", err)
+	}
 	if err != nil {
 		return c, err
 	}

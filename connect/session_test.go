@@ -100,7 +100,7 @@ func TestCreateSession(t *testing.T) {
 		code   perennial.Code
 	}{
 		"no tenant":              {func(r *connect.SessionRequest) { r.Tenant = "" }, perennial.CodeInvalid},
-		"no such app":            {func(r *connect.SessionRequest) { r.App = "erp" }, perennial.CodeNotFound},
+		"no such app":            {func(r *connect.SessionRequest) { r.App = "erp" }, perennial.CodeInvalid},
 		"no such connection":     {func(r *connect.SessionRequest) { r.ConnectionID = "con_x" }, perennial.CodeNotFound},
 		"a mode":                 {func(r *connect.SessionRequest) { r.Mode = "iframe" }, perennial.CodeInvalid},
 		"a popup to nowhere":     {func(r *connect.SessionRequest) { r.Mode, r.ReturnURL = perennial.ConnectPopup, "" }, perennial.CodeInvalid},

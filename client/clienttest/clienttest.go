@@ -21,15 +21,22 @@ const Secret = "planted-access-token"
 // Fixture is one connection, active, at generation 1, and its backend. The
 // functions change the row as other programs do.
 type Fixture struct {
-	Backend client.Backend // of the tenant
-	Other   client.Backend // of another tenant
+	Backend client.Backend        // of the tenant; a [client.Connector], as the others
+	Other   client.Backend        // of another tenant
+	Bare    func() client.Backend // of the tenant, where no connect links are configured
 	ID      string
+
+	App       string // that customers may be asked to connect
+	ReturnURL string // that they may return to
+	Revocable string // a connection at a provider with a revocation endpoint
 
 	Renew      func(life time.Duration) // the next generation, with the token "<Secret>-<generation>"
 	SetStatus  func(perennial.Status, perennial.Reason)
 	Row        func() perennial.Connection
-	Refreshes  func() int    // that reached whoever refreshes
-	OutOfReach func() func() // until what it returns is called
+	Refreshes  func() int                                           // that reached whoever refreshes
+	Revoked    func() int                                           // grants, at the provider
+	Find       func(link perennial.Secret) perennial.ConnectSession // as its page does
+	OutOfReach func() func()                                        // until what it returns is called
 }
 
 // Run runs the suite. setup makes a fixture of t's own.
@@ -42,6 +49,11 @@ func Run(t *testing.T, setup func(*testing.T) Fixture) {
 		"statuses":                   testStatuses,
 		"use and refusals are noted": testNotes,
 		"out of reach":               testOutOfReach,
+		"a connect link":             testConnect,
+		"a reconnect link":           testReconnect,
+		"links that cannot be":       testInvalidLinks,
+		"a disconnect":               testDisconnect,
+		"a grant is revoked":         testRevoke,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -154,6 +166,9 @@ func testOutOfReach(t *testing.T, f Fixture) {
 	after, err := c.Token(t.Context(), f.ID)
 	require.NoError(t, err, "memory serves")
 	assert.Equal(t, before, after)
+	for name, err := range connectorErrors(t, c, f) {
+		assert.ErrorAs(t, err, new(*client.ErrUnavailable), name)
+	}
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err = f.Backend.Load(cancelled, f.ID)

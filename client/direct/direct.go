@@ -1,6 +1,6 @@
 // Package direct is the client's backend over Perennial's own store and Temporal,
 // for product code that may reach both. It opens access tokens only; it needs the
-// refresh tokens' keyset only where it is given an engine.
+// refresh tokens' keyset only where it is given an engine or an ender.
 package direct
 
 import (
@@ -70,6 +70,11 @@ type Config struct {
 
 	// Links, when set, gives the URLs that ErrReconnectRequired carries.
 	Links func(c perennial.Connection) (reconnect, help string)
+	// Sessions, when set, makes the links of Connect and Reconnect.
+	Sessions Sessions
+	// Ender, when set, is what Disconnect ends connections with. It needs the
+	// refresh tokens' keyset.
+	Ender Ender
 }
 
 // Backend implements [client.Backend] for one tenant.

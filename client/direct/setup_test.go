@@ -11,7 +11,9 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client"
 	"github.com/perennial-oauth/perennial/client/clienttest"
+	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/seal"
@@ -27,19 +29,23 @@ func sqlite(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(),
 type bundle struct {
 	testing.TB
 	*Backend
-	db      *store.Store
-	keyring *seal.Keyring
-	app     provider.App
-	id      string
-	url     string
+	db       *store.Store
+	keyring  *seal.Keyring
+	app      provider.App
+	service  *connect.Service
+	sessions *connect.Sessions
+	id       string
+	url      string
 
 	mu        sync.Mutex
 	refreshes int
 	told      []string
-	missing   bool  // the workflow does not run
-	silent    bool  // and does not answer
-	sickness  error // of Temporal
-	answer    error // of the workflow
+	missing   bool         // the workflow does not run
+	silent    bool         // and does not answer
+	sickness  error        // of Temporal
+	answer    error        // of the workflow
+	revoked   int          // grants, at the provider
+	onTell    func() error // when a workflow is told; may be nil
 
 	asked     atomic.Int64 // the workflow
 	presented atomic.Int64
@@ -60,6 +66,9 @@ func setup(t testing.TB, url string) *bundle {
 	require.NoError(t, err)
 	b.keyring, err = seal.NewEphemeral()
 	require.NoError(t, err)
+	b.service = connect.New(connect.Config{Store: b.db, Apps: b, Sealer: b.keyring, Workflows: b})
+	b.sessions, err = connect.NewSessions(connect.SessionsConfig{Service: b.service, Store: b.db, BaseURL: "https://connect.example", ReturnURLs: connect.ReturnURLs{"https://app.example"}})
+	require.NoError(t, err)
 	b.id = b.insert()
 	b.Backend = b.of("acme", nil)
 	return b
@@ -70,12 +79,36 @@ func (b *bundle) of(tenant string, e Engine) *Backend {
 	out, err := New(Config{Tenant: tenant, Store: b.db, Keys: b.keyring, Workflows: b, Apps: b, Engine: e, Answer: time.Second,
 		Links: func(c perennial.Connection) (string, string) {
 			return "https://app.example/" + c.ID, "https://help.example"
-		}})
+		},
+		Sessions: b.sessions, Ender: &connect.Ender{Service: b.service, Keys: b.keyring, Provider: b}})
 	require.NoError(b, err)
 	return out
 }
 
-func (b *bundle) App(string) (provider.App, error) { return b.app, nil }
+// revocable is an app whose provider has a revocation endpoint.
+const revocable = "books"
+
+func (b *bundle) App(name string) (provider.App, error) {
+	switch name {
+	case "app":
+		return b.app, nil
+	case revocable:
+		entry, _ := provider.Lookup("quickbooks")
+		return provider.App{Name: revocable, Provider: entry, ClientID: "client"}, nil
+	}
+	return provider.App{}, perennial.Errorf(perennial.CodeNotFound, "there is no app %q", name)
+}
+
+// Revoke is the provider's part.
+func (b *bundle) Revoke(ctx context.Context, _ provider.App, _ perennial.Secret) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.revoked++
+	return nil
+}
 
 func (b *bundle) write(c perennial.Connection, generation int64, life time.Duration) store.TokenWrite {
 	b.Helper()
@@ -87,10 +120,12 @@ func (b *bundle) write(c perennial.Connection, generation int64, life time.Durat
 	return w
 }
 
-func (b *bundle) insert() string {
+func (b *bundle) insert() string { b.Helper(); return b.insertTo("app") }
+
+func (b *bundle) insertTo(app string) string {
 	b.Helper()
 	id := uuid.NewString()
-	c := perennial.Connection{ID: id, TenantID: "acme", App: "app", Provider: "hubspot", Host: "api.hubapi.com", AccountID: "portal " + id}
+	c := perennial.Connection{ID: id, TenantID: "acme", App: app, Provider: "hubspot", Host: "api.hubapi.com", AccountID: "portal " + id}
 	_, err := b.db.Insert(context.Background(), c, b.write(c, 1, 30*time.Minute))
 	require.NoError(b, err)
 	return id
@@ -111,7 +146,19 @@ func (b *bundle) renew(life time.Duration) {
 }
 
 func (b *bundle) fixture() clienttest.Fixture {
-	return clienttest.Fixture{Backend: b.Backend, Other: b.of("other", nil), ID: b.id, Renew: b.renew, Row: b.row,
+	bare := b.Config
+	bare.Sessions, bare.Ender = nil, nil
+	without, err := New(bare)
+	require.NoError(b, err)
+	return clienttest.Fixture{Backend: b.Backend, Other: b.of("other", nil), Bare: func() client.Backend { return without }, ID: b.id,
+		App: "app", ReturnURL: "https://app.example/settings", Revocable: b.insertTo(revocable),
+		Revoked: func() int { b.mu.Lock(); defer b.mu.Unlock(); return b.revoked },
+		Find: func(link perennial.Secret) perennial.ConnectSession {
+			v, err := b.sessions.Find(context.Background(), clienttest.TokenOf(link))
+			require.NoError(b, err)
+			return v.ConnectSession
+		},
+		Renew: b.renew, Row: b.row,
 		SetStatus: func(s perennial.Status, r perennial.Reason) {
 			c := b.row()
 			_, err := b.db.SetStatus(context.Background(), b.id, perennial.Statuses, c.Generation, s, r)
@@ -154,6 +201,9 @@ func (b *bundle) Tell(_ context.Context, c perennial.Connection, signal string) 
 	defer b.mu.Unlock()
 	b.missing = false
 	b.told = append(b.told, signal+" "+c.ID+" "+c.TenantID)
+	if b.onTell != nil {
+		return b.onTell()
+	}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 // Package remote is the client's backend over Perennial's HTTP API, for product code
-// that has nothing but its address and an API key with the scope tokens:read. The
-// key's tenant is the client's.
+// that has nothing but its address and an API key: with the scope tokens:read, and
+// connections:write to connect, reconnect and disconnect. The key's tenant is the
+// client's.
 package remote
 
 import (
@@ -56,7 +57,7 @@ func New(c Config) (*Backend, error) {
 	}
 	own := *c.HTTP
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &Backend{base: strings.TrimSuffix(c.URL, "/") + "/v1/connections/", key: c.Key, http: &own}, nil
+	return &Backend{base: strings.TrimSuffix(c.URL, "/") + "/v1", key: c.Key, http: &own}, nil
 }
 
 // Load implements [client.Backend].
@@ -97,13 +98,27 @@ func (b *Backend) Note(ctx context.Context, id string, n client.Note) error {
 // maxAnswer bounds what is read of an answer.
 const maxAnswer = 1 << 20
 
-// call makes one request. A refusal is the problem; err says that there was no
-// answer of the API.
+// call makes one request about a connection.
 func (b *Backend) call(ctx context.Context, method, id, rest string, body, into any) (*problem, error) {
-	// PathEscape leaves dots, and a path of them would be another one.
-	if id == "" || strings.Trim(id, ".") == "" {
-		return nil, perennial.Errorf(perennial.CodeNotFound, "there is no connection %q", id)
+	path, err := under("/connections/", id)
+	if err != nil {
+		return nil, err
 	}
+	return b.request(ctx, method, path+rest, body, into)
+}
+
+// under is the path of what id names. PathEscape leaves dots, and a path of them
+// would be another one.
+func under(collection, id string) (string, error) {
+	if strings.Trim(id, ".") == "" {
+		return "", perennial.Errorf(perennial.CodeNotFound, "there is nothing with the id %q", id)
+	}
+	return collection + url.PathEscape(id), nil
+}
+
+// request makes one request. A refusal is the problem; err says that there was no
+// answer of the API.
+func (b *Backend) request(ctx context.Context, method, path string, body, into any) (*problem, error) {
 	var send io.Reader
 	if body != nil {
 		raw, err := json.Marshal(body)
@@ -112,7 +127,7 @@ func (b *Backend) call(ctx context.Context, method, id, rest string, body, into 
 		}
 		send = bytes.NewReader(raw)
 	}
-	r, err := http.NewRequestWithContext(ctx, method, b.base+url.PathEscape(id)+rest, send)
+	r, err := http.NewRequestWithContext(ctx, method, b.base+path, send)
 	if err != nil {
 		return nil, fmt.Errorf("ask the API: %w", err)
 	}
@@ -156,7 +171,14 @@ type problem struct {
 	Code       perennial.Code `json:"code"`
 	Detail     string         `json:"detail"`
 	RequestID  string         `json:"request_id"`
+	Errors     []invalid      `json:"errors"`
 	Connection *state         `json:"connection"`
+}
+
+// invalid is what is wrong with one field of a request.
+type invalid struct {
+	Location string `json:"location"`
+	Message  string `json:"message"`
 }
 
 // known are the API's codes that are ours; any other says that it could not be

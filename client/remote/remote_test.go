@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/api"
 	"github.com/perennial-oauth/perennial/client"
 	"github.com/perennial-oauth/perennial/client/clienttest"
 	"github.com/perennial-oauth/perennial/internal/apitest"
@@ -28,10 +29,22 @@ func backend(t *testing.T, url, key string) *Backend {
 
 func fixture(t *testing.T) (clienttest.Fixture, *apitest.World) {
 	w := apitest.New(t, testpg.URL(t))
-	_, own := w.Key("acme", perennial.ScopeTokensRead)
-	_, other := w.Key("other", perennial.ScopeTokensRead)
+	_, own := w.Key("acme", perennial.ScopeTokensRead, perennial.ScopeConnectionsWrite)
+	_, other := w.Key("other", perennial.ScopeTokensRead, perennial.ScopeConnectionsWrite)
 	id := w.Connect("acme").ID
-	return clienttest.Fixture{Backend: backend(t, w.URL(), own), Other: backend(t, w.URL(), other), ID: id,
+	bare := func() client.Backend {
+		w := apitest.New(t, testpg.URL(t), func(c *api.Config) { c.Sessions = nil })
+		_, key := w.Key("acme", perennial.ScopeConnectionsWrite)
+		return backend(t, w.URL(), key)
+	}
+	return clienttest.Fixture{Backend: backend(t, w.URL(), own), Other: backend(t, w.URL(), other), Bare: bare, ID: id,
+		App: apitest.App, ReturnURL: apitest.ReturnURL + "settings", Revocable: w.ConnectTo(apitest.Revocable, "acme").ID,
+		Revoked: func() int { return len(w.Revoked()) },
+		Find: func(link perennial.Secret) perennial.ConnectSession {
+			v, err := w.Sessions.Find(t.Context(), clienttest.TokenOf(link))
+			require.NoError(t, err)
+			return v.ConnectSession
+		},
 		Renew:     func(life time.Duration) { w.Renew(id, life) },
 		SetStatus: func(s perennial.Status, r perennial.Reason) { w.SetStatus(id, s, r) },
 		Row:       func() perennial.Connection { return w.Row(id) },
@@ -139,4 +152,24 @@ func TestConfig(t *testing.T) {
 		_, err := New(good)
 		assert.NoError(t, err, good.URL)
 	}
+}
+
+// TestNarrowKey: a key that cannot do it is what is to be corrected, and is told
+// apart from a connection that is not there.
+func TestNarrowKey(t *testing.T) {
+	t.Parallel()
+	f, w := fixture(t)
+	_, narrow := w.Key("acme", perennial.ScopeTokensRead)
+	c, err := client.New(client.Config{Backend: backend(t, w.URL(), narrow)})
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	_, err = c.Token(t.Context(), f.ID)
+	require.NoError(t, err)
+	_, err = c.Disconnect(t.Context(), f.ID)
+	require.ErrorAs(t, err, new(*client.ErrInvalid))
+	assert.ErrorContains(t, err, "connections:write")
+	assert.Equal(t, perennial.StatusActive, f.Row().Status)
+	_, err = c.Connect(t.Context(), client.ConnectRequest{App: f.App})
+	require.ErrorAs(t, err, new(*client.ErrInvalid))
+	assert.NotContains(t, err.Error(), narrow)
 }

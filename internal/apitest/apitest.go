@@ -35,11 +35,12 @@ import (
 // World is one API and what stands behind it.
 type World struct {
 	testing.TB
-	DB      *store.Store
-	Keyring *seal.Keyring
-	Apps    []provider.App
-	API     *api.API
-	Server  *httptest.Server // made at the first call of URL
+	DB       *store.Store
+	Keyring  *seal.Keyring
+	Apps     []provider.App
+	Sessions *connect.Sessions
+	API      *api.API
+	Server   *httptest.Server // made at the first call of URL
 
 	Logs Buffer
 
@@ -86,6 +87,8 @@ func (b *Buffer) String() string {
 const (
 	App       = "crm"
 	Revocable = "books"
+	// ReturnURL is one below which customers may return.
+	ReturnURL = "https://app.example/"
 )
 
 // New migrates the database at url and makes an API over it; more may change its
@@ -108,11 +111,11 @@ func New(t testing.TB, url string, more ...func(*api.Config)) *World {
 	require.NoError(t, err)
 	log := slog.New(slog.NewJSONHandler(&w.Logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	service := connect.New(connect.Config{Store: w.DB, Apps: w, Sealer: w.Keyring, Workflows: w, Log: log})
-	sessions, err := connect.NewSessions(connect.SessionsConfig{Service: service, Store: w.DB, Provider: provider.NewClient(provider.ClientConfig{}),
-		BaseURL: "https://connect.example", ReturnURLs: connect.ReturnURLs{"https://app.example/"}})
+	w.Sessions, err = connect.NewSessions(connect.SessionsConfig{Service: service, Store: w.DB, Provider: provider.NewClient(provider.ClientConfig{}),
+		BaseURL: "https://connect.example", ReturnURLs: connect.ReturnURLs{ReturnURL}})
 	require.NoError(t, err)
 	c := api.Config{Store: w.DB, Connections: service, Disconnects: &connect.Ender{Service: service, Keys: w.Keyring, Provider: w},
-		Webhooks: notify.New(notify.Config{Store: w.DB, Sealer: w.Keyring, Apps: w, Log: log}), Tokens: w.Backend, Apps: w.Apps, Sessions: sessions,
+		Webhooks: notify.New(notify.Config{Store: w.DB, Sealer: w.Keyring, Apps: w, Log: log}), Tokens: w.Backend, Apps: w.Apps, Sessions: w.Sessions,
 		Rate: 1e6, Log: log, Observer: w}
 	for _, change := range more {
 		change(&c)
@@ -150,13 +153,21 @@ func (w *World) Key(tenant string, scopes ...perennial.Scope) (perennial.APIKey,
 	return k, whole.Reveal()
 }
 
-// Connect stores a connection of a tenant at generation 1, with the token
+// Connect stores a connection of a tenant to [App] at generation 1, with the token
 // "<clienttest.Secret>-1".
 func (w *World) Connect(tenant string) perennial.Connection {
 	w.Helper()
+	return w.ConnectTo(App, tenant)
+}
+
+// ConnectTo stores one to an app.
+func (w *World) ConnectTo(name, tenant string) perennial.Connection {
+	w.Helper()
+	app, err := w.App(name)
+	require.NoError(w, err)
 	id := "con_" + uuid.NewString()
-	c := perennial.Connection{ID: id, TenantID: tenant, App: App, Provider: "hubspot", Host: "api.hubapi.com", AccountID: "portal " + id}
-	c, err := w.DB.Insert(context.Background(), c, w.write(c, 1, 30*time.Minute))
+	c := perennial.Connection{ID: id, TenantID: tenant, App: name, Provider: app.Provider.Name, AccountID: "portal " + id}
+	c, err = w.DB.Insert(context.Background(), c, w.write(c, 1, 30*time.Minute))
 	require.NoError(w, err)
 	return c
 }

@@ -1,0 +1,100 @@
+package direct
+
+import (
+	"context"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client"
+	"github.com/perennial-oauth/perennial/connect"
+)
+
+// Sessions makes connect links: [connect.Sessions] in production.
+type Sessions interface {
+	CreateSession(ctx context.Context, req connect.SessionRequest) (connect.Session, error)
+	Session(ctx context.Context, id string) (perennial.ConnectSession, error)
+}
+
+// Ender ends connections, at their providers too: [connect.Ender] in production.
+type Ender interface {
+	Disconnect(ctx context.Context, id string) (perennial.Connection, perennial.Revocation, error)
+}
+
+// endTimeout bounds a disconnect, which goes on where its caller leaves: a grant
+// that is not revoked then is not revoked by asking again.
+const endTimeout = 30 * time.Second
+
+// Connect implements [client.Connector].
+func (b *Backend) Connect(ctx context.Context, req client.ConnectRequest) (client.ConnectSession, error) {
+	return b.link(ctx, connect.SessionRequest{App: req.App, Host: req.Host, ReturnURL: req.ReturnURL, Scopes: req.Scopes, Mode: req.Mode,
+		TenantTitle: req.TenantTitle, Lifetime: req.Lifetime})
+}
+
+// Reconnect implements [client.Connector].
+func (b *Backend) Reconnect(ctx context.Context, id string, req client.ReconnectRequest) (client.ConnectSession, error) {
+	return b.link(ctx, connect.SessionRequest{ConnectionID: id, ReturnURL: req.ReturnURL, Scopes: req.Scopes, Mode: req.Mode,
+		TenantTitle: req.TenantTitle, Lifetime: req.Lifetime})
+}
+
+func (b *Backend) link(ctx context.Context, req connect.SessionRequest) (client.ConnectSession, error) {
+	if b.Sessions == nil {
+		return client.ConnectSession{}, noSessions()
+	}
+	req.Tenant = b.Tenant
+	made, err := b.Sessions.CreateSession(ctx, req)
+	if err != nil {
+		return client.ConnectSession{}, err
+	}
+	out := session(made.ConnectSession)
+	out.Link = made.Link
+	return out, nil
+}
+
+// Session implements [client.Connector].
+func (b *Backend) Session(ctx context.Context, id string) (client.ConnectSession, error) {
+	if b.Sessions == nil {
+		return client.ConnectSession{}, noSessions()
+	}
+	c, err := b.Sessions.Session(ctx, id)
+	if err == nil && c.TenantID != b.Tenant {
+		err = perennial.Errorf(perennial.CodeNotFound, "there is no connect session %q", id)
+	}
+	if err != nil {
+		return client.ConnectSession{}, err
+	}
+	return session(c), nil
+}
+
+func session(c perennial.ConnectSession) client.ConnectSession {
+	out := client.ConnectSession{ID: c.ID, App: c.App, Connection: c.ConnectionID, Outcome: c.Outcome, ExpiresAt: c.ExpiresAt}
+	if len(c.Missing) > 0 { // else nil, in every backend
+		out.MissingScopes = c.Missing
+	}
+	if c.ResultID != "" {
+		out.Connection = c.ResultID
+	}
+	return out
+}
+
+func noSessions() error {
+	return perennial.Errorf(perennial.CodeInvalid, "this client makes no connect links: direct.Config.Sessions is not set; connect.NewSessions makes it, with connect.base_url of the configuration")
+}
+
+// Disconnect implements [client.Connector].
+func (b *Backend) Disconnect(ctx context.Context, id string) (perennial.Revocation, error) {
+	if b.Ender == nil {
+		return "", perennial.Errorf(perennial.CodeInvalid, "this client ends no connections: direct.Config.Ender is not set; a connect.Ender ends them at the provider too")
+	}
+	if _, _, err := b.Store.ForUse(ctx, b.Tenant, id); err != nil { // an ender knows no tenants
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	defer cancel()
+	c, revocation, err := b.Ender.Disconnect(ctx, id)
+	if c.Status == perennial.StatusDisconnected && perennial.CodeOf(err) == perennial.CodeUnavailable {
+		err = nil // the row is what counts: its workflow reads it at its next wake
+	}
+	return revocation, err
+}
+
+var _ client.Connector = (*Backend)(nil)

@@ -1,0 +1,134 @@
+package remote
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client"
+)
+
+// newSession is the API's, as session and ended are.
+type newSession struct {
+	App          string                `json:"app,omitempty"`
+	ConnectionID string                `json:"connection_id,omitempty"`
+	Host         string                `json:"host,omitempty"`
+	ReturnURL    string                `json:"return_url,omitempty"`
+	Scopes       []string              `json:"scopes,omitempty"`
+	Mode         perennial.ConnectMode `json:"mode,omitempty"`
+	TenantTitle  string                `json:"tenant_title,omitempty"`
+	Lifetime     int64                 `json:"lifetime,omitempty"` // seconds
+}
+
+type session struct {
+	ID            string                   `json:"id"`
+	App           string                   `json:"app"`
+	ConnectionID  string                   `json:"connection_id"`
+	ResultID      string                   `json:"result_id"`
+	Outcome       perennial.ConnectOutcome `json:"outcome"`
+	MissingScopes []string                 `json:"missing_scopes"`
+	ExpiresAt     time.Time                `json:"expires_at"`
+}
+
+type ended struct {
+	Revocation perennial.Revocation `json:"revocation"`
+}
+
+const sessionsPath = "/connect-sessions"
+
+// Connect implements [client.Connector].
+func (b *Backend) Connect(ctx context.Context, req client.ConnectRequest) (client.ConnectSession, error) {
+	return b.link(ctx, newSession{App: req.App, Host: req.Host, ReturnURL: req.ReturnURL, Scopes: req.Scopes, Mode: req.Mode, TenantTitle: req.TenantTitle,
+		Lifetime: int64(req.Lifetime / time.Second)})
+}
+
+// Reconnect implements [client.Connector].
+func (b *Backend) Reconnect(ctx context.Context, id string, req client.ReconnectRequest) (client.ConnectSession, error) {
+	return b.link(ctx, newSession{ConnectionID: id, ReturnURL: req.ReturnURL, Scopes: req.Scopes, Mode: req.Mode, TenantTitle: req.TenantTitle,
+		Lifetime: int64(req.Lifetime / time.Second)})
+}
+
+func (b *Backend) link(ctx context.Context, n newSession) (client.ConnectSession, error) {
+	var made struct {
+		session
+		Link string `json:"link"`
+	}
+	p, err := b.request(ctx, http.MethodPost, sessionsPath, n, &made)
+	if err != nil {
+		return client.ConnectSession{}, err
+	}
+	if p != nil {
+		return client.ConnectSession{}, p.refusal()
+	}
+	out := made.shown()
+	out.Link = perennial.NewSecret(made.Link)
+	return out, nil
+}
+
+// Session implements [client.Connector].
+func (b *Backend) Session(ctx context.Context, id string) (client.ConnectSession, error) {
+	path, err := under(sessionsPath+"/", id)
+	if err != nil {
+		return client.ConnectSession{}, err
+	}
+	var s session
+	p, err := b.request(ctx, http.MethodGet, path, nil, &s)
+	if err != nil {
+		return client.ConnectSession{}, err
+	}
+	if p != nil {
+		return client.ConnectSession{}, p.refusal()
+	}
+	return s.shown(), nil
+}
+
+func (s session) shown() client.ConnectSession {
+	out := client.ConnectSession{ID: s.ID, App: s.App, Connection: s.ConnectionID, Outcome: s.Outcome, MissingScopes: s.MissingScopes, ExpiresAt: s.ExpiresAt}
+	if s.ResultID != "" {
+		out.Connection = s.ResultID
+	}
+	return out
+}
+
+// Disconnect implements [client.Connector].
+func (b *Backend) Disconnect(ctx context.Context, id string) (perennial.Revocation, error) {
+	var e ended
+	p, err := b.call(ctx, http.MethodPost, id, "/disconnect", nil, &e)
+	if err != nil {
+		return "", err
+	}
+	if p != nil {
+		return "", p.refusal()
+	}
+	return e.Revocation, nil
+}
+
+// The API's codes of a key that cannot do this: the key is what to correct.
+const (
+	codeUnauthorized perennial.Code = "unauthorized"
+	codeScope        perennial.Code = "insufficient_scope"
+)
+
+// refusal is the error of a problem with what a [client.Connector] was asked for.
+func (p *problem) refusal() error {
+	code, detail := p.Code, p.Detail
+	for _, e := range p.Errors {
+		if e.Location == "path.id" || e.Location == "body.connection_id" { // it cannot be one's
+			code = perennial.CodeNotFound
+		}
+		detail += fmt.Sprintf(" %s: %s.", e.Location, e.Message)
+	}
+	switch {
+	case code == perennial.CodeNotFound, code == perennial.CodeInvalid:
+	case code == codeUnauthorized, code == codeScope:
+		code = perennial.CodeInvalid
+	case !known[code]:
+		code = perennial.CodeUnavailable
+	}
+	return perennial.Errorf(code, "%s (%s, HTTP status %d, request %s)", strings.TrimSpace(detail), p.Code, p.Status, p.RequestID)
+}
+
+var _ client.Connector = (*Backend)(nil)
