@@ -43,11 +43,14 @@ type Server struct {
 
 // Connect is what connect links and their pages are made with.
 type Connect struct {
-	BaseURL    string        // that people reach the pages under; empty: no links are made
-	ReturnURLs []string      // below which a page may send the customer back
-	Product    string        // that asks for access, as customers know it
-	HelpURL    string        // linked on each page
-	Lifetime   time.Duration // of a link; 0: 30 min
+	BaseURL    string   // that people reach the pages under; empty: no links are made
+	ReturnURLs []string // below which a page may send the customer back
+	// ReconnectURL is the product's page on which a customer asks for a reconnect,
+	// with placeholders; see [Connect.Links].
+	ReconnectURL string
+	Product      string        // that asks for access, as customers know it
+	HelpURL      string        // linked on each page
+	Lifetime     time.Duration // of a link; 0: 30 min
 }
 
 // Config is a checked configuration. It is not changed after loading, so it may
@@ -131,7 +134,7 @@ func parse(path string, raw []byte, environ []string) (*Config, error) {
 	c.Worker = l.worker(f.Worker)
 	c.Notify = Notify(f.Notify)
 	c.Server = l.server(f.Server, known)
-	c.Connect = l.connect(f.Connect)
+	c.Connect = l.connect(f.Connect, known)
 	first := map[string]int{}
 	most := 1
 	for i, a := range f.Apps {

@@ -81,11 +81,11 @@ func TestConnect(t *testing.T) {
 	c, err := parse("p.yaml", []byte(good), goodEnv)
 	require.NoError(t, err)
 	require.Zero(t, c.Connect, "no links are made")
-	c, err = parse("p.yaml", []byte(`connect: {base_url: "https://c.example/", return_urls: [https://app.example/settings, "http://localhost:3000/"], product: P, help_url: "https://h.example/?a=b", lifetime: 1h}
+	c, err = parse("p.yaml", []byte(`connect: {base_url: "https://c.example/", return_urls: [https://app.example/settings, "http://localhost:3000/"], reconnect_url: "https://app.example/{tenant_id}?c={connection_id}", product: P, help_url: "https://h.example/?a=b", lifetime: 1h}
 `+good), goodEnv)
 	require.NoError(t, err)
 	require.Equal(t, Connect{BaseURL: "https://c.example", ReturnURLs: []string{"https://app.example/settings", "http://localhost:3000/"}, Product: "P",
-		HelpURL: "https://h.example/?a=b", Lifetime: time.Hour}, c.Connect)
+		ReconnectURL: "https://app.example/{tenant_id}?c={connection_id}", HelpURL: "https://h.example/?a=b", Lifetime: time.Hour}, c.Connect)
 	_, err = parse("p.yaml", []byte(`connect:
   base_url: http://c.example
   return_urls:
@@ -93,12 +93,63 @@ func TestConnect(t *testing.T) {
     - /settings
   help_url: javascript:alert(1)
   lifetime: 25h
+  reconnect_url: http://app.example/{connection_id}
 `+good), goodEnv)
 	require.EqualError(t, err, "p.yaml:2: connect: base_url must begin with https:// (http:// only on this machine)\n"+
 		"p.yaml:4: connect: return_urls must not hold a query\n"+
 		"p.yaml:5: connect: return_urls is not a whole URL\n"+
 		"p.yaml:6: connect: help_url is not a whole URL\n"+
-		"p.yaml:7: connect: lifetime must be from 1m to 24h")
+		"p.yaml:7: connect: lifetime must be from 1m to 24h\n"+
+		"p.yaml:8: connect: reconnect_url must begin with https:// (http:// only on this machine)")
+}
+
+// TestConnectVariables: a process that is given its settings from outside needs no
+// file for its links.
+func TestConnectVariables(t *testing.T) {
+	t.Parallel()
+	file := "connect: {base_url: \"https://file.example\", return_urls: [https://file.example/], product: File}\n" + good
+	c, err := parse("p.yaml", []byte(file), append([]string{"PERENNIAL_CONNECT_BASE_URL=https://c.example/",
+		"PERENNIAL_CONNECT_RETURN_URLS=https://app.example/settings, http://localhost:3000", "PERENNIAL_CONNECT_RECONNECT_URL=https://app.example/{connection_id}",
+		"PERENNIAL_CONNECT_HELP_URL=https://h.example", "PERENNIAL_CONNECT_LIFETIME=1h", "PERENNIAL_CONNECT_PRODUCT="}, goodEnv...))
+	require.NoError(t, err)
+	require.Equal(t, Connect{BaseURL: "https://c.example", ReturnURLs: []string{"https://app.example/settings", "http://localhost:3000"}, Product: "File",
+		ReconnectURL: "https://app.example/{connection_id}", HelpURL: "https://h.example", Lifetime: time.Hour}, c.Connect)
+	_, err = parse("p.yaml", []byte(file), append([]string{"PERENNIAL_CONNECT_BASE_URL=c.example", "PERENNIAL_CONNECT_RETURN_URLS=https://app.example,",
+		"PERENNIAL_CONNECT_RECONNECT_URL=https://{app}.example", "PERENNIAL_CONNECT_HELP_URL=x", "PERENNIAL_CONNECT_LIFETIME=1s"}, goodEnv...))
+	require.EqualError(t, err, "p.yaml: the environment variable PERENNIAL_CONNECT_RETURN_URLS is not a whole URL\n"+
+		"p.yaml: the environment variable PERENNIAL_CONNECT_BASE_URL is not a whole URL\n"+
+		"p.yaml: the environment variable PERENNIAL_CONNECT_RECONNECT_URL must name its host: placeholders stand after it\n"+
+		"p.yaml: the environment variable PERENNIAL_CONNECT_HELP_URL is not a whole URL\n"+
+		"p.yaml: the environment variable PERENNIAL_CONNECT_LIFETIME must be from 1m to 24h")
+	_, err = parse("p.yaml", []byte(good), append([]string{"PERENNIAL_CONNECT_LIFETIME=soon"}, goodEnv...))
+	require.ErrorContains(t, err, "the environment variable PERENNIAL_CONNECT_LIFETIME must be a duration above zero")
+}
+
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	con := perennial.Connection{ID: "con_1", TenantID: "a/b&c=d e?#%", App: "crm"}
+	for template, want := range map[string]string{
+		"":                                      "",
+		"https://app.example/":                  "https://app.example/",
+		"https://app.example?c={connection_id}": "https://app.example?c=con_1",
+		"https://app.example/{tenant_id}/{app}?id={connection_id}&t={tenant_id}": "https://app.example/a%2Fb%26c%3Dd%20e%3F%23%25/crm?id=con_1&t=a%2Fb%26c%3Dd%20e%3F%23%25",
+	} {
+		reconnect, help := Connect{ReconnectURL: template, HelpURL: "https://h.example"}.Links(con)
+		require.Equal(t, want, reconnect)
+		require.Equal(t, "https://h.example", help)
+		if template != "" {
+			require.Empty(t, badReconnectURL(template), template)
+		}
+	}
+	for template, want := range map[string]string{
+		"https://app.example/{connection}":   "takes the placeholders",
+		"https://app.example/{connection_id": "takes the placeholders",
+		"https://{tenant_id}.example/":       "must name its host",
+		"app.example/{connection_id}":        "not a whole URL",
+		"javascript:{connection_id}":         "not a whole URL",
+	} {
+		require.Contains(t, badReconnectURL(template), want, template)
+	}
 }
 
 func TestAccount(t *testing.T) {

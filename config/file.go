@@ -73,11 +73,12 @@ type fileServer struct {
 }
 
 type fileConnect struct {
-	BaseURL    string   `yaml:"base_url"`
-	ReturnURLs []string `yaml:"return_urls"`
-	Product    string   `yaml:"product"`
-	HelpURL    string   `yaml:"help_url"`
-	Lifetime   string   `yaml:"lifetime"`
+	BaseURL      string   `yaml:"base_url"`
+	ReturnURLs   []string `yaml:"return_urls"`
+	ReconnectURL string   `yaml:"reconnect_url"`
+	Product      string   `yaml:"product"`
+	HelpURL      string   `yaml:"help_url"`
+	Lifetime     string   `yaml:"lifetime"`
 }
 
 // fileAccount is a provider.AccountSource.

@@ -150,7 +150,8 @@ type tokens struct {
 
 func (t *tokens) of(tenant string) (client.Backend, error) {
 	t.once.Do(func() { t.workflows = direct.Temporal(t.temporal, t.deps.Config.TaskQueue) })
-	c := direct.Config{Tenant: tenant, Store: t.deps.Store, Keys: t.deps.Keyring, Workflows: t.workflows, Apps: t.deps.Config}
+	c := direct.Config{Tenant: tenant, Store: t.deps.Store, Keys: t.deps.Keyring, Workflows: t.workflows, Apps: t.deps.Config,
+		Links: t.deps.Config.Connect.Links}
 	if t.engine != nil {
 		c.Engine = t.engine
 	}

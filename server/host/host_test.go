@@ -23,6 +23,8 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/api"
+	"github.com/perennial-oauth/perennial/client"
+	"github.com/perennial-oauth/perennial/client/remote"
 	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
@@ -62,6 +64,7 @@ func temporalAddress(t *testing.T) string {
 type process struct {
 	address, health string
 	key             string
+	database        string
 	stop            context.CancelFunc
 	ended           chan error
 	logs            *logs
@@ -117,7 +120,7 @@ apps:
   - {name: crm, provider: hubspot, client_id: id, client_secret_env: CRM_SECRET}
 `, url, keys, filepath.Join(dir, "spool"), more), 0o600))
 	ctx, stop := context.WithCancel(t.Context())
-	p := &process{stop: stop, key: key.Reveal(), ended: make(chan error, 1), logs: &logs{lines: make(chan map[string]any, 1000)}}
+	p := &process{database: url, stop: stop, key: key.Reveal(), ended: make(chan error, 1), logs: &logs{lines: make(chan map[string]any, 1000)}}
 	environ := []string{"CRM_SECRET=planted-client-secret", "TEMPORAL_ADDRESS=" + temporalAddress(t)}
 	go func() { p.ended <- Run(ctx, []string{"--config", path}, environ, p.logs) }()
 	t.Cleanup(func() { stop() })
@@ -201,6 +204,45 @@ func TestTLS(t *testing.T) {
 	assert.Equal(t, 400, status)
 	_, err := tls.Dial("tcp", p.address, &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS11, MaxVersion: tls.VersionTLS11})
 	assert.Error(t, err, "too old a TLS")
+	p.stop()
+	require.NoError(t, <-p.ended)
+}
+
+// TestReconnectLinks: who asks for the token of a dead connection is told where its
+// customer repairs it, by one key of one tenant; each answer makes nothing.
+func TestReconnectLinks(t *testing.T) {
+	t.Parallel()
+	p := start(t, `
+server: {listen: "127.0.0.1:0", health: "127.0.0.1:0"}
+connect: {reconnect_url: "https://app.example/{app}/{connection_id}", help_url: "https://help.example"}`)
+	backend, err := remote.New(remote.Config{URL: "http://" + p.address, Key: perennial.NewSecret(p.key)})
+	require.NoError(t, err)
+	c, err := client.New(client.Config{Backend: backend})
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+p.address+"/v1/connections",
+		strings.NewReader(`{"app": "crm", "account_id": "1", "tokens": {"access_token": "a", "refresh_token": "r", "expires_in": 1, "obtained_at": "2020-01-01T00:00:00Z"}}`))
+	require.NoError(t, err)
+	r.Header.Set("Authorization", "Bearer "+p.key)
+	r.Header.Set("Content-Type", "application/json")
+	answer, err := http.DefaultClient.Do(r)
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	var made struct{ ID string }
+	require.NoError(t, json.NewDecoder(answer.Body).Decode(&made))
+	db, err := store.Open(t.Context(), p.database)
+	require.NoError(t, err)
+	defer db.Close()
+	_, err = db.SetStatus(t.Context(), made.ID, perennial.Statuses, 1, perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant)
+	require.NoError(t, err)
+
+	_, err = c.Token(t.Context(), made.ID)
+	needed := new(client.ErrReconnectRequired)
+	require.ErrorAs(t, err, &needed)
+	assert.Equal(t, "https://app.example/crm/"+made.ID, needed.ReconnectURL)
+	assert.Equal(t, "https://help.example", needed.HelpURL)
+	_, err = c.Reconnect(t.Context(), made.ID, client.ReconnectRequest{})
+	require.ErrorAs(t, err, new(*client.ErrInvalid), "no connect.base_url")
 	p.stop()
 	require.NoError(t, <-p.ended)
 }
