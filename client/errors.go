@@ -14,8 +14,11 @@ type ErrReconnectRequired struct {
 	Reason              perennial.Reason
 	Since               time.Time // by the backend's clock
 	Words               perennial.Words
-	ReconnectURL        string // empty where none is configured
-	HelpURL             string
+	// ReconnectURL is the product's own page, by connect.reconnect_url of the
+	// configuration; [Client.Reconnect] makes the link that it leads to. Empty where
+	// none is configured, as HelpURL.
+	ReconnectURL string
+	HelpURL      string
 }
 
 // Error implements error.

@@ -1,0 +1,119 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client"
+)
+
+// linking is a backend for the examples that makes links; those of package direct
+// and package remote do.
+type linking struct{ *memory }
+
+func (l linking) Connect(_ context.Context, req client.ConnectRequest) (client.ConnectSession, error) {
+	return client.ConnectSession{ID: "cs_1", Link: perennial.NewSecret("https://connect.example/connect/cl_8a1f"), App: req.App}, nil
+}
+
+func (l linking) Reconnect(_ context.Context, id string, _ client.ReconnectRequest) (client.ConnectSession, error) {
+	if id != "con_1" {
+		return client.ConnectSession{}, perennial.Errorf(perennial.CodeNotFound, "there is no connection %q", id)
+	}
+	return client.ConnectSession{ID: "cs_2", Link: perennial.NewSecret("https://connect.example/connect/cl_b7c0"), Connection: id}, nil
+}
+
+func (l linking) Session(context.Context, string) (client.ConnectSession, error) {
+	return client.ConnectSession{ID: "cs_1", App: "hubspot", Connection: "con_1", Outcome: perennial.ConnectConnected}, nil
+}
+
+func (l linking) Disconnect(context.Context, string) (perennial.Revocation, error) {
+	l.held.Status = perennial.StatusDisconnected
+	return perennial.RevocationDone, nil
+}
+
+func exampleLinks() *client.Client {
+	_, m := example()
+	c, err := client.New(client.Config{Backend: linking{m}})
+	if err != nil {
+		panic(err)
+	}
+	return c
+}
+
+// One call makes a link; when the customer is back, the session says what came of
+// it, whatever else the browser brought.
+func ExampleClient_Connect() {
+	c := exampleLinks()
+	defer c.Close()
+	ctx := context.Background()
+	s, err := c.Connect(ctx, client.ConnectRequest{App: "hubspot", ReturnURL: "https://app.example/settings", TenantTitle: "Acme Inc."})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(s.Link) // nothing that is logged shows it
+	fmt.Println("send the customer to", s.Link.Reveal())
+
+	back, err := c.Session(ctx, s.ID) // connect_session of the return URL
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(back.Outcome, back.Connection)
+	fmt.Println(perennial.DescribeConnect(back.Outcome, "HubSpot").Label)
+	// Output:
+	// [redacted]
+	// send the customer to https://connect.example/connect/cl_8a1f
+	// connected con_1
+	// HubSpot is connected
+}
+
+// The page that connect.reconnect_url names makes a link when the customer, who is
+// signed in there, asks for it.
+func ExampleClient_Reconnect() {
+	c := exampleLinks()
+	defer c.Close()
+	pages := http.NewServeMux()
+	pages.HandleFunc("POST /settings/connections/{id}/reconnect", func(w http.ResponseWriter, r *http.Request) {
+		s, err := c.Reconnect(r.Context(), r.PathValue("id"), client.ReconnectRequest{ReturnURL: "https://app.example/settings"})
+		var missing *client.ErrNotFound
+		switch {
+		case errors.As(err, &missing):
+			http.NotFound(w, r)
+		case err != nil:
+			http.Error(w, "Try again in a minute.", http.StatusServiceUnavailable)
+		default:
+			http.Redirect(w, r, s.Link.Reveal(), http.StatusSeeOther)
+		}
+	})
+	for _, id := range []string{"con_1", "con_2"} {
+		answer := httptest.NewRecorder()
+		pages.ServeHTTP(answer, httptest.NewRequest(http.MethodPost, "/settings/connections/"+id+"/reconnect", nil))
+		fmt.Println(answer.Code, answer.Header().Get("Location"))
+	}
+	// Output:
+	// 303 https://connect.example/connect/cl_b7c0
+	// 404
+}
+
+func ExampleClient_Disconnect() {
+	c := exampleLinks()
+	defer c.Close()
+	revocation, err := c.Disconnect(context.Background(), "con_1")
+	if err != nil {
+		panic(err)
+	}
+	switch revocation {
+	case perennial.RevocationDone, perennial.RevocationNone:
+		fmt.Println("nothing is left of it")
+	default: // failed, unsupported
+		fmt.Println("ask the customer to remove the access at the provider")
+	}
+	_, err = c.Token(context.Background(), "con_1")
+	fmt.Println(err)
+	// Output:
+	// nothing is left of it
+	// connection con_1 was disconnected: connect the account again
+}
