@@ -116,12 +116,17 @@ func wholeSeconds(d time.Duration) time.Duration {
 }
 
 // Session tells what came of a link, by the id that the customer's browser brings
-// back to ReturnURL. What else the browser brings is not to be believed.
+// back to ReturnURL. What else the browser brings is not to be believed. After the
+// outcome connected, Token is one of the new grant.
 //
 // Its errors are [ErrNotFound], [ErrInvalid] and [ErrUnavailable].
 func (c *Client) Session(ctx context.Context, id string) (ConnectSession, error) {
 	return asked(ctx, c, "read a connect session", ErrNotFound{Session: id}, func(ctx context.Context, b Connector) (ConnectSession, error) {
-		return b.Session(ctx, id)
+		s, err := b.Session(ctx, id)
+		if s.Outcome == perennial.ConnectConnected {
+			c.unlearn(s.Connection) // its grant is a new one
+		}
+		return s, err
 	})
 }
 
@@ -140,12 +145,17 @@ func (c *Client) Disconnect(ctx context.Context, id string) (perennial.Revocatio
 	return asked(ctx, c, "disconnect", ErrNotFound{Connection: id}, func(ctx context.Context, b Connector) (perennial.Revocation, error) {
 		r, err := b.Disconnect(ctx, id)
 		if code := perennial.CodeOf(err); code == "" || code == perennial.CodeNotFound {
-			if known, ok := c.entries.Load(id); ok {
-				c.drop(id, known.(*entry))
-			}
+			c.unlearn(id)
 		}
 		return r, err
 	})
+}
+
+// unlearn has the next caller ask the backend.
+func (c *Client) unlearn(id string) {
+	if known, ok := c.entries.Load(id); ok {
+		c.drop(id, known.(*entry))
+	}
 }
 
 // askAgain is when to ask again for what a backend could not do.

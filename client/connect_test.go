@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -17,6 +18,7 @@ type connecting struct {
 	*fake
 	err        error
 	revocation perennial.Revocation
+	outcome    perennial.ConnectOutcome
 }
 
 func (c *connecting) Connect(_ context.Context, req ConnectRequest) (ConnectSession, error) {
@@ -27,8 +29,8 @@ func (c *connecting) Reconnect(_ context.Context, id string, _ ReconnectRequest)
 	return ConnectSession{ID: "cs_1", Connection: id}, c.err
 }
 
-func (c *connecting) Session(_ context.Context, id string) (ConnectSession, error) {
-	return ConnectSession{ID: id}, c.err
+func (c *connecting) Session(_ context.Context, session string) (ConnectSession, error) {
+	return ConnectSession{ID: session, Connection: id, Outcome: c.outcome}, c.err
 }
 
 func (c *connecting) Disconnect(context.Context, string) (perennial.Revocation, error) {
@@ -76,6 +78,34 @@ func TestDisconnectForgets(t *testing.T) {
 	var gone *ErrNotFound
 	require.ErrorAs(t, b.fails(), &gone)
 	assert.True(t, gone.Disconnected)
+}
+
+// TestReconnectIsSeen: who knows that the customer reconnected is not given what is
+// left of the grant before.
+func TestReconnectIsSeen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, c := connector(t)
+		ended := func() {
+			c.change(func(h *Held) { h.Status = perennial.StatusReconnectRequired })
+			time.Sleep(memoryLasts) // until memory has learnt of it
+			require.Equal(t, perennial.StatusReconnectRequired, b.get().Status)
+			c.change(func(h *Held) { h.Status = perennial.StatusActive })
+			c.token(30 * time.Minute)
+		}
+		ended()
+		_, err := b.Session(t.Context(), "cs_1")
+		require.NoError(t, err)
+		assert.EqualValues(t, 1, b.get().Generation, "nothing came of it yet")
+		c.outcome = perennial.ConnectConnected
+		_, err = b.Session(t.Context(), "cs_1")
+		require.NoError(t, err)
+		assert.EqualValues(t, 2, b.get().Generation)
+
+		ended() // another process hears of it by an event
+		time.Sleep(endedLasts)
+		assert.EqualValues(t, 3, b.get().Generation)
+	})
 }
 
 // TestConnectErrors: each is told apart, and says what to do.

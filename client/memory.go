@@ -9,6 +9,10 @@ import (
 // memoryLasts is for how long what was loaded is used without asking again.
 const memoryLasts = time.Minute
 
+// endedLasts is the same where the grant has ended: what is left of it is not worth
+// much, and the customer may have reconnected.
+const endedLasts = 2 * time.Second
+
 // leastShare: no more than this part of a token's life is asked to be left.
 const leastShare = 10
 
@@ -45,6 +49,9 @@ func take(id string, h Held, began time.Time, minTTL time.Duration) *snapshot {
 	}
 	if !h.DueAt.IsZero() {
 		s.fresh = min(s.fresh, h.DueAt.Sub(h.Now))
+	}
+	if h.Status == perennial.StatusReconnectRequired {
+		s.fresh = min(s.fresh, endedLasts)
 	}
 	if h.KillsAccess {
 		s.fresh = 0
