@@ -90,6 +90,7 @@ type setting struct {
 	address string // empty: the shared Temporal server
 	class   perennial.ReplayClass
 	extra   string // settings of the app
+	links   bool   // customers connect by links, at linkBase
 	top     string // settings of the file
 }
 
@@ -111,10 +112,15 @@ func setup(t *testing.T, o setting) *stack {
 		o.class = perennial.ReplayUnknown
 	}
 	var err error
-	s.provider, err = fakeprovider.New(fakeprovider.Config{Clients: map[string]fakeprovider.Client{clientID: {Secrets: []string{clientSecret}}}})
+	s.provider, err = fakeprovider.New(fakeprovider.Config{Clients: map[string]fakeprovider.Client{clientID: {Secrets: []string{clientSecret},
+		RedirectURIs: []string{linkBase + "/connect/callback/app"}}}})
 	require.NoError(t, err)
 	server := httptest.NewServer(s.provider)
 	t.Cleanup(server.Close)
+	if o.links {
+		o.extra += fmt.Sprintf(`, scopes: [read], auth_url: "%[1]s/authorize", revoke_url: "%[1]s/revoke", account: {from: url, url: "%[1]s/userinfo", name: sub}`, server.URL)
+		o.top += fmt.Sprintf("\nconnect: {base_url: %q, reconnect_url: \"https://app.example/{connection_id}\", product: SimpleSync}", linkBase)
+	}
 
 	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "secret"), []byte(clientSecret+"\n"), 0o600))
 	s.path = filepath.Join(s.dir, "perennial.yaml")
@@ -125,6 +131,7 @@ spool: %q
 allow_plaintext_keys: true
 task_queue: %q
 listen: 127.0.0.1:0
+server: {listen: "127.0.0.1:0", health: "127.0.0.1:0"}
 log_level: debug
 timing: {http_timeout: 3s, save_timeout: 1s, start_to_close: 5s, attempt_deadline: 6s, worker_stop: 7s, confirm_delay: 500ms, pace_for: 5s}
 %s

@@ -18,7 +18,7 @@ type Browser struct {
 	client *http.Client
 	Jar    *cookiejar.Jar
 	Seen   []string // every body and every URL of ours after a callback
-	world  *World
+	base   string   // of our pages
 }
 
 // Page is what a browser shows.
@@ -33,12 +33,17 @@ type Page struct {
 // Browser returns a new one without cookies.
 func (w *World) Browser(t testing.TB) *Browser {
 	t.Helper()
+	return NewBrowser(t, w.URL, w.Server.Client().Transport.(*http.Transport).Clone())
+}
+
+// NewBrowser returns one without cookies for pages below base.
+func NewBrowser(t testing.TB, base string, transport http.RoundTripper) *Browser {
+	t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport := w.Server.Client().Transport.(*http.Transport).Clone()
-	return &Browser{t: t, Jar: jar, world: w, client: &http.Client{Transport: transport, Jar: jar,
+	return &Browser{t: t, Jar: jar, base: base, client: &http.Client{Transport: transport, Jar: jar,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
@@ -68,7 +73,7 @@ func (b *Browser) Do(method, target string, form url.Values, header http.Header)
 	if where, err := resp.Location(); err == nil {
 		p.Location = where.String()
 	}
-	if strings.HasPrefix(target, b.world.URL) {
+	if strings.HasPrefix(target, b.base) {
 		b.Seen = append(b.Seen, p.Body, p.Location)
 	}
 	return p
@@ -121,7 +126,7 @@ func (b *Browser) Press(p Page) Page {
 	if m == nil {
 		b.t.Fatalf("no form on %q: %s", p.Heading(), p.Text())
 	}
-	return b.Do(http.MethodPost, b.world.URL+html.UnescapeString(m[1]), url.Values{"form": {p.FormToken()}}, nil)
+	return b.Do(http.MethodPost, b.base+html.UnescapeString(m[1]), url.Values{"form": {p.FormToken()}}, nil)
 }
 
 // Begin presses the button of a link's page and returns the provider's URL.

@@ -1,0 +1,103 @@
+package e2e
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/perennial-oauth/perennial"
+	tokens "github.com/perennial-oauth/perennial/client"
+	"github.com/perennial-oauth/perennial/fakeprovider"
+	"github.com/perennial-oauth/perennial/internal/connecttest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	enumspb "go.temporal.io/api/enums/v1"
+)
+
+// TestConnectToDisconnect takes one connection through its whole life with one
+// call for each step, by product code that has an API key and nothing else: the
+// server program, a worker, a customer's browser and the provider's books do the
+// rest.
+func TestConnectToDisconnect(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	s := setup(t, setting{links: true})
+	require.NoError(t, s.provider.SetKnobs(clientID, "", fakeprovider.Knobs{LifetimeSeconds: 600, Rotate: true}))
+	s.work()
+	server := s.serve()
+	product := s.remote(server)
+	app, err := s.deps.Config.App("app")
+	require.NoError(t, err)
+	api := strings.TrimSuffix(app.Provider.TokenURL, "/token") + "/api/ping"
+	use := func(id string) error {
+		resp, err := product.HTTPClient(id).Get(api)
+		if err != nil {
+			return err
+		}
+		assert.Equal(t, http.StatusOK, resp.StatusCode)
+		return resp.Body.Close()
+	}
+	transport := server.transport()
+	t.Cleanup(transport.CloseIdleConnections)
+	consent := func(made tokens.ConnectSession, account string) connecttest.Page {
+		require.Contains(t, made.Link.Reveal(), linkBase+"/connect/cl_")
+		return connecttest.NewBrowser(t, linkBase, transport).Go(made.Link.Reveal(), connecttest.Consent{Account: account})
+	}
+
+	made, err := product.Connect(ctx, tokens.ConnectRequest{App: "app", TenantTitle: "Acme Inc."})
+	require.NoError(t, err)
+	page := consent(made, "a1")
+	require.Equal(t, "Acme is connected", page.Heading())
+	session, err := product.Session(ctx, made.ID)
+	require.NoError(t, err)
+	require.Equal(t, perennial.ConnectConnected, session.Outcome)
+	id := session.Connection
+	first, err := product.Token(ctx, id)
+	require.NoError(t, err)
+	assert.Equal(t, "a1", first.Account)
+	require.NoError(t, use(id))
+
+	require.NoError(t, s.provider.Revoke(clientID, "a1"))
+	needed := new(tokens.ErrReconnectRequired)
+	s.eventually("the customer is asked to reconnect", func() bool { return errors.As(use(id), &needed) })
+	assert.Equal(t, perennial.ReasonInvalidGrant, needed.Reason)
+	assert.Equal(t, "https://app.example/"+id, needed.ReconnectURL)
+
+	again, err := product.Reconnect(ctx, id, tokens.ReconnectRequest{})
+	require.NoError(t, err)
+	assert.Equal(t, id, again.Connection)
+	other := consent(again, "a2")
+	assert.Equal(t, "That is another account", other.Heading())
+	assert.True(t, s.oracle("a2").Revoked)
+	page = consent(again, "a1") // the link was not used up
+	require.Equal(t, "Acme is connected", page.Heading())
+	session, err = product.Session(ctx, again.ID)
+	require.NoError(t, err)
+	require.Equal(t, perennial.ConnectConnected, session.Outcome)
+	second, err := product.Token(ctx, id)
+	require.NoError(t, err)
+	assert.Greater(t, second.Generation, first.Generation)
+	assert.Equal(t, perennial.StatusActive, second.Status)
+	require.NoError(t, use(id))
+	require.Equal(t, enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, s.describe(id).Status)
+
+	revocation, err := product.Disconnect(ctx, id)
+	require.NoError(t, err)
+	assert.Equal(t, perennial.RevocationDone, revocation)
+	assert.True(t, s.oracle("a1").Revoked, "the provider's books")
+	assert.Empty(t, s.oracle("a1").LiveRefreshTokens)
+	assert.Zero(t, s.oracle("a1").LiveAccessTokens)
+	gone := new(tokens.ErrNotFound)
+	require.ErrorAs(t, use(id), &gone)
+	assert.True(t, gone.Disconnected)
+	s.eventually("the workflow completes", func() bool {
+		return s.describe(id).Status == enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED
+	})
+
+	assert.Zero(t, s.oracle("a1").ConsumedPresentations)
+	said := string(s.logs.Bytes())
+	for _, secret := range []string{"cl_", "fat_", "frt_", "fac_", clientSecret} { // as links and tokens begin
+		assert.False(t, strings.Contains(said, secret), secret)
+	}
+}
