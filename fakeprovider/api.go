@@ -3,12 +3,14 @@ package fakeprovider
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
 
 // api is a protected resource that answers as HubSpot's does: 401 with the
-// category EXPIRED_AUTHENTICATION for an expired token.
+// category EXPIRED_AUTHENTICATION for an expired token. It writes down what was
+// written.
 func (s *Server) api(w http.ResponseWriter, r *http.Request) {
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	s.mu.Lock()
@@ -25,10 +27,25 @@ func (s *Server) api(w http.ResponseWriter, r *http.Request) {
 	default:
 		g := s.grants[t.Grant]
 		if r.Method != http.MethodGet {
-			g.Writes = append(g.Writes, r.Method+" "+r.URL.Path+" "+r.Header.Get("Idempotency-Key"))
+			g.write(r)
+			if countdown(&s.knobsAt(g).WriteDropAfter) {
+				panic(http.ErrAbortHandler)
+			}
 		}
 		reply(w, http.StatusOK, map[string]any{"account": g.Account, "path": r.URL.Path})
 	}
+}
+
+// write does a write, once for each Idempotency-Key: one that comes again is
+// answered as the first was (draft-ietf-httpapi-idempotency-key-header).
+func (g *grant) write(r *http.Request) {
+	key := r.Header.Get("Idempotency-Key")
+	what := r.Method + " " + r.URL.Path + " " + key
+	if key != "" && slices.Contains(g.Writes, what) {
+		g.Repeats++
+		return
+	}
+	g.Writes = append(g.Writes, what)
 }
 
 // ago words a time as HubSpot does: seconds under a minute, else minutes.

@@ -38,6 +38,8 @@ type Knobs struct {
 	BadGateway  int    `json:"bad_gateway,omitempty"`  // 502, work done
 	SayRevoked  int    `json:"say_revoked,omitempty"`  // a refusal that is not true
 
+	WriteDropAfter int `json:"write_drop_after,omitempty"` // counts down, one per write to the protected API: connection cut, work done
+
 	// Those of a client, for consents.
 	AuthError     string `json:"auth_error,omitempty"`     // the authorization endpoint answers so without asking
 	ExchangeError int    `json:"exchange_error,omitempty"` // counts down: 503 to a code, no work done

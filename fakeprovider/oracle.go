@@ -29,7 +29,8 @@ type GrantOracle struct {
 	MostInFlight          int      `json:"most_in_flight"` // refresh requests at once
 	LiveAccessTokens      int      `json:"live_access_tokens"`
 	LiveRefreshTokens     []string `json:"live_refresh_tokens"` // digests
-	Writes                []string `json:"writes,omitempty"`    // of the protected API
+	Writes                []string `json:"writes,omitempty"`    // to the protected API: method, path, Idempotency-Key
+	RepeatedWrites        int      `json:"repeated_writes"`     // with a key that was there: answered, not done again
 }
 
 // Presentation is one showing of a refresh token that was known.
@@ -56,7 +57,7 @@ func (s *Server) Oracle() Oracle {
 	var out Oracle
 	for key, g := range s.grants {
 		parts[key] = &GrantOracle{Client: g.Client, Account: g.Account, Revoked: g.Revoked, Refreshes: g.Refreshes,
-			ConsumedPresentations: g.Consumed, MostInFlight: g.MostInFlight, LiveRefreshTokens: []string{}, Writes: append([]string(nil), g.Writes...)}
+			ConsumedPresentations: g.Consumed, MostInFlight: g.MostInFlight, LiveRefreshTokens: []string{}, Writes: append([]string(nil), g.Writes...), RepeatedWrites: g.Repeats}
 		out.Refreshes += g.Refreshes
 		out.ConsumedPresentations += g.Consumed
 	}

@@ -102,6 +102,7 @@ type grant struct {
 	InFlight        int // refresh requests that are being answered
 	MostInFlight    int
 	Writes          []string
+	Repeats         int // writes whose key was there
 	Consent         int // how often access was approved
 }
 
@@ -155,7 +156,7 @@ func (s *Server) Grant(client, account string, scopes ...string) (TokenReply, er
 	}
 	g := &grant{Client: client, Account: account, Scopes: scopes, Since: s.now(), LastUsed: s.now()}
 	if old != nil {
-		g.Knobs, g.Refreshes, g.Consumed, g.Writes, g.Consent = old.Knobs, old.Refreshes, old.Consumed, old.Writes, old.Consent+1
+		g.Knobs, g.Refreshes, g.Consumed, g.Writes, g.Repeats, g.Consent = old.Knobs, old.Refreshes, old.Consumed, old.Writes, old.Repeats, old.Consent+1
 	}
 	s.grants[key] = g
 	out := s.issue(g, s.knobs(g), "")

@@ -391,3 +391,38 @@ func TestConsent(t *testing.T) {
 	status, _ = userinfo()
 	require.Equal(t, 401, status)
 }
+
+// TestWrites: a write whose answer is lost was done; with its Idempotency-Key it is
+// done once, also with another token and after a new consent.
+func TestWrites(t *testing.T) {
+	t.Parallel()
+	w, tokens := start(t, fakeprovider.Knobs{WriteDropAfter: 1})
+	write := func(key string) int {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.url+"/api/orders", nil)
+		require.NoError(t, err)
+		req.Header.Set("Authorization", "Bearer "+tokens.AccessToken)
+		if key != "" {
+			req.Header.Set("Idempotency-Key", key)
+		}
+		// A transport of its own: one that reuses connections sends it again by itself.
+		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+		if err != nil {
+			return 0
+		}
+		require.NoError(t, resp.Body.Close())
+		return resp.StatusCode
+	}
+	require.Equal(t, 0, write("k1"), "the answer is lost")
+	require.Equal(t, 200, write("k1"))
+	var err error
+	tokens, err = w.Grant("app", "a1", "read")
+	require.NoError(t, err)
+	require.Equal(t, 200, write("k1"))
+	require.Equal(t, 200, write("k2"))
+	require.Equal(t, 200, write(""))
+	require.Equal(t, 200, write(""), "without a key it is another one")
+	books := w.Oracle().Grants[0]
+	require.Equal(t, []string{"POST /api/orders k1", "POST /api/orders k2", "POST /api/orders ", "POST /api/orders "}, books.Writes)
+	require.Equal(t, 2, books.RepeatedWrites)
+}
