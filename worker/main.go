@@ -1,6 +1,6 @@
 // Command worker runs Perennial's workflows and activities. Platform teams run
-// it beside their own workers, or call workflows.Register and activities.New on
-// a worker that they have; package host shows both steps on one screen.
+// it beside their own workers, or call host.Open and Register on a worker that they
+// have; package host shows both on one screen.
 package main
 
 import (

@@ -11,14 +11,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/perennial-oauth/perennial"
-	"github.com/perennial-oauth/perennial/activities"
 	"github.com/perennial-oauth/perennial/config"
-	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/metrics"
 	"github.com/perennial-oauth/perennial/refresh"
-	"github.com/perennial-oauth/perennial/seal"
-	"github.com/perennial-oauth/perennial/workflows"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.temporal.io/sdk/worker"
@@ -45,11 +40,6 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 		return err
 	}
 	defer deps.Close()
-	for _, field := range seal.Fields {
-		if !deps.Keyring.CanOpen(field) {
-			return perennial.Errorf(perennial.CodeInvalid, "a worker needs both keysets, and %q has none for the %s", cfg.KeysDir, field)
-		}
-	}
 	if err := deps.OpenSpool(); err != nil {
 		return err
 	}
@@ -63,38 +53,11 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 		worker.SetStickyWorkflowCacheSize(cfg.Worker.Cache) // of the process, and only before its first worker
 	}
 	w := worker.New(temporalClient, cfg.TaskQueue, worker.Options{WorkerStopTimeout: cfg.Timing.WorkerStop})
-	workflows.Register(w, workflows.Options{Timing: cfg.Timing})
 	registry := prometheus.NewRegistry()
-	counts := metrics.New(registry)
 	metrics.RegisterProcess(registry)
-	metrics.RegisterFleet(registry, deps.Store, deps.spoolCounts())
-	engineConfig := deps.EngineConfig()
-	engineConfig.Observer = counts
-	engine := refresh.New(engineConfig)
-	told := &connect.Temporal{Client: temporalClient, TaskQueue: cfg.TaskQueue}
-	w.RegisterActivity(activities.New(engine, deps.Store, cfg, told))
-	w.RegisterActivity(&activities.Pacer{Engine: engine, Store: deps.Store, Workflows: told, Apps: cfg, Timing: cfg.Timing})
-	startPacers := func(ctx context.Context) error {
-		var errs []error
-		for _, app := range cfg.Apps {
-			errs = append(errs, workflows.StartPacers(ctx, temporalClient, cfg.TaskQueue, app.Name, app.Pacers))
-		}
-		return errors.Join(errs...)
-	}
-	events := deps.Notify(metrics.NewNotify(registry))
-	w.RegisterActivity(&activities.Deliverer{Notify: events})
-	dispatch := func(ctx context.Context) (int, error) {
-		return events.Dispatch(ctx, func(ctx context.Context, event, endpoint string) error {
-			return workflows.StartDelivery(ctx, temporalClient, cfg.TaskQueue, event, endpoint)
-		})
-	}
-	w.RegisterActivity(&activities.Sweeper{Store: deps.Store, Workflows: told, StartPacers: startPacers, Dispatch: dispatch})
-	stopReplay := ReplaySpool(ctx, engine, log)
-	defer stopReplay()
-	if deps.Spool != nil { // without one, what cannot be saved would have no journal
-		b := &beside{engine: engine, rows: deps.Store, healthy: temporalHealthy(temporalClient), shown: counts.Beside, log: log}
-		stopBeside := inBackground(ctx, b.run)
-		defer stopBeside()
+	part, err := deps.Register(w, temporalClient, registry)
+	if err != nil {
+		return err
 	}
 
 	health, err := ServeHealth(cfg.Listen, deps.Store, temporalClient, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), log)
@@ -104,11 +67,8 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 	if err := w.Start(); err != nil {
 		return errors.Join(fmt.Errorf("start the worker: %w", err), health.Close())
 	}
-	if err := startPacers(ctx); err != nil {
-		log.Error("pacers not started; the sweep starts them", "error", err)
-	}
-	stopDispatch := dispatchSoon(ctx, dispatch, log)
-	defer stopDispatch()
+	stopPart := part.Start(ctx)
+	defer stopPart()
 	log.Info("worker started", "task_queue", cfg.TaskQueue, "health", health.Address(), "timing", cfg.Timing.String(), "apps", len(cfg.Apps))
 	<-ctx.Done()
 	log.Info("worker stopping: running refreshes are waited for", slog.Duration("at_most", cfg.Timing.WorkerStop))

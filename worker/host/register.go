@@ -1,0 +1,94 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/activities"
+	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/metrics"
+	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/seal"
+	"github.com/perennial-oauth/perennial/workflows"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/worker"
+)
+
+// Registry takes workflows and activities: any Temporal worker.
+type Registry interface {
+	worker.WorkflowRegistry
+	worker.ActivityRegistry
+}
+
+// Part is Perennial's part of a worker; [Deps.Register] makes it.
+type Part struct {
+	engine      *refresh.Engine
+	startPacers func(context.Context) error
+	dispatch    func(context.Context) (int, error)
+	beside      *beside // nil without a spool
+	log         *slog.Logger
+}
+
+// Register adds Perennial's workflows and activities to a worker that listens on the
+// configured task queue over c; its WorkerStopTimeout must be Config.Timing.WorkerStop
+// or more. Metrics are added to registry. Call OpenSpool before, and Start of what is
+// returned once the worker has started.
+func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registerer) (*Part, error) {
+	for _, field := range seal.Fields {
+		if !d.Keyring.CanOpen(field) {
+			return nil, perennial.Errorf(perennial.CodeInvalid, "a worker needs both keysets, and %q has none for the %s", d.Config.KeysDir, field)
+		}
+	}
+	queue := d.Config.TaskQueue
+	counts := metrics.New(registry)
+	metrics.RegisterFleet(registry, d.Store, d.spoolCounts())
+	engineConfig := d.EngineConfig()
+	engineConfig.Observer = counts
+	p := &Part{engine: refresh.New(engineConfig), log: d.Log}
+	told := &connect.Temporal{Client: c, TaskQueue: queue}
+	p.startPacers = func(ctx context.Context) error {
+		var errs []error
+		for _, app := range d.Config.Apps {
+			errs = append(errs, workflows.StartPacers(ctx, c, queue, app.Name, app.Pacers))
+		}
+		return errors.Join(errs...)
+	}
+	events := d.Notify(metrics.NewNotify(registry))
+	p.dispatch = func(ctx context.Context) (int, error) {
+		return events.Dispatch(ctx, func(ctx context.Context, event, endpoint string) error {
+			return workflows.StartDelivery(ctx, c, queue, event, endpoint)
+		})
+	}
+	if d.Spool != nil { // without one, what cannot be saved would have no journal
+		p.beside = &beside{engine: p.engine, rows: d.Store, healthy: temporalHealthy(c), shown: counts.Beside, log: d.Log}
+	}
+	workflows.Register(w, workflows.Options{Timing: d.Config.Timing})
+	w.RegisterActivity(activities.New(p.engine, d.Store, d.Config, told))
+	w.RegisterActivity(&activities.Pacer{Engine: p.engine, Store: d.Store, Workflows: told, Apps: d.Config, Timing: d.Config.Timing})
+	w.RegisterActivity(&activities.Deliverer{Notify: events})
+	w.RegisterActivity(&activities.Sweeper{Store: d.Store, Workflows: told, StartPacers: p.startPacers, Dispatch: p.dispatch})
+	return p, nil
+}
+
+// Start begins what a worker does beside its tasks: it has events delivered and
+// refreshes due connections while Temporal is away, until ctx ends; and it stores
+// what the spool holds, until stop is called. Call that after the worker's Stop, whose
+// last refreshes may leave something there. It waits for all of it.
+func (p *Part) Start(ctx context.Context) (stop func()) {
+	stops := []func(){ReplaySpool(ctx, p.engine, p.log)}
+	if p.beside != nil {
+		stops = append(stops, inBackground(ctx, p.beside.run))
+	}
+	if err := p.startPacers(ctx); err != nil {
+		p.log.Error("pacers not started; the sweep starts them", "error", err)
+	}
+	stops = append(stops, dispatchSoon(ctx, p.dispatch, p.log))
+	return func() {
+		for i := len(stops) - 1; i >= 0; i-- {
+			stops[i]()
+		}
+	}
+}
