@@ -91,6 +91,7 @@ type setting struct {
 	class   perennial.ReplayClass
 	extra   string // settings of the app
 	links   bool   // customers connect by links, at linkBase
+	back    string // URL that a link may lead back to; empty: none
 	top     string // settings of the file
 }
 
@@ -118,8 +119,12 @@ func setup(t *testing.T, o setting) *stack {
 	server := httptest.NewServer(s.provider)
 	t.Cleanup(server.Close)
 	if o.links {
+		back := "[]"
+		if o.back != "" {
+			back = fmt.Sprintf("[%q]", o.back)
+		}
 		o.extra += fmt.Sprintf(`, scopes: [read], auth_url: "%[1]s/authorize", revoke_url: "%[1]s/revoke", account: {from: url, url: "%[1]s/userinfo", name: sub}`, server.URL)
-		o.top += fmt.Sprintf("\nconnect: {base_url: %q, reconnect_url: \"https://app.example/{connection_id}\", product: SimpleSync}", linkBase)
+		o.top += fmt.Sprintf("\nconnect: {base_url: %q, reconnect_url: \"https://app.example/{connection_id}\", return_urls: %s, product: SimpleSync}", linkBase, back)
 	}
 
 	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "secret"), []byte(clientSecret+"\n"), 0o600))
