@@ -1,0 +1,271 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"embed"
+	"errors"
+	"html/template"
+	"log"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client"
+)
+
+//go:embed page
+var files embed.FS
+
+var settingsPage = template.Must(template.ParseFS(files, "page/settings.html"))
+
+const settingsPath = "/settings/connections"
+
+// logLength is how many lines of the sync log are shown.
+const logLength = 30
+
+// pages adds the page and its forms. Each form leads back to the page, or on to
+// Perennial's connect pages.
+func (p *product) pages(mux *http.ServeMux) {
+	mux.Handle("GET /{$}", http.RedirectHandler(settingsPath, http.StatusSeeOther))
+	mux.HandleFunc("GET "+settingsPath, p.show)
+	mux.HandleFunc("POST "+settingsPath+"/connect", p.connect)
+	mux.HandleFunc("POST "+settingsPath+"/reconnect", p.reconnect)
+	mux.HandleFunc("POST "+settingsPath+"/disconnect", p.disconnect)
+	mux.HandleFunc("POST "+settingsPath+"/order", p.order)
+	mux.HandleFunc("GET /style.css", func(w http.ResponseWriter, r *http.Request) { http.ServeFileFS(w, r, files, "page/style.css") })
+}
+
+// customer is who the connect page says that access is given to.
+const customer = "Jane's Bikes"
+
+// connect sends the customer to a link for a new connection.
+func (p *product) connect(w http.ResponseWriter, r *http.Request) {
+	s, err := p.tokens.Connect(r.Context(), client.ConnectRequest{App: r.PostFormValue("app"), ReturnURL: p.settings, TenantTitle: customer})
+	p.follow(w, r, s, err)
+}
+
+// reconnect sends the customer to a link that repairs a connection: one click, one
+// consent, and its id and settings stay.
+func (p *product) reconnect(w http.ResponseWriter, r *http.Request) {
+	s, err := p.tokens.Reconnect(r.Context(), r.PostFormValue("connection"), client.ReconnectRequest{ReturnURL: p.settings, TenantTitle: customer})
+	p.follow(w, r, s, err)
+}
+
+// follow goes to the link at once: whoever has it can connect an account of theirs,
+// so it is neither shown nor kept.
+func (p *product) follow(w http.ResponseWriter, r *http.Request, s client.ConnectSession, err error) {
+	if err != nil {
+		p.failed(w, r, err)
+		return
+	}
+	http.Redirect(w, r, s.Link.Reveal(), http.StatusSeeOther)
+}
+
+func (p *product) disconnect(w http.ResponseWriter, r *http.Request) {
+	if _, err := p.tokens.Disconnect(r.Context(), r.PostFormValue("connection")); err != nil {
+		p.failed(w, r, err)
+		return
+	}
+	http.Redirect(w, r, settingsPath, http.StatusSeeOther)
+}
+
+// order stands for the customer's shop: there, every order is enqueued like this.
+func (p *product) order(w http.ResponseWriter, r *http.Request) {
+	if err := p.store.add(r.Context(), "order-"+rand.Text(), r.PostFormValue("connection")); err != nil {
+		p.failed(w, r, err)
+		return
+	}
+	p.soon()
+	http.Redirect(w, r, settingsPath, http.StatusSeeOther)
+}
+
+// failed shows the page with what went wrong, in words for the customer.
+func (p *product) failed(w http.ResponseWriter, r *http.Request, err error) {
+	log.Printf("%s: %v", r.URL.Path, err)
+	status, words := http.StatusInternalServerError, "That did not work. Please try again later."
+	var later *client.ErrUnavailable
+	var gone *client.ErrNotFound
+	switch {
+	case errors.As(err, &later):
+		status, words = http.StatusServiceUnavailable, "That is not possible at present. Please try again in a minute."
+	case errors.As(err, &gone):
+		status, words = http.StatusNotFound, "There is no such connection any more."
+	}
+	p.render(w, r, status, &notice{Text: words, Bad: true})
+}
+
+// notice is what has just happened.
+type notice struct {
+	Text string
+	Bad  bool
+}
+
+func (p *product) show(w http.ResponseWriter, r *http.Request) {
+	var told *notice
+	if id := r.FormValue("connect_session"); id != "" {
+		told = p.returned(r.Context(), id)
+	}
+	p.render(w, r, http.StatusOK, told)
+}
+
+// returned asks what came of a consent. The browser says it too, but anybody can
+// write a URL.
+func (p *product) returned(ctx context.Context, id string) *notice {
+	s, err := p.tokens.Session(ctx, id)
+	if err != nil || s.Outcome == "" {
+		return nil // the connections below are what counts
+	}
+	apps, _ := p.perennial.apps(ctx) // without them it has no title
+	title := s.App
+	for _, a := range apps {
+		if a.Name == s.App {
+			title = a.Title
+		}
+	}
+	words := perennial.DescribeConnect(s.Outcome, title)
+	if s.Outcome == perennial.ConnectConnected {
+		return &notice{Text: words.Label + "."}
+	}
+	return &notice{Text: strings.Join(append([]string{words.Label + ".", words.Detail}, s.MissingScopes...), " "), Bad: s.Outcome != perennial.ConnectUnfinished}
+}
+
+// view is what the page shows.
+type view struct {
+	Notice *notice
+	Cards  []card
+	Away   bool // Perennial does not answer: no card is known
+	Log    []line
+}
+
+// card is a connection, or an app that has none.
+type card struct {
+	App     app
+	ID      string // empty: not connected
+	Account string
+	Words   perennial.Words
+	Tone    string // good, warn, bad or off
+	Status  perennial.Status
+	Waiting int // syncs that were put aside
+}
+
+// line is one of the sync log.
+type line struct {
+	entry
+	Title any // of the provider that it concerns; nil: not known
+	Words string
+	Tone  string
+}
+
+func (p *product) render(w http.ResponseWriter, r *http.Request, status int, n *notice) {
+	v, err := p.view(r.Context())
+	if err != nil {
+		log.Printf("the page: %v", err)
+		http.Error(w, "The page cannot be shown at present.", http.StatusInternalServerError)
+		return
+	}
+	v.Notice = n
+	var page bytes.Buffer
+	if err := settingsPage.Execute(&page, v); err != nil {
+		log.Printf("the page: %v", err)
+		http.Error(w, "The page cannot be shown at present.", http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Referrer-Policy", "same-origin")
+	// No form-action: Chromium holds the redirect to the connect page to it, too.
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'")
+	w.WriteHeader(status)
+	_, _ = page.WriteTo(w) // the customer left: nobody to tell
+}
+
+// view reads everything anew: what is shown is what is.
+func (p *product) view(ctx context.Context) (*view, error) {
+	v := &view{}
+	entries, err := p.store.log(ctx, logLength)
+	if err != nil {
+		return nil, err
+	}
+	waiting, err := p.store.waiting(ctx)
+	if err != nil {
+		return nil, err
+	}
+	apps, err := p.perennial.apps(ctx)
+	var connections []connection
+	if err == nil {
+		connections, err = p.perennial.connections(ctx)
+	}
+	if err != nil {
+		log.Printf("the page: %v", err)
+		v.Away = true
+	}
+	for _, a := range apps {
+		cards := []card{}
+		for _, c := range connections {
+			if c.App == a.Name {
+				cards = append(cards, card{App: a, ID: c.ID, Account: c.Account, Words: c.Words, Tone: tone(c), Status: c.Status, Waiting: waiting[c.ID]})
+				p.titles.Store(c.ID, a.Title)
+			}
+		}
+		if len(cards) == 0 {
+			cards = append(cards, card{App: a, Words: perennial.Words{Label: "Not connected"}, Tone: "off"})
+		}
+		v.Cards = append(v.Cards, cards...)
+	}
+	for _, e := range entries {
+		title, _ := p.titles.Load(e.Connection)
+		v.Log = append(v.Log, lineOf(e, title))
+	}
+	return v, nil
+}
+
+func tone(c connection) string {
+	switch {
+	case c.Status == perennial.StatusActive && c.Health == perennial.HealthFailing:
+		return "warn"
+	case c.Status == perennial.StatusActive:
+		return "good"
+	case c.Status == perennial.StatusReconnectRequired:
+		return "bad"
+	}
+	return "off"
+}
+
+// lineWords are those of a sync's state and of an event.
+var lineWords = map[string]struct{ words, tone string }{
+	stateDone:    {"Synced", "good"},
+	stateDue:     {"Queued", "off"},
+	stateAside:   {"Waiting for the connection", "warn"},
+	stateRefused: {"Not synced", "bad"},
+
+	string(perennial.EventConnected):         {"Connected", "good"},
+	string(perennial.EventRecovered):         {"Working again: what waited is being synced", "good"},
+	string(perennial.EventReconnectRequired): {"Reconnect needed", "bad"},
+	string(perennial.EventFailing):           {"Renewals fail at present", "warn"},
+	string(perennial.EventExpiringSoon):      {"Reconnect soon", "warn"},
+	string(perennial.EventDisconnected):      {"Disconnected", "off"},
+}
+
+func lineOf(e entry, title any) line {
+	l := line{entry: e, Title: title, Words: lineWords[e.State].words, Tone: lineWords[e.State].tone}
+	if e.State == stateDue && e.Tries > 0 {
+		l.Words, l.Tone = "Trying again", "warn"
+	}
+	if e.What == "" { // an event's words begin with its label
+		if e.Note != "" && e.State == string(perennial.EventReconnectRequired) {
+			l.Words = e.Note
+		}
+		l.Note = ""
+	}
+	return l
+}
+
+// Clock is the time as the log shows it.
+func (e entry) Clock() string { return e.At.Format("2 Jan 15:04") }
+
+// Machine is the time for a machine.
+func (e entry) Machine() string { return e.At.Format(time.RFC3339) }

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	_ "github.com/glebarez/go-sqlite"
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/notify"
+)
+
+// store is the product's own: what is to be written, and which events were taken.
+type store struct{ db *sql.DB }
+
+// A sync is one order on its way to one connection. Its key is made before its first
+// try and stays the same at every other, so that the provider writes it once.
+const schema = `
+CREATE TABLE IF NOT EXISTS syncs (
+	id         INTEGER PRIMARY KEY,
+	key        TEXT NOT NULL UNIQUE, -- the Idempotency-Key
+	connection TEXT NOT NULL,
+	state      TEXT NOT NULL,
+	note       TEXT NOT NULL DEFAULT '',
+	tries      INTEGER NOT NULL DEFAULT 0,
+	due_at     INTEGER NOT NULL,     -- milliseconds since 1970, as all times here
+	changed_at INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS events (
+	id         TEXT PRIMARY KEY, -- of Perennial; what comes again is known by it
+	type       TEXT NOT NULL,
+	connection TEXT NOT NULL,
+	words      TEXT NOT NULL,
+	taken_at   INTEGER NOT NULL
+);`
+
+// The states of a sync.
+const (
+	stateDue     = "due"
+	stateAside   = "aside" // waits until the connection is repaired
+	stateDone    = "done"
+	stateRefused = "refused" // the provider does not take it: for a person
+)
+
+// asideFor is when a sync that was put aside is tried again though no event came.
+const asideFor = time.Hour
+
+func openStore(ctx context.Context, path string) (*store, error) {
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		return nil, fmt.Errorf("open the database (set DATABASE): %w", err)
+	}
+	db.SetMaxOpenConns(1) // one writer at a time, and no waiting for locks
+	if _, err := db.ExecContext(ctx, schema); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the database (set DATABASE): %w", err), db.Close())
+	}
+	return &store{db}, nil
+}
+
+func (s *store) close() error { return s.db.Close() }
+
+func now() int64 { return time.Now().UnixMilli() }
+
+type order struct {
+	ID         int64
+	Key        string
+	Connection string
+	Tries      int
+}
+
+// add enqueues an order.
+func (s *store) add(ctx context.Context, key, connection string) error {
+	_, err := s.db.ExecContext(ctx, `INSERT INTO syncs (key, connection, state, due_at, changed_at) VALUES (?, ?, ?, ?, ?)`, key, connection, stateDue, now(), now())
+	return err
+}
+
+// due is what is to be tried now, oldest first, and one of it.
+func (s *store) due(ctx context.Context) (o order, found bool, err error) {
+	err = s.db.QueryRowContext(ctx, `SELECT id, key, connection, tries FROM syncs WHERE state IN (?, ?) AND due_at <= ? ORDER BY due_at, id LIMIT 1`,
+		stateDue, stateAside, now()).Scan(&o.ID, &o.Key, &o.Connection, &o.Tries)
+	if errors.Is(err, sql.ErrNoRows) {
+		return order{}, false, nil
+	}
+	return o, err == nil, err
+}
+
+// end says what became of one sync.
+func (s *store) end(ctx context.Context, id int64, state, note string) error {
+	_, err := s.db.ExecContext(ctx, `UPDATE syncs SET state = ?, note = ?, tries = tries + 1, changed_at = ? WHERE id = ?`, state, note, now(), id)
+	return err
+}
+
+// later has one sync tried again.
+func (s *store) later(ctx context.Context, id int64, at time.Time, note string) error {
+	_, err := s.db.ExecContext(ctx, `UPDATE syncs SET state = ?, note = ?, tries = tries + 1, due_at = ?, changed_at = ? WHERE id = ?`, stateDue, note, at.UnixMilli(), now(), id)
+	return err
+}
+
+// postpone has everything for a connection that would be tried earlier tried again at
+// that time: none of it has a token.
+func (s *store) postpone(ctx context.Context, connection string, at time.Time, note string) error {
+	_, err := s.db.ExecContext(ctx, `UPDATE syncs SET note = ?, due_at = ?, changed_at = ? WHERE connection = ? AND state IN (?, ?) AND due_at < ?`,
+		note, at.UnixMilli(), now(), connection, stateDue, stateAside, at.UnixMilli())
+	return err
+}
+
+// putAside has everything for a connection wait until it is repaired, unless that
+// has happened since the try began: then the event has come and will not come again.
+func (s *store) putAside(ctx context.Context, connection, note string, began time.Time) error {
+	_, err := s.db.ExecContext(ctx, `UPDATE syncs SET state = ?, note = ?, due_at = ?, changed_at = ? WHERE connection = ? AND state IN (?, ?)
+		AND NOT EXISTS (SELECT 1 FROM events WHERE connection = ? AND type IN (?, ?) AND taken_at >= ?)`,
+		stateAside, note, time.Now().Add(asideFor).UnixMilli(), now(), connection, stateDue, stateAside,
+		connection, perennial.EventRecovered, perennial.EventConnected, began.UnixMilli())
+	return err
+}
+
+// take writes down an event and what follows it, in one transaction. One that was
+// taken already changes nothing.
+func (s *store) take(ctx context.Context, id string, e notify.Body) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+	words := ""
+	if e.Data.Words != nil {
+		words = e.Data.Words.String()
+	}
+	added, err := tx.ExecContext(ctx, `INSERT INTO events (id, type, connection, words, taken_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		id, e.Type, e.Data.ConnectionID, words, now())
+	if err != nil {
+		return err
+	}
+	if n, err := added.RowsAffected(); err != nil || n == 0 {
+		return err
+	}
+	switch e.Type {
+	case perennial.EventReconnectRequired, perennial.EventDisconnected:
+		_, err = tx.ExecContext(ctx, `UPDATE syncs SET state = ?, note = ?, due_at = ?, changed_at = ? WHERE connection = ? AND state = ?`,
+			stateAside, words, time.Now().Add(asideFor).UnixMilli(), now(), e.Data.ConnectionID, stateDue)
+	case perennial.EventRecovered, perennial.EventConnected:
+		_, err = tx.ExecContext(ctx, `UPDATE syncs SET state = ?, note = '', due_at = ?, changed_at = ? WHERE connection = ? AND state = ?`,
+			stateDue, now(), now(), e.Data.ConnectionID, stateAside)
+	}
+	if err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// entry is a line of the sync log.
+type entry struct {
+	At         time.Time
+	Connection string
+	What       string // "Order 7"; empty: it happened to the connection
+	State      string // of a sync, or the type of an event
+	Note       string
+	Tries      int
+}
+
+// log is what happened last, newest first.
+func (s *store) log(ctx context.Context, limit int) ([]entry, error) {
+	rows, err := s.db.QueryContext(ctx, `
+		SELECT changed_at, connection, 'Order ' || id, state, note, tries, id FROM syncs
+		UNION ALL SELECT taken_at, connection, '', type, words, 0, rowid FROM events WHERE connection <> ''
+		ORDER BY 1 DESC, 7 DESC LIMIT ?`, limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []entry
+	for rows.Next() {
+		var e entry
+		var at, id int64
+		if err := rows.Scan(&at, &e.Connection, &e.What, &e.State, &e.Note, &e.Tries, &id); err != nil {
+			return nil, err
+		}
+		e.At = time.UnixMilli(at).UTC()
+		all = append(all, e)
+	}
+	return all, rows.Err()
+}
+
+// waiting is how many syncs each connection has aside.
+func (s *store) waiting(ctx context.Context) (map[string]int, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT connection, count(*) FROM syncs WHERE state = ? GROUP BY connection`, stateAside)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	counts := map[string]int{}
+	for rows.Next() {
+		var connection string
+		var n int
+		if err := rows.Scan(&connection, &n); err != nil {
+			return nil, err
+		}
+		counts[connection] = n
+	}
+	return counts, rows.Err()
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/notify"
+)
+
+// setup is a store with one sync.
+func setup(t *testing.T) *store {
+	t.Helper()
+	s, err := openStore(t.Context(), filepath.Join(t.TempDir(), "product.db"))
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, s.close()) })
+	require.NoError(t, s.add(t.Context(), "key-1", "con_1"))
+	return s
+}
+
+func (s *store) isDue(t *testing.T) bool {
+	t.Helper()
+	_, found, err := s.due(t.Context())
+	require.NoError(t, err)
+	return found
+}
+
+func recovered(t *testing.T, s *store, id string) {
+	t.Helper()
+	require.NoError(t, s.take(t.Context(), id, notify.Body{Type: perennial.EventRecovered, Data: notify.Data{ConnectionID: "con_1"}}))
+}
+
+// TestAside: what waits is resumed by the event, also where that comes while the try
+// is under way that finds out.
+func TestAside(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	require.NoError(t, s.putAside(t.Context(), "con_1", "", time.Now()))
+	require.False(t, s.isDue(t))
+	recovered(t, s, "evt_1")
+	require.True(t, s.isDue(t))
+
+	began := time.Now()
+	recovered(t, s, "evt_2")
+	require.NoError(t, s.putAside(t.Context(), "con_1", "", began))
+	require.True(t, s.isDue(t), "no event will come any more")
+	require.NoError(t, s.putAside(t.Context(), "con_2", "", began))
+	require.NoError(t, s.putAside(t.Context(), "con_1", "", time.Now().Add(time.Second)))
+	require.False(t, s.isDue(t), "it was lost again since")
+}
+
+// TestEventTwice: the second one changes nothing.
+func TestEventTwice(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	recovered(t, s, "evt_1")
+	require.NoError(t, s.putAside(t.Context(), "con_1", "", time.Now().Add(time.Second)))
+	recovered(t, s, "evt_1")
+	require.False(t, s.isDue(t))
+	lines, err := s.log(t.Context(), 10)
+	require.NoError(t, err)
+	require.Len(t, lines, 2)
+}
+
+// TestPostpone: what is tried again by the hour though it waits is postponed too.
+func TestPostpone(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	require.NoError(t, s.putAside(t.Context(), "con_1", "", time.Now()))
+	_, err := s.db.ExecContext(t.Context(), "UPDATE syncs SET due_at = 0")
+	require.NoError(t, err)
+	require.True(t, s.isDue(t))
+	require.NoError(t, s.postpone(t.Context(), "con_1", time.Now().Add(time.Minute), ""))
+	require.False(t, s.isDue(t))
+}
