@@ -59,6 +59,8 @@ type tab struct {
 	w   *connecttest.World
 	ctx context.Context
 
+	tall int64 // more of the page is in the screenshots
+
 	mu        sync.Mutex
 	callbacks []string // URLs of ours that were asked for, with their codes
 	refusals  []string // of the content security policy, and other errors
@@ -125,16 +127,28 @@ func (b *tab) click(selector string) {
 // heading waits until the page's heading is this one.
 func (b *tab) heading(want string) {
 	b.t.Helper()
+	b.until(`document.querySelector("h1") ? document.querySelector("h1").innerText : ""`, func(got string) bool { return got == want }, want)
+}
+
+// says waits until the page says so.
+func (b *tab) says(want string) {
+	b.t.Helper()
+	b.until(`document.body.innerText`, func(got string) bool { return strings.Contains(got, want) }, want)
+}
+
+// until reads a page that is complete until it is as wanted.
+func (b *tab) until(script string, wanted func(string) bool, want string) {
+	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
 	for {
-		got, err := chromedp.Run(ctx, chromedp.Evaluate[string](`document.readyState === "complete" && document.querySelector("h1") ? document.querySelector("h1").innerText : ""`))
-		if got == want {
+		got, err := chromedp.Run(ctx, chromedp.Evaluate[string](`document.readyState === "complete" ? `+script+` : ""`))
+		if err == nil && wanted(got) {
 			return
 		}
 		if ctx.Err() != nil { // an error in between is the page going away
 			require.NoError(b.t, err)
-			require.Equal(b.t, want, got)
+			require.FailNow(b.t, "not as wanted", "%q, but %q", want, got)
 		}
 	}
 }
@@ -184,7 +198,7 @@ func (b *tab) show(name string) {
 		scheme        string
 	}{{"390", 390, 844, "light"}, {"1280", 1280, 800, "light"}, {"390-dark", 390, 844, "dark"}, {"", 320, 568, "light"}} {
 		call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: screen.scheme}}})
-		b.do(chromedp.EmulateViewport(screen.width, screen.height))
+		b.do(chromedp.EmulateViewport(screen.width, screen.height+b.tall))
 		wrong, picture := get(b, chromedp.Evaluate[[]string](healthy)), get(b, chromedp.CaptureScreenshot())
 		assert.Empty(b.t, wrong, "%s at %d, %s", name, screen.width, screen.scheme)
 		if screen.name != "" {
