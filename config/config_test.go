@@ -232,7 +232,7 @@ func TestVariablesGoBeforeTheFile(t *testing.T) {
 	c, err := parse("p.yaml", []byte(good+"task_queue: file\nlog_level: warn\nallow_plaintext_keys: true\n"), append([]string{
 		"PERENNIAL_DATABASE_URL=postgres://db/p", "PERENNIAL_KEYS=/k", "PERENNIAL_KMS_URI=hcvault://v/transit/keys/k",
 		"PERENNIAL_ALLOW_PLAINTEXT_KEYS=false", "PERENNIAL_TASK_QUEUE=env", "PERENNIAL_LISTEN=:0", "PERENNIAL_SERVER_LISTEN=:1", "PERENNIAL_SERVER_HEALTH=:2", "PERENNIAL_LOG_FORMAT=text",
-		"PERENNIAL_LOG_LEVEL=", "PERENNIAL_TEST_ANYTHING=1"}, goodEnv...))
+		"PERENNIAL_LOG_LEVEL=", "PERENNIAL_TEST_ANYTHING=1", "PERENNIAL_URL=https://perennial.example", "PERENNIAL_KEY=pk_1"}, goodEnv...))
 	require.NoError(t, err)
 	want := Config{DatabaseURL: "postgres://db/p", KeysDir: "/k", KMSURI: "hcvault://v/transit/keys/k", TaskQueue: "env",
 		Listen: ":0", LogFormat: "text", LogLevel: "warn", Timing: c.Timing, Apps: c.Apps, Server: Server{Listen: ":1", Health: ":2"}}

@@ -308,12 +308,16 @@ func (l *loader) server(f fileServer, known map[string]bool) Server {
 	return s
 }
 
+// ofUsers are the variables by which programs that use the HTTP API know it; the
+// same shell may start a worker.
+var ofUsers = map[string]bool{"PERENNIAL_URL": true, "PERENNIAL_KEY": true}
+
 // unknownVariables finds misspelt settings: a variable of ours that nothing
-// reads. Those of tests are left alone.
+// reads. Those of tests and of the API's users are left alone.
 func (l *loader) unknownVariables(known map[string]bool) {
 	var unknown []string
 	for name := range l.env {
-		if strings.HasPrefix(name, "PERENNIAL_") && !strings.HasPrefix(name, "PERENNIAL_TEST_") && !known[name] {
+		if strings.HasPrefix(name, "PERENNIAL_") && !strings.HasPrefix(name, "PERENNIAL_TEST_") && !ofUsers[name] && !known[name] {
 			unknown = append(unknown, name)
 		}
 	}
