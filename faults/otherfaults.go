@@ -44,6 +44,19 @@ func onSome(lost bool, change func(*fakeprovider.Knobs)) func(*round) error {
 	}
 }
 
+// calm takes back what the provider still has in store for connections that did not
+// come by in time: the last fault is over with the last of them.
+func (r *round) calm() error {
+	for _, c := range r.all {
+		if err := r.provider.Adjust(clientOf(c.app), c.account, func(k *fakeprovider.Knobs) {
+			k.DropBefore, k.DropAfter, k.BadGateway, k.Truncate, k.RateLimited, k.SayRevoked, k.HTML = 0, 0, 0, 0, 0, 0, 0
+		}); err != nil {
+			return fmt.Errorf("calm the provider: %w", err)
+		}
+	}
+	return nil
+}
+
 // silence: the provider does not answer for 30 s, before doing anything.
 func silence(r *round) error {
 	var chosen []*conn

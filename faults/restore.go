@@ -24,7 +24,9 @@ func restored(r *round) error {
 	reconnected, alone := r.conn(standing[seam.AfterReply]), r.conn(standing[seam.BeforeCommit])
 	w.db.cutOff()
 	letGo(standing)
-	r.until(4*time.Second, "the replies are in the spool", func() bool { return w.spooled() >= len(standing) })
+	for _, h := range standing {
+		r.until(4*time.Second, "the reply is in the spool", func() bool { return w.keeps(h.Connection) })
+	}
 	// Whom this worker has just refreshed, its workflow may not have been told of:
 	// once the row is back, nobody knows of that generation.
 	for _, c := range r.all {

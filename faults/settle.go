@@ -16,6 +16,9 @@ import (
 // settle lets everything come to rest after the last fault and checks what must
 // hold: against the provider's own books, the rows and everything written.
 func (r *round) settle() error {
+	if err := r.calm(); err != nil {
+		return err
+	}
 	last := time.Now()
 	before := map[*conn]int64{}
 	for _, c := range r.all {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -145,6 +146,12 @@ func (w *worker) end() {
 	_ = w.signal(syscall.SIGCONT)
 	_ = w.signal(syscall.SIGKILL)
 	<-w.done
+}
+
+// keeps reports whether the spool of the worker holds tokens of a connection.
+func (w *worker) keeps(connection string) bool {
+	found, _ := filepath.Glob(filepath.Join(w.spool.path, "sets", hex.EncodeToString([]byte(connection))+".*.sealed"))
+	return len(found) > 0
 }
 
 // spooled counts the token sets that wait in the worker's spool.
