@@ -80,8 +80,12 @@ type Config struct {
 
 	// Rate is how many requests a second each key may make of this process, and
 	// Burst how many at once. They default to 200 and 400.
-	Rate     float64
-	Burst    int
+	Rate  float64
+	Burst int
+	// Failures is how many keys that are not valid each address may present to this
+	// process in a minute; more are answered with 429. A valid key is always let
+	// through. Defaults to 60.
+	Failures int
 	Log      *slog.Logger // Defaults to discarding.
 	Observer Observer     // may be nil
 	Now      func() time.Time
@@ -90,6 +94,7 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	c.Rate = cmp.Or(c.Rate, 200)
 	c.Burst = cmp.Or(c.Burst, int(2*c.Rate))
+	c.Failures = cmp.Or(c.Failures, 60)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -106,8 +111,8 @@ func (c Config) validate() error {
 			return perennial.Errorf(perennial.CodeInvalid, "api: %s is needed", name)
 		}
 	}
-	if c.Rate < 0 || c.Burst < 0 {
-		return perennial.Errorf(perennial.CodeInvalid, "api: Rate and Burst must not be negative")
+	if c.Rate < 0 || c.Burst < 0 || c.Failures < 0 {
+		return perennial.Errorf(perennial.CodeInvalid, "api: Rate, Burst and Failures must not be negative")
 	}
 	return nil
 }
@@ -120,6 +125,7 @@ type API struct {
 	mux      *http.ServeMux
 	keys     *keys
 	limits   *limits
+	failures *failures
 	backends sync.Map        // tenant to client.Backend
 	beside   sync.WaitGroup  // notes that nobody waits for
 	document []byte          // of OpenAPI
@@ -137,6 +143,7 @@ func New(c Config) (*API, error) {
 	a := &API{Config: c.withDefaults(), mux: http.NewServeMux()}
 	a.keys = &keys{store: a.Store, now: a.Now, known: map[string]knownKey{}}
 	a.limits = &limits{rate: rate.Limit(a.Rate), burst: a.Burst, ofKey: map[string]*rate.Limiter{}}
+	a.failures = newFailures(a.Failures)
 	a.huma = humago.New(a.mux, a.description())
 	a.huma.UseMiddleware(a.admit)
 	a.registerConnections()

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"runtime/debug"
 	"strings"
@@ -177,7 +178,7 @@ func (a *API) admit(ctx huma.Context, next func(huma.Context)) {
 	c.operation, c.success = op.OperationID, op.DefaultStatus
 	presented, p := bearer(r)
 	if p == nil {
-		p = a.authenticate(r.Context(), c, op, presented)
+		p = a.authenticate(r, c, op, presented)
 	}
 	if p == nil {
 		p = a.readBody(w, r, c, op, presented)
@@ -190,13 +191,13 @@ func (a *API) admit(ctx huma.Context, next func(huma.Context)) {
 }
 
 // authenticate finds whose request it is (RFC 6750).
-func (a *API) authenticate(ctx context.Context, c *call, op *huma.Operation, presented string) *Problem {
-	key, ok, err := a.keys.verify(ctx, presented)
+func (a *API) authenticate(r *http.Request, c *call, op *huma.Operation, presented string) *Problem {
+	key, ok, err := a.keys.verify(r.Context(), presented)
 	switch {
 	case err != nil:
 		return problemOf(err)
 	case !ok:
-		return unauthorized("The API key is not valid.", `error="invalid_token", error_description="unknown or revoked"`)
+		return a.failed(peer(r.RemoteAddr))
 	}
 	c.key = key
 	if wanted := scopesOf(op); !key.Allows(wanted...) {
@@ -211,6 +212,18 @@ func (a *API) authenticate(ctx context.Context, c *call, op *huma.Operation, pre
 		return problem(codeRateLimited, "The API key is over its %g requests a second.", a.Rate).retryAfter(wait)
 	}
 	return nil
+}
+
+// failed is the answer to a key that is not valid.
+func (a *API) failed(from netip.Prefix) *Problem {
+	wait, tell, ok := a.failures.add(from, a.Now())
+	if tell {
+		a.Log.Warn("many API keys that are not valid", "address", from.String())
+	}
+	if !ok {
+		return problem(codeRateLimited, "The API key is not valid, and more than %d a minute came from this address.", a.Failures).retryAfter(wait)
+	}
+	return unauthorized("The API key is not valid.", `error="invalid_token", error_description="unknown or revoked"`)
 }
 
 // bearer is the API key of a request.

@@ -116,7 +116,7 @@ func New(t testing.TB, url string, more ...func(*api.Config)) *World {
 	require.NoError(t, err)
 	c := api.Config{Store: w.DB, Connections: service, Disconnects: &connect.Ender{Service: service, Keys: w.Keyring, Provider: w},
 		Webhooks: notify.New(notify.Config{Store: w.DB, Sealer: w.Keyring, Apps: w, Log: log}), Tokens: w.Backend, Apps: w.Apps, Sessions: w.Sessions,
-		Rate: 1e6, Log: log, Observer: w}
+		Rate: 1e6, Failures: 1e6, Log: log, Observer: w}
 	for _, change := range more {
 		change(&c)
 	}
