@@ -46,11 +46,11 @@ workflowcheck: ## find what is not deterministic in the workflows
 replay: ## replay the histories of every released version
 	$(GO) test -count=1 -run 'Replay' ./workflows
 
-histories: ## record this version's histories from a real server: make histories VERSION=v2
-	@test -n "$(VERSION)" || { echo "say VERSION=v2: a recorded version is never recorded again"; exit 1; }
+histories: ## record this version's histories from a real server: make histories VERSION=v4
+	@test -n "$(VERSION)" || { echo "say VERSION=v4: a recorded version is never recorded again"; exit 1; }
 	@test ! -e workflows/testdata/histories/$(VERSION) || { echo "$(VERSION) is recorded already"; exit 1; }
 	mkdir -p workflows/testdata/histories/$(VERSION)
-	PERENNIAL_TEST_RECORD="$(CURDIR)/workflows/testdata/histories/$(VERSION)" $(GO) test -count=1 -run 'TestLife' ./e2e
+	PERENNIAL_TEST_RECORD="$(CURDIR)/workflows/testdata/histories/$(VERSION)" $(GO) test -count=1 -run '^(TestLife|TestDeliveries)$$' ./e2e
 	scripts/histories-manifest
 
 bench: ## run each benchmark once, and the smallest comparison; for figures: go run ./bench SCENARIO --json

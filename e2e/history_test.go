@@ -18,9 +18,15 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 )
 
+// describe tells of the newest run of a connection's workflow.
 func (s *stack) describe(id string) *workflowpb.WorkflowExecutionInfo {
 	s.Helper()
-	d, err := s.client.DescribeWorkflowExecution(context.Background(), workflows.ID(id), "")
+	return s.newest(workflows.ID(id))
+}
+
+func (s *stack) newest(workflow string) *workflowpb.WorkflowExecutionInfo {
+	s.Helper()
+	d, err := s.client.DescribeWorkflowExecution(context.Background(), workflow, "")
 	require.NoError(s, err)
 	return d.WorkflowExecutionInfo
 }
@@ -28,13 +34,19 @@ func (s *stack) describe(id string) *workflowpb.WorkflowExecutionInfo {
 // histories reads every run of a connection's workflow, newest first.
 func (s *stack) histories(id string) []*historypb.History {
 	s.Helper()
+	return s.runs(workflows.ID(id))
+}
+
+// runs reads every run of a workflow, newest first.
+func (s *stack) runs(workflow string) []*historypb.History {
+	s.Helper()
 	ctx := context.Background()
 	var runs []string
 	// The list is behind by a moment: the newest run is asked for by itself.
-	newest := s.describe(id)
+	newest := s.newest(workflow)
 	s.eventually("the list shows the newest run", func() bool {
 		runs = nil
-		list, err := s.client.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{Query: fmt.Sprintf("WorkflowId = %q", workflows.ID(id))})
+		list, err := s.client.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{Query: fmt.Sprintf("WorkflowId = %q", workflow)})
 		require.NoError(s, err)
 		for _, e := range list.Executions {
 			runs = append(runs, e.Execution.RunId)
@@ -43,7 +55,7 @@ func (s *stack) histories(id string) []*historypb.History {
 	})
 	var out []*historypb.History
 	for _, run := range runs {
-		out = append(out, s.history(workflows.ID(id), run))
+		out = append(out, s.history(workflow, run))
 	}
 	return out
 }
@@ -61,17 +73,25 @@ func (s *stack) history(workflow, run string) *historypb.History {
 	return h
 }
 
-// replayAll replays every run of a connection's workflow with this version, and
-// keeps the histories where PERENNIAL_TEST_RECORD names a folder.
+// replayAll replays every run of a connection's workflow with this version.
 func (s *stack) replayAll(id, name string) {
 	s.Helper()
-	for i, h := range s.histories(id) {
+	s.replayRuns(workflows.ID(id), name)
+}
+
+// replayRuns replays every run of a workflow with this version, and keeps the
+// histories where PERENNIAL_TEST_RECORD names a folder.
+func (s *stack) replayRuns(workflow, name string) {
+	s.Helper()
+	if _, of, ok := strings.Cut(s.Name(), "/"); ok {
+		name += "-" + strings.ToLower(of)
+	}
+	for i, h := range s.runs(workflow) {
 		// Kept first: replaying writes upserted attributes into the history itself.
 		if dir := os.Getenv("PERENNIAL_TEST_RECORD"); dir != "" {
 			raw, err := protojson.Marshal(h)
 			require.NoError(s, err)
-			file := fmt.Sprintf("%s-%s-%d.json", name, strings.ToLower(filepath.Base(s.Name())), i)
-			require.NoError(s, os.WriteFile(filepath.Join(dir, file), raw, 0o644))
+			require.NoError(s, os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%d.json", name, i)), raw, 0o644))
 		}
 		replayer := worker.NewWorkflowReplayer()
 		workflows.Register(replayer, workflows.Options{})

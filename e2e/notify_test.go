@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -11,16 +12,19 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/fakeprovider"
 	"github.com/perennial-oauth/perennial/notify"
+	"github.com/perennial-oauth/perennial/workflows"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	enumspb "go.temporal.io/api/enums/v1"
 )
 
 // hook is a receiver that fails the first tries of each message.
 type hook struct {
 	mu       sync.Mutex
 	secret   string
-	fails    int            // tries of each message that are answered with 500
+	fails    int            // tries of each message that are answered with status
+	status   int            // 0: 500
 	tries    map[string]int // by webhook-id
 	accepted []notify.Body
 }
@@ -38,7 +42,7 @@ func (h *hook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := r.Header.Get("webhook-id")
 	h.tries[id]++
 	if h.tries[id] <= h.fails {
-		http.Error(w, "PLANTED-reply", http.StatusInternalServerError)
+		http.Error(w, "PLANTED-reply", cmp.Or(h.status, http.StatusInternalServerError))
 		return
 	}
 	h.accepted = append(h.accepted, body)
@@ -101,4 +105,62 @@ func TestNotify(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, s.deps.Store.Redeliver(t.Context(), all[0].EventID, w.ID))
 	s.eventually("it comes again", func() bool { types, _ := h.seen(); return len(types) == 3 })
+}
+
+// TestDeliveries takes one event through everything that happens to a delivery.
+// Its histories are those that later versions must replay.
+func TestDeliveries(t *testing.T) {
+	t.Parallel()
+	s := setup(t, setting{top: "notify: {allow_private: true}"})
+	at := map[string]string{} // endpoints
+	for name, h := range map[string]*hook{
+		"delivered":   {},
+		"retried":     {fails: 1},
+		"redelivered": {fails: 1, status: http.StatusGone}, // given up at once, then sent again
+		"removed":     {fails: 100},
+	} {
+		h.tries = map[string]int{}
+		server := httptest.NewServer(h)
+		t.Cleanup(server.Close)
+		w, secret, err := s.deps.Notify(nil).Add(t.Context(), "tenant", server.URL, []perennial.EventType{perennial.EventConnected})
+		require.NoError(t, err)
+		h.secret, at[name] = secret.Reveal(), w.ID
+	}
+	s.work()
+	s.connect("a1", fakeprovider.Knobs{LifetimeSeconds: 3600})
+
+	event := ""
+	become := func(name string, state perennial.DeliveryState, tries int) {
+		t.Helper()
+		s.eventually(name+" is "+string(state), func() bool {
+			all, err := s.deps.Store.Deliveries(t.Context(), "", 10)
+			require.NoError(t, err)
+			for _, d := range all {
+				event = d.EventID
+				if d.EndpointID == at[name] {
+					return d.State == state && d.Tries >= tries
+				}
+			}
+			return false
+		})
+	}
+	become("delivered", perennial.DeliveryDelivered, 1)
+	become("redelivered", perennial.DeliveryDead, 1)
+	become("removed", perennial.DeliveryPending, 1)
+	require.NoError(t, s.deps.Store.RemoveEndpoint(t.Context(), at["removed"]))
+	become("retried", perennial.DeliveryDelivered, 2)
+	become("removed", perennial.DeliveryDead, 1)
+	require.NoError(t, s.deps.Store.Redeliver(t.Context(), event, at["redelivered"]))
+	become("redelivered", perennial.DeliveryDelivered, 1)
+
+	for name, endpoint := range at {
+		id := workflows.DeliveryID(s.deps.Config.TaskQueue, event, endpoint)
+		s.eventually("the workflow of "+name+" completes", func() bool { return s.newest(id).Status == enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED })
+		runs := 1
+		if name == "redelivered" {
+			runs = 2
+		}
+		assert.Len(t, s.runs(id), runs, name)
+		s.replayRuns(id, "delivery-"+name)
+	}
 }

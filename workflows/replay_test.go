@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/activities"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -72,27 +74,41 @@ func TestReplayReleasedHistories(t *testing.T) {
 	}
 }
 
-// TestReplayFindsAMutant replays a workflow with two commands swapped: the timer
-// before the reading of the row. If this passes, the replay test shows nothing.
+// TestReplayFindsAMutant replays workflows with a timer that does not belong there:
+// before the reading of the row, and before the try to deliver. If this passes, the
+// replay test shows nothing. Every workflow that was recorded has a mutant.
 func TestReplayFindsAMutant(t *testing.T) {
 	t.Parallel()
-	mutant := func(ctx workflow.Context, s State) error {
-		l := &life{Options: Options{}.withDefaults(), state: s}
-		if err := l.setup(ctx); err != nil {
-			return err
-		}
-		l.view = activities.View{Status: "active", Trigger: "timer", Generation: 1, Wait: 1}
-		l.sleep(ctx)
-		return l.run(ctx)
+	mutants := map[string]any{
+		ConnectionWorkflow: func(ctx workflow.Context, s State) error {
+			l := &life{Options: Options{}.withDefaults(), state: s}
+			if err := l.setup(ctx); err != nil {
+				return err
+			}
+			l.view = activities.View{Status: "active", Trigger: "timer", Generation: 1, Wait: 1}
+			l.sleep(ctx)
+			return l.run(ctx)
+		},
+		DeliverWorkflow: func(ctx workflow.Context, req activities.DeliveryRequest) (perennial.DeliveryState, error) {
+			if err := workflow.Sleep(ctx, time.Second); err != nil {
+				return "", err
+			}
+			return deliver(ctx, req)
+		},
 	}
-	found := 0
+	found := map[string]int{}
 	for _, r := range manifest(t) {
+		h := load(t, r.file)
+		name := h.Events[0].GetWorkflowExecutionStartedEventAttributes().WorkflowType.Name
+		require.Contains(t, mutants, name, r.file)
 		replayer := worker.NewWorkflowReplayer()
-		replayer.RegisterWorkflowWithOptions(mutant, workflow.RegisterOptions{Name: ConnectionWorkflow})
-		if err := replayer.ReplayWorkflowHistory(nil, load(t, r.file)); err != nil {
-			assert.True(t, strings.Contains(err.Error(), "nondeterministic") || strings.Contains(err.Error(), "TMPRL1100"), "%s: %v", r.file, err)
-			found++
-		}
+		replayer.RegisterWorkflowWithOptions(mutants[name], workflow.RegisterOptions{Name: name})
+		err := replayer.ReplayWorkflowHistory(nil, h)
+		require.Error(t, err, r.file)
+		assert.True(t, strings.Contains(err.Error(), "nondeterministic") || strings.Contains(err.Error(), "TMPRL1100"), "%s: %v", r.file, err)
+		found[name]++
 	}
-	assert.Equal(t, len(manifest(t)), found)
+	for name := range mutants {
+		assert.NotZero(t, found[name], "no history of %s was recorded", name)
+	}
 }
