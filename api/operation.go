@@ -54,8 +54,9 @@ func register[I, O any](a *API, o operation, handle func(context.Context, perenn
 		o.success = http.StatusOK
 	}
 	op := huma.Operation{OperationID: o.id, Method: o.method, Path: o.path, Tags: []string{o.tag}, Summary: o.summary, Description: o.description,
-		DefaultStatus: o.success, MaxBodyBytes: maxBody + 1, Responses: a.responses(o),
-		Metadata: map[string]any{metaScopes: o.scopes, metaWrites: o.writes}}
+		DefaultStatus: o.success, MaxBodyBytes: maxBody + 1, BodyReadTimeout: -1, // the body was read before, see readBody
+		Responses: a.responses(o),
+		Metadata:  map[string]any{metaScopes: o.scopes, metaWrites: o.writes}}
 	for _, s := range o.scopes {
 		op.Security = append(op.Security, map[string][]string{securityScheme: {string(s)}})
 	}

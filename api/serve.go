@@ -252,8 +252,15 @@ func challenge(parameters string) string {
 
 // readBody reads the whole body, within its bound, before anything is done.
 func (a *API) readBody(w http.ResponseWriter, r *http.Request, c *call, op *huma.Operation, presented string) *Problem {
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout)) // a test's writer has none
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(readTimeout)) // a test's writer has none
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err == nil {
+		// net/http reads on while a request is answered, to see its caller leave. A
+		// deadline that passes then ends the context of this request, and of every
+		// later one of its connection.
+		_ = control.SetReadDeadline(time.Time{})
+	}
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return problem(codeTooLarge, "The body is longer than %d bytes.", maxBody)
 	}
