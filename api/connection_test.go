@@ -88,7 +88,7 @@ func TestDisconnectWithoutRevocation(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))
 	_, key := w.Key("acme", perennial.ScopeConnectionsWrite)
-	c := w.Connect("acme") // HubSpot's entry names no revocation endpoint
+	c := w.Connect("acme") // this app's provider has no revocation endpoint
 	gone := read[api.Connection](t, w.Do(key, "POST", "/v1/connections/"+c.ID+"/disconnect", ""))
 	assert.Equal(t, perennial.RevocationUnsupported, gone.Revocation)
 	other := read[api.Connection](t, w.Do(key, "POST", "/v1/connections", grant(apitest.Revocable, "realm", "one")))

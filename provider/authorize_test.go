@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -187,6 +188,43 @@ func TestIDToken(t *testing.T) {
 	}
 	for _, token := range []string{"", "a.b", "a.%%%.c"} {
 		assert.Empty(t, a.accountIn(fmt.Appendf(nil, `{"id_token":%q}`, token)), token)
+	}
+}
+
+// TestAccountOfDocumentedReplies reads the account id of what each provider's own
+// documentation shows.
+func TestAccountOfDocumentedReplies(t *testing.T) {
+	t.Parallel()
+	replies := map[string]struct{ body, want string }{
+		"asana":       {`{"access_token":"f6ds7fdsa69ags7ag9sd5a","expires_in":3600,"token_type":"bearer","data":{"id":4673218951,"gid":"4673218951","name":"Greg Sanchez","email":"gsanchez@example.com"},"refresh_token":"hjkl325hjkl4325hj4kl32fjds"}`, "4673218951"},
+		"dropbox":     {`{"access_token":"sl.AbX9y6Fe3AuH5o66","expires_in":13220,"token_type":"bearer","scope":"account_info.read","account_id":"dbid:AAH4f99T0taONIb-OurWxbNQ6ywGRopQngc","uid":"12345"}`, "dbid:AAH4f99T0taONIb-OurWxbNQ6ywGRopQngc"},
+		"hubspot":     {`{"token_type":"bearer","refresh_token":"na1-ab12-cd34-ef56-gh78-abcdef123456","hub_id":62515,"scopes":["oauth","crm.objects.contacts.write","crm.objects.contacts.read"],"access_token":"AAA1234-TOKEN","expires_in":1800}`, "62515"},
+		"notion":      {`{"access_token":"e202e8c9-0990-40af-855f-ff8f872b1ec6","bot_id":"b3414d65-1224-5ty7-6ffr-cc9d8773drt601288f","workspace_id":"j565j4d7x3-2882-61bs-564a-jj9d9ui-c36hxfr7x","owner":{"workspace":true}}`, "j565j4d7x3-2882-61bs-564a-jj9d9ui-c36hxfr7x"},
+		"slack":       {`{"ok":true,"access_token":"xoxb-17653672481","token_type":"bot","scope":"commands","bot_user_id":"U0KRQLJ9H","team":{"name":"Slack Softball Team","id":"T9TK3CUKW"},"enterprise":{"name":"slack-sports","id":"E12345678"}}`, "T9TK3CUKW"},
+		"square":      {`{"access_token":"EAAAE","token_type":"bearer","expires_at":"2026-06-30T00:00:00Z","merchant_id":"MERCHANT_ID","refresh_token":"EQAAE"}`, "MERCHANT_ID"},
+		"stripe-apps": {`{"access_token":"sk_example","livemode":true,"refresh_token":"rt_example","scope":"stripe_apps","stripe_publishable_key":"pk_example","stripe_user_id":"acct_example","token_type":"bearer"}`, "acct_example"},
+	}
+	for _, name := range Names() {
+		a := App{Name: "a", Provider: entry(t, name)}
+		reply, documented := replies[name]
+		assert.Equal(t, a.Provider.Account.From == AccountFromReply, documented, name)
+		if documented {
+			assert.Equal(t, reply.want, a.accountIn([]byte(reply.body)), name)
+		}
+	}
+	scopes := readReply([]byte(replies["hubspot"].body), entry(t, "hubspot"), time.Time{}).tokens.Scopes
+	assert.Equal(t, []string{"oauth", "crm.objects.contacts.write", "crm.objects.contacts.read"}, scopes, "HubSpot names them in a list")
+
+	for name, c := range map[string]struct{ body, want string }{
+		"atlassian": {`[{"id":"1324a887-45db-1bf4-1e99-ef0ff456d421","name":"Site name","url":"https://your-domain.atlassian.net"}]`, "1324a887-45db-1bf4-1e99-ef0ff456d421"},
+		"pipedrive": {`{"success":true,"data":{"id":777,"name":"James Bond","company_id":1,"company_name":"MI6"}}`, "1"},
+		"xero":      {`[{"id":"7cb59f93-2964-421d-bb5e-a0f7a4572a44","tenantId":"fe79f7dd-b6d4-4a92-ba7b-538af6289c58","tenantType":"ORGANISATION"}]`, "fe79f7dd-b6d4-4a92-ba7b-538af6289c58"},
+	} {
+		e := entry(t, name)
+		require.Equal(t, AccountFromURL, e.Account.From, name)
+		body, err := decode([]byte(c.body))
+		require.NoError(t, err)
+		assert.Equal(t, c.want, at(body, e.Account.Name), name)
 	}
 }
 

@@ -58,8 +58,8 @@ var entriesAToL = []Entry{
 	{
 		Name: "dropbox", Title: "Dropbox",
 		AuthURL: "https://www.dropbox.com/oauth2/authorize", TokenURL: "https://api.dropboxapi.com/oauth2/token", AuthStyle: oauth2.AuthStyleInParams,
-		AuthParams:  map[string]string{"token_access_type": "offline"}, // else there is no refresh token
-		Account:     AccountSource{From: AccountFromReply, Name: "account_id"},
+		AuthParams:  map[string]string{"token_access_type": "offline"},         // else there is no refresh token
+		Account:     AccountSource{From: AccountFromReply, Name: "account_id"}, // Dropbox, /oauth2/token
 		ReplayClass: perennial.ReplayReusable, ReplaySource: "it does not rotate (Dropbox developer pages)",
 		DefaultLifetime: 4 * time.Hour,
 	},
@@ -106,9 +106,13 @@ var entriesAToL = []Entry{
 		AuthURL:       "https://app.hubspot.com/oauth/authorize",
 		TokenURL:      "https://api.hubapi.com/oauth/v3/token",
 		IntrospectURL: "https://api.hubapi.com/oauth/v3/token/introspect",
+		RevokeURL:     "https://api.hubapi.com/oauth/v3/token/revoke", // HubSpot, "Revoke an OAuth token": refresh tokens
 		AuthStyle:     oauth2.AuthStyleInParams,
-		// RFC 7662 at its v3 endpoint (HubSpot, "Token introspection endpoint").
-		Account:      AccountSource{From: AccountFromIntrospection, Name: "hub_id"},
+		// Every token reply names hub_id and scopes since 2025-08-18 (HubSpot changelog,
+		// "Additional details returned when generating OAuth access tokens"). The
+		// introspection's reference of 2026-09 lists hub_id too, that of v3 only active,
+		// which is all that a third party got: so it is not asked.
+		Account:      AccountSource{From: AccountFromReply, Name: "hub_id"},
 		ReplayClass:  perennial.ReplayUnknown,
 		ReplaySource: "sources conflict: the v1 reference calls the refresh token long-lived and lists no new one, a third party says that the old one dies",
 		// Access tokens live 30 min (HubSpot, "OAuth tokens", expires_in 1800).
@@ -134,7 +138,7 @@ var entriesAToL = []Entry{
 		RequestIDHeader: "X-Hubspot-Correlation-Id",
 		MetadataFields:  []string{"hub_id"},
 		AccountField:    "portal id",
-		Notes:           "The v1 endpoint ends on 2027-02-16; an app that still needs it sets token_url. Whether v3 rotates is not documented: whatever comes back is stored. That its introspection names hub_id, as v1's metadata did, is not verified.",
+		Notes:           "The v1 endpoint ends on 2027-02-16; an app that still needs it sets token_url. Whether v3 rotates is not documented: whatever comes back is stored.",
 	},
 	{
 		Name: "linkedin", Title: "LinkedIn",

@@ -30,7 +30,7 @@ var entriesMToZ = []Entry{
 		Name: "notion", Title: "Notion",
 		AuthURL: "https://api.notion.com/v1/oauth/authorize", TokenURL: "https://api.notion.com/v1/oauth/token", AuthStyle: oauth2.AuthStyleInHeader, JSONBody: true,
 		AuthParams:  map[string]string{"owner": "user"},
-		Account:     AccountSource{From: AccountFromReply, Name: "workspace_id"},
+		Account:     AccountSource{From: AccountFromReply, Name: "workspace_id"}, // Notion changelog; never null
 		ReplayClass: perennial.ReplayUnknown, ReplaySource: notDocumented,
 		MetadataFields: []string{"workspace_id", "bot_id"},
 		AccountField:   "workspace id",
@@ -39,7 +39,7 @@ var entriesMToZ = []Entry{
 	{
 		Name: "pipedrive", Title: "Pipedrive",
 		AuthURL: "https://oauth.pipedrive.com/oauth/authorize", TokenURL: "https://oauth.pipedrive.com/oauth/token", AuthStyle: oauth2.AuthStyleInHeader,
-		Account:     AccountSource{From: AccountFromURL, URL: "https://api.pipedrive.com/v1/users/me", Name: "data.company_id"},
+		Account:     AccountSource{From: AccountFromURL, URL: "https://api.pipedrive.com/v1/users/me", Name: "data.company_id"}, // Pipedrive, "Getting user data"
 		ReplayClass: perennial.ReplayUnknown, ReplaySource: notDocumented,
 		DefaultLifetime: time.Hour,
 		IdleLifetime:    60 * day,
@@ -53,7 +53,8 @@ var entriesMToZ = []Entry{
 		TokenURL:  "https://oauth.platform.intuit.com/oauth2/v1/tokens/bearer",
 		RevokeURL: "https://developer.api.intuit.com/v2/oauth2/tokens/revoke",
 		AuthStyle: oauth2.AuthStyleInHeader,
-		// The callback names the company; the token reply does not (Intuit, OAuth 2.0).
+		// The callback names the company, for the accounting and payments scopes; the
+		// token reply does not (Intuit, OAuth 2.0).
 		Account:         AccountSource{From: AccountFromCallback, Name: "realmId"},
 		ReplayClass:     perennial.ReplayUnknown,
 		ReplaySource:    "the value changes about each 24 h (third party); how long the old one stays good is not documented",
@@ -95,7 +96,7 @@ var entriesMToZ = []Entry{
 		Name: "slack", Title: "Slack",
 		AuthURL: "https://slack.com/oauth/v2/authorize", TokenURL: "https://slack.com/api/oauth.v2.access", AuthStyle: oauth2.AuthStyleInParams,
 		ScopeSeparator: ",",
-		Account:        AccountSource{From: AccountFromReply, Name: "team.id"},
+		Account:        AccountSource{From: AccountFromReply, Name: "team.id"}, // Slack, oauth.v2.access
 		ReplayClass:    perennial.ReplaySingleUse, ReplaySource: "a used one is revoked (Slack, using token rotation)",
 		DefaultLifetime: 12 * time.Hour,
 		Spellings: []Spelling{ // errors come with status 200 and ok false
@@ -110,12 +111,12 @@ var entriesMToZ = []Entry{
 		TokensUnder:     "authed_user",
 		RequestIDHeader: "X-Slack-Req-Id",
 		AccountField:    "team id",
-		Notes:           "A bot's token, or a user's own (authed_user) where the reply has no bot's: each has a refresh token of its own and is a connection of its own. How many pairs may live side by side is not verified.",
+		Notes:           "A bot's token, or a user's own (authed_user) where the reply has no bot's: each has a refresh token of its own and is a connection of its own. How many pairs may live side by side is not verified. An install for a whole organisation has no team: set account with the name enterprise.id.",
 	},
 	{
 		Name: "square", Title: "Square",
 		AuthURL: "https://connect.squareup.com/oauth2/authorize", TokenURL: "https://connect.squareup.com/oauth2/token", AuthStyle: oauth2.AuthStyleInParams, JSONBody: true,
-		Account:     AccountSource{From: AccountFromReply, Name: "merchant_id"},
+		Account:     AccountSource{From: AccountFromReply, Name: "merchant_id"}, // Square, ObtainToken
 		ReplayClass: perennial.ReplayUnknown, ReplaySource: "the code flow's does not expire, PKCE's is single use (Square); which one an app has is not known here, and rotation is not documented",
 		DefaultLifetime: 30 * day,
 		MetadataFields:  []string{"merchant_id"},
@@ -138,7 +139,7 @@ var entriesMToZ = []Entry{
 	{
 		Name: "xero", Title: "Xero",
 		AuthURL: "https://login.xero.com/identity/connect/authorize", TokenURL: "https://identity.xero.com/connect/token", RevokeURL: "https://identity.xero.com/connect/revocation", AuthStyle: oauth2.AuthStyleInHeader,
-		Account:     AccountSource{From: AccountFromURL, URL: "https://api.xero.com/connections", Name: "0.tenantId"}, // the first organisation
+		Account:     AccountSource{From: AccountFromURL, URL: "https://api.xero.com/connections", Name: "0.tenantId"}, // the first organisation; Xero, "Connections"
 		ReplayClass: perennial.ReplayGrace, GraceWindow: 30 * time.Minute, ReplaySource: "a lost reply may be asked for again for 30 min (Xero, OAuth 2.0 FAQ)",
 		DefaultLifetime: 30 * time.Minute,
 		IdleLifetime:    60 * day,

@@ -57,6 +57,7 @@ func setup(t testing.TB, url string) *bundle {
 	t.Helper()
 	entry, ok := provider.Lookup("hubspot")
 	require.True(t, ok)
+	entry.RevokeURL = "" // as at a provider that has none
 	b := &bundle{TB: t, url: url, app: provider.App{Name: "app", Provider: entry, ClientID: "client"}}
 	var err error
 	b.db, err = store.Open(t.Context(), url)
