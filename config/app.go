@@ -99,8 +99,21 @@ func (r *appReader) needs(key, value string) {
 	}
 }
 
+// hostOf is a URL's host and port, "" for one that cannot be read.
+func hostOf(raw string) string {
+	u, err := url.Parse(strings.ReplaceAll(raw, "{host}", "host.invalid"))
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(u.Host)
+}
+
 func (r *appReader) overlay(e *provider.Entry) {
 	a := r.file
+	if a.TokenURL != "" && hostOf(a.TokenURL) != hostOf(e.TokenURL) {
+		// Another server's tokens are not for the catalogue's endpoints.
+		e.IntrospectURL, e.RevokeURL = "", ""
+	}
 	for _, u := range []struct {
 		key, value string
 		to         *string

@@ -209,6 +209,24 @@ func TestEveryKeyOfAnApp(t *testing.T) {
 	require.Equal(t, want, got)
 }
 
+// TestAnotherTokenEndpoint: the tokens of another server than the catalogue's go to
+// none of the catalogue's endpoints, unless the configuration names them.
+func TestAnotherTokenEndpoint(t *testing.T) {
+	t.Parallel()
+	for more, want := range map[string][2]string{ // introspection, revocation
+		"": {"https://api.hubapi.com/oauth/v3/token/introspect", "https://api.hubapi.com/oauth/v3/token/revoke"},
+		"token_url: https://API.hubapi.com/oauth/v1/token":                               {"https://api.hubapi.com/oauth/v3/token/introspect", "https://api.hubapi.com/oauth/v3/token/revoke"},
+		"token_url: http://127.0.0.1:9/token":                                            {},
+		"token_url: https://api.hubapi.com:444/token":                                    {},
+		"token_url: https://evil.example/token":                                          {},
+		"token_url: http://127.0.0.1:9/token\n    revoke_url: http://127.0.0.1:9/revoke": {"", "http://127.0.0.1:9/revoke"},
+	} {
+		c, err := parse("p.yaml", []byte(good+"    "+more+"\n"), goodEnv)
+		require.NoError(t, err)
+		require.Equal(t, want, [2]string{c.Apps[0].Provider.IntrospectURL, c.Apps[0].Provider.RevokeURL}, more)
+	}
+}
+
 func TestUnknownApp(t *testing.T) {
 	t.Parallel()
 	c, err := parse("p.yaml", []byte(good), goodEnv)

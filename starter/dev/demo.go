@@ -78,6 +78,7 @@ apps:
     token_url: %[1]s/token
     auth_url: %[1]s/authorize
     account: {from: callback, name: account} # the fake provider's own way
+    revoke_url: %[1]s/revoke
   - name: quickbooks # like QuickBooks: rotation, Basic authentication
     provider: quickbooks
     client_id: demo-quickbooks
