@@ -20,52 +20,99 @@ import (
 // short is a token whose renewal 200 goroutines meet.
 var short = fakeprovider.Knobs{LifetimeSeconds: 20, Rotate: true, LatencyBeforeMS: 1000}
 
+// backends runs a test with both backends of the client: beside the store, where
+// the processes have engines, and over the HTTP API, where they have its address.
+func backends(t *testing.T, run func(t *testing.T, o productOrder)) {
+	t.Parallel()
+	t.Run("direct", func(t *testing.T) { t.Parallel(); run(t, productOrder{Engine: true}) })
+	t.Run("remote", func(t *testing.T) { t.Parallel(); run(t, productOrder{Remote: true}) })
+}
+
 // TestProductOneRequest has 200 goroutines in 4 processes ask for a token that is
 // expiring, while its own timer is due too.
 func TestProductOneRequest(t *testing.T) {
-	t.Parallel()
-	s := setup(t, setting{})
-	c := s.connect("a1", short)
-	p := s.products(productOrder{ID: c.ID, Want: 2})
-	<-time.NewTimer(time.Until(c.ExpiresAt) - 2*time.Second).C // MinTTL of this life
-	p.begin()
-	s.work() // late: the timer is due, and everybody asks
-	p.end()
-	assert.Equal(t, 1, s.provider.Oracle().TokenRequests)
-	assert.EqualValues(t, 2, s.get(c.ID).Generation)
-	assert.NotZero(t, s.get(c.ID).LastUsedAt)
+	backends(t, func(t *testing.T, o productOrder) {
+		s := setup(t, setting{})
+		c := s.connect("a1", short)
+		o.ID, o.Want, o.Engine = c.ID, 2, false
+		p := s.products(o)
+		<-time.NewTimer(time.Until(c.ExpiresAt) - 2*time.Second).C // MinTTL of this life
+		p.begin()
+		s.work() // late: the timer is due, and everybody asks
+		p.end()
+		assert.Equal(t, 1, s.provider.Oracle().TokenRequests)
+		assert.EqualValues(t, 2, s.get(c.ID).Generation)
+		assert.NotZero(t, s.get(c.ID).LastUsedAt)
+	})
 }
 
-// TestProductWithoutWorker: no worker answers, and the processes have engines.
+// TestProductWithoutWorker: no worker answers.
 func TestProductWithoutWorker(t *testing.T) {
-	t.Parallel()
-	s := setup(t, setting{})
-	c := s.connect("a1", short)
-	p := s.products(productOrder{ID: c.ID, Want: 2, Engine: true})
-	<-time.NewTimer(time.Until(c.ExpiresAt) - 2*time.Second).C
-	p.begin()
-	p.end()
-	assert.Equal(t, 1, s.provider.Oracle().TokenRequests)
-	s.work() // the workflow finds it done
-	_, err := s.updates.RefreshNow(t.Context(), c.ID, workflows.RefreshNow{IfGeneration: c.Generation})
-	require.NoError(t, err)
-	assert.Equal(t, 1, s.provider.Oracle().TokenRequests)
+	backends(t, func(t *testing.T, o productOrder) {
+		s := setup(t, setting{})
+		c := s.connect("a1", short)
+		o.ID, o.Want = c.ID, 2
+		p := s.products(o)
+		<-time.NewTimer(time.Until(c.ExpiresAt) - 2*time.Second).C
+		p.begin()
+		p.end()
+		assert.Equal(t, 1, s.provider.Oracle().TokenRequests)
+		s.work() // the workflow finds it done
+		_, err := s.updates.RefreshNow(t.Context(), c.ID, workflows.RefreshNow{IfGeneration: c.Generation})
+		require.NoError(t, err)
+		assert.Equal(t, 1, s.provider.Oracle().TokenRequests)
+	})
 }
 
 // TestProductWithoutTemporal: Temporal is stopped before the token expires.
 func TestProductWithoutTemporal(t *testing.T) {
-	t.Parallel()
-	server, err := startTemporal(t.TempDir(), 0, 0)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = server.Kill() })
-	s := setup(t, setting{address: server.Address})
-	c := s.connect("a1", short)
-	p := s.products(productOrder{ID: c.ID, Want: 2, Engine: true})
-	require.NoError(t, server.Kill())
-	<-time.NewTimer(time.Until(c.ExpiresAt) - 2*time.Second).C
-	p.begin()
-	p.end()
-	assert.Equal(t, 1, s.provider.Oracle().TokenRequests)
+	backends(t, func(t *testing.T, o productOrder) {
+		server, err := startTemporal(t.TempDir(), 0, 0)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = server.Kill() })
+		s := setup(t, setting{address: server.Address})
+		c := s.connect("a1", short)
+		o.ID, o.Want = c.ID, 2
+		p := s.products(o)
+		require.NoError(t, server.Kill())
+		<-time.NewTimer(time.Until(c.ExpiresAt) - 2*time.Second).C
+		p.begin()
+		p.end()
+		assert.Equal(t, 1, s.provider.Oracle().TokenRequests)
+	})
+}
+
+// TestProductWithoutDatabase: the database is stopped, while a worker and Temporal
+// run. The token serves to its end, and no longer; nothing is presented while
+// nothing can be stored. When the database is back, all have one refresh.
+func TestProductWithoutDatabase(t *testing.T) {
+	backends(t, func(t *testing.T, o productOrder) {
+		pg, err := pgserver.Start("")
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = pg.Stop() })
+		s := setup(t, setting{url: pg.URL})
+		s.work()
+		long := short
+		long.LifetimeSeconds = 40 // stopped before a quarter is left and the timer is due
+		c := s.connect("a1", long)
+		o.ID = c.ID
+		p := s.products(o)
+		require.NoError(t, pg.Stop())
+		require.True(t, time.Now().Before(c.NextRefreshAt), "the machine was too slow to stop it in time")
+		<-time.NewTimer(time.Until(c.ExpiresAt) - 3*time.Second).C
+		p.begin()
+		sum := p.end()
+		assert.Less(t, sum.LeastLeft, 3*time.Second, "served to the end")
+		assert.Zero(t, s.provider.Oracle().TokenRequests)
+
+		require.NoError(t, pg.Run())
+		o.Want = 2
+		again := s.products(o)
+		again.begin()
+		again.end()
+		assert.Equal(t, 1, s.provider.Oracle().TokenRequests)
+		assert.Equal(t, perennial.StatusActive, s.get(c.ID).Status)
+	})
 }
 
 // TestProductWithNothing: Temporal and the database are both stopped. The token

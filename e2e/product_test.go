@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,8 +15,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/api"
 	tokens "github.com/perennial-oauth/perennial/client"
 	"github.com/perennial-oauth/perennial/client/direct"
+	"github.com/perennial-oauth/perennial/client/remote"
 	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/worker/host"
@@ -33,7 +37,9 @@ type productOrder struct {
 	Path, Address, ID, API string
 	Goroutines             int
 	Want                   int64
-	Engine                 bool // the process may refresh itself
+	Engine                 bool   // the process may refresh itself
+	Remote                 bool   // the process has the HTTP API, and nothing else
+	URL, Key               string // of the API
 }
 
 // productReport is what they met.
@@ -57,33 +63,12 @@ func product(raw string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
-	cfg, err := config.LoadEnviron(o.Path, nil)
+	backend, done, err := o.backend(ctx)
 	if err != nil {
 		return err
 	}
-	deps, err := host.Open(ctx, cfg, host.NewLogger(cfg, os.Stderr))
-	if err != nil {
-		return err
-	}
-	defer deps.Close()
-	lazy, err := client.NewLazyClient(client.Options{HostPort: o.Address})
-	if err != nil {
-		return err
-	}
-	defer lazy.Close()
-	c := direct.Config{Tenant: "tenant", Store: deps.Store, Keys: deps.Keyring, Workflows: direct.Temporal(lazy, cfg.TaskQueue), Apps: cfg, Answer: 3 * time.Second}
-	if o.Engine {
-		if err := deps.OpenSpool(); err != nil {
-			return err
-		}
-		c.Engine = refresh.New(deps.EngineConfig())
-	}
-	backend, err := direct.New(c)
-	if err != nil {
-		return err
-	}
-	defer backend.Close()
-	using, err := tokens.New(tokens.Config{Backend: backend, Log: deps.Log})
+	defer done()
+	using, err := tokens.New(tokens.Config{Backend: backend, Log: slog.New(slog.NewJSONHandler(os.Stderr, nil))})
 	if err != nil {
 		return err
 	}
@@ -102,6 +87,38 @@ func product(raw string) error {
 	}
 	all.Wait()
 	return json.NewEncoder(os.Stdout).Encode(report)
+}
+
+// backend is the process's own; done ends it.
+func (o productOrder) backend(ctx context.Context) (b tokens.Backend, done func(), err error) {
+	if o.Remote {
+		b, err := remote.New(remote.Config{URL: o.URL, Key: perennial.NewSecret(o.Key)})
+		return b, func() {}, err
+	}
+	cfg, err := config.LoadEnviron(o.Path, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	deps, err := host.Open(ctx, cfg, host.NewLogger(cfg, os.Stderr))
+	if err != nil {
+		return nil, nil, err
+	}
+	lazy, err := client.NewLazyClient(client.Options{HostPort: o.Address})
+	if err != nil {
+		return nil, nil, err
+	}
+	c := direct.Config{Tenant: "tenant", Store: deps.Store, Keys: deps.Keyring, Workflows: direct.Temporal(lazy, cfg.TaskQueue), Apps: cfg, Answer: 3 * time.Second}
+	if o.Engine {
+		if err := deps.OpenSpool(); err != nil {
+			return nil, nil, err
+		}
+		c.Engine = refresh.New(deps.EngineConfig())
+	}
+	own, err := direct.New(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	return own, func() { own.Close(); lazy.Close(); deps.Close() }, nil
 }
 
 func (o productOrder) ask(ctx context.Context, using *tokens.Client, mu *sync.Mutex, report *productReport) {
@@ -172,12 +189,28 @@ type products struct {
 	ends    []func() error
 }
 
+// served is the address of a server of this test's own and a key of its tenant; the
+// server is started once.
+func (s *stack) served() (url, key string) {
+	s.Helper()
+	if s.api.url == "" {
+		k, whole := api.NewKey("tenant", s.Name(), perennial.ScopeTokensRead)
+		_, err := s.deps.Store.AddKey(context.Background(), k)
+		require.NoError(s, err)
+		s.api.url, s.api.key = "http://"+s.serve().address, whole.Reveal()
+	}
+	return s.api.url, s.api.key
+}
+
 // products starts four processes and waits until each has a token in memory.
 func (s *stack) products(o productOrder) *products {
 	s.Helper()
 	app, err := s.deps.Config.App("app")
 	require.NoError(s, err)
 	o.Path, o.Address, o.Goroutines, o.API = s.path, s.address, 50, strings.TrimSuffix(app.Provider.TokenURL, "/token")+"/api/ping"
+	if o.Remote {
+		o.URL, o.Key = s.served()
+	}
 	order, err := json.Marshal(o)
 	require.NoError(s, err)
 	p := &products{stack: s}

@@ -66,6 +66,7 @@ type stack struct {
 	service  *connect.Service
 	updates  *connect.Temporal
 	logs     *safeBuffer
+	api      struct{ url, key string } // of a server, see served
 }
 
 type safeBuffer struct {
