@@ -31,7 +31,7 @@ func (r ReturnURLs) Check(raw string) (*url.URL, error) {
 }
 
 // plainURL reads a URL that every program reads alike: no user, no fragment, no
-// backslash, no dots or escaped slashes in its path.
+// backslash, no dots or escaped slashes in its path, however often escaped.
 func plainURL(raw string) (*url.URL, bool) {
 	if len(raw) > longestReturnURL || strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r == '\\' || r >= 0x7f }) {
 		return nil, false
@@ -41,7 +41,7 @@ func plainURL(raw string) (*url.URL, bool) {
 		return nil, false
 	}
 	escaped := strings.ToLower(u.EscapedPath())
-	for _, hidden := range []string{"%2f", "%5c", "%2e", "//"} {
+	for _, hidden := range []string{"%2f", "%5c", "%2e", "%25", "//"} {
 		if strings.Contains(escaped, hidden) {
 			return nil, false
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"strings"
@@ -216,6 +217,43 @@ func TestOpenRedirect(t *testing.T) {
 	for _, query := range []string{"?return_url=https://evil.example", "?redirect_uri=https://evil.example", "?state=x&return=https://evil.example"} {
 		assert.NotContains(t, b.Open(w.URL+"/connect/callback/crm"+query).Body, "evil.example")
 		assert.NotContains(t, b.Open(w.URL+"/connect/problem/https:%2f%2fevil.example"+query).Body, "evil.example")
+	}
+}
+
+// TestPathsLeadNowhereElse: however a path is written, and whatever host a request
+// names, no answer leads to another site.
+func TestPathsLeadNowhereElse(t *testing.T) {
+	t.Parallel()
+	w := New(t, nil)
+	b := w.Browser(t)
+	s := w.Link(t, connect.SessionRequest{})
+	link := strings.TrimPrefix(s.Link.Reveal(), w.URL)
+	callback := strings.TrimPrefix(b.Answer(b.Begin(b.Open(s.Link.Reveal())), Consent{}), w.URL)
+	for _, path := range []string{link, callback, "/connect/callback/crm", "/connect/problem/state", "//evil.example", "//evil.example/connect/x", "/connect//evil.example", `/connect/\evil.example`, `/\evil.example/%2f..`, "/connect/%2f%2fevil.example",
+		"/connect/callback//evil.example", "/connect/callback/crm/..//evil.example", "/connect/..//evil.example/..", "/connect/problem//evil.example", "/connect/%0d%0aLocation:%20https://evil.example",
+		"/connect/.//evil.example/", "/connect/static//evil.example", "/connect/static/..%2f..%2fevil.example", link + "//evil.example", link + "?next=//evil.example", "//evil.example/..//" + callback} {
+		for _, host := range []string{"", "evil.example"} {
+			for _, method := range []string{http.MethodGet, http.MethodPost} {
+				r := httptest.NewRequest(method, w.URL+"/", nil)
+				r.URL.Path, r.URL.RawPath, r.RequestURI = path, "", path
+				if u, err := url.ParseRequestURI(path); err == nil {
+					r.URL = u
+				}
+				if host != "" {
+					r.Host = host
+					r.Header.Set("X-Forwarded-Host", host)
+					r.Header.Set("Forwarded", "host="+host)
+				}
+				out := httptest.NewRecorder()
+				w.Server.Config.Handler.ServeHTTP(out, r)
+				to, err := url.Parse(out.Header().Get("Location"))
+				require.NoError(t, err, path)
+				assert.Empty(t, to.Host, "%s %s leads to %s", method, path, to)
+				assert.NotRegexp(t, `^[/\\]{2}`, out.Header().Get("Location"), path)
+				assert.Empty(t, out.Header().Get("Refresh"), path)
+				assert.NotRegexp(t, `(href|action|src)="(https?:)?//evil`, out.Body.String(), path)
+			}
+		}
 	}
 }
 

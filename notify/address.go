@@ -25,8 +25,14 @@ type Addresses struct {
 
 // never lists what no configuration allows: the metadata services of clouds, and
 // what is no single machine's address. Of link-local addresses it has all.
-var never = prefixes("0.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4", "100.100.100.200/32", "168.63.129.16/32",
-	"::/128", "fe80::/10", "fec0::/10", "ff00::/8", "fd00:ec2::254/128")
+var never = prefixes("0.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4",
+	"::/128", "fe80::/10", "fec0::/10", "ff00::/8",
+	"100.100.100.200/32", // Alibaba
+	"168.63.129.16/32",   // Azure
+	"192.0.0.192/32",     // Oracle's older one
+	"fd00:ec2::/32",      // AWS: ::254, and ::23 of its containers
+	"fd20:ce::254/128",   // Google
+)
 
 // private lists what is not of the public Internet (IANA's registries of special
 // purpose addresses) and what carries another address inside.

@@ -21,7 +21,7 @@ func TestAddresses(t *testing.T) {
 		"fd00::1": private, "fc00::1": private, "2001:db8::1": private, "2002:7f00:1::": private, "2001::1": private, "4000::1": private,
 		"::ffff:127.0.0.1": private, "::ffff:10.1.2.3": private, "::127.0.0.1": private, "64:ff9b::7f00:1": private, "64:ff9b:1::1": private,
 		"169.254.169.254": never, "::ffff:169.254.169.254": never, "64:ff9b::a9fe:a9fe": never, "169.254.1.1": never, "100.100.100.200": never,
-		"168.63.129.16": never, "fd00:ec2::254": never, "fe80::1": never, "fe80::1%eth0": never, "0.0.0.0": never, "0.1.2.3": never, "::": never,
+		"168.63.129.16": never, "fd00:ec2::254": never, "fd00:ec2::23": never, "fd20:ce::254": never, "192.0.0.192": never, "192.0.0.8": private, "fe80::1": never, "fe80::1%eth0": never, "0.0.0.0": never, "0.1.2.3": never, "::": never,
 		"224.0.0.1": never, "255.255.255.255": never, "ff02::1": never,
 	} {
 		ip := netip.MustParseAddr(address)

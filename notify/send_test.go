@@ -92,6 +92,13 @@ func TestSendRefused(t *testing.T) {
 	require.Zero(t, reached.Load())
 }
 
+// TestSendPastProxies: a proxy of the environment would dial where nothing is
+// checked.
+func TestSendPastProxies(t *testing.T) {
+	t.Parallel()
+	require.Nil(t, newSender(Addresses{}, time.Minute).http.Transport.(*http.Transport).Proxy)
+}
+
 // TestSendReplies: what a receiver may answer, and what is told of it: never its
 // own words.
 func TestSendReplies(t *testing.T) {
