@@ -22,88 +22,97 @@ func TestRetryTable(t *testing.T) {
 	require.NoError(t, err)
 	rows := 0
 	for name, c := range map[string]struct {
-		method, url string
-		body        io.Reader
-		key         string
-		first       answer
-		hook        func(Retry) (bool, error)
+		methods string // each that the row means
+		url     string
+		body    string
+		once    bool // the body cannot be read again
+		key     string
+		first   answer
+		hook    func(Retry) (bool, error)
 
 		sent      int
 		refreshes int
 		status    int // of what the caller gets; 0: an error
 	}{
-		"`GET`, 401":                        {method: "GET", first: expired, sent: 2, refreshes: 1, status: 200},
-		"`HEAD`, `OPTIONS` or `TRACE`, 401": {method: "HEAD", first: bare401, sent: 2, refreshes: 1, status: 200},
-		"`DELETE`, 401":                     {method: "DELETE", first: expired, sent: 2, refreshes: 1, status: 200},
-		"`PUT` with a body that can be read again, 401":  {method: "PUT", body: strings.NewReader("body"), first: expired, sent: 2, refreshes: 1, status: 200},
-		"`PUT` with a body that cannot, 401":             {method: "PUT", body: opaque{strings.NewReader("body")}, first: expired, sent: 1, refreshes: 1, status: 401},
-		"`POST` or `PATCH`, 401":                         {method: "POST", body: strings.NewReader("body"), first: expired, sent: 1, refreshes: 1, status: 401},
-		"`POST` or `PATCH` with an Idempotency-Key, 401": {method: "PATCH", body: strings.NewReader("body"), key: "k", first: expired, sent: 2, refreshes: 1, status: 200},
-		"`POST` that is known to be a read, 401":         {method: "POST", url: searchURL, body: strings.NewReader("body"), first: expired, sent: 2, refreshes: 1, status: 200},
-		"any, 401 `invalid_token`":                       {method: "GET", first: rfc("invalid_token"), sent: 2, refreshes: 1, status: 200},
-		"any, 401 that says nothing more":                {method: "GET", first: bare401, sent: 2, refreshes: 1, status: 200},
-		"any, 401 `insufficient_scope`":                  {method: "GET", first: rfc("insufficient_scope"), sent: 1, status: 401},
-		"any, 401 that says so in the provider's words":  {method: "GET", first: scope, sent: 1, status: 401},
-		"any, 403":       {method: "GET", first: answer{status: 403, body: scope.body}, sent: 1, status: 403},
-		"any, 429":       {method: "GET", first: answer{status: 429}, sent: 1, status: 429},
-		"any, 5xx":       {method: "GET", first: answer{status: 503}, sent: 1, status: 503},
-		"any, no answer": {method: "GET", first: answer{err: errDown}, sent: 1},
-		"`BeforeRetry` says yes to what the rules would not repeat": {method: "POST", body: strings.NewReader("body"), first: expired, hook: says(true, nil), sent: 2, refreshes: 1, status: 200},
-		"`BeforeRetry` says no":                               {method: "GET", first: expired, hook: says(false, nil), sent: 1, refreshes: 1, status: 401},
-		"`BeforeRetry` fails":                                 {method: "GET", first: expired, hook: says(true, errDown), sent: 1, refreshes: 1},
-		"`BeforeRetry`, but a body that cannot be read again": {method: "POST", body: opaque{strings.NewReader("body")}, first: expired, hook: says(true, nil), sent: 1, refreshes: 1, status: 401},
+		"`GET`, 401":                        {methods: "GET", first: expired, sent: 2, refreshes: 1, status: 200},
+		"`HEAD`, `OPTIONS` or `TRACE`, 401": {methods: "HEAD OPTIONS TRACE", first: bare401, sent: 2, refreshes: 1, status: 200},
+		"`DELETE`, 401":                     {methods: "DELETE", first: expired, sent: 2, refreshes: 1, status: 200},
+		"`PUT` with a body that can be read again, 401":  {methods: "PUT", body: "body", first: expired, sent: 2, refreshes: 1, status: 200},
+		"`PUT` with a body that cannot, 401":             {methods: "PUT", body: "body", once: true, first: expired, sent: 1, refreshes: 1, status: 401},
+		"`POST` or `PATCH`, 401":                         {methods: "POST PATCH", body: "body", first: expired, sent: 1, refreshes: 1, status: 401},
+		"`POST` or `PATCH` with an Idempotency-Key, 401": {methods: "POST PATCH", body: "body", key: "k", first: expired, sent: 2, refreshes: 1, status: 200},
+		"`POST` that is known to be a read, 401":         {methods: "POST", url: searchURL, body: "body", first: expired, sent: 2, refreshes: 1, status: 200},
+		"any, 401 `invalid_token`":                       {methods: "GET", first: rfc("invalid_token"), sent: 2, refreshes: 1, status: 200},
+		"any, 401 that says nothing more":                {methods: "GET", first: bare401, sent: 2, refreshes: 1, status: 200},
+		"any, 401 `insufficient_scope`":                  {methods: "GET HEAD PUT DELETE POST PATCH", first: rfc("insufficient_scope"), sent: 1, status: 401},
+		"any, 401 that says so in the provider's words":  {methods: "GET HEAD PUT DELETE POST PATCH", first: scope, sent: 1, status: 401},
+		"any, 403":       {methods: "GET HEAD PUT DELETE POST PATCH", first: answer{status: 403, body: scope.body}, sent: 1, status: 403},
+		"any, 429":       {methods: "GET HEAD PUT DELETE POST PATCH", first: answer{status: 429}, sent: 1, status: 429},
+		"any, 5xx":       {methods: "GET HEAD PUT DELETE POST PATCH", first: answer{status: 503}, sent: 1, status: 503},
+		"any, no answer": {methods: "GET HEAD PUT DELETE POST PATCH", first: answer{err: errDown}, sent: 1},
+		"`BeforeRetry` says yes to what the rules would not repeat": {methods: "POST", body: "body", first: expired, hook: says(true, nil), sent: 2, refreshes: 1, status: 200},
+		"`BeforeRetry` says no":                               {methods: "GET", first: expired, hook: says(false, nil), sent: 1, refreshes: 1, status: 401},
+		"`BeforeRetry` fails":                                 {methods: "GET", first: expired, hook: says(true, errDown), sent: 1, refreshes: 1},
+		"`BeforeRetry`, but a body that cannot be read again": {methods: "POST", body: "body", once: true, first: expired, hook: says(true, nil), sent: 1, refreshes: 1, status: 401},
 	} {
 		rows++
 		assert.Contains(t, string(doc), "| "+name+" |", "docs/client.md has the row")
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				b := setup(t)
-				a := &api{answers: []answer{c.first, ok200}}
-				transport := b.Transport(id)
-				transport.Base, transport.BeforeRetry = a, c.hook
-				if c.url == "" {
-					c.url = createURL
-				}
-				req, err := http.NewRequest(c.method, c.url, c.body)
-				require.NoError(t, err)
-				if c.key != "" {
-					req.Header.Set("Idempotency-Key", c.key)
-				}
-				resp, err := (&http.Client{Transport: transport}).Do(req)
-				synctest.Wait()
-				if c.status == 0 {
-					require.ErrorIs(t, err, errDown)
-				} else {
-					require.NoError(t, err)
-					assert.Equal(t, c.status, resp.StatusCode)
-					assert.Empty(t, resp.Request.Header.Get("Authorization"), "what the caller may log holds no token")
-					whole, err := io.ReadAll(resp.Body)
-					require.NoError(t, err)
-					if c.status == c.first.status {
-						assert.Equal(t, c.first.body, string(whole), "whole, though it was looked into")
+		for method := range strings.FieldsSeq(c.methods) {
+			t.Run(name+", "+method, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					b := setup(t)
+					a := &api{answers: []answer{c.first, ok200}}
+					transport := b.Transport(id)
+					transport.Base, transport.BeforeRetry = a, c.hook
+					if c.url == "" {
+						c.url = createURL
 					}
-					require.NoError(t, resp.Body.Close())
-				}
-				assert.Empty(t, req.Header.Get("Authorization"), "the caller's request is not changed")
-				assert.Len(t, a.got, c.sent)
-				assert.Equal(t, c.refreshes, b.backend.refreshes)
-				assert.Zero(t, a.open, "every body is closed")
-				assert.Zero(t, a.unread, "and read to its end")
-				for i, r := range a.got {
-					assert.Equal(t, fmt.Sprintf("Bearer %s-%d", secret, i+1), r.Header.Get("Authorization"))
-					if c.body != nil {
-						assert.Equal(t, "body", a.bodies[i])
+					var body io.Reader
+					if c.body != "" {
+						body = strings.NewReader(c.body)
 					}
-				}
-				refused := 0
-				if c.first.status == 401 {
-					refused = 1
-				}
-				assert.Equal(t, refused, b.backend.unauthorized, "every 401 is noted, and nothing else")
-				assert.Len(t, b.seen.refused, refused)
+					if c.once {
+						body = opaque{body}
+					}
+					req, err := http.NewRequest(method, c.url, body)
+					require.NoError(t, err)
+					if c.key != "" {
+						req.Header.Set("Idempotency-Key", c.key)
+					}
+					resp, err := (&http.Client{Transport: transport}).Do(req)
+					synctest.Wait()
+					if c.status == 0 {
+						require.ErrorIs(t, err, errDown)
+					} else {
+						require.NoError(t, err)
+						assert.Equal(t, c.status, resp.StatusCode)
+						assert.Empty(t, resp.Request.Header.Get("Authorization"), "what the caller may log holds no token")
+						whole, err := io.ReadAll(resp.Body)
+						require.NoError(t, err)
+						if c.status == c.first.status {
+							assert.Equal(t, c.first.body, string(whole), "whole, though it was looked into")
+						}
+						require.NoError(t, resp.Body.Close())
+					}
+					assert.Empty(t, req.Header.Get("Authorization"), "the caller's request is not changed")
+					assert.Len(t, a.got, c.sent)
+					assert.Equal(t, c.refreshes, b.backend.refreshes)
+					assert.Zero(t, a.open, "every body is closed")
+					assert.Zero(t, a.unread, "and read to its end")
+					for i, r := range a.got {
+						assert.Equal(t, fmt.Sprintf("Bearer %s-%d", secret, i+1), r.Header.Get("Authorization"))
+						assert.Equal(t, c.body, a.bodies[i])
+					}
+					refused := 0
+					if c.first.status == 401 {
+						refused = 1
+					}
+					assert.Equal(t, refused, b.backend.unauthorized, "every 401 is noted, and nothing else")
+					assert.Len(t, b.seen.refused, refused)
+				})
 			})
-		})
+		}
 	}
 	_, table, _ := strings.Cut(string(doc), "| request and answer |")
 	table, _, _ = strings.Cut(table, "\n\n")

@@ -1,0 +1,52 @@
+package client
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestObserved: what is told of each call, to the nanosecond around the token's end.
+func TestObserved(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		left  time.Duration
+		takes time.Duration // for a refresh, which brings nothing
+		want  Call
+	}{
+		"30 minutes left":                  {30 * time.Minute, 0, Call{Source: SourceStore, Left: 30 * time.Minute}},
+		"2 minutes left":                   {2 * time.Minute, 0, Call{Source: SourceStore, Left: 2 * time.Minute}},
+		"2 minutes - 1 ns left":            {2*time.Minute - 1, 0, Call{Source: SourceLeft, Left: 2*time.Minute - 1}},
+		"2 minutes - 1 ns left, 3 s later": {2*time.Minute - 1, 3 * time.Second, Call{Source: SourceLeft, Left: 117*time.Second - 1, Waited: 3 * time.Second}},
+		"1 ns left":                        {1, 0, Call{Source: SourceLeft, Left: 1}},
+		"expired 0 seconds ago":            {0, 0, Call{Source: SourceNone, Code: perennial.CodeUnavailable}},
+		"expired 1 ns ago":                 {-1, 0, Call{Source: SourceNone, Code: perennial.CodeUnavailable, Left: -1}},
+		"expired an hour ago, 3 s later":   {-time.Hour, 3 * time.Second, Call{Source: SourceNone, Code: perennial.CodeUnavailable, Left: -time.Hour - 3*time.Second, Waited: 3 * time.Second}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := setup(t, func(c *Config) { c.Patience = time.Hour })
+				b.backend.takes, b.backend.refreshErr = c.takes, errDown
+				b.backend.change(func(h *Held) {
+					h.ExpiresAt = time.Now().Add(c.left)
+					h.RefreshedAt, h.DueAt = h.ExpiresAt.Add(-30*time.Minute), h.ExpiresAt.Add(-time.Minute)
+				})
+				_, err := b.Token(t.Context(), id)
+				require.Equal(t, c.want.Code, perennial.CodeOf(err))
+				c.want.App, c.want.Dated = "app", true
+				assert.Equal(t, c.want, b.last())
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		b.get()
+		b.get()
+		assert.Equal(t, Call{App: "app", Source: SourceMemory, Left: 30 * time.Minute, Dated: true}, b.last(), "a hit waits for nothing")
+	})
+}
