@@ -114,7 +114,7 @@ func TestConnect(t *testing.T) {
 func TestAccounts(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
-	for _, app := range []string{CRM, Books, Login, Web} {
+	for _, app := range []string{CRM, Books, Login, Web, Hub} {
 		s := w.Link(t, connect.SessionRequest{App: app})
 		end := w.Browser(t).Go(s.Link.Reveal(), Consent{Account: "account of " + app})
 		assert.Equal(t, http.StatusOK, end.Status, app)
@@ -124,6 +124,28 @@ func TestAccounts(t *testing.T) {
 			assert.Equal(t, "account of books", c.Metadata["account"], "the API is called with it")
 		}
 	}
+}
+
+// TestHubSpot is the catalogue's own entry: the portal id and the scopes are those
+// of the token reply, and nothing else is asked.
+func TestHubSpot(t *testing.T) {
+	t.Parallel()
+	w := New(t, nil)
+	b := w.Browser(t)
+	p := b.Go(w.Link(t, connect.SessionRequest{App: Hub}).Link.Reveal(), Consent{Without: []string{"crm.objects.contacts.read"}})
+	assert.Equal(t, "Permissions are missing", p.Heading())
+	assert.Contains(t, p.Text(), "<code>crm.objects.contacts.read</code>")
+	assert.True(t, grant(t, w.Provider, Hub, "62515").Revoked)
+	assert.Equal(t, "HubSpot is connected", b.Open(b.Answer(b.Begin(p), Consent{})).Heading())
+	c := only(t, w)
+	assert.Equal(t, "62515", c.AccountID)
+	assert.Equal(t, "62515", c.Metadata["hub_id"])
+	assert.ElementsMatch(t, []string{"crm.objects.contacts.read", "oauth"}, c.Scopes)
+
+	p = w.Browser(t).Go(w.Link(t, connect.SessionRequest{ConnectionID: c.ID}).Link.Reveal(), Consent{Account: "999"})
+	assert.Equal(t, "That is another account", p.Heading())
+	assert.True(t, grant(t, w.Provider, Hub, "999").Revoked)
+	assert.Equal(t, c, only(t, w))
 }
 
 // TestDeny: nothing changes, and the same link may be used again.

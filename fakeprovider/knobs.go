@@ -45,6 +45,7 @@ type Knobs struct {
 	ExchangeError int    `json:"exchange_error,omitempty"` // counts down: 503 to a code, no work done
 	InfoError     int    `json:"info_error,omitempty"`     // counts down: 503 from introspection and userinfo
 	OmitScope     bool   `json:"omit_scope,omitempty"`     // the reply to a code names no scope
+	HubSpot       bool   `json:"hubspot,omitempty"`        // it names the account as hub_id, and scopes in a list
 
 	Echo     bool   `json:"echo,omitempty"`     // errors repeat the whole request
 	Spelling string `json:"spelling,omitempty"` // of refusals: rfc6749 (default), hubspot, slack, github, atlassian

@@ -132,13 +132,16 @@ func grantKey(client, account string) string { return client + "/" + account }
 
 // TokenReply is the body of RFC 6749 section 5.1.
 type TokenReply struct {
-	AccessToken           string `json:"access_token"`
-	RefreshToken          string `json:"refresh_token,omitempty"`
-	TokenType             string `json:"token_type"`
-	ExpiresIn             any    `json:"expires_in,omitempty"`
-	Scope                 string `json:"scope,omitempty"`
-	IDToken               string `json:"id_token,omitempty"`
-	RefreshTokenExpiresIn int64  `json:"x_refresh_token_expires_in,omitempty"`
+	AccessToken  string `json:"access_token"`
+	RefreshToken string `json:"refresh_token,omitempty"`
+	TokenType    string `json:"token_type"`
+	ExpiresIn    any    `json:"expires_in,omitempty"`
+	Scope        string `json:"scope,omitempty"`
+	IDToken      string `json:"id_token,omitempty"`
+
+	HubID                 string   `json:"hub_id,omitempty"` // with [Knobs].HubSpot
+	Scopes                []string `json:"scopes,omitempty"` // likewise
+	RefreshTokenExpiresIn int64    `json:"x_refresh_token_expires_in,omitempty"`
 }
 
 // Grant makes a consent, as if account had approved it, and returns its first

@@ -307,6 +307,9 @@ func (s *Server) exchangeCode(w http.ResponseWriter, r *http.Request, client str
 	if knobs.OmitScope {
 		out.Scope = ""
 	}
+	if knobs.HubSpot {
+		out.HubID, out.Scopes, out.Scope = c.Account, c.Scopes, ""
+	}
 	if knobs.OmitRefresh {
 		out.RefreshToken = ""
 	}

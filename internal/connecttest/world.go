@@ -31,6 +31,7 @@ const (
 	Books = "books" // its account id is a parameter of the callback
 	Login = "login" // its account id is in an ID token; its issuer is always sent
 	Web   = "web"   // its account id is what userinfo says; its client secret is being rotated
+	Hub   = "hub"   // is the catalogue's HubSpot: its account id is in the token reply
 )
 
 // Tenant is whose connections the tests make.
@@ -141,7 +142,7 @@ func New(t testing.TB, between func(connect.Authorizer) connect.Authorizer) *Wor
 	t.Cleanup(w.Product.Close)
 
 	clients := map[string]fakeprovider.Client{}
-	for _, name := range []string{CRM, Books, Login, Web} {
+	for _, name := range []string{CRM, Books, Login, Web, Hub} {
 		clients["client-"+name] = fakeprovider.Client{Secrets: []string{ClientSecret}, RedirectURIs: []string{w.URL + "/connect/callback/" + name}}
 	}
 	w.Provider, err = fakeprovider.New(fakeprovider.Config{Clients: clients})
@@ -173,6 +174,11 @@ func New(t testing.TB, between func(connect.Authorizer) connect.Authorizer) *Wor
 	add(Books, "Acme Books", first.URL, []string{"ledger"}, provider.AccountSource{From: provider.AccountFromCallback, Name: "account"}, "")
 	add(Login, "Acme Login", issuer, []string{"openid"}, provider.AccountSource{From: provider.AccountFromIDToken, Name: "sub"}, issuer)
 	add(Web, "Acme Web", first.URL, nil, provider.AccountSource{From: provider.AccountFromURL, URL: first.URL + "/userinfo", Name: "sub"}, "")
+	hub, _ := provider.Lookup("hubspot")
+	hub.AuthURL, hub.TokenURL, hub.IntrospectURL, hub.RevokeURL = first.URL+"/authorize", first.URL+"/token", "", first.URL+"/revoke"
+	all[Hub] = provider.App{Name: Hub, Provider: hub, ClientID: "client-" + Hub, ClientSecrets: []perennial.Secret{perennial.NewSecret(ClientSecret)},
+		Scopes: []string{"crm.objects.contacts.read", "oauth"}, Buffer: provider.BufferQueue}
+	must(w.Provider.SetKnobs("client-"+Hub, "", fakeprovider.Knobs{HubSpot: true}))
 
 	log := slog.New(slog.NewJSONHandler(w.Logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	w.Service = connect.New(connect.Config{Store: w.Store, Apps: refresh.Apps(all), Sealer: keys, Workflows: w.Told, Log: log})
