@@ -72,6 +72,9 @@ const (
 	paceAtOnce = 64
 	// paceClaim is how many free places make a claim worth while.
 	paceClaim = paceAtOnce / 4
+	// paceFirst is how many it presents before the first of them has gone well:
+	// who is at fault is learnt from few (a wrong client secret, an outage).
+	paceFirst = 8
 	// paceRest is between two looks at a shard where little was due.
 	paceRest = time.Second
 	// retiredLate is after how long a pacer that retires still takes a due
@@ -87,8 +90,11 @@ type pace struct {
 	shard store.Shard
 	runID string
 	out   PaceResult
-	free  chan struct{} // one for each place
+	free  chan struct{} // one for each place that nobody has
 	late  time.Duration // see store.PaceRequest
+
+	mu       sync.Mutex
+	withheld int // places that are not given out yet: one fewer with each success
 
 	refreshed, handedOver atomic.Int64
 	all                   sync.WaitGroup
@@ -109,9 +115,8 @@ func (p *Pacer) Pace(ctx context.Context, req PaceRequest) (PaceResult, error) {
 	}
 	r := &pace{Pacer: p, shard: store.Shard{App: req.App, N: req.N, Of: req.Of}, runID: activity.GetInfo(ctx).WorkflowExecution.RunID,
 		out: PaceResult{Beat: req.Beat, After: req.After}, free: make(chan struct{}, paceAtOnce)}
-	for range paceAtOnce {
-		r.free <- struct{}{}
-	}
+	r.giveBack(paceAtOnce)
+	r.withhold()
 	err := r.run(ctx, req)
 	r.all.Wait()
 	r.out.Refreshed, r.out.HandedOver = r.refreshed.Load(), r.handedOver.Load()
@@ -133,14 +138,16 @@ func (r *pace) run(ctx context.Context, req PaceRequest) error {
 			r.late = retiredLate
 		}
 		activity.RecordHeartbeat(ctx, r.out.Beat)
-		claimed, err := r.claim(ctx, app.MaxRefreshesPerSecond)
+		more, err := r.claim(ctx, app.MaxRefreshesPerSecond)
 		if err != nil {
 			// The store is away. This process goes on asking: it knows the beat.
 			activity.GetLogger(ctx).Error("nothing claimed", "app", req.App, "error", err)
 		}
 		rest := paceRest
-		if claimed >= paceClaim && err == nil {
-			rest = 0 // there may be more
+		if more && err == nil {
+			rest = 0
+		} else {
+			r.withhold()
 		}
 		if retired && r.handBack(ctx) {
 			r.out.Done = true
@@ -179,16 +186,33 @@ func (r *pace) handBack(ctx context.Context) (all bool) {
 	return len(page) == 0
 }
 
+// withhold takes back the places that are free, but for paceFirst: what comes after
+// a rest begins with few.
+func (r *pace) withhold() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for ; r.withheld < paceAtOnce-paceFirst; r.withheld++ {
+		select {
+		case <-r.free:
+		default:
+			return
+		}
+	}
+}
+
 // claim claims as many connections as there are places, once enough are free, and
-// starts on them. It returns how many it claimed.
-func (r *pace) claim(ctx context.Context, limit float64) (int, error) {
+// starts on them. It reports whether more may be due.
+func (r *pace) claim(ctx context.Context, limit float64) (more bool, err error) {
+	r.mu.Lock()
+	enough := min(paceClaim, paceAtOnce-r.withheld)
+	r.mu.Unlock()
 	places := 0
-	for ; places < paceClaim; places++ {
+	for ; places < enough; places++ {
 		select {
 		case <-r.free:
 		case <-ctx.Done():
 			r.giveBack(places)
-			return 0, nil
+			return false, nil
 		}
 	}
 	for ; places < paceAtOnce; places++ {
@@ -201,12 +225,24 @@ func (r *pace) claim(ctx context.Context, limit float64) (int, error) {
 	}
 	took, err := r.take(ctx, places, limit)
 	r.giveBack(places - took)
-	return took, err
+	return took == places || took >= paceClaim, err
 }
 
 func (r *pace) giveBack(places int) {
 	for range places {
 		r.free <- struct{}{}
+	}
+}
+
+// release gives a place back, and another one that was withheld where this one
+// served well.
+func (r *pace) release(well bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.giveBack(1)
+	if well && r.withheld > 0 {
+		r.withheld--
+		r.giveBack(1)
 	}
 }
 
@@ -242,10 +278,7 @@ func (r *pace) take(ctx context.Context, n int, limit float64) (int, error) {
 		if !at.IsZero() {
 			at = slot.Add(time.Duration(i) * gap)
 		}
-		r.all.Go(func() {
-			defer r.giveBack(1)
-			r.present(ctx, claim, began, at)
-		})
+		r.all.Go(func() { r.release(r.present(ctx, claim, began, at)) })
 	}
 	return len(got.Claims), nil
 }
@@ -257,23 +290,24 @@ const (
 	paceAhead = time.Second
 )
 
-// present refreshes one claimed connection, and hands it over unless that went as
-// it nearly always does.
-func (r *pace) present(ctx context.Context, claim store.Claim, began, slot time.Time) {
+// present refreshes one claimed connection, and hands it over unless that went
+// well, as it nearly always does.
+func (r *pace) present(ctx context.Context, claim store.Claim, began, slot time.Time) (well bool) {
 	c := claim.Connection
 	res, err := r.Engine.RefreshClaimed(ctx, claim, began, slot, r.runID)
 	if err == nil && res.Unsaved != nil {
 		keep(ctx, r.Workflows, r.Engine, c, *res.Unsaved)
 		r.handedOver.Add(1)
-		return
+		return false
 	}
 	if err == nil && res.Outcome == perennial.OutcomeRefreshed {
 		r.refreshed.Add(1)
-		return
+		return true
 	}
 	r.handedOver.Add(1)
 	// The sweep finds it where this fails.
 	if tellErr := r.Workflows.Tell(context.WithoutCancel(ctx), c, nudge); tellErr != nil {
 		activity.GetLogger(ctx).Warn("connection not handed over", "connection_id", c.ID, "error", errors.Join(err, tellErr))
 	}
+	return false
 }

@@ -29,6 +29,7 @@ type shard struct {
 	claims  int
 	beats   []int64
 	lates   []time.Duration
+	asked   int // the most connections that were asked for at once
 	members []perennial.Connection
 
 	slots     []time.Time
@@ -46,7 +47,7 @@ func (s *shard) App(string) (provider.App, error) {
 func (s *shard) ClaimDue(_ context.Context, req store.PaceRequest) (store.Paced, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.beats, s.lates = append(s.beats, req.Beat), append(s.lates, req.Late)
+	s.beats, s.lates, s.asked = append(s.beats, req.Beat), append(s.lates, req.Late), max(s.asked, req.Limit)
 	if s.behind {
 		return store.Paced{Beat: req.Beat, RolledBack: true}, nil
 	}
@@ -169,6 +170,22 @@ func TestPaceHandsOver(t *testing.T) {
 	assert.Greater(t, out.Beat, int64(7))
 	assert.Equal(t, 199*time.Second, out.Latest)
 	assert.False(t, out.Done)
+}
+
+// TestPaceLearnsFromFew: no more than a few are presented before one has gone well.
+func TestPaceLearnsFromFew(t *testing.T) {
+	t.Parallel()
+	const due = 200
+	bad := &shard{answers: map[string]refresh.Result{}}
+	for i := range due {
+		bad.answers[fmt.Sprint(i)] = refresh.Result{Outcome: perennial.OutcomeMisconfigured}
+	}
+	assert.EqualValues(t, due, bad.pace(t, due, 0).HandedOver)
+	assert.Equal(t, 8, bad.asked, "nobody knows what becomes of the first")
+
+	good := &shard{}
+	assert.EqualValues(t, due, good.pace(t, due, 0).Refreshed)
+	assert.GreaterOrEqual(t, good.asked, 16, "they go well")
 }
 
 // TestPaceAfterARestore: a database that is behind the pacer's beat gives nothing
