@@ -42,6 +42,7 @@ var measures = []struct{ name, means string }{
 	{"worker_rss_bytes", ""},
 	{"worker_heap_bytes", "live after the last collection"},
 	{"heap_bytes_per_cached", "growth of that since there was no connection, for each cached one"},
+	{"stack_bytes_per_cached", "the same of its goroutines' stacks, after the last collection or grown since"},
 	{"connections_per_s", "created"},
 	{"cpu_ms_per_connection", "to create one, the driver's included, until all is quiet"},
 	{"settled_s", "until all is quiet"},

@@ -119,21 +119,30 @@ func (w *world) sizes(ctx context.Context, f figures) error {
 	if f["worker_rss_bytes"], err = residentBytes(w.worker.pid()); err != nil {
 		return err
 	}
-	live, err := w.liveHeap(ctx)
+	now, err := w.memory(ctx)
 	if err != nil {
 		return err
 	}
-	f["worker_heap_bytes"] = live
-	f.ratio("heap_bytes_per_cached", max(live-w.empty, 0), float64(min(w.connections, cmp.Or(w.cache, sdkCache))))
+	cached := float64(min(w.connections, cmp.Or(w.cache, sdkCache)))
+	f["worker_heap_bytes"] = now.heap
+	f.ratio("heap_bytes_per_cached", max(now.heap-w.empty.heap, 0), cached)
+	f.ratio("stack_bytes_per_cached", max(now.stacks-w.empty.stacks, 0), cached)
 	return nil
 }
 
 // sdkCache is how many workflows a worker keeps by default.
 const sdkCache = 10000
 
-// liveHeap is what the worker's last garbage collection left.
-func (w *world) liveHeap(ctx context.Context) (float64, error) {
-	return sumMetric(ctx, w.worker.url+"/metrics", "go_gc_heap_live_bytes", "")
+// memory is the worker's, in bytes: what its last garbage collection left, and its
+// stacks.
+type memory struct{ heap, stacks float64 }
+
+func (w *world) memory(ctx context.Context) (m memory, err error) {
+	if m.heap, err = sumMetric(ctx, w.worker.url+"/metrics", "go_gc_heap_live_bytes", ""); err != nil {
+		return m, err
+	}
+	m.stacks, err = sumMetric(ctx, w.worker.url+"/metrics", "go_memstats_stack_inuse_bytes", "")
+	return m, err
 }
 
 // ratio notes a/b where there is one.

@@ -40,7 +40,7 @@ type world struct {
 	address  string // of the worker
 	db       *sql.DB
 	fleet    []member
-	empty    float64 // the worker's live heap before there was a connection
+	empty    memory // the worker's before there was a connection
 	undo     []func()
 }
 
@@ -98,7 +98,7 @@ func (w *world) start(ctx context.Context) (err error) {
 		return err
 	}
 	w.undo = append(w.undo, func() { w.worker.kill() })
-	w.empty, err = w.liveHeap(ctx)
+	w.empty, err = w.memory(ctx)
 	return err
 }
 

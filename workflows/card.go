@@ -59,7 +59,7 @@ func (l *life) card() string {
 		line("failing", "%s, %d in a row", v.FailingCode, v.FailureCount)
 	}
 	line("generation", "%d", v.Generation)
-	line("next look", "%s", l.next.UTC().Format(time.DateTime))
+	line("next look", "%s", l.due.UTC().Format(time.DateTime))
 	line("what to do", "%s", advice(v.Status, v.Health))
 	if len(l.state.Recent) > 0 {
 		lines = append(lines, "", "Last outcomes, newest first:", "")
@@ -93,7 +93,7 @@ func (l *life) status() (StatusReply, error) {
 		FailingCode: l.view.FailingCode,
 		Words:       l.view.Words,
 		Generation:  l.view.Generation,
-		NextLook:    l.next,
+		NextLook:    l.due,
 		Refreshes:   l.state.Refreshes,
 		Recent:      l.state.Recent,
 	}, nil
