@@ -10,6 +10,7 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/workflows"
 	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 	"golang.org/x/sync/singleflight"
@@ -68,6 +69,19 @@ func (t *Temporal) RefreshNow(ctx context.Context, id string, req workflows.Refr
 		reply, _ := r.Val.(workflows.RefreshNowReply)
 		return reply, r.Err
 	}
+}
+
+// Refresh is RefreshNow for a connection whose workflow may have been ended by
+// hand: one that does not run is started first.
+func (t *Temporal) Refresh(ctx context.Context, c perennial.Connection, req workflows.RefreshNow) (workflows.RefreshNowReply, error) {
+	reply, err := t.RefreshNow(ctx, c.ID, req)
+	if _, missing := errors.AsType[*serviceerror.NotFound](err); !missing || c.Status == perennial.StatusDisconnected {
+		return reply, err
+	}
+	if err := t.Tell(ctx, c, workflows.SignalNudge); err != nil {
+		return reply, err
+	}
+	return t.RefreshNow(ctx, c.ID, req)
 }
 
 // refreshNowTimeout bounds one shared request; who still wants a token asks anew.

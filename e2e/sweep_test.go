@@ -88,6 +88,27 @@ func TestSweep(t *testing.T) {
 	s.eventually("the orphan's workflow ends", func() bool { return s.execution(gone.ID) == enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED })
 }
 
+// TestRefreshOfAnEndedWorkflow: who asks for a token does not wait for the sweep.
+func TestRefreshOfAnEndedWorkflow(t *testing.T) {
+	t.Parallel()
+	s := setup(t, setting{})
+	s.work()
+	c := s.connect("ended by hand", fakeprovider.Knobs{LifetimeSeconds: 3600, Rotate: true})
+	s.eventually("its workflow sleeps", func() bool { return s.execution(c.ID) == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING })
+	require.NoError(t, s.client.TerminateWorkflow(t.Context(), workflows.ID(c.ID), "", "by a mistake"))
+	reply, err := s.updates.Refresh(t.Context(), c, workflows.RefreshNow{IfGeneration: 1})
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, reply.Generation)
+	assert.Equal(t, enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, s.execution(c.ID))
+
+	_, err = s.service.Disconnect(t.Context(), c.ID)
+	require.NoError(t, err)
+	s.eventually("its workflow ends", func() bool { return s.execution(c.ID) == enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED })
+	_, err = s.updates.Refresh(t.Context(), s.get(c.ID), workflows.RefreshNow{})
+	require.Error(t, err)
+	assert.Equal(t, enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED, s.execution(c.ID), "nobody starts that of an ended connection")
+}
+
 // TestBesideTemporal takes Temporal away for longer than a token lives: the
 // worker's own engine keeps the connection alive, and its workflow carries on
 // when Temporal is back.

@@ -153,10 +153,11 @@ func (s *shell) refresh() *cobra.Command {
 	var generation int64
 	cmd := &cobra.Command{Use: "refresh ID", Short: "Ask for a fresh access token now", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
 		return s.service(cmd.Context(), func(deps *host.Deps, _ *connect.Service, t *connect.Temporal) error {
-			if _, _, err := deps.Store.Get(cmd.Context(), args[0]); err != nil {
+			c, _, err := deps.Store.Get(cmd.Context(), args[0])
+			if err != nil {
 				return err
 			}
-			reply, err := t.RefreshNow(cmd.Context(), args[0], workflows.RefreshNow{IfGeneration: generation})
+			reply, err := t.Refresh(cmd.Context(), c, workflows.RefreshNow{IfGeneration: generation})
 			if err != nil {
 				return err
 			}
