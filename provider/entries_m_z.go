@@ -117,7 +117,7 @@ var entriesMToZ = []Entry{
 		Name: "square", Title: "Square",
 		AuthURL: "https://connect.squareup.com/oauth2/authorize", TokenURL: "https://connect.squareup.com/oauth2/token", AuthStyle: oauth2.AuthStyleInParams, JSONBody: true,
 		Account:     AccountSource{From: AccountFromReply, Name: "merchant_id"}, // Square, ObtainToken
-		ReplayClass: perennial.ReplayUnknown, ReplaySource: "the code flow's does not expire, PKCE's is single use (Square); which one an app has is not known here, and rotation is not documented",
+		ReplayClass: perennial.ReplayUnknown, ReplaySource: "the code flow answers with the same one, which does not expire; PKCE's is single use and lives for 90 days (Square, ObtainToken); nothing in a reply says which it was: not documented",
 		DefaultLifetime: 30 * day,
 		MetadataFields:  []string{"merchant_id"},
 		AccountField:    "merchant id",
