@@ -53,7 +53,8 @@ func (t *Temporal) signal(ctx context.Context, c perennial.Connection, signal st
 
 // RefreshNow asks the connection's workflow for a fresh token and waits for the
 // answer. Callers in one process that ask the same share one update; a refusal
-// is a [perennial.Error] with the code of the refusal.
+// is a [perennial.Error] with the code of the refusal, a workflow that does not run
+// one of [perennial.CodeNotFound].
 func (t *Temporal) RefreshNow(ctx context.Context, id string, req workflows.RefreshNow) (workflows.RefreshNowReply, error) {
 	flight := t.flights.DoChan(fmt.Sprintf("%s/%d", id, req.IfGeneration), func() (any, error) {
 		// One caller leaving must not fail the others; nor may a request that no
@@ -71,17 +72,23 @@ func (t *Temporal) RefreshNow(ctx context.Context, id string, req workflows.Refr
 	}
 }
 
+// Asker is [Temporal], or what stands in for it.
+type Asker interface {
+	RefreshNow(ctx context.Context, id string, req workflows.RefreshNow) (workflows.RefreshNowReply, error)
+	Tell(ctx context.Context, c perennial.Connection, signal string) error
+}
+
 // Refresh is RefreshNow for a connection whose workflow may have been ended by
 // hand: one that does not run is started first.
-func (t *Temporal) Refresh(ctx context.Context, c perennial.Connection, req workflows.RefreshNow) (workflows.RefreshNowReply, error) {
-	reply, err := t.RefreshNow(ctx, c.ID, req)
-	if _, missing := errors.AsType[*serviceerror.NotFound](err); !missing || c.Status == perennial.StatusDisconnected {
+func Refresh(ctx context.Context, w Asker, c perennial.Connection, req workflows.RefreshNow) (workflows.RefreshNowReply, error) {
+	reply, err := w.RefreshNow(ctx, c.ID, req)
+	if perennial.CodeOf(err) != perennial.CodeNotFound || c.Status == perennial.StatusDisconnected {
 		return reply, err
 	}
-	if err := t.Tell(ctx, c, workflows.SignalNudge); err != nil {
+	if err := w.Tell(ctx, c, workflows.SignalNudge); err != nil {
 		return reply, err
 	}
-	return t.RefreshNow(ctx, c.ID, req)
+	return w.RefreshNow(ctx, c.ID, req)
 }
 
 // refreshNowTimeout bounds one shared request; who still wants a token asks anew.
@@ -100,6 +107,9 @@ func (t *Temporal) refreshNow(ctx context.Context, id string, req workflows.Refr
 	}
 	if app, ok := errors.AsType[*temporal.ApplicationError](err); ok {
 		return reply, &perennial.Error{Code: perennial.Code(app.Type()), Message: app.Message(), Err: err}
+	}
+	if _, missing := errors.AsType[*serviceerror.NotFound](err); missing {
+		return reply, perennial.Errorf(perennial.CodeNotFound, "no workflow runs for connection %s: %w", id, err)
 	}
 	if err != nil {
 		return reply, fmt.Errorf("ask workflow %s to refresh: %w", workflows.ID(id), err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/fakeprovider"
 	"github.com/perennial-oauth/perennial/workflows"
 	"github.com/stretchr/testify/assert"
@@ -96,7 +97,7 @@ func TestRefreshOfAnEndedWorkflow(t *testing.T) {
 	c := s.connect("ended by hand", fakeprovider.Knobs{LifetimeSeconds: 3600, Rotate: true})
 	s.eventually("its workflow sleeps", func() bool { return s.execution(c.ID) == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING })
 	require.NoError(t, s.client.TerminateWorkflow(t.Context(), workflows.ID(c.ID), "", "by a mistake"))
-	reply, err := s.updates.Refresh(t.Context(), c, workflows.RefreshNow{IfGeneration: 1})
+	reply, err := connect.Refresh(t.Context(), s.updates, c, workflows.RefreshNow{IfGeneration: 1})
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, reply.Generation)
 	assert.Equal(t, enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, s.execution(c.ID))
@@ -104,7 +105,7 @@ func TestRefreshOfAnEndedWorkflow(t *testing.T) {
 	_, err = s.service.Disconnect(t.Context(), c.ID)
 	require.NoError(t, err)
 	s.eventually("its workflow ends", func() bool { return s.execution(c.ID) == enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED })
-	_, err = s.updates.Refresh(t.Context(), s.get(c.ID), workflows.RefreshNow{})
+	_, err = connect.Refresh(t.Context(), s.updates, s.get(c.ID), workflows.RefreshNow{})
 	require.Error(t, err)
 	assert.Equal(t, enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED, s.execution(c.ID), "nobody starts that of an ended connection")
 }

@@ -157,7 +157,7 @@ func (s *shell) refresh() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			reply, err := t.Refresh(cmd.Context(), c, workflows.RefreshNow{IfGeneration: generation})
+			reply, err := connect.Refresh(cmd.Context(), t, c, workflows.RefreshNow{IfGeneration: generation})
 			if err != nil {
 				return err
 			}

@@ -13,10 +13,10 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/client"
+	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
-	"github.com/perennial-oauth/perennial/workflows"
 )
 
 // Store is what a backend needs of store.Store.
@@ -35,12 +35,7 @@ type Keys interface {
 
 // Workflows speaks to the connections' workflows; see [Temporal].
 type Workflows interface {
-	// RefreshNow asks for a fresh token and waits for the answer. A refusal is a
-	// [perennial.Error]; a workflow that does not run is one of
-	// [perennial.CodeNotFound] too.
-	RefreshNow(ctx context.Context, id string, req workflows.RefreshNow) (workflows.RefreshNowReply, error)
-	// Tell signals a workflow, starting it where it does not run.
-	Tell(ctx context.Context, c perennial.Connection, signal string) error
+	connect.Asker
 	// Healthy asks whether Temporal answers at all.
 	Healthy(ctx context.Context) error
 }

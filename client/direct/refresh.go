@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/workflows"
 )
@@ -67,22 +68,9 @@ func (b *Backend) ask(ctx context.Context, c perennial.Connection, generation in
 			cancel(errSick)
 		}
 	}()
-	err := b.update(ctx, c, generation)
+	_, err := connect.Refresh(ctx, b.Workflows, c, workflows.RefreshNow{IfGeneration: generation})
 	if err != nil && errors.Is(context.Cause(ctx), errSick) {
 		return fmt.Errorf("ask workflow %s to refresh: %w", workflows.ID(c.ID), errSick)
-	}
-	return err
-}
-
-// update asks a workflow that runs; one that does not is started first.
-func (b *Backend) update(ctx context.Context, c perennial.Connection, generation int64) error {
-	req := workflows.RefreshNow{IfGeneration: generation}
-	_, err := b.Workflows.RefreshNow(ctx, c.ID, req)
-	if perennial.CodeOf(err) != perennial.CodeNotFound {
-		return err
-	}
-	if err = b.Workflows.Tell(ctx, c, workflows.SignalNudge); err == nil {
-		_, err = b.Workflows.RefreshNow(ctx, c.ID, req)
 	}
 	return err
 }

@@ -2,13 +2,9 @@ package direct
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
-	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/connect"
-	"github.com/perennial-oauth/perennial/workflows"
-	"go.temporal.io/api/serviceerror"
 	temporal "go.temporal.io/sdk/client"
 )
 
@@ -18,15 +14,6 @@ func Temporal(c temporal.Client, taskQueue string) Workflows {
 }
 
 type overTemporal struct{ *connect.Temporal }
-
-// RefreshNow implements [Workflows].
-func (t *overTemporal) RefreshNow(ctx context.Context, id string, req workflows.RefreshNow) (workflows.RefreshNowReply, error) {
-	reply, err := t.Temporal.RefreshNow(ctx, id, req)
-	if _, ok := errors.AsType[*serviceerror.NotFound](err); ok {
-		err = perennial.Errorf(perennial.CodeNotFound, "no workflow runs for connection %s: %w", id, err)
-	}
-	return reply, err
-}
 
 // Healthy implements [Workflows].
 func (t *overTemporal) Healthy(ctx context.Context) error {
