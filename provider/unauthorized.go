@@ -74,21 +74,20 @@ func apiError(body []byte) (code, message string) {
 }
 
 // bearerError is the error parameter of a Bearer challenge, "" for none. Other
-// schemes may stand before or after it in the same header.
+// schemes may stand before or after it in the same header. The bytes are the
+// provider's and need not be UTF-8: nothing here changes their number.
 func bearerError(challenge string) string {
-	lower := strings.ToLower(challenge)
-	start := 0
-	for {
-		i := strings.Index(lower[start:], "bearer")
-		if i < 0 {
-			return ""
-		}
-		start += i + len("bearer")
-		before := strings.TrimRight(lower[:start-len("bearer")], " \t")
-		if (before == "" || strings.HasSuffix(before, ",")) && (start == len(lower) || lower[start] == ' ' || lower[start] == '\t') {
-			return parameter(challenge[start:], "error")
+	const scheme = "Bearer"
+	for i := 0; i+len(scheme) <= len(challenge); i++ {
+		before := strings.TrimRight(challenge[:i], " \t")
+		after := challenge[i+len(scheme):]
+		if strings.EqualFold(challenge[i:i+len(scheme)], scheme) &&
+			(before == "" || strings.HasSuffix(before, ",")) &&
+			(after == "" || after[0] == ' ' || after[0] == '\t') {
+			return parameter(after, "error")
 		}
 	}
+	return ""
 }
 
 // parameter finds name in the auth-params of one challenge (RFC 9110 section

@@ -34,6 +34,7 @@ func TestReadUnauthorized(t *testing.T) {
 		"Atlassian, expired":                      {"atlassian", nil, `{"code":401,"message":"Unauthorized"}`, UnauthorizedUnclear},
 		"a body before the header":                {"hubspot", []string{`Bearer error="invalid_token"`}, `{"category":"MISSING_SCOPES"}`, UnauthorizedNotPermitted},
 		"a body that was cut":                     {"hubspot", []string{`Bearer error="invalid_token"`}, `{"category":"MISSI`, UnauthorizedToken},
+		"a challenge before it in Latin-1":        {"generic", []string{"Basic realm=caf\xe9, Bearer error=invalid_token"}, "", UnauthorizedToken},
 		"HTML":                                    {"hubspot", nil, `<html>401</html>`, UnauthorizedUnclear},
 	} {
 		h := http.Header{}
@@ -77,6 +78,7 @@ func FuzzReadUnauthorized(f *testing.F) {
 	f.Add(`Bearer error="invalid_token"`, `{"category":"EXPIRED_AUTHENTICATION"}`)
 	f.Add(`Basic realm="x", Bearer realm="a\"b" , error = insufficient_scope`, `[{"errorCode":"x"}]`)
 	f.Add(`bearer,bearer =`, `{"message":1}`)
+	f.Add("\xff\xff\xff, bearer", `{}`) // in lower case each such byte is three: U+FFFD
 	hubspot, ok := Lookup("hubspot")
 	require.True(f, ok)
 	f.Fuzz(func(t *testing.T, challenge, body string) {
