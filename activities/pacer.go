@@ -73,8 +73,9 @@ const (
 	// paceClaim is how many free places make a claim worth while.
 	paceClaim = paceAtOnce / 4
 	// paceFirst is how many it presents before the first of them has gone well:
-	// who is at fault is learnt from few (a wrong client secret, an outage).
-	paceFirst = 8
+	// as many as open a circuit where the client is rejected. Each that goes well
+	// makes room for one more, so all places are given out after five round trips.
+	paceFirst = 2
 	// paceRest is between two looks at a shard where little was due.
 	paceRest = time.Second
 	// retiredLate is after how long a pacer that retires still takes a due
