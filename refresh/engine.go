@@ -277,6 +277,7 @@ func (e *Engine) Persist(ctx context.Context, req store.SaveRequest) (Result, er
 	if err != nil {
 		return Result{}, fmt.Errorf("store the kept tokens of connection %s: %w", req.ID, err)
 	}
+	seam.At(seam.AfterCommit, req.ID)
 	_, now, err := e.Store.Get(ctx, req.ID)
 	if err != nil {
 		return Result{}, fmt.Errorf("store the kept tokens of connection %s: %w", req.ID, err)
