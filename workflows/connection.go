@@ -88,12 +88,24 @@ func (l *life) setup(ctx workflow.Context) error {
 	}
 	l.unsaved = workflow.GetSignalChannel(ctx, SignalUnsaved)
 	l.asked = workflow.NewBufferedChannel(ctx, 1)
-	l.local = workflow.GetVersion(ctx, changeLocalFirst, workflow.DefaultVersion, 1) != workflow.DefaultVersion
+	l.local = l.changed(ctx, changeLocalFirst)
 	if err := workflow.SetQueryHandler(ctx, QueryStatus, l.status); err != nil {
 		return err
 	}
 	return workflow.SetUpdateHandlerWithOptions(ctx, UpdateRefreshNow, l.refreshNow,
 		workflow.UpdateHandlerOptions{Validator: l.refreshNowAllowed, Description: "refresh the access token now; many callers share one refresh"})
+}
+
+// revision counts the changes of this workflow's steps that came with a release.
+// Revision 1 has every change that is named in this package.
+const revision = 1
+
+// changed reports whether the run takes the steps that a change brought. A run
+// that a program of at least that revision started does from its first event on,
+// and its input says so: a version marker, which is two events, two actions and a
+// write of the visibility store in every run, is for those that had begun before.
+func (l *life) changed(ctx workflow.Context, change string) bool {
+	return l.state.Revision >= 1 || workflow.GetVersion(ctx, change, workflow.DefaultVersion, 1) != workflow.DefaultVersion
 }
 
 // changeLocalFirst: every look and every refresh was an activity, which is two
@@ -165,7 +177,7 @@ func (l *life) full(ctx workflow.Context) bool {
 const changeServeToTheEnd = "serve-to-the-end"
 
 func (l *life) servesToTheEnd(ctx workflow.Context) bool {
-	return workflow.GetVersion(ctx, changeServeToTheEnd, workflow.DefaultVersion, 1) != workflow.DefaultVersion
+	return l.changed(ctx, changeServeToTheEnd)
 }
 
 // handlersFinish waits until the update handlers have, before a run ends. It
@@ -186,7 +198,7 @@ func (l *life) handlersFinish(ctx workflow.Context) (bool, error) {
 // handOver takes in every signal and gives what is known to the next run; after a
 // signal that is nothing, so that it reads the row.
 func (l *life) handOver() {
-	l.state.View, l.state.Next = nil, time.Time{}
+	l.state.View, l.state.Next, l.state.Revision = nil, time.Time{}, revision
 	if !l.drain() && l.known {
 		l.state.View, l.state.Next = &l.view, l.due
 	}
@@ -446,7 +458,7 @@ func (l *life) refreshRemotely(ctx workflow.Context, req activities.RefreshReque
 		// Cancelled while it ran, and its worker died: it is not retried, and only
 		// its timeout comes back. The row says when to look again.
 		workflow.GetLogger(ctx).Error("refresh activity ended without a result", "error", err)
-		if workflow.GetVersion(ctx, changeNoBlindMinute, workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		if !l.changed(ctx, changeNoBlindMinute) {
 			if err := workflow.Sleep(ctx, time.Minute); err != nil {
 				return err
 			}

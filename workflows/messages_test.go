@@ -158,7 +158,7 @@ func TestViewIsCarried(t *testing.T) {
 // continue-as-new; a field added without a JSON form fails here.
 func TestStateIsCarriedWhole(t *testing.T) {
 	t.Parallel()
-	full := State{ConnectionID: "con_1", Refreshes: 7, Generation: 9, View: &activities.View{Status: perennial.StatusActive, Wait: time.Hour}, Next: time.Unix(1, 0).UTC(), Digested: time.Unix(2, 0).UTC()}
+	full := State{ConnectionID: "con_1", Revision: 1, Refreshes: 7, Generation: 9, View: &activities.View{Status: perennial.StatusActive, Wait: time.Hour}, Next: time.Unix(1, 0).UTC(), Digested: time.Unix(2, 0).UTC()}
 	for i := range recentKept {
 		full.Recent = append(full.Recent, Recent{At: time.Unix(int64(i+1), 0).UTC(), Outcome: perennial.OutcomeRefreshed, Code: "c", Generation: int64(i + 1)})
 	}

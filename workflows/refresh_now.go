@@ -93,8 +93,7 @@ const changeAskAgain = "ask-again"
 // the workflow was told.
 func (l *life) broughtNothingNew(ctx workflow.Context, req RefreshNow) bool {
 	fresh := l.last.Outcome == perennial.OutcomeRefreshed || l.last.Outcome == perennial.OutcomeAlreadyFresh
-	return fresh && req.IfGeneration > 0 && l.view.Generation <= req.IfGeneration &&
-		workflow.GetVersion(ctx, changeAskAgain, workflow.DefaultVersion, 1) != workflow.DefaultVersion
+	return fresh && req.IfGeneration > 0 && l.view.Generation <= req.IfGeneration && l.changed(ctx, changeAskAgain)
 }
 
 // join waits until a refresh after cycle has ended, or until patience has. The

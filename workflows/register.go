@@ -12,15 +12,20 @@ import (
 type Options struct {
 	Timing refresh.Timing // StartToClose bounds the Refresh activity.
 	// RefreshesPerRun and MessagesPerRun bound one run's history: past either the
-	// workflow continues as new when it is next idle. They default to 24 and 100.
+	// workflow continues as new when it is next idle. They default to
+	// [RefreshesPerRun] and 100.
 	RefreshesPerRun int
 	MessagesPerRun  int
 }
 
+// RefreshesPerRun is the default of [Options]. A worker that does not have a
+// workflow in its cache reads half of a run's history on the average.
+const RefreshesPerRun = 24
+
 func (o Options) withDefaults() Options {
 	o.Timing = o.Timing.WithDefaults()
 	if o.RefreshesPerRun == 0 {
-		o.RefreshesPerRun = 24
+		o.RefreshesPerRun = RefreshesPerRun
 	}
 	if o.MessagesPerRun == 0 {
 		o.MessagesPerRun = 100

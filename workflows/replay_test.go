@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	historypb "go.temporal.io/api/history/v1"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -108,4 +109,54 @@ func TestReplayFindsAMutant(t *testing.T) {
 	for name := range mutants {
 		assert.NotZero(t, found[name], "no history of %s was recorded", name)
 	}
+}
+
+// TestReplayByANewerStarter: a program that is newer than the workers started the
+// run. They put version markers into a run whose input says that it needs none.
+func TestReplayByANewerStarter(t *testing.T) {
+	t.Parallel()
+	marked := 0
+	for _, r := range manifest(t) {
+		h := load(t, r.file)
+		started := h.Events[0].GetWorkflowExecutionStartedEventAttributes()
+		if started.WorkflowType.Name != ConnectionWorkflow || strings.HasPrefix(r.file, "v1/") || versionMarkers(h) == 0 {
+			continue // v1 did not have all of revision 1
+		}
+		marked++
+		var s State
+		require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(started.Input, &s))
+		s.Revision = 1
+		input, err := converter.GetDefaultDataConverter().ToPayloads(s)
+		require.NoError(t, err)
+		started.Input = input
+		replayer := worker.NewWorkflowReplayer()
+		Register(replayer, Options{})
+		assert.NoError(t, replayer.ReplayWorkflowHistory(nil, h), r.file)
+	}
+	assert.NotZero(t, marked, "no recorded history has a version marker")
+}
+
+// TestRunsNeedNoVersionMarker: what the newest version recorded took the steps of
+// its revision from the first event on.
+func TestRunsNeedNoVersionMarker(t *testing.T) {
+	t.Parallel()
+	all := manifest(t)
+	newest, _, _ := strings.Cut(all[len(all)-1].file, "/")
+	connections := 0
+	for _, r := range all {
+		if h := load(t, r.file); strings.HasPrefix(r.file, newest+"/") && h.Events[0].GetWorkflowExecutionStartedEventAttributes().WorkflowType.Name == ConnectionWorkflow {
+			connections++
+			assert.Zero(t, versionMarkers(h), r.file)
+		}
+	}
+	assert.NotZero(t, connections)
+}
+
+func versionMarkers(h *historypb.History) (n int) {
+	for _, e := range h.Events {
+		if e.GetMarkerRecordedEventAttributes().GetMarkerName() == "Version" {
+			n++
+		}
+	}
+	return n
 }

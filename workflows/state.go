@@ -13,6 +13,8 @@ import (
 // row is the truth but for its generation; the rest is for people.
 type State struct {
 	ConnectionID string `json:"connection_id"`
+	// Revision is that of the program that started the run, see [life.changed].
+	Revision int `json:"revision,omitempty"`
 	// Generation is the highest that this workflow has seen. A row behind it went
 	// backwards: what it says of its tokens is older than what was given out.
 	Generation int64 `json:"generation,omitempty"`
@@ -40,7 +42,9 @@ type Recent struct {
 const recentKept = 10
 
 // NewState is the state a connection's workflow starts with.
-func NewState(connectionID string) State { return State{ConnectionID: connectionID} }
+func NewState(connectionID string) State {
+	return State{ConnectionID: connectionID, Revision: revision}
+}
 
 // ID is the id of a connection's workflow, for ever.
 func ID(connectionID string) string { return "connection/" + connectionID }
