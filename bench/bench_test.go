@@ -34,6 +34,25 @@ func TestLifeGivesTheInterval(t *testing.T) {
 	}
 }
 
+func TestAgesAreSpread(t *testing.T) {
+	t.Parallel()
+	for connections, want := range map[int][]int{4: {0, 93, 186, 279}, 8: {0, 46, 93, 139, 186, 232, 279, 325}} {
+		w := world{options: options{connections: connections}, life: time.Minute}
+		first := w.spread(372)
+		for i, n := range want {
+			_, lifetimes := first(i)
+			require.Len(t, lifetimes, n+1, "the last one is the phase") // as many refreshes before it
+		}
+	}
+	w := world{options: options{connections: 48}, life: time.Minute}
+	seen := map[int]int{}
+	for i := range 48 {
+		_, lifetimes := w.spread(24)(i)
+		seen[len(lifetimes)-1]++
+	}
+	require.Len(t, seen, 24)
+}
+
 func TestParseStat(t *testing.T) {
 	t.Parallel()
 	p, err := parseStat([]byte("42 (a (strange) name) S 7 42 42 0 -1 4194304 100 200 0 0 11 12 13 14 20 0 1 0 1 2 3"))

@@ -51,13 +51,13 @@ func (w *world) spread(age int) first {
 	for i := range phases {
 		phases[i] = r.Float64()
 	}
-	quick := max(1, float64(w.connections)/50/0.7) // seconds; about 50 refreshes a second
+	quick := max(1, float64(w.connections)/100/0.7) // seconds; about 100 refreshes a second, where that is possible
 	return func(i int) (time.Time, []float64) {
 		interval := meanInterval(w.life)
 		if age == 0 {
 			return time.Now().Add(time.Duration(phases[i]*float64(interval)) - interval), nil
 		}
-		lifetimes := slices.Repeat([]float64{quick}, i%age)
+		lifetimes := slices.Repeat([]float64{quick}, i*age/w.connections)
 		return time.Now().Add(-w.life), append(lifetimes, max(1, phases[i]*w.life.Seconds()))
 	}
 }

@@ -20,7 +20,8 @@
 // Scenarios:
 //
 //	warm     the fleet fits the worker's cache; with --saturate more is due than can be done
-//	cold     the fleet is ten times the cache: every wake replays
+//	cold     the fleet is ten times the cache: every wake replays, a history that is
+//	         as long as the variant's become, half a run on the average
 //	growth   fleets of --sizes at the same refreshes a second
 //	start    how fast connections are created, and what each costs
 //	herd     all tokens have one expiry, the app a limit

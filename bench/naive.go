@@ -39,6 +39,10 @@ func openNaive(url string) (*gorm.DB, error) {
 
 func (n *naive) temporal() bool { return true }
 
+// refreshesPerRun: the server suggests to continue as new at 4,096 events (its
+// limit.historyCount.suggestContinueAsNew), and a refresh takes 11.
+func (n *naive) refreshesPerRun() int { return 4096 / 11 }
+
 func (n *naive) prepare(_ context.Context, w *world) (err error) {
 	n.server = w.client
 	if n.db, err = openNaive(w.pg.URL); err != nil {

@@ -39,13 +39,16 @@ type scenario struct {
 	defaults options
 }
 
+// wholeRun as an age: as many refreshes as a variant's workflow has in one run.
+const wholeRun = -1
+
 var scenarios map[string]scenario
 
 func init() { // in a function, for the scenarios use the options
 	all := []string{"naive", "poller", "own", "pooled"}
 	scenarios = map[string]scenario{
 		"warm": {steady, options{variants: all, connections: 400, interval: 20 * time.Second, window: time.Minute, age: 24}},
-		"cold": {steady, options{variants: all, connections: 400, interval: 40 * time.Second, window: time.Minute, age: 24, cache: 40}},
+		"cold": {steady, options{variants: all, connections: 100, interval: 10 * time.Second, window: time.Minute, age: wholeRun, cache: 10}},
 		// The interval is that of the smallest fleet.
 		"growth":  {steady, options{variants: []string{"own", "pooled"}, sizes: []int{1000, 5000, 20000}, interval: 50 * time.Second, window: time.Minute, warmup: 20 * time.Second}},
 		"start":   {startAll, options{variants: all, connections: 2000, interval: time.Hour}},
@@ -82,7 +85,7 @@ func parse(args []string, usage io.Writer) (options, error) {
 	flags.DurationVar(&o.window, "window", o.window, "how long is measured")
 	flags.DurationVar(&o.warmup, "warmup", o.warmup, "what runs before it (default: one interval, at most a minute)")
 	flags.IntVar(&o.cache, "cache", o.cache, "workflows that a worker keeps in memory; 0: the SDK's default, 10,000")
-	flags.IntVar(&o.age, "age", o.age, "refreshes before the warm-up: each connection has had fewer than these, evenly spread, so that runs are of every length")
+	flags.IntVar(&o.age, "age", o.age, "refreshes before the warm-up: each connection has had fewer than these, evenly spread, so that runs are of every length; -1: as many as the variant's workflow has in one run")
 	flags.BoolVar(&o.saturate, "saturate", false, "every 5 s a refresh of each connection, more than can be done: the refreshes a second are the most there can be, as long as they are fewer than --connections / 5 (default 800)")
 	flags.DurationVar(&o.latency, "latency", 0, "how long the provider takes to answer")
 	flags.StringVar(&sizes, "sizes", sizes, "growth: sizes of the fleet; --interval is that of the first")

@@ -25,6 +25,8 @@ type poller struct{ product }
 
 func (p *poller) temporal() bool { return false }
 
+func (p *poller) refreshesPerRun() int { return 0 }
+
 func (p *poller) prepare(ctx context.Context, w *world) error { return p.open(ctx, w, nobody{}) }
 
 func (p *poller) command(w *world) (string, []string, error) {

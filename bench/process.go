@@ -60,6 +60,19 @@ func (p *process) kill() {
 	<-p.done
 }
 
+// terminate asks the process to end, as a deploy does, and waits for it.
+func (p *process) terminate() error {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	select {
+	case <-p.done:
+		return nil
+	case <-time.After(2 * time.Minute):
+		return fmt.Errorf("%s does not end", filepath.Base(p.cmd.Path))
+	}
+}
+
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
 // get reads a JSON answer into out; out may be nil.

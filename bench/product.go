@@ -43,7 +43,7 @@ func (p *product) open(ctx context.Context, w *world, told connect.Workflows) er
 	if err := os.WriteFile(filepath.Join(w.dir, "secret"), []byte(clientSecret), 0o600); err != nil {
 		return err
 	}
-	if err := os.WriteFile(p.configFile(w), []byte(p.yaml(w)), 0o600); err != nil {
+	if err := p.configure(w); err != nil {
 		return err
 	}
 	if p.cfg, err = config.LoadEnviron(p.configFile(w), w.environ()); err != nil {
@@ -58,6 +58,10 @@ func (p *product) open(ctx context.Context, w *world, told connect.Workflows) er
 	w.undo = append(w.undo, p.deps.Close)
 	p.service = connect.New(connect.Config{Store: p.deps.Store, Apps: p.cfg, Sealer: p.deps.Keyring, Workflows: told})
 	return nil
+}
+
+func (p *product) configure(w *world) error {
+	return os.WriteFile(p.configFile(w), []byte(p.yaml(w)), 0o600)
 }
 
 func (p *product) configFile(w *world) string { return filepath.Join(w.dir, "perennial.yaml") }
@@ -114,6 +118,13 @@ type own struct{ product }
 
 func (o *own) temporal() bool { return true }
 
+func (o *own) refreshesPerRun() int {
+	if o.pace == "pooled" {
+		return 0
+	}
+	return workflows.RefreshesPerRun
+}
+
 func (o *own) prepare(ctx context.Context, w *world) error {
 	if err := o.open(ctx, w, &connect.Temporal{Client: w.client, TaskQueue: taskQueue}); err != nil {
 		return err
@@ -126,5 +137,5 @@ func (o *own) prepare(ctx context.Context, w *world) error {
 }
 
 func (o *own) command(w *world) (string, []string, error) {
-	return w.binary, []string{"--config", o.configFile(w)}, nil
+	return w.binary, []string{"--config", o.configFile(w)}, o.configure(w)
 }

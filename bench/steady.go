@@ -11,17 +11,8 @@ func steady(ctx context.Context, w *world) (figures, error) {
 	if err != nil {
 		return nil, err
 	}
-	age := w.age
-	if !w.variant.temporal() {
-		age = 0 // what ages is a workflow's history
-	}
-	if err := w.populate(ctx, w.spread(age)); err != nil {
-		return nil, err
-	}
-	if age > 0 {
-		if err := w.aged(ctx); err != nil {
-			return nil, fmt.Errorf("age the fleet: %w", err)
-		}
+	if err := w.aging(ctx); err != nil {
+		return nil, fmt.Errorf("age the fleet: %w", err)
 	}
 	if err := pass(ctx, w.warmup); err != nil {
 		return nil, err
@@ -46,6 +37,45 @@ func steady(ctx context.Context, w *world) (figures, error) {
 	}
 	f["idle_cores"] = idle
 	return f, nil
+}
+
+// aging makes a fleet whose workflows' histories are of every length. Until they
+// are, the worker keeps all of them in its cache.
+func (w *world) aging(ctx context.Context) error {
+	age := min(w.age, w.variant.refreshesPerRun())
+	if w.age == wholeRun {
+		age = w.variant.refreshesPerRun()
+	}
+	if age == 0 {
+		return w.populate(ctx, w.spread(0))
+	}
+	small := w.cache
+	if err := w.withCache(ctx, 0); err != nil {
+		return err
+	}
+	if err := w.populate(ctx, w.spread(age)); err != nil {
+		return err
+	}
+	if err := w.aged(ctx); err != nil {
+		return err
+	}
+	return w.withCache(ctx, small)
+}
+
+// withCache starts the worker anew unless it has a cache of that size.
+func (w *world) withCache(ctx context.Context, size int) (err error) {
+	if size == w.cache {
+		return nil
+	}
+	w.cache = size
+	if err := w.worker.terminate(); err != nil {
+		return err
+	}
+	if err := w.startWorker(ctx); err != nil {
+		return err
+	}
+	w.empty, err = w.memory(ctx)
+	return err
 }
 
 // idle is what the servers and the worker use before there is a connection.

@@ -12,6 +12,9 @@ import (
 // variant is one way to keep a fleet alive. A value is for one world.
 type variant interface {
 	temporal() bool // it needs a Temporal server
+	// refreshesPerRun of a connection's workflow, after which it continues as new:
+	// 0 where its history does not grow with them.
+	refreshesPerRun() int
 	// prepare makes its tables and files, before its worker starts.
 	prepare(ctx context.Context, w *world) error
 	// command is its worker process: it serves /readyz and /metrics at w.address.
