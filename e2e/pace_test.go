@@ -113,6 +113,7 @@ func TestPooledPace(t *testing.T) {
 			require.NoError(t, err)
 			return d.WorkflowExecutionInfo.Status == enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED
 		})
+		s.replayRuns(workflows.PacerID(s.deps.Config.TaskQueue, "app", n, 2), fmt.Sprintf("pacer-%d", n))
 	}
 }
 

@@ -87,6 +87,11 @@ func TestSweep(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, s.updates.Tell(t.Context(), gone, workflows.SignalNudge))
 	s.eventually("the orphan's workflow ends", func() bool { return s.execution(gone.ID) == enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED })
+
+	schedule, err := s.client.ScheduleClient().GetHandle(t.Context(), workflows.SweepID(s.deps.Config.TaskQueue)).Describe(t.Context())
+	require.NoError(t, err)
+	require.NotEmpty(t, schedule.Info.RecentActions)
+	s.replayRuns(schedule.Info.RecentActions[0].StartWorkflowResult.WorkflowID, "sweep")
 }
 
 // TestRefreshOfAnEndedWorkflow: who asks for a token does not wait for the sweep.

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/perennial-oauth/perennial"
-	"github.com/perennial-oauth/perennial/activities"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	historypb "go.temporal.io/api/history/v1"
@@ -75,24 +73,32 @@ func TestReplayReleasedHistories(t *testing.T) {
 	}
 }
 
+// late begins with a timer that does not belong there.
+func late[In, Out any](f func(workflow.Context, In) (Out, error)) any {
+	return func(ctx workflow.Context, in In) (out Out, err error) {
+		if err := workflow.Sleep(ctx, time.Second); err != nil {
+			return out, err
+		}
+		return f(ctx, in)
+	}
+}
+
+// noResult is for [late].
+func noResult[In any](f func(workflow.Context, In) error) func(workflow.Context, In) (any, error) {
+	return func(ctx workflow.Context, in In) (any, error) { return nil, f(ctx, in) }
+}
+
 // TestReplayFindsAMutant replays workflows that begin with a timer that does not
 // belong there. If this passes, the replay test shows nothing. Every workflow that
-// was recorded has a mutant.
+// a worker registers was recorded, and has a mutant.
 func TestReplayFindsAMutant(t *testing.T) {
 	t.Parallel()
+	o := Options{}.withDefaults()
 	mutants := map[string]any{
-		ConnectionWorkflow: func(ctx workflow.Context, s *State) error {
-			if err := workflow.Sleep(ctx, time.Second); err != nil {
-				return err
-			}
-			return connectionWorkflow(Options{}.withDefaults())(ctx, s)
-		},
-		DeliverWorkflow: func(ctx workflow.Context, req activities.DeliveryRequest) (perennial.DeliveryState, error) {
-			if err := workflow.Sleep(ctx, time.Second); err != nil {
-				return "", err
-			}
-			return deliver(ctx, req)
-		},
+		ConnectionWorkflow: late(noResult(connectionWorkflow(o))),
+		PacerWorkflow:      late(noResult(pacer(o))),
+		SweepWorkflow:      late(sweep),
+		DeliverWorkflow:    late(deliver),
 	}
 	found := map[string]int{}
 	for _, r := range manifest(t) {
@@ -106,9 +112,22 @@ func TestReplayFindsAMutant(t *testing.T) {
 		assert.True(t, strings.Contains(err.Error(), "nondeterministic") || strings.Contains(err.Error(), "TMPRL1100"), "%s: %v", r.file, err)
 		found[name]++
 	}
-	for name := range mutants {
-		assert.NotZero(t, found[name], "no history of %s was recorded", name)
+	var all names
+	Register(&all, Options{})
+	require.NotEmpty(t, all.names)
+	for _, name := range all.names {
+		assert.NotZero(t, found[name], "no history of %s was recorded: see make histories", name)
 	}
+}
+
+// names are what is registered.
+type names struct {
+	worker.WorkflowRegistry
+	names []string
+}
+
+func (n *names) RegisterWorkflowWithOptions(_ any, o workflow.RegisterOptions) {
+	n.names = append(n.names, o.Name)
 }
 
 // TestReplayByANewerStarter: a program that is newer than the workers started the
