@@ -96,8 +96,10 @@ func (l *life) setup(ctx workflow.Context) error {
 		workflow.UpdateHandlerOptions{Validator: l.refreshNowAllowed, Description: "refresh the access token now; many callers share one refresh"})
 }
 
-// revision counts the changes of this workflow's steps that came with a release.
-// Revision 1 has every change that is named in this package.
+// revision counts the changes of this workflow's steps. Revision 1 has every change
+// that is named in this package. It is raised a release after the change came, so
+// that this release can still be taken back: one that does not know a revision takes
+// its runs for old ones.
 const revision = 1
 
 // changed reports whether the run takes the steps that a change brought. A run
