@@ -47,7 +47,7 @@ const (
 
 // dueQuery takes rows that nobody else is looking at. The lock ends with the
 // statement; whoever comes between is stopped by the engine's own fence.
-const dueQuery = `SELECT id, generation FROM connections WHERE status = 'active' AND next_refresh_at <= clock_timestamp()
+const dueQuery = `SELECT id, generation, app FROM connections WHERE status = 'active' AND next_refresh_at <= clock_timestamp()
 	AND (next_attempt_at IS NULL OR next_attempt_at <= clock_timestamp()) AND (confirm_at IS NULL OR confirm_at <= clock_timestamp())
 	AND (attempt_deadline IS NULL OR attempt_deadline <= clock_timestamp())
 	ORDER BY next_refresh_at LIMIT $1 FOR UPDATE SKIP LOCKED`
@@ -139,7 +139,7 @@ func dueRows(ctx context.Context, db *sql.DB) ([]refresh.Request, error) {
 	var out []refresh.Request
 	for rows.Next() {
 		req := refresh.Request{Trigger: perennial.TriggerTimer}
-		if err := rows.Scan(&req.ConnectionID, &req.Generation); err != nil {
+		if err := rows.Scan(&req.ConnectionID, &req.Generation, &req.App); err != nil {
 			return nil, err
 		}
 		out = append(out, req)

@@ -24,8 +24,14 @@ type Sweep struct{ Every, Grace, FullEvery, Retention time.Duration }
 
 // Worker is what one worker process is given.
 type Worker struct {
-	Cache int // workflows that it keeps in memory between their wakes; 0: the SDK's default, 10,000
+	// Cache is how many workflows it keeps in memory between their wakes; 0: the
+	// SDK's default, 10,000.
+	Cache int
 }
+
+// pooledCache is the default of [Worker.Cache] where every app is pooled: workflows
+// that wake once a day are not worth their memory, nor the collector's time.
+const pooledCache = 500
 
 // Notify is how others are told of events.
 type Notify struct {
@@ -149,6 +155,10 @@ func parse(path string, raw []byte, environ []string) (*Config, error) {
 		}
 		most = max(most, len(app.ClientSecrets))
 		c.Apps = append(c.Apps, app)
+	}
+	own := func(a provider.App) bool { return a.Pacers == 0 }
+	if c.Worker.Cache == 0 && len(c.Apps) > 0 && !slices.ContainsFunc(c.Apps, own) {
+		c.Worker.Cache = pooledCache
 	}
 	if err := c.Timing.Validate(most); err != nil {
 		for text := range strings.Lines(err.Error()) {

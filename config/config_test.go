@@ -60,6 +60,16 @@ func TestWorkerCache(t *testing.T) {
 	c, err = parse("p.yaml", []byte(good), goodEnv)
 	require.NoError(t, err)
 	require.Zero(t, c.Worker.Cache, "the SDK's default")
+	pooled := good + "    pace: pooled\n"
+	c, err = parse("p.yaml", []byte(pooled), goodEnv)
+	require.NoError(t, err)
+	require.Equal(t, 500, c.Worker.Cache, "their workflows wake once a day")
+	c, err = parse("p.yaml", []byte("worker: {cache: 40}\n"+pooled), goodEnv)
+	require.NoError(t, err)
+	require.Equal(t, 40, c.Worker.Cache)
+	c, err = parse("p.yaml", []byte(pooled+"  - {name: books, provider: quickbooks, client_id: id, client_secret_env: OTHER_SECRET}\n"), goodEnv)
+	require.NoError(t, err)
+	require.Zero(t, c.Worker.Cache, "one app's wake for each refresh")
 	_, err = parse("p.yaml", []byte("worker: {cache: 0}\n"+good), goodEnv)
 	require.EqualError(t, err, "p.yaml:1: worker: cache must be above 0; leave it out for the default, 10000 workflows")
 }
