@@ -12,7 +12,7 @@ import (
 const (
 	width, height            = 720, 440
 	left, right, top, bottom = 70, 150, 30, 50
-	leastCores, mostCores    = 0.01, 1000.0
+	leastCores, mostCores    = 0.001, 1000.0
 )
 
 // plot draws busy cores over connections, for 30-minute tokens.
@@ -25,7 +25,7 @@ func (u Units) plot(out io.Writer) error {
 		return height - bottom - (height-top-bottom)*math.Log10(c/leastCores)/math.Log10(mostCores/leastCores)
 	}
 	for c := leastCores; c <= mostCores*1.001; c *= 10 {
-		fmt.Fprintf(&b, `<path d="M%d %.1fH%d" stroke="#ddd"/><text x="%d" y="%.1f" text-anchor="end">%g</text>`+"\n", left, y(c), width-right, left-8, y(c)+4, math.Round(c*100)/100)
+		fmt.Fprintf(&b, `<path d="M%d %.1fH%d" stroke="#ddd"/><text x="%d" y="%.1f" text-anchor="end">%g</text>`+"\n", left, y(c), width-right, left-8, y(c)+4, math.Round(c*1000)/1000)
 	}
 	for _, n := range sizes {
 		fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n", x(float64(n)), height-bottom+20, short(float64(n)))
