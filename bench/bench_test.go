@@ -145,7 +145,7 @@ func TestParseRefuses(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{
 		"nothing": {}, "scenario": {"hot"}, "variant": {"warm", "--variants", "ours"}, "size": {"growth", "--sizes", "many"},
-		"interval": {"warm", "--interval", "10ms"}, "more": {"warm", "cold"},
+		"age": {"warm", "--age", "-2"}, "interval": {"warm", "--interval", "10ms"}, "more": {"warm", "cold"},
 	} {
 		_, err := parse(args, io.Discard)
 		require.Error(t, err, name)

@@ -85,7 +85,7 @@ func parse(args []string, usage io.Writer) (options, error) {
 	flags.DurationVar(&o.window, "window", o.window, "how long is measured")
 	flags.DurationVar(&o.warmup, "warmup", o.warmup, "what runs before it (default: one interval, at most a minute)")
 	flags.IntVar(&o.cache, "cache", o.cache, "workflows that a worker keeps in memory; 0: the SDK's default, 10,000")
-	flags.IntVar(&o.age, "age", o.age, "refreshes before the warm-up: each connection has had fewer than these, evenly spread, so that runs are of every length; -1: as many as the variant's workflow has in one run")
+	flags.IntVar(&o.age, "age", o.age, "refreshes before the warm-up: each connection has had fewer than these, evenly spread, so that runs are of every length; -1: as many as the variant's workflow has in one run, which is also the most")
 	flags.BoolVar(&o.saturate, "saturate", false, "every 5 s a refresh of each connection, more than can be done: the refreshes a second are the most there can be, as long as they are fewer than --connections / 5 (default 800)")
 	flags.DurationVar(&o.latency, "latency", 0, "how long the provider takes to answer")
 	flags.StringVar(&sizes, "sizes", sizes, "growth: sizes of the fleet; --interval is that of the first")
@@ -131,6 +131,9 @@ func parse(args []string, usage io.Writer) (options, error) {
 	}
 	if o.connections < 0 || o.interval < time.Second || o.runs < 1 {
 		return o, fmt.Errorf("--connections and --runs must be above 0, --interval at least 1s")
+	}
+	if o.age < wholeRun {
+		return o, fmt.Errorf("--age must be 0 or more, or %d", wholeRun)
 	}
 	return o, nil
 }

@@ -138,8 +138,8 @@ func TestReplayByANewerStarter(t *testing.T) {
 	for _, r := range manifest(t) {
 		h := load(t, r.file)
 		started := h.Events[0].GetWorkflowExecutionStartedEventAttributes()
-		if started.WorkflowType.Name != ConnectionWorkflow || strings.HasPrefix(r.file, "v1/") || versionMarkers(h) == 0 {
-			continue // v1 did not have all of revision 1
+		if started.WorkflowType.Name != ConnectionWorkflow || versionMarkers(h) == 0 {
+			continue
 		}
 		marked++
 		var s State
