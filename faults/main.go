@@ -81,6 +81,7 @@ type summary struct {
 	Lost             int                       `json:"lost"`            // excused and named: the reply never came, or its process died
 	LostByRestore    int                       `json:"lost_by_restore"` // their rows went back past a rotation
 	BrokenInvariants []string                  `json:"broken_invariants"`
+	Timelines        map[string][]string       `json:"timelines,omitempty"` // of the first connections that broke something
 	EmptyCells       []string                  `json:"empty_cells,omitempty"`
 	Matrix           map[string]map[string]int `json:"matrix"`
 	Others           map[string]int            `json:"others"`
@@ -155,7 +156,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) (broken bool, e
 	}
 	sum.Connections = len(f.all)
 	r := &round{ctx: ctx, fleet: f, watch: f.watch(), r: rand.New(rand.NewPCG(*seed, 0)), log: log, only: chosen, began: time.Now(),
-		matrix: map[string]map[seam.Seam]int{}, done: map[string]int{}}
+		matrix: map[string]map[seam.Seam]int{}, done: map[string]int{}, timelines: map[string][]string{}}
 	for range *rounds {
 		if r.pgStop, err = durations(*stops, r.r); err != nil {
 			return false, err
@@ -220,10 +221,9 @@ func (r *round) into(sum *summary) {
 		sum.Others[name] = n
 		sum.Faults += n
 	}
-	for what := range r.broken {
-		sum.BrokenInvariants = append(sum.BrokenInvariants, what)
-	}
-	sort.Strings(sum.BrokenInvariants)
+	sum.BrokenInvariants = sortedKeys(r.broken)
+	r.tell()
+	sum.Timelines = r.timelines
 	sort.Strings(sum.EmptyCells)
 	sum.Lost, sum.LostByRestore, sum.Refreshes, sum.SearchedBytes, sum.Samples = r.lost, r.lostByRestore, r.refreshes, r.searched, r.samples
 }
@@ -251,10 +251,13 @@ func print(out io.Writer, sum summary) {
 	for _, what := range append(sum.BrokenInvariants, sum.EmptyCells...) {
 		fmt.Fprintln(out, "  BROKEN", what)
 	}
+	for _, account := range sortedKeys(sum.Timelines) {
+		fmt.Fprintf(out, "  %s:\n    %s\n", account, strings.Join(sum.Timelines[account], "\n    "))
+	}
 }
 
 func sortedKeys[V any](m map[string]V) []string {
-	var out []string
+	out := []string{}
 	for k := range m {
 		out = append(out, k)
 	}

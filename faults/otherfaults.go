@@ -193,7 +193,7 @@ func falseRefusals(r *round) error {
 	for _, c := range r.of(app) {
 		if s := r.row(c); s.status == perennial.StatusReconnectRequired {
 			if _, ok := c.excused(s.generation); !ok {
-				r.broke("%s was told to reconnect (%s) while its provider refused everybody", c.account, s.reason)
+				r.brokeOf(c, "was told to reconnect (%s) while its provider refused everybody", s.reason)
 			}
 		}
 	}
@@ -230,7 +230,7 @@ func massRevocation(r *round) error {
 	for _, c := range chosen {
 		if s := r.row(c); s.status == perennial.StatusReconnectRequired && s.reason != perennial.ReasonInvalidGrant {
 			if _, ok := c.excused(s.generation); !ok {
-				r.broke("%s was revoked by its user and is named %s", c.account, s.reason)
+				r.brokeOf(c, "was revoked by its user and is named %s", s.reason)
 			}
 		}
 		if err := reconnects(r, c); err != nil {

@@ -25,6 +25,8 @@ type round struct {
 	pgStop []time.Duration
 	began  time.Time
 
+	timelines map[string][]string // of connections that broke something, by account
+
 	lost, lostByRestore, refreshes, searched int
 }
 

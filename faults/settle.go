@@ -59,11 +59,12 @@ func (r *round) settle() error {
 	}
 	for _, c := range left() {
 		s := r.row(c)
-		r.broke("%s is stuck: %s %s %s, generation %d, since the last fault", c.account, s.status, s.health, s.failing, s.generation)
+		r.brokeOf(c, "is stuck: %s %s %s, generation %d, since the last fault", s.status, s.health, s.failing, s.generation)
 	}
 	r.undelivered()
 	r.checkStatuses()
 	r.checkBooks()
+	r.tell()
 	if err := r.checkSecrets(); err != nil {
 		return err
 	}
@@ -159,7 +160,7 @@ func (r *round) everybody(patience time.Duration, since time.Time, ok func(*conn
 				r.explain(c)
 			}
 			s := r.row(c)
-			r.broke("%s %s (%s %s %s, generation %d)", c.account, what, s.status, s.health, s.failing, s.generation)
+			r.brokeOf(c, "%s (%s %s %s, generation %d)", what, s.status, s.health, s.failing, s.generation)
 		}
 	}
 }
@@ -171,7 +172,7 @@ func (r *round) checkStatuses() {
 		s := r.row(c)
 		if s.status != perennial.StatusReconnectRequired {
 			if s.status != perennial.StatusActive {
-				r.broke("%s is %s", c.account, s.status)
+				r.brokeOf(c, "is %s", s.status)
 			}
 			continue
 		}
@@ -188,11 +189,11 @@ func (r *round) checkStatuses() {
 		}
 		switch {
 		case c.class == perennial.ReplayReusable, c.class == perennial.ReplayGrace && !restored:
-			r.broke("%s ends in reconnect_required (%s): its class always recovers", c.account, s.reason)
+			r.brokeOf(c, "ends in reconnect_required (%s): its class always recovers", s.reason)
 		case !ok && !reused && !restored:
-			r.broke("%s ends in reconnect_required (%s) at generation %d, and no fault took its reply", c.account, s.reason, s.generation)
+			r.brokeOf(c, "ends in reconnect_required (%s) at generation %d, and no fault took its reply", s.reason, s.generation)
 		case s.reason != perennial.ReasonRotationLost && !untold && !reused:
-			r.broke("%s was lost (%s) and is named %s", c.account, why, s.reason)
+			r.brokeOf(c, "was lost (%s) and is named %s", why, s.reason)
 		}
 	}
 }
@@ -217,10 +218,10 @@ func (r *round) checkBooks() {
 		lossy, restored, overtaken := c.lossy, c.restored, c.overtaken
 		c.mu.Unlock()
 		if g.MostInFlight > 1 && !overtaken {
-			r.broke("%s: %d requests at once", c.account, g.MostInFlight)
+			r.brokeOf(c, "had %d requests at once", g.MostInFlight)
 		}
 		if g.ConsumedPresentations > 0 && !restored && (!lossy || c.class == perennial.ReplayGrace) {
-			r.broke("%s: a consumed token was shown %d times", c.account, g.ConsumedPresentations)
+			r.brokeOf(c, "had a consumed token shown %d times", g.ConsumedPresentations)
 		}
 	}
 	for _, p := range oracle.Presentations {
@@ -232,7 +233,7 @@ func (r *round) checkBooks() {
 		restored := c.restored
 		c.mu.Unlock()
 		if !restored {
-			r.broke("%s: a consumed token was shown while its access token lived, where that revokes the grant", c.account)
+			r.brokeOf(c, "had a consumed token shown while its access token lived, where that revokes the grant")
 		}
 	}
 	for _, a := range apps {

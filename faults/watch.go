@@ -33,7 +33,7 @@ type watch struct {
 	mu      sync.Mutex
 	rows    map[string]sample
 	given   map[string]map[int64]string // digest of each generation
-	broken  map[string]bool             // what must not be
+	broken  map[string]*conn            // what must not be, and of whom it is
 	windows []window                    // when something that is needed was away
 	expired map[string]bool
 	samples int
@@ -48,7 +48,7 @@ type window struct {
 }
 
 func (f *fleet) watch() *watch {
-	w := &watch{f: f, rows: map[string]sample{}, given: map[string]map[int64]string{}, broken: map[string]bool{}, expired: map[string]bool{}, stopped: make(chan struct{})}
+	w := &watch{f: f, rows: map[string]sample{}, given: map[string]map[int64]string{}, broken: map[string]*conn{}, expired: map[string]bool{}, stopped: make(chan struct{})}
 	w.look()
 	w.done.Go(func() {
 		tick := time.NewTicker(300 * time.Millisecond)
@@ -73,7 +73,19 @@ func (w *watch) stop() {
 func (w *watch) broke(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.broken[fmt.Sprintf(format, args...)] = true
+	w.broken[fmt.Sprintf(format, args...)] = nil
+}
+
+// brokeOf is the same of a connection.
+func (w *watch) brokeOf(c *conn, format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.breaks(c, format, args...)
+}
+
+// breaks is called with w.mu held.
+func (w *watch) breaks(c *conn, format string, args ...any) {
+	w.broken[c.account+" "+fmt.Sprintf(format, args...)] = c
 }
 
 // away opens a window; the returned function closes it. Its effects are allowed
@@ -143,13 +155,13 @@ func (w *watch) take(s sample) {
 	restored, renumbered := c.restored, c.renumbered
 	c.mu.Unlock()
 	if seen && s.generation < before.generation && !restored {
-		w.broken[fmt.Sprintf("%s: generation went from %d back to %d", c.account, before.generation, s.generation)] = true
+		w.breaks(c, "went from generation %d back to %d", before.generation, s.generation)
 	}
 	if w.given[s.id] == nil {
 		w.given[s.id] = map[int64]string{}
 	}
 	if d, ok := w.given[s.id][s.generation]; ok && d != s.digest && s.digest != "" && d != "" && !renumbered {
-		w.broken[fmt.Sprintf("%s: generation %d was given twice", c.account, s.generation)] = true
+		w.breaks(c, "was given generation %d twice", s.generation)
 	}
 	if s.digest != "" {
 		w.given[s.id][s.generation] = s.digest
@@ -176,7 +188,7 @@ func (w *watch) expiry(c *conn, s sample) {
 	if w.outage(c.app, from, s.expires) || c.touched(from.Add(-deadline-started)) {
 		return
 	}
-	w.broken[fmt.Sprintf("%s: the access token expired unrefreshed (%s, %s)", key, s.health, s.failing)] = true
+	w.breaks(c, "generation %d: the access token expired unrefreshed (%s, %s)", s.generation, s.health, s.failing)
 }
 
 func (w *watch) row(c *conn) sample {
