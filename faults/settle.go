@@ -177,7 +177,7 @@ func (r *round) checkStatuses() {
 			continue
 		}
 		why, ok := c.excused(s.generation)
-		reused := !ok && c.reused(s.generation)
+		reused := c.reused(s.generation)
 		c.mu.Lock()
 		restored, untold := c.restored, c.untold
 		c.mu.Unlock()
