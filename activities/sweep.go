@@ -29,6 +29,9 @@ type Sweeper struct {
 	Workflows Teller
 	// StartPacers starts the pacers that do not run; nil: no app is pooled.
 	StartPacers func(context.Context) error
+	// LetGo starts what wakes the waiting connections of a circuit that has closed;
+	// nil: they wake by themselves.
+	LetGo func(context.Context) error
 	// Dispatch has undelivered events delivered and returns how many deliveries it
 	// started; nil: nobody is told of events.
 	Dispatch func(context.Context) (int, error)
@@ -93,9 +96,12 @@ func (s *Sweeper) Sweep(ctx context.Context, req SweepRequest) (SweepResult, err
 			return out, err
 		}
 	}
-	var warnErr, paceErr, dispatchErr error
+	var warnErr, paceErr, letGoErr, dispatchErr error
 	if s.StartPacers != nil {
 		paceErr = s.StartPacers(ctx)
+	}
+	if s.LetGo != nil {
+		letGoErr = s.LetGo(ctx)
 	}
 	if req.Full { // it reads every row
 		out.Warned, warnErr = s.Store.Warn(ctx, sweepLimit)
@@ -103,7 +109,7 @@ func (s *Sweeper) Sweep(ctx context.Context, req SweepRequest) (SweepResult, err
 	if s.Dispatch != nil {
 		out.Delivering, dispatchErr = s.Dispatch(ctx)
 	}
-	return out, errors.Join(warnErr, s.prune(ctx, req, &out), paceErr, dispatchErr)
+	return out, errors.Join(warnErr, s.prune(ctx, req, &out), paceErr, letGoErr, dispatchErr)
 }
 
 // prune deletes what is past its retention, batch by batch: a large fleet writes

@@ -127,7 +127,7 @@ func wrongSecret(r *round) error {
 	}
 	for _, name := range names {
 		// Two failures open the circuit; those then on their way, at most eight,
-		// are counted too; after that one canary an interval of 3, 6, 12 s.
+		// are counted too; after that one canary an interval of 3 s.
 		if n, _ := r.provider.Requests(clientOf(name), from, time.Now()); n > 2+8+3 {
 			r.broke("app %s: %d requests within %s of a wrong client secret", name, n, time.Since(from).Round(time.Second))
 		}

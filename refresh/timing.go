@@ -23,7 +23,7 @@ type Timing struct {
 	AttemptDeadline time.Duration // how long a claim holds the fence. Defaults to 90 s.
 	WorkerStop      time.Duration // how long a stopping worker waits for its activities. Defaults to 85 s.
 	ConfirmDelay    time.Duration // between a first refusal and its confirmation. Defaults to 1 min.
-	ProbeInterval   time.Duration // between two probes of an open circuit, doubling up to four times. Defaults to 30 s.
+	ProbeInterval   time.Duration // between two of the first four probes of an open circuit, half as long as between later ones. Defaults to 30 s.
 	PaceFor         time.Duration // how long a pacer stays on one worker. Defaults to 1 min.
 }
 

@@ -32,7 +32,7 @@ type AdmitRequest struct {
 }
 
 // DefaultRelease is how many held connections are let go in a second at least.
-const DefaultRelease = 50.0
+const DefaultRelease = 100.0
 
 // Admission is the gate's answer.
 type Admission struct {
@@ -262,9 +262,13 @@ func ReleaseRate(asked, limit float64, connections int64) float64 {
 }
 
 // ProbeWait is the wait after the probes-th probe that found the circuit still
-// broken. It doubles up to four times the first.
+// broken: four times the first, then twice it. Whoever waits learns of the end of an
+// outage so late at most.
 func ProbeWait(first time.Duration, probes int) time.Duration {
-	return first << min(probes, 2)
+	if probes < 4 {
+		return first
+	}
+	return 2 * first
 }
 
 // heldSpread is over how long the connections of an open circuit come back to

@@ -85,7 +85,7 @@ func TestOneProbeEachInterval(t *testing.T) {
 		circuit.LastCanary, circuit.Probes = last, d.circuit["probes"].(int)
 		circuit.NextProbeAt = ptr(d.circuit["next_probe_at"].(time.Time))
 	}
-	assert.Equal(t, 9, probes, "300 s: after 0, 10, 30, 70, ... s")
+	assert.Equal(t, 17, probes, "300 s: after 0, 10, 20, 30, 40, 60, 80, ... s")
 }
 
 // TestLimitHolds lets 2,000 connections ask at once, and again when their turn

@@ -16,7 +16,7 @@ func TestReleaseRate(t *testing.T) {
 		want         float64
 	}{
 		{"a small app", 0, 0, 5000, DefaultRelease},
-		{"as many as the default lets through in ten minutes", 0, 0, 30_000, DefaultRelease},
+		{"as many as the default lets through in ten minutes", 0, 0, 60_000, DefaultRelease},
 		{"a large app: all in ten minutes", 0, 0, 240_000, 400},
 		{"a large app under its limit", 0, 100, 240_000, 100},
 		{"a small app under its limit", 0, 10, 5000, 10},

@@ -38,6 +38,7 @@ func Register(r worker.WorkflowRegistry, o Options) {
 	r.RegisterWorkflowWithOptions(connectionWorkflow(o.withDefaults()), workflow.RegisterOptions{Name: ConnectionWorkflow})
 	r.RegisterWorkflowWithOptions(pacer(o.withDefaults()), workflow.RegisterOptions{Name: PacerWorkflow})
 	r.RegisterWorkflowWithOptions(sweep, workflow.RegisterOptions{Name: SweepWorkflow})
+	r.RegisterWorkflowWithOptions(letGo, workflow.RegisterOptions{Name: LetGoWorkflow})
 	r.RegisterWorkflowWithOptions(deliver, workflow.RegisterOptions{Name: DeliverWorkflow})
 }
 

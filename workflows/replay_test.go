@@ -99,6 +99,7 @@ func TestReplayFindsAMutant(t *testing.T) {
 		PacerWorkflow:      late(noResult(pacer(o))),
 		SweepWorkflow:      late(sweep),
 		DeliverWorkflow:    late(deliver),
+		LetGoWorkflow:      late(letGo),
 	}
 	found := map[string]int{}
 	for _, r := range manifest(t) {

@@ -108,6 +108,63 @@ func testCircuit(t *testing.T, b *bundle) {
 	require.False(t, due.After(now.Add(time.Second)), "those that waited are let go")
 }
 
+// testLetGo: those that waited at a circuit are found when their turn has come,
+// each once, and with them one that was held while the circuit closed.
+func testLetGo(t *testing.T, b *bundle) {
+	cs := b.app(t, 9)
+	app := cs[0].App
+	for _, c := range cs[:5] {
+		b.note(t, c, perennial.OutcomeUnknown, "http_503")
+	}
+	require.True(t, b.open(t, app))
+	waiting := map[string]bool{}
+	for _, c := range cs[5:] {
+		held := b.admitted(t, c)
+		require.False(t, held.Admitted)
+		waiting[c.ID] = true
+	}
+	apps, err := b.LettingGo(t.Context())
+	require.NoError(t, err)
+	require.NotContains(t, apps, app, "its circuit is open")
+	_, on, err := b.LetGo(t.Context(), app, store.Turn{}, 10)
+	require.NoError(t, err)
+	require.False(t, on)
+
+	b.note(t, cs[0], perennial.OutcomeRefreshed, "")
+	require.False(t, b.open(t, app))
+	apps, err = b.LettingGo(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, apps, app)
+	now, err := b.Now(t.Context())
+	require.NoError(t, err)
+	b.set(t, cs[8].ID, "next_attempt_at", stampText(now.Add(5*time.Hour))) // its hold was written after the release
+
+	b.until(t, now.Add(2*time.Second))
+	var after store.Turn
+	for page := range 4 {
+		got, on, err := b.LetGo(t.Context(), app, after, 1)
+		require.NoError(t, err)
+		require.True(t, on)
+		require.Len(t, got, 1, page)
+		require.True(t, waiting[got[0].ID], "once each")
+		delete(waiting, got[0].ID)
+		after = store.Turn{At: got[0].NextAttemptAt, ID: got[0].ID}
+	}
+	got, _, err := b.LetGo(t.Context(), app, after, 10)
+	require.NoError(t, err)
+	require.Empty(t, got)
+
+	// One with a wait of its own keeps it.
+	failing := cs[8].ID
+	b.set(t, failing, "failing_code", "'http_500'")
+	b.set(t, failing, "failure_count", "1")
+	b.set(t, failing, "next_attempt_at", stampText(now.Add(5*time.Hour)))
+	got, _, err = b.LetGo(t.Context(), app, after, 10)
+	require.NoError(t, err)
+	require.Empty(t, got)
+	require.True(t, b.row(t, failing).NextAttemptAt.After(now.Add(time.Hour)))
+}
+
 func testCircuitSuccessBetween(t *testing.T, b *bundle) {
 	cs := b.app(t, 3)
 	b.note(t, cs[0], perennial.OutcomeMisconfigured, "invalid_client")

@@ -28,6 +28,7 @@ type Part struct {
 	engine      *refresh.Engine
 	startPacers func(context.Context) error
 	dispatch    func(context.Context) (int, error)
+	letGo       func(context.Context) error
 	beside      *beside // nil without a spool
 	log         *slog.Logger
 }
@@ -62,19 +63,28 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 			return workflows.StartDelivery(ctx, c, queue, event, endpoint)
 		})
 	}
+	p.letGo = func(ctx context.Context) error {
+		apps, err := d.Store.LettingGo(ctx)
+		errs := []error{err}
+		for _, app := range apps {
+			errs = append(errs, workflows.StartLetGo(ctx, c, queue, app))
+		}
+		return errors.Join(errs...)
+	}
 	if d.Spool != nil { // without one, what cannot be saved would have no journal
 		p.beside = &beside{engine: p.engine, rows: d.Store, healthy: temporalHealthy(c), shown: counts.Beside, log: d.Log}
 	}
 	workflows.Register(w, workflows.Options{Timing: d.Config.Timing})
 	w.RegisterActivity(activities.New(p.engine, d.Store, d.Config, told))
 	w.RegisterActivity(&activities.Pacer{Engine: p.engine, Store: d.Store, Workflows: told, Apps: d.Config, Timing: d.Config.Timing})
+	w.RegisterActivity(&activities.Caller{Store: d.Store, Workflows: told})
 	w.RegisterActivity(&activities.Deliverer{Notify: events})
-	w.RegisterActivity(&activities.Sweeper{Store: d.Store, Workflows: told, StartPacers: p.startPacers, Dispatch: p.dispatch})
+	w.RegisterActivity(&activities.Sweeper{Store: d.Store, Workflows: told, StartPacers: p.startPacers, LetGo: p.letGo, Dispatch: p.dispatch})
 	return p, nil
 }
 
 // Start begins what a worker does beside its tasks: it has events delivered and
-// refreshes due connections while Temporal is away, until ctx ends; and it stores
+// waiting connections let go, and refreshes due connections while Temporal is away, until ctx ends; and it stores
 // what the spool holds, until stop is called. Call that after the worker's Stop, whose
 // last refreshes may leave something there. It waits for all of it.
 func (p *Part) Start(ctx context.Context) (stop func()) {
@@ -85,7 +95,10 @@ func (p *Part) Start(ctx context.Context) (stop func()) {
 	if err := p.startPacers(ctx); err != nil {
 		p.log.Error("pacers not started; the sweep starts them", "error", err)
 	}
-	stops = append(stops, dispatchSoon(ctx, p.dispatch, p.log))
+	stops = append(stops, soon(ctx, func(ctx context.Context) error {
+		_, err := p.dispatch(ctx)
+		return err
+	}, "events are not delivered at present", p.log), soon(ctx, p.letGo, "waiting connections are not let go at present", p.log))
 	return func() {
 		for i := len(stops) - 1; i >= 0; i-- {
 			stops[i]()

@@ -1,0 +1,71 @@
+package e2e
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/fakeprovider"
+	"github.com/perennial-oauth/perennial/store"
+	"github.com/perennial-oauth/perennial/workflows"
+	"github.com/stretchr/testify/require"
+	enumspb "go.temporal.io/api/enums/v1"
+)
+
+// TestLetGo: whoever waits at a circuit is woken when it has closed. By themselves
+// the workflows sleep for half a minute at least, and there is no sweep.
+func TestLetGo(t *testing.T) {
+	t.Parallel()
+	s := setup(t, setting{class: perennial.ReplaySingleUse})
+	var waiting []perennial.Connection
+	for i := range 6 {
+		waiting = append(waiting, s.connect(fmt.Sprintf("waits %d", i), fakeprovider.Knobs{LifetimeSeconds: 8, Rotate: true}))
+	}
+	note := func(c perennial.Connection, o perennial.Outcome, code string) {
+		require.NoError(t, s.deps.Store.NoteReply(t.Context(), store.NoteRequest{Connection: c, Outcome: o, Code: code, Interval: s.deps.Config.Timing.ProbeInterval}))
+	}
+	for _, c := range waiting { // what other workers met
+		note(c, perennial.OutcomeUnknown, "http_503")
+	}
+	s.work()
+	for _, c := range waiting {
+		s.until(c.ID, "held", func(c perennial.Connection) bool {
+			return !c.QueuedAt.IsZero() && c.FailingCode == store.CodeCircuitOpen
+		})
+	}
+	note(waiting[0], perennial.OutcomeRefreshed, "")
+	for _, c := range waiting {
+		s.until(c.ID, "let go", generation(2))
+		s.eventually(c.AccountID+" was woken", func() bool { return s.signalled(c.ID, workflows.SignalNudge) })
+	}
+	id := workflows.LetGoID(s.deps.Config.TaskQueue, "app")
+	s.eventually("it calls", func() bool {
+		events := s.history(id, "").Events
+		return events[len(events)-1].EventType == enumspb.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
+	})
+	s.replayRuns(id, "let-go")
+}
+
+// asleep reports whether a held connection's workflow rests: on its timer, or in the
+// backoff of its activity.
+func (s *stack) asleep(id string) bool {
+	d, err := s.client.DescribeWorkflowExecution(s.Context(), workflows.ID(id), "")
+	require.NoError(s, err)
+	if pending := d.PendingActivities; len(pending) > 0 {
+		return pending[0].LastFailure != nil && pending[0].State == enumspb.PENDING_ACTIVITY_STATE_SCHEDULED
+	}
+	events := s.history(workflows.ID(id), "").Events
+	return events[len(events)-1].EventType == enumspb.EVENT_TYPE_TIMER_STARTED
+}
+
+// signalled reports whether a connection's workflow got a signal of that name.
+func (s *stack) signalled(id, name string) bool {
+	for _, h := range s.histories(id) {
+		for _, e := range h.Events {
+			if e.GetWorkflowExecutionSignaledEventAttributes().GetSignalName() == name {
+				return true
+			}
+		}
+	}
+	return false
+}
