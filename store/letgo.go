@@ -30,8 +30,9 @@ func (s *Store) LettingGo(ctx context.Context) (apps []string, err error) {
 
 // LetGo returns the waiting connections of an app whose turn has come since after,
 // at most limit, in the order of their turns, and whether the release goes on: then
-// more may come. Who was held while the circuit closed, and would wait for longer
-// than the release lasts, is called in first.
+// more may come. At the first look, with after zero, who was held while the circuit
+// closed, and would wait for longer than the release lasts, is called in: once, for
+// who is held again has another cause.
 func (s *Store) LetGo(ctx context.Context, app string, after Turn, limit int) (cs []perennial.Connection, more bool, err error) {
 	db := s.db.WithContext(ctx)
 	fail := func(err error) ([]perennial.Connection, bool, error) {
@@ -45,7 +46,7 @@ func (s *Store) LetGo(ctx context.Context, app string, after Turn, limit int) (c
 	if err := db.Model(&appRow{}).Where("app = ? AND release_until > ?", app, nullable(now)).Pluck("release_until", &until).Error; err != nil {
 		return fail(err)
 	}
-	if len(until) > 0 {
+	if len(until) > 0 && after.At.IsZero() {
 		err := db.Table("connections").Where("status = 'active' AND app = ? AND queued_at IS NOT NULL AND attempt_id = '' AND (failure_count = 0 OR failing_code = ?) AND next_attempt_at > ?", app, CodeCircuitOpen, nullable(until[0])).
 			Where("NOT EXISTS (SELECT 1 FROM circuits WHERE circuits.app = connections.app AND circuits.host = connections.host AND circuits.reason <> '')").
 			Updates(map[string]any{"next_attempt_at": nullable(now)}).Error

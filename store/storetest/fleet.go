@@ -154,14 +154,18 @@ func testLetGo(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.Empty(t, got)
 
-	// One with a wait of its own keeps it.
+	// Called in once, and not where the wait is its own.
+	b.set(t, cs[7].ID, "next_attempt_at", stampText(now.Add(5*time.Hour)))
+	_, _, err = b.LetGo(t.Context(), app, after, 10)
+	require.NoError(t, err)
+	require.True(t, b.row(t, cs[7].ID).NextAttemptAt.After(now.Add(time.Hour)))
 	failing := cs[8].ID
 	b.set(t, failing, "failing_code", "'http_500'")
 	b.set(t, failing, "failure_count", "1")
 	b.set(t, failing, "next_attempt_at", stampText(now.Add(5*time.Hour)))
-	got, _, err = b.LetGo(t.Context(), app, after, 10)
+	_, _, err = b.LetGo(t.Context(), app, store.Turn{}, 10)
 	require.NoError(t, err)
-	require.Empty(t, got)
+	require.False(t, b.row(t, cs[7].ID).NextAttemptAt.After(now.Add(time.Hour)))
 	require.True(t, b.row(t, failing).NextAttemptAt.After(now.Add(time.Hour)))
 }
 
