@@ -29,9 +29,8 @@ func TestLetGo(t *testing.T) {
 	}
 	s.work()
 	for _, c := range waiting {
-		s.until(c.ID, "held", func(c perennial.Connection) bool {
-			return !c.QueuedAt.IsZero() && c.FailingCode == store.CodeCircuitOpen
-		})
+		s.until(c.ID, "held", func(c perennial.Connection) bool { return !c.QueuedAt.IsZero() })
+		s.eventually(c.AccountID+" sleeps", func() bool { return s.asleep(c.ID) })
 	}
 	note(waiting[0], perennial.OutcomeRefreshed, "")
 	for _, c := range waiting {
