@@ -78,23 +78,33 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 	return health.Close()
 }
 
-// replayEvery is how often the spool is looked into.
-const replayEvery = 5 * time.Second
+// The spool is looked into from time to time, and often while it holds something:
+// when the store is back after an outage, what is kept must be there before another
+// worker presents the token again. Its owner complains less often than it looks.
+const (
+	replayEvery     = 5 * time.Second
+	replayWhileHeld = 500 * time.Millisecond
+	complainEvery   = 30 * time.Second
+)
 
 // ReplaySpool stores what the spool holds, now and from time to time, until the
 // returned function is called: also while running refreshes are waited for.
 func ReplaySpool(ctx context.Context, engine *refresh.Engine, log *slog.Logger) (stop func()) {
 	return inBackground(context.WithoutCancel(ctx), func(ctx context.Context) {
-		tick := time.NewTicker(replayEvery)
-		defer tick.Stop()
+		var complained time.Time
 		for {
+			wait := replayEvery
 			if err := engine.ReplaySpool(ctx); err != nil && ctx.Err() == nil {
-				log.Error("the spool is not empty yet", "error", err)
+				wait = replayWhileHeld
+				if time.Since(complained) >= complainEvery {
+					complained = time.Now()
+					log.Error("the spool is not empty yet", "error", err)
+				}
 			}
 			select {
 			case <-ctx.Done():
 				return
-			case <-tick.C:
+			case <-time.After(wait):
 			}
 		}
 	})

@@ -1,0 +1,59 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/spool"
+	"github.com/perennial-oauth/perennial/store"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// awayUntil is a store that takes nothing before a time.
+type awayUntil struct {
+	refresh.Store
+	back  time.Time
+	saved chan time.Time
+}
+
+func (s *awayUntil) Save(context.Context, store.SaveRequest) (store.Saved, error) {
+	if time.Now().Before(s.back) {
+		return store.Saved{}, errors.New("away")
+	}
+	s.saved <- time.Now()
+	return store.Saved{Stored: true}, nil
+}
+
+func (s *awayUntil) Get(context.Context, string) (perennial.Connection, time.Time, error) {
+	return perennial.Connection{}, time.Time{}, nil
+}
+
+// TestKeptTokensAreStoredWhenTheStoreIsBack: within half a second, on the clock of
+// the test, before another worker presents the token again; and an outage of a
+// minute is not complained of twice a second.
+func TestKeptTokensAreStoredWhenTheStoreIsBack(t *testing.T) {
+	t.Parallel()
+	kept, err := spool.Open(t.TempDir(), 10)
+	require.NoError(t, err)
+	require.NoError(t, kept.Keep(store.SaveRequest{ID: "con_1", NewGeneration: 2}))
+	var logged bytes.Buffer
+	synctest.Test(t, func(t *testing.T) {
+		away := &awayUntil{back: time.Now().Add(time.Minute + 100*time.Millisecond), saved: make(chan time.Time, 1)}
+		stop := ReplaySpool(t.Context(), refresh.New(refresh.Config{Store: away, Spool: kept}), slog.New(slog.NewTextHandler(&logged, nil)))
+		assert.Less(t, (<-away.saved).Sub(away.back), 500*time.Millisecond)
+		stop()
+	})
+	holds, err := kept.Holds("con_1", 1)
+	require.NoError(t, err)
+	assert.False(t, holds)
+	assert.LessOrEqual(t, strings.Count(logged.String(), "not empty yet"), 3, logged.String())
+}
