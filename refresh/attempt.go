@@ -222,6 +222,7 @@ func (a *attempt) save(ctx context.Context, reply provider.Reply, old perennial.
 			if seam.Off(seam.Journal) {
 				return Result{}, err
 			}
+			a.memory.put(req)
 			return Result{Outcome: perennial.OutcomeUnknown, Code: CodeUnsaved, Connection: a.row, Now: a.clock(), HTTPStatus: reply.HTTPStatus, Unsaved: &req}, nil
 		}
 	}

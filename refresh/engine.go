@@ -91,7 +91,10 @@ type Observation struct {
 // Engine refreshes connections. It is safe for concurrent use; two engines in
 // two processes may be asked for the same connection at once, and one request
 // reaches the provider.
-type Engine struct{ Config }
+type Engine struct {
+	Config
+	memory memory
+}
 
 // New returns an engine. The time chain is checked by the caller, who knows the
 // apps: [Timing.Validate].
@@ -100,7 +103,7 @@ func New(c Config) *Engine {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Engine{c}
+	return &Engine{Config: c}
 }
 
 // Request asks for one refresh.
@@ -125,7 +128,8 @@ type Result struct {
 
 	// Unsaved is set when the provider replied with tokens that could not be
 	// stored yet. It holds them sealed, and must reach [Engine.Persist]: until
-	// then nobody may present the connection's refresh token.
+	// then nobody may present the connection's refresh token, and this engine does
+	// not.
 	Unsaved *store.SaveRequest
 }
 
@@ -178,7 +182,7 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("refresh connection %s: %w", req.ConnectionID, err)
 	}
-	if err := e.spooled(ctx, row.ID, row.Generation); err != nil {
+	if err := e.storeKeptOf(ctx, row.ID, row.Generation); err != nil {
 		return Result{}, err
 	}
 	app, appErr := e.Apps.App(row.App)
@@ -223,7 +227,7 @@ func (e *Engine) quick(ctx context.Context, req Request, began time.Time) (*atte
 	if req.App == "" || err != nil || app.MaxRefreshesPerSecond > 0 {
 		return nil, nil
 	}
-	if err := e.spooled(ctx, req.ConnectionID, req.Generation); err != nil {
+	if err := e.storeKeptOf(ctx, req.ConnectionID, req.Generation); err != nil {
 		return nil, err
 	}
 	seam.At(seam.BeforeClaim, req.ConnectionID)
@@ -264,95 +268,6 @@ func (e *Engine) observe(o Observation) {
 	if e.Observer != nil {
 		e.Observer.Observe(o)
 	}
-}
-
-// Persist stores a token set that an earlier [Engine.Refresh] could not. It may
-// be repeated, by any process: the save's own guards decide. An error means that
-// the store could not be told; nothing is lost then.
-func (e *Engine) Persist(ctx context.Context, req store.SaveRequest) (Result, error) {
-	saved, err := e.Store.Save(ctx, req)
-	if perennial.CodeOf(err) == perennial.CodeNotFound {
-		return Result{Outcome: perennial.OutcomeNotFound}, nil
-	}
-	if err != nil {
-		return Result{}, fmt.Errorf("store the kept tokens of connection %s: %w", req.ID, err)
-	}
-	seam.At(seam.AfterCommit, req.ID)
-	_, now, err := e.Store.Get(ctx, req.ID)
-	if err != nil {
-		return Result{}, fmt.Errorf("store the kept tokens of connection %s: %w", req.ID, err)
-	}
-	e.Log.Info("kept tokens stored", "connection_id", req.ID, "stored", saved.Stored, "generation", saved.Connection.Generation)
-	return Result{Outcome: savedOutcome(saved), Connection: saved.Connection, Now: now, Recovered: saved.Recovered}, nil
-}
-
-// Keep stores a token set that an earlier [Engine.Refresh] could not, or keeps it
-// in the spool: it tries until one of them takes it. It is for a process that
-// refreshes beside Temporal, whose workflow would else hold the set; it is the
-// only copy, so nothing but the end of ctx ends the trying.
-func (e *Engine) Keep(ctx context.Context, req store.SaveRequest) error {
-	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		_, err := e.Persist(ctx, req)
-		if err == nil {
-			if e.Spool != nil {
-				return e.Spool.Drop(req)
-			}
-			return nil
-		}
-		if e.Spool != nil && e.Spool.Keep(req) == nil {
-			return nil // it is replayed from there
-		}
-		e.Log.Error("a token set is in memory only: neither the store nor the spool takes it", "connection_id", req.ID, "error", err)
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// spooled stores what the spool holds of the connection above its generation, and
-// proves the spool ready. While either fails nothing is claimed, and nothing presented.
-func (e *Engine) spooled(ctx context.Context, id string, generation int64) error {
-	if e.Spool == nil {
-		return nil
-	}
-	if err := e.Spool.Ready(); err != nil {
-		return fmt.Errorf("refresh connection %s: %w", id, err)
-	}
-	holds, err := e.Spool.Holds(id, generation)
-	if err == nil && holds {
-		err = e.replay(ctx, func(r store.SaveRequest) bool { return r.ID == id })
-	}
-	if err != nil {
-		return fmt.Errorf("refresh connection %s, whose tokens are in the spool: %w", id, err)
-	}
-	return nil
-}
-
-// ReplaySpool stores every token set that the spool holds. It is called at start
-// and from time to time; a set that the store does not take stays.
-func (e *Engine) ReplaySpool(ctx context.Context) error {
-	if e.Spool == nil {
-		return nil
-	}
-	return e.replay(ctx, func(store.SaveRequest) bool { return true })
-}
-
-func (e *Engine) replay(ctx context.Context, wanted func(store.SaveRequest) bool) error {
-	kept, err := e.Spool.Kept()
-	errs := []error{err}
-	for _, req := range kept {
-		if !wanted(req) {
-			continue
-		}
-		_, err := e.Persist(ctx, req)
-		if err == nil {
-			err = e.Spool.Drop(req)
-		}
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
 }
 
 // savedOutcome: where the row moved on while we were away, a reconnect or a

@@ -219,7 +219,7 @@ func TestSpool(t *testing.T) {
 	_, err = b.Engine.Refresh(t.Context(), Request{ConnectionID: "con_1", Generation: 1, Trigger: perennial.TriggerRetry})
 	assert.Error(t, err, "full, and the store is away")
 	assert.Len(t, b.shown, 1, "nobody presents the token meanwhile")
-	assert.Error(t, b.ReplaySpool(t.Context()))
+	assert.Error(t, b.StoreKept(t.Context()))
 
 	b.Store = b.db // as after a restart of everything
 	b.Spool, err = spool.Open(dir, 2)
@@ -237,6 +237,42 @@ func TestSpool(t *testing.T) {
 	holds, err = kept.Holds("con_1", 1)
 	require.NoError(t, err)
 	assert.False(t, holds, "stored after all: dropped")
+}
+
+// TestWhoHasUnsavedTokensPresentsNothing: a set that is in memory only, because the
+// store is away and there is no spool that takes it, is stored before its connection
+// is claimed again, by whichever way the engine is asked.
+func TestWhoHasUnsavedTokensPresentsNothing(t *testing.T) {
+	t.Parallel()
+	for name, again := range map[string]func(*bundle) error{
+		"asked with its app": func(b *bundle) error {
+			_, err := b.Engine.Refresh(t.Context(), Request{ConnectionID: "con_1", Generation: 1, App: "app", Trigger: perennial.TriggerRetry})
+			return err
+		},
+		"asked without": func(b *bundle) error {
+			_, err := b.Engine.Refresh(t.Context(), Request{ConnectionID: "con_1", Generation: 1, Trigger: perennial.TriggerRetry})
+			return err
+		},
+		"from time to time": func(b *bundle) error { return b.StoreKept(t.Context()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, fresh("2"), fresh("3"))
+			b.Timing.SaveTimeout = 100 * time.Millisecond
+			b.Store = &flakySave{Store: b.db, fails: 1 << 30}
+			require.NotNil(t, b.refresh(t, t.Context(), 1).Unsaved)
+			assert.Error(t, again(b), "the store is away")
+			b.Store = b.db
+			require.NoError(t, again(b))
+			c, _, err := b.db.Get(t.Context(), "con_1")
+			require.NoError(t, err)
+			assert.EqualValues(t, 2, c.Generation, "stored")
+			assert.True(t, c.Open.IsZero())
+			assert.Equal(t, []string{"refresh 1"}, b.shown)
+			assert.Empty(t, b.memory.kept())
+			assert.Equal(t, perennial.OutcomeRefreshed, b.refresh(t, t.Context(), 2).Outcome)
+		})
+	}
 }
 
 // TestUnsavedTokensAreHandedOut: where the store stays away, the tokens leave

@@ -174,10 +174,10 @@ func TestLimitOverTwoEngines(t *testing.T) {
 	b.app.MaxRefreshesPerSecond = 20
 	var sent []time.Time
 	b.onSent = func() { sent = append(sent, time.Now()) } // under b's lock
-	second := *b.Engine
+	second := New(b.Config)
 	var wg sync.WaitGroup
 	for i, id := range ids {
-		e := []*Engine{b.Engine, &second}[i%2]
+		e := []*Engine{b.Engine, second}[i%2]
 		wg.Go(func() {
 			for {
 				res, err := e.Refresh(context.Background(), Request{ConnectionID: id, Generation: 1, Trigger: perennial.TriggerTimer})

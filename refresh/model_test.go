@@ -369,7 +369,7 @@ func (w *world) settle() {
 				}
 			}
 			w.unsaved = nil
-			if err := p.engine.ReplaySpool(context.Background()); err != nil {
+			if err := p.engine.StoreKept(context.Background()); err != nil {
 				w.t.Fatalf("replay: %v", err)
 			}
 		}
@@ -414,7 +414,7 @@ func TestModel(t *testing.T) {
 				}
 			case 2:
 				p := rapid.SampledFrom(w.processes).Draw(t, "process")
-				p.lives(func() { _ = p.engine.ReplaySpool(context.Background()) })
+				p.lives(func() { _ = p.engine.StoreKept(context.Background()) })
 			case 3:
 				p := rapid.SampledFrom(w.processes).Draw(t, "process")
 				if len(w.unsaved) > 0 {

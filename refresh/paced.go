@@ -48,7 +48,7 @@ func (e *Engine) RefreshClaimed(ctx context.Context, claim store.Claim, began, s
 	if a.appErr == nil {
 		a.app, a.appErr = a.app.At(c.Host)
 	}
-	if err := e.spooled(ctx, c.ID, c.Generation); err != nil {
+	if err := e.storeKeptOf(ctx, c.ID, c.Generation); err != nil {
 		a.log.Error("claimed, and not presented", "error", err)
 		a.gaveUp = true
 		return a.close(ctx, provider.Reply{Outcome: perennial.OutcomeHeld, Code: codeSpooled})

@@ -74,8 +74,8 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 		engineConfig := deps.EngineConfig()
 		engineConfig.Observer = metrics.New(registry)
 		tokens.engine = refresh.New(engineConfig)
-		stopReplay := worker.ReplaySpool(ctx, tokens.engine, log)
-		defer stopReplay()
+		stopStoring := worker.StoreKept(ctx, tokens.engine, log)
+		defer stopStoring()
 	}
 	service := connect.New(connect.Config{Store: deps.Store, Apps: deps.Config, Sealer: deps.Keyring, Log: deps.Log,
 		Workflows: &connect.Temporal{Client: t, TaskQueue: deps.Config.TaskQueue}})

@@ -78,33 +78,30 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 	return health.Close()
 }
 
-// The spool is looked into from time to time, and often while it holds something:
-// when the store is back after an outage, what is kept must be there before another
-// worker presents the token again. Its owner complains less often than it looks.
+// What is kept is tried twice a second, which is a look at an empty folder: when the
+// store is back after an outage it must be there before another worker presents the
+// token again. An outage is not complained of as often.
 const (
-	replayEvery     = 5 * time.Second
-	replayWhileHeld = 500 * time.Millisecond
-	complainEvery   = 30 * time.Second
+	storeKeptEvery = 500 * time.Millisecond
+	complainEvery  = 30 * time.Second
 )
 
-// ReplaySpool stores what the spool holds, now and from time to time, until the
-// returned function is called: also while running refreshes are waited for.
-func ReplaySpool(ctx context.Context, engine *refresh.Engine, log *slog.Logger) (stop func()) {
+// StoreKept stores what this process and its spool hold, now and from time to time,
+// until the returned function is called: also while running refreshes are waited for.
+func StoreKept(ctx context.Context, engine *refresh.Engine, log *slog.Logger) (stop func()) {
 	return inBackground(context.WithoutCancel(ctx), func(ctx context.Context) {
+		tick := time.NewTicker(storeKeptEvery)
+		defer tick.Stop()
 		var complained time.Time
 		for {
-			wait := replayEvery
-			if err := engine.ReplaySpool(ctx); err != nil && ctx.Err() == nil {
-				wait = replayWhileHeld
-				if time.Since(complained) >= complainEvery {
-					complained = time.Now()
-					log.Error("the spool is not empty yet", "error", err)
-				}
+			if err := engine.StoreKept(ctx); err != nil && ctx.Err() == nil && time.Since(complained) >= complainEvery {
+				complained = time.Now()
+				log.Error("kept tokens are not stored yet", "error", err)
 			}
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(wait):
+			case <-tick.C:
 			}
 		}
 	})
