@@ -205,8 +205,14 @@ func (r *round) each(do func(*worker)) {
 	}
 }
 
-// wait lets time pass for a fault to do its work; nothing is concluded from it.
-func (r *round) wait(d time.Duration) { time.Sleep(d) }
+// wait lets time pass for a fault to do its work; nothing is concluded from it. It
+// ends early when the suite is asked to stop.
+func (r *round) wait(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-r.ctx.Done():
+	}
+}
 
 // until waits for something, and says what never came.
 func (r *round) until(patience time.Duration, what string, ok func() bool) bool {

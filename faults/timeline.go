@@ -38,12 +38,13 @@ type moment struct {
 	text string
 }
 
-// timeline is what happened to a connection until now, or up to the last time that
-// its provider saw a consumed token of it: the seams that it passed, what the workers
+// timeline is what happened to a connection until now, or until its provider first
+// saw the consumed token that it was shown last: the seams that it passed, what the workers
 // wrote of it, what its provider saw, and the faults between.
 func (r *round) timeline(c *conn) []string {
 	var moments []moment
 	var end time.Time
+	var consumed string
 	for _, p := range r.provider.Oracle().Presentations {
 		if p.Grant != clientOf(c.app)+"/"+c.account {
 			continue
@@ -54,8 +55,8 @@ func (r *round) timeline(c *conn) []string {
 				text += what
 			}
 		}
-		if p.AfterConsumed {
-			end = p.At.Add(2 * time.Second)
+		if p.AfterConsumed && p.Digest != consumed {
+			consumed, end = p.Digest, p.At.Add(2*time.Second)
 		}
 		moments = append(moments, moment{p.At, text})
 	}
