@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/fakeprovider"
 )
 
 // settle lets everything come to rest after the last fault and checks what must
@@ -177,7 +178,7 @@ func (r *round) checkStatuses() {
 			continue
 		}
 		why, ok := c.excused(s.generation)
-		reused := c.reused(s.generation)
+		reused := c.reused(s.generation) && (!ok || r.sawConsumed(c, s.generation-1))
 		c.mu.Lock()
 		restored, untold := c.restored, c.untold
 		c.mu.Unlock()
@@ -196,6 +197,17 @@ func (r *round) checkStatuses() {
 			r.brokeOf(c, "was lost (%s) and is named %s", why, s.reason)
 		}
 	}
+}
+
+// sawConsumed reports whether the provider's books say that it saw a generation's
+// token again after it was consumed.
+func (r *round) sawConsumed(c *conn, generation int64) bool {
+	r.mu.Lock()
+	digest := r.given[c.id][generation]
+	r.mu.Unlock()
+	return digest != "" && slices.ContainsFunc(r.provider.Oracle().Presentations, func(p fakeprovider.Presentation) bool {
+		return p.AfterConsumed && p.Digest == digest
+	})
 }
 
 // heldBack is by how much the provider may count an access token's life from

@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// told is of how many connections that broke something the summary tells what
-// happened, and shown with how many lines: enough to judge by when the folder is
+// toldOf is how many connections that broke something the summary tells of, and
+// shown with how many lines: enough to judge by when the folder is
 // gone.
 const (
-	told  = 2
-	shown = 16
+	toldOf = 2
+	shown  = 16
 )
 
 // tell keeps the timelines of what has broken by now.
@@ -26,7 +26,7 @@ func (r *round) tell() {
 	broken := maps.Clone(r.broken)
 	r.mu.Unlock()
 	for _, what := range sortedKeys(broken) {
-		if c := broken[what]; c != nil && r.timelines[c.account] == nil && len(r.timelines) < told {
+		if c := broken[what]; c != nil && r.timelines[c.account] == nil && len(r.timelines) < toldOf {
 			r.timelines[c.account] = r.timeline(c)
 		}
 	}
@@ -50,13 +50,17 @@ func (r *round) timeline(c *conn) []string {
 			continue
 		}
 		text := "provider saw " + p.Digest[:min(8, len(p.Digest))]
-		for what, is := range map[string]bool{", consumed": p.AfterConsumed, ", undelivered": p.Undelivered, fmt.Sprintf(", left after %s", p.After): p.Left} {
-			if is {
-				text += what
+		if p.AfterConsumed {
+			text += ", consumed"
+			if p.Digest != consumed {
+				consumed, end = p.Digest, p.At.Add(2*time.Second)
 			}
 		}
-		if p.AfterConsumed && p.Digest != consumed {
-			consumed, end = p.Digest, p.At.Add(2*time.Second)
+		if p.Undelivered {
+			text += ", undelivered"
+		}
+		if p.Left {
+			text += fmt.Sprintf(", left after %s", p.After)
 		}
 		moments = append(moments, moment{p.At, text})
 	}

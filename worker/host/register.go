@@ -84,9 +84,10 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 }
 
 // Start begins what a worker does beside its tasks: it has events delivered and
-// waiting connections let go, and refreshes due connections while Temporal is away, until ctx ends; and it stores
-// what is kept and not stored, until stop is called. Call that after the worker's Stop, whose
-// last refreshes may leave something there. It waits for all of it.
+// waiting connections let go, and refreshes due connections while Temporal is away,
+// until ctx ends; and it stores what is kept and not stored, until stop is called.
+// Call that after the worker's Stop, whose last refreshes may leave something there.
+// It waits for all of it.
 func (p *Part) Start(ctx context.Context) (stop func()) {
 	stops := []func(){StoreKept(ctx, p.engine, p.log)}
 	if p.beside != nil {
