@@ -219,7 +219,9 @@ func TestSpool(t *testing.T) {
 	_, err = b.Engine.Refresh(t.Context(), Request{ConnectionID: "con_1", Generation: 1, Trigger: perennial.TriggerRetry})
 	assert.Error(t, err, "full, and the store is away")
 	assert.Len(t, b.shown, 1, "nobody presents the token meanwhile")
+	saves := b.Store.(*flakySave).fails
 	assert.Error(t, b.StoreKept(t.Context()))
+	assert.Equal(t, 1, saves-b.Store.(*flakySave).fails, "tried once, though memory and spool have it")
 
 	b.Store = b.db // as after a restart of everything
 	b.Spool, err = spool.Open(dir, 2)

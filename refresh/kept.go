@@ -124,9 +124,14 @@ func (e *Engine) storeKept(ctx context.Context, wanted func(store.SaveRequest) b
 	kept := e.memory.kept()
 	var errs []error
 	if e.Spool != nil {
+		received := len(kept)
 		spooled, err := e.Spool.Kept()
 		errs = append(errs, err)
-		kept = append(kept, spooled...)
+		for _, req := range spooled { // most of what memory holds is spooled too
+			if !slices.ContainsFunc(kept[:received], func(k store.SaveRequest) bool { return k.AttemptID == req.AttemptID }) {
+				kept = append(kept, req)
+			}
+		}
 	}
 	for _, req := range kept {
 		if !wanted(req) {
