@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -18,51 +19,51 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// listener knows the read deadline that was set last on any of its connections.
-type listener struct {
-	net.Listener
+// listener accepts connections that know the read deadline in force on them.
+type listener struct{ net.Listener }
+
+func (l listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: c}, nil
+}
+
+type conn struct {
+	net.Conn
 	last atomic.Pointer[time.Time]
 }
 
 // deadline is the read deadline in force; zero: none.
-func (l *listener) deadline() time.Time {
-	if t := l.last.Load(); t != nil {
+func (c *conn) deadline() time.Time {
+	if t := c.last.Load(); t != nil {
 		return *t
 	}
 	return time.Time{}
 }
 
-func (l *listener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return &conn{c, l}, nil
-}
-
-type conn struct {
-	net.Conn
-	of *listener
-}
-
 func (c *conn) SetReadDeadline(t time.Time) error {
-	c.of.last.Store(&t)
+	c.last.Store(&t)
 	return c.Conn.SetReadDeadline(t)
 }
 
 func (c *conn) SetDeadline(t time.Time) error {
-	c.of.last.Store(&t)
+	c.last.Store(&t)
 	return c.Conn.SetDeadline(t)
 }
 
-// watched calls during in the middle of a refresh.
+// connKey is the context key of the *conn that a request came on.
+type connKey struct{}
+
+// watched calls during in the middle of a refresh, with its request's connection.
 type watched struct {
 	client.Backend
-	during func()
+	during func(*conn)
 }
 
 func (w watched) Refresh(ctx ctx, id string, generation int64) error {
-	w.during()
+	w.during(ctx.Value(connKey{}).(*conn))
 	return w.Backend.Refresh(ctx, id, generation)
 }
 
@@ -73,21 +74,21 @@ func TestSlowAnswer(t *testing.T) {
 	t.Parallel()
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	l := &listener{Listener: tcp}
 	seen := 0
 	w := apitest.New(t, testpg.URL(t), func(c *api.Config) {
 		tokens := c.Tokens
 		c.Tokens = func(tenant string) (client.Backend, error) {
 			b, err := tokens(tenant)
-			return watched{b, func() { seen++; assert.Zero(t, l.deadline()) }}, err
+			return watched{b, func(c *conn) { seen++; assert.Zero(t, c.deadline()) }}, err
 		}
 	})
 	_, key := w.Key("acme", perennial.ScopeTokensRead)
 	id := w.Connect("acme").ID
 	server := httptest.NewUnstartedServer(w.API)
 	require.NoError(t, server.Listener.Close())
-	server.Listener = l
+	server.Listener = listener{tcp}
 	server.Config.ReadTimeout = time.Minute
+	server.Config.ConnContext = func(ctx ctx, c net.Conn) ctx { return context.WithValue(ctx, connKey{}, c) }
 	server.Start()
 	t.Cleanup(server.Close)
 	for i, r := range []struct{ method, rest, body string }{
