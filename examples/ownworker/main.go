@@ -68,7 +68,7 @@ func run(ctx context.Context, args, environ []string) error {
 	}
 	defer temporal.Close()
 
-	w := worker.New(temporal, cfg.TaskQueue, worker.Options{WorkerStopTimeout: cfg.Timing.WorkerStop})
+	w := worker.New(temporal, cfg.TaskQueue, host.WorkerOptions(cfg))
 
 	// Perennial's part.
 	perennial, err := deps.Register(w, temporal, prometheus.DefaultRegisterer)
