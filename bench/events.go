@@ -11,9 +11,9 @@ import (
 
 // herd lets the tokens of the whole fleet run out at one moment.
 func herd(ctx context.Context, w *world) (figures, error) {
-	buffer, jitter := refresh.Buffer(provider.BufferQueue, w.life), min(w.life/10, 5*time.Minute)
-	creation := 10*time.Second + time.Duration(w.connections)*time.Second/60 // what creating them takes
-	expiry := time.Now().Add(creation + buffer + jitter)
+	buffer := refresh.Buffer(provider.BufferQueue, w.life)
+	creation := 10*time.Second + time.Duration(w.connections)*time.Second/40 // and until their workflows sleep
+	expiry := time.Now().Add(creation + w.life/2)                            // none is due before half of its life
 	if err := w.populate(ctx, func(int) (time.Time, []float64) { return expiry.Add(-w.life), nil }); err != nil {
 		return nil, err
 	}

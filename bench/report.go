@@ -48,7 +48,7 @@ var measures = []struct{ name, means string }{
 	{"settled_s", "until all is quiet"},
 	{"most_requests_per_s", "in any one second, by the provider's books"},
 	{"expired", "access tokens that expired before they were replaced"},
-	{"buffer_s", "from the due time to the expiry, without the jitter"},
+	{"buffer_s", "from the latest due time to the expiry"},
 	{"recovered_s", "until every connection is well"},
 	{"recovered_99_s", "until 99 of 100 are"},
 	{"unwell_at_start", "connections that were not well when it began"},

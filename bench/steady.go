@@ -3,6 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	taskqueuepb "go.temporal.io/api/taskqueue/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
 )
 
 // steady measures a fleet that goes on as it always does.
@@ -47,7 +53,10 @@ func (w *world) aging(ctx context.Context) error {
 		age = w.variant.refreshesPerRun()
 	}
 	if age == 0 {
-		return w.populate(ctx, w.spread(0))
+		if err := w.populate(ctx, w.spread(0)); err != nil || w.saturate {
+			return err
+		}
+		return w.begun(ctx)
 	}
 	small := w.cache
 	if err := w.withCache(ctx, 0); err != nil {
@@ -61,6 +70,22 @@ func (w *world) aging(ctx context.Context) error {
 	}
 	return w.withCache(ctx, small)
 }
+
+// begun waits until each new workflow has run once, which a fleet that has been there
+// for long did long ago.
+func (w *world) begun(ctx context.Context) error {
+	if !w.variant.temporal() {
+		return nil
+	}
+	return until(ctx, w.patience, time.Second, func() (bool, error) {
+		r, err := w.client.WorkflowService().DescribeTaskQueue(ctx, &workflowservice.DescribeTaskQueueRequest{Namespace: client.DefaultNamespace,
+			TaskQueue: &taskqueuepb.TaskQueue{Name: taskQueue}, TaskQueueType: enumspb.TASK_QUEUE_TYPE_WORKFLOW, ReportStats: true})
+		return r.GetStats().GetApproximateBacklogCount() < begunEnough, err
+	})
+}
+
+// begunEnough is what waits in a task queue that is not behind.
+const begunEnough = 20
 
 // withCache starts the worker anew unless it has a cache of that size.
 func (w *world) withCache(ctx context.Context, size int) (err error) {
