@@ -53,7 +53,8 @@ func New(engine Engine, rows Store, apps refresh.Apps, journal Journal) *Activit
 
 // shortWait is the longest wait that is an activity retry, which ops see as a
 // pending activity with its cause and next try. Longer ones are workflow
-// timers: they must not bar continue-as-new.
+// timers: they must not bar continue-as-new. So is every wait of a held connection,
+// which failed at nothing itself: it is called in, and a timer is cheaper to end.
 const shortWait = time.Minute
 
 // LoadRequest asks for one row.
@@ -75,6 +76,7 @@ func (a *Activities) Load(ctx context.Context, req LoadRequest) (View, error) {
 		return View{}, fmt.Errorf("read connection %s: %w", req.ConnectionID, err)
 	}
 	v := a.view(c, now)
+	v.Turn = activity.GetInfo(ctx).IsLocalActivity && !c.QueuedAt.IsZero() && v.Trigger != "" && v.Wait == 0
 	if app, err := a.Apps.App(c.App); err != nil || app.Pacers == 0 {
 		return v, nil
 	}
@@ -222,7 +224,6 @@ func (a *Activities) PersistSealed(ctx context.Context, req store.SaveRequest) (
 // retried are the outcomes that the activity tries again by itself.
 var retried = map[perennial.Outcome]bool{
 	perennial.OutcomeBusy:        true,
-	perennial.OutcomeHeld:        true,
 	perennial.OutcomeRevoked:     true, // once more, to confirm
 	perennial.OutcomeRateLimited: true,
 	perennial.OutcomeUnavailable: true,

@@ -91,7 +91,7 @@ func active(change func(*perennial.Connection)) perennial.Connection {
 // and what the workflow sleeps on.
 func TestShortWaitsAreRetriesAndLongOnesResults(t *testing.T) {
 	t.Parallel()
-	for _, outcome := range []perennial.Outcome{perennial.OutcomeBusy, perennial.OutcomeHeld, perennial.OutcomeRevoked, perennial.OutcomeRateLimited,
+	for _, outcome := range []perennial.Outcome{perennial.OutcomeBusy, perennial.OutcomeRevoked, perennial.OutcomeRateLimited,
 		perennial.OutcomeUnavailable, perennial.OutcomeUnknown, perennial.OutcomeRejected} {
 		for wait, retried := range map[time.Duration]bool{10 * time.Second: true, time.Minute: true, time.Minute + 1: false, 6 * time.Hour: false} {
 			f := &fake{result: refresh.Result{Outcome: outcome, Code: "why", Connection: active(nil), Now: now, RetryAt: now.Add(wait)}}
@@ -113,6 +113,16 @@ func TestShortWaitsAreRetriesAndLongOnesResults(t *testing.T) {
 			assert.Equal(t, outcome, res.Outcome)
 		}
 	}
+}
+
+// TestTheHeldRestOnTheirTimer: however short the wait.
+func TestTheHeldRestOnTheirTimer(t *testing.T) {
+	t.Parallel()
+	f := &fake{result: refresh.Result{Outcome: perennial.OutcomeHeld, Code: store.CodeCircuitOpen, Connection: active(nil), Now: now, RetryAt: now.Add(time.Second)}}
+	res, err := do[activities.RefreshResult](t, f, "Refresh", activities.RefreshRequest{ConnectionID: "con_1", Generation: 7})
+	require.NoError(t, err)
+	assert.Equal(t, perennial.OutcomeHeld, res.Outcome)
+	assert.False(t, res.Again)
 }
 
 // TestUnsavedTokensGoToTheWorkflow: never a retry, which would show the token

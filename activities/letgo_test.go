@@ -10,6 +10,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/activities"
+	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -19,27 +20,48 @@ import (
 // queue is an app's waiting connections, a turn each second, and their workflows.
 type queue struct {
 	waiting int
+	each    int // at each look so many have gone of those who were told
 	turn    int // whose turn is the latest that has come
+	pacers  int
 
 	mu   sync.Mutex
 	told map[string]int
+	gone int
+	most int // were told and had not gone yet
 }
 
-func (q *queue) LetGo(_ context.Context, _ string, after store.Turn, limit int) (out []perennial.Connection, on bool, err error) {
+// AppState is that of a large app: 350 a second are let go.
+func (q *queue) AppState(context.Context, string) (store.AppState, error) {
+	return store.AppState{Connections: map[perennial.Status]int64{perennial.StatusActive: 210_000}}, nil
+}
+
+func (q *queue) Called(context.Context, store.LetGoRequest) (int, error) {
+	still := len(q.told) - q.gone
+	q.most = max(q.most, still)
+	q.gone += min(still, q.each)
+	return len(q.told) - q.gone, nil
+}
+
+func (q *queue) LetGo(_ context.Context, req store.LetGoRequest) (out []perennial.Connection, on bool, err error) {
+	if req.Paced != (q.pacers > 0) {
+		return nil, false, errors.New("whose are they?")
+	}
 	from := 0
-	if after.ID != "" {
-		n, err := strconv.Atoi(after.ID)
-		if err != nil || !after.At.Equal(now.Add(time.Duration(n)*time.Second)) {
+	if req.After.ID != "" {
+		n, err := strconv.Atoi(req.After.ID)
+		if err != nil || !req.After.At.Equal(now.Add(time.Duration(n)*time.Second)) {
 			return nil, false, errors.New("no such turn")
 		}
 		from = n + 1
 	}
-	for n := from; n <= q.turn && len(out) < limit; n++ {
+	for n := from; n <= q.turn && len(out) < req.Limit; n++ {
 		out = append(out, perennial.Connection{ID: strconv.Itoa(n), NextAttemptAt: now.Add(time.Duration(n) * time.Second)})
 	}
 	q.turn = min(q.turn+700, q.waiting-1)
 	return out, from+len(out) < q.waiting, nil
 }
+
+func (q *queue) App(string) (provider.App, error) { return provider.App{Pacers: q.pacers}, nil }
 
 func (q *queue) Tell(_ context.Context, c perennial.Connection, signal string) error {
 	q.mu.Lock()
@@ -51,14 +73,14 @@ func (q *queue) Tell(_ context.Context, c perennial.Connection, signal string) e
 	return nil
 }
 
-// TestLetGo: each waiting connection's workflow is told once, and one that cannot
-// be told keeps nobody. A second try goes on where the first was.
+// TestLetGo: each waiting connection's workflow is told once, none long before those
+// before it have gone, and one that cannot be told keeps nobody. A second try goes on where the first was.
 func TestLetGo(t *testing.T) {
 	t.Parallel()
 	const waiting = 1500
 	for name, done := range map[string]int{"all": 0, "the rest": 1000} {
-		q := &queue{waiting: waiting, told: map[string]int{}}
-		c := &activities.Caller{Store: q, Workflows: q}
+		q := &queue{waiting: waiting, each: 400, pacers: done, told: map[string]int{}}
+		c := &activities.Caller{Store: q, Workflows: q, Apps: q}
 		var suite testsuite.WorkflowTestSuite
 		env := suite.NewTestActivityEnvironment()
 		env.RegisterActivity(c)
@@ -70,6 +92,7 @@ func TestLetGo(t *testing.T) {
 		var out activities.LetGoResult
 		require.NoError(t, v.Get(&out))
 		require.Len(t, q.told, waiting-done, name)
+		require.LessOrEqual(t, q.most, 700, "two seconds' worth")
 		for n := done; n < waiting; n++ {
 			require.Equal(t, 1, q.told[strconv.Itoa(n)+" nudge"], "%s: %d", name, n)
 		}

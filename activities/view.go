@@ -35,6 +35,11 @@ type View struct {
 	// Paced: pacers refresh it; its workflow wakes for the digest.
 	Paced  bool          `json:"paced,omitempty"`
 	Digest *store.Digest `json:"digest,omitempty"`
+	// Turn: it waited at the gate, and its turn has come. Only the local Load says so,
+	// whose program is the one that runs the workflow task; so what follows from it needs
+	// no version marker. As with a marker, a program that does not know it cannot replay
+	// a run in which it was said.
+	Turn bool `json:"turn,omitempty"`
 	// Young: the token is younger than a minute, or than a quarter of its life.
 	Young bool `json:"young,omitempty"`
 }

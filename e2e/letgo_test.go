@@ -37,6 +37,7 @@ func TestLetGo(t *testing.T) {
 		s.until(c.ID, "let go", generation(2))
 		s.eventually(c.AccountID+" was woken", func() bool { return s.signalled(c.ID, workflows.SignalNudge) })
 	}
+	s.replayAll(waiting[0].ID, "called-in")
 	id := workflows.LetGoID(s.deps.Config.TaskQueue, "app")
 	s.eventually("it calls", func() bool {
 		events := s.history(id, "").Events
@@ -45,14 +46,8 @@ func TestLetGo(t *testing.T) {
 	s.replayRuns(id, "let-go")
 }
 
-// asleep reports whether a held connection's workflow rests: on its timer, or in the
-// backoff of its activity.
+// asleep reports whether a held connection's workflow rests on its timer.
 func (s *stack) asleep(id string) bool {
-	d, err := s.client.DescribeWorkflowExecution(s.Context(), workflows.ID(id), "")
-	require.NoError(s, err)
-	if pending := d.PendingActivities; len(pending) > 0 {
-		return pending[0].LastFailure != nil && pending[0].State == enumspb.PENDING_ACTIVITY_STATE_SCHEDULED
-	}
 	events := s.history(workflows.ID(id), "").Events
 	return events[len(events)-1].EventType == enumspb.EVENT_TYPE_TIMER_STARTED
 }

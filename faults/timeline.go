@@ -13,8 +13,7 @@ import (
 )
 
 // toldOf is how many connections that broke something the summary tells of, and
-// shown with how many lines: enough to judge by when the folder is
-// gone.
+// shown with how many lines: enough to judge by when the folder is gone.
 const (
 	toldOf = 2
 	shown  = 16

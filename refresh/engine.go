@@ -28,6 +28,8 @@ type Store interface {
 	// QuickClaim reads, asks and claims a healthy connection at once; ok is false,
 	// and nothing done, where there is anything to look at.
 	QuickClaim(ctx context.Context, app string, req store.ClaimRequest) (claim store.Claim, ok bool, err error)
+	// QuickAdmit is the gate before it, of an app with a limit.
+	QuickAdmit(ctx context.Context, req store.QuickAdmitRequest) (a store.Admission, ok bool, err error)
 	// MarkSending fails when the attempt is no longer open or past its deadline.
 	MarkSending(ctx context.Context, id, attemptID string) error
 	// Save is idempotent: repeated after a lost answer it reports the same.
@@ -168,12 +170,14 @@ var errTooLate = errors.New("claim too old to send")
 // from there the reply is read and saved under deadlines of the engine's own.
 func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 	began := time.Now() // only for durations: its monotonic reading is what counts
-	a, err := e.quick(ctx, req, began)
-	if err != nil {
+	a, gate, err := e.quick(ctx, req, began)
+	switch {
+	case err != nil:
 		return Result{}, fmt.Errorf("refresh connection %s: %w", req.ConnectionID, err)
-	}
-	if a != nil {
+	case a != nil:
 		return e.present(ctx, a)
+	case gate.Code != "":
+		return e.held(gate), nil
 	}
 	row, now, err := e.Store.Get(ctx, req.ConnectionID)
 	if perennial.CodeOf(err) == perennial.CodeNotFound {
@@ -189,7 +193,6 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 	if appErr == nil {
 		app, appErr = app.At(row.Host)
 	}
-	var gate store.Admission
 	claimReq := e.claimRequest(req, waitingClass(app.Provider))
 	if store.Claimable(row, claimReq, now) {
 		gate, err = e.Store.Admit(ctx, e.admitRequest(row, app))
@@ -197,10 +200,10 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 			return Result{}, fmt.Errorf("refresh connection %s: %w", req.ConnectionID, err)
 		}
 		if !gate.Admitted {
-			res := Result{Outcome: perennial.OutcomeHeld, Connection: gate.Connection, Now: gate.Now, RetryAt: gate.RetryAt, Code: gate.Code}
-			e.observe(Observation{App: row.App, Result: res})
-			return res, nil
+			return e.held(gate), nil
 		}
+	} else {
+		claimReq.Ungated = true
 	}
 	seam.At(seam.BeforeClaim, row.ID)
 	claim, err := e.Store.Claim(ctx, claimReq)
@@ -220,24 +223,41 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 	return e.present(ctx, a)
 }
 
-// quick claims a healthy connection of an app that has no limit. Without an error,
-// nil means that the long way is to be gone.
-func (e *Engine) quick(ctx context.Context, req Request, began time.Time) (*attempt, error) {
-	app, err := e.Apps.App(req.App)
-	if req.App == "" || err != nil || app.MaxRefreshesPerSecond > 0 {
-		return nil, nil
+// held is what the gate's refusal comes to.
+func (e *Engine) held(gate store.Admission) Result {
+	res := Result{Outcome: perennial.OutcomeHeld, Connection: gate.Connection, Now: gate.Now, RetryAt: gate.RetryAt, Code: gate.Code}
+	e.observe(Observation{App: gate.Connection.App, Result: res})
+	return res
+}
+
+// quick claims a healthy connection of an app that nothing is wrong with. Without an
+// error and an attempt, the long way is to be gone, unless the gate has a code: then
+// the connection waits.
+func (e *Engine) quick(ctx context.Context, req Request, began time.Time) (a *attempt, gate store.Admission, err error) {
+	app, appErr := e.Apps.App(req.App)
+	if req.App == "" || appErr != nil {
+		return nil, gate, nil
 	}
 	if err := e.storeKeptOf(ctx, req.ConnectionID, req.Generation); err != nil {
-		return nil, err
+		return nil, gate, err
+	}
+	if app.MaxRefreshesPerSecond > 0 {
+		var ok bool
+		gate, ok, err = e.Store.QuickAdmit(ctx, store.QuickAdmitRequest{ID: req.ConnectionID, Generation: req.Generation, App: req.App,
+			Rate: app.MaxRefreshesPerSecond, Patience: e.Timing.patience(len(app.ClientSecrets)), Lead: claimTakes})
+		if err != nil || !ok || !gate.Admitted {
+			return nil, gate, err
+		}
 	}
 	seam.At(seam.BeforeClaim, req.ConnectionID)
 	claim, ok, err := e.Store.QuickClaim(ctx, req.App, e.claimRequest(req, waitingClass(app.Provider)))
 	if err != nil || !ok {
-		return nil, err
+		return nil, store.Admission{}, err
 	}
-	a := e.newAttempt(req, claim, began)
+	a = e.newAttempt(req, claim, began)
 	a.app, a.appErr = app.At(a.row.Host)
-	return a, nil
+	a.gate = gate
+	return a, gate, nil
 }
 
 func (e *Engine) claimRequest(req Request, class perennial.ReplayClass) store.ClaimRequest {

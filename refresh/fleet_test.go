@@ -75,6 +75,7 @@ func TestWrongSecretStopsAtTheCircuit(t *testing.T) {
 	t.Parallel()
 	rejected := provider.Reply{Outcome: perennial.OutcomeMisconfigured, Code: "invalid_client", Sent: true, HTTPStatus: 401}
 	b, ids := fleet(t, 12, rejected)
+	b.Timing.ProbeInterval = 2 * time.Second // none is due before all have asked
 	held := 0
 	for _, id := range ids {
 		res := b.ask(t, id)
@@ -236,6 +237,45 @@ func TestWithinGrace(t *testing.T) {
 	assert.Greater(t, decide(row, grace, lost, now, 0).Wait, time.Minute, "after it as single use")
 }
 
+// slow hands out a row whose wait has ended since it was read.
+type slow struct {
+	Store
+	t     *testing.T
+	clock func(context.Context) (time.Time, error)
+}
+
+func (s *slow) Get(ctx context.Context, id string) (perennial.Connection, time.Time, error) {
+	c, now, err := s.Store.Get(ctx, id)
+	require.Eventually(s.t, func() bool {
+		later, err := s.clock(ctx)
+		return err == nil && later.After(c.WaitsUntil(now))
+	}, time.Minute, time.Millisecond)
+	return c, now, err
+}
+
+// TestAWaitThatEndsPassesTheGate: a connection whose wait ends between the reading of
+// its row and its claim is presented by leave of the gate only, which hears of the
+// success.
+func TestAWaitThatEndsPassesTheGate(t *testing.T) {
+	t.Parallel()
+	b, ids := fleet(t, 3, provider.Reply{Outcome: perennial.OutcomeMisconfigured, Code: "invalid_client", Sent: true, HTTPStatus: 401})
+	b.Timing.ProbeInterval = 2 * time.Second
+	b.ask(t, ids[0])
+	b.ask(t, ids[1])
+	require.Equal(t, perennial.OutcomeHeld, b.ask(t, ids[2]).Outcome)
+	b.answer(fresh("2"))
+	fast := b.Store
+	b.Store = &slow{fast, t, b.db.Now}
+	res := b.ask(t, ids[2])
+	assert.Equal(t, perennial.OutcomeHeld, res.Outcome)
+	assert.Equal(t, 2, b.requests())
+	b.Store = fast
+	b.settle(t, ids[2:], func(c perennial.Connection) bool { return c.Generation == 2 })
+	s, err := b.db.AppState(t.Context(), "app")
+	require.NoError(t, err)
+	assert.False(t, s.Circuits[0].Open)
+}
+
 // forgetful loses the first words to a circuit.
 type forgetful struct {
 	Store
@@ -256,7 +296,7 @@ func (f *forgetful) NoteReply(ctx context.Context, req store.NoteRequest) error 
 func TestACircuitIsToldAgain(t *testing.T) {
 	t.Parallel()
 	b, ids := fleet(t, 5, provider.Reply{Outcome: perennial.OutcomeMisconfigured, Code: "invalid_client", Sent: true, HTTPStatus: 401})
-	b.Timing.SaveTimeout = time.Second
+	b.Timing.SaveTimeout = 4 * time.Second // half of it for each telling
 	b.Store = &forgetful{Store: b.db, lose: 1}
 	b.ask(t, ids[0])
 	b.ask(t, ids[1])

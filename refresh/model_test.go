@@ -125,6 +125,10 @@ func (f faultyRows) QuickClaim(ctx context.Context, app string, req store.ClaimR
 	return claim, ok, err
 }
 
+func (f faultyRows) QuickAdmit(ctx context.Context, req store.QuickAdmitRequest) (store.Admission, bool, error) {
+	return f.m.QuickAdmit(ctx, req)
+}
+
 func (f faultyRows) MarkSending(ctx context.Context, id, attempt string) error {
 	_, err := faulty(f.w, "mark", func() (bool, error) { return true, f.m.MarkSending(ctx, id, attempt) })
 	return err

@@ -22,7 +22,6 @@ type NoteRequest struct {
 	SlowDownHost bool
 	Interval     time.Duration // between two probes
 	Rate         float64       // most requests a second of the app; 0: no limit
-	Release      float64       // see [AdmitRequest]
 }
 
 // The reasons for which a circuit opens.
@@ -72,8 +71,7 @@ func (s *Store) NoteReply(ctx context.Context, req NoteRequest) error {
 		reason := circuitReason[req.Outcome]
 		switch {
 		case circuit.Reason != "" && closes(circuit.Reason, req.Outcome):
-			// As far apart as the limit's slots: who finds none comes back at once.
-			closing, rate = true, ReleaseRate(req.Release, req.Rate, circuit.Connections)/spacing
+			closing, rate = true, ReleaseRate(req.Rate, circuit.Connections)
 			return nil
 		case circuit.Reason != "":
 			return nil
@@ -87,8 +85,13 @@ func (s *Store) NoteReply(ctx context.Context, req NoteRequest) error {
 	}
 	// Those that wait are called before: should this process end in between, they
 	// find the circuit open and wait again, where a closed one would leave them
-	// asleep. Apart: see Admit.
-	if err := s.release(ctx, closesWithin, rate, nil, queuedAt, c.App, c.Host); err != nil {
+	// asleep. Apart: see Admit. Whoever is due and has not asked gets a turn too: pacers
+	// would take them all at once.
+	due := func(tx *gorm.DB, now time.Time) *gorm.DB {
+		return tx.Where("app = ? AND host = ?", c.App, c.Host).
+			Where("queued_at IS NOT NULL OR failure_count = 0 AND next_refresh_at <= ? AND (next_attempt_at IS NULL OR next_attempt_at <= ?)", nullable(now), nullable(now))
+	}
+	if err := s.release(ctx, closesWithin, rate, columns{"queued_at": gorm.Expr("COALESCE(queued_at, next_refresh_at)")}, due); err != nil {
 		return err
 	}
 	return s.durably(ctx, "close the circuit of app "+c.App, func(tx *gorm.DB) error {
@@ -205,14 +208,14 @@ func (s *Store) closeCircuit(tx *gorm.DB, circuit circuitRow, rate float64, inte
 
 // release makes waiting active connections due after a while, so many a second,
 // those that expire first before the others; more is written into their rows too.
-func (s *Store) release(ctx context.Context, after time.Duration, rate float64, more columns, where string, args ...any) error {
+func (s *Store) release(ctx context.Context, after time.Duration, rate float64, more columns, which func(tx *gorm.DB, now time.Time) *gorm.DB) error {
 	return s.durably(ctx, "let the waiting connections go", func(tx *gorm.DB) error {
 		now, err := s.clock(tx)
 		if err != nil {
 			return err
 		}
 		var ids []string
-		err = tx.Table("connections").Where("status = 'active'").Where(where, args...).Order("expires_at, id").Pluck("id", &ids).Error
+		err = which(tx.Table("connections").Where("status = 'active'"), now).Order("expires_at, id").Pluck("id", &ids).Error
 		if err != nil {
 			return fmt.Errorf("find the waiting connections: %w", err)
 		}
@@ -220,7 +223,7 @@ func (s *Store) release(ctx context.Context, after time.Duration, rate float64, 
 		for start := 0; start < len(ids); start += releaseBatch {
 			batch := ids[start:min(start+releaseBatch, len(ids))]
 			set := columns{"next_attempt_at": nullable(now.Add(after + time.Duration(start)*gap))}.with(more)
-			err := tx.Table("connections").Where("id IN ? AND attempt_id = ''", batch).Updates(map[string]any(set)).Error
+			err := which(tx.Table("connections"), now).Where("id IN ? AND attempt_id = ''", batch).Updates(map[string]any(set)).Error
 			if err != nil {
 				return fmt.Errorf("let the waiting connections go: %w", err)
 			}

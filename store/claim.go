@@ -115,6 +115,9 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 	if wait.After(now) {
 		return answer(VerdictWait, wait)
 	}
+	if req.Ungated {
+		return answer(VerdictWait, now)
+	}
 	d.set.with(columns{
 		"attempt_id":         req.AttemptID,
 		"attempt_digest":     c.RefreshTokenDigest,

@@ -25,7 +25,6 @@ import (
 type AdmitRequest struct {
 	Connection perennial.Connection // as read just before
 	Rate       float64              // most requests a second of the app; 0: no limit
-	Release    float64              // the same while held connections are let go; 0: see [ReleaseRate]
 	Interval   time.Duration        // between two probes of an open circuit
 	Patience   time.Duration        // how far ahead a slot may lie for which the caller waits
 	Lead       time.Duration        // how far ahead a slot lies at least: what a claim takes
@@ -139,8 +138,8 @@ func (s *Store) wideOpen(ctx context.Context, c perennial.Connection, rate float
 	}
 	var concerned int64
 	err = db.Raw(`SELECT (SELECT count(*) FROM circuits WHERE app = ? AND host = ? AND (reason <> '' OR failed <> '[]' OR slow_until > ?))
-		+ (SELECT count(*) FROM apps WHERE app = ? AND (slow_until > ? OR release_until > ?))`,
-		c.App, c.Host, nullable(now), c.App, nullable(now), nullable(now)).Scan(&concerned).Error
+		+ (SELECT count(*) FROM apps WHERE app = ? AND slow_until > ?)`,
+		c.App, c.Host, nullable(now), c.App, nullable(now)).Scan(&concerned).Error
 	return concerned == 0, now, err
 }
 
@@ -220,16 +219,12 @@ func decideAdmission(circuit circuitRow, app appRow, req AdmitRequest, now time.
 	if slow := latest(stamp(circuit.SlowUntil), stamp(app.SlowUntil)); slow.After(now) && !d.admission.Probe {
 		return held(slow.Add(spread(c.ID, now, req.Interval)), CodeSlowDown)
 	}
-	rate := req.Rate
-	if stamp(app.ReleaseUntil).After(now) {
-		rate = ReleaseRate(req.Release, req.Rate, circuit.Connections)
-	}
-	if rate <= 0 {
+	if req.Rate <= 0 {
 		d.admission.Admitted = true
 		return d
 	}
 	turns := Turns{SlotAt: stamp(app.SlotAt), BacklogAt: stamp(app.BacklogAt)}
-	at, admitted, after := turns.Take(c.ID, !c.QueuedAt.IsZero(), rate, req.Patience, req.Lead, now)
+	at, admitted, after := turns.Take(c.ID, !c.QueuedAt.IsZero(), req.Rate, req.Patience, req.Lead, now)
 	if after.SlotAt != turns.SlotAt {
 		d.app["slot_at"] = nullable(after.SlotAt)
 	}
@@ -247,35 +242,32 @@ func decideAdmission(circuit circuitRow, app appRow, req AdmitRequest, now time.
 // slower, those which become due meanwhile would outrun them.
 const releaseWithin = 10 * time.Minute
 
-// ReleaseRate is how many held connections of an app are let go in a second: what
-// is asked for, else [DefaultRelease] and more for an app with many connections;
-// never more than its limit. A limit of 0 is none.
-func ReleaseRate(asked, limit float64, connections int64) float64 {
-	rate := asked
-	if rate <= 0 {
-		rate = max(DefaultRelease, float64(connections)/releaseWithin.Seconds())
-	}
+// ReleaseRate is how many held connections of an app are let go in a second:
+// [DefaultRelease], more for an app with many, never more than the slots of its
+// limit. A limit of 0 is none.
+func ReleaseRate(limit float64, connections int64) float64 {
+	rate := max(DefaultRelease, float64(connections)/releaseWithin.Seconds())
 	if limit > 0 {
-		rate = min(rate, limit)
+		rate = min(rate, limit/spacing)
 	}
 	return rate
 }
 
 // ProbeWait is the wait after the probes-th probe that found the circuit still
-// broken: four times the first, then twice it. Whoever waits learns of the end of an
-// outage so late at most.
+// broken: twenty times the first, then twice it. Whoever waits learns of the end of
+// an outage so late at most; in a long one fewer tokens are put at risk.
 func ProbeWait(first time.Duration, probes int) time.Duration {
-	if probes < 4 {
+	if probes < 20 {
 		return first
 	}
 	return 2 * first
 }
 
 // heldSpread is over how long the connections of an open circuit come back to
-// ask: about ten a second, at least one interval and at most 20 minutes. A
-// circuit that closes calls them in.
+// ask: about two a second, at least one interval and at most 20 minutes. They are
+// the canaries; a circuit that closes calls them in.
 func heldSpread(connections int64, interval time.Duration) time.Duration {
-	return max(min(time.Duration(connections)*100*time.Millisecond, 20*time.Minute), interval)
+	return max(min(time.Duration(connections)*500*time.Millisecond, 20*time.Minute), interval)
 }
 
 // spread is a point within d that differs between connections and over time.

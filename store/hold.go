@@ -198,7 +198,10 @@ func (s *Store) endHold(ctx context.Context, name string, mute time.Duration, mo
 	if err != nil {
 		return err
 	}
-	return s.release(ctx, 0, DefaultRelease, more, "app = ? AND suspect_since IS NOT NULL", name) // apart: see Admit
+	suspects := func(tx *gorm.DB, _ time.Time) *gorm.DB {
+		return tx.Where("app = ? AND suspect_since IS NOT NULL", name)
+	}
+	return s.release(ctx, 0, DefaultRelease, more, suspects) // apart: see Admit
 }
 
 // Circuit is the state of one app at one host.

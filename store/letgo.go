@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"gorm.io/gorm"
 )
 
 // Turn is a place in the order in which waiting connections are let go.
@@ -28,36 +29,71 @@ func (s *Store) LettingGo(ctx context.Context) (apps []string, err error) {
 	return apps, nil
 }
 
-// LetGo returns the waiting connections of an app whose turn has come since after,
-// at most limit, in the order of their turns, and whether the release goes on: then
-// more may come. At the first look, with after zero, who was held while the circuit
+// LetGoRequest asks for the waiting connections of an app whose turn has come.
+type LetGoRequest struct {
+	App   string
+	Paced bool // those that pacers take are left to them
+	After Turn
+	Limit int
+}
+
+// LetGo returns the waiting connections of an app whose turn has come since After,
+// at most Limit, in the order of their turns, and whether the release goes on: then
+// more may come. At the first look, with After zero, who was held while the circuit
 // closed, and would wait for longer than the release lasts, is called in: once, for
 // who is held again has another cause.
-func (s *Store) LetGo(ctx context.Context, app string, after Turn, limit int) (cs []perennial.Connection, more bool, err error) {
+func (s *Store) LetGo(ctx context.Context, req LetGoRequest) (cs []perennial.Connection, more bool, err error) {
 	db := s.db.WithContext(ctx)
 	fail := func(err error) ([]perennial.Connection, bool, error) {
-		return nil, false, fmt.Errorf("let the connections of app %s go: %w", app, err)
+		return nil, false, fmt.Errorf("let the connections of app %s go: %w", req.App, err)
 	}
 	now, err := s.Now(ctx)
 	if err != nil {
 		return fail(err)
 	}
 	var until []time.Time
-	if err := db.Model(&appRow{}).Where("app = ? AND release_until > ?", app, nullable(now)).Pluck("release_until", &until).Error; err != nil {
+	if err := db.Model(&appRow{}).Where("app = ? AND release_until > ?", req.App, nullable(now)).Pluck("release_until", &until).Error; err != nil {
 		return fail(err)
 	}
-	if len(until) > 0 && after.At.IsZero() {
-		err := db.Table("connections").Where("status = 'active' AND app = ? AND queued_at IS NOT NULL AND attempt_id = '' AND (failure_count = 0 OR failing_code = ?) AND next_attempt_at > ?", app, CodeCircuitOpen, nullable(until[0])).
+	first := req.After.At.IsZero()
+	if len(until) > 0 && first {
+		err := db.Table("connections").Where("status = 'active' AND app = ? AND queued_at IS NOT NULL AND attempt_id = '' AND (failure_count = 0 OR failing_code = ?) AND next_attempt_at > ?", req.App, CodeCircuitOpen, nullable(until[0])).
 			Where("NOT EXISTS (SELECT 1 FROM circuits WHERE circuits.app = connections.app AND circuits.host = connections.host AND circuits.reason <> '')").
 			Updates(map[string]any{"next_attempt_at": nullable(now)}).Error
 		if err != nil {
 			return fail(err)
 		}
 	}
-	q := db.Where("status = 'active' AND app = ? AND queued_at IS NOT NULL AND next_attempt_at <= ?", app, nullable(now))
-	if !after.At.IsZero() {
-		q = q.Where("(next_attempt_at, id) > (?, ?)", nullable(after.At), after.ID)
+	q := s.turnHasCome(ctx, req, now)
+	if !first {
+		q = q.Where("(c.next_attempt_at, c.id) > (?, ?)", nullable(req.After.At), req.After.ID)
 	}
-	cs, err = s.swept(q.Order("next_attempt_at, id"), limit)
-	return cs, len(until) > 0 || len(cs) == limit, err
+	cs, err = s.swept(q.Order("c.next_attempt_at, c.id"), req.Limit)
+	return cs, len(until) > 0 || len(cs) == req.Limit, err
+}
+
+// Called counts those up to After who wait though their turn has come: LetGo returned
+// them, and they have not gone yet.
+func (s *Store) Called(ctx context.Context, req LetGoRequest) (int, error) {
+	if req.After.At.IsZero() {
+		return 0, nil
+	}
+	var n int64
+	now, err := s.Now(ctx)
+	if err == nil {
+		err = s.turnHasCome(ctx, req, now).Where("(c.next_attempt_at, c.id) <= (?, ?)", nullable(req.After.At), req.After.ID).Count(&n).Error
+	}
+	if err != nil {
+		return 0, fmt.Errorf("count the connections of app %s that were called: %w", req.App, err)
+	}
+	return int(n), nil
+}
+
+// turnHasCome finds the connections of an app that wait though their turn has come.
+func (s *Store) turnHasCome(ctx context.Context, req LetGoRequest, now time.Time) *gorm.DB {
+	q := s.db.WithContext(ctx).Table("connections AS c").Where("c.status = 'active' AND c.app = ? AND c.queued_at IS NOT NULL AND c.next_attempt_at <= ?", req.App, nullable(now))
+	if req.Paced {
+		q = q.Where("NOT (" + innocent + ")")
+	}
+	return q
 }

@@ -146,6 +146,11 @@ func (m *Memory) QuickClaim(ctx context.Context, app string, req ClaimRequest) (
 	return claim, claim.Verdict == VerdictClaimed, err
 }
 
+// QuickAdmit is [Store.QuickAdmit]: it never applies.
+func (m *Memory) QuickAdmit(context.Context, QuickAdmitRequest) (Admission, bool, error) {
+	return Admission{}, false, nil
+}
+
 // MarkSending is [Store.MarkSending].
 func (m *Memory) MarkSending(_ context.Context, id, attemptID string) error {
 	m.mu.Lock()

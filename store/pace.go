@@ -40,10 +40,10 @@ type Paced struct {
 	RolledBack bool
 }
 
-// ClaimDue claims the due, healthy connections of a shard that nothing is wrong
-// with, those due first before the others, at most Limit. Each is claimed as by
-// [Store.QuickClaim]; every other one is left to its workflow. Rows that somebody
-// holds are passed over.
+// ClaimDue claims the due connections of a shard that nothing is wrong with, healthy or
+// merely held at the gate until now, those due first before the others, at most Limit.
+// Each is claimed as by [Store.QuickClaim]; every other one is left to its workflow.
+// Rows that somebody holds are passed over.
 func (s *Store) ClaimDue(ctx context.Context, req PaceRequest) (Paced, error) {
 	if s.dialect != schema.Postgres {
 		return s.claimDueSlowly(ctx, req)
@@ -76,7 +76,7 @@ const shardOf = `(hashtext(c.id) & 2147483647) % ? = ?`
 var claimDue = `WITH ` + durable + `, t AS MATERIALIZED (SELECT clock_timestamp() AS now),
 pacer AS MATERIALIZED (SELECT beat FROM pacers WHERE app = ? AND shard = ? AND shards = ? AND beat >= ? FOR UPDATE),
 due AS MATERIALIZED (SELECT c.id FROM connections AS c, t, pacer WHERE c.app = ? AND c.next_refresh_at <= t.now - ?::bigint * interval '1 microsecond' AND ` + shardOf + `
-	AND ` + healthy + ` AND ` + undisturbed + ` ORDER BY c.next_refresh_at LIMIT ? FOR UPDATE OF c SKIP LOCKED),
+	AND ` + unharmed + ` AND ` + undisturbed + ` ORDER BY c.next_refresh_at LIMIT ? FOR UPDATE OF c SKIP LOCKED),
 beats AS (UPDATE pacers SET beat = beat + 1, updated_at = t.now FROM t WHERE app = ? AND shard = ? AND shards = ? AND EXISTS (SELECT 1 FROM due) RETURNING beat),
 claimed AS (UPDATE connections AS c SET attempt_id = ? || '-' || c.id, attempt_digest = c.refresh_token_digest, attempt_started_at = t.now,
 	attempt_deadline = t.now + ?::bigint * interval '1 microsecond', attempt_sent = false, attempt_trigger = ?, queued_at = NULL, updated_at = t.now
@@ -119,7 +119,7 @@ func (s *Store) claimDueSlowly(ctx context.Context, req PaceRequest) (Paced, err
 		return out, err
 	}
 	var rows []row
-	q := s.db.WithContext(ctx).Where("app = ? AND status = 'active' AND health = 'healthy' AND attempt_id = '' AND next_refresh_at <= ?", req.App, nullable(now.Add(-req.Late)))
+	q := s.db.WithContext(ctx).Where("app = ? AND status = 'active' AND attempt_id = '' AND next_refresh_at <= ?", req.App, nullable(now.Add(-req.Late)))
 	if err := q.Order("next_refresh_at").Limit(req.Limit).Find(&rows).Error; err != nil {
 		return out, fmt.Errorf("find due connections of app %s: %w", req.App, err)
 	}
@@ -150,9 +150,10 @@ func (s *Store) claimDueSlowly(ctx context.Context, req PaceRequest) (Paced, err
 	return out, nil
 }
 
-// steady is what the SQL in healthy says, for one row.
+// steady is what the SQL in unharmed says, for one row.
 func steady(c perennial.Connection, now time.Time) bool {
-	return c.Status == perennial.StatusActive && c.Health == perennial.HealthHealthy && c.Open.IsZero() && c.FailureCount == 0 &&
+	held := c.FailingCode == CodeCircuitOpen || c.FailingCode == CodeSlowDown || c.FailingCode == CodeRateLimit
+	return c.Status == perennial.StatusActive && (c.Health == perennial.HealthHealthy || held) && c.Open.IsZero() && c.FailureCount == 0 &&
 		c.AmbiguousSince.IsZero() && c.SuspectSince.IsZero() && c.ConfirmAt.IsZero() && !c.NextAttemptAt.After(now)
 }
 
@@ -198,7 +199,7 @@ func (s *Store) Due(ctx context.Context, shard Shard, limit int) (int, error) {
 	}
 	var due int
 	err := s.db.WithContext(ctx).Raw(`WITH t AS MATERIALIZED (SELECT clock_timestamp() AS now)
-SELECT count(*) FROM (SELECT 1 FROM connections AS c, t WHERE c.app = ? AND c.next_refresh_at <= t.now AND `+shardOf+` AND `+healthy+` AND `+undisturbed+` LIMIT ?) AS due`,
+SELECT count(*) FROM (SELECT 1 FROM connections AS c, t WHERE c.app = ? AND c.next_refresh_at <= t.now AND `+shardOf+` AND `+unharmed+` AND `+undisturbed+` LIMIT ?) AS due`,
 		shard.App, shard.Of, shard.N, limit).Scan(&due).Error
 	if err != nil {
 		return 0, fmt.Errorf("count due connections of app %s: %w", shard.App, err)
@@ -227,8 +228,8 @@ func (s *Store) Members(ctx context.Context, shard Shard, after string, limit in
 // TakeSlots takes up to n slots of an app that has a limit of rate requests a
 // second, as [Store.Admit] takes one: the first at least lead ahead, none more than
 // ahead. It returns the time of the first and the gap to each next; taken is 0 where
-// others wait, or where a slow-down or a release is in force: then each connection
-// asks for itself.
+// others wait, or where a slow-down is in force: then each connection asks for
+// itself.
 func (s *Store) TakeSlots(ctx context.Context, appName string, rate float64, lead, ahead time.Duration, n int) (first time.Time, gap time.Duration, taken int, err error) {
 	err = s.durably(ctx, "take slots of app "+appName, func(tx *gorm.DB) error {
 		now, err := s.clock(tx)
@@ -239,7 +240,7 @@ func (s *Store) TakeSlots(ctx context.Context, appName string, rate float64, lea
 		if err != nil {
 			return err
 		}
-		if stamp(app.SlowUntil).After(now) || stamp(app.ReleaseUntil).After(now) || stamp(app.BacklogAt).After(now) {
+		if stamp(app.SlowUntil).After(now) || stamp(app.BacklogAt).After(now) {
 			return nil
 		}
 		gap = time.Duration(spacing / rate * float64(time.Second))

@@ -18,17 +18,18 @@ import (
 	"gorm.io/gorm"
 )
 
-// A healthy connection of an app that nothing is wrong with is what nearly every
-// refresh meets. For it, reading the row, asking the gate and taking the fence are
-// one statement, and saving is another. Each names in its WHERE all that
+// A connection that nothing is wrong with, of an app that nothing is wrong with, is
+// what nearly every refresh meets. For it, reading the row, asking the gate and taking
+// the fence are one statement, and saving is another. Each names in its WHERE all that
 // [decideClaim], the gate and [Save] would look at, so it does nothing where they
 // would do anything else; then they are asked. PostgreSQL checks the WHERE again
 // once it holds the row's lock.
 
-// QuickClaim takes the gate and the fence of a healthy connection in one
-// statement. ok is false where the statement does not apply: then nothing was
-// written, and the connection goes by [Store.Get], [Store.Admit] and
-// [Store.Claim]. It is only for an app without a limit of requests a second.
+// QuickClaim takes the gate and the fence in one statement, of a connection that is
+// healthy or merely waited at the gate until its turn. ok is false where the statement
+// does not apply: then nothing was written, and the connection goes by [Store.Get],
+// [Store.Admit] and [Store.Claim]. Of an app with a limit of requests a second the
+// caller has a slot, by [Store.QuickAdmit].
 func (s *Store) QuickClaim(ctx context.Context, app string, req ClaimRequest) (claim Claim, ok bool, err error) {
 	if s.dialect != schema.Postgres || req.AttemptID == "" || req.Hold <= 0 ||
 		seam.Off(seam.ClaimBeforeSpend) || seam.Off(seam.Fence) || seam.Off(seam.Circuit) {
@@ -49,23 +50,26 @@ func (s *Store) QuickClaim(ctx context.Context, app string, req ClaimRequest) (c
 // whatever the server's default.
 const durable = `durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true))`
 
-// healthy is a row, called c, that a claim or a bulk claim may take without a
-// second look, at the time t.now.
-const healthy = `c.status = 'active' AND c.health = 'healthy' AND c.attempt_id = '' AND c.failure_count = 0
-	AND c.ambiguous_since IS NULL AND c.suspect_since IS NULL AND c.confirm_at IS NULL
-	AND (c.next_attempt_at IS NULL OR c.next_attempt_at <= t.now)`
+// unharmed is a row, called c, that a claim or a bulk claim may take without a
+// second look, at the time t.now: nothing is wrong with the connection itself, though
+// its token may have expired while it waited at the gate.
+const unharmed = innocent + ` AND c.attempt_id = '' AND (c.next_attempt_at IS NULL OR c.next_attempt_at <= t.now)`
+
+// innocent is a row, called c, of which nothing failed and nothing is in doubt.
+const innocent = `c.status = 'active' AND (c.health = 'healthy' OR c.failing_code IN ('` + CodeCircuitOpen + `', '` + CodeSlowDown + `', '` + CodeRateLimit + `'))
+	AND c.failure_count = 0 AND c.ambiguous_since IS NULL AND c.suspect_since IS NULL AND c.confirm_at IS NULL`
 
 // undisturbed: neither a circuit nor a slow-down concerns c.
 const undisturbed = `NOT EXISTS (SELECT 1 FROM circuits WHERE circuits.app = c.app AND circuits.host = c.host
 		AND (circuits.reason <> '' OR circuits.failed <> '[]' OR circuits.slow_until > t.now))
-	AND NOT EXISTS (SELECT 1 FROM apps WHERE apps.app = c.app AND (apps.slow_until > t.now OR apps.release_until > t.now))`
+	AND NOT EXISTS (SELECT 1 FROM apps WHERE apps.app = c.app AND apps.slow_until > t.now)`
 
 // The time is read before the lock is taken: a start that is too early makes a
 // life and a hold shorter, never longer.
 var quickClaim = numbered(`WITH ` + durable + `, t AS MATERIALIZED (SELECT clock_timestamp() AS now)
 UPDATE connections AS c SET attempt_id = ?, attempt_digest = c.refresh_token_digest, attempt_started_at = t.now,
 	attempt_deadline = t.now + ?::bigint * interval '1 microsecond', attempt_sent = false, attempt_trigger = ?, queued_at = NULL, updated_at = t.now
-FROM durable, t WHERE c.id = ? AND c.generation = ? AND c.app = ? AND ` + healthy + ` AND ` + undisturbed + `
+FROM durable, t WHERE c.id = ? AND c.generation = ? AND c.app = ? AND ` + unharmed + ` AND ` + undisturbed + `
 RETURNING ` + columnsOf("c", everyColumn) + `, t.now AS now`)
 
 // quickSave is [Store.Save] for a row that nobody has written since this attempt

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"database/sql"
 	"encoding/binary"
 	"io"
 	"net"
@@ -70,11 +71,16 @@ func (c *counted) pass(to io.Writer, from io.Reader) {
 	}
 }
 
-// TestRoundTrips: a refresh of a healthy connection asks the database twice.
+// TestRoundTrips: a refresh of a healthy connection asks the database twice, of an app
+// with a limit three times.
 func TestRoundTrips(t *testing.T) {
 	t.Parallel()
 	var counts counted
-	s, err := store.Open(t.Context(), counts.url(t, testpg.URL(t)))
+	url := testpg.URL(t)
+	past, err := sql.Open("pgx", url)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, past.Close()) })
+	s, err := store.Open(t.Context(), counts.url(t, url))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	_, _, err = s.Migrate(t.Context())
@@ -88,8 +94,20 @@ func TestRoundTrips(t *testing.T) {
 		do()
 		return counts.trips.Load() - before
 	}
-	var claimed, marked, saved int64
+	var admitted, held, claimed, marked, saved int64
+	_, err = s.Admit(t.Context(), store.AdmitRequest{Connection: c, Rate: 1, Patience: time.Minute})
+	require.NoError(t, err)
 	for range 3 { // the first prepares the statements
+		admit := func(patience time.Duration) store.Admission {
+			a, ok, err := s.QuickAdmit(t.Context(), store.QuickAdmitRequest{ID: "c", Generation: c.Generation, App: "hubspot", Rate: 1, Patience: patience})
+			require.NoError(t, err)
+			require.True(t, ok)
+			return a
+		}
+		admitted = trips(func() { require.True(t, admit(time.Minute).Admitted) })
+		held = trips(func() { require.False(t, admit(0).Admitted) })
+		_, err := past.ExecContext(t.Context(), "UPDATE connections SET next_attempt_at = NULL")
+		require.NoError(t, err)
 		claimed = trips(func() {
 			claim, ok, err := s.QuickClaim(t.Context(), "hubspot", store.ClaimRequest{ID: "c", Generation: c.Generation, AttemptID: uuid.NewString(), Hold: time.Minute})
 			require.NoError(t, err)
@@ -106,7 +124,7 @@ func TestRoundTrips(t *testing.T) {
 			c = got.Connection
 		})
 	}
-	require.Equal(t, []int64{1, 1, 1}, []int64{claimed, marked, saved})
+	require.Equal(t, []int64{1, 2, 1, 1, 1}, []int64{admitted, held, claimed, marked, saved})
 }
 
 // BenchmarkClaimAndSave is what a refresh of a healthy connection asks of

@@ -27,6 +27,9 @@ type ClaimRequest struct {
 	AttemptID  string        // unique for this call; claiming again with it is idempotent
 	Hold       time.Duration // how long the attempt may stay open, from the database's now
 	Class      perennial.ReplayClass
+	// Ungated: the gate was not asked, because the row as it was read could not be
+	// claimed. Where that has changed meanwhile the answer is [VerdictWait], until now.
+	Ungated bool
 }
 
 // Claim is the answer. Connection is the row as it now is; when claimed, its

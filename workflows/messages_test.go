@@ -49,6 +49,33 @@ func TestEveryMessageInEveryStatus(t *testing.T) {
 	}
 }
 
+// TestWhoIsCalledInGoesAtOnce: a connection that was held and whose turn has come is
+// refreshed in the workflow task of its nudge, not after another rest.
+func TestWhoIsCalledInGoesAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(time.Hour, 0)
+	w.heldFor = 20 * time.Minute
+	held := w.c.NextRefreshAt.Sub(w.now)
+	r := w.newRun(t, Options{})
+	nudge := func(change func(*perennial.Connection)) func() {
+		return func() { w.set(change); r.SignalWorkflow(SignalNudge, nil) }
+	}
+	turn := func(c *perennial.Connection) { c.NextAttemptAt = r.Now().UTC() }
+	r.RegisterDelayedCallback(nudge(func(*perennial.Connection) {}), held+time.Minute) // not its turn
+	r.RegisterDelayedCallback(nudge(turn), held+2*time.Minute)                         // it is, and it is held again
+	r.RegisterDelayedCallback(func() {
+		assert.Len(t, w.asked, 2, "at the due time, and when it was called")
+		w.set(func(*perennial.Connection) { w.heldFor = 0 })
+		nudge(turn)()
+	}, held+5*time.Minute)
+	called := w.now.Add(held + 5*time.Minute)
+	r.RegisterDelayedCallback(r.CancelWorkflow, held+6*time.Minute)
+	r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
+	require.True(t, r.IsWorkflowCompleted())
+	assert.Equal(t, []time.Time{called}, w.refreshedAt)
+	assert.Len(t, w.asked, 3)
+}
+
 // TestSignalsFollowTheRow changes the row before each signal, as their senders
 // do.
 func TestSignalsFollowTheRow(t *testing.T) {

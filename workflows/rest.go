@@ -28,6 +28,10 @@ func (l *life) rest(ctx workflow.Context) *rest {
 	if l.drain() || l.holds() {
 		return &rest{by: wokenByMessage}
 	}
+	// Called in: it goes in this workflow task.
+	if l.view.Turn && l.last.Outcome == perennial.OutcomeHeld {
+		return &rest{by: wokenByTimer}
+	}
 	wait := l.view.Wait
 	if wait < leastRest && l.last.Outcome != "" && l.last.Outcome != perennial.OutcomeRefreshed {
 		wait = leastRest // whatever the row says, failing is never a busy loop

@@ -32,7 +32,8 @@ type world struct {
 	life    time.Duration // of an access token
 	idle    time.Duration // of the refresh token; 0: none
 	revoked bool
-	unsaved int // refreshes whose tokens cannot be stored at once
+	unsaved int           // refreshes whose tokens cannot be stored at once
+	heldFor time.Duration // what a refresh is told to wait; 0: none is held
 
 	persistFails, persisted int
 
@@ -120,6 +121,9 @@ func (w *world) Refresh(_ context.Context, req refresh.Request) (refresh.Result,
 		return refresh.Result{Outcome: perennial.OutcomeAlreadyFresh, Connection: w.c, Now: w.now}, nil
 	case w.c.Status != perennial.StatusActive && req.Trigger != perennial.TriggerKeepAlive:
 		return refresh.Result{Outcome: perennial.OutcomeRefused, Connection: w.c, Now: w.now}, nil
+	case w.heldFor > 0:
+		w.c.NextAttemptAt, w.c.QueuedAt = w.now.Add(w.heldFor), w.now
+		return refresh.Result{Outcome: perennial.OutcomeHeld, Code: store.CodeCircuitOpen, Connection: w.c, Now: w.now, RetryAt: w.c.NextAttemptAt}, nil
 	case w.idle > 0 && w.now.After(w.c.RefreshTokenExpiresAt):
 		w.problems = append(w.problems, fmt.Sprintf("%s: the refresh token had been idle for too long", w.now))
 		w.revoked = true

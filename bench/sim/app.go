@@ -15,7 +15,6 @@ const (
 	lead      = 50 * time.Millisecond  // of a claim before its slot
 	openAfter = 5                      // failures in a row of distinct connections open a circuit
 	batchSize = 25                     // connections that are let go together
-	spacing   = 1.1                    // of slots, beyond what the limit asks for
 )
 
 // app is one app under way: its provider, its circuit, its limit.
@@ -32,8 +31,6 @@ type app struct {
 	held      []int32 // wait for the circuit
 	probes    int
 	nextProbe int64
-	releasing int64 // until when the held ones are let go
-	release   float64
 }
 
 func newApp(i int, a App, c Config) *app {
@@ -61,8 +58,8 @@ func (a *app) admit(w *world, i int) {
 		return
 	}
 	now := c.wake
-	if rate := a.rate(now); rate > 0 {
-		at, admitted, after := a.turns.Take(c.id, c.waited, rate, patience, lead, instant(now))
+	if a.limit > 0 {
+		at, admitted, after := a.turns.Take(c.id, c.waited, a.limit, patience, lead, instant(now))
 		a.turns = after
 		if !admitted {
 			c.waited = true
@@ -86,14 +83,6 @@ func (a *app) admit(w *world, i int) {
 	a.held = append(a.held, int32(i))
 }
 
-// rate is what the app may send in a second; 0: as much as it likes.
-func (a *app) rate(now int64) float64 {
-	if now < a.releasing && (a.limit == 0 || a.limit > a.release) {
-		return a.release
-	}
-	return a.limit
-}
-
 // probe shows one held connection's token when the open circuit's time has come.
 // A success lets the others go.
 func (a *app) probe(w *world, now int64) {
@@ -115,9 +104,7 @@ func (a *app) probe(w *world, now int64) {
 // first before the others.
 func (a *app) letGo(w *world, now int64) {
 	slices.SortFunc(a.held, func(x, y int32) int { return cmp.Compare(w.fleet[x].expires, w.fleet[y].expires) })
-	a.release = store.ReleaseRate(0, a.limit, a.size)
-	gap := float64(second) / a.release * spacing
-	a.releasing = now + int64(gap*float64(len(a.held))) + 2*micros(probeInterval)
+	gap := float64(second) / store.ReleaseRate(a.limit, a.size)
 	for n, i := range a.held {
 		w.schedule(int(i), now+int64(float64(n/batchSize*batchSize)*gap))
 	}

@@ -109,7 +109,8 @@ func testCircuit(t *testing.T, b *bundle) {
 }
 
 // testLetGo: those that waited at a circuit are found when their turn has come,
-// each once, and with them one that was held while the circuit closed.
+// each once, and with them one that was due and had not asked, and one that was held
+// while the circuit closed.
 func testLetGo(t *testing.T, b *bundle) {
 	cs := b.app(t, 9)
 	app := cs[0].App
@@ -123,10 +124,14 @@ func testLetGo(t *testing.T, b *bundle) {
 		require.False(t, held.Admitted)
 		waiting[c.ID] = true
 	}
+	now, err := b.Now(t.Context())
+	require.NoError(t, err)
+	b.set(t, cs[4].ID, "next_refresh_at", stampText(now.Add(-time.Minute)))
+	waiting[cs[4].ID] = true
 	apps, err := b.LettingGo(t.Context())
 	require.NoError(t, err)
 	require.NotContains(t, apps, app, "its circuit is open")
-	_, on, err := b.LetGo(t.Context(), app, store.Turn{}, 10)
+	_, on, err := b.LetGo(t.Context(), store.LetGoRequest{App: app, Limit: 10})
 	require.NoError(t, err)
 	require.False(t, on)
 
@@ -135,14 +140,16 @@ func testLetGo(t *testing.T, b *bundle) {
 	apps, err = b.LettingGo(t.Context())
 	require.NoError(t, err)
 	require.Contains(t, apps, app)
-	now, err := b.Now(t.Context())
-	require.NoError(t, err)
+	require.True(t, b.row(t, cs[3].ID).QueuedAt.IsZero(), "it is not due")
+	due := b.row(t, cs[4].ID)
+	require.Equal(t, due.NextRefreshAt, due.QueuedAt)
+	require.True(t, due.NextAttemptAt.After(now), "nobody takes it before its turn")
 	b.set(t, cs[8].ID, "next_attempt_at", stampText(now.Add(5*time.Hour))) // its hold was written after the release
 
 	b.until(t, now.Add(2*time.Second))
 	var after store.Turn
-	for page := range 4 {
-		got, on, err := b.LetGo(t.Context(), app, after, 1)
+	for page := range 5 {
+		got, on, err := b.LetGo(t.Context(), store.LetGoRequest{App: app, After: after, Limit: 1})
 		require.NoError(t, err)
 		require.True(t, on)
 		require.Len(t, got, 1, page)
@@ -150,20 +157,33 @@ func testLetGo(t *testing.T, b *bundle) {
 		delete(waiting, got[0].ID)
 		after = store.Turn{At: got[0].NextAttemptAt, ID: got[0].ID}
 	}
-	got, _, err := b.LetGo(t.Context(), app, after, 10)
+	got, _, err := b.LetGo(t.Context(), store.LetGoRequest{App: app, After: after, Limit: 10})
 	require.NoError(t, err)
 	require.Empty(t, got)
 
+	called := func(want int) {
+		t.Helper()
+		n, err := b.Called(t.Context(), store.LetGoRequest{App: app, After: after})
+		require.NoError(t, err)
+		require.Equal(t, want, n)
+	}
+	called(5)
+	b.claimed(t, b.row(t, cs[6].ID), hold, single)
+	called(4)
+	paced, _, err := b.LetGo(t.Context(), store.LetGoRequest{App: app, Paced: true, Limit: 10})
+	require.NoError(t, err)
+	require.Empty(t, paced, "pacers take them")
+
 	// Called in once, and not where the wait is its own.
 	b.set(t, cs[7].ID, "next_attempt_at", stampText(now.Add(5*time.Hour)))
-	_, _, err = b.LetGo(t.Context(), app, after, 10)
+	_, _, err = b.LetGo(t.Context(), store.LetGoRequest{App: app, After: after, Limit: 10})
 	require.NoError(t, err)
 	require.True(t, b.row(t, cs[7].ID).NextAttemptAt.After(now.Add(time.Hour)))
 	failing := cs[8].ID
 	b.set(t, failing, "failing_code", "'http_500'")
 	b.set(t, failing, "failure_count", "1")
 	b.set(t, failing, "next_attempt_at", stampText(now.Add(5*time.Hour)))
-	_, _, err = b.LetGo(t.Context(), app, store.Turn{}, 10)
+	_, _, err = b.LetGo(t.Context(), store.LetGoRequest{App: app, Limit: 10})
 	require.NoError(t, err)
 	require.False(t, b.row(t, cs[7].ID).NextAttemptAt.After(now.Add(time.Hour)))
 	require.True(t, b.row(t, failing).NextAttemptAt.After(now.Add(time.Hour)))

@@ -77,6 +77,17 @@ func testClaimDue(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.Empty(t, got.Claims)
 	require.EqualValues(t, 2, got.Beat, "nothing claimed, no beat")
+
+	// Who waited at the gate until its turn, while the app's connections are let go.
+	past, ahead := "'2020-01-01 00:00:00+00:00'", "'2099-01-01 00:00:00+00:00'"
+	b.exec(t, "DELETE FROM connections")
+	b.exec(t, "INSERT INTO apps (app, release_until, updated_at) VALUES ('hubspot', "+ahead+", "+past+")")
+	b.due(t, 1)
+	b.exec(t, "UPDATE connections SET health = 'failing', failing_code = 'circuit_open', queued_at = "+past+", next_attempt_at = "+past)
+	got, err = b.ClaimDue(t.Context(), paceRequest(0, 1, 100, got.Beat))
+	require.NoError(t, err)
+	require.Len(t, got.Claims, 1)
+	require.True(t, got.Claims[0].Connection.QueuedAt.IsZero())
 }
 
 // testClaimDueLeaves: what is not as it nearly always is stays with its workflow.
@@ -84,7 +95,7 @@ func testClaimDueLeaves(t *testing.T, b *bundle) {
 	past, ahead := "'2020-01-01 00:00:00+00:00'", "'2099-01-01 00:00:00+00:00'"
 	for what, change := range map[string]string{
 		"status":       "UPDATE connections SET status = 'paused'",
-		"health":       "UPDATE connections SET health = 'failing'",
+		"health":       "UPDATE connections SET health = 'failing', failing_code = 'http_503'",
 		"failures":     "UPDATE connections SET failure_count = 1",
 		"open attempt": "UPDATE connections SET attempt_id = 'x', attempt_deadline = " + past,
 		"ambiguous":    "UPDATE connections SET ambiguous_since = " + past,
@@ -206,6 +217,19 @@ func testTakeSlots(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.True(t, gate.Admitted)
 	require.False(t, gate.SlotAt.Before(second.Add(time.Duration(taken)*gap).Truncate(time.Millisecond)))
+
+	ahead := "'2099-01-01 00:00:00+00:00'"
+	b.exec(t, "UPDATE apps SET slot_at = NULL, release_until = "+ahead)
+	_, _, taken, err = b.TakeSlots(t.Context(), "hubspot", 10, 0, time.Second, 3)
+	require.NoError(t, err)
+	require.Equal(t, 3, taken, "while connections are let go pacers take their part")
+	for _, waits := range []string{"slow_until", "backlog_at"} {
+		b.exec(t, "UPDATE apps SET slot_at = NULL, slow_until = NULL, backlog_at = NULL")
+		b.exec(t, "UPDATE apps SET "+waits+" = "+ahead)
+		_, _, taken, err = b.TakeSlots(t.Context(), "hubspot", 10, 0, time.Second, 3)
+		require.NoError(t, err)
+		require.Zero(t, taken, waits)
+	}
 }
 
 func testDigest(t *testing.T, b *bundle) {

@@ -1,9 +1,14 @@
 package storetest
 
 import (
+	"database/sql"
+	"fmt"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/perennial-oauth/perennial"
@@ -49,7 +54,7 @@ func testQuickClaimLeaves(t *testing.T, b *bundle) {
 	}
 	for what, change := range map[string]string{
 		"status":         "UPDATE connections SET status = 'paused'",
-		"health":         "UPDATE connections SET health = 'failing'",
+		"health":         "UPDATE connections SET health = 'failing', failing_code = 'http_503'",
 		"failures":       "UPDATE connections SET failure_count = 1",
 		"open attempt":   "UPDATE connections SET attempt_id = 'x', attempt_deadline = now() - interval '1 minute'",
 		"ambiguous":      "UPDATE connections SET ambiguous_since = now()",
@@ -62,7 +67,6 @@ func testQuickClaimLeaves(t *testing.T, b *bundle) {
 		"failures noted": "INSERT INTO circuits (app, host, failed, updated_at) VALUES ('hubspot', 'api.hubapi.com', '[\"x\"]', now())",
 		"host slowed":    "INSERT INTO circuits (app, host, slow_until, updated_at) VALUES ('hubspot', 'api.hubapi.com', now() + interval '1 minute', now())",
 		"app slowed":     "INSERT INTO apps (app, slow_until, updated_at) VALUES ('hubspot', now() + interval '1 minute', now())",
-		"app released":   "INSERT INTO apps (app, release_until, updated_at) VALUES ('hubspot', now() + interval '1 minute', now())",
 	} {
 		b.exec(t, "TRUNCATE connections, circuits, apps")
 		c := b.connect(t)
@@ -82,6 +86,160 @@ func testQuickClaimLeaves(t *testing.T, b *bundle) {
 	_, ok, err := b.QuickClaim(t.Context(), "hubspot", claimRequest(c, hold, single))
 	require.NoError(t, err)
 	require.True(t, ok)
+
+	// Nor does what ended with its turn at the gate, while its app's connections are
+	// let go.
+	b.exec(t, "TRUNCATE connections, apps")
+	b.exec(t, "INSERT INTO apps (app, release_until, updated_at) VALUES ('hubspot', now() + interval '1 minute', now())")
+	c = b.connect(t)
+	b.exec(t, "UPDATE connections SET health = 'failing', failing_code = 'circuit_open', failing_since = now(), expires_at = now(), queued_at = now(), next_attempt_at = now()")
+	claim, ok, err := b.QuickClaim(t.Context(), "hubspot", claimRequest(c, hold, single))
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.True(t, claim.Connection.QueuedAt.IsZero())
+	saved, err := b.Save(t.Context(), saveRequest(claim.Connection, "2"))
+	require.NoError(t, err)
+	require.Equal(t, perennial.HealthHealthy, saved.Connection.Health)
+}
+
+// testQuickAdmit: the statement gives out slots and turns as [store.Turns] does,
+// whatever it finds, and a turn is in the row.
+func testQuickAdmit(t *testing.T, b *bundle) {
+	ctx := t.Context()
+	c := b.connect(t)
+	req := store.QuickAdmitRequest{ID: c.ID, Generation: c.Generation, App: c.App, Rate: 7, Patience: 500 * time.Millisecond, Lead: 50 * time.Millisecond}
+	_, ok, err := b.QuickAdmit(ctx, req)
+	require.NoError(t, err)
+	require.False(t, ok, "the app has no row yet")
+	if b.sqlite() {
+		return // it never applies there
+	}
+	ahead := map[string]time.Duration{"NULL": 0, "past": -time.Hour, "near": 300 * time.Millisecond, "far": time.Hour}
+	at := func(d time.Duration) string {
+		if d == 0 {
+			return "NULL"
+		}
+		return fmt.Sprintf("now() + %d * interval '1 microsecond'", d.Microseconds())
+	}
+	for slot, slotAhead := range ahead {
+		for backlog, backlogAhead := range ahead {
+			for _, waited := range []bool{false, true} {
+				what := fmt.Sprintf("slot %s, backlog %s, waited %t", slot, backlog, waited)
+				b.exec(t, "TRUNCATE connections, apps")
+				c := b.connect(t)
+				req.ID = c.ID
+				if waited {
+					b.exec(t, "UPDATE connections SET queued_at = now() - interval '1 minute', next_attempt_at = now()")
+				}
+				b.exec(t, fmt.Sprintf("INSERT INTO apps (app, slot_at, backlog_at, updated_at) VALUES ('hubspot', %s, %s, now())", at(slotAhead), at(backlogAhead)))
+				before := b.turns(t, c.App)
+				got, ok, err := b.QuickAdmit(ctx, req)
+				require.NoError(t, err, what)
+				require.True(t, ok, what)
+				want, admitted, after := before.Take(c.ID, waited, req.Rate, req.Patience, req.Lead, got.Now)
+				require.Equal(t, admitted, got.Admitted, what)
+				for i, pair := range [][2]time.Time{{after.SlotAt, b.turns(t, c.App).SlotAt}, {after.BacklogAt, b.turns(t, c.App).BacklogAt}} {
+					require.WithinDuration(t, pair[0], pair[1], time.Microsecond, "%s: %d", what, i)
+				}
+				row := b.row(t, c.ID)
+				if admitted {
+					require.Equal(t, want, got.SlotAt, what)
+					require.Zero(t, got.Code, what)
+					require.Equal(t, waited, !row.QueuedAt.IsZero(), "the claim is another's")
+					continue
+				}
+				require.WithinDuration(t, want, got.RetryAt, time.Microsecond, what)
+				require.Equal(t, store.CodeRateLimit, got.Code, what)
+				require.Equal(t, row, got.Connection, what)
+				require.Equal(t, got.RetryAt, row.NextAttemptAt, what)
+				require.False(t, row.QueuedAt.IsZero(), what)
+			}
+		}
+	}
+
+	// A token that expires before its turn: the row says why its product is without.
+	b.exec(t, "TRUNCATE connections, apps")
+	b.exec(t, "INSERT INTO apps (app, slot_at, updated_at) VALUES ('hubspot', now() + interval '10 minutes', now())")
+	c = b.connect(t)
+	req.ID = c.ID
+	b.exec(t, "UPDATE connections SET expires_at = now() + interval '1 minute'")
+	got, ok, err := b.QuickAdmit(ctx, req)
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, perennial.HealthFailing, got.Connection.Health)
+	require.Equal(t, store.CodeRateLimit, got.Connection.FailingCode)
+
+	// What keeps the claim off keeps the gate off, and takes no slot.
+	for _, change := range []string{
+		"UPDATE connections SET failure_count = 1",
+		"INSERT INTO circuits (app, host, reason, updated_at) VALUES ('hubspot', 'api.hubapi.com', 'unavailable', now())",
+		"UPDATE apps SET slow_until = now() + interval '1 minute'",
+	} {
+		b.exec(t, "TRUNCATE connections, apps, circuits")
+		b.exec(t, "INSERT INTO apps (app, updated_at) VALUES ('hubspot', now())")
+		c = b.connect(t)
+		req.ID = c.ID
+		b.exec(t, change)
+		_, ok, err := b.QuickAdmit(ctx, req)
+		require.NoError(t, err, change)
+		require.False(t, ok, change)
+		require.Zero(t, b.turns(t, c.App), change)
+	}
+}
+
+// testQuickAdmitAtOnce: those that ask at once get a slot each, as far apart as the
+// limit asks, and those that find none a turn each.
+func testQuickAdmitAtOnce(t *testing.T, b *bundle) {
+	if b.sqlite() {
+		return // it never applies there
+	}
+	const callers, rate = 24, 0.5
+	gap := time.Duration(1.2 / rate * float64(time.Second))
+	first := b.connect(t)
+	_, err := b.Admit(t.Context(), store.AdmitRequest{Connection: first, Rate: rate, Patience: time.Minute}) // makes the app's row
+	require.NoError(t, err)
+	var cs [callers]perennial.Connection
+	for i := range cs {
+		cs[i] = b.connect(t)
+	}
+	var wg sync.WaitGroup
+	var got [callers]store.Admission
+	for i, c := range cs {
+		wg.Go(func() {
+			var ok bool
+			var err error
+			got[i], ok, err = b.QuickAdmit(t.Context(), store.QuickAdmitRequest{ID: c.ID, Generation: c.Generation, App: c.App, Rate: rate, Patience: 10 * time.Second})
+			assert.NoError(t, err)
+			assert.True(t, ok)
+		})
+	}
+	wg.Wait()
+	var slots, queue []time.Time
+	for _, a := range got {
+		if a.Admitted {
+			slots = append(slots, a.SlotAt)
+		} else {
+			queue = append(queue, a.RetryAt)
+		}
+	}
+	require.NotEmpty(t, slots)
+	require.NotEmpty(t, queue)
+	for _, times := range [][]time.Time{slots, queue} {
+		slices.SortFunc(times, time.Time.Compare)
+		for i := range times[1:] {
+			require.GreaterOrEqual(t, times[i+1].Sub(times[i]), gap-time.Microsecond)
+		}
+	}
+}
+
+// turns are what the database knows of an app's limit.
+func (b *bundle) turns(t *testing.T, app string) store.Turns {
+	t.Helper()
+	var slot, backlog sql.NullTime
+	db := b.past(t)
+	defer db.Close()
+	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT slot_at, backlog_at FROM apps WHERE app = $1", app).Scan(&slot, &backlog))
+	return store.Turns{SlotAt: slot.Time.UTC(), BacklogAt: backlog.Time.UTC()}
 }
 
 // testQuickSave: the one statement and the transaction leave the same row and the

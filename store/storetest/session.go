@@ -94,7 +94,7 @@ func testSession(t *testing.T, b *bundle) {
 
 func testSessionExpires(t *testing.T, b *bundle) {
 	ctx := t.Context()
-	s, err := b.AddSession(ctx, perennial.ConnectSession{ID: "cs_1", TenantID: "t", App: "app", Mode: perennial.ConnectPage, LinkDigest: "l"}, 50*time.Millisecond)
+	s, err := b.AddSession(ctx, perennial.ConnectSession{ID: "cs_1", TenantID: "t", App: "app", Mode: perennial.ConnectPage, LinkDigest: "l"}, 2*time.Second)
 	require.NoError(t, err)
 	require.NoError(t, b.StartSession(ctx, s.ID, 0, "state", "browser", nil))
 	b.until(t, s.ExpiresAt.Add(2*time.Millisecond))

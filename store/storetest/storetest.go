@@ -57,6 +57,8 @@ func Run(t *testing.T, database func(testing.TB) string) {
 		"save: in one statement, not over others":         testQuickSaveLeaves,
 		"claim: in one statement":                         testQuickClaim,
 		"claim: in one statement, nothing but healthy":    testQuickClaimLeaves,
+		"gate: a slot or a turn in one statement":         testQuickAdmit,
+		"gate: slots and turns at once":                   testQuickAdmitAtOnce,
 		"close: wait, failures, health":                   testClose,
 		"close: ambiguous keeps its first time":           testCloseAmbiguous,
 		"close: suspect, then terminal":                   testCloseSuspect,

@@ -77,7 +77,7 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 	workflows.Register(w, workflows.Options{Timing: d.Config.Timing})
 	w.RegisterActivity(activities.New(p.engine, d.Store, d.Config, told))
 	w.RegisterActivity(&activities.Pacer{Engine: p.engine, Store: d.Store, Workflows: told, Apps: d.Config, Timing: d.Config.Timing})
-	w.RegisterActivity(&activities.Caller{Store: d.Store, Workflows: told})
+	w.RegisterActivity(&activities.Caller{Store: d.Store, Workflows: told, Apps: d.Config})
 	w.RegisterActivity(&activities.Deliverer{Notify: events})
 	w.RegisterActivity(&activities.Sweeper{Store: d.Store, Workflows: told, StartPacers: p.startPacers, LetGo: p.letGo, Dispatch: p.dispatch})
 	return p, nil

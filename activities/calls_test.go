@@ -1,0 +1,31 @@
+package activities
+
+import (
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// TestCallsWaitForThoseWhoGo: as many are called as go, and where none goes any more
+// the others are called all the same.
+func TestCallsWaitForThoseWhoGo(t *testing.T) {
+	t.Parallel()
+	c := calls{ahead: 200, gone: math.MinInt}
+	still := 0
+	for range 50 { // sixty go between two looks
+		room := c.room(still)
+		assert.LessOrEqual(t, still+room, 200)
+		c.made += room
+		still += room - 60
+	}
+	assert.Equal(t, 140, still)
+	for range letGoStalled { // none goes
+		room := c.room(still)
+		assert.LessOrEqual(t, still+room, 200)
+		c.made += room
+		still += room
+	}
+	assert.Equal(t, 200, still)
+	assert.Equal(t, 200, c.room(still))
+}
