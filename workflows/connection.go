@@ -35,8 +35,10 @@ func connectionWorkflow(o Options) func(workflow.Context, *State) error {
 			if r == nil || err != nil {
 				return err
 			}
-			if r.selector != nil {
-				r.selector.Select(ctx)
+			if r.timer != nil {
+				if err := workflow.Await(ctx, func() bool { return l.over(r) }); err != nil {
+					return err
+				}
 			}
 			if err := l.act(ctx, r); err != nil {
 				return err
@@ -61,7 +63,8 @@ type life struct {
 	refreshes, messages int // in this run
 	loads               int // readings of the row that have ended
 	loading             bool
-	cycles              int // refresh activities that have ended
+	away                bool // in a Refresh activity, whose end reads the row if a message came
+	cycles              int  // refresh activities that have ended
 	last                activities.RefreshResult
 }
 
@@ -94,23 +97,28 @@ func (l *life) setup(ctx workflow.Context) error {
 		workflow.UpdateHandlerOptions{Validator: l.refreshNowAllowed, Description: "refresh the access token now; many callers share one refresh"})
 }
 
-// revision counts the changes of this workflow's steps. Revision 1 has every change
-// that is named in this package. It is raised a release after the change came, so
-// that this release can still be taken back: one that does not know a revision takes
-// its runs for old ones.
+// revision counts the changes of this workflow's steps. It is raised a release after
+// a change came, so that this release can still be taken back: one that does not know
+// a revision takes its runs for old ones.
 const revision = 1
+
+// change is one of them, and the first revision that has it.
+type change struct {
+	name  string
+	since int
+}
 
 // changed reports whether the run takes the steps that a change brought. A run
 // that a program of at least that revision started does from its first event on,
 // and its input says so: a version marker, which is two events, two actions and a
 // write of the visibility store in every run, is for those that had begun before.
-func (l *life) changed(ctx workflow.Context, change string) bool {
-	return l.state.Revision >= 1 || workflow.GetVersion(ctx, change, workflow.DefaultVersion, 1) != workflow.DefaultVersion
+func (l *life) changed(ctx workflow.Context, c change) bool {
+	return l.state.Revision >= c.since || workflow.GetVersion(ctx, c.name, workflow.DefaultVersion, 1) != workflow.DefaultVersion
 }
 
 // changeLocalFirst: every look and every refresh was an activity, which is two
 // workflow tasks for each refresh.
-const changeLocalFirst = "local-first"
+var changeLocalFirst = change{"local-first", 1}
 
 // next does all that comes before the next wait, and begins that. It returns none
 // where the run ends.
@@ -174,7 +182,7 @@ func (l *life) full(ctx workflow.Context) bool {
 // changeServeToTheEnd: a run that was to end waited for those who had asked for a
 // refresh, and they for the refresh; and a message that came while the row was
 // being read was answered with that reading.
-const changeServeToTheEnd = "serve-to-the-end"
+var changeServeToTheEnd = change{"serve-to-the-end", 1}
 
 func (l *life) servesToTheEnd(ctx workflow.Context) bool {
 	return l.changed(ctx, changeServeToTheEnd)

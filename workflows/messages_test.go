@@ -388,6 +388,22 @@ func TestRefreshNow(t *testing.T) {
 		assert.Equal(t, retryAt, got.reply.RetryAt)
 		assert.Empty(t, w.refreshedAt)
 	})
+	t.Run("what was being read when it was asked is not the answer", func(t *testing.T) {
+		w := newWorld(time.Hour, 100*day)
+		w.status(perennial.StatusReconnectRequired)()
+		r := w.newRun(t, Options{})
+		got := unanswered()
+		r.RegisterDelayedCallback(func() {
+			w.seen = func() { // the row has been read, and the workflow is not told yet
+				w.c.Status = perennial.StatusActive
+				r.UpdateWorkflow(UpdateRefreshNow, "meanwhile", got.callback(), RefreshNow{IfGeneration: 1})
+			}
+			r.SignalWorkflow(SignalNudge, nil)
+		}, time.Minute)
+		finish(t, r, 2*time.Minute)
+		require.NoError(t, got.err)
+		assert.EqualValues(t, 2, got.reply.Generation)
+	})
 	for name, beside := range map[string]bool{"brought": false, "found": true} {
 		w := newWorld(time.Hour, 0)
 		r := w.newRun(t, Options{})

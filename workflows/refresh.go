@@ -61,7 +61,7 @@ func (l *life) locally(ctx workflow.Context, timeout time.Duration, summary stri
 
 // changeNoBlindMinute: a refresh that ended without a result was followed by a
 // minute in which no message was heard, longer than some tokens had left.
-const changeNoBlindMinute = "no-blind-minute"
+var changeNoBlindMinute = change{"no-blind-minute", 1}
 
 // refresh makes one refresh: in a local activity, and where that does not do in
 // the Refresh activity.
@@ -119,6 +119,8 @@ func (l *life) ended(ctx workflow.Context, res activities.RefreshResult) {
 // one ends at once, a running one is waited for, and either way the row is read
 // again.
 func (l *life) refreshRemotely(ctx workflow.Context, req activities.RefreshRequest) error {
+	l.away = true
+	defer func() { l.away = false }()
 	actCtx, cancel := workflow.WithCancel(workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: l.Timing.StartToClose,
 		WaitForCancellation: true, // else the result of a running refresh is dropped
@@ -164,6 +166,21 @@ func (l *life) refreshRemotely(ctx workflow.Context, req activities.RefreshReque
 		l.last = activities.RefreshResult{Outcome: perennial.OutcomeUnknown, Code: "activity_failed"} // so that it is never a busy loop
 	}
 	return l.load(ctx)
+}
+
+// listen adds every signal to sel; hit is called for the one received.
+func (l *life) listen(ctx workflow.Context, sel workflow.Selector, hit func()) {
+	for _, ch := range l.signals {
+		sel.AddReceive(ch, func(ch workflow.ReceiveChannel, _ bool) {
+			ch.Receive(ctx, nil)
+			l.messages++
+			hit()
+		})
+	}
+	sel.AddReceive(l.unsaved, func(ch workflow.ReceiveChannel, _ bool) {
+		l.take(ctx, ch)
+		hit()
+	})
 }
 
 // storeUnsaved stores the token sets that came as messages.

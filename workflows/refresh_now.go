@@ -20,7 +20,7 @@ func (l *life) refreshNowAllowed(req RefreshNow) error {
 	if req.IfGeneration < 0 {
 		return temporal.NewNonRetryableApplicationError("if_generation must not be negative", string(perennial.CodeInvalid), nil)
 	}
-	if !l.known || l.loading || l.told() {
+	if !l.known || l.loading || l.away || l.told() {
 		return nil // what is known may be out of date; the handler reads the row first
 	}
 	return refusal(l.view)
@@ -57,7 +57,11 @@ func refusal(v activities.View) error {
 func (l *life) refreshNow(ctx workflow.Context, req RefreshNow) (RefreshNowReply, error) {
 	for {
 		cycle := l.cycles
-		if err := l.load(ctx); err != nil {
+		read := l.load
+		if l.loading && l.changed(ctx, changeFreshLook) {
+			read = l.hear
+		}
+		if err := read(ctx); err != nil {
 			return RefreshNowReply{}, err
 		}
 		if err := refusal(l.view); err != nil {
@@ -86,7 +90,7 @@ func (l *life) refreshNow(ctx workflow.Context, req RefreshNow) (RefreshNowReply
 
 // changeAskAgain: whoever asked for another than the newest generation was content
 // with the refresh that brought it.
-const changeAskAgain = "ask-again"
+var changeAskAgain = change{"ask-again", 1}
 
 // broughtNothingNew reports whether the refresh that ended brought, or found, the
 // very generation that the caller has seen refused: it was stored, and seen, before
@@ -95,6 +99,10 @@ func (l *life) broughtNothingNew(ctx workflow.Context, req RefreshNow) bool {
 	fresh := l.last.Outcome == perennial.OutcomeRefreshed || l.last.Outcome == perennial.OutcomeAlreadyFresh
 	return fresh && req.IfGeneration > 0 && l.view.Generation <= req.IfGeneration && l.changed(ctx, changeAskAgain)
 }
+
+// changeFreshLook: whoever asked while the row was being read was answered from that
+// reading, which may have been from before a reconnect.
+var changeFreshLook = change{"fresh-look", 2}
 
 // join waits until a refresh after cycle has ended, or until patience has. The
 // timer of a wait that is over would be one more wake-up.

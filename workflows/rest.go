@@ -16,21 +16,20 @@ const (
 	wokenByRequest
 )
 
-// rest is one wait for the due time, a message or a request.
+// rest is one wait for the due time, a message or a request. What it waits for stays
+// where it is until [life.wake]: an update's validator runs before this goroutine
+// does, also for a message that came in the same workflow task, and a channel from
+// which somebody receives has none to show.
 type rest struct {
-	selector workflow.Selector // nil: somebody has written already
-	cancel   workflow.CancelFunc
-	by       waker
+	timer  workflow.Future // nil: there is nothing to wait for
+	cancel workflow.CancelFunc
 }
 
 // rest begins to wait; see [life.wake].
 func (l *life) rest(ctx workflow.Context) *rest {
-	if l.drain() || l.holds() {
-		return &rest{by: wokenByMessage}
-	}
-	// Called in: it goes in this workflow task.
-	if l.view.Turn && l.last.Outcome == perennial.OutcomeHeld {
-		return &rest{by: wokenByTimer}
+	called := l.view.Turn && l.last.Outcome == perennial.OutcomeHeld // called in: it goes in this workflow task
+	if called || l.told() || l.holds() {
+		return &rest{}
 	}
 	wait := l.view.Wait
 	if wait < leastRest && l.last.Outcome != "" && l.last.Outcome != perennial.OutcomeRefreshed {
@@ -38,42 +37,29 @@ func (l *life) rest(ctx workflow.Context) *rest {
 	}
 	l.due = workflow.Now(ctx).Add(wait)
 	timerCtx, cancel := workflow.WithCancel(ctx)
-	r := &rest{selector: workflow.NewSelector(ctx), cancel: cancel}
-	r.selector.AddFuture(workflow.NewTimerWithOptions(timerCtx, wait, workflow.TimerOptions{Summary: l.timerSummary()}), func(workflow.Future) {})
-	r.selector.AddReceive(l.asked, func(ch workflow.ReceiveChannel, _ bool) {
-		ch.Receive(ctx, nil)
-		r.by = wokenByRequest
-	})
-	l.listen(ctx, r.selector, func() { r.by = wokenByMessage })
-	return r
+	return &rest{workflow.NewTimerWithOptions(timerCtx, wait, workflow.TimerOptions{Summary: l.timerSummary()}), cancel}
+}
+
+// over reports whether a rest is.
+func (l *life) over(r *rest) bool {
+	return r.timer.IsReady() || l.asked.Len() > 0 || l.told() || l.holds()
 }
 
 // wake ends a rest and says what ended it. Messages win: they may have changed
 // what is due.
 func (l *life) wake(r *rest) waker {
-	if r.selector == nil {
-		return r.by
+	if r.cancel != nil {
+		defer r.cancel()
 	}
-	defer r.cancel()
-	if l.drain() || l.holds() {
+	switch {
+	case l.drain() || l.holds():
 		return wokenByMessage
+	case r.timer == nil || r.timer.IsReady():
+		return wokenByTimer
+	default:
+		l.asked.ReceiveAsync(nil)
+		return wokenByRequest
 	}
-	return r.by
-}
-
-// listen adds every signal to sel; hit is called for the one received.
-func (l *life) listen(ctx workflow.Context, sel workflow.Selector, hit func()) {
-	for _, ch := range l.signals {
-		sel.AddReceive(ch, func(ch workflow.ReceiveChannel, _ bool) {
-			ch.Receive(ctx, nil)
-			l.messages++
-			hit()
-		})
-	}
-	sel.AddReceive(l.unsaved, func(ch workflow.ReceiveChannel, _ bool) {
-		l.take(ctx, ch)
-		hit()
-	})
 }
 
 // take receives one sealed token set.
