@@ -23,17 +23,17 @@ const (
 )
 
 // Lifetimes are tens of seconds, so that something can be seen. A token is due
-// with 25 to 35 % of its life left: for 40 s that is more than the 9 s which a
-// killed worker costs (5 s until Temporal gives its workflows to another, 4 s
-// until it gives its activities).
+// with 25 to 35 % of its life left: for 48 s that is more than the 10 s after which
+// the workflow tasks that a killed worker had begun time out. What it had not begun is
+// another's after 4 s.
 const demoTenant = "demo"
 
 var demos = []demo{
-	{app: "hubspot", account: "portal-101", knobs: fakeprovider.Knobs{LifetimeSeconds: 40}},
-	{app: "hubspot", account: "portal-102", knobs: fakeprovider.Knobs{LifetimeSeconds: 44}},
-	{app: "hubspot", account: "portal-666", role: roleRevoked, knobs: fakeprovider.Knobs{LifetimeSeconds: 42, Spelling: "hubspot"}},
-	{app: "quickbooks", account: "realm-9130", knobs: fakeprovider.Knobs{LifetimeSeconds: 41, Rotate: true}},
-	{app: "quickbooks", account: "realm-9131", knobs: fakeprovider.Knobs{LifetimeSeconds: 45, Rotate: true}},
+	{app: "hubspot", account: "portal-101", knobs: fakeprovider.Knobs{LifetimeSeconds: 48}},
+	{app: "hubspot", account: "portal-102", knobs: fakeprovider.Knobs{LifetimeSeconds: 52}},
+	{app: "hubspot", account: "portal-666", role: roleRevoked, knobs: fakeprovider.Knobs{LifetimeSeconds: 50, Spelling: "hubspot"}},
+	{app: "quickbooks", account: "realm-9130", knobs: fakeprovider.Knobs{LifetimeSeconds: 49, Rotate: true}},
+	{app: "quickbooks", account: "realm-9131", knobs: fakeprovider.Knobs{LifetimeSeconds: 53, Rotate: true}},
 	{app: "acme", account: "acme-7", role: roleKilled, knobs: fakeprovider.Knobs{LifetimeSeconds: 60, Rotate: true, GraceSeconds: 1800}},
 }
 
