@@ -73,9 +73,12 @@ func (s *Store) ClaimDue(ctx context.Context, req PaceRequest) (Paced, error) {
 
 const shardOf = `(hashtext(c.id) & 2147483647) % ? = ?`
 
+// The bound of the due time comes from a subquery, so that every plan has it as the
+// condition of the index. From the join with t it was a filter in some: then the whole
+// index was read whenever fewer were due than the limit.
 var claimDue = `WITH ` + durable + `, t AS MATERIALIZED (SELECT clock_timestamp() AS now),
 pacer AS MATERIALIZED (SELECT beat FROM pacers WHERE app = ? AND shard = ? AND shards = ? AND beat >= ? FOR UPDATE),
-due AS MATERIALIZED (SELECT c.id FROM connections AS c, t, pacer WHERE c.app = ? AND c.next_refresh_at <= t.now - ?::bigint * interval '1 microsecond' AND ` + shardOf + `
+due AS MATERIALIZED (SELECT c.id FROM connections AS c, t, pacer WHERE c.app = ? AND c.next_refresh_at <= (SELECT t.now - ?::bigint * interval '1 microsecond' FROM t) AND ` + shardOf + `
 	AND ` + unharmed + ` AND ` + undisturbed + ` ORDER BY c.next_refresh_at LIMIT ? FOR UPDATE OF c SKIP LOCKED),
 beats AS (UPDATE pacers SET beat = beat + 1, updated_at = t.now FROM t WHERE app = ? AND shard = ? AND shards = ? AND EXISTS (SELECT 1 FROM due) RETURNING beat),
 claimed AS (UPDATE connections AS c SET attempt_id = ? || '-' || c.id, attempt_digest = c.refresh_token_digest, attempt_started_at = t.now,
@@ -199,7 +202,7 @@ func (s *Store) Due(ctx context.Context, shard Shard, limit int) (int, error) {
 	}
 	var due int
 	err := s.db.WithContext(ctx).Raw(`WITH t AS MATERIALIZED (SELECT clock_timestamp() AS now)
-SELECT count(*) FROM (SELECT 1 FROM connections AS c, t WHERE c.app = ? AND c.next_refresh_at <= t.now AND `+shardOf+` AND `+unharmed+` AND `+undisturbed+` LIMIT ?) AS due`,
+SELECT count(*) FROM (SELECT 1 FROM connections AS c, t WHERE c.app = ? AND c.next_refresh_at <= (SELECT t.now FROM t) AND `+shardOf+` AND `+unharmed+` AND `+undisturbed+` LIMIT ?) AS due`,
 		shard.App, shard.Of, shard.N, limit).Scan(&due).Error
 	if err != nil {
 		return 0, fmt.Errorf("count due connections of app %s: %w", shard.App, err)
