@@ -22,12 +22,12 @@ const (
 	roleKilled  role = "killed"
 )
 
+const demoTenant = "demo"
+
 // Lifetimes are tens of seconds, so that something can be seen. A token is due
 // with 25 to 35 % of its life left: for 48 s that is more than the 10 s after which
 // the workflow tasks that a killed worker had begun time out. What it had not begun is
 // another's after 4 s.
-const demoTenant = "demo"
-
 var demos = []demo{
 	{app: "hubspot", account: "portal-101", knobs: fakeprovider.Knobs{LifetimeSeconds: 48}},
 	{app: "hubspot", account: "portal-102", knobs: fakeprovider.Knobs{LifetimeSeconds: 52}},
