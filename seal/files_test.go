@@ -210,13 +210,15 @@ func TestReaderOfAccessTokensAlone(t *testing.T) {
 func TestUnusableKeysets(t *testing.T) {
 	t.Parallel()
 	kek := newKEK(t)
-	plain, wrapped, torn := t.TempDir(), t.TempDir(), t.TempDir()
-	require.NoError(t, seal.Generate(plain, nil, true))
-	require.NoError(t, seal.Generate(wrapped, kek, false))
-	require.NoError(t, os.WriteFile(accessFile(torn), []byte(`{"key": "`+planted), 0o600))
+	plain := func(dir string) error { return seal.Generate(dir, nil, true) }
+	wrapped := func(dir string) error { return seal.Generate(dir, kek, false) }
+	torn := func(dir string) error {
+		return os.WriteFile(accessFile(dir), []byte(`{"key": "`+planted), 0o600)
+	}
 	for _, tc := range []struct {
-		name, dir string
-		kek       tink.AEAD
+		name string
+		keys func(dir string) error
+		kek  tink.AEAD
 	}{
 		{"plaintext, read with a KMS", plain, kek},
 		{"wrapped, read as plaintext", wrapped, nil},
@@ -227,11 +229,15 @@ func TestUnusableKeysets(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			_, err := seal.Load(tc.dir, tc.kek, true)
+			const says = "access.keyset.json is not a keyset that opens with these settings"
+			dir := t.TempDir()
+			require.NoError(t, tc.keys(dir))
+			before := names(t, dir)
+			_, err := seal.Load(dir, tc.kek, true)
 			refused(t, perennial.Secret{}, err)
-			require.ErrorContains(t, err, "access.keyset.json is not a keyset that opens with these settings")
-			require.Error(t, seal.Rotate(tc.dir, tc.kek, true))
-			require.NoFileExists(t, filepath.Join(tc.dir, ".rotating"))
+			require.ErrorContains(t, err, says)
+			require.ErrorContains(t, seal.Rotate(dir, tc.kek, true), says)
+			require.Equal(t, before, names(t, dir), "no lock and no half file stays")
 		})
 	}
 	for _, calls := range []int{0, 1} { // the KMS goes away before the first keyset, before the second
