@@ -4,11 +4,16 @@ import (
 	"database/sql"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/fakeprovider"
+	"github.com/perennial-oauth/perennial/seal"
+	"github.com/perennial-oauth/perennial/store"
+	"github.com/perennial-oauth/perennial/workflows"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	enumspb "go.temporal.io/api/enums/v1"
 )
 
 // TestStoreAwayAfterTheReply takes the table away while the provider works, for
@@ -49,4 +54,35 @@ func TestStoreAwayAfterTheReply(t *testing.T) {
 	assert.Zero(t, s.oracle("a1").ConsumedPresentations)
 	assert.Equal(t, perennial.StatusActive, s.get(c.ID).Status)
 	s.replayAll(c.ID, "unsaved")
+}
+
+// TestCancelledTogetherWithTheTokens: somebody cancels a workflow by hand while it has
+// a token set that is stored nowhere else, and no worker is there. The first that comes
+// stores it before the workflow ends.
+func TestCancelledTogetherWithTheTokens(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	s := setup(t, setting{class: perennial.ReplaySingleUse})
+	stop := s.work()
+	c := s.connect("a1", fakeprovider.Knobs{LifetimeSeconds: 600, Rotate: true})
+	s.eventually("the workflow sleeps", func() bool { return s.asleep(c.ID) })
+	stop()
+
+	sealed := func(field seal.Field) []byte {
+		out, err := s.deps.Keyring.Seal(seal.BindingOf(c, field, c.Generation+1), perennial.NewSecret("rotated"))
+		require.NoError(t, err)
+		return out
+	}
+	require.NoError(t, s.updates.Unsaved(ctx, c, store.SaveRequest{
+		ID: c.ID, AttemptID: "unsaved", Generation: c.Generation, Digest: c.RefreshTokenDigest, NewGeneration: c.Generation + 1,
+		AccessTokenSealed: sealed(seal.FieldAccessToken), RefreshTokenSealed: sealed(seal.FieldRefreshToken), RefreshTokenDigest: "rotated",
+		ExpiresAt: time.Now().Add(10 * time.Minute), NextRefreshAt: time.Now().Add(9 * time.Minute),
+	}))
+	require.NoError(t, s.client.CancelWorkflow(ctx, workflows.ID(c.ID), ""))
+	s.work()
+	s.eventually("the workflow is cancelled", func() bool {
+		return s.execution(c.ID) == enumspb.WORKFLOW_EXECUTION_STATUS_CANCELED
+	})
+	assert.Equal(t, c.Generation+1, s.get(c.ID).Generation)
+	s.replayAll(c.ID, "cancelled-unsaved")
 }

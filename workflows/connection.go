@@ -33,15 +33,15 @@ func connectionWorkflow(o Options) func(workflow.Context, *State) error {
 		for {
 			r, err := l.next(ctx)
 			if r == nil || err != nil {
-				return err
+				return l.leave(ctx, err)
 			}
 			if r.timer != nil {
 				if err := workflow.Await(ctx, func() bool { return l.over(r) }); err != nil {
-					return err
+					return l.leave(ctx, err)
 				}
 			}
 			if err := l.act(ctx, r); err != nil {
-				return err
+				return l.leave(ctx, err)
 			}
 		}
 	}
@@ -77,7 +77,7 @@ func newLife(ctx workflow.Context, o Options, s *State) (*life, error) {
 	if err := l.setup(ctx); err != nil {
 		return nil, err
 	}
-	return l, l.begin(ctx)
+	return l, l.leave(ctx, l.begin(ctx))
 }
 
 func (l *life) setup(ctx workflow.Context) error {
@@ -160,6 +160,18 @@ func (l *life) act(ctx workflow.Context, r *rest) error {
 		return l.load(ctx)
 	}
 	return l.refresh(ctx, activities.RefreshRequest{Trigger: l.view.Trigger})
+}
+
+// leave ends a run with err. A token set that came together with a cancellation is
+// stored first: it may be the only copy.
+func (l *life) leave(ctx workflow.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if unstored := l.storeUnsaved(ctx); unstored != nil {
+		return unstored
+	}
+	return err
 }
 
 // begin takes over what the run before knew, or reads the row.
