@@ -14,11 +14,12 @@ import (
 )
 
 // TestABulkClaimReadsWhatIsDue: not the app's whole fleet, when fewer are due than it
-// may claim. PostgreSQL counts the rows that its plan looks at, with the statistics of
-// a fleet that has been there for a while.
+// may claim; not the fleet of another app, all of which is due; not what waits in its
+// own; and nothing while the provider is away. PostgreSQL counts the rows that its plan
+// looks at, with the statistics of fleets that have been there for a while.
 func TestABulkClaimReadsWhatIsDue(t *testing.T) {
 	t.Parallel()
-	const fleet, due = 20_000, 50
+	const fleet, due = 5_000, 50
 	ctx := t.Context()
 	url := testpg.URL(t)
 	s, err := Open(ctx, url)
@@ -26,7 +27,7 @@ func TestABulkClaimReadsWhatIsDue(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	_, _, err = s.Migrate(ctx)
 	require.NoError(t, err)
-	_, err = s.Insert(ctx, perennial.Connection{ID: "first", TenantID: "acme", App: "hubspot", Provider: "hubspot", AccountID: "a"},
+	_, err = s.Insert(ctx, perennial.Connection{ID: "first", TenantID: "acme", App: "hubspot", Provider: "hubspot", Host: "h", AccountID: "a"},
 		TokenWrite{Generation: 1, AccessTokenSealed: []byte("a"), RefreshTokenSealed: []byte("r"), RefreshTokenDigest: "1", Status: perennial.StatusActive, NextRefreshAt: time.Now().Add(time.Hour)})
 	require.NoError(t, err)
 	_, err = s.ClaimDue(ctx, PaceRequest{Shard: Shard{App: "hubspot", Of: 1}, Limit: 1, Hold: time.Minute}) // the pacer's row
@@ -42,21 +43,41 @@ func TestABulkClaimReadsWhatIsDue(t *testing.T) {
 		_, err := db.ExecContext(ctx, statement)
 		require.NoError(t, err, statement)
 	}
-	do(fmt.Sprintf(`INSERT INTO connections SELECT (jsonb_populate_record(c, jsonb_build_object('id', 'c' || n, 'account_id', n::text,
-		'next_refresh_at', clock_timestamp() + n * interval '1 second'))).* FROM connections AS c, generate_series(2, %d) AS n`, fleet))
+	clone := func(id string, set string) { // the first one, in no order of its due time
+		do(fmt.Sprintf(`INSERT INTO connections SELECT (jsonb_populate_record(c, jsonb_build_object('id', '%[1]s' || n, 'account_id', '%[1]s' || n, %[2]s))).*
+			FROM connections AS c, generate_series(1, %[3]d) AS n WHERE c.id = 'first' ORDER BY hashint4(n)`, id, set, fleet))
+	}
+	const past, future = "clock_timestamp() - n * interval '1 second'", "clock_timestamp() + n * interval '1 second'"
+	clone("later", "'next_refresh_at', "+future)
+	clone("other", "'app', 'other', 'next_refresh_at', "+past)
+	clone("waits", "'queued_at', clock_timestamp(), 'next_refresh_at', "+past+", 'next_attempt_at', "+future+" + interval '1 hour'")
+	clone("fails", "'failure_count', 3, 'next_refresh_at', "+past+", 'next_attempt_at', "+future+" + interval '1 hour'")
 	do("VACUUM ANALYZE connections")
-	for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
-		do("SET plan_cache_mode = " + mode)
-		do(fmt.Sprintf("UPDATE connections SET attempt_id = '', next_refresh_at = clock_timestamp() - interval '1 second' WHERE id IN (SELECT id FROM connections WHERE next_refresh_at > clock_timestamp() ORDER BY id LIMIT %d)", due))
+
+	// looks is how many rows a claim looks at, and counts those that it claims.
+	looks := func() (rows, claimed float64) {
+		t.Helper()
 		do("PREPARE claim AS " + numbered(claimDue))
+		defer do("DEALLOCATE claim")
 		var plan []byte
-		require.NoError(t, db.QueryRowContext(ctx, "EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE claim('hubspot', 0, 1, 0, 'hubspot', 0, 1, 0, 64, 'hubspot', 0, 1, 'att', 60000000, 'due', 'hubspot', 0, 1)").Scan(&plan))
-		do("DEALLOCATE claim")
+		require.NoError(t, db.QueryRowContext(ctx, `EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE claim('hubspot', 0, 1, 0, 'hubspot', 0, 1, 0, 'hubspot', 'hubspot', 'hubspot', 'hubspot', 64,
+			'hubspot', 0, 1, 'att', 60000000, 'due', 'hubspot', 0, 1)`).Scan(&plan))
 		var explained []struct{ Plan planNode }
 		require.NoError(t, json.Unmarshal(plan, &explained))
-		seen := explained[0].Plan.seen("connections")
-		assert.GreaterOrEqual(t, seen, float64(due), mode)
-		assert.Less(t, seen, float64(fleet)/10, "%s: %s", mode, plan)
+		require.NoError(t, db.QueryRowContext(ctx, "SELECT count(*) FROM connections WHERE attempt_id <> ''").Scan(&claimed))
+		return explained[0].Plan.seen("connections"), claimed
+	}
+	for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
+		do("SET plan_cache_mode = " + mode)
+		do(fmt.Sprintf("UPDATE connections SET attempt_id = '', next_refresh_at = CASE WHEN substr(id, 6)::int <= %d THEN clock_timestamp() - interval '1 second' ELSE clock_timestamp() + interval '1 hour' END WHERE id LIKE 'later%%'", due))
+		do(`INSERT INTO circuits (app, host, reason, updated_at) VALUES ('hubspot', 'h', 'unavailable', clock_timestamp())`)
+		rows, claimed := looks()
+		assert.Zero(t, claimed, "%s: the circuit is open", mode)
+		assert.LessOrEqual(t, rows, 2.0, "%s: but the first and the last host", mode)
+		do("DELETE FROM circuits")
+		rows, claimed = looks()
+		assert.Equal(t, float64(due), claimed, mode)
+		assert.Less(t, rows, float64(fleet)/10, mode)
 	}
 }
 

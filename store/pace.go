@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -53,8 +54,9 @@ func (s *Store) ClaimDue(ctx context.Context, req PaceRequest) (Paced, error) {
 		Now  time.Time `gorm:"column:now"`
 		Beat int64     `gorm:"column:beat"`
 	}
-	err := s.db.WithContext(ctx).Raw(claimDue, req.App, req.N, req.Of, req.Beat, req.App, req.Late.Microseconds(), req.Of, req.N, req.Limit,
-		req.App, req.N, req.Of, uuid.NewString(), req.Hold.Microseconds(), string(req.Trigger), req.App, req.N, req.Of).Scan(&got).Error
+	pacer := []any{req.App, req.N, req.Of}
+	args := slices.Concat(pacer, []any{req.Beat}, req.due(req.Late), []any{req.Limit}, pacer, []any{uuid.NewString(), req.Hold.Microseconds(), string(req.Trigger)}, pacer)
+	err := s.db.WithContext(ctx).Raw(claimDue, args...).Scan(&got).Error
 	if err != nil {
 		return Paced{}, fmt.Errorf("claim due connections of app %s: %w", req.App, err)
 	}
@@ -73,13 +75,30 @@ func (s *Store) ClaimDue(ctx context.Context, req PaceRequest) (Paced, error) {
 
 const shardOf = `(hashtext(c.id) & 2147483647) % ? = ?`
 
-// The bound of the due time comes from a subquery, so that every plan has it as the
-// condition of the index. From the join with t it was a filter in some: then the whole
-// index was read whenever fewer were due than the limit.
+// ready is when c, which is active, can be refreshed: the expression of the index
+// connections_due.
+const ready = `GREATEST(c.next_refresh_at, c.next_attempt_at)`
+
+// dueRows are the rows, called c, that a bulk claim may take. Their time's bound comes
+// from a subquery, so that every plan has it as the condition of the index. From the
+// join with t it was a filter in some: then the app's whole index was read whenever
+// fewer were due than the limit. Where the gate is shut for all, no row is looked at.
+const dueRows = `c.app = ? AND c.next_refresh_at IS NOT NULL AND ` + ready + ` <= (SELECT t.now - ?::bigint * interval '1 microsecond' FROM t)
+	AND ` + shardOf + ` AND ` + unharmed + ` AND ` + undisturbed + ` AND NOT ` + shut
+
+// shut: an app as a whole is slowed down, or has one host alone, and its circuit is open.
+const shut = `(EXISTS (SELECT 1 FROM apps, t WHERE apps.app = ? AND apps.slow_until > t.now)
+	OR EXISTS (SELECT 1 FROM circuits WHERE circuits.app = ? AND circuits.reason <> ''
+		AND circuits.host = (SELECT min(host) FROM connections WHERE app = ?) AND circuits.host = (SELECT max(host) FROM connections WHERE app = ?)))`
+
+// due are the arguments of dueRows.
+func (s Shard) due(late time.Duration) []any {
+	return []any{s.App, late.Microseconds(), s.Of, s.N, s.App, s.App, s.App, s.App}
+}
+
 var claimDue = `WITH ` + durable + `, t AS MATERIALIZED (SELECT clock_timestamp() AS now),
 pacer AS MATERIALIZED (SELECT beat FROM pacers WHERE app = ? AND shard = ? AND shards = ? AND beat >= ? FOR UPDATE),
-due AS MATERIALIZED (SELECT c.id FROM connections AS c, t, pacer WHERE c.app = ? AND c.next_refresh_at <= (SELECT t.now - ?::bigint * interval '1 microsecond' FROM t) AND ` + shardOf + `
-	AND ` + unharmed + ` AND ` + undisturbed + ` ORDER BY c.next_refresh_at LIMIT ? FOR UPDATE OF c SKIP LOCKED),
+due AS MATERIALIZED (SELECT c.id FROM connections AS c, t, pacer WHERE ` + dueRows + ` ORDER BY ` + ready + ` LIMIT ? FOR UPDATE OF c SKIP LOCKED),
 beats AS (UPDATE pacers SET beat = beat + 1, updated_at = t.now FROM t WHERE app = ? AND shard = ? AND shards = ? AND EXISTS (SELECT 1 FROM due) RETURNING beat),
 claimed AS (UPDATE connections AS c SET attempt_id = ? || '-' || c.id, attempt_digest = c.refresh_token_digest, attempt_started_at = t.now,
 	attempt_deadline = t.now + ?::bigint * interval '1 microsecond', attempt_sent = false, attempt_trigger = ?, queued_at = NULL, updated_at = t.now
@@ -202,8 +221,7 @@ func (s *Store) Due(ctx context.Context, shard Shard, limit int) (int, error) {
 	}
 	var due int
 	err := s.db.WithContext(ctx).Raw(`WITH t AS MATERIALIZED (SELECT clock_timestamp() AS now)
-SELECT count(*) FROM (SELECT 1 FROM connections AS c, t WHERE c.app = ? AND c.next_refresh_at <= (SELECT t.now FROM t) AND `+shardOf+` AND `+unharmed+` AND `+undisturbed+` LIMIT ?) AS due`,
-		shard.App, shard.Of, shard.N, limit).Scan(&due).Error
+SELECT count(*) FROM (SELECT 1 FROM connections AS c, t WHERE `+dueRows+` LIMIT ?) AS due`, append(shard.due(0), limit)...).Scan(&due).Error
 	if err != nil {
 		return 0, fmt.Errorf("count due connections of app %s: %w", shard.App, err)
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -10,19 +11,64 @@ import (
 	"gorm.io/gorm"
 )
 
-// Overdue returns the ids of active connections whose due time, and every wait,
-// passed more than grace ago, at most limit, those due first before the others:
-// their workflow has not looked after them. An open attempt counts by its
-// deadline.
+// Overdue returns active connections whose due time, and every wait, passed more than
+// grace ago, at most limit: their workflow has not looked after them. An open attempt
+// counts by its deadline. The apps take turns, and of each those come first that were
+// due first: an app whose provider is away does not hide the others.
 func (s *Store) Overdue(ctx context.Context, grace time.Duration, limit int) ([]perennial.Connection, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
 		return nil, err
 	}
 	past := nullable(now.Add(-grace))
-	q := s.db.WithContext(ctx).Where("status = 'active' AND next_refresh_at <= ? AND (next_attempt_at IS NULL OR next_attempt_at <= ?) AND (confirm_at IS NULL OR confirm_at <= ?)"+
-		" AND (attempt_deadline IS NULL OR attempt_deadline <= ?)", past, past, past, past)
-	return s.swept(q.Order("next_refresh_at"), limit)
+	db := s.db.WithContext(ctx)
+	var apps [][]string // the ids of each
+	for app := ""; ; {
+		var next, overdue []string
+		if err := db.Raw("SELECT app FROM connections WHERE status = 'active' AND app > ? ORDER BY app LIMIT 1", app).Scan(&next).Error; err != nil {
+			return nil, fmt.Errorf("sweep the connections: %w", err)
+		}
+		if len(next) == 0 {
+			break
+		}
+		app = next[0]
+		err := db.Table("connections AS c").Where("c.status = 'active' AND c.app = ? AND c.next_refresh_at IS NOT NULL AND "+s.ready()+" <= ?", app, past).
+			Where("(c.confirm_at IS NULL OR c.confirm_at <= ?) AND (c.attempt_deadline IS NULL OR c.attempt_deadline <= ?)", past, past).
+			Order(s.ready()).Limit(limit).Pluck("c.id", &overdue).Error
+		if err != nil {
+			return nil, fmt.Errorf("sweep the connections of app %s: %w", app, err)
+		}
+		apps = append(apps, overdue)
+	}
+	ids := inTurns(apps, limit)
+	out, err := s.swept(db.Where("id IN ?", ids), limit)
+	turn := map[string]int{}
+	for i, id := range ids {
+		turn[id] = i
+	}
+	slices.SortFunc(out, func(a, b perennial.Connection) int { return turn[a.ID] - turn[b.ID] })
+	return out, err
+}
+
+// ready is the SQL of when c can be refreshed.
+func (s *Store) ready() string {
+	if s.dialect == schema.SQLite {
+		return "max(c.next_refresh_at, COALESCE(c.next_attempt_at, c.next_refresh_at))"
+	}
+	return ready
+}
+
+// inTurns is the first of each list, the second of each, and so on, at most limit.
+func inTurns(lists [][]string, limit int) (out []string) {
+	for i, more := 0, true; more; i++ {
+		more = false
+		for _, list := range lists {
+			if i < len(list) && len(out) < limit {
+				out, more = append(out, list[i]), true
+			}
+		}
+	}
+	return out
 }
 
 // Doubtful returns active connections that are not due and yet need looking

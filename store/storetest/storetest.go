@@ -84,6 +84,7 @@ func Run(t *testing.T, database func(testing.TB) string) {
 		"pace: slots under a limit":                       testTakeSlots,
 		"pace: digest":                                    testDigest,
 		"sweep: what nobody looks after":                  testSweep,
+		"sweep: the apps take turns":                      testSweepTurns,
 		"sweep: absurd here and there":                    testAbsurdAgrees,
 		"sweep: warnings before an end":                   testWarn,
 		"sweep: retention":                                testPrune,

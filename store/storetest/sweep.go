@@ -115,6 +115,28 @@ func testSweep(t *testing.T, b *bundle) {
 	}
 }
 
+// testSweepTurns: an app whose connections are all overdue, for longer than those of
+// another, does not keep the sweep from those.
+func testSweepTurns(t *testing.T, b *bundle) {
+	now, err := b.Now(t.Context())
+	require.NoError(t, err)
+	var late []perennial.Connection
+	for i, n := range []int{5, 2, 1} {
+		for j, c := range b.app(t, n) {
+			b.set(t, c.ID, "next_refresh_at", stampText(now.Add(time.Duration(i+j-10)*time.Hour)))
+			late = append(late, c)
+		}
+	}
+	got, err := b.Overdue(t.Context(), time.Minute, 5)
+	require.NoError(t, err)
+	require.Len(t, got, 5)
+	found := ids(got)
+	for _, i := range []int{0, 1, 5, 6, 7} { // the first two of each, as far as they have so many
+		require.True(t, found[late[i].ID], i)
+	}
+	require.Equal(t, ids([]perennial.Connection{late[0], late[5], late[7]}), ids(got[:3]), "each app's first come first")
+}
+
 // testAbsurdAgrees: the database finds as absurd what the engine holds for
 // absurd.
 func testAbsurdAgrees(t *testing.T, b *bundle) {
