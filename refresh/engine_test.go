@@ -209,6 +209,7 @@ func TestSpool(t *testing.T) {
 	kept, err := spool.Open(dir, 1)
 	require.NoError(t, err)
 	b.Spool = kept
+	whole := b.Timing.SaveTimeout
 	b.Timing.SaveTimeout = 200 * time.Millisecond
 	b.Store = &flakySave{Store: b.db, fails: 1 << 30}
 	require.NotNil(t, b.refresh(t, t.Context(), 1).Unsaved)
@@ -223,7 +224,7 @@ func TestSpool(t *testing.T) {
 	assert.Error(t, b.StoreKept(t.Context()))
 	assert.Equal(t, 1, saves-b.Store.(*flakySave).fails, "tried once, though memory and spool have it")
 
-	b.Store = b.db // as after a restart of everything
+	b.Store, b.Timing.SaveTimeout = b.db, whole // as after a restart of everything
 	b.Spool, err = spool.Open(dir, 2)
 	require.NoError(t, err)
 	assert.Equal(t, perennial.OutcomeAlreadyFresh, b.refresh(t, t.Context(), 1).Outcome, "the kept tokens are stored first")
