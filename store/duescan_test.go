@@ -21,28 +21,10 @@ func TestABulkClaimReadsWhatIsDue(t *testing.T) {
 	t.Parallel()
 	const fleet, due = 5_000, 50
 	ctx := t.Context()
-	url := testpg.URL(t)
-	s, err := Open(ctx, url)
+	s, db := fleetOfOne(t)
+	_, err := s.ClaimDue(ctx, PaceRequest{Shard: Shard{App: "hubspot", Of: 1}, Limit: 1, Hold: time.Minute}) // the pacer's row
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.Close()) })
-	_, _, err = s.Migrate(ctx)
-	require.NoError(t, err)
-	_, err = s.Insert(ctx, perennial.Connection{ID: "first", TenantID: "acme", App: "hubspot", Provider: "hubspot", Host: "h", AccountID: "a"},
-		TokenWrite{Generation: 1, AccessTokenSealed: []byte("a"), RefreshTokenSealed: []byte("r"), RefreshTokenDigest: "1", Status: perennial.StatusActive, NextRefreshAt: time.Now().Add(time.Hour)})
-	require.NoError(t, err)
-	_, err = s.ClaimDue(ctx, PaceRequest{Shard: Shard{App: "hubspot", Of: 1}, Limit: 1, Hold: time.Minute}) // the pacer's row
-	require.NoError(t, err)
-
-	pool, err := sql.Open("pgx", url)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, pool.Close()) })
-	db, err := pool.Conn(ctx)
-	require.NoError(t, err)
-	do := func(statement string) {
-		t.Helper()
-		_, err := db.ExecContext(ctx, statement)
-		require.NoError(t, err, statement)
-	}
+	do := func(statement string) { exec(t, db, statement) }
 	clone := func(id string, set string) { // the first one, in no order of its due time
 		do(fmt.Sprintf(`INSERT INTO connections SELECT (jsonb_populate_record(c, jsonb_build_object('id', '%[1]s' || n, 'account_id', '%[1]s' || n, %[2]s))).*
 			FROM connections AS c, generate_series(1, %[3]d) AS n WHERE c.id = 'first' ORDER BY hashint4(n)`, id, set, fleet))
@@ -57,15 +39,10 @@ func TestABulkClaimReadsWhatIsDue(t *testing.T) {
 	// looks is how many rows a claim looks at, and counts those that it claims.
 	looks := func() (rows, claimed float64) {
 		t.Helper()
-		do("PREPARE claim AS " + numbered(claimDue))
-		defer do("DEALLOCATE claim")
-		var plan []byte
-		require.NoError(t, db.QueryRowContext(ctx, `EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE claim('hubspot', 0, 1, 0, 'hubspot', 0, 1, 0, 'hubspot', 'hubspot', 'hubspot', 'hubspot', 64,
-			'hubspot', 0, 1, 'att', 60000000, 'due', 'hubspot', 0, 1)`).Scan(&plan))
-		var explained []struct{ Plan planNode }
-		require.NoError(t, json.Unmarshal(plan, &explained))
+		rows = seen(t, db, numbered(claimDue), `'hubspot', 0, 1, 0, 'hubspot', 0, 1, 0, 'hubspot', 'hubspot', 'hubspot', 'hubspot', 64,
+			'hubspot', 0, 1, 'att', 60000000, 'due', 'hubspot', 0, 1`)
 		require.NoError(t, db.QueryRowContext(ctx, "SELECT count(*) FROM connections WHERE attempt_id <> ''").Scan(&claimed))
-		return explained[0].Plan.seen("connections"), claimed
+		return rows, claimed
 	}
 	for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
 		do("SET plan_cache_mode = " + mode)
@@ -81,8 +58,64 @@ func TestABulkClaimReadsWhatIsDue(t *testing.T) {
 	}
 }
 
+// TestAClaimReadsItsRow: and no other, also before the table has any statistics, as
+// right after an import.
+func TestAClaimReadsItsRow(t *testing.T) {
+	t.Parallel()
+	_, db := fleetOfOne(t)
+	exec(t, db, "ALTER TABLE connections SET (autovacuum_enabled = false)")
+	exec(t, db, `INSERT INTO connections SELECT (jsonb_populate_record(c, jsonb_build_object('id', 'c' || n, 'account_id', n::text))).* FROM connections AS c, generate_series(1, 500) AS n`)
+	exec(t, db, "INSERT INTO apps (app, updated_at) VALUES ('hubspot', clock_timestamp()) ON CONFLICT DO NOTHING")
+	for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
+		exec(t, db, "SET plan_cache_mode = "+mode)
+		exec(t, db, "UPDATE connections SET attempt_id = ''")
+		assert.Equal(t, 1.0, seen(t, db, quickSlot, "'c5', 1, 'hubspot', 'hubspot', 0, 1000000, 1000"), "%s: the gate", mode)
+		assert.Equal(t, 1.0, seen(t, db, quickClaim, "'att', 60000000, 'timer', 'c5', 1, 'hubspot'"), "%s: the fence", mode)
+	}
+}
+
+// fleetOfOne is a database with one connection, and a session of its own on it.
+func fleetOfOne(t *testing.T) (*Store, *sql.Conn) {
+	t.Helper()
+	ctx := t.Context()
+	url := testpg.URL(t)
+	s, err := Open(ctx, url)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	_, _, err = s.Migrate(ctx)
+	require.NoError(t, err)
+	_, err = s.Insert(ctx, perennial.Connection{ID: "first", TenantID: "acme", App: "hubspot", Provider: "hubspot", Host: "h", AccountID: "a"},
+		TokenWrite{Generation: 1, AccessTokenSealed: []byte("a"), RefreshTokenSealed: []byte("r"), RefreshTokenDigest: "1", Status: perennial.StatusActive, NextRefreshAt: time.Now().Add(time.Hour)})
+	require.NoError(t, err)
+	pool, err := sql.Open("pgx", url)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, pool.Close()) })
+	db, err := pool.Conn(ctx)
+	require.NoError(t, err)
+	return s, db
+}
+
+func exec(t *testing.T, db *sql.Conn, statement string) {
+	t.Helper()
+	_, err := db.ExecContext(t.Context(), statement)
+	require.NoError(t, err, statement)
+}
+
+// seen runs a statement and returns how many rows of connections it looked at.
+func seen(t *testing.T, db *sql.Conn, statement, args string) float64 {
+	t.Helper()
+	exec(t, db, "PREPARE statement AS "+statement)
+	defer exec(t, db, "DEALLOCATE statement")
+	var plan []byte
+	require.NoError(t, db.QueryRowContext(t.Context(), "EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE statement("+args+")").Scan(&plan))
+	var explained []struct{ Plan planNode }
+	require.NoError(t, json.Unmarshal(plan, &explained))
+	return explained[0].Plan.seen("connections")
+}
+
 // planNode is a node of a plan, as EXPLAIN shows it.
 type planNode struct {
+	Type     string     `json:"Node Type"`
 	Relation string     `json:"Relation Name"`
 	Index    string     `json:"Index Name"`
 	Rows     float64    `json:"Actual Rows"`
@@ -94,7 +127,7 @@ type planNode struct {
 // seen is how many rows or index entries of a table were looked at.
 func (n planNode) seen(table string) float64 {
 	var rows float64
-	if n.Relation == table || n.Relation == "" && n.Index != "" {
+	if n.Type != "ModifyTable" && (n.Relation == table || n.Relation == "" && n.Index != "") {
 		rows = (n.Rows + n.Removed) * n.Loops
 	}
 	for _, child := range n.Plans {

@@ -75,8 +75,7 @@ func (s *Store) ClaimDue(ctx context.Context, req PaceRequest) (Paced, error) {
 
 const shardOf = `(hashtext(c.id) & 2147483647) % ? = ?`
 
-// ready is when c, which is active, can be refreshed: the expression of the index
-// connections_due.
+// ready is when c can be refreshed: the expression of the index connections_due.
 const ready = `GREATEST(c.next_refresh_at, c.next_attempt_at)`
 
 // dueRows are the rows, called c, that a bulk claim may take. Their time's bound comes

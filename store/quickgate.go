@@ -57,7 +57,7 @@ func (s *Store) QuickAdmit(ctx context.Context, req QuickAdmitRequest) (a Admiss
 // quickSlot is [Turns.Take] in SQL. It returns what it found, so that the caller knows
 // what it did.
 var quickSlot = numbered(`WITH t AS MATERIALIZED (SELECT clock_timestamp() AS now),
-c AS MATERIALIZED (SELECT c.queued_at IS NOT NULL AS waited FROM connections AS c, t WHERE c.id = ? AND c.generation = ? AND c.app = ? AND ` + unharmed + ` AND ` + undisturbed + `),
+c AS MATERIALIZED (SELECT c.queued_at IS NOT NULL AS waited FROM connections AS c, t WHERE c.id = ? AND c.generation = ? AND ` + ofApp + ` AND ` + unharmed + ` AND ` + undisturbed + `),
 found AS MATERIALIZED (SELECT app, slot_at, backlog_at FROM apps WHERE app = ? AND EXISTS (SELECT 1 FROM c) FOR UPDATE),
 asked AS (SELECT ?::bigint * interval '1 microsecond' AS lead, ?::bigint * interval '1 microsecond' AS patience, ?::bigint * interval '1 microsecond' AS gap),
 slot AS (SELECT GREATEST(found.slot_at, t.now + asked.lead) AS at FROM found, t, asked),

@@ -1,6 +1,6 @@
 -- +goose Up
 DROP INDEX connections_due;
-CREATE INDEX connections_due ON connections (app, next_refresh_at) WHERE status = 'active';
+CREATE INDEX connections_due ON connections (app, status, next_refresh_at);
 
 INSERT INTO schema_programs (version, oldest_program) VALUES (8, 1);
 
