@@ -79,7 +79,7 @@ type Config struct {
 	Apps   []provider.App
 
 	// Rate is how many requests a second each key may make of this process, and
-	// Burst how many at once. They default to 200 and 400.
+	// Burst how many at once. They default to 2,000 and to two seconds of Rate.
 	Rate  float64
 	Burst int
 	// Failures is how many keys that are not valid each address may present to this
@@ -92,7 +92,7 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	c.Rate = cmp.Or(c.Rate, 200)
+	c.Rate = cmp.Or(c.Rate, 2000)
 	c.Burst = cmp.Or(c.Burst, int(2*c.Rate))
 	c.Failures = cmp.Or(c.Failures, 60)
 	if c.Log == nil {

@@ -101,6 +101,24 @@ func TestRate(t *testing.T) {
 	assert.Contains(t, w.Counted(), apitest.Observed{Operation: "listConnections", Code: "rate_limited", Status: 429})
 }
 
+// TestDefaultRate: without a setting a key may make 2,000 requests a second, and
+// two seconds' worth of them at once.
+func TestDefaultRate(t *testing.T) {
+	t.Parallel()
+	clock := newClock()
+	w := apitest.New(t, testpg.URL(t), func(c *api.Config) { c.Now, c.Rate, c.Burst = clock.now, 0, 0 })
+	_, key := w.Key("acme", perennial.ScopeTokensRead)
+	get := func() int { return w.Do(key, "GET", "/v1/connections?limit=0", "").Code } // refused without a query
+	for range 4000 {
+		require.Equal(t, 422, get())
+	}
+	require.Equal(t, 429, get())
+	clock.pass(time.Second/2000 - time.Microsecond)
+	require.Equal(t, 429, get())
+	clock.pass(time.Microsecond)
+	require.Equal(t, 422, get())
+}
+
 // TestComparisonTime: a wrong secret takes as long whether it differs at its first
 // or at its last place. The medians of interleaved runs are compared; they differ by
 // much less than a comparison that stops early would make them.

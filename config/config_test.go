@@ -40,6 +40,8 @@ func TestExampleLoads(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, c.Apps, 3)
 	require.Equal(t, c.Timing, c.Timing.WithDefaults())
+	require.Equal(t, 2000.0, c.Server.Rate, "the defaults that api.Config documents")
+	require.Equal(t, 4000, c.Server.Burst)
 	require.Equal(t, provider.BufferQueue, c.Apps[0].Buffer)
 	require.Equal(t, "https://api.hubapi.com/oauth/v3/token", c.Apps[0].Provider.TokenURL)
 	require.Equal(t, "new", c.Apps[1].ClientSecrets[0].Reveal(), "in the order of the file")

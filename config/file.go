@@ -297,7 +297,7 @@ func (l *loader) server(f fileServer, known map[string]bool) Server {
 	}
 	if f.Rate != nil {
 		if s.Rate = *f.Rate; s.Rate <= 0 {
-			l.at("server.requests_per_second", "server: requests_per_second must be above 0; leave it out for the default, 200")
+			l.at("server.requests_per_second", "server: requests_per_second must be above 0; leave it out for the default, 2000")
 		}
 	}
 	if f.Burst != nil {

@@ -55,7 +55,7 @@ func TestProblems(t *testing.T) {
 		{name: "a server without port, by a variable", env: []string{"PERENNIAL_SERVER_HEALTH=x"}, want: []string{"p.yaml: the environment variable PERENNIAL_SERVER_HEALTH must be HOST:PORT, for example 127.0.0.1:8082"}},
 		{name: "a certificate without its key", add: "server:\n  tls_cert: c", want: []string{"p.yaml:8: server: tls_cert and tls_key are the paths of a certificate and its key; give both, or neither"}},
 		{name: "a server that takes nothing", add: "server:\n  requests_per_second: 0\n  burst: -1", want: []string{
-			"p.yaml:9: server: requests_per_second must be above 0; leave it out for the default, 200", "p.yaml:10: server: burst must be above 0; leave it out for the default, two seconds' requests"}},
+			"p.yaml:9: server: requests_per_second must be above 0; leave it out for the default, 2000", "p.yaml:10: server: burst must be above 0; leave it out for the default, two seconds' requests"}},
 		{name: "timing, a bad duration", add: "timing:\n  save_timeout: 15", want: []string{`p.yaml:9: timing: save_timeout must be a duration above zero, for example "30s", "30m" or "2400h"`}},
 		{name: "timing, a broken chain", add: "timing:\n  start_to_close: 90s", want: []string{
 			"p.yaml:8: timing: attempt_deadline (1m30s) must be above start_to_close (1m30s)", "p.yaml:8: timing: worker_stop (1m25s) must be above start_to_close (1m30s)"}},
