@@ -35,11 +35,7 @@ type Client struct{ transport http.RoundTripper }
 // NewClient returns a client.
 func NewClient(c ClientConfig) *Client {
 	if c.Transport == nil {
-		// Keep-alive saves a handshake per refresh. net/http sends a request again
-		// on a fresh connection only if it may rewind the body; oneShot forbids it.
-		t := http.DefaultTransport.(*http.Transport).Clone()
-		t.MaxIdleConnsPerHost = 16
-		c.Transport = t
+		c.Transport = newTransport()
 	}
 	return &Client{transport: c.Transport}
 }

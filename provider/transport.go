@@ -1,0 +1,23 @@
+package provider
+
+import "net/http"
+
+// Keep-alive saves a TLS handshake for each refresh, which costs more than all
+// the rest of it. net/http sends a request again on a fresh connection only if it
+// may rewind the body; oneShot forbids that.
+const (
+	// idlePerHost is how many idle connections one host keeps: the bursts of an
+	// app's two pacers (the default), 64 requests each.
+	idlePerHost = 128
+	// idleConns bounds them over all hosts; the longest idle ones are closed first.
+	// An app whose accounts have hosts of their own may have 100,000 hosts.
+	idleConns = 512
+)
+
+// newTransport returns the transport of a [Client]. It speaks HTTP/2 where the
+// host offers it, and closes what was idle for 90 s (net/http's default).
+func newTransport() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.MaxIdleConnsPerHost, t.MaxIdleConns = idlePerHost, idleConns
+	return t
+}
