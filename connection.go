@@ -211,8 +211,8 @@ func (c Connection) WaitsUntil(now time.Time) time.Time {
 // leniently: a bad lifetime never costs a token.
 type TokenSet struct {
 	AccessToken  Secret
-	RefreshToken Secret // empty: the old one stays
-	TokenType    string
+	RefreshToken Secret   // empty: the old one stays
+	TokenType    string   // [TokenTypeBearer]; empty: not given
 	Scopes       []string // nil: as before
 
 	// ExpiresIn is the access token's life counted from sending; 0: not given
@@ -225,6 +225,12 @@ type TokenSet struct {
 
 	Metadata map[string]string // what the catalogue entry asks to keep
 }
+
+// TokenTypeBearer is the type of every access token here, and the scheme of the
+// Authorization header that carries it (RFC 6750 section 2.1). What a provider
+// writes into token_type is not used as a scheme: Slack writes "bot" and "user",
+// and neither DPoP nor MAC is supported.
+const TokenTypeBearer = "Bearer"
 
 // ParseScopes splits a scope parameter (RFC 6749 section 3.3): spaces, and
 // commas as several providers write them.

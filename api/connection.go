@@ -30,7 +30,7 @@ type Connection struct {
 	Cadence     perennial.Cadence    `json:"cadence,omitempty" enum:"always,on_use"`
 	Words       perennial.Words      `json:"words" doc:"For the customer"`
 	Generation  int64                `json:"generation" doc:"Grows by one with every stored token set"`
-	TokenType   string               `json:"token_type,omitempty"`
+	TokenType   string               `json:"token_type" doc:"Always Bearer (RFC 6750)"`
 	Scopes      []string             `json:"scopes,omitempty" nullable:"false"`
 	Metadata    map[string]string    `json:"metadata,omitempty" doc:"Realm, instance URL, API domain"`
 	Revocation  perennial.Revocation `json:"revocation,omitempty" enum:"done,failed,unsupported,none" doc:"After a disconnect: what became of the grant at the provider (RFC 7009)"`
@@ -52,7 +52,7 @@ type Connection struct {
 func (a *API) show(c perennial.Connection) Connection {
 	return Connection{ID: c.ID, App: c.App, Provider: c.Provider, Host: c.Host, AccountID: c.AccountID, Status: c.Status, Reason: c.Reason, Health: c.Health,
 		FailingCode: c.FailingCode, Cadence: c.Cadence, Words: perennial.Describe(c.Status, c.Health, c.Reason, a.title(c)), Generation: c.Generation,
-		TokenType: c.TokenType, Scopes: c.Scopes, Metadata: c.Metadata, FailingSince: c.FailingSince, ExpiresAt: c.ExpiresAt,
+		TokenType: perennial.TokenTypeBearer, Scopes: c.Scopes, Metadata: c.Metadata, FailingSince: c.FailingSince, ExpiresAt: c.ExpiresAt,
 		RefreshTokenExpiresAt: c.RefreshTokenExpiresAt, GrantExpiresAt: c.GrantExpiresAt, NextRefreshAt: c.NextRefreshAt, LastRefreshedAt: c.LastRefreshedAt,
 		LastUsedAt: c.LastUsedAt, LastUnauthorizedAt: c.LastUnauthorizedAt, RefreshCount: c.RefreshCount, FailureCount: c.FailureCount,
 		CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt}

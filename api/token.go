@@ -42,7 +42,7 @@ type State struct {
 	ReconnectURL string `json:"reconnect_url,omitempty" doc:"Show it to the customer"`
 	HelpURL      string `json:"help_url,omitempty"`
 
-	TokenType   string    `json:"token_type,omitempty"`
+	TokenType   string    `json:"token_type" doc:"Always Bearer: the scheme of Authorization (RFC 6750)"`
 	Generation  int64     `json:"generation" doc:"Of the token; give it as if_generation where an API answered 401 to it"`
 	Now         time.Time `json:"now"`
 	ExpiresAt   time.Time `json:"expires_at,omitzero" doc:"Absent: not known"`
@@ -55,7 +55,7 @@ type State struct {
 
 func stateOf(id string, h client.Held) State {
 	return State{ID: id, App: h.App, Provider: h.Provider, Title: h.Title, AccountID: h.Account, Status: h.Status, Reason: h.Reason, Since: h.Since,
-		FailingCode: h.FailingCode, ReconnectURL: h.ReconnectURL, HelpURL: h.HelpURL, TokenType: h.TokenType, Generation: h.Generation, Now: h.Now,
+		FailingCode: h.FailingCode, ReconnectURL: h.ReconnectURL, HelpURL: h.HelpURL, TokenType: perennial.TokenTypeBearer, Generation: h.Generation, Now: h.Now,
 		ExpiresAt: h.ExpiresAt, RefreshedAt: h.RefreshedAt, DueAt: h.DueAt, RetryAt: h.RetryAt, LastUsedAt: h.LastUsedAt, KillsAccess: h.KillsAccess}
 }
 
@@ -70,7 +70,7 @@ func (s State) Held() client.Held {
 type Token struct {
 	_           struct{} `additionalProperties:"true"`
 	AccessToken string   `json:"access_token"`
-	TokenType   string   `json:"token_type,omitempty"`
+	TokenType   string   `json:"token_type" doc:"Always Bearer: the scheme of Authorization (RFC 6750)"`
 	ExpiresIn   int64    `json:"expires_in,omitempty" doc:"Seconds left, rounded down; absent: not known"`
 	State       State    `json:"connection"`
 }
@@ -130,7 +130,7 @@ func (a *API) getToken(ctx context.Context, key perennial.APIKey, in *tokenInput
 	if in.Refresh && held.Now.Sub(held.LastUsedAt) > usedEvery {
 		a.noteBeside(ctx, b, in.ID, client.NoteUsed)
 	}
-	out := &tokenOutput{Token{AccessToken: held.Access.Reveal(), TokenType: held.TokenType, State: stateOf(in.ID, held)}}
+	out := &tokenOutput{Token{AccessToken: held.Access.Reveal(), TokenType: perennial.TokenTypeBearer, State: stateOf(in.ID, held)}}
 	if !held.ExpiresAt.IsZero() {
 		out.Body.ExpiresIn = int64(held.ExpiresAt.Sub(held.Now) / time.Second)
 	}

@@ -82,6 +82,23 @@ func TestToken(t *testing.T) {
 	clean(t, w.Logs.String())
 }
 
+// TestTokenTypeIsBearer: whoever makes a header from an answer makes a Bearer one,
+// also from a row that still holds the provider's own word.
+func TestTokenTypeIsBearer(t *testing.T) {
+	t.Parallel()
+	w := apitest.New(t, testpg.URL(t))
+	_, key := w.Key("acme", perennial.ScopeTokensRead, perennial.ScopeConnectionsWrite)
+	con := w.Connect("acme")
+	for _, stored := range []string{"bot", "user", "bearer", ""} {
+		w.Exec("UPDATE connections SET token_type = '" + stored + "' WHERE id = '" + con.ID + "'")
+		token := read[api.Token](t, w.Do(key, "GET", "/v1/connections/"+con.ID+"/token", ""))
+		assert.Equal(t, "Bearer", token.TokenType, stored)
+		assert.Equal(t, "Bearer", token.State.TokenType, stored)
+		shown := read[api.Connection](t, w.Do(key, "GET", "/v1/connections/"+con.ID, ""))
+		assert.Equal(t, "Bearer", shown.TokenType, stored)
+	}
+}
+
 // TestTokenOfAnOldGeneration: a 401 to a token that is not young has it refreshed.
 func TestTokenOfAnOldGeneration(t *testing.T) {
 	t.Parallel()

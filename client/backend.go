@@ -38,7 +38,7 @@ const (
 // zero means "not known".
 type Held struct {
 	Access     perennial.Secret
-	TokenType  string
+	TokenType  string // as it is stored; never a scheme of Authorization
 	Generation int64
 
 	App, Provider string // Provider is the catalogue's name

@@ -38,7 +38,7 @@ type snapshot struct {
 // take makes a snapshot of what a load that began at began brought.
 func take(id string, h Held, began time.Time, minTTL time.Duration) *snapshot {
 	s := &snapshot{held: h, loaded: began, left: forever, fresh: memoryLasts}
-	s.token = Token{Access: h.Access, Type: h.TokenType, Generation: h.Generation, Connection: id, Account: h.Account, Status: h.Status, Reason: h.Reason}
+	s.token = Token{Access: h.Access, Type: perennial.TokenTypeBearer, Generation: h.Generation, Connection: id, Account: h.Account, Status: h.Status, Reason: h.Reason}
 	if !h.ExpiresAt.IsZero() {
 		s.left = h.ExpiresAt.Sub(h.Now)
 		s.token.ExpiresAt = began.Add(s.left).Round(0)

@@ -11,7 +11,7 @@ import (
 // for one call and ask again: that is what keeps it valid.
 type Token struct {
 	Access     perennial.Secret
-	Type       string    // as the provider named it; empty: Bearer
+	Type       string    // of an Authorization header: always Bearer (RFC 6750)
 	ExpiresAt  time.Time // by this process's clock; zero: not known
 	Generation int64
 
@@ -26,7 +26,7 @@ type Token struct {
 
 // header is the value of Authorization (RFC 6750 section 2.1).
 func (t Token) header() string {
-	return (&oauth2.Token{TokenType: t.Type}).Type() + " " + t.Access.Reveal()
+	return perennial.TokenTypeBearer + " " + t.Access.Reveal()
 }
 
 // askAgainDelta is how long before its Expiry x/oauth2 takes a token for expired.
@@ -40,7 +40,7 @@ const leastReuse = time.Second
 // before the token expires: oauth2.NewClient wraps a source so that it is asked
 // only then, and would else use a token to its last seconds.
 func (t Token) oauth2(now time.Time, reuse time.Duration) *oauth2.Token {
-	out := &oauth2.Token{AccessToken: t.Access.Reveal(), TokenType: t.Type, Expiry: now.Add(max(reuse, leastReuse) + askAgainDelta)}
+	out := &oauth2.Token{AccessToken: t.Access.Reveal(), TokenType: perennial.TokenTypeBearer, Expiry: now.Add(max(reuse, leastReuse) + askAgainDelta)}
 	if !t.ExpiresAt.IsZero() && t.ExpiresAt.Before(out.Expiry) {
 		out.Expiry = t.ExpiresAt
 	}

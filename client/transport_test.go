@@ -101,3 +101,25 @@ func TestRedirects(t *testing.T) {
 		})
 	}
 }
+
+// TestAuthorizationIsBearer: what a provider wrote into token_type is never the
+// scheme, whichever way the header is made.
+func TestAuthorizationIsBearer(t *testing.T) {
+	t.Parallel()
+	for _, stored := range []string{"", "bearer", "Bearer", "BEARER", "bot", "user", "mac", "basic", "DPoP", "\r\nX-Evil: 1"} {
+		synctest.Test(t, func(t *testing.T) {
+			b := setup(t)
+			b.backend.change(func(h *Held) { h.TokenType = stored })
+			a := &api{answers: []answer{ok200}}
+			transport := b.Transport(id)
+			transport.Base = a
+			_, err := b.do(transport)
+			require.NoError(t, err)
+			assert.Equal(t, "Bearer "+secret+"-1", a.got[0].Header.Get("Authorization"), stored)
+			assert.Equal(t, "Bearer", b.get().Type, stored)
+			token, err := b.TokenSource(t.Context(), id).Token()
+			require.NoError(t, err)
+			assert.Equal(t, "Bearer", token.TokenType, stored)
+		})
+	}
+}

@@ -44,7 +44,9 @@ func readReply(body []byte, e Entry, sent time.Time) tokenReply {
 	if ok, said := members["ok"].(bool); said && !ok {
 		t.AccessToken, t.RefreshToken = perennial.Secret{}, perennial.Secret{} // Slack's refusal: never a success
 	}
-	t.TokenType = clean(text(at["token_type"]), 32)
+	if text(at["token_type"]) != "" {
+		t.TokenType = perennial.TokenTypeBearer
+	}
 	t.Scopes = scopes(at)
 	t.ExpiresIn = lifetime(at["expires_in"])
 	if t.ExpiresIn == 0 {

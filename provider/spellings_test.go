@@ -179,7 +179,17 @@ func TestSlackTokens(t *testing.T) {
 			if c.access == "user-access" {
 				assert.Equal(t, []string{"a", "b"}, r.Tokens.Scopes)
 				assert.Positive(t, r.Tokens.ExpiresIn)
+				assert.Equal(t, "Bearer", r.Tokens.TokenType, "Slack's user is no scheme")
 			}
 		})
+	}
+}
+
+// TestTokenType: a reply's token_type is no scheme of Authorization.
+func TestTokenType(t *testing.T) {
+	t.Parallel()
+	for sent, want := range map[string]string{`"bot"`: "Bearer", `"bearer"`: "Bearer", `"Bearer"`: "Bearer", `"DPoP"`: "Bearer", `""`: "", `null`: "", `{}`: ""} {
+		r := present(t, entry(t, "slack"), http.StatusOK, `{"ok":true,"access_token":"a","token_type":`+sent+`}`)
+		assert.Equal(t, want, r.Tokens.TokenType, sent)
 	}
 }
