@@ -5,7 +5,6 @@ package provider
 import (
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"time"
 
@@ -65,11 +64,3 @@ func (e Entry) Validate() error {
 
 // String names the entry.
 func (e Entry) String() string { return fmt.Sprintf("%s (%s)", e.Name, e.TokenURL) }
-
-// requestID is the provider's own id of a request, for support cases.
-func (e Entry) requestID(h http.Header) string {
-	if e.RequestIDHeader == "" {
-		return ""
-	}
-	return clean(h.Get(e.RequestIDHeader), 64)
-}

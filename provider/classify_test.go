@@ -2,9 +2,12 @@ package provider
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/stretchr/testify/assert"
@@ -110,6 +113,36 @@ func TestReadReply(t *testing.T) {
 	assert.True(t, r.tokens.RefreshToken.IsZero())
 }
 
+// TestTextIsStorable: what is stored as text has nothing in it that PostgreSQL
+// refuses; the tokens keep every byte.
+func TestTextIsStorable(t *testing.T) {
+	t.Parallel()
+	e := Entry{MetadataFields: []string{"name"}}
+	many := strings.Repeat("s ", maxScopes+1)
+	for _, c := range []struct {
+		body   string
+		scopes []string
+		name   string
+	}{
+		{`{"access_token":"a","refresh_token":"r\u0000","scope":"read\u0000","name":"a\u0000b"}`, []string{"read"}, "a b"},
+		{"{\"access_token\":\"a\",\"refresh_token\":\"r\\u0000\",\"scope\":\"read\xff write\",\"name\":\"\\u202eevil\"}", []string{"read", "write"}, "evil"},
+		{`{"access_token":"a","refresh_token":"r\u0000","scope":["a\u0000","b c","d,e",1],"name":"\ud800"}`, []string{"a", "b", "c", "d", "e", "1"}, ""},
+		{`{"access_token":"a","refresh_token":"r\u0000","scope":"a\nb\tc"}`, []string{"a", "b", "c"}, ""},
+		{"access_token=a&refresh_token=r%00&scope=read%00+%ff+write&name=%ffa", []string{"read", "write"}, "a"},
+		{`{"access_token":"a","refresh_token":"r\u0000","scope":"short ` + strings.Repeat("x", maxScope+1) + `"}`, []string{"short"}, ""},
+		{`{"access_token":"a","refresh_token":"r\u0000","scope":"` + many + `"}`, strings.Fields(many)[:maxScopes], ""},
+		{`{"access_token":"a","refresh_token":"r\u0000","scope":"\u0000"}`, nil, ""},
+	} {
+		r := readReply([]byte(c.body), e, time.Now())
+		assert.Equal(t, c.scopes, r.tokens.Scopes, c.body)
+		assert.Equal(t, c.name, r.tokens.Metadata["name"], c.body)
+		assert.Equal(t, "r\x00", r.tokens.RefreshToken.Reveal(), "a token is bytes")
+	}
+	raw := readReply([]byte("access_token=%ff%00&refresh_token=%fe"), e, time.Now())
+	assert.Equal(t, "\xff\x00", raw.tokens.AccessToken.Reveal())
+	assert.Equal(t, "\xfe", raw.tokens.RefreshToken.Reveal())
+}
+
 func TestParseTokens(t *testing.T) {
 	t.Parallel()
 	tokens, at, err := ParseTokens(strings.NewReader(`{"access_token":"a","refresh_token":"r","expires_in":60,"obtained_at":"2026-01-01T00:00:00Z"}`), Entry{})
@@ -123,18 +156,53 @@ func TestParseTokens(t *testing.T) {
 	}
 }
 
+// FuzzReadReply: whatever is answered, what is stored of it is short, printable UTF-8
+// text, and no text holds a secret.
 func FuzzReadReply(f *testing.F) {
-	f.Add([]byte(`{"access_token":"a","expires_in":"x","scope":["a",1]}`))
-	f.Add([]byte(`access_token=a&expires_in=9`))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		r := readReply(body, Entry{MetadataFields: []string{"m"}}, time.Now())
-		if r.tokens.ExpiresIn < 0 || r.tokens.RefreshTokenExpiresIn < 0 || r.tokens.GrantExpiresIn < 0 {
-			t.Fatal("a negative life")
+	f.Add(200, "req-1", []byte(`{"access_token":"a","refresh_token":"r","expires_in":"x","scope":["a",1],"m":"v"}`))
+	f.Add(200, "0195f3a2-7b1c-7d11-9e36-1b0f6b2d8c11", []byte(`access_token=a&expires_in=9&refresh_token=%00%ff&scope=a%00b+%fe`))
+	f.Add(200, "\x00", []byte("{\"access_token\":\"a\",\"scope\":\"a\\u0000b\xff c\",\"m\":\"\\u202e\\ufffd\",\"token_type\":\"bot\"}"))
+	f.Add(400, testToken.Reveal(), []byte(`{"error":"invalid_grant","error_description":"\u0000 planted client+secret/="}`))
+	e := Entry{MetadataFields: []string{"m"}, RequestIDHeader: "X-Id"}
+	f.Fuzz(func(t *testing.T, status int, id string, body []byte) {
+		o := &oneShot{entry: e, used: true, status: status, header: http.Header{"X-Id": {id}}, body: body}
+		o.sent.Store(true)
+		read := readReply(body, e, time.Now())
+		r := o.reply(e, time.Now(), testSecret, testToken)
+		for _, life := range []time.Duration{read.tokens.ExpiresIn, read.tokens.RefreshTokenExpiresIn, read.tokens.GrantExpiresIn} {
+			if life < 0 {
+				t.Fatal("a negative life")
+			}
 		}
-		if !r.readable && !r.tokens.AccessToken.IsZero() {
+		if !read.readable && !read.tokens.AccessToken.IsZero() {
 			t.Fatal("a token from what cannot be read")
 		}
+		if len(read.tokens.Scopes) > maxScopes {
+			t.Fatal("too many scopes")
+		}
+		for _, scope := range read.tokens.Scopes {
+			storable(t, "scope", scope, maxScope)
+		}
+		storable(t, "token type", read.tokens.TokenType, 6)
+		storable(t, "metadata", read.tokens.Metadata["m"], 256)
+		for what, s := range map[string]string{"code": r.Code, "description": r.Description, "request id": r.RequestID} {
+			storable(t, what, s, 200)
+			for _, secret := range []string{testSecret.Reveal(), testToken.Reveal()} {
+				if strings.Contains(s, secret) {
+					t.Fatalf("%s leaks: %q", what, s)
+				}
+			}
+		}
 	})
+}
+
+// storable fails unless both databases take s: PostgreSQL refuses NUL and invalid
+// UTF-8 in a text.
+func storable(t *testing.T, what, s string, limit int) {
+	t.Helper()
+	if len(s) > limit || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		t.Fatalf("%s is not storable: %q", what, s)
+	}
 }
 
 func FuzzDescribe(f *testing.F) {

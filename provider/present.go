@@ -190,7 +190,8 @@ func (o *oneShot) reply(e Entry, began time.Time, secrets ...perennial.Secret) R
 		ev.err = nil
 	}
 	ev.code = codeOf(read.code, secrets...)
-	r := Reply{Sent: ev.sent, HTTPStatus: o.status, RequestID: redact(e.requestID(o.header), secrets...), Duration: time.Since(began)}
+	requestID := o.entry.requestID(o.header, append(secrets, read.tokens.AccessToken, read.tokens.RefreshToken)...)
+	r := Reply{Sent: ev.sent, HTTPStatus: o.status, RequestID: requestID, Duration: time.Since(began)}
 	r.Outcome, r.Code = classify(e, ev)
 	if r.Outcome == perennial.OutcomeRefreshed {
 		r.Tokens = read.tokens

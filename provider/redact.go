@@ -2,6 +2,7 @@ package provider
 
 import (
 	"encoding/base64"
+	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
@@ -14,18 +15,25 @@ import (
 // descriptions are sentences; a word of this length is none.
 var longRun = regexp.MustCompile(`[A-Za-z0-9+/_\-=.%~]{20,}`)
 
-// clean makes s one printable line of at most limit bytes.
-func clean(s string, limit int) string {
-	if len(s) > 4*limit {
-		s = s[:4*limit]
-	}
-	s = strings.Map(func(r rune) rune {
+// printable replaces by a space whatever has no place in a line of text: control
+// characters, NUL, bidirectional marks, bytes that are not UTF-8. What a provider
+// wrote and the database stores goes through here: PostgreSQL refuses a row with
+// NUL or invalid UTF-8 in a text, and with it the tokens of that row.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) && r != unicode.ReplacementChar {
 			return r
 		}
 		return ' '
 	}, s)
-	if len(s) > limit {
+}
+
+// clean makes s one printable line of at most limit bytes.
+func clean(s string, limit int) string {
+	if len(s) > 4*limit {
+		s = s[:4*limit]
+	}
+	if s = printable(s); len(s) > limit {
 		s = strings.ToValidUTF8(s[:limit], "")
 	}
 	return strings.TrimSpace(s)
@@ -36,8 +44,8 @@ func clean(s string, limit int) string {
 func redact(s string, secrets ...perennial.Secret) string {
 	for _, secret := range secrets {
 		raw := secret.Reveal()
-		if len(raw) < 4 {
-			continue // nothing so short is secret, and removing it would garble the text
+		if len(raw) < minSecret {
+			continue
 		}
 		for _, form := range []string{raw, url.QueryEscape(raw), url.PathEscape(raw),
 			base64.StdEncoding.EncodeToString([]byte(raw)), base64.URLEncoding.EncodeToString([]byte(raw)),
@@ -46,6 +54,48 @@ func redact(s string, secrets ...perennial.Secret) string {
 		}
 	}
 	return longRun.ReplaceAllString(s, "[redacted]")
+}
+
+// minSecret: nothing shorter, in bytes, is secret, and removing it would garble
+// the text.
+const minSecret = 4
+
+// idForm is the form of a request id: a UUID, hex, base64, or parts of them.
+var idForm = regexp.MustCompile(`^[A-Za-z0-9._:=+/@-]{1,128}$`)
+
+// requestID is the provider's own id of a request, for support cases. A UUID looks
+// like a token, so its form proves nothing: an id that shares a part with one of
+// the exchange's secrets is dropped, any other is kept.
+func (e Entry) requestID(h http.Header, secrets ...perennial.Secret) string {
+	if e.RequestIDHeader == "" {
+		return ""
+	}
+	id := strings.TrimSpace(h.Get(e.RequestIDHeader))
+	if !idForm.MatchString(id) {
+		return ""
+	}
+	for _, secret := range secrets {
+		raw := secret.Reveal()
+		if len(raw) >= minSecret && (sharesRun(id, raw) || sharesRun(id, base64.RawStdEncoding.EncodeToString([]byte(raw)))) {
+			return ""
+		}
+	}
+	return id
+}
+
+// sharesRun reports whether id repeats a short secret, or a run of a long one: any
+// of 24 bytes, and some from 16 on. Two UUIDs of one millisecond share less.
+func sharesRun(id, secret string) bool {
+	const run, step = 16, 8
+	if len(secret) <= run+step {
+		return strings.Contains(id, secret) || len(id) >= run && strings.Contains(secret, id)
+	}
+	for i := 0; i+run <= len(secret); i += step {
+		if strings.Contains(id, secret[i:i+run]) {
+			return true
+		}
+	}
+	return false
 }
 
 // describe bounds and redacts what a provider says for people.
@@ -69,7 +119,7 @@ var plainCode = regexp.MustCompile(`^[A-Za-z][A-Za-z_\-. ]{1,47}$`)
 
 func holdsSecret(s string, secrets []perennial.Secret) bool {
 	for _, secret := range secrets {
-		if raw := secret.Reveal(); len(raw) >= 4 && strings.Contains(s, raw) {
+		if raw := secret.Reveal(); len(raw) >= minSecret && strings.Contains(s, raw) {
 			return true
 		}
 	}

@@ -134,23 +134,29 @@ func text(v any) string {
 	return ""
 }
 
+// The bounds of what is stored of a reply's scopes.
+const (
+	maxScopes = 1000
+	maxScope  = 256 // bytes of each; a longer one is left out
+)
+
+// scopes reads a scope parameter (RFC 6749 section 3.3), or a list of scopes.
 func scopes(m map[string]any) []string {
 	for _, name := range []string{"scope", "scopes"} {
-		switch v := m[name].(type) {
-		case string:
-			if s := perennial.ParseScopes(v); len(s) > 0 {
-				return s
-			}
-		case []any:
-			var out []string
-			for _, one := range v {
-				if s := text(one); s != "" {
-					out = append(out, s)
+		list, ok := m[name].([]any)
+		if !ok {
+			list = []any{m[name]}
+		}
+		var out []string
+		for _, one := range list {
+			for _, scope := range perennial.ParseScopes(printable(text(one))) {
+				if len(scope) <= maxScope && len(out) < maxScopes {
+					out = append(out, scope)
 				}
 			}
-			if len(out) > 0 {
-				return out
-			}
+		}
+		if len(out) > 0 {
+			return out
 		}
 	}
 	return nil
