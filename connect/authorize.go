@@ -195,14 +195,10 @@ func refusal(code string) perennial.ConnectOutcome {
 func (s *Sessions) exchange(ctx context.Context, app provider.App, code provider.AuthorizationCode) (provider.Reply, int) {
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
 	defer cancel()
-	secrets := app.ClientSecrets
-	if len(secrets) == 0 {
-		secrets = []perennial.Secret{{}} // a public client
-	}
 	var reply provider.Reply
-	for i, secret := range secrets {
+	for i, secret := range app.Secrets() {
 		reply = s.Provider.Exchange(ctx, app, secret, code)
-		if reply.Outcome != perennial.OutcomeMisconfigured || reply.Code != "invalid_client" {
+		if !reply.ClientRejected() {
 			return reply, i
 		}
 	}

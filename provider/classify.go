@@ -22,6 +22,7 @@ type evidence struct {
 	accessToken bool
 	code        string
 	description string
+	basic       bool // WWW-Authenticate asks for Basic
 }
 
 // outcomeOfCode are the RFC 6749 section 5.2 codes.
@@ -32,6 +33,33 @@ var outcomeOfCode = map[string]perennial.Outcome{
 	"unsupported_grant_type": perennial.OutcomeMisconfigured,
 	"invalid_scope":          perennial.OutcomeMisconfigured,
 	"invalid_request":        perennial.OutcomeRejected,
+}
+
+// wrongClient are the codes, in lower case, that name the client's id or secret as
+// wrong: nothing else of the request was looked at.
+var wrongClient = map[string]bool{
+	"invalid_client":               true, // RFC 6749 section 5.2
+	"invalid_client_id":            true, // Slack
+	"invalid_client_secret":        true, // Zoho
+	"invalid_client_credentials":   true,
+	"bad_client_id":                true, // HubSpot
+	"bad_client_secret":            true, // HubSpot, Slack
+	"incorrect_client_credentials": true, // GitHub
+}
+
+// ClientRejected reports whether another client secret may be accepted: the
+// provider called the client wrong, or answered 401 for a reason that is not known.
+// RFC 6749 section 5.2 has 401 for a wrong client alone. The refresh token or the
+// code counts as not spent; where the 401 had another reason, it would be shown
+// again in the same way at the next attempt.
+func (r Reply) ClientRejected() bool {
+	switch r.Outcome {
+	case perennial.OutcomeMisconfigured:
+		return wrongClient[strings.ToLower(r.Code)]
+	case perennial.OutcomeRejected:
+		return r.HTTPStatus == http.StatusUnauthorized
+	}
+	return false
 }
 
 // classify is the one function that says what a presentation came to, and under
@@ -65,6 +93,9 @@ func classify(e Entry, ev evidence) (perennial.Outcome, string) {
 		if outcome, ok := outcomeOfCode[strings.ToLower(code)]; ok {
 			return outcome, strings.ToLower(code)
 		}
+		if wrongClient[strings.ToLower(code)] {
+			return perennial.OutcomeMisconfigured, code
+		}
 	}
 	switch {
 	case ev.status >= 500:
@@ -74,6 +105,8 @@ func classify(e Entry, ev evidence) (perennial.Outcome, string) {
 		return perennial.OutcomeMisconfigured, "redirected"
 	case ev.status == http.StatusNotFound, ev.status == http.StatusMethodNotAllowed, ev.status == http.StatusGone:
 		return perennial.OutcomeMisconfigured, fallback("endpoint_not_found")
+	case ev.status == http.StatusUnauthorized && code == "" && ev.basic:
+		return perennial.OutcomeMisconfigured, "invalid_client" // RFC 6749 section 5.2, without its words
 	case ev.status >= 400:
 		return perennial.OutcomeRejected, fallback("http_" + strconv.Itoa(ev.status))
 	case ev.readable && code != "":

@@ -82,7 +82,6 @@ var entriesAToL = []Entry{
 		RefreshKillsAccessToken: true,
 		Spellings: []Spelling{ // errors come with status 200
 			{Code: "bad_refresh_token", Outcome: perennial.OutcomeRevoked},
-			{Code: "incorrect_client_credentials", Outcome: perennial.OutcomeMisconfigured},
 		},
 		RequestIDHeader: "X-Github-Request-Id",
 		Notes:           "GitHub Apps with expiring user tokens.",
@@ -119,8 +118,6 @@ var entriesAToL = []Entry{
 		DefaultLifetime: 30 * time.Minute,
 		Spellings: []Spelling{
 			{Code: "BAD_REFRESH_TOKEN", Outcome: perennial.OutcomeRevoked},
-			{Code: "BAD_CLIENT_ID", Outcome: perennial.OutcomeMisconfigured},
-			{Code: "BAD_CLIENT_SECRET", Outcome: perennial.OutcomeMisconfigured},
 			{Code: "RATE_LIMITS", Outcome: perennial.OutcomeRateLimited},
 		},
 		// "The OAuth token used to make this call expired 0 second(s) ago." (airbyte

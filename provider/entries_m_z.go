@@ -101,8 +101,6 @@ var entriesMToZ = []Entry{
 		DefaultLifetime: 12 * time.Hour,
 		Spellings: []Spelling{ // errors come with status 200 and ok false
 			{Code: "invalid_refresh_token", Outcome: perennial.OutcomeRevoked},
-			{Code: "bad_client_secret", Outcome: perennial.OutcomeMisconfigured},
-			{Code: "invalid_client_id", Outcome: perennial.OutcomeMisconfigured},
 			{Code: "ratelimited", Outcome: perennial.OutcomeRateLimited},
 			// Part of the work may have been done (Slack, errors of its methods).
 			{Code: "internal_error", Outcome: perennial.OutcomeUnknown},

@@ -3,7 +3,6 @@ package provider
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -182,7 +181,7 @@ func (e Entry) rewrite(req *http.Request) error {
 func (o *oneShot) reply(e Entry, began time.Time, secrets ...perennial.Secret) Reply {
 	read := readReply(o.body, e, o.at)
 	ev := evidence{sent: o.sent.Load(), err: o.err, transport: transportCode(o.err), status: o.status, readable: read.readable,
-		accessToken: !read.tokens.AccessToken.IsZero(), description: read.description}
+		accessToken: !read.tokens.AccessToken.IsZero(), description: read.description, basic: asksForBasic(o.header)}
 	if !o.used {
 		ev.err, ev.transport = errors.New("no request was made"), "bad_endpoint"
 	}
@@ -224,39 +223,4 @@ func transportCode(err error) string {
 	default:
 		return "not_sent_or_lost"
 	}
-}
-
-// Revoke ends a token at the provider (RFC 7009). It does nothing where the
-// provider has no revocation endpoint.
-func (c *Client) Revoke(ctx context.Context, app App, token perennial.Secret) error {
-	if app.Provider.RevokeURL == "" {
-		return nil
-	}
-	var secret perennial.Secret
-	if len(app.ClientSecrets) > 0 {
-		secret = app.ClientSecrets[0]
-	}
-	user, password := app.Provider.credentials(app.ClientID, secret)
-	form := url.Values{"token": {token.Reveal()}, "token_type_hint": {"refresh_token"}}
-	if app.Provider.AuthStyle == oauth2.AuthStyleInParams {
-		form.Set("client_id", user)
-		form.Set("client_secret", password)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, app.Provider.RevokeURL, strings.NewReader(form.Encode()))
-	if err != nil {
-		return fmt.Errorf("revoke at %s: the revoke_url is not usable", app.Provider.Name)
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	if app.Provider.AuthStyle == oauth2.AuthStyleInHeader {
-		req.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(user)+":"+url.QueryEscape(password))))
-	}
-	resp, err := c.transport.RoundTrip(req)
-	if err != nil {
-		return fmt.Errorf("revoke at %s: %s", app.Provider.Name, transportCode(err))
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("revoke at %s: HTTP status %d", app.Provider.Name, resp.StatusCode)
-	}
-	return nil
 }

@@ -131,6 +131,15 @@ type App struct {
 	Cadence perennial.Cadence
 }
 
+// Secrets lists the client secrets in the order in which they are tried: at least
+// one, which is empty for a public client.
+func (a App) Secrets() []perennial.Secret {
+	if len(a.ClientSecrets) == 0 {
+		return []perennial.Secret{{}}
+	}
+	return a.ClientSecrets
+}
+
 // Reply is what one presentation of a refresh token brought. It never holds
 // the provider's body.
 type Reply struct {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -77,17 +78,30 @@ func apiError(body []byte) (code, message string) {
 // schemes may stand before or after it in the same header. The bytes are the
 // provider's and need not be UTF-8: nothing here changes their number.
 func bearerError(challenge string) string {
-	const scheme = "Bearer"
+	params, _ := challengeOf(challenge, "Bearer")
+	return parameter(params, "error")
+}
+
+// asksForBasic reports whether WWW-Authenticate has a Basic challenge.
+func asksForBasic(h http.Header) bool {
+	return slices.ContainsFunc(h.Values("WWW-Authenticate"), func(challenge string) bool {
+		_, ok := challengeOf(challenge, "Basic")
+		return ok
+	})
+}
+
+// challengeOf finds a scheme's challenge; params is what follows the scheme.
+func challengeOf(challenge, scheme string) (params string, ok bool) {
 	for i := 0; i+len(scheme) <= len(challenge); i++ {
 		before := strings.TrimRight(challenge[:i], " \t")
 		after := challenge[i+len(scheme):]
 		if strings.EqualFold(challenge[i:i+len(scheme)], scheme) &&
 			(before == "" || strings.HasSuffix(before, ",")) &&
 			(after == "" || after[0] == ' ' || after[0] == '\t') {
-			return parameter(after, "error")
+			return after, true
 		}
 	}
-	return ""
+	return "", false
 }
 
 // parameter finds name in the auth-params of one challenge (RFC 9110 section

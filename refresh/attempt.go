@@ -86,8 +86,8 @@ func (a *attempt) prepare() (perennial.Secret, provider.Reply) {
 // number is given twice even after the database went backwards.
 func (a *attempt) nextGeneration() int64 { return max(a.row.NextGeneration(), a.req.Generation+1) }
 
-// present shows the token with each client secret in turn; the next one only
-// where the provider rejected the client, which proves the token unspent.
+// present shows the token with each client secret in turn; the next one only if
+// the provider rejected the client, and so did not spend the token.
 func (a *attempt) present(ctx context.Context, token perennial.Secret) provider.Reply {
 	detached := seam.With(context.WithoutCancel(ctx), a.row.ID)
 	if seam.Off(seam.WithoutCancel) {
@@ -98,13 +98,9 @@ func (a *attempt) present(ctx context.Context, token perennial.Secret) provider.
 		a.gaveUp = err != nil
 		return err
 	}
-	secrets := a.app.ClientSecrets
-	if len(secrets) == 0 {
-		secrets = []perennial.Secret{{}} // a public client
-	}
 	var reply provider.Reply
-	for i, secret := range secrets {
-		if reply.Outcome != "" && (reply.Outcome != perennial.OutcomeMisconfigured || reply.Code != "invalid_client") {
+	for i, secret := range a.app.Secrets() {
+		if i > 0 && !reply.ClientRejected() {
 			break
 		}
 		if err := a.turn(ctx, i); err != nil {

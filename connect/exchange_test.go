@@ -1,0 +1,60 @@
+package connect
+
+import (
+	"context"
+	"testing"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/stretchr/testify/assert"
+)
+
+// secretive is an authorizer that accepts one secret and answers anything else
+// with refusal.
+type secretive struct {
+	Authorizer
+	right   string
+	refusal provider.Reply
+	tried   []string
+}
+
+func (s *secretive) Exchange(_ context.Context, _ provider.App, secret perennial.Secret, _ provider.AuthorizationCode) provider.Reply {
+	s.tried = append(s.tried, secret.Reveal())
+	if secret.Reveal() != s.right {
+		return s.refusal
+	}
+	return provider.Reply{Outcome: perennial.OutcomeRefreshed, HTTPStatus: 200}
+}
+
+// TestExchangeTriesTheNextSecret: a code is shown with the next secret if the
+// provider rejected the client, in whatever words, and only then.
+func TestExchangeTriesTheNextSecret(t *testing.T) {
+	t.Parallel()
+	app := provider.App{ClientSecrets: []perennial.Secret{perennial.NewSecret("old"), perennial.NewSecret("new")}}
+	for _, c := range []struct {
+		refusal provider.Reply
+		tried   []string
+	}{
+		{provider.Reply{Outcome: perennial.OutcomeMisconfigured, Code: "invalid_client", HTTPStatus: 401}, []string{"old", "new"}},
+		{provider.Reply{Outcome: perennial.OutcomeMisconfigured, Code: "BAD_CLIENT_SECRET", HTTPStatus: 400}, []string{"old", "new"}},
+		{provider.Reply{Outcome: perennial.OutcomeMisconfigured, Code: "incorrect_client_credentials", HTTPStatus: 200}, []string{"old", "new"}},
+		{provider.Reply{Outcome: perennial.OutcomeRejected, Code: "http_401", HTTPStatus: 401}, []string{"old", "new"}},
+		{provider.Reply{Outcome: perennial.OutcomeMisconfigured, Code: "unauthorized_client", HTTPStatus: 401}, []string{"old"}},
+		{provider.Reply{Outcome: perennial.OutcomeRevoked, Code: "invalid_grant", HTTPStatus: 400}, []string{"old"}},
+		{provider.Reply{Outcome: perennial.OutcomeUnknown, Code: "timeout"}, []string{"old"}},
+	} {
+		s := &secretive{right: "new", refusal: c.refusal}
+		reply, accepted := (&Sessions{SessionsConfig{Provider: s}}).exchange(t.Context(), app, provider.AuthorizationCode{})
+		assert.Equal(t, c.tried, s.tried, c.refusal.Code)
+		if len(c.tried) == 2 {
+			assert.Equal(t, perennial.OutcomeRefreshed, reply.Outcome, c.refusal.Code)
+			assert.Equal(t, 1, accepted)
+		} else {
+			assert.Equal(t, c.refusal, reply)
+		}
+	}
+	public := &secretive{}
+	reply, _ := (&Sessions{SessionsConfig{Provider: public}}).exchange(t.Context(), provider.App{}, provider.AuthorizationCode{})
+	assert.Equal(t, perennial.OutcomeRefreshed, reply.Outcome)
+	assert.Equal(t, []string{""}, public.tried)
+}

@@ -1,0 +1,76 @@
+package provider
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"golang.org/x/oauth2"
+)
+
+// Revoke ends a token at the provider (RFC 7009). It does nothing where the
+// provider has no revocation endpoint. The next client secret is tried if the
+// provider calls the client wrong.
+func (c *Client) Revoke(ctx context.Context, app App, token perennial.Secret) error {
+	if app.Provider.RevokeURL == "" {
+		return nil
+	}
+	var reply Reply
+	for _, secret := range app.Secrets() {
+		req, err := app.revocation(ctx, secret, token)
+		if err != nil {
+			return err
+		}
+		if reply, err = c.revoke(app, req, secret, token); err != nil {
+			return err
+		}
+		if reply.Outcome != perennial.OutcomeMisconfigured || !reply.ClientRejected() {
+			break
+		}
+	}
+	if reply.HTTPStatus/100 != 2 || reply.Outcome == perennial.OutcomeMisconfigured {
+		return fmt.Errorf("revoke at %s: HTTP status %d (%s)", app.Provider.Name, reply.HTTPStatus, reply.Code)
+	}
+	return nil
+}
+
+// revocation is a request of RFC 7009 section 2.1.
+func (a App) revocation(ctx context.Context, secret, token perennial.Secret) (*http.Request, error) {
+	user, password := a.Provider.credentials(a.ClientID, secret)
+	form := url.Values{"token": {token.Reveal()}, "token_type_hint": {"refresh_token"}}
+	if a.Provider.AuthStyle == oauth2.AuthStyleInParams {
+		form.Set("client_id", user)
+		form.Set("client_secret", password)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.Provider.RevokeURL, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, fmt.Errorf("revoke at %s: the revoke_url is not usable", a.Provider.Name)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if a.Provider.AuthStyle == oauth2.AuthStyleInHeader {
+		req.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(user)+":"+url.QueryEscape(password))))
+	}
+	return req, nil
+}
+
+// revoke sends the request once. Of the reply it reads what a refusal says (RFC
+// 7009 section 2.2.1); a body that breaks off says nothing.
+func (c *Client) revoke(app App, req *http.Request, secrets ...perennial.Secret) (Reply, error) {
+	resp, err := c.transport.RoundTrip(req)
+	if err != nil {
+		return Reply{}, fmt.Errorf("revoke at %s: %s", app.Provider.Name, transportCode(err))
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	read := readReply(body, app.Provider, time.Time{})
+	reply := Reply{HTTPStatus: resp.StatusCode}
+	reply.Outcome, reply.Code = classify(app.Provider, evidence{sent: true, status: resp.StatusCode, readable: read.readable,
+		code: codeOf(read.code, secrets...), description: read.description, basic: asksForBasic(resp.Header)})
+	return reply, nil
+}
