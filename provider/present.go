@@ -87,6 +87,7 @@ type oneShot struct {
 	status int
 	header http.Header
 	body   []byte
+	whole  bool // the body is proven to have arrived to its end
 }
 
 // context is ctx with the trip as x/oauth2's client, which follows no redirect.
@@ -133,6 +134,7 @@ func (o *oneShot) RoundTrip(req *http.Request) (*http.Response, error) {
 	defer resp.Body.Close()
 	o.status, o.header = resp.StatusCode, resp.Header
 	o.body, o.err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	o.whole = o.err == nil && endProven(resp)
 	pass()
 	if o.err == nil && len(o.body) > maxBody {
 		o.err = errors.New("the reply is too long")
@@ -142,6 +144,28 @@ func (o *oneShot) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(o.body))
 	return resp, nil
+}
+
+// endProven reports whether a body that was read without an error is proven to be
+// whole: by its length, its last chunk, a stream's end or gzip's checksum. One that
+// ends with its connection may have been cut (RFC 9112 section 8).
+func endProven(resp *http.Response) bool {
+	return resp.ContentLength >= 0 || len(resp.TransferEncoding) > 0 || resp.ProtoMajor >= 2 || resp.Uncompressed
+}
+
+// certain is the part of the body that arrived whole. JSON that can be read did. In
+// a form with tokens whose end is not proven, the last member may be cut: it is
+// left out, for half a refresh token in place of a good one ends the grant.
+func (o *oneShot) certain() []byte {
+	if o.whole || !isTokenForm(o.body) {
+		return o.body
+	}
+	return o.body[:max(bytes.LastIndexByte(o.body, '&'), 0)]
+}
+
+func isTokenForm(body []byte) bool {
+	body = bytes.TrimSpace(body)
+	return !bytes.HasPrefix(body, []byte("{")) && bytes.Contains(body, []byte("_token="))
 }
 
 // rewrite adds the entry's own members to the form that x/oauth2 made, and gives
@@ -176,16 +200,16 @@ func (e Entry) rewrite(req *http.Request) error {
 	return nil
 }
 
-// reply turns what was kept into a [Reply]. A reply that broke off but already
-// holds whole tokens is taken: they are all that matters.
+// reply turns what was kept into a [Reply]. A reply that broke off is taken if it
+// holds a whole access token.
 func (o *oneShot) reply(e Entry, began time.Time, secrets ...perennial.Secret) Reply {
-	read := readReply(o.body, e, o.at)
+	read := readReply(o.certain(), e, o.at)
 	ev := evidence{sent: o.sent.Load(), err: o.err, transport: transportCode(o.err), status: o.status, readable: read.readable,
 		accessToken: !read.tokens.AccessToken.IsZero(), description: read.description, basic: asksForBasic(o.header)}
 	if !o.used {
 		ev.err, ev.transport = errors.New("no request was made"), "bad_endpoint"
 	}
-	if ev.err != nil && ev.accessToken && o.status == http.StatusOK {
+	if ev.err != nil && ev.accessToken && o.status/100 == 2 {
 		ev.err = nil
 	}
 	ev.code = codeOf(read.code, secrets...)
@@ -194,6 +218,7 @@ func (o *oneShot) reply(e Entry, began time.Time, secrets ...perennial.Secret) R
 	r.Outcome, r.Code = classify(e, ev)
 	if r.Outcome == perennial.OutcomeRefreshed {
 		r.Tokens = read.tokens
+		r.Cut = !o.whole && isTokenForm(o.body) && r.Tokens.RefreshToken.IsZero()
 		return r
 	}
 	r.Description = describe(read.description, secrets...)

@@ -145,7 +145,10 @@ func (a App) Secrets() []perennial.Secret {
 type Reply struct {
 	Outcome perennial.Outcome
 	Tokens  perennial.TokenSet // for OutcomeRefreshed
-	Account string             // of a code exchange, where the reply says it
+	// Cut: the reply may have broken off before the end of a new refresh token.
+	// Tokens has none, and the one that was presented may be spent.
+	Cut     bool
+	Account string // of a code exchange, where the reply says it
 
 	Sent        bool          // at least one byte of the request may have left
 	HTTPStatus  int           // 0: no reply

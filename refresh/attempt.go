@@ -238,7 +238,7 @@ func (a *attempt) saveRequest(reply provider.Reply, old perennial.Secret) (store
 	if err != nil {
 		return store.SaveRequest{}, fmt.Errorf("save connection %s after the provider replied: %w", a.row.ID, err)
 	}
-	return store.SaveRequest{
+	req := store.SaveRequest{
 		ID:                    a.row.ID,
 		AttemptID:             a.row.Open.ID,
 		Generation:            a.row.Generation,
@@ -257,7 +257,11 @@ func (a *attempt) saveRequest(reply provider.Reply, old perennial.Secret) (store
 		FailingCode:           w.FailingCode,
 		Ledger:                a.ledger(reply),
 		Claimed:               a.row,
-	}, nil
+	}
+	if reply.Cut && a.app.Provider.ReplayClass != perennial.ReplayReusable {
+		req.AmbiguousSince, req.NextAttemptAt = afterCut(row, a.app.Provider, w.ExpiresAt, a.clock())
+	}
+	return req, nil
 }
 
 func (a *attempt) saved(s store.Saved, reply provider.Reply) Result {

@@ -96,6 +96,33 @@ func withinGrace(row perennial.Connection, window time.Duration, now time.Time, 
 	return max(left/2, time.Second)
 }
 
+// afterCut says since when the refresh token may have been spent, and when it is
+// presented again, after a reply whose own refresh token was lost on its way: within
+// a grace window; after the new access token's end if reuse would revoke that; else
+// halfway to its end, so that a grant that is lost is known while its product still
+// works.
+func afterCut(row perennial.Connection, entry provider.Entry, expires, now time.Time) (since, next time.Time) {
+	since = row.Open.StartedAt
+	if row.Ambiguous() {
+		since = row.AmbiguousSince
+	}
+	life := unknownLife
+	if !expires.IsZero() {
+		life = max(expires.Sub(now), 0)
+	}
+	switch {
+	case entry.ServesToEnd():
+		return since, now.Add(life)
+	case entry.ReplayClass == perennial.ReplayGrace:
+		return since, now.Add(withinGrace(row, entry.GraceWindow, now, life/2))
+	default:
+		return since, now.Add(life / 2)
+	}
+}
+
+// unknownLife stands in for the life of an access token that nobody names.
+const unknownLife = 30 * time.Minute
+
 // refusalReason names why a refresh token was refused for good. It is our loss
 // where the token may have been spent without us, and where that matters: a
 // reusable one, and one within its grace window, would not be refused for it.

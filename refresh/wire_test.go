@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/provider"
@@ -71,5 +72,91 @@ func TestNextSecretInEachProvidersWords(t *testing.T) {
 			assert.Equal(t, []string{"wrong", "right"}, tried)
 			assert.Equal(t, perennial.HealthHealthy, res.Connection.Health)
 		})
+	}
+}
+
+// TestCutForm: half a refresh token is never stored. At a provider that takes the
+// old one again nothing is lost; at one that does not, the row says that the old one
+// may be spent, and the grant's end is called our loss.
+func TestCutForm(t *testing.T) {
+	t.Parallel()
+	const good = "refresh-2-0123456789"
+	for _, class := range perennial.ReplayClasses {
+		t.Run(string(class), func(t *testing.T) {
+			t.Parallel()
+			var shown []string
+			repeats := class == perennial.ReplayReusable || class == perennial.ReplayGrace
+			b := wired(t, "generic", func(w http.ResponseWriter, r *http.Request) {
+				shown = append(shown, r.FormValue("refresh_token"))
+				body := "access_token=access2&expires_in=2&refresh_token=" + good
+				switch {
+				case len(shown) == 1: // the connection breaks within the refresh token
+					w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+					fmt.Fprint(w, body[:len(body)-8])
+				case repeats:
+					fmt.Fprint(w, body)
+				default:
+					w.WriteHeader(400)
+					fmt.Fprint(w, `{"error":"invalid_grant"}`)
+				}
+			})
+			b.app.Provider.ReplayClass, b.app.Provider.GraceWindow = class, 20*time.Minute
+			res := b.refresh(t, t.Context(), 1)
+			require.Equal(t, perennial.OutcomeRefreshed, res.Outcome)
+			require.EqualValues(t, 2, res.Connection.Generation)
+			require.Equal(t, b.c.RefreshTokenDigest, res.Connection.RefreshTokenDigest, "the old one stays")
+			require.Equal(t, class != perennial.ReplayReusable, res.Connection.Ambiguous())
+			require.Equal(t, class != perennial.ReplayReusable, !res.Connection.NextAttemptAt.IsZero(), "it waits")
+
+			last := func(done func(Result) bool) Result {
+				require.Eventually(t, func() bool { res = b.refresh(t, t.Context(), 2); return done(res) }, 20*time.Second, 20*time.Millisecond)
+				return res
+			}
+			if repeats {
+				res = last(func(r Result) bool { return r.Connection.RefreshTokenDigest == perennial.NewSecret(good).Digest() })
+				require.Equal(t, perennial.StatusActive, res.Connection.Status)
+				require.False(t, res.Connection.Ambiguous())
+				return
+			}
+			res = last(func(r Result) bool { return r.Connection.Status == perennial.StatusReconnectRequired })
+			require.Equal(t, perennial.ReasonRotationLost, res.Connection.Reason)
+			require.Equal(t, []string{"refresh 1", "refresh 1", "refresh 1"}, shown, "confirmed once")
+		})
+	}
+}
+
+// TestAfterCut: when the old refresh token is presented again.
+func TestAfterCut(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	row := perennial.Connection{RefreshTokenDigest: "d", Open: perennial.OpenAttempt{StartedAt: now.Add(-2 * time.Second)}}
+	doubted := row
+	doubted.AmbiguousSince, doubted.AmbiguousDigest = now.Add(-8*time.Minute), "d"
+	for name, c := range map[string]struct {
+		row   perennial.Connection
+		class perennial.ReplayClass
+		life  time.Duration
+		wait  time.Duration
+	}{
+		"single use":                   {row, perennial.ReplaySingleUse, time.Hour, 30 * time.Minute},
+		"not documented":               {row, perennial.ReplayUnknown, time.Hour, 30 * time.Minute},
+		"reuse revokes":                {row, perennial.ReplayReuseRevokes, time.Hour, time.Hour},
+		"within grace":                 {row, perennial.ReplayGrace, time.Hour, (10*time.Minute - 2*time.Second) / 2},
+		"within what is left of grace": {doubted, perennial.ReplayGrace, time.Hour, time.Minute},
+		"a short life":                 {row, perennial.ReplayGrace, time.Minute, 30 * time.Second},
+		"no life is named":             {row, perennial.ReplaySingleUse, 0, unknownLife / 2},
+		"a life that is over":          {row, perennial.ReplaySingleUse, -time.Second, 0},
+	} {
+		var expires time.Time
+		if c.life != 0 {
+			expires = now.Add(c.life)
+		}
+		since, next := afterCut(c.row, provider.Entry{ReplayClass: c.class, GraceWindow: 10 * time.Minute}, expires, now)
+		assert.Equal(t, c.wait, next.Sub(now), name)
+		want := c.row.Open.StartedAt
+		if c.row.Ambiguous() {
+			want = c.row.AmbiguousSince
+		}
+		assert.Equal(t, want, since, name)
 	}
 }

@@ -108,6 +108,9 @@ func saveColumns(c perennial.Connection, req SaveRequest, now time.Time) columns
 		set.with(columns{"grant_expires_at": nullable(req.GrantExpiresAt)}).with(warnedColumns("grant", c.GrantExpiresAt, req.GrantExpiresAt, now))
 	}
 	set.noAttempt().noDoubt().failing(c, req.FailingCode, now)
+	if !req.AmbiguousSince.IsZero() {
+		set.with(columns{"ambiguous_since": nullable(req.AmbiguousSince), "ambiguous_digest": req.RefreshTokenDigest, "next_attempt_at": nullable(req.NextAttemptAt)})
+	}
 	if c.Status == perennial.StatusReconnectRequired {
 		set["status"], set["reason"] = string(perennial.StatusActive), ""
 	}

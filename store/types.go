@@ -66,6 +66,11 @@ type SaveRequest struct {
 	NextRefreshAt         time.Time
 	FailingCode           string // not empty: stored, but health is failing for this cause
 
+	// AmbiguousSince, if not zero, says that the refresh token now stored may have
+	// been spent since; it is not presented again before NextAttemptAt.
+	AmbiguousSince time.Time
+	NextAttemptAt  time.Time
+
 	Ledger perennial.Attempt
 
 	// Claimed is the row as it was claimed, where this process did that. While

@@ -53,6 +53,38 @@ func testSave(t *testing.T, b *bundle) {
 	require.Zero(t, saved.Connection.ExpiresAt, "unknown")
 }
 
+// testSaveAmbiguous: a save that keeps the old refresh token and doubts it says
+// so, in the one statement and in the transaction; the next save ends the doubt.
+func testSaveAmbiguous(t *testing.T, b *bundle) {
+	for _, quick := range []bool{true, false} {
+		c := b.claimed(t, b.connect(t), hold, single)
+		req := saveRequest(c, "2")
+		req.RefreshTokenDigest, req.AmbiguousSince, req.NextAttemptAt = c.RefreshTokenDigest, c.Open.StartedAt, c.Open.StartedAt.Add(time.Second/2)
+		if !quick {
+			req.Claimed = perennial.Connection{}
+		}
+		saved, err := b.Save(t.Context(), req)
+		require.NoError(t, err)
+		require.True(t, saved.Stored)
+		got := b.row(t, c.ID)
+		require.Equal(t, got, saved.Connection)
+		require.True(t, got.Ambiguous())
+		require.Equal(t, req.AmbiguousSince, got.AmbiguousSince)
+		require.Equal(t, req.NextAttemptAt, got.NextAttemptAt)
+		require.Equal(t, perennial.HealthHealthy, got.Health)
+
+		again, err := b.Save(t.Context(), req)
+		require.NoError(t, err)
+		require.Equal(t, saved.Connection, again.Connection, "the answer was lost")
+
+		b.until(t, got.NextAttemptAt)
+		saved, err = b.Save(t.Context(), saveRequest(b.claimed(t, got, hold, single), "3"))
+		require.NoError(t, err)
+		require.False(t, saved.Connection.Ambiguous())
+		require.Zero(t, saved.Connection.NextAttemptAt)
+	}
+}
+
 func testSaveGuards(t *testing.T, b *bundle) {
 	c := b.claimed(t, b.connect(t), hold, single)
 	for name, spoil := range map[string]func() (generation int64, digest string){

@@ -47,6 +47,7 @@ func Run(t *testing.T, database func(testing.TB) string) {
 		"claim: bad requests":                             testClaimInvalid,
 		"sending mark is guarded":                         testMarkSending,
 		"save: tokens, clocks, ledger":                    testSave,
+		"save: the old refresh token, in doubt":           testSaveAmbiguous,
 		"save: guards":                                    testSaveGuards,
 		"save: over a restored row":                       testSaveOverRestored,
 		"save: a late success heals":                      testLateSaveHeals,
