@@ -65,11 +65,16 @@ var refusal = provider.Reply{Outcome: perennial.OutcomeRevoked, Code: "invalid_g
 
 func setup(t *testing.T, answers ...provider.Reply) *bundle {
 	t.Helper()
+	return setupOn(t, "sqlite:"+filepath.Join(t.TempDir(), "engine.db"), answers...)
+}
+
+func setupOn(t *testing.T, url string, answers ...provider.Reply) *bundle {
+	t.Helper()
 	ctx := context.Background()
 	b := &bundle{answers: answers, app: provider.App{Name: "app", ClientID: "client", ClientSecrets: []perennial.Secret{perennial.NewSecret("s1")},
 		Provider: provider.Entry{Name: "generic", ReplayClass: perennial.ReplayUnknown}, Buffer: provider.BufferQueue}}
 	var err error
-	b.db, err = store.Open(ctx, "sqlite:"+filepath.Join(t.TempDir(), "engine.db"))
+	b.db, err = store.Open(ctx, url)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, b.db.Close()) })
 	_, _, err = b.db.Migrate(ctx)

@@ -1,14 +1,19 @@
 package refresh
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/seal"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/oauth2"
@@ -159,4 +164,49 @@ func TestAfterCut(t *testing.T) {
 		}
 		assert.Equal(t, want, since, name)
 	}
+}
+
+// TestTokensAreStoredWithoutWhatTheDatabaseRefuses: text that slipped through, such
+// as NUL on PostgreSQL, costs itself and not the tokens.
+func TestTokensAreStoredWithoutWhatTheDatabaseRefuses(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(*provider.Reply){
+		"scope":       func(r *provider.Reply) { r.Tokens.Scopes = []string{"read\x00"} },
+		"not UTF-8":   func(r *provider.Reply) { r.Tokens.Scopes = []string{"read\xff"} },
+		"token type":  func(r *provider.Reply) { r.Tokens.TokenType = "a\x00" },
+		"metadata":    func(r *provider.Reply) { r.Tokens.Metadata = map[string]string{"id": "\xff\x00"} },
+		"request id":  func(r *provider.Reply) { r.RequestID = "\x00" },
+		"error code":  func(r *provider.Reply) { r.Code = "\xff" },
+		"the tokens":  func(r *provider.Reply) { r.Tokens.AccessToken = perennial.NewSecret("a\x00\xff") },
+		"all is well": func(*provider.Reply) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, url := range []string{testpg.URL(t), "sqlite:" + filepath.Join(t.TempDir(), "e.db")} {
+				reply := fresh("2")
+				reply.Tokens.RefreshToken = perennial.NewSecret("r\x00\xff")
+				spoil(&reply)
+				b := setupOn(t, url, reply)
+				res := b.refresh(t, t.Context(), 1)
+				require.Equal(t, perennial.OutcomeRefreshed, res.Outcome, res.Code)
+				require.Nil(t, res.Unsaved)
+				c, _, err := b.db.Get(t.Context(), "con_1")
+				require.NoError(t, err)
+				token, err := b.keyring.Open(seal.BindingOf(c, seal.FieldRefreshToken, 2), c.RefreshTokenSealed)
+				require.NoError(t, err)
+				require.Equal(t, "r\x00\xff", token.Reveal(), "every byte")
+				require.Len(t, b.shown, 1)
+			}
+		})
+	}
+}
+
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string]bool{"22021": true, "22008": true, "23505": true, "40001": false, "53300": false, "57P01": false, "08006": false, "42703": false} {
+		require.Equal(t, want, refused(fmt.Errorf("save: %w", &pgconn.PgError{Code: code})), code)
+	}
+	require.True(t, refused(perennial.Errorf(perennial.CodeInvalid, "generation")))
+	require.False(t, refused(context.DeadlineExceeded))
+	require.False(t, refused(perennial.Errorf(perennial.CodeNotFound, "gone")))
 }
