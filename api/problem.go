@@ -2,12 +2,9 @@ package api
 
 import (
 	"context"
-	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"math"
-	"net"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -15,8 +12,8 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/unreachable"
 )
 
 // Problem is every error of the API: problem details of RFC 9457 with a stable
@@ -168,12 +165,9 @@ func messageOf(err error) string {
 	return "the request is not usable"
 }
 
-// outOfReach reports whether a server behind us did not answer.
+// outOfReach reports whether a server behind us did not answer, or the caller left.
 func outOfReach(err error) bool {
-	var network net.Error
-	var connect *pgconn.ConnectError
-	return errors.As(err, &network) || errors.As(err, &connect) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) ||
-		errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || strings.Contains(err.Error(), "sql: database is closed")
+	return unreachable.Is(err) || errors.Is(err, context.Canceled)
 }
 
 // fromHuma turns what the library says of a request into our problem. It repeats
