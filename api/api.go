@@ -151,6 +151,7 @@ func New(c Config) (*API, error) {
 	a.registerApps()
 	a.registerSessions()
 	a.registerWebhooks()
+	a.registerVersion()
 	var err error
 	if a.document, err = json.MarshalIndent(a.huma.OpenAPI(), "", "  "); err != nil {
 		return nil, fmt.Errorf("write the OpenAPI document: %w", err)

@@ -101,7 +101,7 @@ func TestEveryOperation(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))
 	all := operations(t, w)
-	assert.Len(t, all, 23)
+	assert.Len(t, all, 24)
 	own, theirs := w.Connect("acme"), w.Connect("other")
 	admin, adminKey := w.Key("acme", perennial.ScopeAdmin)
 	_, otherKey := w.Key("other", perennial.ScopeAdmin)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/version"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/prometheus/client_golang/prometheus"
@@ -81,8 +82,12 @@ func (m *Metrics) Beside(on bool) {
 }
 
 // RegisterProcess registers what the process itself needs: CPU, memory, file
-// descriptors, and of Go's heap what lived through the last collection.
+// descriptors, of Go's heap what lived through the last collection, and which build
+// it is.
 func RegisterProcess(r prometheus.Registerer) {
+	build := version.Get()
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "perennial", Name: "build_info", Help: "1; the labels say which build this is.",
+		ConstLabels: prometheus.Labels{"version": build.Version, "commit": build.Commit, "commit_time": build.CommitTime, "go": build.Go}}, func() float64 { return 1 }))
 	live := collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile(`^/gc/heap/live:bytes$`)}
 	r.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(live)))

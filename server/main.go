@@ -3,20 +3,12 @@
 package main
 
 import (
-	"context"
-	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
+	"github.com/perennial-oauth/perennial/internal/program"
 	"github.com/perennial-oauth/perennial/server/host"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := host.Run(ctx, os.Args[1:], os.Environ(), os.Stderr); err != nil {
-		fmt.Fprintln(os.Stderr, "server:", err)
-		os.Exit(1)
-	}
+	os.Exit(program.Main("server", "server serves Perennial's HTTP API and its connect pages.", host.Run))
 }

@@ -4,10 +4,13 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"strings"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/internal/program"
+	"github.com/perennial-oauth/perennial/internal/version"
 	server "github.com/perennial-oauth/perennial/server/host"
 	"github.com/perennial-oauth/perennial/starter/dev"
 	"github.com/perennial-oauth/perennial/worker/host"
@@ -30,7 +33,9 @@ func newCommand(s *shell) *cobra.Command {
 		Long:          "perennial keeps third-party OAuth connections alive, each with a Temporal workflow of its own.\nTo see it work, with nothing to configure: perennial dev",
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Version:       version.Get().String(),
 	}
+	root.SetVersionTemplate(program.VersionLine("perennial"))
 	root.PersistentFlags().StringVar(&s.config, "config", "perennial.yaml", "path of the configuration file")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return perennial.Errorf(perennial.CodeInvalid, "%w; see `%s --help`", err, cmd.CommandPath())
@@ -41,7 +46,44 @@ func newCommand(s *shell) *cobra.Command {
 		s.turn("resume", "Make a paused connection active again", (*connect.Service).Resume),
 		s.disconnect(),
 		s.app(), s.events(), s.webhook(), s.apikey(), s.healthcheck(), s.worker(), s.server(), dev.Command(s.environ))
+	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
+	strict(root)
 	return root
+}
+
+// strict makes every wrong word on the command line an error of
+// [perennial.CodeInvalid]. Cobra's own have no code, and below a known command it
+// answers an unknown one with help and success.
+func strict(cmd *cobra.Command) {
+	check := cmd.Args
+	if cmd.HasSubCommands() && !cmd.Runnable() {
+		check = unknownCommand
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
+	if check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			err := check(cmd, args)
+			if err == nil || perennial.CodeOf(err) != perennial.CodeInternal {
+				return err
+			}
+			return perennial.Errorf(perennial.CodeInvalid, "%w; see `%s --help`", err, cmd.CommandPath())
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		strict(sub)
+	}
+}
+
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := ""
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return perennial.Errorf(perennial.CodeInvalid, "there is no command %q below `%s`%s; see `%s --help`", args[0], cmd.CommandPath(), hint, cmd.CommandPath())
 }
 
 // exactly checks the number of arguments with an error of our own code.

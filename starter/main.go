@@ -14,7 +14,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/program"
 )
 
 func main() {
@@ -24,7 +24,7 @@ func main() {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "perennial:", err)
 	}
-	os.Exit(exitCode(err))
+	os.Exit(program.ExitCode(err))
 }
 
 // run executes one command line; tests start the program here.
@@ -35,25 +35,4 @@ func run(ctx context.Context, args, environ []string, in io.Reader, out, errOut 
 	cmd.SetOut(out)
 	cmd.SetErr(errOut)
 	return cmd.ExecuteContext(ctx)
-}
-
-var exitCodes = map[perennial.Code]int{
-	"":                              0,
-	perennial.CodeInvalid:           2,
-	perennial.CodeNotFound:          3,
-	perennial.CodeConflict:          4,
-	perennial.CodeAccountMismatch:   4,
-	perennial.CodeSchema:            4,
-	perennial.CodeSealed:            4,
-	perennial.CodeReconnectRequired: 5,
-	perennial.CodePaused:            5,
-	perennial.CodeDisconnected:      5,
-	perennial.CodeUnavailable:       6,
-}
-
-func exitCode(err error) int {
-	if code, ok := exitCodes[perennial.CodeOf(err)]; ok {
-		return code
-	}
-	return 1
 }

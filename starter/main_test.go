@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/program"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/workflows"
 	"github.com/stretchr/testify/assert"
@@ -25,7 +26,7 @@ import (
 func perennialRun(environ []string, in string, args ...string) (code int, out string, err error) {
 	var stdout, stderr bytes.Buffer
 	err = run(context.Background(), args, environ, strings.NewReader(in), &stdout, &stderr)
-	return exitCode(err), stdout.String() + stderr.String(), err
+	return program.ExitCode(err), stdout.String() + stderr.String(), err
 }
 
 func configured(t *testing.T) (path string, environ []string) {

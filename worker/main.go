@@ -4,20 +4,12 @@
 package main
 
 import (
-	"context"
-	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
+	"github.com/perennial-oauth/perennial/internal/program"
 	"github.com/perennial-oauth/perennial/worker/host"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := host.Run(ctx, os.Args[1:], os.Environ(), os.Stderr); err != nil {
-		fmt.Fprintln(os.Stderr, "worker:", err)
-		os.Exit(1)
-	}
+	os.Exit(program.Main("worker", "worker runs Perennial's workflows and activities.", host.Run))
 }

@@ -4,7 +4,6 @@ package host
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -18,6 +17,8 @@ import (
 	"github.com/perennial-oauth/perennial/client/direct"
 	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/internal/program"
+	"github.com/perennial-oauth/perennial/internal/version"
 	"github.com/perennial-oauth/perennial/metrics"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
@@ -36,13 +37,11 @@ const drainTimeout = 40 * time.Second
 // ends: then no new request is taken, running ones are waited for, and Run returns
 // nil. environ is as from os.Environ; logs go to logs.
 func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
-	flags := flag.NewFlagSet("server", flag.ContinueOnError)
-	flags.SetOutput(logs)
-	path := flags.String("config", "perennial.yaml", "path of the configuration file")
-	if err := flags.Parse(args); err != nil {
+	options, err := program.Parse("server", args)
+	if err != nil {
 		return err
 	}
-	cfg, err := config.LoadEnviron(*path, environ)
+	cfg, err := config.LoadEnviron(options.Config, environ)
 	if err != nil {
 		return err
 	}
@@ -103,7 +102,7 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 	}
 	stopPruning := pruning(ctx, deps, log)
 	defer stopPruning()
-	log.Info("server started", "address", s.address(), "tls", cfg.Server.TLSCert != "", "health", health.Address(), "apps", len(cfg.Apps), "refreshes_without_temporal", tokens.engine != nil)
+	log.Info("server started", "build", version.Get(), "address", s.address(), "tls", cfg.Server.TLSCert != "", "health", health.Address(), "apps", len(cfg.Apps), "refreshes_without_temporal", tokens.engine != nil)
 	select {
 	case <-ctx.Done():
 	case err := <-s.failed:

@@ -26,6 +26,7 @@ import (
 	"github.com/perennial-oauth/perennial/client"
 	"github.com/perennial-oauth/perennial/client/remote"
 	"github.com/perennial-oauth/perennial/internal/testpg"
+	"github.com/perennial-oauth/perennial/internal/version"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/assert"
@@ -180,6 +181,12 @@ func TestRun(t *testing.T) {
 	assert.Equal(t, 200, status)
 	assert.Contains(t, metrics, `perennial_api_requests_total{code="",operation="listConnections",status="200"} 1`)
 	assert.Contains(t, metrics, `perennial_api_requests_total{code="unauthorized",operation="listConnections",status="401"} 1`)
+	build := version.Get()
+	assert.Contains(t, metrics, fmt.Sprintf(`perennial_build_info{commit=%q,commit_time=%q,go=%q,version=%q} 1`, build.Commit, build.CommitTime, build.Go, build.Version))
+	assert.Contains(t, p.logs.String(), fmt.Sprintf(`"msg":"server started","build":{"version":%q,"commit":%q,"commit_time":%q`, build.Version, build.Commit, build.CommitTime))
+	status, body = get(t, c, "http://"+p.address+"/v1/version", p.key)
+	assert.Equal(t, 200, status)
+	assert.Contains(t, body, fmt.Sprintf(`"commit":%q,"commit_time":%q`, build.Commit, build.CommitTime))
 	p.stop()
 	require.NoError(t, <-p.ended)
 	for _, text := range []string{metrics, p.logs.String()} {

@@ -4,7 +4,6 @@ package host
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,6 +11,8 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial/config"
+	"github.com/perennial-oauth/perennial/internal/program"
+	"github.com/perennial-oauth/perennial/internal/version"
 	"github.com/perennial-oauth/perennial/metrics"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,13 +24,11 @@ import (
 // ends: then no new work is taken, running refreshes are waited for, and Run
 // returns nil. environ is as from os.Environ; logs go to logs.
 func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
-	flags := flag.NewFlagSet("worker", flag.ContinueOnError)
-	flags.SetOutput(logs)
-	path := flags.String("config", "perennial.yaml", "path of the configuration file")
-	if err := flags.Parse(args); err != nil {
+	options, err := program.Parse("worker", args)
+	if err != nil {
 		return err
 	}
-	cfg, err := config.LoadEnviron(*path, environ)
+	cfg, err := config.LoadEnviron(options.Config, environ)
 	if err != nil {
 		return err
 	}
@@ -69,7 +68,7 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 	}
 	stopPart := part.Start(ctx)
 	defer stopPart()
-	log.Info("worker started", "task_queue", cfg.TaskQueue, "health", health.Address(), "timing", cfg.Timing.String(), "apps", len(cfg.Apps))
+	log.Info("worker started", "build", version.Get(), "task_queue", cfg.TaskQueue, "health", health.Address(), "timing", cfg.Timing.String(), "apps", len(cfg.Apps))
 	<-ctx.Done()
 	log.Info("worker stopping: running refreshes are waited for", slog.Duration("at_most", cfg.Timing.WorkerStop))
 	health.Stopping()
