@@ -25,7 +25,7 @@ var idempotencyKey = regexp.MustCompile(idempotencyKeyForm)
 
 // underWay is how long the first request may take; one that has not ended then was
 // cut off.
-const underWay = 2 * writeTimeout
+const underWay = 2 * answerTimeout
 
 // secretBearer is an answer that shows a secret once. What is kept of it does not.
 type secretBearer interface{ withoutSecret() any }

@@ -68,10 +68,10 @@ func register[I, O any](a *API, o operation, handle func(context.Context, perenn
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		c := callOf(ctx)
 		if o.writes {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
-			defer cancel()
+			ctx = context.WithoutCancel(ctx)
 		}
+		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+		defer cancel()
 		do := func() (*O, error) {
 			out, err := handle(ctx, c.key, in)
 			if err != nil {

@@ -25,10 +25,11 @@ import (
 const (
 	// maxBody bounds a request's body; a token reply with a JWT or two is far below.
 	maxBody = 256 << 10
-	// writeTimeout bounds a request that changes something. It goes on where the
-	// caller leaves: what arrived is carried out.
-	writeTimeout = 30 * time.Second
-	readTimeout  = 10 * time.Second
+	// answerTimeout bounds a request: also while the database accepts connections and
+	// says nothing, every caller gets an answer. One that changes something goes on
+	// where its caller leaves: what arrived is carried out.
+	answerTimeout = 30 * time.Second
+	readTimeout   = 10 * time.Second
 )
 
 // call is one request on its way through the handlers.

@@ -2,6 +2,7 @@ package connectui
 
 import (
 	"bytes"
+	"context"
 	"embed"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/internal/unreachable"
 )
 
 // Config holds the handler's dependencies and what its pages say.
@@ -71,6 +73,10 @@ func New(c Config) (*Handler, error) {
 	return h, nil
 }
 
+// pageTimeout bounds one page, so that a customer gets an answer also while the
+// database says nothing. It is below the time that the server gives an answer.
+const pageTimeout = 40 * time.Second
+
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
@@ -85,7 +91,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		header.Set("Strict-Transport-Security", "max-age=31536000")
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	h.mux.ServeHTTP(w, r)
+	ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
+	defer cancel()
+	h.mux.ServeHTTP(w, r.WithContext(ctx))
 }
 
 // policy is the Content-Security-Policy of each page. Forms go to ourselves only:
@@ -239,7 +247,11 @@ func (h *Handler) problem(w http.ResponseWriter, r *http.Request) {
 // failed says that the fault is ours.
 func (h *Handler) failed(w http.ResponseWriter, err error) {
 	h.Log.Error("connect page not served", "error", err)
-	h.render(w, http.StatusInternalServerError, problems["ours"])
+	status := http.StatusInternalServerError
+	if unreachable.Is(err) {
+		status = http.StatusServiceUnavailable
+	}
+	h.render(w, status, problems["ours"])
 }
 
 // render writes a page. It is made whole first, so that no half page is sent.

@@ -206,3 +206,27 @@ func credential(dir string) (*syscall.Credential, error) {
 	}
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
+
+// Freeze stops the server's processes where they are, as a hanging disk would: it
+// accepts connections and answers nothing until [Server.Thaw].
+func (s *Server) Freeze() error { return s.signal(syscall.SIGSTOP) }
+
+// Thaw lets the server go on after [Server.Freeze].
+func (s *Server) Thaw() error { return s.signal(syscall.SIGCONT) }
+
+// signal reaches the server and its children: each backend leads a session of its own.
+func (s *Server) signal(sig syscall.Signal) error {
+	errs := []error{syscall.Kill(s.Pid(), sig)} // it first: a frozen one starts no further child
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", s.Pid(), s.Pid()))
+	if err != nil {
+		return fmt.Errorf("find PostgreSQL's processes: %w", err)
+	}
+	for child := range strings.FieldsSeq(string(children)) {
+		pid, err := strconv.Atoi(child)
+		if err == nil {
+			err = syscall.Kill(pid, sig)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}

@@ -25,7 +25,6 @@ import (
 	"github.com/perennial-oauth/perennial/seal"
 	worker "github.com/perennial-oauth/perennial/worker/host"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	temporal "go.temporal.io/sdk/client"
 )
 
@@ -92,7 +91,7 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 	mux.Handle("/", v1) // it says itself what it does not have
 	mux.Handle(PagesPath, links.pages)
 
-	health, err := worker.ServeHealth(cfg.Server.Health, deps.Store, t, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), log)
+	health, err := worker.ServeHealth(cfg.Server.Health, deps, t, registry)
 	if err != nil {
 		return err
 	}
@@ -102,6 +101,7 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 	}
 	stopPruning := pruning(ctx, deps, log)
 	defer stopPruning()
+	health.Started()
 	log.Info("server started", "build", version.Get(), "address", s.address(), "tls", cfg.Server.TLSCert != "", "health", health.Address(), "apps", len(cfg.Apps), "refreshes_without_temporal", tokens.engine != nil)
 	select {
 	case <-ctx.Done():

@@ -97,8 +97,12 @@ func (l *logs) String() string { l.mu.Lock(); defer l.mu.Unlock(); return l.text
 
 func start(t *testing.T, more string) *process {
 	t.Helper()
+	return startOn(t, testpg.URL(t), more)
+}
+
+func startOn(t *testing.T, url, more string) *process {
+	t.Helper()
 	dir := t.TempDir()
-	url := testpg.URL(t)
 	keys := filepath.Join(dir, "keys")
 	require.NoError(t, seal.Generate(keys, nil, true))
 	db, err := store.Open(t.Context(), url)

@@ -39,7 +39,8 @@ func temporalHealthy(t client.Client) func(context.Context) bool {
 	return func(ctx context.Context) bool {
 		ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 		defer cancel()
-		return !temporalSick(ctx, t)
+		_, err := t.CheckHealth(ctx, &client.CheckHealthRequest{})
+		return err == nil
 	}
 }
 

@@ -7,67 +7,214 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/perennial-oauth/perennial/store"
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/metrics"
+	"github.com/perennial-oauth/perennial/seal"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.temporal.io/sdk/client"
 )
 
-// Health answers /healthz (the process lives), /readyz (it can work: the database
-// and Temporal answer, and it is not stopping) and /metrics.
+// Health answers /healthz (the process lives), /readyz and /metrics.
+//
+// /readyz fails for what is this process's own: it has not started, it stops, its
+// program does not fit the schema, it has no keys. A server that all processes share
+// makes none of them unready: else an outage of it would take every process out of
+// its Service at once, also for what still works, and callers would get no answer
+// instead of one that says what to do. /readyz?verbose lists the shared servers too,
+// and perennial_database_up and perennial_temporal_up show them.
+//
+// No probe waits for a server: what it reports was found in the background, lookEvery
+// ago at most.
 type Health struct {
-	listener net.Listener
-	server   *http.Server
-	draining atomic.Bool
+	checks
+	listener   net.Listener
+	server     *http.Server
+	stopChecks func()
 }
 
-// probeTimeout bounds one readiness check.
-const probeTimeout = 3 * time.Second
+// checks know in what state the process is. They are safe for concurrent use.
+type checks struct {
+	checkSchema   func(context.Context) error // of perennial.CodeSchema: out of range; another: the database does not answer
+	checkTemporal func(context.Context) error
+	missingKeys   []string
+	log           *slog.Logger
 
-// ServeHealth serves health checks and metrics at listen.
-func ServeHealth(listen string, s *store.Store, t client.Client, metrics http.Handler, log *slog.Logger) (*Health, error) {
+	started, draining atomic.Bool
+	schema            atomic.Pointer[string] // what is wrong with it; nil: nothing
+	database          since                  // it does not answer
+	temporal          since
+}
+
+// since is when a server stopped answering; zero: it answers.
+type since struct{ atomic.Pointer[time.Time] }
+
+func (s *since) up() bool { return s.Load() == nil }
+
+const (
+	// probeTimeout bounds one look at a server.
+	probeTimeout = 3 * time.Second
+	lookEvery    = 2 * time.Second
+)
+
+// ServeHealth serves health checks and the metrics of registry at listen, to which it
+// adds whether the database and Temporal answer. /readyz fails until
+// [Health.Started].
+func ServeHealth(listen string, deps *Deps, t client.Client, registry *prometheus.Registry) (*Health, error) {
 	l, err := net.Listen("tcp", listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen for health checks (set PERENNIAL_LISTEN, or PERENNIAL_SERVER_HEALTH for a server): %w", err)
 	}
-	h := &Health{listener: l}
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", metrics)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
-		defer cancel()
-		switch {
-		case h.draining.Load():
-			http.Error(w, "stopping", http.StatusServiceUnavailable)
-		case s.Ping(ctx) != nil:
-			http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
-		case temporalSick(ctx, t):
-			http.Error(w, "Temporal does not answer", http.StatusServiceUnavailable)
-		default:
-			fmt.Fprintln(w, "ready")
+	h := &Health{listener: l, checks: checks{log: deps.Log, checkSchema: deps.Store.CheckSchema}}
+	h.checkTemporal = func(ctx context.Context) error {
+		_, err := t.CheckHealth(ctx, &client.CheckHealthRequest{})
+		return err
+	}
+	for _, field := range seal.Fields {
+		if !deps.Keyring.CanOpen(field) {
+			h.missingKeys = append(h.missingKeys, string(field))
 		}
-	})
+	}
+	metrics.RegisterServers(registry, h.database.up, h.temporal.up)
+	mux := http.NewServeMux()
+	// What cannot be read while the database is away must not hide the rest.
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", h.ready)
 	h.server = &http.Server{Handler: mux, ReadHeaderTimeout: probeTimeout}
+	stopSchema := inBackground(context.Background(), func(ctx context.Context) { every(ctx, lookEvery, h.lookAtDatabase) })
+	stopTemporal := inBackground(context.Background(), func(ctx context.Context) { every(ctx, lookEvery, h.lookAtTemporal) })
+	h.stopChecks = func() { stopSchema(); stopTemporal() }
 	go func() {
 		if err := h.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("health checks are not served any more", "error", err)
+			deps.Log.Error("health checks are not served any more", "error", err)
 		}
 	}()
 	return h, nil
 }
 
-func temporalSick(ctx context.Context, t client.Client) bool {
-	_, err := t.CheckHealth(ctx, &client.CheckHealthRequest{})
-	return err != nil
+// every does do now and at each interval until ctx ends.
+func every(ctx context.Context, interval time.Duration, do func(context.Context)) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		do(ctx)
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+}
+
+// lookAtDatabase asks for the schema again: a migration may have gone beneath a
+// running process. A database that does not answer says nothing about its schema, so
+// the last answer stays.
+func (c *checks) lookAtDatabase(ctx context.Context) {
+	probe, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	err := c.checkSchema(probe)
+	if perennial.CodeOf(err) == perennial.CodeSchema {
+		if wrong := err.Error(); c.schema.Swap(&wrong) == nil {
+			c.log.Error("not ready", "error", err)
+		}
+		err = nil
+	} else if err == nil && c.schema.Swap(nil) != nil {
+		c.log.Info("the schema is in range again")
+	}
+	c.note(ctx, &c.database, "the database", err)
+}
+
+func (c *checks) lookAtTemporal(ctx context.Context) {
+	probe, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	c.note(ctx, &c.temporal, "Temporal", c.checkTemporal(probe))
+}
+
+// note keeps since when a server does not answer, and logs each change once.
+func (c *checks) note(ctx context.Context, s *since, name string, err error) {
+	switch now := time.Now(); {
+	case ctx.Err() != nil: // the process ends
+	case err == nil && s.Swap(nil) != nil:
+		c.log.Info(name + " answers again")
+	case err != nil && s.CompareAndSwap(nil, &now):
+		c.log.Warn(name+" does not answer", "error", err)
+	}
+}
+
+// check is a line of /readyz?verbose.
+type check struct {
+	name  string
+	wrong string // empty: nothing
+	fatal bool   // what is wrong makes the process unready
+}
+
+func (c *checks) list() []check {
+	var out []check
+	add := func(name string, fatal, wrong bool, what string) {
+		if !wrong {
+			what = ""
+		}
+		out = append(out, check{name, what, fatal})
+	}
+	add("started", true, !c.started.Load(), "starting")
+	add("accepting", true, c.draining.Load(), "stopping")
+	schema := c.schema.Load()
+	out = append(out, check{name: "schema", fatal: true})
+	if schema != nil {
+		out[len(out)-1].wrong = *schema
+	}
+	add("keys", true, len(c.missingKeys) > 0, "no keyset for the "+strings.Join(c.missingKeys, " and the "))
+	for _, server := range []struct {
+		name string
+		away *time.Time
+	}{{"database", c.database.Load()}, {"temporal", c.temporal.Load()}} {
+		out = append(out, check{name: server.name})
+		if server.away != nil {
+			out[len(out)-1].wrong = "does not answer since " + server.away.UTC().Format(time.RFC3339)
+		}
+	}
+	return out
+}
+
+func (c *checks) ready(w http.ResponseWriter, r *http.Request) {
+	verdict := "ready"
+	var lines strings.Builder
+	for _, check := range c.list() {
+		if check.fatal && check.wrong != "" && verdict == "ready" {
+			verdict = check.wrong
+		}
+		if check.wrong == "" {
+			fmt.Fprintf(&lines, "[+]%s ok\n", check.name)
+		} else {
+			fmt.Fprintf(&lines, "[-]%s %s\n", check.name, check.wrong)
+		}
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	if verdict != "ready" {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	if r.URL.Query().Has("verbose") {
+		fmt.Fprint(w, lines.String())
+	}
+	fmt.Fprintln(w, verdict)
 }
 
 // Address is where it listens.
 func (h *Health) Address() string { return h.listener.Addr().String() }
 
-// Stopping makes /readyz say so, so that nobody counts on this process.
+// Started makes /readyz succeed.
+func (h *Health) Started() { h.started.Store(true) }
+
+// Stopping makes /readyz fail, so that nobody counts on this process.
 func (h *Health) Stopping() { h.draining.Store(true) }
 
 // Close ends it.
-func (h *Health) Close() error { return h.server.Close() }
+func (h *Health) Close() error {
+	h.stopChecks()
+	return h.server.Close()
+}

@@ -16,7 +16,6 @@ import (
 	"github.com/perennial-oauth/perennial/metrics"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.temporal.io/sdk/worker"
 )
 
@@ -59,7 +58,7 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 		return err
 	}
 
-	health, err := ServeHealth(cfg.Listen, deps.Store, temporalClient, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), log)
+	health, err := ServeHealth(cfg.Listen, deps, temporalClient, registry)
 	if err != nil {
 		return err
 	}
@@ -68,6 +67,7 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 	}
 	stopPart := part.Start(ctx)
 	defer stopPart()
+	health.Started()
 	log.Info("worker started", "build", version.Get(), "task_queue", cfg.TaskQueue, "health", health.Address(), "timing", cfg.Timing.String(), "apps", len(cfg.Apps))
 	<-ctx.Done()
 	log.Info("worker stopping: running refreshes are waited for", slog.Duration("at_most", cfg.Timing.WorkerStop))
