@@ -21,14 +21,16 @@ type appReader struct {
 	file fileApp
 }
 
-func (l *loader) app(key string, i int, a fileApp) provider.App {
+// app returns the app, and what is wrong with its client secrets where they are
+// optional.
+func (l *loader) app(key string, i int, a fileApp) (app provider.App, missing error) {
 	r := &appReader{loader: l, key: key, name: "apps: " + a.Name, file: a}
 	if !plainName.MatchString(a.Name) {
 		r.name = fmt.Sprintf("apps: number %d", i+1)
 	}
 	r.needs("name", a.Name)
 	r.needs("client_id", a.ClientID)
-	app := provider.App{Name: a.Name, ClientID: a.ClientID, Scopes: a.Scopes, Buffer: cmp.Or(provider.BufferProfile(a.Buffer), provider.BufferQueue)}
+	app = provider.App{Name: a.Name, ClientID: a.ClientID, Scopes: a.Scopes, Buffer: cmp.Or(provider.BufferProfile(a.Buffer), provider.BufferQueue)}
 	if !oneOf(string(app.Buffer), string(provider.BufferQueue), string(provider.BufferRealtime), string(provider.BufferShare)) {
 		r.problem("buffer", "must be queue, realtime or share")
 	}
@@ -57,8 +59,8 @@ func (l *loader) app(key string, i int, a fileApp) provider.App {
 	if !oneOf(string(app.Cadence), string(perennial.CadenceAlways), string(perennial.CadenceOnUse)) {
 		r.problem("cadence", "must be always or on_use")
 	}
-	app.ClientSecrets = r.secrets()
-	return app
+	app.ClientSecrets, missing = r.secrets()
+	return app, missing
 }
 
 // pacers is the app's pace as a number: 0 is own.

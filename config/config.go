@@ -77,7 +77,14 @@ type Config struct {
 	Server              Server
 	Connect             Connect
 	Apps                []provider.App // in the file's order
+
+	secretsMissing map[string]error // by app
 }
+
+// NeedSecrets returns what is wrong with the client secrets of an app, of
+// [perennial.CodeInvalid]; nil where they were read. Only a configuration of
+// [LoadWithoutSecrets] lacks any.
+func (c *Config) NeedSecrets(app string) error { return c.secretsMissing[app] }
 
 // App returns an app by name; an unknown one is an error of
 // [perennial.CodeNotFound] that lists those there are.
@@ -100,18 +107,71 @@ func (c *Config) App(name string) (provider.App, error) {
 // problem found, one line each, in the order of the file, each a [perennial.Error]
 // of [perennial.CodeInvalid]. It never holds a secret.
 func LoadEnviron(path string, environ []string) (*Config, error) {
-	raw, err := os.ReadFile(path)
+	return load(path, environ, false)
+}
+
+// LoadWithoutSecrets does the same for a program that presents nothing to a provider:
+// client secrets that are not set, or cannot be read, are no problem. What presents
+// one after all asks [Config.NeedSecrets] first.
+func LoadWithoutSecrets(path string, environ []string) (*Config, error) {
+	return load(path, environ, true)
+}
+
+func load(path string, environ []string, secretsOptional bool) (*Config, error) {
+	raw, err := read(path)
 	if err != nil {
-		if errors.Is(err, os.ErrNotExist) {
-			return nil, perennial.Errorf(perennial.CodeInvalid, "there is no configuration at %s: copy config/perennial.example.yaml there, or name another file with --config", path)
-		}
+		return nil, err
+	}
+	l := newLoader(path, environ)
+	l.secretsOptional = secretsOptional
+	return l.parse(raw)
+}
+
+func read(path string) ([]byte, error) {
+	raw, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, perennial.Errorf(perennial.CodeInvalid, "there is no configuration at %s: copy config/perennial.example.yaml there, or name another file with --config", path)
+	case err != nil:
 		return nil, perennial.Errorf(perennial.CodeInvalid, "read the configuration: %w", err)
 	}
-	return parse(path, raw, environ)
+	return raw, nil
+}
+
+// HealthAddresses returns where a worker and a server of this configuration serve
+// their health checks, as HOST:PORT. Nothing else of it is checked. Without a path
+// only the variables count.
+func HealthAddresses(path string, environ []string) (worker, server string, err error) {
+	var raw []byte
+	if path != "" {
+		if raw, err = read(path); err != nil {
+			return "", "", err
+		}
+	}
+	l := newLoader(path, environ)
+	var f file
+	if l.decode(raw, &f); l.unread {
+		return "", "", l.err()
+	}
+	l.problems = nil // of settings that are not asked for
+	known := map[string]bool{}
+	worker = cmp.Or(l.variable("listen", known), f.Listen, defaultListen)
+	l.checkListen(worker)
+	server = l.server(f.Server, known).Health
+	return worker, server, l.err()
+}
+
+const defaultListen = "127.0.0.1:8081"
+
+func newLoader(path string, environ []string) *loader {
+	return &loader{path: path, env: variables(environ), lines: map[string]int{}, from: map[string]string{}, wrong: map[int]bool{}}
 }
 
 func parse(path string, raw []byte, environ []string) (*Config, error) {
-	l := &loader{path: path, env: variables(environ), lines: map[string]int{}, from: map[string]string{}, wrong: map[int]bool{}}
+	return newLoader(path, environ).parse(raw)
+}
+
+func (l *loader) parse(raw []byte) (*Config, error) {
 	var f file
 	if l.decode(raw, &f); l.unread {
 		return nil, l.err()
@@ -128,7 +188,7 @@ func parse(path string, raw []byte, environ []string) (*Config, error) {
 		{"spool", &f.Spool, &c.Spool, ""},
 		{"kms_uri", &f.KMSURI, &c.KMSURI, ""},
 		{"task_queue", &f.TaskQueue, &c.TaskQueue, "perennial"},
-		{"listen", &f.Listen, &c.Listen, "127.0.0.1:8081"},
+		{"listen", &f.Listen, &c.Listen, defaultListen},
 		{"log_level", &f.LogLevel, &c.LogLevel, "info"},
 		{"log_format", &f.LogFormat, &c.LogFormat, "json"},
 	} {
@@ -144,7 +204,13 @@ func parse(path string, raw []byte, environ []string) (*Config, error) {
 	first := map[string]int{}
 	most := 1
 	for i, a := range f.Apps {
-		app := l.app(fmt.Sprintf("apps.%d", i), i, a)
+		app, missing := l.app(fmt.Sprintf("apps.%d", i), i, a)
+		if missing != nil {
+			if c.secretsMissing == nil {
+				c.secretsMissing = map[string]error{}
+			}
+			c.secretsMissing[a.Name] = missing
+		}
 		for _, name := range a.ClientSecretEnv {
 			known[name] = true
 		}
@@ -153,7 +219,7 @@ func parse(path string, raw []byte, environ []string) (*Config, error) {
 		} else {
 			first[a.Name] = i
 		}
-		most = max(most, len(app.ClientSecrets))
+		most = max(most, len(a.ClientSecretEnv), len(a.ClientSecretFile))
 		c.Apps = append(c.Apps, app)
 	}
 	own := func(a provider.App) bool { return a.Pacers == 0 }
@@ -213,8 +279,12 @@ func (l *loader) checkSettings(c *Config) {
 	if !oneOf(c.LogFormat, "json", "text") {
 		l.setting("log_format", "must be json or text")
 	}
-	if !isAddress(c.Listen) {
-		l.setting("listen", "must be HOST:PORT, for example 127.0.0.1:8081")
+	l.checkListen(c.Listen)
+}
+
+func (l *loader) checkListen(address string) {
+	if !isAddress(address) {
+		l.setting("listen", "must be HOST:PORT, for example %s", defaultListen)
 	}
 }
 

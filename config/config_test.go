@@ -296,3 +296,69 @@ func TestTimingCountsTheSecrets(t *testing.T) {
 	_, err = parse("p.yaml", []byte(strings.Replace(file, "A_3", "A_3, A_4", 1)), env)
 	require.EqualError(t, err, "p.yaml: timing: start_to_close (1m20s) must be above http_timeout x client secrets + save_timeout (1m35s)")
 }
+
+// TestWithoutSecrets: what only looks loads where secrets are not there, and learns
+// what is wrong with an app's when it needs them; all else is refused as always.
+func TestWithoutSecrets(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "p.yaml")
+	two := good + "  - {name: books, provider: quickbooks, client_id: id, client_secret_env: [NEW_SECRET, OLD_SECRET]}\n" +
+		"  - {name: mail, provider: google, client_id: id, client_secret_file: " + dir + "/none}\n"
+	require.NoError(t, os.WriteFile(path, []byte(two), 0o600))
+	environ := []string{"CRM_SECRET=" + planted, "OLD_SECRET= "}
+	_, err := LoadEnviron(path, environ)
+	require.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err))
+	c, err := LoadWithoutSecrets(path, environ)
+	require.NoError(t, err)
+	require.Len(t, c.Apps, 3)
+	require.NoError(t, c.NeedSecrets("crm"))
+	require.NoError(t, c.NeedSecrets("gone"))
+	require.Equal(t, planted, c.Apps[0].ClientSecrets[0].Reveal())
+	require.EqualError(t, c.NeedSecrets("books"), path+":8: apps: books: client_secret_env names the variable NEW_SECRET, which is not set\n"+
+		path+":8: apps: books: client_secret_env names the variable OLD_SECRET, which is empty")
+	require.Equal(t, perennial.CodeInvalid, perennial.CodeOf(c.NeedSecrets("books")))
+	require.EqualError(t, c.NeedSecrets("mail"), path+":9: apps: mail: client_secret_file names a file that cannot be read: no such file or directory")
+
+	for says, file := range map[string]string{
+		"client_secret_env or client_secret_file is needed": strings.Replace(good, "    client_secret_env: CRM_SECRET\n", "", 1),
+		"must name an environment variable":                 strings.Replace(good, "CRM_SECRET", planted, 1),
+		"not in the catalogue":                              strings.Replace(good, "hubspot", "hubspt", 1),
+	} {
+		require.NoError(t, os.WriteFile(path, []byte(file), 0o600))
+		_, err := LoadWithoutSecrets(path, nil)
+		require.ErrorContains(t, err, says)
+		require.NotContains(t, err.Error(), planted)
+	}
+}
+
+// TestHealthAddresses: the file and the variables say where, whatever else is wrong.
+func TestHealthAddresses(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "p.yaml")
+	for _, tc := range []struct {
+		file           string
+		env            []string
+		worker, server string
+	}{
+		{"", nil, "127.0.0.1:8081", "127.0.0.1:8082"},
+		{"listen: :1\nserver: {health: \":2\"}", nil, ":1", ":2"},
+		{"listen: :1\nserver: {health: \":2\"}", []string{"PERENNIAL_LISTEN=h:3", "PERENNIAL_SERVER_HEALTH=h:4"}, "h:3", "h:4"},
+		{"no_such_key: 1\nlisten: :1", []string{"PERENNIAL_NO_SUCH=1"}, ":1", "127.0.0.1:8082"},
+	} {
+		require.NoError(t, os.WriteFile(path, []byte(tc.file), 0o600))
+		worker, server, err := HealthAddresses(path, tc.env)
+		require.NoError(t, err)
+		require.Equal(t, []string{tc.worker, tc.server}, []string{worker, server})
+	}
+	worker, server, err := HealthAddresses("", []string{"PERENNIAL_LISTEN=:9"})
+	require.NoError(t, err)
+	require.Equal(t, []string{":9", "127.0.0.1:8082"}, []string{worker, server})
+	for says, file := range map[string]string{"listen must be": "listen: x", "server: health must be": "server: {health: x}", "not readable": "{"} {
+		require.NoError(t, os.WriteFile(path, []byte(file), 0o600))
+		_, _, err := HealthAddresses(path, nil)
+		require.ErrorContains(t, err, says)
+	}
+	_, _, err = HealthAddresses(path+"x", nil)
+	require.ErrorContains(t, err, "there is no configuration")
+}

@@ -22,6 +22,8 @@ type loader struct {
 	wrong    map[int]bool      // lines with a value of the wrong type
 	unread   bool              // part of the file could not be read: what seems missing may be there
 	problems []problem
+
+	secretsOptional bool // client secrets that cannot be read are no problem
 }
 
 type problem struct {

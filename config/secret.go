@@ -16,10 +16,11 @@ import (
 const maxSecret = 64 << 10
 
 // secrets reads the client secrets at once, so that a missing one is found at
-// start. Their values are in no message; nor is what the file gives as a path or
+// start; where they are optional, what is wrong with their values is returned
+// instead. Their values are in no message; nor is what the file gives as a path or
 // as the name of a variable that does not look like one, since that is where a
 // secret is pasted by mistake.
-func (r *appReader) secrets() []perennial.Secret {
+func (r *appReader) secrets() (all []perennial.Secret, missing error) {
 	env, files := r.file.ClientSecretEnv, r.file.ClientSecretFile
 	switch {
 	case len(env) > 0 && len(files) > 0:
@@ -31,17 +32,21 @@ func (r *appReader) secrets() []perennial.Secret {
 			r.at(r.key+".client_secret_env", "%s: name at least one secret", r.name)
 		}
 	}
-	var out []perennial.Secret
+	unread := &loader{path: r.path, lines: r.lines}
 	add := func(key string, i int, value, why string) {
 		value = strings.TrimRight(value, "\r\n")
 		if why == "" && strings.TrimSpace(value) == "" {
 			why = "is empty"
 		}
 		if why != "" {
-			r.at(fmt.Sprintf("%s.%s.%d", r.key, key, i), "%s: %s %s", r.name, key, why)
+			to := r.loader
+			if r.secretsOptional && why != notAName {
+				to = unread
+			}
+			to.at(fmt.Sprintf("%s.%s.%d", r.key, key, i), "%s: %s %s", r.name, key, why)
 			return
 		}
-		out = append(out, perennial.NewSecret(value))
+		all = append(all, perennial.NewSecret(value))
 	}
 	for i, name := range env {
 		value, why := r.secretVariable(name)
@@ -51,8 +56,11 @@ func (r *appReader) secrets() []perennial.Secret {
 		value, why := secretFile(path)
 		add("client_secret_file", i, value, why)
 	}
-	return out
+	return all, unread.err()
 }
+
+// notAName is wrong whoever reads the file.
+const notAName = "must name an environment variable; the secret itself does not belong in the file"
 
 var (
 	variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
@@ -67,7 +75,7 @@ func (l *loader) secretVariable(name string) (value, why string) {
 	}
 	switch {
 	case !variableName.MatchString(name):
-		return "", "must name an environment variable; the secret itself does not belong in the file"
+		return "", notAName
 	case !ok:
 		return "", "names " + named + " is not set"
 	case strings.TrimSpace(value) == "":

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
-	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/worker/host"
@@ -22,7 +21,7 @@ func (s *shell) migrate() *cobra.Command {
 	var down bool
 	cmd := &cobra.Command{Use: "migrate", Short: "Bring the database's schema to this program's version", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := config.LoadEnviron(s.config, s.environ)
+			cfg, err := s.load()
 			if err != nil {
 				return err
 			}
@@ -55,7 +54,7 @@ func (s *shell) keys() *cobra.Command {
 	cmd.PersistentFlags().BoolVar(&plaintext, "allow-plaintext", false, "without a KMS: keep the keys in files of mode 0600")
 	sub := func(use, short, done string, do func(string, tink.AEAD, bool) error) *cobra.Command {
 		return &cobra.Command{Use: use, Short: short, Args: exactly(0), RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := config.LoadEnviron(s.config, s.environ)
+			cfg, err := s.load()
 			if err != nil {
 				return err
 			}
@@ -87,7 +86,7 @@ func (s *shell) keys() *cobra.Command {
 func (s *shell) setup() *cobra.Command {
 	return &cobra.Command{Use: "setup", Short: "Prepare the Temporal namespace (search attributes, the sweep's schedule); safe to repeat", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := config.LoadEnviron(s.config, s.environ)
+			cfg, err := s.load()
 			if err != nil {
 				return err
 			}

@@ -24,6 +24,7 @@ type shell struct {
 	in          io.Reader
 	out, errOut io.Writer
 	config      string // path
+	isTerminal  func(io.Reader) bool
 }
 
 func newCommand(s *shell) *cobra.Command {
@@ -101,9 +102,14 @@ func (s *shell) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(s.errOut, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
-// store opens the configured store alone.
+// load reads the configuration. No command presents anything to a provider by itself,
+// but disconnect, which asks for the secrets that it needs: so people who look after
+// connections need no client secret.
+func (s *shell) load() (*config.Config, error) { return config.LoadWithoutSecrets(s.config, s.environ) }
+
+// open opens the configured store alone.
 func (s *shell) open(ctx context.Context, do func(*host.Deps) error) error {
-	cfg, err := config.LoadEnviron(s.config, s.environ)
+	cfg, err := s.load()
 	if err != nil {
 		return err
 	}
@@ -117,14 +123,16 @@ func (s *shell) open(ctx context.Context, do func(*host.Deps) error) error {
 
 // service opens everything that changes connections.
 func (s *shell) service(ctx context.Context, do func(*host.Deps, *connect.Service, *connect.Temporal) error) error {
-	return s.open(ctx, func(deps *host.Deps) error {
-		t, err := host.Dial(ctx, deps.Config, s.environ, deps.Log)
-		if err != nil {
-			return err
-		}
-		defer t.Close()
-		return do(deps, newService(deps, t), &connect.Temporal{Client: t, TaskQueue: deps.Config.TaskQueue})
-	})
+	return s.open(ctx, func(deps *host.Deps) error { return s.dial(ctx, deps, do) })
+}
+
+func (s *shell) dial(ctx context.Context, deps *host.Deps, do func(*host.Deps, *connect.Service, *connect.Temporal) error) error {
+	t, err := host.Dial(ctx, deps.Config, s.environ, deps.Log)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	return do(deps, newService(deps, t), &connect.Temporal{Client: t, TaskQueue: deps.Config.TaskQueue})
 }
 
 func newService(deps *host.Deps, t client.Client) *connect.Service {

@@ -125,19 +125,38 @@ var revoked = map[perennial.Revocation]string{
 
 func (s *shell) disconnect() *cobra.Command {
 	return &cobra.Command{Use: "disconnect ID", Short: "End a connection: its tokens are wiped, its grant is revoked, its workflow completes", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
-		return s.service(cmd.Context(), func(deps *host.Deps, service *connect.Service, _ *connect.Temporal) error {
-			ender := &connect.Ender{Service: service, Keys: deps.Keyring, Provider: provider.NewClient(provider.ClientConfig{})}
-			c, revocation, err := ender.Disconnect(cmd.Context(), args[0])
-			if perennial.CodeOf(err) == perennial.CodeConflict {
+		return s.open(cmd.Context(), func(deps *host.Deps) error {
+			if err := canRevoke(cmd.Context(), deps, args[0]); err != nil {
 				return err
 			}
-			err = s.stored(deps, c, err)
-			if c.Status == perennial.StatusDisconnected { // also where only the workflow could not be told
-				fmt.Fprintln(s.out, revoked[revocation])
-			}
-			return err
+			return s.dial(cmd.Context(), deps, func(deps *host.Deps, service *connect.Service, _ *connect.Temporal) error {
+				ender := &connect.Ender{Service: service, Keys: deps.Keyring, Provider: provider.NewClient(provider.ClientConfig{})}
+				c, revocation, err := ender.Disconnect(cmd.Context(), args[0])
+				if perennial.CodeOf(err) == perennial.CodeConflict {
+					return err
+				}
+				err = s.stored(deps, c, err)
+				if c.Status == perennial.StatusDisconnected { // also where only the workflow could not be told
+					fmt.Fprintln(s.out, revoked[revocation])
+				}
+				return err
+			})
 		})
 	}}
+}
+
+// canRevoke refuses where the app's client secret is needed to revoke the grant and
+// is not there: the tokens would be wiped here and go on working at the provider.
+func canRevoke(ctx context.Context, deps *host.Deps, id string) error {
+	c, _, err := deps.Store.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	app, err := deps.Config.App(c.App)
+	if err != nil || app.Provider.RevokeURL == "" {
+		return nil // the provider is not asked
+	}
+	return deps.Config.NeedSecrets(c.App)
 }
 
 func (s *shell) cadence() *cobra.Command {

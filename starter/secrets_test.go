@@ -1,0 +1,168 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/program"
+	"github.com/perennial-oauth/perennial/store"
+	"github.com/spf13/cobra"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// leaves are the commands that do something, by path without the program's name.
+func leaves(cmd *cobra.Command) map[string]*cobra.Command {
+	out := map[string]*cobra.Command{}
+	if !cmd.HasSubCommands() {
+		_, path, _ := strings.Cut(cmd.CommandPath(), " ")
+		out[path] = cmd
+	}
+	for _, sub := range cmd.Commands() {
+		if sub.Name() == "help" || sub.Name() == "completion" {
+			continue // cobra's own
+		}
+		for path, leaf := range leaves(sub) {
+			out[path] = leaf
+		}
+	}
+	return out
+}
+
+// prepared is a migrated SQLite database with one connection, con_1, of the app.
+func prepared(t *testing.T) (path string, environ []string, db *store.Store) {
+	t.Helper()
+	path, environ = configured(t)
+	environ = append(environ, "PERENNIAL_ALLOW_PLAINTEXT_KEYS=true")
+	for _, args := range [][]string{{"keys", "new"}, {"migrate"}} {
+		_, _, err := perennialRun(environ, "", append(args, "--config", path)...)
+		require.NoError(t, err)
+	}
+	db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(filepath.Dir(path), "perennial.db"))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = db.Close() })
+	insert(t, db, "con_1", "t1", "app")
+	return path, environ, db
+}
+
+func insert(t *testing.T, db *store.Store, id, tenant, app string) {
+	t.Helper()
+	_, err := db.Insert(t.Context(), perennial.Connection{ID: id, TenantID: tenant, App: app, Provider: "hubspot", Host: "api.hubapi.com", AccountID: "of " + id},
+		store.TokenWrite{Generation: 1, AccessTokenSealed: []byte("a"), RefreshTokenSealed: []byte("r"), RefreshTokenDigest: "d", ClientIDDigest: "c", Status: perennial.StatusActive})
+	require.NoError(t, err)
+}
+
+// TestSecrets: which commands need an app's client secret. Each command is in the
+// table: a new one must choose. Only what presents something to a provider may need
+// one.
+func TestSecrets(t *testing.T) {
+	t.Parallel()
+	const (
+		needs  = true
+		looks  = false
+		itsOwn = "it makes a configuration of its own"
+	)
+	ready := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ready\n")) }))
+	t.Cleanup(ready.Close)
+	table := map[string]struct {
+		secret bool
+		code   int
+		args   []string
+		except string
+	}{
+		"migrate":            {secret: looks},
+		"keys new":           {secret: looks, code: program.ExitRefused},
+		"keys rotate":        {secret: looks},
+		"setup":              {secret: looks, code: program.ExitUnavailable},
+		"connect":            {secret: looks, code: program.ExitUnavailable},
+		"reconnect":          {secret: looks, code: program.ExitUnavailable, args: []string{"con_1"}},
+		"reconnect-link":     {secret: looks, code: program.ExitUsage, args: []string{"con_1"}}, // no connect.base_url
+		"list":               {secret: looks},
+		"show":               {secret: looks, args: []string{"con_1"}},
+		"refresh":            {secret: looks, code: program.ExitUnavailable, args: []string{"con_1"}},
+		"pause":              {secret: looks, code: program.ExitUnavailable, args: []string{"con_1"}},
+		"resume":             {secret: looks, code: program.ExitUnavailable, args: []string{"con_1"}},
+		"disconnect":         {secret: needs, args: []string{"con_1"}},
+		"cadence":            {secret: looks, code: program.ExitUnavailable, args: []string{"con_1", "always"}},
+		"app list":           {secret: looks},
+		"app show":           {secret: looks, args: []string{"app"}},
+		"app hold":           {secret: looks, args: []string{"app"}},
+		"app release":        {secret: looks, args: []string{"app"}},
+		"app confirm":        {secret: looks, args: []string{"app"}},
+		"events":             {secret: looks},
+		"webhook add":        {secret: looks, args: []string{"https://8.8.8.8/"}},
+		"webhook list":       {secret: looks},
+		"webhook rotate":     {secret: looks, code: program.ExitNotFound, args: []string{"whe_none"}},
+		"webhook remove":     {secret: looks, code: program.ExitNotFound, args: []string{"whe_none"}},
+		"webhook deliveries": {secret: looks},
+		"webhook redeliver":  {secret: looks, code: program.ExitNotFound, args: []string{"evt_none", "whe_none"}},
+		"apikey create":      {secret: looks, args: []string{"--tenant", "t1", "--scopes", "admin"}},
+		"apikey list":        {secret: looks},
+		"apikey revoke":      {secret: looks, code: program.ExitNotFound, args: []string{"pk_none"}},
+		"healthcheck":        {secret: looks, args: []string{"--url", ready.URL}},
+		"worker":             {secret: needs},
+		"server":             {secret: needs},
+		"dev":                {except: itsOwn},
+	}
+	commands := leaves(newCommand(&shell{in: strings.NewReader(""), out: io.Discard, errOut: io.Discard}))
+	for path := range table {
+		assert.Contains(t, commands, path)
+	}
+	for path := range commands {
+		tc, listed := table[path]
+		assert.True(t, listed, "%q is not in the table: say whether it needs a client secret", path)
+		if !listed || tc.except != "" {
+			continue
+		}
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			file, environ, _ := prepared(t)
+			environ = slices.DeleteFunc(environ, func(kv string) bool { return strings.HasPrefix(kv, "APP_SECRET=") })
+			code, _, err := perennialRun(environ, "", slices.Concat(strings.Fields(path), tc.args, []string{"--config", file})...)
+			if tc.secret {
+				assert.Equal(t, program.ExitUsage, code, "%v", err)
+				assert.ErrorContains(t, err, "client_secret_env names the variable APP_SECRET, which is not set")
+				return
+			}
+			assert.Equal(t, tc.code, code, "%v", err)
+			if err != nil {
+				assert.NotContains(t, err.Error(), "APP_SECRET")
+			}
+		})
+	}
+}
+
+// TestDisconnectNeedsItsOwnSecret: another app's is no matter, nor is one where the
+// provider has no endpoint to be asked at.
+func TestDisconnectNeedsItsOwnSecret(t *testing.T) {
+	t.Parallel()
+	file, environ, db := prepared(t)
+	raw, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, append(raw, []byte("  - {name: other, provider: quickbooks, client_id: id, client_secret_env: OTHER_SECRET}\n"+
+		"  - {name: plain, provider: generic, client_id: id, client_secret_env: PLAIN_SECRET, auth_url: \"https://a.example/a\", token_url: \"https://a.example/t\", auth_style: header, replay_class: unknown}\n")...), 0o600))
+	insert(t, db, "con_other", "t1", "other")
+	insert(t, db, "con_plain", "t1", "plain")
+	for id, want := range map[string]int{"con_1": program.ExitUnavailable, "con_other": program.ExitUsage, "con_plain": program.ExitUnavailable} {
+		code, _, err := perennialRun(environ, "", "disconnect", id, "--config", file)
+		assert.Equal(t, want, code, "%s: %v", id, err)
+	}
+}
+
+// TestKeysNeedNoApp: a newcomer makes the keys before there is any app.
+func TestKeysNeedNoApp(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "perennial.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("database_url: sqlite:"+dir+"/p.db\nkeys: "+dir+"/keys\n"), 0o600))
+	_, out, err := perennialRun(nil, "", "keys", "new", "--allow-plaintext", "--config", file)
+	require.NoError(t, err)
+	assert.Contains(t, out, "Keep a copy")
+}
