@@ -97,16 +97,14 @@ func noTable(err error) bool {
 // Check refuses a schema outside this program's range with an error of
 // [perennial.CodeSchema] that names the command to run. It changes nothing.
 func Check(ctx context.Context, db *sql.DB) error {
-	var version sql.NullInt64
-	err := db.QueryRowContext(ctx, `SELECT max(version_id) FROM goose_db_version WHERE is_applied`).Scan(&version)
-	if err != nil && !noTable(err) {
-		return fmt.Errorf("read the schema's version: %w", err)
+	version, err := current(ctx, db)
+	if err != nil {
+		return err
 	}
-	// No such table: never migrated, version 0.
-	if version.Int64 < Oldest {
-		return perennial.Errorf(perennial.CodeSchema, "the database schema is at version %d and this program needs %d or later: run `perennial migrate`", version.Int64, Oldest)
+	if version < Oldest {
+		return perennial.Errorf(perennial.CodeSchema, "the database schema is at version %d and this program needs %d or later: run `perennial migrate`", version, Oldest)
 	}
-	if version.Int64 <= Version {
+	if version <= Version {
 		return nil
 	}
 	var oldest sql.NullInt64
@@ -114,7 +112,7 @@ func Check(ctx context.Context, db *sql.DB) error {
 		return fmt.Errorf("read which programs the schema allows: %w", err)
 	}
 	if oldest.Int64 > Version {
-		return perennial.Errorf(perennial.CodeSchema, "the database schema is at version %d, which needs a program that knows version %d; this one knows %d: deploy a newer perennial", version.Int64, oldest.Int64, Version)
+		return perennial.Errorf(perennial.CodeSchema, "the database schema is at version %d, which needs a program that knows version %d; this one knows %d: deploy a newer perennial", version, oldest.Int64, Version)
 	}
 	return nil
 }

@@ -1,12 +1,8 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"io"
-	"net/http"
 	"strings"
-	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/seal"
@@ -18,9 +14,12 @@ import (
 )
 
 func (s *shell) migrate() *cobra.Command {
-	var down bool
+	var down, yes bool
 	cmd := &cobra.Command{Use: "migrate", Short: "Bring the database's schema to this program's version", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if yes && !down {
+				return perennial.Errorf(perennial.CodeInvalid, "--yes is for --down: nothing else is asked")
+			}
 			cfg, err := s.load()
 			if err != nil {
 				return err
@@ -31,11 +30,7 @@ func (s *shell) migrate() *cobra.Command {
 			}
 			defer db.Close()
 			if down {
-				if err := db.MigrateDown(cmd.Context()); err != nil {
-					return err
-				}
-				fmt.Fprintln(s.out, "The newest migration was taken back.")
-				return nil
+				return s.migrateDown(cmd.Context(), db, yes)
 			}
 			from, to, err := db.Migrate(cmd.Context())
 			if err != nil {
@@ -44,7 +39,8 @@ func (s *shell) migrate() *cobra.Command {
 			fmt.Fprintf(s.out, "The schema is at version %d (it was at %d).\n", to, from)
 			return nil
 		}}
-	cmd.Flags().BoolVar(&down, "down", false, "take the newest migration back instead; what only it can hold is lost")
+	cmd.Flags().BoolVar(&down, "down", false, "take the newest migration back instead; what only it can hold is lost, so it asks first")
+	cmd.Flags().BoolVar(&yes, "yes", false, "with --down: do not ask")
 	return cmd
 }
 
@@ -123,33 +119,4 @@ func namespace(environ []string) string {
 		}
 	}
 	return "default"
-}
-
-func (s *shell) healthcheck() *cobra.Command {
-	var url string
-	cmd := &cobra.Command{Use: "healthcheck", Short: "Ask a worker on this machine whether it is ready", Args: exactly(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := context.WithTimeout(cmd.Context(), 5*time.Second)
-			defer cancel()
-			req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-			if err != nil {
-				return perennial.Errorf(perennial.CodeInvalid, "--url is not usable: %w", err)
-			}
-			resp, err := http.DefaultClient.Do(req)
-			if err != nil {
-				return perennial.Errorf(perennial.CodeUnavailable, "no worker answers: %w", err)
-			}
-			defer resp.Body.Close()
-			body, err := io.ReadAll(io.LimitReader(resp.Body, 1024))
-			if err != nil {
-				return perennial.Errorf(perennial.CodeUnavailable, "read the worker's answer: %w", err)
-			}
-			if resp.StatusCode != http.StatusOK {
-				return perennial.Errorf(perennial.CodeUnavailable, "not ready: %s", strings.TrimSpace(string(body)))
-			}
-			fmt.Fprintln(s.out, strings.TrimSpace(string(body)))
-			return nil
-		}}
-	cmd.Flags().StringVar(&url, "url", "http://127.0.0.1:8081/readyz", "what to ask")
-	return cmd
 }

@@ -29,7 +29,7 @@ func main() {
 
 // run executes one command line; tests start the program here.
 func run(ctx context.Context, args, environ []string, in io.Reader, out, errOut io.Writer) error {
-	cmd := newCommand(&shell{environ: environ, in: in, out: out, errOut: errOut})
+	cmd := newCommand(&shell{environ: environ, in: in, out: out, errOut: errOut, isTerminal: isTerminal})
 	cmd.SetArgs(args)
 	cmd.SetIn(in)
 	cmd.SetOut(out)

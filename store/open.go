@@ -93,6 +93,11 @@ func (s *Store) Migrate(ctx context.Context) (from, to int64, err error) {
 	return schema.Migrate(ctx, s.sql, s.dialect)
 }
 
+// NewestMigration is what MigrateDown takes back.
+func (s *Store) NewestMigration(ctx context.Context) (schema.Migration, error) {
+	return schema.Newest(ctx, s.sql, s.dialect)
+}
+
 // MigrateDown takes the newest migration back.
 func (s *Store) MigrateDown(ctx context.Context) error { return schema.Down(ctx, s.sql, s.dialect) }
 

@@ -1,0 +1,77 @@
+package schema
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"io/fs"
+	"path"
+	"regexp"
+	"strings"
+
+	"github.com/perennial-oauth/perennial"
+)
+
+// Migration is one that was applied.
+type Migration struct {
+	Version int64
+	Name    string   // of its file
+	Loses   []string // what taking it back deletes, in words; empty: nothing that is stored
+}
+
+// Newest is the migration that [Down] takes back. Where there is none it is an error
+// of [perennial.CodeConflict], and where it is a newer program's, of
+// [perennial.CodeSchema].
+func Newest(ctx context.Context, db *sql.DB, d Dialect) (Migration, error) {
+	version, err := current(ctx, db)
+	if err != nil {
+		return Migration{}, err
+	}
+	if version == 0 {
+		return Migration{}, perennial.Errorf(perennial.CodeConflict, "no migration was applied: there is nothing to take back")
+	}
+	found, err := fs.Glob(files, fmt.Sprintf("%s/%05d_*.sql", d, version))
+	if err != nil {
+		return Migration{}, fmt.Errorf("find migration %d: %w", version, err)
+	}
+	if len(found) == 0 {
+		return Migration{}, perennial.Errorf(perennial.CodeSchema, "the database schema is at version %d, which this program does not know: take it back with the program that made it", version)
+	}
+	text, err := fs.ReadFile(files, found[0])
+	if err != nil {
+		return Migration{}, fmt.Errorf("read migration %d: %w", version, err)
+	}
+	return Migration{Version: version, Name: path.Base(found[0]), Loses: losses(string(text))}, nil
+}
+
+var (
+	dropsTable  = regexp.MustCompile(`(?i)DROP TABLE (?:IF EXISTS )?(\w+)`)
+	dropsColumn = regexp.MustCompile(`(?i)ALTER TABLE (\w+) DROP COLUMN (\w+)`)
+)
+
+// losses reads what a migration's way down deletes.
+func losses(migration string) []string {
+	_, down, _ := strings.Cut(migration, "-- +goose Down")
+	var out []string
+	for _, m := range dropsTable.FindAllStringSubmatch(down, -1) {
+		what := "the table " + m[1]
+		if m[1] == "connections" {
+			what += ", every stored token with it"
+		}
+		out = append(out, what)
+	}
+	for _, m := range dropsColumn.FindAllStringSubmatch(down, -1) {
+		out = append(out, "the column "+m[2]+" of "+m[1])
+	}
+	return out
+}
+
+// current is the schema's version; 0: never migrated.
+func current(ctx context.Context, db *sql.DB) (int64, error) {
+	var version sql.NullInt64
+	err := db.QueryRowContext(ctx, `SELECT max(version_id) FROM goose_db_version WHERE is_applied`).Scan(&version)
+	if err != nil && !noTable(err) {
+		return 0, fmt.Errorf("read the schema's version: %w", err)
+	}
+	return version.Int64, nil
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/store"
+	"golang.org/x/term"
+)
+
+// migrateDown takes the newest migration back after somebody has agreed to what that
+// deletes.
+func (s *shell) migrateDown(ctx context.Context, db *store.Store, yes bool) error {
+	m, err := db.NewestMigration(ctx)
+	if err != nil {
+		return err
+	}
+	lost := "nothing that is stored"
+	if len(m.Loses) > 0 {
+		lost = strings.Join(m.Loses, "; ")
+	}
+	fmt.Fprintf(s.errOut, "Taking back migration %d (%s) deletes: %s. Programs that need it stop being ready.\n", m.Version, m.Name, lost)
+	if !yes {
+		if err := s.confirm(); err != nil {
+			return err
+		}
+	}
+	if err := db.MigrateDown(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "Migration %d was taken back.\n", m.Version)
+	return nil
+}
+
+// confirm asks a person. Without a terminal there is nobody to ask.
+func (s *shell) confirm() error {
+	if !s.isTerminal(s.in) {
+		return perennial.Errorf(perennial.CodeInvalid, "this is no terminal to ask at: give --yes where it is meant")
+	}
+	fmt.Fprint(s.errOut, "Type yes to go on: ")
+	answer, err := bufio.NewReader(s.in).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	if strings.TrimSpace(answer) != "yes" {
+		return errors.New("not confirmed: nothing was changed")
+	}
+	return nil
+}
+
+// isTerminal reports whether a person is at in.
+func isTerminal(in io.Reader) bool {
+	f, ok := in.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
