@@ -29,6 +29,9 @@ const (
 	HealthFailing Health = "failing"
 )
 
+// Healths lists every health.
+var Healths = []Health{HealthHealthy, HealthFailing}
+
 // Cadence is how often an active connection is refreshed.
 type Cadence string
 
@@ -75,7 +78,7 @@ type Connection struct {
 
 	Status      Status `json:"status"`
 	Reason      Reason `json:"reason,omitempty"`
-	Health      Health `json:"health"`
+	Health      Health `json:"health,omitempty"`       // of an active one; of another status it is left from before
 	FailingCode string `json:"failing_code,omitempty"` // why Health is failing
 
 	// Generation grows by one with every stored token set and is never given
@@ -130,6 +133,22 @@ type Connection struct {
 
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// WithoutStale returns the connection without what its row keeps from an earlier
+// status and no longer holds: health, and when the next refresh is due, are of an
+// active one only, and a disconnected one has no token that could expire. Whatever
+// shows a connection to people or programs shows this.
+func (c Connection) WithoutStale() Connection {
+	if c.Status == StatusActive {
+		return c
+	}
+	c.Health, c.FailingCode, c.FailingSince, c.FailureCount = "", "", time.Time{}, 0
+	c.NextRefreshAt, c.NextAttemptAt, c.SuspectSince, c.ConfirmAt, c.QueuedAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	if c.Status == StatusDisconnected {
+		c.ExpiresAt, c.RefreshTokenExpiresAt, c.GrantExpiresAt, c.AmbiguousSince = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	}
+	return c
 }
 
 // DormantAfter is for how long a connection of cadence on_use goes unused before it

@@ -45,6 +45,18 @@ var wordsTable = []wordsRow{
 	{StatusDisconnected, "", "", Words{"Disconnected", "", "Connect {p} to use it again."}},
 }
 
+// outlooks say what happens to a connection of each status by itself; an active one
+// is refreshed at its due time.
+var outlooks = map[Status]string{
+	StatusReconnectRequired: "nothing until the customer reconnects; what is left of the access token is served until it expires",
+	StatusPaused:            "no refresh until it is resumed; only its refresh token is kept from expiring unused",
+	StatusDisconnected:      "nothing; connecting the account again revives it under this id",
+}
+
+// Outlook says, for operators, what happens to a connection of this status by itself.
+// It is empty for an active one: its due time says that.
+func Outlook(s Status) string { return outlooks[s] }
+
 // Describe turns a connection's state into the customer's words. title is the
 // provider's name as customers know it ("HubSpot"). A status that this program
 // does not know is shown as "Unknown", never as connected.

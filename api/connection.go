@@ -25,7 +25,7 @@ type Connection struct {
 	AccountID   string               `json:"account_id" doc:"At the provider: portal id, realm id"`
 	Status      perennial.Status     `json:"status" enum:"active,reconnect_required,paused,disconnected"`
 	Reason      perennial.Reason     `json:"reason,omitempty" doc:"Of reconnect_required"`
-	Health      perennial.Health     `json:"health" enum:"healthy,failing" doc:"Of an active one; failing is never final"`
+	Health      perennial.Health     `json:"health,omitempty" enum:"healthy,failing" doc:"Of an active one, and absent from any other; failing is never final"`
 	FailingCode string               `json:"failing_code,omitempty"`
 	Cadence     perennial.Cadence    `json:"cadence,omitempty" enum:"always,on_use"`
 	Words       perennial.Words      `json:"words" doc:"For the customer"`
@@ -39,7 +39,7 @@ type Connection struct {
 	ExpiresAt             time.Time `json:"expires_at,omitzero" doc:"Of the access token"`
 	RefreshTokenExpiresAt time.Time `json:"refresh_token_expires_at,omitzero"`
 	GrantExpiresAt        time.Time `json:"grant_expires_at,omitzero"`
-	NextRefreshAt         time.Time `json:"next_refresh_at,omitzero"`
+	NextRefreshAt         time.Time `json:"next_refresh_at,omitzero" doc:"Of an active one"`
 	LastRefreshedAt       time.Time `json:"last_refreshed_at,omitzero"`
 	LastUsedAt            time.Time `json:"last_used_at,omitzero" doc:"To the hour"`
 	LastUnauthorizedAt    time.Time `json:"last_unauthorized_at,omitzero"`
@@ -50,6 +50,7 @@ type Connection struct {
 }
 
 func (a *API) show(c perennial.Connection) Connection {
+	c = c.WithoutStale()
 	return Connection{ID: c.ID, App: c.App, Provider: c.Provider, Host: c.Host, AccountID: c.AccountID, Status: c.Status, Reason: c.Reason, Health: c.Health,
 		FailingCode: c.FailingCode, Cadence: c.Cadence, Words: perennial.Describe(c.Status, c.Health, c.Reason, a.title(c)), Generation: c.Generation,
 		TokenType: perennial.TokenTypeBearer, Scopes: c.Scopes, Metadata: c.Metadata, FailingSince: c.FailingSince, ExpiresAt: c.ExpiresAt,
@@ -117,7 +118,7 @@ func (a *API) registerConnections() {
 	const tag = "connections"
 	at := func(rest string) string { return connectionsPath + "/{id}" + rest }
 	register(a, operation{id: "listConnections", method: http.MethodGet, path: connectionsPath, tag: tag, scopes: reading,
-		summary: "List connections", description: "In the order of their ids, which is that in which they were made."}, a.listConnections)
+		summary: "List connections", description: "In the order of their ids, which is that in which they were made. A value that no connection can have is refused."}, a.listConnections)
 	register(a, operation{id: "createConnection", method: http.MethodPost, path: connectionsPath, tag: tag, scopes: changing, writes: true,
 		summary:     "Store a new grant and keep it alive",
 		description: "An account that is connected already is updated in place; one that was disconnected is revived under its id. Give an Idempotency-Key: tokens that are stored a second time may be older than those that they replace."}, a.createConnection)
@@ -153,9 +154,9 @@ func (a *API) own(ctx context.Context, key perennial.APIKey, id string) (perenni
 type listConnectionsInput struct {
 	Page
 	Status   string `query:"status" enum:"active,reconnect_required,paused,disconnected"`
-	Health   string `query:"health" enum:"healthy,failing"`
-	Provider string `query:"provider" maxLength:"100" doc:"Of the catalogue: hubspot"`
-	App      string `query:"app" maxLength:"100"`
+	Health   string `query:"health" enum:"healthy,failing" doc:"Of active connections"`
+	Provider string `query:"provider" maxLength:"100" doc:"Of the catalogue: hubspot. Another is refused unless the tenant has a connection of it"`
+	App      string `query:"app" maxLength:"100" doc:"Of the configuration. Another is refused unless the tenant has a connection of it"`
 }
 
 type listConnectionsOutput struct {
@@ -171,7 +172,13 @@ func (a *API) listConnections(ctx context.Context, key perennial.APIKey, in *lis
 	if err := in.readCursor(&f.After); err != nil {
 		return nil, err
 	}
+	if f.Health != "" && f.Status != "" && f.Status != perennial.StatusActive {
+		return nil, badFilter("health", "is of active connections: leave status out")
+	}
 	rows, err := a.Store.List(ctx, f)
+	if err == nil && len(rows) == 0 {
+		err = a.knownNames(ctx, key, in)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -182,6 +189,43 @@ func (a *API) listConnections(ctx context.Context, key perennial.APIKey, in *lis
 		out.Body.Connections = append(out.Body.Connections, a.show(c))
 	}
 	return out, nil
+}
+
+// knownNames refuses an app or a provider that is neither configured nor in any row of
+// the tenant: an empty list would read as "there are none".
+func (a *API) knownNames(ctx context.Context, key perennial.APIKey, in *listConnectionsInput) error {
+	_, configured := a.app(in.App)
+	_, catalogued := provider.Lookup(in.Provider)
+	for _, app := range a.Apps {
+		catalogued = catalogued || app.Provider.Name == in.Provider
+	}
+	for _, name := range []struct {
+		parameter, value string
+		known            bool
+		rows             store.Filter
+		says             string
+	}{
+		{"app", in.App, configured, store.Filter{TenantID: key.TenantID, App: in.App, Limit: 1}, "is not an app of the configuration"},
+		{"provider", in.Provider, catalogued, store.Filter{TenantID: key.TenantID, Provider: in.Provider, Limit: 1}, "is not in the catalogue"},
+	} {
+		if name.value == "" || name.known {
+			continue
+		}
+		rows, err := a.Store.List(ctx, name.rows)
+		if err != nil {
+			return err
+		}
+		if len(rows) == 0 {
+			return badFilter(name.parameter, name.says)
+		}
+	}
+	return nil
+}
+
+func badFilter(parameter, says string) *Problem {
+	p := problem(perennial.CodeInvalid, "The filter %s %s.", parameter, says)
+	p.Errors = []Invalid{{Location: "query." + parameter, Message: says}}
+	return p
 }
 
 func (a *API) getConnection(ctx context.Context, key perennial.APIKey, in *ConnectionPath) (*connectionOutput, error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -158,14 +159,51 @@ func TestListing(t *testing.T) {
 	}
 	assert.Equal(t, all, seen)
 	for query, want := range map[string]int{"": 6, "status=paused": 1, "status=active": 5, "provider=hubspot": 6, "provider=xero": 0, "app=crm": 6,
-		"app=books": 0, "health=healthy": 6, "health=failing": 0, "status=paused&app=crm": 1} {
+		"app=books": 0, "health=healthy": 5, "status=active&health=healthy": 5, "health=failing": 0, "status=paused&app=crm": 1} {
 		ids, _ := list(query)
 		assert.Len(t, ids, want, query)
 	}
-	for _, bad := range []string{"status=nothing", "limit=0", "limit=201", "limit=x", "cursor=%21", "cursor=e30", "unknown=1", "limit=1&limit=2", "app=%00", "app=%ff"} {
+	for _, bad := range []string{"status=nothing", "limit=0", "limit=201", "limit=x", "cursor=%21", "cursor=e30", "unknown=1", "limit=1&limit=2", "app=%00", "app=%ff",
+		"health=well", "status=Active", "status=active,paused", "status=paused&health=healthy", "app=crn", "provider=hubspt", "app=crn&provider=hubspot"} {
 		answer := w.Do(key, "GET", "/v1/connections?"+bad, "")
 		assert.Equal(t, 422, answer.Code, bad)
 		assert.Equal(t, perennial.CodeInvalid, problemIn(t, answer).Code)
+	}
+}
+
+// TestNamesThatLeft: an app or a provider that the configuration and the catalogue lost
+// is no wrong filter for a tenant that has connections of it, and says nothing of
+// another tenant's.
+func TestNamesThatLeft(t *testing.T) {
+	t.Parallel()
+	w := apitest.New(t, testpg.URL(t))
+	c := w.Connect("acme")
+	w.Exec("UPDATE connections SET app = 'left', provider = 'gone' WHERE id = '" + c.ID + "'")
+	_, own := w.Key("acme", perennial.ScopeAdmin)
+	_, other := w.Key("other", perennial.ScopeAdmin)
+	for _, query := range []string{"app=left", "provider=gone", "app=left&status=paused"} {
+		assert.Equal(t, 200, w.Do(own, "GET", "/v1/connections?"+query, "").Code, query)
+		answer := w.Do(other, "GET", "/v1/connections?"+query, "")
+		assert.Equal(t, 422, answer.Code, query)
+		assert.Equal(t, "query."+query[:strings.Index(query, "=")], problemIn(t, answer).Errors[0].Location)
+	}
+}
+
+// TestOneStory: what the row of a connection keeps from before its status is not shown
+// as true now.
+func TestOneStory(t *testing.T) {
+	t.Parallel()
+	w := apitest.New(t, testpg.URL(t))
+	c := w.Connect("acme")
+	_, key := w.Key("acme", perennial.ScopeAdmin)
+	for _, status := range perennial.Statuses {
+		w.SetStatus(c.ID, status, "")
+		shown := read[map[string]any](t, w.Do(key, "GET", "/v1/connections/"+c.ID, ""))
+		require.Equal(t, string(status), shown["status"])
+		for member, of := range map[string][]perennial.Status{"health": {perennial.StatusActive}, "next_refresh_at": {perennial.StatusActive},
+			"expires_at": {perennial.StatusActive, perennial.StatusReconnectRequired, perennial.StatusPaused}} {
+			assert.Equal(t, slices.Contains(of, status), shown[member] != nil, "%s: %s", status, member)
+		}
 	}
 }
 
@@ -204,6 +242,8 @@ func TestProblems(t *testing.T) {
 		"a number":                   {"GET", at + "/token?min_ttl=" + planted, "", nil, 422, "invalid", "query.min_ttl"},
 		"an unknown parameter":       {"GET", at + "/token?" + planted + "=1", "", nil, 422, "invalid", "unknown query parameter"},
 		"a long body":                {"POST", "/v1/connections", `{"app": "` + strings.Repeat(planted, 20_000) + `"}`, nil, 413, "too_large", ""},
+		"an event type that is none": {"POST", "/v1/webhooks", `{"url": "https://example.com/", "types": ["connection.connected", "` + planted + `"]}`, nil, 422, "invalid", "body.types"},
+		"a state that is none":       {"GET", "/v1/webhooks/whe_1/deliveries?state=" + planted, "", nil, 422, "invalid", "query.state"},
 		"a private webhook":          {"POST", "/v1/webhooks", `{"url": "https://127.0.0.1/planted-url"}`, nil, 422, "invalid", "body.url"},
 		"a webhook with a password":  {"POST", "/v1/webhooks", `{"url": "https://u:planted-secret@example.com/"}`, nil, 422, "invalid", "body.url"},
 		"an event that there is not": {"POST", "/v1/webhooks", `{"url": "https://example.com/", "types": ["` + planted + `"]}`, nil, 422, "invalid", "body.types"},

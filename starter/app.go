@@ -156,21 +156,29 @@ func troubles(a store.AppState) []string {
 	return out
 }
 
-// eventsShown is how many events `events` prints.
+// eventsShown is how many events `events` prints by default.
 const eventsShown = 50
 
 func (s *shell) events() *cobra.Command {
 	var asJSON bool
+	var limit int
 	cmd := &cobra.Command{Use: "events [ID]", Short: "Show the last events, of all connections or of one", Args: cobra.MaximumNArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		if err := checkLimit(limit); err != nil {
+			return err
+		}
 		return s.open(cmd.Context(), func(deps *host.Deps) error {
 			id := ""
 			if len(args) == 1 {
 				id = args[0]
+				if _, _, err := deps.Store.Get(cmd.Context(), id); err != nil {
+					return err
+				}
 			}
-			events, err := deps.Store.Events(cmd.Context(), id, eventsShown)
+			events, err := deps.Store.Events(cmd.Context(), id, limit+1)
 			if err != nil {
 				return err
 			}
+			events = cut(s, events, limit, "events")
 			if asJSON {
 				return s.json(events)
 			}
@@ -182,6 +190,7 @@ func (s *shell) events() *cobra.Command {
 			return table.Flush()
 		})
 	}}
+	lastFlag(cmd, &limit, eventsShown, "events")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

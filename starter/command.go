@@ -65,6 +65,9 @@ func strict(cmd *cobra.Command) {
 	if check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			err := check(cmd, args)
+			if err == nil && cmd.Name() == "list" {
+				err = noEmptyFilter(cmd)
+			}
 			if err == nil || perennial.CodeOf(err) != perennial.CodeInternal {
 				return err
 			}
@@ -74,6 +77,17 @@ func strict(cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		strict(sub)
 	}
+}
+
+// noEmptyFilter refuses --tenant "$TENANT" where the variable is not set: the list would
+// be of every tenant.
+func noEmptyFilter(cmd *cobra.Command) error {
+	for _, name := range []string{"status", "health", "provider", "app", "tenant", "account", "after"} {
+		if f := cmd.Flags().Lookup(name); f != nil && f.Changed && f.Value.String() == "" {
+			return perennial.Errorf(perennial.CodeInvalid, "--%s is empty: leave it out, or say which", name)
+		}
+	}
+	return nil
 }
 
 func unknownCommand(cmd *cobra.Command, args []string) error {

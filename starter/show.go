@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -21,65 +22,92 @@ type shown struct {
 
 func (s *shell) list() *cobra.Command {
 	var f store.Filter
-	var status string
 	var asJSON bool
 	cmd := &cobra.Command{Use: "list", Short: "List connections", Args: exactly(0), RunE: func(cmd *cobra.Command, _ []string) error {
+		if err := checkFilter(f); err != nil {
+			return err
+		}
 		return s.open(cmd.Context(), func(deps *host.Deps) error {
-			f.Status = perennial.Status(status)
 			connections, err := deps.Store.List(cmd.Context(), f)
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				out := make([]shown, 0, len(connections))
-				for _, c := range connections {
-					out = append(out, shown{Connection: c, Words: describe(deps, c)})
-				}
-				return s.json(out)
-			}
 			if len(connections) == 0 {
-				fmt.Fprintln(s.out, "No connections. Make one with `perennial connect`.")
-				return nil
+				if err := knownNames(cmd.Context(), deps, f); err != nil {
+					return err
+				}
 			}
-			table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(table, "ID\tTENANT\tAPP\tACCOUNT\tSTATUS\tGENERATION\tEXPIRES")
-			for _, c := range connections {
-				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", c.ID, c.TenantID, c.App, c.AccountID, words(deps, c), c.Generation, instant(c.ExpiresAt))
+			if err := s.printList(deps, connections, asJSON, f != store.Filter{Limit: f.Limit}); err != nil {
+				return err
 			}
-			return table.Flush()
+			return s.sayMore(cmd.Context(), deps, f, connections)
 		})
 	}}
-	cmd.Flags().StringVar(&status, "status", "", "only these: active, reconnect_required, paused, disconnected")
+	cmd.Flags().StringVar((*string)(&f.Status), "status", "", "only these: "+joinedNames(perennial.Statuses))
+	cmd.Flags().StringVar((*string)(&f.Health), "health", "", "only active ones of this health: "+joinedNames(perennial.Healths))
 	cmd.Flags().StringVar(&f.Provider, "provider", "", "only this provider's")
 	cmd.Flags().StringVar(&f.App, "app", "", "only this app's")
 	cmd.Flags().StringVar(&f.TenantID, "tenant", "", "only this tenant's")
+	cmd.Flags().StringVar(&f.AccountID, "account", "", "only this account's: its id at the provider")
 	cmd.Flags().StringVar(&f.After, "after", "", "the page after this connection id")
-	cmd.Flags().IntVar(&f.Limit, "limit", 100, "how many, at most 1000")
+	cmd.Flags().IntVar(&f.Limit, "limit", 100, "how many, at most "+strconv.Itoa(mostShown))
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
-// ledgerShown is how many of the last attempts `show` prints.
+func (s *shell) printList(deps *host.Deps, connections []perennial.Connection, asJSON, filtered bool) error {
+	if asJSON {
+		out := make([]shown, 0, len(connections))
+		for _, c := range connections {
+			c = c.WithoutStale()
+			out = append(out, shown{Connection: c, Words: describe(deps, c)})
+		}
+		return s.json(out)
+	}
+	if len(connections) == 0 && filtered {
+		fmt.Fprintln(s.out, "No connection matches.")
+		return nil
+	}
+	if len(connections) == 0 {
+		fmt.Fprintln(s.out, "No connections. Make one with `perennial connect`.")
+		return nil
+	}
+	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "ID\tTENANT\tAPP\tACCOUNT\tSTATUS\tGENERATION\tEXPIRES")
+	for _, c := range connections {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", c.ID, c.TenantID, c.App, c.AccountID, words(deps, c), c.Generation, instant(c.WithoutStale().ExpiresAt))
+	}
+	return table.Flush()
+}
+
+// ledgerShown is how many of the last attempts `show` prints by default.
 const ledgerShown = 20
 
 func (s *shell) show() *cobra.Command {
 	var asJSON bool
+	var limit int
 	cmd := &cobra.Command{Use: "show ID", Short: "Show one connection and its last attempts", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
+		if err := checkLimit(limit); err != nil {
+			return err
+		}
 		return s.open(cmd.Context(), func(deps *host.Deps) error {
 			c, now, err := deps.Store.Get(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			attempts, err := deps.Store.Attempts(cmd.Context(), c.ID, ledgerShown)
+			c = c.WithoutStale()
+			attempts, err := deps.Store.Attempts(cmd.Context(), c.ID, limit+1)
 			if err != nil {
 				return err
 			}
+			attempts = cut(s, attempts, limit, "attempts")
 			if asJSON {
 				return s.json(shown{c, describe(deps, c), attempts})
 			}
 			return s.print(deps, c, attempts, now)
 		})
 	}}
+	lastFlag(cmd, &limit, ledgerShown, "attempts")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -96,7 +124,12 @@ func (s *shell) print(deps *host.Deps, c perennial.Connection, attempts []perenn
 		line("what to do", "%s", w.Action)
 	}
 	line("status", "%s %s", c.Status, c.Reason)
-	line("health", "%s %s", c.Health, c.FailingCode)
+	if c.Health != "" {
+		line("health", "%s %s", c.Health, c.FailingCode)
+	}
+	if next := perennial.Outlook(c.Status); next != "" {
+		line("what happens next", "%s", next)
+	}
 	line("tenant, app, account", "%s, %s, %s", c.TenantID, c.App, c.AccountID)
 	line("generation", "%d (%d refreshes)", c.Generation, c.RefreshCount)
 	for _, t := range []struct {

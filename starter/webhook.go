@@ -14,7 +14,7 @@ import (
 // oldSecretKept is how long a rotated secret goes on signing by default.
 const oldSecretKept = 24 * time.Hour
 
-// deliveriesShown is how many deliveries `webhook deliveries` prints.
+// deliveriesShown is how many deliveries `webhook deliveries` prints by default.
 const deliveriesShown = 50
 
 func (s *shell) webhook() *cobra.Command {
@@ -118,16 +118,21 @@ func (s *shell) webhookRemove() *cobra.Command {
 
 func (s *shell) webhookDeliveries() *cobra.Command {
 	var dead, asJSON bool
+	var limit int
 	cmd := &cobra.Command{Use: "deliveries", Short: "Show the last deliveries", Args: exactly(0), RunE: func(cmd *cobra.Command, _ []string) error {
+		if err := checkLimit(limit); err != nil {
+			return err
+		}
 		return s.open(cmd.Context(), func(deps *host.Deps) error {
 			var state perennial.DeliveryState
 			if dead {
 				state = perennial.DeliveryDead
 			}
-			all, err := deps.Store.Deliveries(cmd.Context(), state, deliveriesShown)
+			all, err := deps.Store.Deliveries(cmd.Context(), state, limit+1)
 			if err != nil {
 				return err
 			}
+			all = cut(s, all, limit, "deliveries")
 			if asJSON {
 				return s.json(all)
 			}
@@ -139,6 +144,7 @@ func (s *shell) webhookDeliveries() *cobra.Command {
 			return table.Flush()
 		})
 	}}
+	lastFlag(cmd, &limit, deliveriesShown, "deliveries")
 	cmd.Flags().BoolVar(&dead, "dead", false, "only those that were given up")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd

@@ -165,14 +165,7 @@ func tokenColumns(w TokenWrite, now time.Time) columns {
 
 // List returns connections in the order of their ids.
 func (s *Store) List(ctx context.Context, f Filter) ([]perennial.Connection, error) {
-	q := s.db.WithContext(ctx).Order("id")
-	for _, w := range []struct{ where, value string }{
-		{"status = ?", string(f.Status)}, {"health = ?", string(f.Health)}, {"provider = ?", f.Provider}, {"app = ?", f.App}, {"tenant_id = ?", f.TenantID}, {"id > ?", f.After},
-	} {
-		if w.value != "" {
-			q = q.Where(w.where, w.value)
-		}
-	}
+	q := s.matching(ctx, f).Order("id")
 	limit := f.Limit
 	if limit <= 0 {
 		limit = 100
@@ -186,6 +179,33 @@ func (s *Store) List(ctx context.Context, f Filter) ([]perennial.Connection, err
 		out = append(out, r.connection())
 	}
 	return out, nil
+}
+
+// Count returns how many connections match f, whatever its limit. It reads all of
+// them.
+func (s *Store) Count(ctx context.Context, f Filter) (int64, error) {
+	var n int64
+	if err := s.matching(ctx, f).Count(&n).Error; err != nil {
+		return 0, fmt.Errorf("count connections: %w", err)
+	}
+	return n, nil
+}
+
+// matching selects what f describes, but for its limit.
+func (s *Store) matching(ctx context.Context, f Filter) *gorm.DB {
+	q := s.db.WithContext(ctx).Model(&row{})
+	if f.Health != "" { // of another status it says nothing
+		q = q.Where("status = ?", string(perennial.StatusActive))
+	}
+	for _, w := range []struct{ where, value string }{
+		{"status = ?", string(f.Status)}, {"health = ?", string(f.Health)}, {"provider = ?", f.Provider}, {"app = ?", f.App}, {"tenant_id = ?", f.TenantID},
+		{"account_id = ?", f.AccountID}, {"id > ?", f.After},
+	} {
+		if w.value != "" {
+			q = q.Where(w.where, w.value)
+		}
+	}
+	return q
 }
 
 // Counts are the connections of each status; every status is in it.

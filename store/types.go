@@ -140,11 +140,12 @@ type TokenWrite struct {
 
 // Filter narrows a list; zero fields match everything.
 type Filter struct {
-	Status   perennial.Status
-	Health   perennial.Health
-	Provider string
-	App      string
-	TenantID string
-	After    string // connection id: the page after it; ids are listed in order
-	Limit    int    // 0: 100; at most 1,000
+	Status    perennial.Status
+	Health    perennial.Health // matches active connections only: of others it says nothing
+	Provider  string
+	App       string
+	TenantID  string
+	AccountID string
+	After     string // connection id: the page after it; ids are listed in order
+	Limit     int    // 0: 100; at most 1,000
 }

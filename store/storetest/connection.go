@@ -170,6 +170,15 @@ func testList(t *testing.T, b *bundle) {
 	require.Len(t, page, 2)
 	require.Less(t, page[0].ID, page[1].ID)
 	require.Equal(t, 1, count(store.Filter{Limit: 2, After: page[1].ID}))
+	require.Equal(t, 1, count(store.Filter{AccountID: page[0].AccountID}))
+	require.Equal(t, 2, count(store.Filter{Health: perennial.HealthHealthy}), "a paused one is neither healthy nor failing")
+	require.Equal(t, 0, count(store.Filter{Health: perennial.HealthHealthy, Status: perennial.StatusPaused}))
+	require.Equal(t, 0, count(store.Filter{Health: perennial.HealthFailing}))
+	for want, f := range map[int64]store.Filter{3: {Limit: 1}, 2: {Status: perennial.StatusActive, Limit: 1}, 1: {After: page[1].ID}, 0: {TenantID: "other"}} {
+		total, err := b.Count(t.Context(), f)
+		require.NoError(t, err)
+		require.Equal(t, want, total)
+	}
 
 	counts, err := b.Counts(t.Context())
 	require.NoError(t, err)
