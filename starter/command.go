@@ -50,6 +50,7 @@ func newCommand(s *shell) *cobra.Command {
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
 	strict(root)
+	s.completeIDs(root)
 	return root
 }
 

@@ -52,6 +52,7 @@ func (s *shell) list() *cobra.Command {
 	cmd.Flags().StringVar(&f.After, "after", "", "the page after this connection id")
 	cmd.Flags().IntVar(&f.Limit, "limit", 100, "how many, at most "+strconv.Itoa(mostShown))
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	completeFlags(cmd)
 	return cmd
 }
 
