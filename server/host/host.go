@@ -28,9 +28,9 @@ import (
 	temporal "go.temporal.io/sdk/client"
 )
 
-// drainTimeout is how long running requests are waited for: above the longest that
-// one may take.
-const drainTimeout = 40 * time.Second
+// DrainTimeout is how long a server that stops waits for running requests. It is
+// above the longest that one may take; the platform's grace must be above it.
+const DrainTimeout = 40 * time.Second
 
 // Run reads the configuration, checks it against the world, and serves until ctx
 // ends: then no new request is taken, running ones are waited for, and Run returns
@@ -108,7 +108,7 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 	case err := <-s.failed:
 		return errors.Join(fmt.Errorf("serve: %w", err), health.Close())
 	}
-	log.Info("server stopping: running requests are waited for", slog.Duration("at_most", drainTimeout))
+	log.Info("server stopping: running requests are waited for", slog.Duration("at_most", DrainTimeout))
 	health.Stopping()
 	err = s.drain()
 	log.Info("server stopped")

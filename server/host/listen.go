@@ -61,7 +61,7 @@ func (s *serving) address() string { return s.listener.Addr().String() }
 
 // drain takes no more requests and waits for those that run.
 func (s *serving) drain() error {
-	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), DrainTimeout)
 	defer cancel()
 	if err := s.server.Shutdown(ctx); err != nil {
 		return errors.Join(fmt.Errorf("wait for running requests: %w", err), s.server.Close())
