@@ -7,7 +7,7 @@ FUZZTIME ?= 50000x
 SEED ?= 1
 ROUNDS ?= 1
 
-.PHONY: help build dev smoke test lint workflowcheck replay bench fuzz faults histories clean
+.PHONY: help build dev compose smoke test lint workflowcheck replay bench fuzz faults histories clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-15s %s\n", $$1, $$2}'
@@ -19,6 +19,10 @@ build: ## build bin/perennial, bin/worker and bin/server
 
 dev: ## run everything on this machine and watch connections refresh
 	$(GO) run ./starter dev
+
+# BuildKit: the Dockerfile needs it, and older versions of Compose ask for it.
+compose: ## docker compose up, with images that know their commit
+	COMMIT="$$(git rev-parse HEAD)" COMMIT_TIME="$$(git show -s --format=%cI)" DOCKER_BUILDKIT=1 docker compose up --build
 
 smoke: ## run the demonstration without a terminal; fails unless the whole story happened
 	$(GO) run ./starter dev --dir "$$(mktemp -d)" --for 90s --json
