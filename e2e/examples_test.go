@@ -46,19 +46,21 @@ type around struct {
 	key    string         // of the API
 
 	revokeIn atomic.Int64 // writes: the customer removes access just before the last of them
+	events   *disorder
 }
 
 const exampleAccount = "acme-7"
 
 func setupExamples(t *testing.T) *around {
 	t.Helper()
-	a := &around{listen: freeAddress(t)}
+	a := &around{listen: freeAddress(t), events: newDisorder()}
 	a.stack = setup(t, setting{links: true, back: "http://" + a.listen + "/settings", top: "notify: {allow_private: true}"})
 	require.NoError(t, a.provider.SetKnobs(clientID, "", fakeprovider.Knobs{Rotate: true}))
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost && a.revokeIn.Add(-1) == 0 {
 			assert.NoError(t, a.provider.Revoke(clientID, exampleAccount))
 		}
+		a.events.wait(r)
 		a.provider.ServeHTTP(w, r)
 	}))
 	t.Cleanup(front.Close)

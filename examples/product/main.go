@@ -8,7 +8,8 @@
 //     customer's words, with Connect, Reconnect and Disconnect, and the sync log. It
 //     works without JavaScript and on a phone.
 //   - webhook.go: the events of Perennial, each taken once. reconnect_required puts
-//     the connection's syncs aside, recovered resumes them.
+//     the connection's syncs aside, recovered resumes them. Events may come in any
+//     order: the newest decides.
 //   - sync.go: writing an order to the provider's API, and what follows each error.
 //   - store.go: the syncs and the events, in one SQLite file.
 //

@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS events (
 	type       TEXT NOT NULL,
 	connection TEXT NOT NULL,
 	words      TEXT NOT NULL,
+	changed_at INTEGER NOT NULL, -- microseconds since 1970, by Perennial's clock
 	taken_at   INTEGER NOT NULL
 );`
 
@@ -98,26 +99,36 @@ func (s *store) later(ctx context.Context, id int64, at time.Time, note string) 
 	return err
 }
 
-// postpone has everything for a connection that would be tried earlier tried again at
-// that time: none of it has a token.
-func (s *store) postpone(ctx context.Context, connection string, at time.Time, note string) error {
-	_, err := s.db.ExecContext(ctx, `UPDATE syncs SET note = ?, due_at = ?, changed_at = ? WHERE connection = ? AND state IN (?, ?) AND due_at < ?`,
-		note, at.UnixMilli(), now(), connection, stateDue, stateAside, at.UnixMilli())
+// unlessRepaired guards what a try found out about its connection: if the connection
+// was repaired after the try began, the event has come already and no other will.
+const unlessRepaired = ` AND NOT EXISTS (SELECT 1 FROM events WHERE connection = ? AND type IN (` + repairs + `) AND taken_at >= ?)`
+
+// The types of the events that end syncs' waiting, and of those that begin it.
+const (
+	repairs = `'` + string(perennial.EventRecovered) + `', '` + string(perennial.EventConnected) + `'`
+	losses  = `'` + string(perennial.EventReconnectRequired) + `', '` + string(perennial.EventDisconnected) + `'`
+)
+
+// postpone moves every earlier sync of a connection to the given time, because there
+// is no token until then. It changes nothing if the connection was repaired since the
+// try began.
+func (s *store) postpone(ctx context.Context, connection string, at time.Time, note string, began time.Time) error {
+	_, err := s.db.ExecContext(ctx, `UPDATE syncs SET note = ?, due_at = ?, changed_at = ? WHERE connection = ? AND state IN (?, ?) AND due_at < ?`+unlessRepaired,
+		note, at.UnixMilli(), now(), connection, stateDue, stateAside, at.UnixMilli(), connection, began.UnixMilli())
 	return err
 }
 
-// putAside has everything for a connection wait until it is repaired, unless that
-// has happened since the try began: then the event has come and will not come again.
+// putAside has every sync of a connection wait for its repair. It changes nothing if
+// the connection was repaired since the try began.
 func (s *store) putAside(ctx context.Context, connection, note string, began time.Time) error {
-	_, err := s.db.ExecContext(ctx, `UPDATE syncs SET state = ?, note = ?, due_at = ?, changed_at = ? WHERE connection = ? AND state IN (?, ?)
-		AND NOT EXISTS (SELECT 1 FROM events WHERE connection = ? AND type IN (?, ?) AND taken_at >= ?)`,
-		stateAside, note, time.Now().Add(asideFor).UnixMilli(), now(), connection, stateDue, stateAside,
-		connection, perennial.EventRecovered, perennial.EventConnected, began.UnixMilli())
+	_, err := s.db.ExecContext(ctx, `UPDATE syncs SET state = ?, note = ?, due_at = ?, changed_at = ? WHERE connection = ? AND state IN (?, ?)`+unlessRepaired,
+		stateAside, note, time.Now().Add(asideFor).UnixMilli(), now(), connection, stateDue, stateAside, connection, began.UnixMilli())
 	return err
 }
 
 // take writes down an event and what follows it, in one transaction. One that was
-// taken already changes nothing.
+// taken already changes nothing. Events come in any order: one that is older than
+// another of its connection is written down, but no sync follows it.
 func (s *store) take(ctx context.Context, id string, e notify.Body) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
@@ -128,26 +139,41 @@ func (s *store) take(ctx context.Context, id string, e notify.Body) error {
 	if e.Data.Words != nil {
 		words = e.Data.Words.String()
 	}
-	added, err := tx.ExecContext(ctx, `INSERT INTO events (id, type, connection, words, taken_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-		id, e.Type, e.Data.ConnectionID, words, now())
+	changed := e.Timestamp.UnixMicro()
+	added, err := tx.ExecContext(ctx, `INSERT INTO events (id, type, connection, words, changed_at, taken_at) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		id, e.Type, e.Data.ConnectionID, words, changed, now())
 	if err != nil {
 		return err
 	}
 	if n, err := added.RowsAffected(); err != nil || n == 0 {
 		return err
 	}
+	overtaken := false
+	err = tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM events WHERE connection = ? AND type IN (`+repairs+`, `+losses+`) AND changed_at > ?)`,
+		e.Data.ConnectionID, changed).Scan(&overtaken)
+	if err != nil {
+		return err
+	}
+	if !overtaken {
+		if err := follow(ctx, tx, e, words); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+// follow does to a connection's syncs what the newest event about it asks for.
+func follow(ctx context.Context, tx *sql.Tx, e notify.Body, words string) error {
+	var err error
 	switch e.Type {
 	case perennial.EventReconnectRequired, perennial.EventDisconnected:
 		_, err = tx.ExecContext(ctx, `UPDATE syncs SET state = ?, note = ?, due_at = ?, changed_at = ? WHERE connection = ? AND state = ?`,
 			stateAside, words, time.Now().Add(asideFor).UnixMilli(), now(), e.Data.ConnectionID, stateDue)
 	case perennial.EventRecovered, perennial.EventConnected:
-		_, err = tx.ExecContext(ctx, `UPDATE syncs SET state = ?, note = '', due_at = ?, changed_at = ? WHERE connection = ? AND state = ?`,
-			stateDue, now(), now(), e.Data.ConnectionID, stateAside)
+		_, err = tx.ExecContext(ctx, `UPDATE syncs SET state = ?, note = '', due_at = ?, changed_at = ? WHERE connection = ? AND state IN (?, ?)`,
+			stateDue, now(), now(), e.Data.ConnectionID, stateAside, stateDue)
 	}
-	if err != nil {
-		return err
-	}
-	return tx.Commit()
+	return err
 }
 
 // entry is a line of the sync log.
@@ -164,7 +190,7 @@ type entry struct {
 func (s *store) log(ctx context.Context, limit int) ([]entry, error) {
 	rows, err := s.db.QueryContext(ctx, `
 		SELECT changed_at, connection, 'Order ' || id, state, note, tries, id FROM syncs
-		UNION ALL SELECT taken_at, connection, '', type, words, 0, rowid FROM events WHERE connection <> ''
+		UNION ALL SELECT changed_at / 1000, connection, '', type, words, 0, rowid FROM events WHERE connection <> ''
 		ORDER BY 1 DESC, 7 DESC LIMIT ?`, limit)
 	if err != nil {
 		return nil, err

@@ -31,7 +31,13 @@ func (s *store) isDue(t *testing.T) bool {
 
 func recovered(t *testing.T, s *store, id string) {
 	t.Helper()
-	require.NoError(t, s.take(t.Context(), id, notify.Body{Type: perennial.EventRecovered, Data: notify.Data{ConnectionID: "con_1"}}))
+	s.event(t, id, perennial.EventRecovered, time.Now())
+}
+
+// event has the store take an event about con_1.
+func (s *store) event(t *testing.T, id string, what perennial.EventType, changed time.Time) {
+	t.Helper()
+	require.NoError(t, s.take(t.Context(), id, notify.Body{Type: what, Timestamp: changed, Data: notify.Data{ConnectionID: "con_1"}}))
 }
 
 // TestAside: what waits is resumed by the event, also where that comes while the try
@@ -74,6 +80,38 @@ func TestPostpone(t *testing.T) {
 	_, err := s.db.ExecContext(t.Context(), "UPDATE syncs SET due_at = 0")
 	require.NoError(t, err)
 	require.True(t, s.isDue(t))
-	require.NoError(t, s.postpone(t.Context(), "con_1", time.Now().Add(time.Minute), ""))
+	began := time.Now()
+	require.NoError(t, s.postpone(t.Context(), "con_1", began.Add(time.Minute), "", began))
 	require.False(t, s.isDue(t))
+	recovered(t, s, "evt_1")
+	require.True(t, s.isDue(t), "there is a token now")
+	require.NoError(t, s.postpone(t.Context(), "con_1", began.Add(time.Minute), "", began))
+	require.True(t, s.isDue(t), "the try began before the repair")
+}
+
+// TestOvertaken: deliveries have no order. A loss that comes after the repair of it puts
+// nothing aside: no other event would resume that.
+func TestOvertaken(t *testing.T) {
+	t.Parallel()
+	for loss, repair := range map[perennial.EventType]perennial.EventType{
+		perennial.EventReconnectRequired: perennial.EventRecovered,
+		perennial.EventDisconnected:      perennial.EventConnected,
+	} {
+		s := setup(t)
+		lost := time.Now()
+		repaired := lost.Add(time.Microsecond)
+		s.event(t, "evt_2", repair, repaired)
+		s.event(t, "evt_1", loss, lost)
+		require.True(t, s.isDue(t), "%s came late", loss)
+		s.event(t, "evt_4", perennial.EventExpiringSoon, repaired.Add(time.Hour))
+		s.event(t, "evt_3", loss, repaired.Add(time.Second))
+		require.False(t, s.isDue(t), "the next %s counts, whatever else came", loss)
+		s.event(t, "evt_5", repair, repaired.Add(time.Millisecond))
+		require.False(t, s.isDue(t), "an older %s repairs nothing", repair)
+		s.event(t, "evt_6", repair, repaired.Add(time.Minute))
+		require.True(t, s.isDue(t))
+		lines, err := s.log(t.Context(), 3)
+		require.NoError(t, err)
+		require.Equal(t, string(perennial.EventExpiringSoon), lines[0].State, "the log is in the order of the changes")
+	}
 }

@@ -83,7 +83,7 @@ func (p *product) sync(ctx context.Context, o order) error {
 	case errors.As(err, &reconnect):
 		return p.store.putAside(ctx, o.Connection, reconnect.Words.String(), began)
 	case errors.As(err, &later):
-		return p.store.postpone(ctx, o.Connection, latest(later.RetryAt, time.Now().Add(firstPause)), "The connection is being renewed")
+		return p.store.postpone(ctx, o.Connection, latest(later.RetryAt, time.Now().Add(firstPause)), "The connection is being renewed", began)
 	case errors.As(err, &paused), errors.As(err, &gone):
 		return p.store.putAside(ctx, o.Connection, "The connection is paused or disconnected", began)
 	case errors.Is(err, errNoAnswer):
