@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -400,27 +399,4 @@ func herd(r *round) error {
 		r.broke("the limited app saw %d requests in one second, with a limit of %g", most, limit)
 	}
 	return nil
-}
-
-// oldAndNew runs a worker of the release before beside the new ones.
-func oldAndNew(r *round) error {
-	if r.old == "" {
-		return errors.New("the worker of the release before was not built")
-	}
-	w, err := r.newWorker("old")
-	if err != nil {
-		return err
-	}
-	w.binary, w.config = r.old, "old.yaml"
-	if err := w.start(); err != nil {
-		return err
-	}
-	defer w.end()
-	r.until(20*time.Second, "the old worker works", func() bool {
-		raw, err := os.ReadFile(w.log())
-		return err == nil && len(raw) > 0
-	})
-	r.stir(pick(r.r, r.steady(r.five()), 40))
-	r.wait(6 * time.Second)
-	return w.terminate()
 }

@@ -19,6 +19,7 @@ type round struct {
 	*watch
 	r      *rand.Rand
 	log    io.Writer
+	faults []fault
 	only   []string // faults; empty: all
 	matrix map[string]map[seam.Seam]int
 	done   map[string]int // faults without a seam
@@ -45,6 +46,7 @@ func (r *round) say(format string, args ...any) {
 // play makes every fault, then lets everything settle and checks.
 func (r *round) play(faults []fault) error {
 	r.forget()
+	r.faults = faults
 	order := slices.Clone(faults)
 	r.r.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 	// A restore takes rows back past rotations: what was before it is checked

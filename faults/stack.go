@@ -160,28 +160,6 @@ func start(ctx context.Context, dir, off, pace string, progress io.Writer) (s *s
 	return s, nil
 }
 
-// buildOld builds the worker of the commit before schema 2 was added: the release
-// that runs beside this one during a deploy.
-func (s *stack) buildOld(ctx context.Context) error {
-	out, err := exec.CommandContext(ctx, "git", "log", "--diff-filter=A", "--format=%H", "-1", "--", "schema/postgres/00002_fleet.sql").Output()
-	commit := strings.TrimSpace(string(out))
-	if err != nil || commit == "" {
-		return fmt.Errorf("find the release before in the repository's history (a shallow clone has none): %w", err)
-	}
-	tree := s.file("release-before")
-	if out, err := exec.CommandContext(ctx, "git", "worktree", "add", "--detach", tree, commit+"^").CombinedOutput(); err != nil {
-		return fmt.Errorf("check out the release before: %w: %s", err, out)
-	}
-	s.undo = append(s.undo, func() { _ = exec.Command("git", "worktree", "remove", "--force", tree).Run() })
-	s.old = s.file("worker-before")
-	build := exec.CommandContext(ctx, "go", "build", "-o", s.old, "./worker")
-	build.Dir = tree
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the worker of the release before: %w: %s", err, out)
-	}
-	return nil
-}
-
 // stop ends everything, in the opposite order.
 func (s *stack) stop() {
 	for _, w := range s.workers {
@@ -295,9 +273,6 @@ func (s *stack) configure(ctx context.Context) error {
 	if err := os.WriteFile(s.file("wrong.yaml"), []byte(s.yaml(wrong)), 0o600); err != nil {
 		return err
 	}
-	if err := os.WriteFile(s.file("old.yaml"), []byte(s.oldYAML()), 0o600); err != nil {
-		return err
-	}
 	var err error
 	if s.cfg, err = config.LoadEnviron(s.file("perennial.yaml"), s.environ()); err != nil {
 		return err
@@ -333,18 +308,6 @@ func (s *stack) file(name string) string { return filepath.Join(s.dir, name) }
 
 func (s *stack) environ() []string {
 	return []string{"TEMPORAL_ADDRESS=" + s.temporal.Address, "PERENNIAL_DATABASE_URL=" + s.url()}
-}
-
-// oldYAML is the configuration without what the release before does not know.
-func (s *stack) oldYAML() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "keys: %q\nallow_plaintext_keys: true\ntask_queue: faults\nlisten: 127.0.0.1:0\n"+
-		"timing: {http_timeout: 3500ms, save_timeout: 1500ms, start_to_close: 6s, attempt_deadline: 10s, worker_stop: 11s, confirm_delay: 4s}\napps:\n", s.file("keys"))
-	for _, a := range apps {
-		fmt.Fprintf(&b, "  - {name: %s, provider: generic, title: Acme, client_id: %s, client_secret_file: %q, token_url: \"http://127.0.0.1:%d/token\", auth_style: header, replay_class: %s, grace_window: 10m}\n",
-			a.name, clientOf(a.name), s.file("secret"), s.port, a.class)
-	}
-	return b.String()
 }
 
 // yaml is the configuration; clients replaces the client ids of some apps.
