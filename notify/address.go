@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/netguard"
 )
 
 // Addresses says where messages may go. An endpoint's URL is a customer's text:
@@ -23,55 +24,29 @@ type Addresses struct {
 	}
 }
 
-// never lists what no configuration allows: the metadata services of clouds, and
-// what is no single machine's address. Of link-local addresses it has all.
-var never = prefixes("0.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4",
-	"::/128", "fe80::/10", "fec0::/10", "ff00::/8",
-	"100.100.100.200/32", // Alibaba
-	"168.63.129.16/32",   // Azure
-	"192.0.0.192/32",     // Oracle's older one
-	"fd00:ec2::/32",      // AWS: ::254, and ::23 of its containers
-	"fd20:ce::254/128",   // Google
-)
-
 // private lists what is not of the public Internet (IANA's registries of special
 // purpose addresses) and what carries another address inside.
-var private = prefixes("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24",
+var private = netguard.Prefixes("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24",
 	"192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
 	"2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
 
-var (
-	publicIPv6 = netip.MustParsePrefix("2000::/3") // all that is given out
-	nat64      = netip.MustParsePrefix("64:ff9b::/96")
-)
-
-func prefixes(all ...string) []netip.Prefix {
-	var out []netip.Prefix
-	for _, p := range all {
-		out = append(out, netip.MustParsePrefix(p))
-	}
-	return out
-}
+var publicIPv6 = netip.MustParsePrefix("2000::/3") // all that is given out
 
 // check refuses an address that no message may go to.
 func (a Addresses) check(ip netip.Addr) error {
-	if !ip.IsValid() || ip.Zone() != "" {
+	if netguard.Forbidden(ip) {
 		return errPrivate
 	}
-	ip = ip.Unmap() // ::ffff:127.0.0.1 is 127.0.0.1
-	if nat64.Contains(ip) {
-		b := ip.As16()
-		ip = netip.AddrFrom4([4]byte(b[12:]))
-	}
-	if within(never, ip) || !a.AllowPrivate && (within(private, ip) || ip.Is6() && !publicIPv6.Contains(ip)) {
+	ip = netguard.Target(ip)
+	if !a.AllowPrivate && (netguard.Within(private, ip) || ip.Is6() && !publicIPv6.Contains(ip) || carriesPrivate(ip)) {
 		return errPrivate
 	}
 	return nil
 }
 
-func within(ps []netip.Prefix, ip netip.Addr) bool {
-	for _, p := range ps {
-		if p.Contains(ip) {
+func carriesPrivate(ip netip.Addr) bool {
+	for _, v4 := range netguard.Embedded(ip) {
+		if netguard.Within(private, v4) {
 			return true
 		}
 	}

@@ -23,6 +23,12 @@ func TestAddresses(t *testing.T) {
 		"169.254.169.254": never, "::ffff:169.254.169.254": never, "64:ff9b::a9fe:a9fe": never, "169.254.1.1": never, "100.100.100.200": never,
 		"168.63.129.16": never, "fd00:ec2::254": never, "fd00:ec2::23": never, "fd20:ce::254": never, "192.0.0.192": never, "192.0.0.8": private, "fe80::1": never, "fe80::1%eth0": never, "0.0.0.0": never, "0.1.2.3": never, "::": never,
 		"224.0.0.1": never, "255.255.255.255": never, "ff02::1": never,
+		"::a9fe:a9fe": never, "2002:a9fe:a9fe::": never, "2002:a9fe:a9fe::1": never, "::ffff:0:a9fe:a9fe": never, // IPv4-compatible, 6to4, translated
+		"64:ff9b:1::a9fe:a9fe": never, "64:ff9b:1:a9fe:a9:fe00::": never, "64:ff9b:1:12a9:fe:a9fe::": never, "64:ff9b:1:1234:a9:fea9:fe00::": never, // RFC 8215, RFC 6052
+		"2001:0:a9fe:a9fe::1": never, "2001:0:808:808:0:0:5601:5601": never, // Teredo: its server, its client
+		"2606:2800:220:1:0:5efe:a9fe:a9fe": never, "2606:2800:220:1:200:5efe:a9fe:101": never, // ISATAP
+		"2606:2800:220:64::a9fe:a9fe": never, "::6464:64c8": never, "2002:a83f:8110::1": never, "64:ff9b::c000:c0": never,
+		"2606:2800:220:1:0:5efe:a00:1": private, "::10.0.0.1": private, "2606:2800:220:1:0:5efe:808:808": public,
 	} {
 		ip := netip.MustParseAddr(address)
 		require.Equal(t, kind == public, Addresses{}.check(ip) == nil, "%s", address)

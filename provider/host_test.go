@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/netguard"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -103,4 +104,16 @@ func allowed(e Entry, name string) bool {
 		}
 	}
 	return false
+}
+
+// TestNoMetadata: no token goes to a cloud's metadata service, whatever a host's
+// name resolves to.
+func TestNoMetadata(t *testing.T) {
+	t.Parallel()
+	for _, at := range []string{"169.254.169.254", "[::ffff:169.254.169.254]", "[64:ff9b::a9fe:a9fe]", "[2002:a9fe:a9fe::]"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+at+"/latest", nil)
+		require.NoError(t, err)
+		_, err = NewClient(ClientConfig{}).transport.RoundTrip(req)
+		require.ErrorIs(t, err, netguard.ErrForbidden, at)
+	}
 }

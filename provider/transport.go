@@ -1,6 +1,12 @@
 package provider
 
-import "net/http"
+import (
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/perennial-oauth/perennial/internal/netguard"
+)
 
 // Keep-alive saves a TLS handshake for each refresh, which costs more than all
 // the rest of it. net/http sends a request again on a fresh connection only if it
@@ -15,9 +21,12 @@ const (
 )
 
 // newTransport returns the transport of a [Client]. It speaks HTTP/2 where the
-// host offers it, and closes what was idle for 90 s (net/http's default).
+// host offers it, and closes what was idle for 90 s (net/http's default). The name of
+// an account's own host may resolve to anything: no token goes to a cloud's metadata
+// service. The dialer's times are net/http's defaults.
 func newTransport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost, t.MaxIdleConns = idlePerHost, idleConns
+	t.DialContext = (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second, Control: netguard.Control}).DialContext
 	return t
 }
