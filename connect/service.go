@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/printable"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/store"
@@ -199,6 +200,9 @@ func (s *Service) check(g Grant) (provider.App, error) {
 }
 
 func (s *Service) insert(ctx context.Context, app provider.App, g Grant) (perennial.Connection, error) {
+	if !printable.Is(g.Tenant) || !printable.Is(g.Account) {
+		return perennial.Connection{}, perennial.Errorf(perennial.CodeInvalid, "the names of a tenant and of an account must be text without control or invisible characters")
+	}
 	id, err := uuid.NewV7()
 	if err != nil {
 		return perennial.Connection{}, fmt.Errorf("make a connection id: %w", err)

@@ -9,10 +9,10 @@ import (
 	"regexp"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/google/uuid"
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/printable"
 	"github.com/perennial-oauth/perennial/provider"
 )
 
@@ -209,15 +209,15 @@ func (s *Sessions) check(app provider.App, c perennial.ConnectSession) error {
 		}
 	}
 	switch {
-	case c.TenantID == "":
-		return perennial.Errorf(perennial.CodeInvalid, "a connect session needs a tenant")
+	case c.TenantID == "" || !printable.Is(c.TenantID):
+		return perennial.Errorf(perennial.CodeInvalid, "a connect session needs a tenant, without control or invisible characters")
 	case app.Provider.Account.From == "":
 		return perennial.Errorf(perennial.CodeInvalid, "app %s: say in account where its account ids are found", app.Name)
 	case c.Mode != perennial.ConnectPage && c.Mode != perennial.ConnectPopup:
 		return perennial.Errorf(perennial.CodeInvalid, "there is no mode %q: it is page or popup", c.Mode)
 	case c.Mode == perennial.ConnectPopup && c.ReturnURL == "":
 		return perennial.Errorf(perennial.CodeInvalid, "a popup needs a return URL: only its origin is told what came of it")
-	case len([]rune(c.TenantTitle)) > longestTitle, strings.ContainsFunc(c.TenantTitle, func(r rune) bool { return !unicode.IsPrint(r) }):
+	case len([]rune(c.TenantTitle)) > longestTitle, !printable.Is(c.TenantTitle):
 		return perennial.Errorf(perennial.CodeInvalid, "a tenant's title is one line of at most %d characters", longestTitle)
 	}
 	for _, scope := range c.Scopes {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/netguard"
+	"github.com/perennial-oauth/perennial/internal/printable"
 )
 
 // Addresses says where messages may go. An endpoint's URL is a customer's text:
@@ -69,7 +70,7 @@ func (a Addresses) Control(_, address string, _ syscall.RawConn) error {
 func (a Addresses) CheckURL(ctx context.Context, raw string) error {
 	u, err := url.Parse(raw)
 	switch {
-	case err != nil || u.Hostname() == "" || u.Opaque != "" || len(raw) > 2000:
+	case err != nil || u.Hostname() == "" || u.Opaque != "" || len(raw) > 2000 || !printable.Is(raw):
 		return perennial.Errorf(perennial.CodeInvalid, "the endpoint is not a whole URL: it must begin with https://")
 	case u.User != nil || u.Fragment != "":
 		return perennial.Errorf(perennial.CodeInvalid, "the endpoint's URL must not hold credentials or a fragment")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/printable"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
 )
@@ -108,6 +109,9 @@ func (s *Service) Add(ctx context.Context, tenant, url string, types []perennial
 		if !slices.Contains(perennial.EventTypes, t) {
 			return perennial.WebhookEndpoint{}, perennial.Secret{}, perennial.Errorf(perennial.CodeInvalid, "there is no event %q; there are: %q", t, perennial.EventTypes)
 		}
+	}
+	if !printable.Is(tenant) {
+		return perennial.WebhookEndpoint{}, perennial.Secret{}, perennial.Errorf(perennial.CodeInvalid, "the tenant's name must be text without control or invisible characters")
 	}
 	if err := s.Addresses.CheckURL(ctx, url); err != nil {
 		return perennial.WebhookEndpoint{}, perennial.Secret{}, err

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/printable"
 	"golang.org/x/oauth2"
 )
 
@@ -123,7 +124,7 @@ func (c *Client) Account(ctx context.Context, app App, secret, accessToken peren
 
 // account checks an id.
 func account(app App, id string) (Account, error) {
-	if id == "" || len(id) > longestAccount || clean(id, longestAccount) != id {
+	if id == "" || len(id) > longestAccount || clean(id, longestAccount) != id || !printable.Is(id) {
 		return Account{}, perennial.Errorf(perennial.CodeInvalid, "%s does not say whose the grant is (%s %s)", app.Provider.Name, app.Provider.Account.From, app.Provider.Account.Name)
 	}
 	return Account{ID: id}, nil

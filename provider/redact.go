@@ -15,11 +15,11 @@ import (
 // descriptions are sentences; a word of this length is none.
 var longRun = regexp.MustCompile(`[A-Za-z0-9+/_\-=.%~]{20,}`)
 
-// printable replaces by a space whatever has no place in a line of text: control
+// blankUnprintable replaces by a space whatever has no place in a line of text: control
 // characters, NUL, bidirectional marks, bytes that are not UTF-8. What a provider
 // wrote and the database stores goes through here: PostgreSQL refuses a row with
 // NUL or invalid UTF-8 in a text, and with it the tokens of that row.
-func printable(s string) string {
+func blankUnprintable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) && r != unicode.ReplacementChar {
 			return r
@@ -33,7 +33,7 @@ func clean(s string, limit int) string {
 	if len(s) > 4*limit {
 		s = s[:4*limit]
 	}
-	if s = printable(s); len(s) > limit {
+	if s = blankUnprintable(s); len(s) > limit {
 		s = strings.ToValidUTF8(s[:limit], "")
 	}
 	return strings.TrimSpace(s)

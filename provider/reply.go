@@ -149,7 +149,7 @@ func scopes(m map[string]any) []string {
 		}
 		var out []string
 		for _, one := range list {
-			for _, scope := range perennial.ParseScopes(printable(text(one))) {
+			for _, scope := range perennial.ParseScopes(blankUnprintable(text(one))) {
 				if len(scope) <= maxScope && len(out) < maxScopes {
 					out = append(out, scope)
 				}

@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/api"
+	"github.com/perennial-oauth/perennial/internal/printable"
 	"github.com/perennial-oauth/perennial/worker/host"
 	"github.com/spf13/cobra"
 )
@@ -70,7 +70,7 @@ func (s *shell) apikeyList() *cobra.Command {
 			if asJSON {
 				return s.json(all)
 			}
-			table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+			table := printable.NewTable(s.out)
 			fmt.Fprintln(table, "ID\tTENANT\tSCOPES\tNAME\tCREATED\tLAST USED\tREVOKED")
 			for _, k := range all {
 				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.TenantID, joinedScopes(k.Scopes), k.Name, instant(k.CreatedAt), instant(k.LastUsedAt), instant(k.RevokedAt))

@@ -3,10 +3,10 @@ package main
 import (
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/printable"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/worker/host"
@@ -73,7 +73,7 @@ func (s *shell) appList() *cobra.Command {
 			if asJSON {
 				return s.json(all)
 			}
-			table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+			table := printable.NewTable(s.out)
 			fmt.Fprintln(table, "APP\tPROVIDER\tACTIVE\tFAILING\tQUEUED\tRECONNECT\tTROUBLE")
 			for _, a := range all {
 				fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%d\t%d\t%s\n", a.App, a.Provider, a.Connections[perennial.StatusActive], a.Failing, a.Queued,
@@ -114,7 +114,7 @@ func showApp(app provider.App, state store.AppState) shownApp {
 }
 
 func (s *shell) printApp(a shownApp) error {
-	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	table := printable.NewTable(s.out)
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(table, "%s\t%s\n", name, fmt.Sprintf(format, args...))
 	}
@@ -182,7 +182,7 @@ func (s *shell) events() *cobra.Command {
 			if asJSON {
 				return s.json(events)
 			}
-			table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+			table := printable.NewTable(s.out)
 			fmt.Fprintln(table, "AT\tTYPE\tAPP\tCONNECTION\tWHY")
 			for _, e := range events {
 				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", instant(e.CreatedAt), e.Type, e.App, e.ConnectionID, why(e))

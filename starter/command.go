@@ -9,6 +9,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/internal/printable"
 	"github.com/perennial-oauth/perennial/internal/program"
 	"github.com/perennial-oauth/perennial/internal/version"
 	server "github.com/perennial-oauth/perennial/server/host"
@@ -114,7 +115,7 @@ func exactly(n int) cobra.PositionalArgs {
 
 // logger is quiet unless something is wrong: people read the output.
 func (s *shell) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(s.errOut, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	return slog.New(slog.NewTextHandler(printable.NewWriter(s.errOut), &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
 // load reads the configuration. No command presents anything to a provider by itself,

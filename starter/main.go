@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/perennial-oauth/perennial/internal/printable"
 	"github.com/perennial-oauth/perennial/internal/program"
 )
 
@@ -22,14 +23,15 @@ func main() {
 	defer stop()
 	err := run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "perennial:", err)
+		fmt.Fprintln(printable.NewWriter(os.Stderr), "perennial:", err)
 	}
 	os.Exit(program.ExitCode(err))
 }
 
-// run executes one command line; tests start the program here.
+// run executes one command line; tests start the program here. What it prints may
+// hold text of customers and providers, so it is escaped for a terminal.
 func run(ctx context.Context, args, environ []string, in io.Reader, out, errOut io.Writer) error {
-	cmd := newCommand(&shell{environ: environ, in: in, out: out, errOut: errOut, isTerminal: isTerminal})
+	cmd := newCommand(&shell{environ: environ, in: in, out: printable.NewWriter(out), errOut: errOut, isTerminal: isTerminal})
 	cmd.SetArgs(args)
 	cmd.SetIn(in)
 	cmd.SetOut(out)

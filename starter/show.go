@@ -1,13 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
-	"text/tabwriter"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/printable"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/worker/host"
 	"github.com/spf13/cobra"
@@ -73,7 +74,7 @@ func (s *shell) printList(deps *host.Deps, connections []perennial.Connection, a
 		fmt.Fprintln(s.out, "No connections. Make one with `perennial connect`.")
 		return nil
 	}
-	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	table := printable.NewTable(s.out)
 	fmt.Fprintln(table, "ID\tTENANT\tAPP\tACCOUNT\tSTATUS\tGENERATION\tEXPIRES")
 	for _, c := range connections {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", c.ID, c.TenantID, c.App, c.AccountID, words(deps, c), c.Generation, instant(c.WithoutStale().ExpiresAt))
@@ -115,7 +116,7 @@ func (s *shell) show() *cobra.Command {
 
 func (s *shell) print(deps *host.Deps, c perennial.Connection, attempts []perennial.Attempt, now time.Time) error {
 	w := describe(deps, c)
-	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	table := printable.NewTable(s.out)
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(table, "%s\t%s\n", name, fmt.Sprintf(format, args...))
 	}
@@ -146,7 +147,7 @@ func (s *shell) print(deps *host.Deps, c perennial.Connection, attempts []perenn
 		return err
 	}
 	fmt.Fprintf(s.out, "\nLast attempts, newest first:\n")
-	table = tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	table = printable.NewTable(s.out)
 	fmt.Fprintln(table, "STARTED\tGENERATION\tTRIGGER\tOUTCOME\tCODE\tHTTP\tTOOK\tLIFE LEFT")
 	for _, a := range attempts {
 		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%s\t%d\t%s\t%s\n", instant(a.StartedAt), a.Generation, a.Trigger, a.Outcome, a.ErrorCode, a.HTTPStatus,
@@ -156,9 +157,14 @@ func (s *shell) print(deps *host.Deps, c perennial.Connection, attempts []perenn
 }
 
 func (s *shell) json(v any) error {
-	encoder := json.NewEncoder(s.out)
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
 	encoder.SetIndent("", "  ")
-	return encoder.Encode(v)
+	if err := encoder.Encode(v); err != nil {
+		return err
+	}
+	_, err := s.out.Write(printable.EscapeJSON(text.Bytes()))
+	return err
 }
 
 func describe(deps *host.Deps, c perennial.Connection) perennial.Words {

@@ -3,10 +3,10 @@ package main
 import (
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/printable"
 	"github.com/perennial-oauth/perennial/worker/host"
 	"github.com/spf13/cobra"
 )
@@ -57,7 +57,7 @@ func (s *shell) webhookList() *cobra.Command {
 			if asJSON {
 				return s.json(all)
 			}
-			table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+			table := printable.NewTable(s.out)
 			fmt.Fprintln(table, "ENDPOINT\tTENANT\tURL\tEVENTS\tOLD SECRET UNTIL")
 			for _, w := range all {
 				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", w.ID, orAll(w.TenantID), w.URL, orAll(joined(w.Types)), instant(w.OldSecretUntil))
@@ -136,7 +136,7 @@ func (s *shell) webhookDeliveries() *cobra.Command {
 			if asJSON {
 				return s.json(all)
 			}
-			table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+			table := printable.NewTable(s.out)
 			fmt.Fprintln(table, "SINCE\tEVENT\tENDPOINT\tSTATE\tTRIES\tNEXT TRY\tWHY")
 			for _, d := range all {
 				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", instant(d.CreatedAt), d.EventID, d.EndpointID, d.State, d.Tries, instant(d.NextTryAt), d.LastError)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/printable"
 	"gorm.io/gorm"
 )
 
@@ -35,10 +36,14 @@ func (r keyRow) key() perennial.APIKey {
 }
 
 // AddKey writes a new API key and returns it as it stands in the database. One
-// without a tenant, a scope or a hash is an error of [perennial.CodeInvalid].
+// without a tenant, a scope or a hash, or whose names have characters that do not
+// show, is an error of [perennial.CodeInvalid].
 func (s *Store) AddKey(ctx context.Context, k perennial.APIKey) (perennial.APIKey, error) {
 	if k.ID == "" || k.TenantID == "" || len(k.Scopes) == 0 || len(k.SecretHash) == 0 {
 		return k, perennial.Errorf(perennial.CodeInvalid, "an API key needs an id, a tenant, a scope and a secret")
+	}
+	if !printable.Is(k.TenantID) || !printable.Is(k.Name) {
+		return k, perennial.Errorf(perennial.CodeInvalid, "the names of an API key and of its tenant must be text without control or invisible characters")
 	}
 	err := s.durably(ctx, "write API key "+k.ID, func(tx *gorm.DB) error {
 		now, err := s.clock(tx)
