@@ -101,14 +101,14 @@ type connectionOutput struct{ Body Connection }
 // The forms of what a caller names. No control characters: they are in no name, and
 // not every database takes them.
 type newConnection struct {
-	App       string     `json:"app" minLength:"1" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]+$" doc:"Of the configuration, that got the grant"`
-	AccountID string     `json:"account_id" minLength:"1" maxLength:"255" pattern:"^[^\\x00-\\x1f\\x7f]+$" doc:"The account's id at the provider (portal id, realm id)"`
-	Host      string     `json:"host,omitempty" maxLength:"255" pattern:"^[^\\x00-\\x1f\\x7f]*$" doc:"The account's own host, where the provider has one for each"`
+	App       string     `json:"app" minLength:"1" maxLength:"100" pattern:"^[^\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]+$" doc:"Of the configuration, that got the grant"`
+	AccountID string     `json:"account_id" minLength:"1" maxLength:"255" pattern:"^[^\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]+$" doc:"The account's id at the provider (portal id, realm id)"`
+	Host      string     `json:"host,omitempty" maxLength:"255" pattern:"^[^\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]*$" doc:"The account's own host, where the provider has one for each"`
 	Tokens    TokenReply `json:"tokens"`
 }
 
 type newTokens struct {
-	AccountID string     `json:"account_id" minLength:"1" maxLength:"255" pattern:"^[^\\x00-\\x1f\\x7f]+$" doc:"The account that gave the new consent; it must be the connection's own"`
+	AccountID string     `json:"account_id" minLength:"1" maxLength:"255" pattern:"^[^\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]+$" doc:"The account that gave the new consent; it must be the connection's own"`
 	Tokens    TokenReply `json:"tokens"`
 }
 

@@ -27,3 +27,6 @@ func (f *failures) Add(from netip.Prefix, now time.Time) (wait time.Duration, te
 
 // Len is how many addresses are counted one by one.
 func (f *failures) Len() int { return len(f.of) }
+
+// CheckJSON is the check of every body.
+func CheckJSON(body []byte) *Problem { return (&API{}).checkJSON(body) }

@@ -14,12 +14,12 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/google/uuid"
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/printable"
 )
 
 const (
@@ -271,6 +271,11 @@ func (a *API) readBody(w http.ResponseWriter, r *http.Request, c *call, op *huma
 	if hasNUL(body) {
 		return problem(perennial.CodeInvalid, `The body has the character \u0000, which no text of ours may hold.`)
 	}
+	if op.RequestBody != nil {
+		if p := a.checkJSON(body); p != nil {
+			return p
+		}
+	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	given := r.Header.Values("Idempotency-Key")
 	if len(given) == 0 || !writes(op) {
@@ -290,20 +295,17 @@ func hasNUL(text []byte) bool {
 	return bytes.Contains(text, []byte(`\u0000`)) || bytes.IndexByte(text, 0) >= 0
 }
 
-// usable reports whether a URL is text without control characters.
+// usable reports whether a URL is text without control or invisible characters,
+// and gives no parameter twice.
 func usable(u *url.URL) bool {
 	query, err := url.ParseQuery(u.RawQuery)
-	if err != nil || !plain(u.Path) {
+	if err != nil || !printable.Is(u.Path) {
 		return false
 	}
 	for name, values := range query {
-		if !plain(name) || len(values) > 1 || !plain(values[0]) {
+		if !printable.Is(name) || len(values) > 1 || !printable.Is(values[0]) {
 			return false
 		}
 	}
 	return true
-}
-
-func plain(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }

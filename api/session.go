@@ -47,13 +47,13 @@ func (o *sessionOutput) withoutSecret() any {
 }
 
 type newSession struct {
-	App          string                `json:"app,omitempty" maxLength:"100" pattern:"^[^\\x00-\\x1f\\x7f]*$" doc:"Of the configuration; not needed with connection_id"`
+	App          string                `json:"app,omitempty" maxLength:"100" pattern:"^[^\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]*$" doc:"Of the configuration; not needed with connection_id"`
 	ConnectionID string                `json:"connection_id,omitempty" maxLength:"100" pattern:"^[A-Za-z0-9_-]*$" doc:"That is to be reconnected; absent: a connect"`
-	Host         string                `json:"host,omitempty" maxLength:"255" pattern:"^[^\\x00-\\x1f\\x7f]*$" doc:"The account's own host, where the provider has one for each"`
-	ReturnURL    string                `json:"return_url,omitempty" maxLength:"2048" pattern:"^[^\\x00-\\x1f\\x7f]*$" doc:"Where the customer goes afterwards; below one of connect.return_urls"`
+	Host         string                `json:"host,omitempty" maxLength:"255" pattern:"^[^\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]*$" doc:"The account's own host, where the provider has one for each"`
+	ReturnURL    string                `json:"return_url,omitempty" maxLength:"2048" pattern:"^[^\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]*$" doc:"Where the customer goes afterwards; below one of connect.return_urls"`
 	Scopes       []string              `json:"scopes,omitempty" maxItems:"100" nullable:"false" doc:"Asked for and required; the app's by default"`
 	Mode         perennial.ConnectMode `json:"mode,omitempty" enum:"page,popup" doc:"page by default; a popup needs a return_url"`
-	TenantTitle  string                `json:"tenant_title,omitempty" maxLength:"100" doc:"What the page calls the tenant"`
+	TenantTitle  string                `json:"tenant_title,omitempty" maxLength:"100" pattern:"^[^\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]*$" doc:"What the page calls the tenant"`
 	Lifetime     int                   `json:"lifetime,omitempty" minimum:"0" maximum:"86400" doc:"Seconds that the link lives, from 60; connect.lifetime by default"`
 }
 

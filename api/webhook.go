@@ -84,7 +84,7 @@ func (a *API) listWebhooks(ctx context.Context, key perennial.APIKey, _ *struct{
 
 type createWebhookInput struct {
 	Body struct {
-		URL   string                `json:"url" minLength:"1" maxLength:"2000" pattern:"^[^\\x00-\\x1f\\x7f]+$" doc:"https, of a public address"`
+		URL   string                `json:"url" minLength:"1" maxLength:"2000" pattern:"^[^\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]+$" doc:"https, of a public address"`
 		Types []perennial.EventType `json:"types,omitempty" maxItems:"20" nullable:"false" enum:"connection.connected,connection.reconnect_required,connection.recovered,connection.failing,connection.expiring_soon,connection.disconnected" doc:"Absent: all"`
 	}
 }
