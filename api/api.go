@@ -15,6 +15,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/client"
 	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/internal/guard"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/store"
 	"golang.org/x/time/rate"
@@ -23,6 +24,7 @@ import (
 // Store is what the API needs of store.Store.
 type Store interface {
 	Key(ctx context.Context, id string) (perennial.APIKey, error)
+	Keys(ctx context.Context, tenant string) ([]perennial.APIKey, error)
 	TouchKey(ctx context.Context, id string) error
 	BeginRequest(ctx context.Context, a store.Answered) (earlier store.Answered, first bool, err error)
 	EndRequest(ctx context.Context, a store.Answered) error
@@ -83,8 +85,8 @@ type Config struct {
 	Rate  float64
 	Burst int
 	// Failures is how many keys that are not valid each address may present to this
-	// process in a minute; more are answered with 429. A valid key is always let
-	// through. Defaults to 60.
+	// process in a minute; more are answered with 429 and not looked up. A valid key
+	// is always let through. Defaults to 60.
 	Failures int
 	Log      *slog.Logger // Defaults to discarding.
 	Observer Observer     // may be nil
@@ -125,7 +127,7 @@ type API struct {
 	mux      *http.ServeMux
 	keys     *keys
 	limits   *limits
-	failures *failures
+	failures *guard.Failures
 	backends sync.Map        // tenant to client.Backend
 	beside   sync.WaitGroup  // notes that nobody waits for
 	document []byte          // of OpenAPI
@@ -141,9 +143,9 @@ func New(c Config) (*API, error) {
 		return nil, err
 	}
 	a := &API{Config: c.withDefaults(), mux: http.NewServeMux()}
-	a.keys = &keys{store: a.Store, now: a.Now, known: map[string]knownKey{}}
+	a.keys = &keys{store: a.Store, now: a.Now, known: map[string]knownKey{}, list: &keyList{store: a.Store, now: a.Now}}
 	a.limits = &limits{rate: rate.Limit(a.Rate), burst: a.Burst, ofKey: map[string]*rate.Limiter{}}
-	a.failures = newFailures(a.Failures)
+	a.failures = guard.New(a.Failures)
 	a.huma = humago.New(a.mux, a.description())
 	a.huma.UseMiddleware(a.admit)
 	a.registerConnections()

@@ -1,11 +1,13 @@
 package api_test
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -74,45 +76,130 @@ func TestGuessing(t *testing.T) {
 	assert.NotContains(t, w.Logs.String(), key[len(k.ID)+1:])
 }
 
-// TestGuessingFromANetwork: of IPv6, the network that one customer has counts as
-// one address.
-func TestGuessingFromANetwork(t *testing.T) {
-	t.Parallel()
-	f, now := api.NewFailures(2), time.Now()
-	add := func(remote string) bool { _, _, ok := f.Add(api.Peer(remote), now); return ok }
-	assert.True(t, add("[2001:db8:1:2::1]:1"))
-	assert.True(t, add("[2001:db8:1:2::2]:1"))
-	assert.False(t, add("[2001:db8:1:2:ffff::3]:1"))
-	assert.False(t, add("[2001:db8:1:2::4%eth0]:1"))
-	assert.True(t, add("[2001:db8:1:3::1]:1"))
-	assert.Equal(t, netip.MustParsePrefix("192.0.2.1/32"), api.Peer("192.0.2.1:443"))
-	assert.Zero(t, api.Peer("planted"))
+// counting counts what keys cost the database.
+type counting struct {
+	api.Store
+	lookups, lists, touches atomic.Int64
 }
 
-// TestGuessingFromEverywhere: the table of addresses is bounded. Who comes when it
-// is full shares one count, and nobody's count is forgotten before its time.
-func TestGuessingFromEverywhere(t *testing.T) {
-	t.Parallel()
-	f, now := api.NewFailures(2), time.Now()
-	at := func(i int) netip.Prefix {
-		return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32)
-	}
-	add := func(i int) bool { _, _, ok := f.Add(at(i), now); return ok }
-	assert.True(t, add(0))
-	assert.True(t, add(0))
-	assert.False(t, add(0))
-	for i := range api.MostAddresses + 1000 {
-		add(i + 1)
-	}
-	assert.Equal(t, api.MostAddresses, f.Len())
-	assert.False(t, add(0), "still over")
-	assert.False(t, add(1<<20), "the count of all others is used up")
+func (c *counting) Key(ctx context.Context, id string) (perennial.APIKey, error) {
+	c.lookups.Add(1)
+	return c.Store.Key(ctx, id)
+}
 
-	now = now.Add(59 * time.Second) // at 30 s one try is back, after 60 s both
-	assert.True(t, add(0))
-	now = now.Add(time.Second)
-	assert.True(t, add(1<<20))
-	assert.Equal(t, 2, f.Len(), "the quiet ones are forgotten")
-	assert.True(t, add(1<<20))
-	assert.False(t, add(1<<20), "counted by itself again")
+func (c *counting) Keys(ctx context.Context, tenant string) ([]perennial.APIKey, error) {
+	c.lists.Add(1)
+	return c.Store.Keys(ctx, tenant)
+}
+
+func (c *counting) TouchKey(ctx context.Context, id string) error {
+	c.touches.Add(1)
+	return c.Store.TouchKey(ctx, id)
+}
+
+func counted(t *testing.T, more func(*api.Config)) (*apitest.World, *counting) {
+	db := &counting{}
+	return apitest.New(t, testpg.URL(t), func(c *api.Config) { db.Store, c.Store = c.Store, db; more(c) }), db
+}
+
+func guessed() string {
+	_, key := api.NewKey("nobody", "guessed")
+	return key.Reveal()
+}
+
+// TestGuessesCostNothing: an address that is over its limit costs the database no
+// look-up, however many ask at once, and a valid key of it is let through all the
+// same, also one that this process never saw.
+func TestGuessesCostNothing(t *testing.T) {
+	t.Parallel()
+	clock := newClock()
+	w, db := counted(t, func(c *api.Config) { c.Now, c.Failures = clock.now, 10 })
+	_, fresh := w.Key("acme", perennial.ScopeTokensRead)
+	k, revoked := w.Key("acme", perennial.ScopeTokensRead)
+	require.NoError(t, w.DB.RevokeKey(t.Context(), k.ID))
+	var refused, limited atomic.Int64
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 50 {
+				switch w.Do(guessed(), "GET", "/v1/connections", "").Code {
+				case 401:
+					refused.Add(1)
+				case 429:
+					limited.Add(1)
+				}
+			}
+		})
+	}
+	all.Wait()
+	assert.EqualValues(t, 10, refused.Load())
+	assert.EqualValues(t, 390, limited.Load())
+	assert.EqualValues(t, 10, db.lookups.Load())
+	assert.EqualValues(t, 1, db.lists.Load(), "the list is read once in a while")
+	assert.Equal(t, 200, w.Do(fresh, "GET", "/v1/connections", "").Code)
+	assert.Equal(t, 429, w.Do(fresh[:20]+strings.Repeat("0", 64), "GET", "/v1/connections", "").Code, "its id alone is not enough")
+	assert.Equal(t, 429, w.Do(revoked, "GET", "/v1/connections", "").Code)
+	clock.pass(api.KeyLasts)
+	_, newer := w.Key("acme", perennial.ScopeTokensRead)
+	assert.Equal(t, 200, w.Do(newer, "GET", "/v1/connections", "").Code, "one that was made meanwhile")
+	assert.EqualValues(t, 2, db.lists.Load())
+	assert.LessOrEqual(t, db.lookups.Load(), int64(13))
+}
+
+// TestNoKeys: what cannot be a key is refused without a look-up, counts as a
+// failure, and is no error of ours.
+func TestNoKeys(t *testing.T) {
+	t.Parallel()
+	w, db := counted(t, func(c *api.Config) { c.Failures = 1000 })
+	_, key := w.Key("acme", perennial.ScopeTokensRead)
+	for name, bad := range map[string]string{
+		"not UTF-8": "pk_\xff\xfe\xfd\xfc\xfb\xfa\xf9\xf8\xf7\xf6\xf5\xf4\xf3\xf2\xf1\xf0_" + strings.Repeat("0", 64), "not UTF-8, in the secret": key[:83] + "\xff",
+		"capitals": strings.ToUpper(key[:3]) + key[3:], "capital digits": key[:20] + strings.Repeat("A", 64), "no prefix": "xx" + key[2:], "longer": key + "0", "shorter": key[:len(key)-1],
+		"long": key + strings.Repeat("0", 100_000), "no secret": key[:20], "another separator": key[:19] + "-" + key[20:], "a letter": "pk_g" + key[4:],
+		"half-width": "pk_" + strings.Repeat("\uff10", 5) + "0_" + strings.Repeat("0", 64), "NUL": "pk_" + strings.Repeat("\x00", 16) + "_" + strings.Repeat("0", 64), "a quote": "pk_'" + key[4:],
+	} {
+		answer := w.Do(bad, "GET", "/v1/connections", "")
+		assert.Equal(t, 401, answer.Code, name)
+		assert.Equal(t, perennial.Code("unauthorized"), problemIn(t, answer).Code, name)
+	}
+	assert.Zero(t, db.lookups.Load())
+	assert.NotContains(t, w.Logs.String(), "ERROR")
+	assert.Equal(t, 200, w.Do(key, "GET", "/v1/connections", "").Code)
+}
+
+// TestWrongSecret: a wrong secret of a key that there is leaves no trace on the
+// key, and costs what a key costs that there is not.
+func TestWrongSecret(t *testing.T) {
+	t.Parallel()
+	clock := newClock()
+	w, db := counted(t, func(c *api.Config) { c.Now, c.Failures = clock.now, 1000 })
+	k, key := w.Key("acme", perennial.ScopeTokensRead)
+	wrong := k.ID + "_" + strings.Repeat("0", 64)
+	cost := func(key string) [3]int64 {
+		before := [3]int64{db.lookups.Load(), db.lists.Load(), db.touches.Load()}
+		require.Equal(t, 401, w.Do(key, "GET", "/v1/connections", "").Code)
+		return [3]int64{db.lookups.Load() - before[0], db.lists.Load() - before[1], db.touches.Load() - before[2]}
+	}
+	unknown := guessed()
+	for i := range 3 {
+		assert.Equal(t, cost(unknown), cost(wrong), "request %d", i)
+		if i == 1 {
+			clock.pass(api.KeyLasts)
+		}
+	}
+	row, err := w.DB.Key(t.Context(), k.ID)
+	require.NoError(t, err)
+	assert.Zero(t, row.LastUsedAt)
+
+	for range 5 {
+		require.Equal(t, 200, w.Do(key, "GET", "/v1/connections", "").Code)
+	}
+	assert.EqualValues(t, 1, db.touches.Load(), "noted once")
+	row, err = w.DB.Key(t.Context(), k.ID)
+	require.NoError(t, err)
+	assert.NotZero(t, row.LastUsedAt)
+	require.NoError(t, w.DB.RevokeKey(t.Context(), k.ID))
+	clock.pass(2 * time.Hour)
+	require.Equal(t, 401, w.Do(key, "GET", "/v1/connections", "").Code)
+	assert.EqualValues(t, 1, db.touches.Load(), "a revoked key is not used")
 }

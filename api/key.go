@@ -41,13 +41,19 @@ func NewKey(tenant, name string, scopes ...perennial.Scope) (perennial.APIKey, p
 	return k, perennial.NewSecret(k.ID + "_" + secret)
 }
 
-// splitKey cuts a key into its id and its secret.
+// splitKey cuts a key into its id and its secret. What NewKey cannot have made is
+// no key: nothing is looked up for it.
 func splitKey(key string) (id, secret string, ok bool) {
-	i := strings.LastIndexByte(key, '_')
-	if i != len(keyPrefix)+2*keyIDBytes || !strings.HasPrefix(key, keyPrefix) {
+	const idEnds = len(keyPrefix) + 2*keyIDBytes
+	if len(key) != idEnds+1+2*secretBytes || !strings.HasPrefix(key, keyPrefix) || key[idEnds] != '_' {
 		return "", "", false
 	}
-	return key[:i], key[i+1:], true
+	id, secret = key[:idEnds], key[idEnds+1:]
+	return id, secret, isHex(id[len(keyPrefix):]) && isHex(secret)
+}
+
+func isHex(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'f') })
 }
 
 // KeyLasts is for how long a key that was read is believed: so soon at the latest a
@@ -62,6 +68,7 @@ type keys struct {
 	store   Store
 	now     func() time.Time
 	flights singleflight.Group
+	list    *keyList
 
 	mu    sync.RWMutex
 	known map[string]knownKey
@@ -73,20 +80,52 @@ type knownKey struct {
 }
 
 // verify returns the key whose secret was presented. ok is false for an unknown, a
-// wrong and a revoked one alike; err says that it could not be looked up.
-func (k *keys) verify(ctx context.Context, presented string) (key perennial.APIKey, ok bool, err error) {
+// wrong and a revoked one alike, after the same work; err says that it could not be
+// looked up. Before a key that is not in memory is looked up, may is asked: if it
+// is false, only a key that is in the list of all keys is.
+func (k *keys) verify(ctx context.Context, presented string, may func() bool) (key perennial.APIKey, ok bool, err error) {
 	id, secret, ok := splitKey(presented)
 	if !ok {
 		return perennial.APIKey{}, false, nil
 	}
-	key, err = k.read(ctx, id)
-	if err != nil {
-		return perennial.APIKey{}, false, err
+	key, fresh := k.remembered(id)
+	if !fresh {
+		if !may() {
+			if listed, err := k.list.holds(ctx, id, secret); err != nil || !listed {
+				return perennial.APIKey{}, false, err
+			}
+		}
+		if key, err = k.read(ctx, id); err != nil {
+			return perennial.APIKey{}, false, err
+		}
 	}
 	if !secretMatches(key.SecretHash, secret) || !key.RevokedAt.IsZero() {
 		return perennial.APIKey{}, false, nil
 	}
+	k.used(ctx, key)
 	return key, true, nil
+}
+
+// used notes at most once an hour that a key was used, by its right secret.
+func (k *keys) used(ctx context.Context, key perennial.APIKey) {
+	now := k.now()
+	if now.Sub(key.LastUsedAt) <= usedEvery {
+		return
+	}
+	k.mu.Lock()
+	known, ok := k.known[key.ID]
+	first := !ok || now.Sub(known.key.LastUsedAt) > usedEvery
+	if ok && first {
+		known.key.LastUsedAt = now
+		k.known[key.ID] = known
+	}
+	k.mu.Unlock()
+	if !first {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyTimeout)
+	defer cancel()
+	_ = k.store.TouchKey(ctx, key.ID) // its failure costs only the note
 }
 
 // secretMatches compares in a time that says nothing of where they differ, nor of
@@ -100,14 +139,17 @@ func secretMatches(hash []byte, secret string) bool {
 	return subtle.ConstantTimeCompare(got[:], want[:]) == 1 && known
 }
 
+// remembered returns a key that was read less than [KeyLasts] ago; zero: there is
+// none.
+func (k *keys) remembered(id string) (key perennial.APIKey, fresh bool) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	known, ok := k.known[id]
+	return known.key, ok && k.now().Sub(known.readAt) < KeyLasts
+}
+
 func (k *keys) read(ctx context.Context, id string) (perennial.APIKey, error) {
 	now := k.now()
-	k.mu.RLock()
-	known, ok := k.known[id]
-	k.mu.RUnlock()
-	if ok && now.Sub(known.readAt) < KeyLasts {
-		return known.key, nil
-	}
 	read, err, _ := k.flights.Do(id, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyTimeout) // others wait for it too
 		defer cancel()
@@ -117,9 +159,6 @@ func (k *keys) read(ctx context.Context, id string) (perennial.APIKey, error) {
 		}
 		if err != nil {
 			return key, err
-		}
-		if key.ID != "" && key.RevokedAt.IsZero() && now.Sub(key.LastUsedAt) > time.Hour {
-			_ = k.store.TouchKey(ctx, id) // its failure costs only the note
 		}
 		k.mu.Lock()
 		defer k.mu.Unlock()
@@ -137,3 +176,35 @@ func (k *keys) read(ctx context.Context, id string) (perennial.APIKey, error) {
 
 // keyTimeout bounds the reading of one key.
 const keyTimeout = 3 * time.Second
+
+// keyList has the hashes of all keys, read at most once in [KeyLasts]. It is asked
+// while an address is over its limit: then guesses cost no look-up, and a valid key
+// of that address, new to this process or not, is still let through. It is safe for
+// concurrent use.
+type keyList struct {
+	store Store
+	now   func() time.Time
+
+	mu     sync.Mutex
+	hashes map[string][]byte // by id
+	readAt time.Time
+}
+
+// holds reports whether there is a key of this id and secret.
+func (l *keyList) holds(ctx context.Context, id, secret string) (bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := l.now(); l.hashes == nil || now.Sub(l.readAt) >= KeyLasts {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyTimeout)
+		defer cancel()
+		all, err := l.store.Keys(ctx, "")
+		if err != nil {
+			return false, err
+		}
+		l.hashes, l.readAt = make(map[string][]byte, len(all)), now
+		for _, key := range all {
+			l.hashes[key.ID] = key.SecretHash
+		}
+	}
+	return secretMatches(l.hashes[id], secret), nil
+}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"runtime/debug"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/google/uuid"
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/guard"
 	"github.com/perennial-oauth/perennial/internal/printable"
 )
 
@@ -193,13 +193,16 @@ func (a *API) admit(ctx huma.Context, next func(huma.Context)) {
 
 // authenticate finds whose request it is (RFC 6750).
 func (a *API) authenticate(r *http.Request, c *call, op *huma.Operation, presented string) *Problem {
-	key, ok, err := a.keys.verify(r.Context(), presented)
+	try := a.failures.Try(guard.Client(r.RemoteAddr), a.Now())
+	key, ok, err := a.keys.verify(r.Context(), presented, try.Reserve)
 	switch {
 	case err != nil:
+		try.Release()
 		return problemOf(err)
 	case !ok:
-		return a.failed(peer(r.RemoteAddr))
+		return a.failed(try)
 	}
+	try.Release()
 	c.key = key
 	if wanted := scopesOf(op); !key.Allows(wanted...) {
 		var names []string
@@ -216,10 +219,10 @@ func (a *API) authenticate(r *http.Request, c *call, op *huma.Operation, present
 }
 
 // failed is the answer to a key that is not valid.
-func (a *API) failed(from netip.Prefix) *Problem {
-	wait, tell, ok := a.failures.add(from, a.Now())
+func (a *API) failed(try *guard.Try) *Problem {
+	wait, tell, ok := try.Failed()
 	if tell {
-		a.Log.Warn("many API keys that are not valid", "address", from.String())
+		a.Log.Warn("many API keys that are not valid", "address", try.From.String())
 	}
 	if !ok {
 		return problem(codeRateLimited, "The API key is not valid, and more than %d a minute came from this address.", a.Failures).retryAfter(wait)
