@@ -33,6 +33,7 @@ type SessionStore interface {
 	UnfinishedSessions(ctx context.Context, limit int) ([]perennial.ConnectSession, error)
 	PruneSessions(ctx context.Context, retention time.Duration, limit int) (int64, error)
 	AccountInUse(ctx context.Context, app, account string) (bool, error)
+	SessionDigests(ctx context.Context) ([]string, error)
 }
 
 // Authorizer speaks to providers; provider.Client in production.
@@ -226,6 +227,17 @@ func (s *Sessions) check(app provider.App, c perennial.ConnectSession) error {
 		}
 	}
 	return nil
+}
+
+var linkForm = regexp.MustCompile(`^cl_[A-Za-z0-9_-]{43}$`)
+
+// IsLink reports whether token has the form of a link's. Another one was never
+// made, and needs no look-up.
+func IsLink(token perennial.Secret) bool { return linkForm.MatchString(token.Reveal()) }
+
+// Digests are those of the links and of the newest states of all sessions.
+func (s *Sessions) Digests(ctx context.Context) ([]string, error) {
+	return s.Store.SessionDigests(ctx)
 }
 
 // View is what a page shows of a session.

@@ -2,6 +2,7 @@ package connectui
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/internal/guard"
 	"github.com/perennial-oauth/perennial/internal/unreachable"
 )
 
@@ -25,14 +27,20 @@ type Config struct {
 	Product  string       // that asks for access, as customers know it. Defaults to "This service".
 	HelpURL  string       // linked on each page; empty: no link
 	Log      *slog.Logger // Defaults to discarding.
+	// Failures is how many links and states that are not known each client address
+	// may bring in a minute; more are answered with 429 and not looked up. What is
+	// known is always let through. Defaults to 60.
+	Failures int
 }
 
 // Handler serves everything below /connect/. It is safe for concurrent use.
 type Handler struct {
 	Config
-	base   *url.URL
-	secure bool // served over https: cookies are bound to this host (RFC 6265bis, __Host-)
-	mux    *http.ServeMux
+	failures *guard.Failures
+	known    *known
+	base     *url.URL
+	secure   bool // served over https: cookies are bound to this host (RFC 6265bis, __Host-)
+	mux      *http.ServeMux
 }
 
 //go:embed static/*
@@ -59,7 +67,7 @@ func New(c Config) (*Handler, error) {
 	if err != nil {
 		return nil, perennial.Errorf(perennial.CodeInvalid, "connect.base_url is not a URL")
 	}
-	h := &Handler{Config: c, base: base, secure: base.Scheme == "https", mux: http.NewServeMux()}
+	h := &Handler{Config: c, failures: guard.New(cmp.Or(c.Failures, defaultFailures)), known: &known{load: c.Sessions.Digests}, base: base, secure: base.Scheme == "https", mux: http.NewServeMux()}
 	files, err := fs.Sub(static, "static")
 	if err != nil {
 		return nil, fmt.Errorf("open the static files: %w", err)
@@ -125,7 +133,16 @@ func (h *Handler) show(w http.ResponseWriter, r *http.Request) {
 
 // find writes the page itself where there is nothing to show.
 func (h *Handler) find(w http.ResponseWriter, r *http.Request, link perennial.Secret) (connect.View, bool) {
+	if !connect.IsLink(link) {
+		h.render(w, http.StatusNotFound, problems["link"])
+		return connect.View{}, false
+	}
+	try, ok := h.admit(w, r, link)
+	if !ok {
+		return connect.View{}, false
+	}
 	v, err := h.Sessions.Find(r.Context(), link)
+	settle(try, perennial.CodeOf(err) != perennial.CodeNotFound)
 	switch {
 	case perennial.CodeOf(err) == perennial.CodeNotFound:
 		h.render(w, http.StatusNotFound, problems["link"])
@@ -205,7 +222,12 @@ func (h *Handler) finish(w http.ResponseWriter, r *http.Request, v connect.View,
 // callback is an app's redirect URI. It shows nothing itself: its URL holds a
 // code, and the browser leaves it at once.
 func (h *Handler) callback(w http.ResponseWriter, r *http.Request) {
+	try, ok := h.admit(w, r, perennial.NewSecret(r.URL.Query().Get("state")))
+	if !ok {
+		return
+	}
 	c, err := h.Sessions.Answer(r.Context(), r.PathValue("app"), r.URL.Query(), func(id string) perennial.Secret { return h.browser(r, id) })
+	settle(try, !errors.Is(err, connect.ErrStateUnknown))
 	link := h.link(r, c.ID)
 	code := ""
 	switch {

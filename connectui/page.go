@@ -61,6 +61,8 @@ var problems = map[string]content{
 		Action: "Go back to where you came from and start again."},
 	"browser": {Heading: "This sign-in began in another browser", Alert: true, Detail: "For your safety it can only be finished where it began. Nothing was changed.",
 		Action: "Open the link again and stay in one browser. If you did not start this yourself, close this page."},
+	"many": {Heading: "Too many links that do not work", Alert: true, Detail: "Someone on your network opened many of them within a minute. Nothing was changed.",
+		Action: "Wait a minute, then open the link again."},
 	"ours": {Heading: "Something went wrong on our side", Alert: true, Detail: "This is not your doing.",
 		Action: "Go back to where you came from and try again in a few minutes."},
 }

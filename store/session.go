@@ -109,6 +109,14 @@ func (s *Store) session(ctx context.Context, where, value string) (perennial.Con
 	return rows[0].session(), now, err
 }
 
+// SessionDigests are the digests of the links and of the newest states of all
+// sessions that are kept.
+func (s *Store) SessionDigests(ctx context.Context) ([]string, error) {
+	var all []string
+	err := s.db.WithContext(ctx).Raw("SELECT link_digest FROM connect_sessions UNION ALL SELECT state_digest FROM connect_sessions WHERE state_digest IS NOT NULL").Scan(&all).Error
+	return all, wrap("read the digests of the connect sessions", err)
+}
+
 // StartSession writes a new authorization request over the one before it, guarded
 // by the number of requests so far. A session that is done, has expired or holds a
 // reply is an error of [perennial.CodeConflict].

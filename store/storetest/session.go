@@ -56,6 +56,9 @@ func testSession(t *testing.T, b *bundle) {
 	read, _, err = b.SessionByState(ctx, "state 2")
 	require.NoError(t, err)
 	require.Equal(t, []any{int64(2), "browser 2", []byte("verifier 2")}, []any{read.Starts, read.BrowserDigest, read.VerifierSealed})
+	digests, err := b.SessionDigests(ctx)
+	require.NoError(t, err)
+	require.ElementsMatch(t, []string{"link cs_1", "state 2"}, digests)
 
 	conflicts(t, b.KeepReply(ctx, s.ID, 2, []byte("reply"), now, time.Minute)) // before its answer
 	conflicts(t, b.AnswerSession(ctx, s.ID, 1))
