@@ -29,3 +29,6 @@ func SettingInQuick(t *testing.T, s *Store, name string) (value string) {
 	require.NoError(t, s.db.WithContext(t.Context()).Raw("WITH "+durable+" SELECT current_setting(?) FROM durable", name).Scan(&value).Error)
 	return value
 }
+
+// CheckPostgresURL is the check of a URL of PostgreSQL.
+var CheckPostgresURL = checkPostgresURL

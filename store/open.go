@@ -40,6 +40,9 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	switch {
 	case strings.HasPrefix(url, "postgres://"), strings.HasPrefix(url, "postgresql://"):
 		s.dialect = schema.Postgres
+		if err := checkPostgresURL(url); err != nil {
+			return nil, err
+		}
 		dialector = postgres.Open(url)
 	case strings.HasPrefix(url, "sqlite:"):
 		s.dialect = schema.SQLite

@@ -33,12 +33,12 @@ func TestOpenRefuses(t *testing.T) {
 	_, err := store.Open(t.Context(), "mysql://user:hunter2@host/db")
 	require.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err))
 	require.NotContains(t, err.Error(), "hunter2")
-	for _, url := range []string{
-		"postgres://user:hunter2@127.0.0.1:1/db?connect_timeout=5",
-		"postgres://user:hunter2@127.0.0.1:port/db",
+	for url, code := range map[string]perennial.Code{
+		"postgres://user:hunter2@127.0.0.1:1/db?connect_timeout=5": perennial.CodeUnavailable,
+		"postgres://user:hunter2@127.0.0.1:port/db":                perennial.CodeInvalid,
 	} {
 		_, err = store.Open(t.Context(), url)
-		require.Equal(t, perennial.CodeUnavailable, perennial.CodeOf(err))
+		require.Equal(t, code, perennial.CodeOf(err))
 		require.NotContains(t, err.Error(), "hunter2")
 	}
 }
