@@ -1,0 +1,6 @@
+//go:build !linux
+
+package private
+
+// readOnly is not known here.
+func readOnly(string) bool { return false }
