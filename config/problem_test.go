@@ -20,6 +20,9 @@ func TestProblems(t *testing.T) {
 	dir := t.TempDir()
 	empty, large := filepath.Join(dir, "empty"), filepath.Join(dir, "large")
 	require.NoError(t, os.WriteFile(empty, []byte("\r\n"), 0o600))
+	open := filepath.Join(dir, "open")
+	require.NoError(t, os.WriteFile(open, []byte(planted), 0o600))
+	require.NoError(t, os.Chmod(open, 0o644))
 	require.NoError(t, os.WriteFile(large, make([]byte, maxSecret+1), 0o600))
 	const secretLine = "    client_secret_env: CRM_SECRET\n"
 	for _, tc := range []struct {
@@ -95,6 +98,7 @@ func TestProblems(t *testing.T) {
 		{name: "secret file missing", old: "env: CRM_SECRET", new: "file: " + planted, want: []string{"p.yaml:7: apps: crm: client_secret_file names a file that cannot be read: no such file or directory"}},
 		{name: "secret file empty", old: "env: CRM_SECRET", new: "file: " + empty, want: []string{"p.yaml:7: apps: crm: client_secret_file is empty"}},
 		{name: "secret file too large", old: "env: CRM_SECRET", new: "file: " + large, want: []string{"p.yaml:7: apps: crm: client_secret_file names a file that is too large for a secret"}},
+		{name: "secret file that others can read", old: "env: CRM_SECRET", new: "file: " + open, want: []string{"p.yaml:7: apps: crm: client_secret_file names a file that other users can read, write or replace: run `chmod 600` on it, and `chmod go-w` on the folders above it; in Kubernetes give the volume of the secret defaultMode 0440"}},
 		{name: "secret file a directory", old: "env: CRM_SECRET", new: "file: " + dir, want: []string{"p.yaml:7: apps: crm: client_secret_file names something that is not a file"}},
 
 		{name: "unknown variable", env: []string{"PERENNIAL_LISTN=:1"}, want: []string{"p.yaml: the environment variable PERENNIAL_LISTN is not one that is read: unset it or correct its name; did you mean PERENNIAL_LISTEN?"}},

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/private"
 )
 
 // maxSecret bounds a secret file: a path of something else is found at once.
@@ -105,6 +106,8 @@ func secretFile(path string) (value, why string) {
 	switch {
 	case err != nil:
 		return "", fmt.Sprintf("names a file that cannot be read: %s", err)
+	case private.CheckFile("the secret", path) != nil: // its words have the path
+		return "", "names a file that other users can read, write or replace: run `chmod 600` on it, and `chmod go-w` on the folders above it; in Kubernetes give the volume of the secret defaultMode 0440"
 	case len(raw) > maxSecret:
 		return "", "names a file that is too large for a secret"
 	}

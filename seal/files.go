@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/private"
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
 	"github.com/tink-crypto/tink-go/v2/keyset"
@@ -30,6 +31,9 @@ func Generate(dir string, kek tink.AEAD, allowPlaintext bool) error {
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the directory of keys: %w", err)
+	}
+	if err := private.CheckDir("the directory of keys", dir); err != nil {
+		return err
 	}
 	for _, field := range Fields {
 		if path := filepath.Join(dir, fileOf[field]); exists(path) {
@@ -69,6 +73,9 @@ func alreadyThere(path string) error {
 // before any writer.
 func Rotate(dir string, kek tink.AEAD, allowPlaintext bool) error {
 	if err := plaintextAllowed(kek, allowPlaintext); err != nil {
+		return err
+	}
+	if err := checkDir(dir); err != nil {
 		return err
 	}
 	unlock, err := lock(dir)
@@ -132,6 +139,9 @@ func Load(dir string, kek tink.AEAD, allowPlaintext bool) (*Keyring, error) {
 	if err := plaintextAllowed(kek, allowPlaintext); err != nil {
 		return nil, err
 	}
+	if err := checkDir(dir); err != nil {
+		return nil, err
+	}
 	handles := map[Field]*keyset.Handle{}
 	for _, field := range Fields {
 		handle, err := read(filepath.Join(dir, fileOf[field]), kek)
@@ -147,6 +157,15 @@ func Load(dir string, kek tink.AEAD, allowPlaintext bool) (*Keyring, error) {
 		return nil, noKeys(dir)
 	}
 	return newKeyring(handles)
+}
+
+// checkDir refuses a directory in which other users could put keys of theirs.
+func checkDir(dir string) error {
+	err := private.CheckDir("the directory of keys", dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return noKeys(dir)
+	}
+	return err
 }
 
 func noKeys(dir string) error {
@@ -174,6 +193,9 @@ func read(path string, kek tink.AEAD) (*keyset.Handle, error) {
 	}
 	if kek == nil && info.Mode().Perm()&0o077 != 0 {
 		return nil, perennial.Errorf(perennial.CodeInvalid, "%s can be read by others (mode %04o): run `chmod 600 %s`", path, info.Mode().Perm(), path)
+	}
+	if info.Mode().Perm()&0o002 != 0 { // a wrapped one may be read, but not replaced
+		return nil, perennial.Errorf(perennial.CodeInvalid, "%s can be written by others (mode %04o): run `chmod 600 %s`", path, info.Mode().Perm(), path)
 	}
 	reader := keyset.NewJSONReader(f)
 	var handle *keyset.Handle

@@ -111,6 +111,31 @@ func TestFileModes(t *testing.T) {
 	})
 }
 
+// TestDirectoryOfKeys: where others could put keys of theirs, none are made, read
+// or rotated.
+func TestDirectoryOfKeys(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "keys")
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	require.NoError(t, os.Chmod(dir, 0o777))
+	invalid(t, seal.Generate(dir, nil, true), "chmod 700 "+dir)
+	require.Empty(t, names(t, dir))
+	require.NoError(t, os.Chmod(dir, 0o755))
+	require.NoError(t, seal.Generate(dir, nil, true))
+	_, err := seal.Load(dir, nil, true)
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(dir, 0o777))
+	_, err = seal.Load(dir, nil, true)
+	invalid(t, err, "chmod 700 "+dir)
+	invalid(t, seal.Rotate(dir, nil, true), "chmod 700 "+dir)
+
+	kek, wrapped := newKEK(t), t.TempDir()
+	require.NoError(t, seal.Generate(wrapped, kek, false))
+	require.NoError(t, os.Chmod(refreshFile(wrapped), 0o646))
+	_, err = seal.Load(wrapped, kek, false)
+	invalid(t, err, "can be written by others")
+}
+
 func TestGenerateNeverOverwrites(t *testing.T) {
 	t.Parallel()
 	for _, path := range []func(string) string{accessFile, refreshFile} {

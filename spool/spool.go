@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/private"
 	"github.com/perennial-oauth/perennial/store"
 )
 
@@ -44,14 +45,15 @@ const (
 	setAside = ".corrupt"
 )
 
-// Open makes the folder where it is missing and proves that it can be written.
+// Open makes the folder where it is missing, refuses one that other users could
+// write into, and proves that it can be written.
 // most bounds the token sets in it; 0 means [Most].
 func Open(dir string, most int) (*Spool, error) {
 	if most <= 0 {
 		most = Most
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, perennial.Errorf(perennial.CodeInvalid, "the spool's folder cannot be made: %w", err)
+	if err := private.MakeDir("the spool's folder", dir); err != nil {
+		return nil, perennial.Errorf(perennial.CodeInvalid, "%w", err)
 	}
 	s := &Spool{dir: dir, max: most}
 	return s, s.Ready()

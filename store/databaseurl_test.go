@@ -167,3 +167,28 @@ func TestSSLModeAgainstAServer(t *testing.T) {
 		}
 	}
 }
+
+// TestSQLiteIsPrivate: no other user can read a database or its journals, whatever
+// the umask; one that an older release made is made tight.
+func TestSQLiteIsPrivate(t *testing.T) {
+	t.Parallel()
+	for name, older := range map[string]bool{"new": false, "made by an older release": true} {
+		path := filepath.Join(t.TempDir(), "p.db")
+		if older {
+			for _, file := range []string{path, path + "-wal", path + "-shm"} {
+				require.NoError(t, os.WriteFile(file, nil, 0o600))
+				require.NoError(t, os.Chmod(file, 0o644))
+			}
+		}
+		s, err := store.Open(t.Context(), "sqlite:"+path)
+		require.NoError(t, err)
+		_, _, err = s.Migrate(t.Context())
+		require.NoError(t, err)
+		for _, file := range []string{path, path + "-wal", path + "-shm"} {
+			info, err := os.Stat(file)
+			require.NoError(t, err, name)
+			assert.Equal(t, os.FileMode(0o600), info.Mode().Perm(), "%s: %s", name, file)
+		}
+		require.NoError(t, s.Close())
+	}
+}

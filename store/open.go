@@ -46,6 +46,9 @@ func Open(ctx context.Context, url string) (*Store, error) {
 		dialector = postgres.Open(url)
 	case strings.HasPrefix(url, "sqlite:"):
 		s.dialect = schema.SQLite
+		if err := tightenSQLite(strings.TrimPrefix(url, "sqlite:")); err != nil {
+			return nil, err
+		}
 		// A lost commit would be a lost token: synchronous stays FULL here too.
 		dialector = sqlite.Open("file:" + uriPath.Replace(strings.TrimPrefix(url, "sqlite:")) +
 			"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)")

@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -25,6 +26,7 @@ import (
 	"github.com/perennial-oauth/perennial/api"
 	"github.com/perennial-oauth/perennial/client"
 	"github.com/perennial-oauth/perennial/client/remote"
+	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/perennial-oauth/perennial/internal/version"
 	"github.com/perennial-oauth/perennial/seal"
@@ -276,4 +278,14 @@ func certificate(t *testing.T) (cert, key string, pool *x509.CertPool) {
 	pool = x509.NewCertPool()
 	pool.AddCert(parsed)
 	return cert, key, pool
+}
+
+// TestTLSKeyIsPrivate: a key that others can read is not served with.
+func TestTLSKeyIsPrivate(t *testing.T) {
+	t.Parallel()
+	cert, key, _ := certificate(t)
+	require.NoError(t, os.Chmod(key, 0o644))
+	_, err := listen(config.Server{Listen: "127.0.0.1:0", TLSCert: cert, TLSKey: key}, http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	require.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err))
+	require.ErrorContains(t, err, "chmod 600 "+key)
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/config"
+	"github.com/perennial-oauth/perennial/internal/private"
 )
 
 // The bounds of one request and of one connection of the network. The API bounds
@@ -35,6 +37,9 @@ func listen(c config.Server, h http.Handler, log *slog.Logger) (*serving, error)
 	s := &serving{failed: make(chan error, 1), server: &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout,
 		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}}
 	if c.TLSCert != "" {
+		if err := private.CheckFile("server.tls_key", c.TLSKey); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
 		certificate, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
 		if err != nil {
 			return nil, perennial.Errorf(perennial.CodeInvalid, "server: the certificate %s and the key %s are not usable: %w", c.TLSCert, c.TLSKey, err)
