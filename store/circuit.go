@@ -141,12 +141,16 @@ func (s *Store) countFailure(tx *gorm.DB, circuit circuitRow, req NoteRequest, r
 	if len(failed) < min(enough, max(some, 1)) || blip {
 		return updateCircuit(tx, circuit, now, set)
 	}
-	size, success, err := sizeOf(tx, circuit)
+	success, err := s.succeededSince(tx, circuit, since)
 	if err != nil {
 		return err
 	}
-	if success.After(since) { // one came between, admitted before the first failure was on record
+	if success {
 		return updateCircuit(tx, circuit, now, columns{"failed": listText([]string{req.Connection.ID}), "failed_reason": reason, "failed_since": nullable(now)})
+	}
+	size, err := sizeOf(tx, circuit)
+	if err != nil {
+		return err
 	}
 	set.with(columns{"reason": reason, "code": req.Code, "opened_at": nullable(now), "next_probe_at": nullable(now.Add(req.Interval)),
 		"probes": 0, "last_canary": req.Connection.ID, "connections": size})
@@ -174,20 +178,31 @@ func countUpTo(tx *gorm.DB, r circuitRow, limit int) (int, error) {
 	return len(ids), nil
 }
 
-// sizeOf counts a circuit's active connections and finds their last success.
-func sizeOf(tx *gorm.DB, r circuitRow) (size int64, success time.Time, err error) {
-	of := func() *gorm.DB { return tx.Table("connections").Where("app = ? AND host = ?", r.App, r.Host) }
-	if err = of().Where("status = 'active'").Count(&size).Error; err != nil {
-		return 0, success, fmt.Errorf("count the connections of app %s: %w", r.App, err)
+// sizeOf counts a circuit's active connections.
+func sizeOf(tx *gorm.DB, r circuitRow) (size int64, err error) {
+	err = tx.Table("connections").Where("app = ? AND host = ? AND status = 'active'", r.App, r.Host).Count(&size).Error
+	if err != nil {
+		return 0, fmt.Errorf("count the connections of app %s: %w", r.App, err)
 	}
-	var last []row
-	if err = of().Where("refresh_count > 0").Order("last_refreshed_at DESC").Limit(1).Find(&last).Error; err != nil {
-		return 0, success, fmt.Errorf("find the last success of app %s: %w", r.App, err)
+	return size, nil
+}
+
+// succeededSince reports whether a connection of the circuit was refreshed after
+// since. It asks the database only if this process saw no such success itself: there
+// no index leads to the newest one, and a save must not keep one up to date. While
+// others succeed the search ends at the first of them; a search that finds none
+// reads all rows once and opens the circuit.
+func (s *Store) succeededSince(tx *gorm.DB, r circuitRow, since time.Time) (bool, error) {
+	if s.successes.last(r.App, r.Host).After(since) {
+		return true, nil
 	}
-	if len(last) > 0 {
-		success = stamp(last[0].LastRefreshedAt)
+	var found []int
+	err := tx.Raw("SELECT 1 FROM connections WHERE app = ? AND host = ? AND last_refreshed_at > ? AND refresh_count > 0 LIMIT 1",
+		r.App, r.Host, nullable(since)).Scan(&found).Error
+	if err != nil {
+		return false, fmt.Errorf("find a success of app %s: %w", r.App, err)
 	}
-	return size, success, nil
+	return len(found) > 0, nil
 }
 
 func (s *Store) closeCircuit(tx *gorm.DB, circuit circuitRow, rate float64, interval time.Duration, now time.Time) error {

@@ -41,8 +41,8 @@ type Admission struct {
 	SlotAt   time.Time // admitted: nothing is sent before it; zero: no limit
 	RetryAt  time.Time // not admitted: written into the row
 	Code     string    // not admitted: one of the Code constants
-	// Noted: failures of the circuit are on record, so a success must be told to
-	// it by [Store.NoteReply].
+	// Noted: the circuit is open, so that every reply must be passed to
+	// [Store.NoteReply], and not only failures.
 	Noted      bool
 	Connection perennial.Connection // not admitted: the row as it now is
 }
@@ -129,7 +129,7 @@ func (s *Store) Admit(ctx context.Context, req AdmitRequest) (Admission, error) 
 	return out, err
 }
 
-// wideOpen reports that neither a circuit nor a limit concerns the connection.
+// wideOpen reports that no open circuit, slow-down or limit concerns the connection.
 func (s *Store) wideOpen(ctx context.Context, c perennial.Connection, rate float64) (bool, time.Time, error) {
 	db := s.db.WithContext(ctx)
 	now, err := s.clock(db)
@@ -137,7 +137,7 @@ func (s *Store) wideOpen(ctx context.Context, c perennial.Connection, rate float
 		return false, now, err
 	}
 	var concerned int64
-	err = db.Raw(`SELECT (SELECT count(*) FROM circuits WHERE app = ? AND host = ? AND (reason <> '' OR failed <> '[]' OR slow_until > ?))
+	err = db.Raw(`SELECT (SELECT count(*) FROM circuits WHERE app = ? AND host = ? AND (reason <> '' OR slow_until > ?))
 		+ (SELECT count(*) FROM apps WHERE app = ? AND slow_until > ?)`,
 		c.App, c.Host, nullable(now), c.App, nullable(now)).Scan(&concerned).Error
 	return concerned == 0, now, err
@@ -199,7 +199,7 @@ const SlotTolerance = 100 * time.Millisecond
 // locks and now is the database's clock.
 func decideAdmission(circuit circuitRow, app appRow, req AdmitRequest, now time.Time) admissionDecision {
 	c := req.Connection
-	d := admissionDecision{admission: Admission{Now: now, Noted: circuit.Reason != "" || len(circuit.failed()) > 0}, circuit: columns{}, app: columns{}}
+	d := admissionDecision{admission: Admission{Now: now, Noted: circuit.Reason != ""}, circuit: columns{}, app: columns{}}
 	held := func(until time.Time, code string) admissionDecision {
 		d.admission.RetryAt, d.admission.Code = until.Truncate(time.Microsecond), code
 		return d

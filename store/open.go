@@ -27,6 +27,8 @@ type Store struct {
 	db      *gorm.DB
 	sql     *sql.DB
 	dialect schema.Dialect
+
+	successes successes
 }
 
 // maxConns bounds the pool of one process.

@@ -140,18 +140,14 @@ func (s *Store) claimDueSlowly(ctx context.Context, req PaceRequest) (Paced, err
 		return out, err
 	}
 	var rows []row
-	q := s.db.WithContext(ctx).Where("app = ? AND status = 'active' AND attempt_id = '' AND next_refresh_at <= ?", req.App, nullable(now.Add(-req.Late)))
-	if err := q.Order("next_refresh_at").Limit(req.Limit).Find(&rows).Error; err != nil {
+	err = s.db.WithContext(ctx).Table("connections AS c, (SELECT ? AS now) AS t", nullable(now)).
+		Where("c.app = ? AND c.next_refresh_at <= ? AND "+unharmed+" AND "+undisturbed, req.App, nullable(now.Add(-req.Late))).
+		Order("c.next_refresh_at").Limit(req.Limit).Find(&rows).Error
+	if err != nil {
 		return out, fmt.Errorf("find due connections of app %s: %w", req.App, err)
 	}
 	for _, r := range rows {
 		c := r.connection()
-		if !steady(c, now) {
-			continue
-		}
-		if open, _, err := s.wideOpen(ctx, c, 0); err != nil || !open {
-			return out, err
-		}
 		claim, err := s.Claim(ctx, ClaimRequest{ID: c.ID, Generation: c.Generation, Trigger: req.Trigger, AttemptID: uuid.NewString(), Hold: req.Hold})
 		if err != nil {
 			return out, err
@@ -169,13 +165,6 @@ func (s *Store) claimDueSlowly(ctx context.Context, req PaceRequest) (Paced, err
 		return out, fmt.Errorf("note the beat of app %s: %w", req.App, err)
 	}
 	return out, nil
-}
-
-// steady is what the SQL in unharmed says, for one row.
-func steady(c perennial.Connection, now time.Time) bool {
-	held := c.FailingCode == CodeCircuitOpen || c.FailingCode == CodeSlowDown || c.FailingCode == CodeRateLimit
-	return c.Status == perennial.StatusActive && (c.Health == perennial.HealthHealthy || held) && c.Open.IsZero() && c.FailureCount == 0 &&
-		c.AmbiguousSince.IsZero() && c.SuspectSince.IsZero() && c.ConfirmAt.IsZero() && !c.NextAttemptAt.After(now)
 }
 
 // givenOut is how many generations of one connection a restore may have taken

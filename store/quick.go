@@ -59,9 +59,11 @@ const unharmed = innocent + ` AND c.attempt_id = '' AND (c.next_attempt_at IS NU
 const innocent = `c.status = 'active' AND (c.health = 'healthy' OR c.failing_code IN ('` + CodeCircuitOpen + `', '` + CodeSlowDown + `', '` + CodeRateLimit + `'))
 	AND c.failure_count = 0 AND c.ambiguous_since IS NULL AND c.suspect_since IS NULL AND c.confirm_at IS NULL`
 
-// undisturbed: neither a circuit nor a slow-down concerns c.
+// undisturbed: no open circuit and no slow-down concerns c. It does not ask whether
+// failures are on record: one failing connection must not keep the others from the
+// fast path. A failure that could open the circuit looks for successes itself.
 const undisturbed = `NOT EXISTS (SELECT 1 FROM circuits WHERE circuits.app = c.app AND circuits.host = c.host
-		AND (circuits.reason <> '' OR circuits.failed <> '[]' OR circuits.slow_until > t.now))
+		AND (circuits.reason <> '' OR circuits.slow_until > t.now))
 	AND NOT EXISTS (SELECT 1 FROM apps WHERE apps.app = c.app AND apps.slow_until > t.now)`
 
 // ofApp: c, found by its id, is of an app. No index has this form of the comparison:
@@ -122,7 +124,9 @@ RETURNING ` + columnsOf("c", openColumns) + "), line AS (INSERT INTO attempts ("
 		return Saved{}, false, err
 	}
 	r.AccessTokenSealed, r.RefreshTokenSealed = req.AccessTokenSealed, req.RefreshTokenSealed
-	return Saved{Stored: true, Connection: r.connection()}, true, nil
+	c := r.connection()
+	s.successes.note(c.App, c.Host, c.LastRefreshedAt)
+	return Saved{Stored: true, Connection: c}, true, nil
 }
 
 // querier is a pool or a transaction.

@@ -189,26 +189,87 @@ func testLetGo(t *testing.T, b *bundle) {
 	require.True(t, b.row(t, failing).NextAttemptAt.After(now.Add(time.Hour)))
 }
 
+// testCircuitSuccessBetween: a success between two failures counts, whoever saved it
+// and however its connection was claimed: nobody tells the circuit of it.
 func testCircuitSuccessBetween(t *testing.T, b *bundle) {
 	cs := b.app(t, 3)
-	b.note(t, cs[0], perennial.OutcomeMisconfigured, "invalid_client")
-	require.True(t, b.admitted(t, cs[2]).Noted)
-	b.note(t, cs[2], perennial.OutcomeRefreshed, "")
+	save := func(s *store.Store, claim store.Claim) {
+		t.Helper()
+		require.Equal(t, store.VerdictClaimed, claim.Verdict)
+		req := saveRequest(claim.Connection, "2")
+		req.NextRefreshAt = claim.Now.Add(-time.Second) // due again
+		saved, err := s.Save(t.Context(), req)
+		require.NoError(t, err)
+		require.True(t, saved.Stored)
+	}
+	another := open(t, b.url) // another process
+	for who, success := range map[string]func(){
+		"by its own workflow": func() { save(b.Store, b.claim(t, b.row(t, cs[2].ID), hold, single)) },
+		"by a pacer": func() {
+			b.set(t, cs[2].ID, "next_refresh_at", "'2020-01-01 00:00:00+00:00'")
+			req := paceRequest(0, 1, 1, 0)
+			req.App = cs[2].App
+			got, err := another.ClaimDue(t.Context(), req) // the first makes the pacer's row
+			if len(got.Claims) == 0 {
+				require.NoError(t, err)
+				got, err = another.ClaimDue(t.Context(), req)
+			}
+			require.NoError(t, err)
+			require.Len(t, got.Claims, 1)
+			save(another, got.Claims[0])
+		},
+	} {
+		b.note(t, cs[0], perennial.OutcomeMisconfigured, "invalid_client")
+		require.False(t, b.admitted(t, cs[2]).Noted, "the circuit is closed")
+		success()
+		b.note(t, cs[1], perennial.OutcomeMisconfigured, "invalid_client")
+		require.False(t, b.open(t, cs[0].App), who)
+		success()
+	}
 	b.note(t, cs[1], perennial.OutcomeMisconfigured, "invalid_client")
-	require.False(t, b.open(t, cs[0].App), "a success came between")
-
-	// The same where the success did not know of the failure.
-	c := b.claimed(t, cs[2], hold, single)
-	saved, err := b.Save(t.Context(), saveRequest(c, "2"))
-	require.NoError(t, err)
-	require.True(t, saved.Stored)
 	b.note(t, cs[0], perennial.OutcomeMisconfigured, "invalid_client")
-	require.False(t, b.open(t, cs[0].App))
+	require.False(t, b.open(t, cs[0].App), "the last success came between")
+	b.note(t, cs[1], perennial.OutcomeMisconfigured, "invalid_client")
+	require.True(t, b.open(t, cs[0].App), "none came since")
 
 	alone := b.app(t, 1)
 	b.note(t, alone[0], perennial.OutcomeMisconfigured, "invalid_client")
 	require.True(t, b.open(t, alone[0].App), "the app's only connection")
 	require.True(t, b.state(t, alone[0].App).Circuits[0].Open)
+}
+
+// testFailuresOnRecord: failures that opened no circuit keep nobody from a claim.
+func testFailuresOnRecord(t *testing.T, b *bundle) {
+	ids := b.due(t, 20)
+	_, err := b.ClaimDue(t.Context(), paceRequest(0, 1, 1, 0)) // makes the pacer's row
+	require.NoError(t, err)
+	b.exec(t, "UPDATE connections SET attempt_id = '', attempt_deadline = NULL, attempt_started_at = NULL")
+	// These have failed for long, and were due before all others.
+	bad := b.due(t, 30)
+	for id := range bad {
+		b.set(t, id, "failure_count", "12")
+		b.set(t, id, "health", "'failing'")
+		b.set(t, id, "failing_code", "'http_500'")
+		b.set(t, id, "next_refresh_at", "'2020-01-01 00:00:00+00:00'")
+		b.set(t, id, "next_attempt_at", "'2099-01-01 00:00:00+00:00'")
+	}
+	failed := 0
+	for id := range bad {
+		if failed++; failed < 5 {
+			b.note(t, b.row(t, id), perennial.OutcomeUnknown, "http_500")
+		}
+	}
+	require.False(t, b.open(t, "hubspot"))
+	got, err := b.ClaimDue(t.Context(), paceRequest(0, 1, 16, 0))
+	require.NoError(t, err)
+	require.Len(t, got.Claims, 16, "all that it may claim")
+	for _, claim := range got.Claims {
+		require.True(t, ids[claim.Connection.ID])
+		delete(ids, claim.Connection.ID)
+	}
+	for id := range ids {
+		require.True(t, b.admitted(t, b.row(t, id)).Admitted)
+	}
 }
 
 func testCircuitOutage(t *testing.T, b *bundle) {

@@ -53,20 +53,19 @@ func testQuickClaimLeaves(t *testing.T, b *bundle) {
 		return // it never applies there
 	}
 	for what, change := range map[string]string{
-		"status":         "UPDATE connections SET status = 'paused'",
-		"health":         "UPDATE connections SET health = 'failing', failing_code = 'http_503'",
-		"failures":       "UPDATE connections SET failure_count = 1",
-		"open attempt":   "UPDATE connections SET attempt_id = 'x', attempt_deadline = now() - interval '1 minute'",
-		"ambiguous":      "UPDATE connections SET ambiguous_since = now()",
-		"suspect":        "UPDATE connections SET suspect_since = now()",
-		"confirm at":     "UPDATE connections SET confirm_at = now() - interval '1 minute'",
-		"next attempt":   "UPDATE connections SET next_attempt_at = now() + interval '1 minute'",
-		"generation":     "UPDATE connections SET generation = 2",
-		"another app":    "UPDATE connections SET app = 'other'",
-		"circuit open":   "INSERT INTO circuits (app, host, reason, updated_at) VALUES ('hubspot', 'api.hubapi.com', 'unavailable', now())",
-		"failures noted": "INSERT INTO circuits (app, host, failed, updated_at) VALUES ('hubspot', 'api.hubapi.com', '[\"x\"]', now())",
-		"host slowed":    "INSERT INTO circuits (app, host, slow_until, updated_at) VALUES ('hubspot', 'api.hubapi.com', now() + interval '1 minute', now())",
-		"app slowed":     "INSERT INTO apps (app, slow_until, updated_at) VALUES ('hubspot', now() + interval '1 minute', now())",
+		"status":       "UPDATE connections SET status = 'paused'",
+		"health":       "UPDATE connections SET health = 'failing', failing_code = 'http_503'",
+		"failures":     "UPDATE connections SET failure_count = 1",
+		"open attempt": "UPDATE connections SET attempt_id = 'x', attempt_deadline = now() - interval '1 minute'",
+		"ambiguous":    "UPDATE connections SET ambiguous_since = now()",
+		"suspect":      "UPDATE connections SET suspect_since = now()",
+		"confirm at":   "UPDATE connections SET confirm_at = now() - interval '1 minute'",
+		"next attempt": "UPDATE connections SET next_attempt_at = now() + interval '1 minute'",
+		"generation":   "UPDATE connections SET generation = 2",
+		"another app":  "UPDATE connections SET app = 'other'",
+		"circuit open": "INSERT INTO circuits (app, host, reason, updated_at) VALUES ('hubspot', 'api.hubapi.com', 'unavailable', now())",
+		"host slowed":  "INSERT INTO circuits (app, host, slow_until, updated_at) VALUES ('hubspot', 'api.hubapi.com', now() + interval '1 minute', now())",
+		"app slowed":   "INSERT INTO apps (app, slow_until, updated_at) VALUES ('hubspot', now() + interval '1 minute', now())",
 	} {
 		b.exec(t, "TRUNCATE connections, circuits, apps")
 		c := b.connect(t)
@@ -77,8 +76,10 @@ func testQuickClaimLeaves(t *testing.T, b *bundle) {
 		require.False(t, ok, what)
 		require.Equal(t, before, b.row(t, c.ID), what)
 	}
-	// What concerns another app or host, or is over, does not.
+	// What concerns another app or host, or is over, does not; nor do failures on record
+	// of other connections.
 	b.exec(t, "TRUNCATE connections, circuits, apps")
+	b.exec(t, `INSERT INTO circuits (app, host, failed, failed_reason, failed_since, updated_at) VALUES ('hubspot', 'api.hubapi.com', '["x"]', 'unavailable', now(), now())`)
 	b.exec(t, "INSERT INTO circuits (app, host, reason, updated_at) VALUES ('hubspot', 'elsewhere', 'unavailable', now()), ('other', 'api.hubapi.com', 'unavailable', now())")
 	b.exec(t, "INSERT INTO apps (app, slow_until, updated_at) VALUES ('hubspot', now() - interval '1 second', now()), ('other', now() + interval '1 minute', now())")
 	c := b.connect(t)

@@ -72,6 +72,7 @@ func Run(t *testing.T, database func(testing.TB) string) {
 		"circuit: opens, holds, probes, closes":           testCircuit,
 		"circuit: a success between":                      testCircuitSuccessBetween,
 		"circuit: an outage":                              testCircuitOutage,
+		"circuit: failures on record stop nobody":         testFailuresOnRecord,
 		"circuit: those that waited are let go":           testLetGo,
 		"gate: slow down":                                 testSlowDown,
 		"gate: slots for many processes":                  testLimitManyProcesses,
