@@ -116,7 +116,11 @@ func (s *Store) Admit(ctx context.Context, req AdmitRequest) (Admission, error) 
 		if err != nil {
 			return err
 		}
-		d := decideAdmission(circuit, app, req, now)
+		candidates, err := s.candidates(tx, circuit, req)
+		if err != nil {
+			return err
+		}
+		d := decideAdmission(circuit, app, candidates, req, now)
 		out = d.admission
 		return errorsOf(updateCircuit(tx, circuit, now, d.circuit), updateApp(tx, app.App, now, d.app))
 	})
@@ -196,46 +200,90 @@ const spacing = 1.2
 const SlotTolerance = 100 * time.Millisecond
 
 // decideAdmission is the gate. It is pure; circuit and app were read under their
-// locks and now is the database's clock.
-func decideAdmission(circuit circuitRow, app appRow, req AdmitRequest, now time.Time) admissionDecision {
+// locks, candidates is what [Store.candidates] counted and now is the database's
+// clock.
+func decideAdmission(circuit circuitRow, app appRow, candidates int, req AdmitRequest, now time.Time) admissionDecision {
 	c := req.Connection
 	d := admissionDecision{admission: Admission{Now: now, Noted: circuit.Reason != ""}, circuit: columns{}, app: columns{}}
 	held := func(until time.Time, code string) admissionDecision {
 		d.admission.RetryAt, d.admission.Code = until.Truncate(time.Microsecond), code
 		return d
 	}
-	if circuit.Reason != "" && !seam.Off(seam.Circuit) {
-		due := !stamp(circuit.NextProbeAt).After(now)
-		if !due || c.ID == circuit.LastCanary && circuit.Connections > 1 {
-			next := stamp(circuit.NextProbeAt)
-			if due {
-				next = now.Add(req.Interval)
-			}
-			return held(next.Add(spread(c.ID, now, heldSpread(circuit.Connections, req.Interval))), CodeCircuitOpen)
+	probe := circuit.Reason != "" && !seam.Off(seam.Circuit)
+	if probe {
+		if from := probeFrom(circuit, req); from.After(now) {
+			return held(from.Add(probeSpread(circuit, candidates, req, now)), CodeCircuitOpen)
 		}
-		d.admission.Probe = true
-		d.circuit.with(columns{"next_probe_at": nullable(now.Add(ProbeWait(req.Interval, circuit.Probes))), "last_canary": c.ID, "probes": circuit.Probes + 1})
 	}
-	if slow := latest(stamp(circuit.SlowUntil), stamp(app.SlowUntil)); slow.After(now) && !d.admission.Probe {
+	if slow := latest(stamp(circuit.SlowUntil), stamp(app.SlowUntil)); slow.After(now) && !probe {
 		return held(slow.Add(spread(c.ID, now, req.Interval)), CodeSlowDown)
 	}
-	if req.Rate <= 0 {
-		d.admission.Admitted = true
-		return d
+	if req.Rate > 0 {
+		turns := Turns{SlotAt: stamp(app.SlotAt), BacklogAt: stamp(app.BacklogAt)}
+		// A probe goes before the queue, which moves again only once it succeeded.
+		at, admitted, after := turns.Take(c.ID, probe || !c.QueuedAt.IsZero(), req.Rate, req.Patience, req.Lead, now)
+		if after.SlotAt != turns.SlotAt {
+			d.app["slot_at"] = nullable(after.SlotAt)
+		}
+		if after.BacklogAt != turns.BacklogAt {
+			d.app["backlog_at"] = nullable(after.BacklogAt)
+		}
+		if !admitted {
+			return held(at, CodeRateLimit) // the probe is left to the next connection that asks
+		}
+		d.admission.SlotAt = at
 	}
-	turns := Turns{SlotAt: stamp(app.SlotAt), BacklogAt: stamp(app.BacklogAt)}
-	at, admitted, after := turns.Take(c.ID, !c.QueuedAt.IsZero(), req.Rate, req.Patience, req.Lead, now)
-	if after.SlotAt != turns.SlotAt {
-		d.app["slot_at"] = nullable(after.SlotAt)
+	if probe {
+		d.circuit.with(columns{"next_probe_at": nullable(now.Add(ProbeWait(req.Interval, circuit.Probes))), "last_canary": c.ID, "probes": circuit.Probes + 1})
 	}
-	if after.BacklogAt != turns.BacklogAt {
-		d.app["backlog_at"] = nullable(after.BacklogAt)
-	}
-	if !admitted {
-		return held(at, CodeRateLimit)
-	}
-	d.admission.Admitted, d.admission.SlotAt = true, at
+	d.admission.Admitted, d.admission.Probe = true, probe
 	return d
+}
+
+// probeFrom is when the connection may be the next canary of an open circuit. The
+// last canary is one interval behind the others: what fails with one token may
+// succeed with another. If none of them took the probe by then, it may again:
+// however many there were when the circuit opened, it may be the only one left.
+func probeFrom(circuit circuitRow, req AdmitRequest) time.Time {
+	next := stamp(circuit.NextProbeAt)
+	if req.Connection.ID == circuit.LastCanary && circuit.Connections > 1 {
+		return next.Add(req.Interval)
+	}
+	return next
+}
+
+// minCandidates is how many connections should ask within one interval after a probe
+// is due: some of them may be paused or disconnected until then.
+const minCandidates = 10
+
+// probeSpread is how long after [probeFrom] a connection asks again: within one
+// interval as long as few others do, so that a due probe never waits longer.
+func probeSpread(circuit circuitRow, candidates int, req AdmitRequest, now time.Time) time.Duration {
+	c := req.Connection
+	switch {
+	case c.ID == circuit.LastCanary:
+		return 0
+	case candidates < minCandidates:
+		return spread(c.ID, now, req.Interval)
+	}
+	return spread(c.ID, now, heldSpread(circuit.Connections, req.Interval))
+}
+
+// candidates counts the other connections that will ask within one interval after the
+// next probe of an open circuit is due, at most [minCandidates].
+func (s *Store) candidates(tx *gorm.DB, r circuitRow, req AdmitRequest) (int, error) {
+	if r.Reason == "" {
+		return 0, nil
+	}
+	next := stamp(r.NextProbeAt)
+	var ids []string
+	err := tx.Table("connections").Where(queuedAt, r.App, r.Host).
+		Where("status = 'active' AND next_attempt_at >= ? AND next_attempt_at <= ? AND id NOT IN ?", nullable(next), nullable(next.Add(req.Interval)), []string{req.Connection.ID, r.LastCanary}).
+		Limit(minCandidates).Pluck("id", &ids).Error
+	if err != nil {
+		return 0, fmt.Errorf("count the candidates for a probe of app %s: %w", r.App, err)
+	}
+	return len(ids), nil
 }
 
 // releaseWithin is within what time the connections of a large app are let go:

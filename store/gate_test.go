@@ -20,6 +20,10 @@ func TestDecideAdmission(t *testing.T) {
 	due.NextProbeAt = ptr(noon)
 	alone := due
 	alone.Connections = 1
+	missed := due
+	missed.NextProbeAt = ptr(noon.Add(-time.Minute))
+	large := open
+	large.Connections = 100_000
 	for _, c := range []struct {
 		name    string
 		id      string
@@ -27,15 +31,23 @@ func TestDecideAdmission(t *testing.T) {
 		circuit circuitRow
 		app     appRow
 		rate    float64
-		want    string // "" for admitted
-		probe   bool
-		slot    time.Time
-		retry   time.Time // not before
+		// others that will ask soon after the next probe is due
+		candidates int
+		want       string // "" for admitted
+		probe      bool
+		slot       time.Time
+		retry      time.Time // not before
+		by         time.Time // not after; zero: any time
 	}{
 		{name: "nothing is wrong"},
 		{name: "open", circuit: open, want: CodeCircuitOpen, retry: noon.Add(time.Second)},
 		{name: "open, the probe is due", circuit: due, probe: true},
-		{name: "open, the probe is due, and it was the last canary", id: "last", circuit: due, want: CodeCircuitOpen, retry: noon.Add(time.Minute)},
+		{name: "open, the probe is due, and it was the last canary", id: "last", circuit: due, want: CodeCircuitOpen, retry: noon.Add(time.Minute), by: noon.Add(time.Minute)},
+		{name: "the last canary, and no other took the probe for an interval", id: "last", circuit: missed, probe: true},
+		{name: "a large app, and few will ask for the probe", circuit: large, candidates: minCandidates - 1, want: CodeCircuitOpen, retry: noon.Add(time.Second), by: noon.Add(61 * time.Second)},
+		{name: "a large app, and enough will ask for the probe", circuit: large, candidates: minCandidates, want: CodeCircuitOpen, retry: noon.Add(61 * time.Second)},
+		{name: "a probe goes before the queue", circuit: due, rate: 10, app: appRow{BacklogAt: ptr(noon.Add(time.Hour))}, probe: true, slot: noon.Add(50 * time.Millisecond)},
+		{name: "a probe that the limit refuses", circuit: due, rate: 10, app: appRow{SlotAt: ptr(noon.Add(2 * time.Second))}, want: CodeRateLimit, retry: noon.Add(2 * time.Second)},
 		{name: "the last canary is the only connection", id: "last", circuit: alone, probe: true},
 		{name: "the host asked for less", circuit: circuitRow{Failed: "[]", SlowUntil: ptr(noon.Add(time.Hour))}, want: CodeSlowDown, retry: noon.Add(time.Hour)},
 		{name: "the app was asked for less", app: appRow{SlowUntil: ptr(noon.Add(time.Hour))}, want: CodeSlowDown, retry: noon.Add(time.Hour)},
@@ -55,13 +67,16 @@ func TestDecideAdmission(t *testing.T) {
 		if c.queued {
 			req.Connection.QueuedAt = noon.Add(-time.Minute)
 		}
-		got := decideAdmission(c.circuit, c.app, req, noon).admission
+		d := decideAdmission(c.circuit, c.app, c.candidates, req, noon)
+		got := d.admission
 		require.Equal(t, c.want, got.Code, c.name)
 		assert.Equal(t, c.want == "", got.Admitted, c.name)
 		assert.Equal(t, c.probe, got.Probe, c.name)
 		assert.Equal(t, c.slot, got.SlotAt, c.name)
 		if !got.Admitted {
 			assert.False(t, got.RetryAt.Before(c.retry), c.name)
+			assert.False(t, !c.by.IsZero() && got.RetryAt.After(c.by), "%s: %s", c.name, got.RetryAt)
+			assert.Empty(t, d.circuit, "%s: the probe is left to another", c.name)
 		}
 	}
 }
@@ -75,7 +90,7 @@ func TestOneProbeEachInterval(t *testing.T) {
 	for i := range 3000 {
 		now = now.Add(100 * time.Millisecond)
 		req := AdmitRequest{Connection: perennial.Connection{ID: fmt.Sprint(i % 3)}, Interval: 10 * time.Second}
-		d := decideAdmission(circuit, appRow{}, req, now)
+		d := decideAdmission(circuit, appRow{}, minCandidates, req, now)
 		if !d.admission.Admitted {
 			continue
 		}
@@ -117,7 +132,7 @@ func TestLimitHolds(t *testing.T) {
 			if a.queued {
 				req.Connection.QueuedAt = noon
 			}
-			d := decideAdmission(circuitRow{Failed: "[]"}, app, req, a.at)
+			d := decideAdmission(circuitRow{Failed: "[]"}, app, 0, req, a.at)
 			if v, ok := d.app["slot_at"]; ok {
 				app.SlotAt = ptr(v.(time.Time))
 			}

@@ -102,7 +102,7 @@ func (m *Memory) Admit(_ context.Context, req AdmitRequest) (Admission, error) {
 	if !ok {
 		circuit.Failed = "[]"
 	}
-	d := decideAdmission(circuit, m.apps[c.App], req, now)
+	d := decideAdmission(circuit, m.apps[c.App], 0, req, now)
 	// Only the app's slots are kept: a model of one connection has no circuit.
 	app := m.apps[c.App]
 	if at, ok := d.app["slot_at"].(time.Time); ok {

@@ -290,6 +290,75 @@ func testCircuitOutage(t *testing.T, b *bundle) {
 	require.True(t, b.open(t, alone.App), "the third in a row is")
 }
 
+// testCanaries: whatever became of the connections since the circuit opened, one of
+// those that are left asks within an interval after the probe is due, and gets it.
+func testCanaries(t *testing.T, b *bundle) {
+	opened := func(n int) (cs []perennial.Connection, last string) {
+		t.Helper()
+		cs = b.app(t, n)
+		b.note(t, cs[0], perennial.OutcomeMisconfigured, "invalid_client")
+		b.note(t, cs[1], perennial.OutcomeMisconfigured, "invalid_client")
+		require.True(t, b.open(t, cs[0].App))
+		return cs, cs[1].ID
+	}
+	probeAt := func(app string, at time.Time) {
+		b.exec(t, "UPDATE circuits SET next_probe_at = "+stampText(at)+" WHERE app = '"+app+"'")
+	}
+	for what, leave := range map[string]string{
+		"disconnected": "UPDATE connections SET status = 'disconnected' WHERE app = '%s' AND id <> '%s'",
+		"paused":       "UPDATE connections SET status = 'paused' WHERE app = '%s' AND id <> '%s'",
+		"backing off":  "UPDATE connections SET failure_count = 9, queued_at = NULL, next_attempt_at = '2099-01-01 00:00:00+00:00' WHERE app = '%s' AND id <> '%s'",
+	} {
+		cs, last := opened(30)
+		app := cs[0].App
+		b.exec(t, fmt.Sprintf(leave, app, last))
+		now, err := b.Now(t.Context())
+		require.NoError(t, err)
+		probeAt(app, now.Add(-interval/2))
+		held := b.admitted(t, b.row(t, last))
+		require.False(t, held.Admitted, "%s: another goes first, if there is any", what)
+		require.WithinDuration(t, now.Add(interval/2), held.RetryAt, time.Second, what)
+		probeAt(app, now.Add(-interval))
+		canary := b.admitted(t, b.row(t, last))
+		require.True(t, canary.Probe, what)
+		b.note(t, b.row(t, last), perennial.OutcomeRefreshed, "")
+		require.False(t, b.open(t, app), what)
+	}
+
+	// Of a fleet that would come back over minutes some come for the next probe.
+	cs, _ := opened(400)
+	next := b.state(t, cs[0].App).Circuits[0].NextProbeAt
+	soon, late := 0, 0
+	for _, c := range cs[2:40] {
+		held := b.admitted(t, c)
+		require.False(t, held.Admitted)
+		require.False(t, held.RetryAt.Before(next))
+		if held.RetryAt.After(next.Add(interval)) {
+			late++
+		} else {
+			soon++
+		}
+	}
+	require.GreaterOrEqual(t, soon, 10)
+	require.Greater(t, late, 10)
+
+	// The limit refuses a probe, which is left to another.
+	now, err := b.Now(t.Context())
+	require.NoError(t, err)
+	probeAt(cs[0].App, now)
+	refuse := admit(b.row(t, cs[50].ID))
+	refuse.Rate = 1
+	b.exec(t, "UPDATE apps SET slot_at = "+stampText(now.Add(time.Hour))+" WHERE app = '"+cs[0].App+"'")
+	held, err := b.Admit(t.Context(), refuse)
+	require.NoError(t, err)
+	require.Equal(t, store.CodeRateLimit, held.Code)
+	b.exec(t, "UPDATE apps SET slot_at = NULL, backlog_at = "+stampText(now.Add(time.Hour))+" WHERE app = '"+cs[0].App+"'")
+	refuse.Connection = b.row(t, cs[51].ID)
+	canary, err := b.Admit(t.Context(), refuse)
+	require.NoError(t, err)
+	require.True(t, canary.Admitted && canary.Probe, "and a long queue is no hindrance")
+}
+
 func testSlowDown(t *testing.T, b *bundle) {
 	cs := b.app(t, 2)
 	require.NoError(t, b.NoteReply(t.Context(), store.NoteRequest{Connection: cs[0], Outcome: perennial.OutcomeRateLimited, SlowDown: time.Hour, Interval: interval}))

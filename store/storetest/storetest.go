@@ -73,6 +73,7 @@ func Run(t *testing.T, database func(testing.TB) string) {
 		"circuit: a success between":                      testCircuitSuccessBetween,
 		"circuit: an outage":                              testCircuitOutage,
 		"circuit: failures on record stop nobody":         testFailuresOnRecord,
+		"circuit: there is always a canary":               testCanaries,
 		"circuit: those that waited are let go":           testLetGo,
 		"gate: slow down":                                 testSlowDown,
 		"gate: slots for many processes":                  testLimitManyProcesses,
