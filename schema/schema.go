@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/perennial-oauth/perennial"
@@ -22,7 +23,7 @@ import (
 // Version is the newest schema that this program knows, and Oldest the oldest
 // that it can run on.
 const (
-	Version int64 = 8
+	Version int64 = 9
 	Oldest  int64 = 6
 )
 
@@ -46,16 +47,22 @@ func provider(db *sql.DB, d Dialect) (*goose.Provider, error) {
 	if d == SQLite {
 		return goose.NewProvider(goose.DialectSQLite3, db, dir)
 	}
-	// Several processes may migrate at once: one does, the others wait.
-	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300)) // each second, for 5 min
+	// Several processes may migrate at once: one does, the others wait. The lock is a
+	// row with a lease and not an advisory lock: a pooler in transaction mode gives each
+	// statement another session. It holds no transaction open, which a concurrent index
+	// build would wait for.
+	locker, err := lock.NewPostgresTableLocker(
+		lock.WithTableLeaseDuration(15*time.Second), lock.WithTableHeartbeatInterval(3*time.Second), // so long after a crash
+		lock.WithTableLockTimeout(250*time.Millisecond, 2400)) // 10 min
 	if err != nil {
 		return nil, fmt.Errorf("migration lock: %w", err)
 	}
-	return goose.NewProvider(goose.DialectPostgres, db, dir, goose.WithSessionLocker(locker))
+	return goose.NewProvider(goose.DialectPostgres, db, dir, goose.WithLocker(locker))
 }
 
-// Migrate brings the schema to [Version]. Several processes may do so at once.
-// It returns the version before and after.
+// Migrate brings the schema to [Version]. Several processes may do so at once. On
+// PostgreSQL it needs two connections of the pool. After a failure it may be
+// repeated. It returns the version before and after.
 func Migrate(ctx context.Context, db *sql.DB, d Dialect) (from, to int64, err error) {
 	p, err := provider(db, d)
 	if err != nil {
@@ -64,13 +71,30 @@ func Migrate(ctx context.Context, db *sql.DB, d Dialect) (from, to int64, err er
 	if from, err = p.GetDBVersion(ctx); err != nil {
 		return 0, 0, fmt.Errorf("read the schema's version: %w", err)
 	}
-	if _, err := p.Up(ctx); err != nil {
+	if err := up(ctx, p, from); err != nil {
 		return from, from, fmt.Errorf("migrate the schema from version %d: %w", from, err)
 	}
 	if to, err = p.GetDBVersion(ctx); err != nil {
 		return from, 0, fmt.Errorf("read the schema's version: %w", err)
 	}
 	return from, to, nil
+}
+
+// up applies what is missing above from. Without a lock, as on SQLite and beside an
+// older program that has another one, two processes may apply the same migration:
+// one of them fails, and goes on from what the other has done.
+func up(ctx context.Context, p *goose.Provider, from int64) error {
+	for {
+		_, err := p.Up(ctx)
+		if err == nil {
+			return nil
+		}
+		version, versionErr := p.GetDBVersion(ctx)
+		if versionErr != nil || version <= from {
+			return err
+		}
+		from = version
+	}
 }
 
 // Down takes the newest migration back. It loses what only the newer schema

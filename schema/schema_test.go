@@ -8,22 +8,24 @@ import (
 	_ "github.com/glebarez/go-sqlite" // the driver "sqlite"
 	_ "github.com/jackc/pgx/v5/stdlib"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/perennial-oauth/perennial/schema"
 )
 
+// kinds make an empty database of each kind.
+var kinds = map[schema.Dialect]func(*testing.T) (driver, dsn string){
+	schema.Postgres: func(t *testing.T) (string, string) { return "pgx", testpg.URL(t) },
+	schema.SQLite: func(t *testing.T) (string, string) {
+		return "sqlite", "file:" + filepath.Join(t.TempDir(), "x.db") + "?_txlock=immediate&_pragma=busy_timeout(60000)&_pragma=journal_mode(WAL)"
+	},
+}
+
 // databases runs test on an empty database of each kind.
 func databases(t *testing.T, test func(*testing.T, *sql.DB, schema.Dialect)) {
 	t.Parallel()
-	for dialect, open := range map[schema.Dialect]func(*testing.T) (driver, dsn string){
-		schema.Postgres: func(t *testing.T) (string, string) { return "pgx", testpg.URL(t) },
-		schema.SQLite: func(t *testing.T) (string, string) {
-			return "sqlite", "file:" + filepath.Join(t.TempDir(), "x.db") + "?_pragma=busy_timeout(10000)"
-		},
-	} {
+	for dialect, open := range kinds {
 		t.Run(string(dialect), func(t *testing.T) {
 			t.Parallel()
 			driver, dsn := open(t)
@@ -86,26 +88,6 @@ func TestCheckRange(t *testing.T) {
 		require.Error(t, err)
 		require.NotEqual(t, perennial.CodeSchema, perennial.CodeOf(err), "no answer is not an old schema")
 	})
-}
-
-func TestConcurrentMigrate(t *testing.T) {
-	t.Parallel()
-	url := testpg.URL(t)
-	g, ctx := errgroup.WithContext(t.Context())
-	for range 6 { // processes
-		g.Go(func() error {
-			db, err := sql.Open("pgx", url)
-			if err != nil {
-				return err
-			}
-			defer db.Close()
-			if _, _, err = schema.Migrate(ctx, db, schema.Postgres); err != nil {
-				return err
-			}
-			return schema.Check(ctx, db)
-		})
-	}
-	require.NoError(t, g.Wait())
 }
 
 // TestConstraints shows that the database itself refuses what no program may

@@ -1,0 +1,138 @@
+package schema_test
+
+import (
+	"context"
+	"database/sql"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/perennial-oauth/perennial/internal/testpg"
+	"github.com/perennial-oauth/perennial/schema"
+)
+
+// TestMigrateAtOnce: of eight processes one migrates and the others wait for it, from
+// the first migration on and from the middle.
+func TestMigrateAtOnce(t *testing.T) {
+	t.Parallel()
+	for dialect, make := range kinds {
+		t.Run(string(dialect), func(t *testing.T) {
+			t.Parallel()
+			driver, dsn := make(t)
+			migrateAtOnce(t, driver, dsn, dialect)
+			db := openDB(t, driver, dsn)
+			for range 3 {
+				require.NoError(t, schema.Down(t.Context(), db, dialect))
+			}
+			migrateAtOnce(t, driver, dsn, dialect)
+			var lines int64
+			require.NoError(t, db.QueryRowContext(t.Context(), "SELECT count(*) FROM schema_programs").Scan(&lines))
+			require.Equal(t, schema.Version, lines)
+			require.NoError(t, db.QueryRowContext(t.Context(), "SELECT count(*) FROM goose_db_version WHERE version_id > 0").Scan(&lines))
+			require.Equal(t, schema.Version, lines, "each was applied once")
+		})
+	}
+}
+
+func migrateAtOnce(t *testing.T, driver, dsn string, d schema.Dialect) {
+	t.Helper()
+	g, ctx := errgroup.WithContext(t.Context())
+	for range 8 { // processes
+		g.Go(func() error {
+			db, err := sql.Open(driver, dsn)
+			if err != nil {
+				return err
+			}
+			defer db.Close()
+			db.SetMaxOpenConns(2) // as few as there may be
+			if _, _, err = schema.Migrate(ctx, db, d); err != nil {
+				return err
+			}
+			return schema.Check(ctx, db)
+		})
+	}
+	require.NoError(t, g.Wait())
+}
+
+func openDB(t *testing.T, driver, dsn string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open(driver, dsn)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	return db
+}
+
+// TestMigrateAfterACrash: the lock of a process that died passes to the next one, and
+// so does an index whose build was broken off.
+func TestMigrateAfterACrash(t *testing.T) {
+	t.Parallel()
+	db := openDB(t, "pgx", testpg.URL(t))
+	_, _, err := schema.Migrate(t.Context(), db, schema.Postgres)
+	require.NoError(t, err)
+	for range 3 {
+		require.NoError(t, schema.Down(t.Context(), db, schema.Postgres))
+	}
+	exec(t, db, "UPDATE goose_lock SET locked = true, locked_by = 'the dead', lease_expires_at = now() + interval '1 second'")
+	broken := []string{"connections_turn", "connections_due_new", "connections_of_tenant", "connections_failing"}
+	for _, index := range broken { // as CREATE INDEX CONCURRENTLY leaves it
+		exec(t, db, "CREATE INDEX "+index+" ON connections (cadence)")
+		exec(t, db, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = '"+index+"'::regclass")
+	}
+	_, to, err := schema.Migrate(t.Context(), db, schema.Postgres)
+	require.NoError(t, err)
+	require.Equal(t, schema.Version, to)
+	var invalid, onCadence int
+	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT count(*) FROM pg_index WHERE NOT indisvalid").Scan(&invalid))
+	require.Zero(t, invalid)
+	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%(cadence)%'").Scan(&onCadence))
+	require.Zero(t, onCadence)
+}
+
+// TestMigrateBlocksNobody: while an index is built, connections are read and written.
+// The build waits for a transaction that began before it, and nobody for the build.
+func TestMigrateBlocksNobody(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	db := openDB(t, "pgx", testpg.URL(t))
+	_, _, err := schema.Migrate(ctx, db, schema.Postgres)
+	require.NoError(t, err)
+	for _, id := range []string{"1", "2"} {
+		exec(t, db, `INSERT INTO connections (id, tenant_id, app, provider, host, account_id, status, health, generation, created_at, updated_at)
+			VALUES ('`+id+`', 't', 'a', 'p', 'h', '`+id+`', 'active', 'healthy', 1, now(), now())`)
+	}
+	const oldest = 6 // that a program in use may have
+	for range schema.Version - oldest {
+		require.NoError(t, schema.Down(ctx, db, schema.Postgres))
+	}
+	for version := int64(oldest); version < schema.Version; version++ {
+		before, err := db.BeginTx(ctx, nil)
+		require.NoError(t, err)
+		defer func() { _ = before.Rollback() }() // where the test failed before its commit
+		_, err = before.ExecContext(ctx, "UPDATE connections SET generation = 2 WHERE id = '1'")
+		require.NoError(t, err)
+		migrated := make(chan error, 1)
+		go func() {
+			_, _, err := schema.Migrate(context.WithoutCancel(ctx), db, schema.Postgres)
+			migrated <- err
+		}()
+		require.Eventually(t, func() bool {
+			var waiting int
+			err := db.QueryRowContext(ctx, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'").Scan(&waiting)
+			return err == nil && waiting > 0
+		}, time.Minute, 5*time.Millisecond, "the build waits")
+		conn, err := db.Conn(ctx)
+		require.NoError(t, err)
+		for _, statement := range []string{"SET lock_timeout = '10s'", "SELECT generation FROM connections WHERE id = '2'", "UPDATE connections SET generation = generation + 1 WHERE id = '2'"} {
+			_, err := conn.ExecContext(ctx, statement)
+			require.NoError(t, err, "above version %d: %s", version, statement)
+		}
+		require.NoError(t, conn.Close())
+		require.NoError(t, before.Commit())
+		require.NoError(t, <-migrated)
+		for range schema.Version - version - 1 {
+			require.NoError(t, schema.Down(ctx, db, schema.Postgres))
+		}
+	}
+}
