@@ -26,19 +26,22 @@ func (s *Store) Get(ctx context.Context, id string) (perennial.Connection, time.
 	return rows[0].connection(), now, err
 }
 
-// FindByAccount returns the live connection of an account, else the
-// disconnected one that a connect revives, else [perennial.CodeNotFound].
+// FindByAccount returns the live connection of an account, else the one that was
+// disconnected last, which a connect revives, else [perennial.CodeNotFound].
 func (s *Store) FindByAccount(ctx context.Context, tenant, app, account string) (perennial.Connection, error) {
-	var rows []row
-	err := s.db.WithContext(ctx).Where("tenant_id = ? AND app = ? AND account_id = ?", tenant, app, account).
-		Order("CASE WHEN status = 'disconnected' THEN 1 ELSE 0 END, updated_at DESC").Limit(1).Find(&rows).Error
-	if err != nil {
-		return perennial.Connection{}, fmt.Errorf("find account %s of app %s: %w", account, app, err)
+	// Each has an index of its own, which the status written out leads to.
+	for _, which := range []string{"status <> 'disconnected'", "status = 'disconnected'"} {
+		var rows []row
+		err := s.db.WithContext(ctx).Where("tenant_id = ? AND app = ? AND account_id = ?", tenant, app, account).Where(which).
+			Order("updated_at DESC").Limit(1).Find(&rows).Error
+		if err != nil {
+			return perennial.Connection{}, fmt.Errorf("find account %s of app %s: %w", account, app, err)
+		}
+		if len(rows) > 0 {
+			return rows[0].connection(), nil
+		}
 	}
-	if len(rows) == 0 {
-		return perennial.Connection{}, perennial.Errorf(perennial.CodeNotFound, "account %q is not connected through app %q", account, app)
-	}
-	return rows[0].connection(), nil
+	return perennial.Connection{}, perennial.Errorf(perennial.CodeNotFound, "account %q is not connected through app %q", account, app)
 }
 
 // Insert stores a new connection; an account that is connected already is an
@@ -165,7 +168,8 @@ func tokenColumns(w TokenWrite, now time.Time) columns {
 
 // List returns connections in the order of their ids.
 func (s *Store) List(ctx context.Context, f Filter) ([]perennial.Connection, error) {
-	q := s.matching(ctx, f).Order("id")
+	q, order := f.narrow(s.db.WithContext(ctx))
+	q = q.Order(order)
 	limit := f.Limit
 	if limit <= 0 {
 		limit = 100
@@ -184,28 +188,48 @@ func (s *Store) List(ctx context.Context, f Filter) ([]perennial.Connection, err
 // Count returns how many connections match f, whatever its limit. It reads all of
 // them.
 func (s *Store) Count(ctx context.Context, f Filter) (int64, error) {
+	q, _ := f.narrow(s.db.WithContext(ctx).Model(&row{}))
 	var n int64
-	if err := s.matching(ctx, f).Count(&n).Error; err != nil {
+	if err := q.Count(&n).Error; err != nil {
 		return 0, fmt.Errorf("count connections: %w", err)
 	}
 	return n, nil
 }
 
-// matching selects what f describes, but for its limit.
-func (s *Store) matching(ctx context.Context, f Filter) *gorm.DB {
-	q := s.db.WithContext(ctx).Model(&row{})
+// narrow adds the filter's conditions, but for its limit. It returns the order, which
+// is that of the ids, in the form that fits the same index.
+func (f Filter) narrow(q *gorm.DB) (narrowed *gorm.DB, order string) {
 	if f.Health != "" { // of another status it says nothing
-		q = q.Where("status = ?", string(perennial.StatusActive))
+		q = q.Where("status = 'active'")
+	}
+	order = "id"
+	few := true // written out, these lead to the small indexes of what is seldom so
+	switch {
+	case f.Status != "" && f.Status != perennial.StatusActive:
+		q = q.Where("status <> 'active'")
+	case f.Health == perennial.HealthFailing:
+		q = q.Where("health = 'failing'")
+	default:
+		few = false
+	}
+	if f.TenantID != "" && !few {
+		// As a range and in this order only the tenant's index fits. With an equals sign
+		// a plan may walk the whole table in the order of the ids, which is quick for a
+		// tenant with many connections and slow for one with few.
+		q = q.Where("(tenant_id, id) > (?, ?) AND tenant_id <= ?", f.TenantID, f.After, f.TenantID)
+		f.TenantID, order = "", "tenant_id, id"
+	} else {
+		q = q.Where("id > ?", f.After)
 	}
 	for _, w := range []struct{ where, value string }{
 		{"status = ?", string(f.Status)}, {"health = ?", string(f.Health)}, {"provider = ?", f.Provider}, {"app = ?", f.App}, {"tenant_id = ?", f.TenantID},
-		{"account_id = ?", f.AccountID}, {"id > ?", f.After},
+		{"account_id = ?", f.AccountID},
 	} {
 		if w.value != "" {
 			q = q.Where(w.where, w.value)
 		}
 	}
-	return q
+	return q, order
 }
 
 // Counts are the connections of each status; every status is in it.

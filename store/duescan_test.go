@@ -104,13 +104,22 @@ func exec(t *testing.T, db *sql.Conn, statement string) {
 // seen runs a statement and returns how many rows of connections it looked at.
 func seen(t *testing.T, db *sql.Conn, statement, args string) float64 {
 	t.Helper()
+	return seenOf(t, db, "connections", statement, args)
+}
+
+// seenOf is [seen] of another table.
+func seenOf(t *testing.T, db *sql.Conn, table, statement, args string) float64 {
+	t.Helper()
 	exec(t, db, "PREPARE statement AS "+statement)
 	defer exec(t, db, "DEALLOCATE statement")
+	if args != "" {
+		args = "(" + args + ")"
+	}
 	var plan []byte
-	require.NoError(t, db.QueryRowContext(t.Context(), "EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE statement("+args+")").Scan(&plan))
+	require.NoError(t, db.QueryRowContext(t.Context(), "EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE statement"+args).Scan(&plan))
 	var explained []struct{ Plan planNode }
 	require.NoError(t, json.Unmarshal(plan, &explained))
-	return explained[0].Plan.seen("connections")
+	return explained[0].Plan.seen(table)
 }
 
 // planNode is a node of a plan, as EXPLAIN shows it.
