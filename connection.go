@@ -194,10 +194,6 @@ type Warned struct {
 // IsZero reports that no attempt is open.
 func (o OpenAttempt) IsZero() bool { return o.ID == "" }
 
-// NextGeneration is the number of the next stored token set: above the row's,
-// and above every one that was given out before the database went backwards.
-func (c Connection) NextGeneration() int64 { return max(c.Generation, c.GenerationFloor) + 1 }
-
 // Ambiguous reports whether the row's current refresh token may already have
 // been spent.
 func (c Connection) Ambiguous() bool {

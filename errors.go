@@ -17,9 +17,10 @@ const (
 	CodeReconnectRequired Code = "reconnect_required" // only the user can repair it
 	CodePaused            Code = "paused"
 	CodeDisconnected      Code = "disconnected"
-	CodeUnavailable       Code = "unavailable" // try again later
-	CodeSealed            Code = "sealed"      // a sealed value does not open here
-	CodeSchema            Code = "schema"      // the database schema is outside this program's range
+	CodeGenerationAhead   Code = "generation_ahead" // the caller's generation is above the row's, see [GenerationAheadError]
+	CodeUnavailable       Code = "unavailable"      // try again later
+	CodeSealed            Code = "sealed"           // a sealed value does not open here
+	CodeSchema            Code = "schema"           // the database schema is outside this program's range
 	CodeInternal          Code = "internal"
 )
 

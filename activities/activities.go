@@ -102,7 +102,7 @@ func later(a, b time.Time) time.Time {
 type RefreshRequest struct {
 	ConnectionID string            `json:"connection_id"`
 	App          string            `json:"app,omitempty"` // as the workflow knows it; a hint
-	Generation   int64             `json:"generation"`
+	Generation   int64             `json:"generation"`    // the highest that the workflow has seen
 	Trigger      perennial.Trigger `json:"trigger"`
 	// Once: answer the first outcome instead of retrying inside the activity,
 	// because somebody waits for it.
@@ -165,6 +165,7 @@ func (a *Activities) refresh(ctx context.Context, req RefreshRequest) (out Refre
 		ConnectionID: req.ConnectionID,
 		App:          req.App,
 		Generation:   req.Generation,
+		Floor:        req.Generation, // the workflow's own state
 		Trigger:      req.Trigger,
 		RunID:        activity.GetInfo(ctx).WorkflowExecution.RunID,
 	})

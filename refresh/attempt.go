@@ -82,9 +82,9 @@ func (a *attempt) prepare() (perennial.Secret, provider.Reply) {
 	return token, provider.Reply{}
 }
 
-// nextGeneration is above the row's and above the one asked for, so that no
-// number is given twice even after the database went backwards.
-func (a *attempt) nextGeneration() int64 { return max(a.row.NextGeneration(), a.req.Generation+1) }
+// nextGeneration is the number of the tokens to come. The claim has written the floor
+// of a database that went backwards into the row.
+func (a *attempt) nextGeneration() int64 { return a.row.NextGeneration() }
 
 // present shows the token with each client secret in turn; the next one only if
 // the provider rejected the client, and so did not spend the token.

@@ -129,7 +129,7 @@ const unknownLife = 30 * time.Minute
 func refusalReason(row perennial.Connection, entry provider.Entry, now time.Time) perennial.Reason {
 	past := func(t time.Time) bool { return !t.IsZero() && !t.After(now) }
 	switch {
-	case row.GenerationFloor > row.Generation && entry.ReplayClass != perennial.ReplayReusable:
+	case row.Behind(row.GenerationFloor) && entry.ReplayClass != perennial.ReplayReusable:
 		return perennial.ReasonRotationLost // the database went back past a rotation
 	case row.Ambiguous() && entry.ReplayClass != perennial.ReplayReusable &&
 		!(entry.ReplayClass == perennial.ReplayGrace && now.Before(row.AmbiguousSince.Add(entry.GraceWindow))):

@@ -111,10 +111,17 @@ func New(c Config) *Engine {
 // Request asks for one refresh.
 type Request struct {
 	ConnectionID string
-	Generation   int64 // the one to replace; a row past it is already fresh
-	Trigger      perennial.Trigger
-	RunID        string // of the workflow, for the ledger; may be empty
-	App          string // the connection's, where the caller knows it: a healthy connection then costs less
+	// Generation is the one to replace: a row past it is already fresh. A row behind
+	// it is not refreshed, see [perennial.GenerationAheadError], unless Floor says that
+	// the number was given out.
+	Generation int64
+	// Floor is the highest generation that the connection's workflow has seen, or zero.
+	// A row behind it went backwards, and no number up to it is given out again. It
+	// must never come from a caller: only from a workflow's own state.
+	Floor   int64
+	Trigger perennial.Trigger
+	RunID   string // of the workflow, for the ledger; may be empty
+	App     string // the connection's, where the caller knows it: a healthy connection then costs less
 }
 
 // Result is what became of a request. It never holds a token.
@@ -133,6 +140,21 @@ type Result struct {
 	// then nobody may present the connection's refresh token, and this engine does
 	// not.
 	Unsaved *store.SaveRequest
+}
+
+// over is the request for this row: with the floor of a row that went backwards as
+// its generation, or an error where the generation is above the row's for no reason.
+func (r Request) over(row perennial.Connection) (Request, error) {
+	switch {
+	case row.Behind(r.Floor):
+		r.Generation = max(r.Generation, r.Floor)
+	case r.Floor > row.Generation: // no restore takes back so much: the number is wrong
+		r.Generation = min(r.Generation, row.Generation)
+	}
+	if r.Generation > max(row.Generation, r.Floor) {
+		return r, &perennial.GenerationAheadError{Connection: row.ID, Generation: row.Generation}
+	}
+	return r, nil
 }
 
 // admitRequest asks for one presentation of the connection.
@@ -187,6 +209,9 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 		return Result{}, fmt.Errorf("refresh connection %s: %w", req.ConnectionID, err)
 	}
 	if err := e.storeKeptOf(ctx, row.ID, row.Generation); err != nil {
+		return Result{}, err
+	}
+	if req, err = req.over(row); err != nil {
 		return Result{}, err
 	}
 	app, appErr := e.Apps.App(row.App)

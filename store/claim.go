@@ -62,7 +62,7 @@ type claimDecision struct {
 // decideClaim is the fence. It is pure; c was read under the row's lock and now
 // is the database's clock.
 func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimDecision {
-	d := claimDecision{claim: Claim{Now: now, RolledBack: c.Generation < req.Generation}, set: columns{}}
+	d := claimDecision{claim: Claim{Now: now, RolledBack: c.Behind(req.Generation)}, set: columns{}}
 	answer := func(v Verdict, retryAt time.Time) claimDecision {
 		d.claim.Verdict, d.claim.RetryAt = v, retryAt
 		return d

@@ -47,6 +47,9 @@ func (s *Store) FindByAccount(ctx context.Context, tenant, app, account string) 
 // Insert stores a new connection; an account that is connected already is an
 // error of [perennial.CodeConflict].
 func (s *Store) Insert(ctx context.Context, c perennial.Connection, w TokenWrite) (perennial.Connection, error) {
+	if err := perennial.CheckGeneration(c.ID, 0, w.Generation); err != nil {
+		return perennial.Connection{}, err
+	}
 	var out perennial.Connection
 	err := s.durably(ctx, "store connection "+c.ID, func(tx *gorm.DB) error {
 		now, err := s.clock(tx)
@@ -96,8 +99,8 @@ func (s *Store) SetCadence(ctx context.Context, id string, cadence perennial.Cad
 // generation, and by the status from unless that is empty. Every clock and doubt
 // of the old grant is cleared.
 func (s *Store) ReplaceTokens(ctx context.Context, id string, from perennial.Status, generation int64, w TokenWrite) (perennial.Connection, error) {
-	if w.Generation <= generation {
-		return perennial.Connection{}, perennial.Errorf(perennial.CodeInvalid, "generation %d of connection %s cannot follow %d", w.Generation, id, generation)
+	if err := (perennial.Connection{ID: id, Generation: generation}).Takes(w.Generation); err != nil {
+		return perennial.Connection{}, err
 	}
 	return s.guarded(ctx, id, generation, func(c perennial.Connection, now time.Time) (columns, bool) {
 		return tokenColumns(w, now), from == "" || c.Status == from

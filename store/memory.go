@@ -172,11 +172,20 @@ func (m *Memory) Save(_ context.Context, req SaveRequest) (Saved, error) {
 		return Saved{}, notFound(req.ID)
 	}
 	c := r.connection()
+	if err := perennial.CheckGeneration(req.ID, req.Generation, req.NewGeneration); err != nil {
+		return Saved{}, err
+	}
 	if c.Generation == req.NewGeneration && c.RefreshTokenDigest == req.RefreshTokenDigest && bytes.Equal(c.AccessTokenSealed, req.AccessTokenSealed) {
 		return Saved{Stored: true, Connection: c}, nil
 	}
+	taken := takes(c, req)
+	if taken {
+		if err := c.Takes(req.NewGeneration); err != nil {
+			return Saved{}, err
+		}
+	}
 	m.Ledger = append(m.Ledger, ledgerLine(req.Ledger, req.ID, req.AttemptID))
-	if !takes(c, req) {
+	if !taken {
 		return Saved{Connection: c}, nil
 	}
 	m.rows[req.ID] = r.apply(saveColumns(c, req, m.Clock()))

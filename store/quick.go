@@ -84,7 +84,7 @@ RETURNING ` + columnsOf("c", everyColumn) + `, t.now AS now`)
 func (s *Store) quickSave(ctx context.Context, req SaveRequest) (saved Saved, ok bool, err error) {
 	seen := req.Claimed
 	if s.dialect != schema.Postgres || seen.ID != req.ID || seen.Status != perennial.StatusActive || seen.Health != perennial.HealthHealthy ||
-		req.FailingCode != "" || seen.Generation != req.Generation || seen.RefreshTokenDigest != req.Digest || seam.Off(seam.DigestGuard) {
+		req.FailingCode != "" || seen.Generation != req.Generation || seen.Takes(req.NewGeneration) != nil || seen.RefreshTokenDigest != req.Digest || seam.Off(seam.DigestGuard) {
 		return Saved{}, false, nil
 	}
 	set := saveColumns(seen, req, seen.Open.StartedAt)

@@ -22,10 +22,10 @@ import (
 // Repeated after a lost answer it reports Stored again, but no longer Recovered.
 // The ledger line is written even where the guards refuse the tokens: the token
 // was presented. A missing row is an error of [perennial.CodeNotFound]; a new
-// generation that is not above the old one is [perennial.CodeInvalid].
+// generation that cannot follow the old one or the row's is [perennial.CodeInvalid].
 func (s *Store) Save(ctx context.Context, req SaveRequest) (Saved, error) {
-	if req.NewGeneration <= req.Generation {
-		return Saved{}, perennial.Errorf(perennial.CodeInvalid, "generation %d of connection %s cannot follow %d", req.NewGeneration, req.ID, req.Generation)
+	if err := perennial.CheckGeneration(req.ID, req.Generation, req.NewGeneration); err != nil {
+		return Saved{}, err
 	}
 	if saved, ok, err := s.quickSave(ctx, req); ok || err != nil {
 		return saved, err
@@ -36,10 +36,16 @@ func (s *Store) Save(ctx context.Context, req SaveRequest) (Saved, error) {
 			saved = Saved{Stored: true, Connection: c} // already done; the answer was lost
 			return nil
 		}
+		taken := takes(c, req)
+		if taken {
+			if err := c.Takes(req.NewGeneration); err != nil {
+				return err
+			}
+		}
 		if err := appendAttempt(tx, ledgerLine(req.Ledger, req.ID, req.AttemptID)); err != nil {
 			return err
 		}
-		if !takes(c, req) {
+		if !taken {
 			saved.Connection = c
 			return nil
 		}

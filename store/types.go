@@ -21,8 +21,11 @@ const (
 
 // ClaimRequest asks for the fence of one connection.
 type ClaimRequest struct {
-	ID         string
-	Generation int64 // the one the caller wants replaced
+	ID string
+	// Generation is the one to replace. Above the row's it is believed to have been
+	// given out before the database went backwards, so it must not come from outside;
+	// above by more than [perennial.MaxGenerationGap] it is not believed.
+	Generation int64
 	Trigger    perennial.Trigger
 	AttemptID  string        // unique for this call; claiming again with it is idempotent
 	Hold       time.Duration // how long the attempt may stay open, from the database's now
@@ -39,9 +42,9 @@ type Claim struct {
 	Connection perennial.Connection
 	Now        time.Time // the database's clock during the claim
 	RetryAt    time.Time // busy, wait: when to ask again
-	// RolledBack is true when the row was behind the generation asked for: the
-	// database went backwards. The claim then marks the row ambiguous and the
-	// next save must take max(row, asked) + 1.
+	// RolledBack is true when the row was behind the generation asked for, by at most
+	// [perennial.MaxGenerationGap]: the database went backwards. The claim then marks
+	// the row ambiguous and keeps the number as the row's floor.
 	RolledBack bool
 }
 
