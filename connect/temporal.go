@@ -53,8 +53,9 @@ func (t *Temporal) signal(ctx context.Context, c perennial.Connection, signal st
 
 // RefreshNow asks the connection's workflow for a fresh token and waits for the
 // answer. Callers in one process that ask the same share one update; a refusal
-// is a [perennial.Error] with the code of the refusal, a workflow that does not run
-// one of [perennial.CodeNotFound].
+// is a [perennial.Error] with the code of the refusal, a generation above the row's a
+// [perennial.GenerationAheadError], a workflow that does not run an error of
+// [perennial.CodeNotFound].
 func (t *Temporal) RefreshNow(ctx context.Context, id string, req workflows.RefreshNow) (workflows.RefreshNowReply, error) {
 	flight := t.flights.DoChan(fmt.Sprintf("%s/%d", id, req.IfGeneration), func() (any, error) {
 		// One caller leaving must not fail the others; nor may a request that no
@@ -106,6 +107,10 @@ func (t *Temporal) refreshNow(ctx context.Context, id string, req workflows.Refr
 		err = handle.Get(ctx, &reply)
 	}
 	if app, ok := errors.AsType[*temporal.ApplicationError](err); ok {
+		var row int64
+		if app.Type() == string(perennial.CodeGenerationAhead) && app.Details(&row) == nil {
+			return reply, &perennial.GenerationAheadError{Connection: id, Generation: row}
+		}
 		return reply, &perennial.Error{Code: perennial.Code(app.Type()), Message: app.Message(), Err: err}
 	}
 	if _, missing := errors.AsType[*serviceerror.NotFound](err); missing {

@@ -36,7 +36,9 @@ const QueryStatus = "status"
 // RefreshNow is the argument of [UpdateRefreshNow].
 type RefreshNow struct {
 	// IfGeneration, when above zero, asks for a refresh only if this is still
-	// the generation: a caller whose token was refused passes its own.
+	// the generation: a caller whose token was refused passes its own. One above
+	// the row's is an error of type [perennial.CodeGenerationAhead], whose details are
+	// the row's generation.
 	IfGeneration int64 `json:"if_generation,omitempty"`
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"testing"
 	"time"
@@ -206,6 +207,23 @@ func TestRowGoesBackwards(t *testing.T) {
 	assert.EqualValues(t, 12, w.asked[0])
 }
 
+// TestGenerationThatNobodyGaveOut: a state with a number that no restore explains is
+// mended by the row.
+func TestGenerationThatNobodyGaveOut(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int64{5 + perennial.MaxGenerationGap + 1, 1 << 62, math.MaxInt64} {
+		w := newWorld(time.Hour, 0)
+		w.c.Generation = 5
+		r := w.newRun(t, Options{})
+		r.RegisterDelayedCallback(func() { r.CancelWorkflow() }, 90*time.Minute)
+		state := NewState("con_1")
+		state.Generation = n
+		r.ExecuteWorkflow(ConnectionWorkflow, state)
+		require.NotEmpty(t, w.asked)
+		assert.EqualValues(t, 5, w.asked[0], n)
+	}
+}
+
 // TestRefreshEndsWithoutAResult: neither the local activity nor the activity comes
 // to an end: it was cancelled by a message while its
 // worker died, so nothing but its timeout comes back. The row is read at once,
@@ -347,6 +365,21 @@ func TestRefreshNow(t *testing.T) {
 		require.NoError(t, got.err)
 		assert.Equal(t, RefreshNowReply{Outcome: perennial.OutcomeAlreadyFresh, Generation: 5, ExpiresAt: w.c.ExpiresAt}, got.reply)
 	})
+	for _, n := range []int64{6, 10_006, 1 << 62, math.MaxInt64} {
+		w := newWorld(time.Hour, 0)
+		w.c.Generation = 5
+		r := w.newRun(t, Options{})
+		got := ask(r, 5*time.Minute, RefreshNow{IfGeneration: n})
+		finish(t, r, 6*time.Minute)
+		var refused *temporal.ApplicationError
+		require.ErrorAs(t, got.err, &refused, "a generation above the row's")
+		assert.Equal(t, string(perennial.CodeGenerationAhead), refused.Type())
+		var row int64
+		require.NoError(t, refused.Details(&row))
+		assert.EqualValues(t, 5, row)
+		assert.Empty(t, w.refreshedAt, n)
+		assert.LessOrEqual(t, w.gets, 2, "one look each")
+	}
 	t.Run("its own generation refreshes even a young token", func(t *testing.T) {
 		w := newWorld(time.Hour, 0)
 		r := w.newRun(t, Options{})

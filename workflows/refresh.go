@@ -224,7 +224,9 @@ func (l *life) absorb(ctx workflow.Context, v activities.View) {
 		l.state.Digested = v.Digest.To
 	}
 	l.view, l.known = v, true
-	l.state.Generation = max(l.state.Generation, v.Generation)
+	if c := (perennial.Connection{Generation: v.Generation}); !v.Gone && !c.Behind(l.state.Generation) {
+		l.state.Generation = v.Generation // the highest seen, unless no restore takes back so much
+	}
 	l.due = workflow.Now(ctx).Add(v.Wait)
 	l.show(ctx)
 }

@@ -67,6 +67,9 @@ func (l *life) refreshNow(ctx workflow.Context, req RefreshNow) (RefreshNowReply
 		if err := refusal(l.view); err != nil {
 			return RefreshNowReply{}, err
 		}
+		if req.IfGeneration > l.view.Generation && l.changed(ctx, changeRefuseAhead) {
+			return RefreshNowReply{}, generationAhead(l.state.ConnectionID, l.view.Generation)
+		}
 		if reply, ok := l.answered(req); ok {
 			return reply, nil
 		}
@@ -86,6 +89,17 @@ func (l *life) refreshNow(ctx workflow.Context, req RefreshNow) (RefreshNowReply
 			return l.reply(l.last.Outcome, l.last.Code), nil
 		}
 	}
+}
+
+// changeRefuseAhead: a caller's generation above the row's was refreshed for, again
+// and again, until the row would have reached it.
+var changeRefuseAhead = change{"refuse-ahead", 2}
+
+// generationAhead is the typed error for a generation above the row's, which stands in
+// its details.
+func generationAhead(id string, row int64) error {
+	err := &perennial.GenerationAheadError{Connection: id, Generation: row}
+	return temporal.NewNonRetryableApplicationError(err.Error(), string(perennial.CodeGenerationAhead), nil, row)
 }
 
 // changeAskAgain: whoever asked for another than the newest generation was content
