@@ -66,6 +66,7 @@ var statuses = map[perennial.Code]int{
 	perennial.CodeReconnectRequired: http.StatusConflict,
 	perennial.CodePaused:            http.StatusConflict,
 	perennial.CodeDisconnected:      http.StatusConflict,
+	perennial.CodeGenerationAhead:   http.StatusConflict,
 	perennial.CodeUnavailable:       http.StatusServiceUnavailable,
 	perennial.CodeSchema:            http.StatusServiceUnavailable,
 	perennial.CodeSealed:            http.StatusInternalServerError,
@@ -132,6 +133,9 @@ func noConnection() *Problem {
 func problemOf(err error) *Problem {
 	if p, ok := errors.AsType[*Problem](err); ok {
 		return p
+	}
+	if ahead, ok := errors.AsType[*perennial.GenerationAheadError](err); ok {
+		return problem(perennial.CodeGenerationAhead, "The connection is at generation %d, and if_generation is above it: forget that token and its generation, and get the current one.", ahead.Generation).because(err)
 	}
 	switch code := perennial.CodeOf(err); code {
 	case perennial.CodeNotFound:

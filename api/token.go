@@ -91,9 +91,10 @@ func (a *API) registerTokens() {
 		summary: "Get a valid access token",
 		description: "Never an expired one. Where less than `min_ttl` is left it is refreshed first; a refresh that takes longer than five seconds, or brings nothing, leaves what is left. " +
 			"What is left of an ended grant is handed out until it expires, with `connection.status` `reconnect_required`.\n\n" +
-			"409 `reconnect_required`: only the customer can help. 409 `paused`, `disconnected`. 409 `still_unauthorized`: the token that `if_generation` names was stored less than a minute ago, and another would not mend the 401. 503 `unavailable`: there is none now; try again after `Retry-After`."}, a.getToken)
+			"409 `reconnect_required`: only the customer can help. 409 `paused`, `disconnected`. 409 `still_unauthorized`: the token that `if_generation` names was stored less than a minute ago, and another would not mend the 401. 409 `generation_ahead`: `if_generation` is above `connection.generation`, as after a restore of the database; forget that token and ask without it. 503 `unavailable`: there is none now; try again after `Retry-After`."}, a.getToken)
 	register(a, operation{id: "refreshConnection", method: http.MethodPost, path: at("/refresh"), tag: tag, scopes: tokens, writes: true, repeatable: true,
-		summary: "Have the access token refreshed", description: "Callers that ask at once share one refresh. The answer holds no token."}, a.refresh)
+		summary: "Have the access token refreshed", description: "Callers that ask at once share one refresh. The answer holds no token.\n\n" +
+			"409 `generation_ahead`: `if_generation` is above `connection.generation`, as after a restore of the database; nothing was refreshed."}, a.refresh)
 	register(a, operation{id: "noteConnection", method: http.MethodPost, path: at("/notes"), tag: tag, scopes: tokens, writes: true, repeatable: true, success: http.StatusNoContent,
 		summary: "Note what became of a token", description: "For clients that keep tokens in memory. `getToken` notes the same by itself, unless `refresh=false`."}, a.note)
 }
@@ -107,6 +108,9 @@ func (a *API) getToken(ctx context.Context, key perennial.APIKey, in *tokenInput
 	if err != nil {
 		return nil, err
 	}
+	if in.IfGeneration > held.Generation {
+		return nil, generationAhead(in.ID, held)
+	}
 	if in.Refresh && in.IfGeneration > 0 {
 		a.noteBeside(ctx, b, in.ID, client.NoteUnauthorized)
 	}
@@ -114,7 +118,7 @@ func (a *API) getToken(ctx context.Context, key perennial.APIKey, in *tokenInput
 		return nil, p
 	}
 	if in.Refresh && !enough(held, in) && held.Status == perennial.StatusActive {
-		if in.IfGeneration >= held.Generation && held.Now.Sub(held.RefreshedAt) < mendedLasts {
+		if in.IfGeneration == held.Generation && held.Now.Sub(held.RefreshedAt) < mendedLasts {
 			state := stateOf(in.ID, held)
 			p := problem(codeStillRefused, "This token was stored less than a minute ago, and another one would not mend a 401: check that this connection belongs to that account and may do this.")
 			p.State = &state
@@ -219,6 +223,15 @@ func none(id string, h client.Held) *Problem {
 	return p
 }
 
+// generationAhead is the problem of a caller's generation above the row's, as one
+// that met a restore of the database has.
+func generationAhead(id string, h client.Held) *Problem {
+	p := problemOf(&perennial.GenerationAheadError{Connection: id, Generation: h.Generation})
+	state := stateOf(id, h)
+	p.State = &state
+	return p
+}
+
 // noteTimeout bounds a note that nobody waits for.
 const noteTimeout = 5 * time.Second
 
@@ -256,6 +269,9 @@ func (a *API) refresh(ctx context.Context, key perennial.APIKey, in *refreshInpu
 	generation := int64(0)
 	if in.Body != nil {
 		generation = in.Body.IfGeneration
+	}
+	if generation > held.Generation {
+		return nil, generationAhead(in.ID, held)
 	}
 	waiting, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()

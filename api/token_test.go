@@ -3,6 +3,9 @@ package api_test
 import (
 	"errors"
 	"fmt"
+	"math"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -97,6 +100,40 @@ func TestTokenTypeIsBearer(t *testing.T) {
 		shown := read[api.Connection](t, w.Do(key, "GET", "/v1/connections/"+con.ID, ""))
 		assert.Equal(t, "Bearer", shown.TokenType, stored)
 	}
+}
+
+// TestGenerationAhead: a number above the row's is refused with the row's, whatever
+// else is asked for, and nobody is asked to refresh.
+func TestGenerationAhead(t *testing.T) {
+	t.Parallel()
+	w := apitest.New(t, testpg.URL(t))
+	_, key := w.Key("acme", perennial.ScopeTokensRead)
+	con := w.Connect("acme")
+	for range 2 {
+		w.Renew(con.ID, 30*time.Minute)
+	}
+	w.Exec("UPDATE connections SET last_refreshed_at = now() - interval '5 minutes'")
+	for _, n := range []int64{4, 10_004, 1 << 53, 1 << 62, math.MaxInt64} {
+		at := "/v1/connections/" + con.ID
+		for _, answer := range []*httptest.ResponseRecorder{
+			w.Do(key, "GET", fmt.Sprintf("%s/token?if_generation=%d", at, n), ""),
+			w.Do(key, "GET", fmt.Sprintf("%s/token?refresh=false&if_generation=%d", at, n), ""),
+			w.Do(key, "POST", at+"/refresh", fmt.Sprintf(`{"if_generation": %d}`, n)),
+		} {
+			p := problemIn(t, answer)
+			assert.Equal(t, http.StatusConflict, answer.Code)
+			assert.Equal(t, perennial.CodeGenerationAhead, p.Code)
+			assert.Contains(t, p.Detail, "at generation 3")
+			require.NotNil(t, p.State)
+			assert.EqualValues(t, 3, p.State.Generation)
+		}
+	}
+	for _, n := range []int64{0, -1, math.MinInt64} {
+		assert.Equal(t, http.StatusUnprocessableEntity, w.Do(key, "GET", fmt.Sprintf("/v1/connections/%s/token?if_generation=%d", con.ID, n), "").Code, n)
+	}
+	assert.Zero(t, w.Refreshes())
+	w.API.Close()
+	assert.Zero(t, w.Row(con.ID).LastUnauthorizedAt, "it was no token of this row's that was refused")
 }
 
 // TestTokenOfAnOldGeneration: a 401 to a token that is not young has it refreshed.

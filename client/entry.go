@@ -92,7 +92,7 @@ func (c *Client) fetch(ctx context.Context, id string, beyond int64) got {
 		switch {
 		case left, !joined:
 			return got
-		case got.err == nil && got.snapshot.token.Generation > beyond:
+		case got.err == nil && (got.snapshot.token.Generation > beyond || f.beyond >= beyond):
 			got.refreshed = false // by another's asking
 			return got
 		case got.err != nil && f.beyond <= beyond:

@@ -38,6 +38,7 @@ func (c *Client) fly(ctx context.Context, e *entry, f *flight) got {
 	if s == nil {
 		return c.unread(e, beyond, err)
 	}
+	beyond = c.forgetAhead(e, s, beyond)
 	now := c.Now()
 	if err := denied(s); err != nil {
 		return got{snapshot: s, source: SourceNone, err: err}
@@ -53,6 +54,7 @@ func (c *Client) fly(ctx context.Context, e *entry, f *flight) got {
 	if next, err := c.load(ctx, e); next != nil {
 		out.refreshed = next.token.Generation > s.token.Generation
 		s = next
+		beyond = c.forgetAhead(e, s, beyond)
 	} else if perennial.CodeOf(err) == perennial.CodeNotFound {
 		return c.unread(e, beyond, err)
 	}
@@ -69,6 +71,19 @@ func (c *Client) fly(ctx context.Context, e *entry, f *flight) got {
 		e.refreshAfter = c.Now().Add(e.backoff)
 	}
 	return c.settle(ctx, e, s, out, beyond, refreshErr)
+}
+
+// forgetAhead returns the generation that is not good enough: beyond, or none where
+// that is above the row's. The database was restored then, so what this client knows
+// by its generations is void, and the row's token is the one to use.
+func (c *Client) forgetAhead(e *entry, s *snapshot, beyond int64) int64 {
+	if beyond <= s.token.Generation {
+		return beyond
+	}
+	c.Log.Warn("the connection is behind the generation that was handed out: the database was restored", "connection_id", e.id, "generation", s.token.Generation, "handed_out", beyond)
+	e.mend(0, time.Time{})
+	e.backoff, e.refreshAfter = 0, time.Time{}
+	return 0
 }
 
 // load reads the connection and keeps it in memory. Without a snapshot, err says

@@ -72,6 +72,63 @@ func TestStaleToken(t *testing.T) {
 	})
 }
 
+// TestRestoredDatabase: the database went back to generation 2 of 5. The first 401 has
+// the client forget its own generation and use the row's token; the next refresh is one
+// of the row's generation.
+func TestRestoredDatabase(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		b.backend.change(func(h *Held) { h.Generation = 4 })
+		b.backend.token(30 * time.Minute) // generation 5
+		b.get()
+		b.backend.change(func(h *Held) { h.Generation = 1 })
+		b.backend.token(30 * time.Minute) // generation 2
+		transport := b.Transport(id)
+		a := &api{answers: []answer{expired, ok200}}
+		transport.Base = a
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				_, err := b.do(transport)
+				assert.NoError(t, err)
+			})
+		}
+		wg.Wait()
+		assert.Zero(t, b.backend.refreshes)
+		assert.Less(t, b.backend.loads, 20)
+		assert.EqualValues(t, 2, b.get().Generation)
+		assert.Contains(t, b.logs.String(), "the database was restored")
+
+		a = &api{answers: []answer{expired, ok200}}
+		transport.Base = a
+		_, err := b.do(transport)
+		require.NoError(t, err)
+		assert.Equal(t, []int64{2}, b.backend.asked)
+		assert.Equal(t, "Bearer "+secret+"-3", a.got[1].Header.Get("Authorization"))
+	})
+}
+
+// TestRefreshBehindTheRow: the row goes back between a load and the refresh.
+func TestRefreshBehindTheRow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		b.backend.change(func(h *Held) { h.Generation = 8 })
+		b.backend.token(30 * time.Minute)                               // generation 9
+		b.backend.change(func(h *Held) { h.ExpiresAt = h.RefreshedAt }) // and it has expired
+		b.backend.onLoad = func(h *Held) {
+			if h.Generation == 9 {
+				b.backend.held.Generation = 2
+				b.backend.set(30 * time.Minute)
+				b.backend.refreshErr = &perennial.GenerationAheadError{Connection: id, Generation: 3}
+			}
+		}
+		assert.EqualValues(t, 3, b.get().Generation)
+		assert.Equal(t, []int64{9}, b.backend.asked)
+	})
+}
+
 // TestManyStale: two hundred requests with an old token cause one refresh.
 func TestManyStale(t *testing.T) {
 	t.Parallel()

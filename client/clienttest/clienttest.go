@@ -5,6 +5,7 @@ package clienttest
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"testing"
 	"time"
@@ -45,6 +46,7 @@ func Run(t *testing.T, setup func(*testing.T) Fixture) {
 		"what is held":               testHeld,
 		"another tenant":             testOtherTenant,
 		"a refresh":                  testRefresh,
+		"a generation ahead":         testAhead,
 		"many callers, one refresh":  testMany,
 		"statuses":                   testStatuses,
 		"use and refusals are noted": testNotes,
@@ -103,6 +105,19 @@ func testRefresh(t *testing.T, f Fixture) {
 	assert.Equal(t, before+1, f.Row().Generation)
 	require.NoError(t, f.Backend.Refresh(t.Context(), f.ID, before), "it has moved: nothing is refreshed")
 	assert.Equal(t, before+1, f.Row().Generation)
+}
+
+// testAhead: nobody is asked to refresh for a generation above the row's.
+func testAhead(t *testing.T, f Fixture) {
+	row := f.Row().Generation
+	for _, n := range []int64{row + 1, row + 10_001, 1 << 62, math.MaxInt64} {
+		var ahead *perennial.GenerationAheadError
+		require.ErrorAs(t, f.Backend.Refresh(t.Context(), f.ID, n), &ahead, n)
+		assert.Equal(t, row, ahead.Generation)
+		assert.Equal(t, f.ID, ahead.Connection)
+	}
+	assert.Equal(t, row, f.Row().Generation)
+	assert.Zero(t, f.Refreshes())
 }
 
 func testMany(t *testing.T, f Fixture) {

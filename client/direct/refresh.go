@@ -34,9 +34,12 @@ func (b *Backend) Refresh(ctx context.Context, id string, generation int64) erro
 	if err != nil {
 		return err
 	}
+	if generation > c.Generation {
+		return &perennial.GenerationAheadError{Connection: id, Generation: c.Generation}
+	}
 	err = b.ask(ctx, c, generation)
 	switch perennial.CodeOf(err) {
-	case "", perennial.CodeReconnectRequired, perennial.CodePaused, perennial.CodeDisconnected, perennial.CodeInvalid:
+	case "", perennial.CodeReconnectRequired, perennial.CodePaused, perennial.CodeDisconnected, perennial.CodeInvalid, perennial.CodeGenerationAhead:
 		return err // a definite answer
 	}
 	if b.Engine == nil {
@@ -87,6 +90,8 @@ func (b *Backend) beside(ctx context.Context, id string, generation int64) error
 			return err
 		case row.Generation > generation:
 			return nil
+		case row.Generation < generation:
+			return &perennial.GenerationAheadError{Connection: id, Generation: row.Generation}
 		case row.Open.Alive(now): // another process is at it
 		case row.Ambiguous(), row.Suspect(), !row.Open.IsZero():
 			return perennial.Errorf(perennial.CodeUnavailable, "connection %s: an earlier refresh is in doubt, which its workflow settles: %w", id, errSick)

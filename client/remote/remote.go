@@ -184,7 +184,7 @@ type invalid struct {
 // known are the API's codes that are ours; any other says that it could not be
 // asked.
 var known = map[perennial.Code]bool{perennial.CodeInvalid: true, perennial.CodeConflict: true, perennial.CodeReconnectRequired: true, perennial.CodePaused: true,
-	perennial.CodeDisconnected: true, perennial.CodeUnavailable: true, perennial.CodeSealed: true, perennial.CodeInternal: true}
+	perennial.CodeDisconnected: true, perennial.CodeGenerationAhead: true, perennial.CodeUnavailable: true, perennial.CodeSealed: true, perennial.CodeInternal: true}
 
 func (p *problem) err(id string) error {
 	// An id that cannot be one's is not found either.
@@ -192,6 +192,9 @@ func (p *problem) err(id string) error {
 		return perennial.Errorf(perennial.CodeNotFound, "there is no connection %q of this API key's tenant", id)
 	}
 	code := p.Code
+	if code == perennial.CodeGenerationAhead && p.Connection != nil {
+		return &perennial.GenerationAheadError{Connection: id, Generation: p.Connection.Generation}
+	}
 	if !known[code] {
 		code = perennial.CodeUnavailable
 	}
