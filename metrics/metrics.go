@@ -24,6 +24,7 @@ type Metrics struct {
 	rotationLost *prometheus.CounterVec
 	terminal     *prometheus.CounterVec
 	unsaved      prometheus.Counter
+	keptRefused  prometheus.Counter
 	rolledBack   prometheus.Counter
 	beside       prometheus.Gauge
 }
@@ -41,10 +42,11 @@ func New(r prometheus.Registerer) *Metrics {
 		rotationLost: counter("rotation_lost_total", "Connections lost because a rotated token never reached us: our loss, not the customer's doing.", "app"),
 		terminal:     counter("reconnect_required_total", "Connections that moved to reconnect_required by a refresh, with the reason.", "app", "reason"),
 		unsaved:      prometheus.NewCounter(prometheus.CounterOpts{Namespace: "perennial", Name: "unsaved_total", Help: "Token sets that the store did not take in time; spool and workflow keep them, sealed."}),
+		keptRefused:  prometheus.NewCounter(prometheus.CounterOpts{Namespace: "perennial", Name: "unsaved_refused_total", Help: "Kept token sets that were not stored when tried: no row, keys that do not open them, or no set of ours. Each is in the log."}),
 		rolledBack:   prometheus.NewCounter(prometheus.CounterOpts{Namespace: "perennial", Name: "store_rolled_back_total", Help: "Rows found behind the generation that was given out: the database went backwards."}),
 		beside:       prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "perennial", Name: "beside_temporal", Help: "1 while Temporal does not answer and this process refreshes by itself."}),
 	}
-	r.MustRegister(m.attempts, m.held, m.lifeLeft, m.rotationLost, m.terminal, m.unsaved, m.rolledBack, m.beside)
+	r.MustRegister(m.attempts, m.held, m.lifeLeft, m.rotationLost, m.terminal, m.unsaved, m.keptRefused, m.rolledBack, m.beside)
 	return m
 }
 
@@ -54,6 +56,8 @@ func (m *Metrics) Observe(o refresh.Observation) {
 	switch {
 	case o.RolledBack:
 		m.rolledBack.Inc()
+	case o.KeptRefused:
+		m.keptRefused.Inc()
 	case res.Outcome == perennial.OutcomeHeld && !o.Presented:
 		m.held.WithLabelValues(o.App, res.Code).Inc()
 	}
@@ -118,7 +122,7 @@ func RegisterFleet(r prometheus.Registerer, rows Troubles, spool Spool) {
 	r.MustRegister(&fleet{rows: rows, spool: spool,
 		trouble: prometheus.NewDesc("perennial_trouble", "1 for each open circuit (kind circuit) and raised hold_terminal (kind hold).", []string{"app", "host", "kind", "code"}, nil),
 		spooled: prometheus.NewDesc("perennial_spool_sets", "Sealed token sets in the spool that wait for the store.", nil, nil),
-		corrupt: prometheus.NewDesc("perennial_spool_corrupt", "Files in the spool that cannot be read; their connections are not refreshed.", nil, nil),
+		corrupt: prometheus.NewDesc("perennial_spool_corrupt", "Files in the spool that were set aside: those that cannot be read, whose connections are not refreshed, and sets that can never be stored.", nil, nil),
 	})
 }
 

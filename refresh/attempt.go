@@ -192,7 +192,7 @@ func (a *attempt) save(ctx context.Context, reply provider.Reply, old perennial.
 	kept, stripped := false, false
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		var saved store.Saved
-		saved, err = a.Store.Save(ctx, req)
+		saved, err = a.Engine.save(ctx, req)
 		if err == nil {
 			if kept {
 				if err := a.Spool.Drop(req); err != nil {

@@ -87,7 +87,10 @@ type Observation struct {
 	RolledBack bool // the row was behind the generation that was asked for
 	LifeLeft   time.Duration
 	Terminal   perennial.Reason // why this attempt moved the connection to reconnect_required
-	Result     Result
+	// KeptRefused: a kept token set was not stored, and retrying at once does not help.
+	// It is said once for each set; the other fields are empty.
+	KeptRefused bool
+	Result      Result
 }
 
 // Engine refreshes connections. It is safe for concurrent use; two engines in

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
-	"github.com/perennial-oauth/perennial/internal/seam"
 	"github.com/perennial-oauth/perennial/store"
 )
 
@@ -17,9 +16,25 @@ import (
 // whoever asks for one of their connections must know of them, wherever else they
 // are kept. The zero value is empty.
 type memory struct {
-	mu   sync.Mutex
-	sets []store.SaveRequest // nearly always none
+	mu       sync.Mutex
+	sets     []store.SaveRequest // nearly always none
+	reported map[string]bool     // attempts whose sets could not be stored, and were logged
 }
+
+// first reports whether it is called the first time for the set.
+func (m *memory) first(req store.SaveRequest) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.reported == nil || len(m.reported) >= mostReported {
+		m.reported = map[string]bool{}
+	}
+	before := m.reported[req.AttemptID]
+	m.reported[req.AttemptID] = true
+	return !before
+}
+
+// mostReported bounds what is remembered of sets that were logged.
+const mostReported = 10_000
 
 func (m *memory) put(req store.SaveRequest) {
 	m.mu.Lock()
@@ -42,29 +57,7 @@ func (m *memory) kept() []store.SaveRequest {
 func (m *memory) holds(id string, generation int64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.ContainsFunc(m.sets, func(s store.SaveRequest) bool { return s.ID == id && s.NewGeneration > generation })
-}
-
-// Persist stores a token set that an earlier [Engine.Refresh] could not. It may
-// be repeated, by any process: the save's own guards decide. An error means that
-// the store could not be told; nothing is lost then.
-func (e *Engine) Persist(ctx context.Context, req store.SaveRequest) (Result, error) {
-	saved, err := e.Store.Save(ctx, req)
-	if perennial.CodeOf(err) == perennial.CodeNotFound {
-		e.memory.drop(req)
-		return Result{Outcome: perennial.OutcomeNotFound}, nil
-	}
-	if err != nil {
-		return Result{}, fmt.Errorf("store the kept tokens of connection %s: %w", req.ID, err)
-	}
-	e.memory.drop(req)
-	seam.At(seam.AfterCommit, req.ID)
-	_, now, err := e.Store.Get(ctx, req.ID)
-	if err != nil {
-		return Result{}, fmt.Errorf("store the kept tokens of connection %s: %w", req.ID, err)
-	}
-	e.Log.Info("kept tokens stored", "connection_id", req.ID, "stored", saved.Stored, "generation", saved.Connection.Generation)
-	return Result{Outcome: savedOutcome(saved), Connection: saved.Connection, Now: now, Recovered: saved.Recovered}, nil
+	return slices.ContainsFunc(m.sets, func(s store.SaveRequest) bool { return s.ID == id && s.Generation >= generation })
 }
 
 // Keep stores a token set that an earlier [Engine.Refresh] could not, or keeps it
@@ -94,25 +87,27 @@ func (e *Engine) Keep(ctx context.Context, req store.SaveRequest) error {
 
 // StoreKept stores every token set that this process or its spool holds. It is
 // called at start and from time to time; a set that the store does not take stays.
+// One that waits for its row or for its keys is logged once and is no error.
 func (e *Engine) StoreKept(ctx context.Context) error {
-	return e.storeKept(ctx, func(store.SaveRequest) bool { return true })
+	errs := e.storeKept(ctx, func(store.SaveRequest) bool { return true })
+	return errors.Join(slices.DeleteFunc(errs, parked)...)
 }
 
-// storeKeptOf stores what is kept of the connection above its generation, and
-// proves the spool ready. While either fails nothing is claimed, and nothing presented.
+// storeKeptOf stores what is kept of the connection above its generation, and proves
+// the spool ready. Until both are done nothing is claimed, and nothing presented.
 func (e *Engine) storeKeptOf(ctx context.Context, id string, generation int64) error {
-	holds := e.memory.holds(id, generation)
-	var err error
 	if e.Spool != nil {
 		if err := e.Spool.Ready(); err != nil {
 			return fmt.Errorf("refresh connection %s: %w", id, err)
 		}
-		if !holds {
-			holds, err = e.Spool.Holds(id, generation)
-		}
 	}
+	holds, err := e.holds(id, generation)
 	if err == nil && holds {
-		err = e.storeKept(ctx, func(r store.SaveRequest) bool { return r.ID == id })
+		errs := e.storeKept(ctx, func(r store.SaveRequest) bool { return r.ID == id })
+		// Another connection's file may have caused the error: look again.
+		if holds, err = e.holds(id, generation); err == nil && holds {
+			err = errors.Join(append(errs, errStillKept)...)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("refresh connection %s, whose tokens are kept and not stored yet: %w", id, err)
@@ -120,9 +115,20 @@ func (e *Engine) storeKeptOf(ctx context.Context, id string, generation int64) e
 	return nil
 }
 
-func (e *Engine) storeKept(ctx context.Context, wanted func(store.SaveRequest) bool) error {
+var errStillKept = errors.New("a kept token set is still there")
+
+// holds reports whether this process or its spool holds a token set that may replace
+// the connection's generation.
+func (e *Engine) holds(id string, generation int64) (bool, error) {
+	if e.memory.holds(id, generation) || e.Spool == nil {
+		return e.memory.holds(id, generation), nil
+	}
+	return e.Spool.Holds(id, generation)
+}
+
+// storeKept tries to store every wanted set; the error of one stops no other.
+func (e *Engine) storeKept(ctx context.Context, wanted func(store.SaveRequest) bool) (errs []error) {
 	kept := e.memory.kept()
-	var errs []error
 	if e.Spool != nil {
 		received := len(kept)
 		spooled, err := e.Spool.Kept()
@@ -134,14 +140,25 @@ func (e *Engine) storeKept(ctx context.Context, wanted func(store.SaveRequest) b
 		}
 	}
 	for _, req := range kept {
-		if !wanted(req) {
-			continue
+		if wanted(req) {
+			errs = append(errs, e.settle(ctx, req))
 		}
-		_, err := e.Persist(ctx, req)
-		if err == nil && e.Spool != nil {
-			err = e.Spool.Drop(req)
-		}
-		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return errs
+}
+
+// settle stores one kept set and drops it from the spool. A set that can never be
+// stored is set aside there and bars nothing.
+func (e *Engine) settle(ctx context.Context, req store.SaveRequest) error {
+	_, err := e.Persist(ctx, req)
+	switch {
+	case perennial.CodeOf(err) == perennial.CodeInvalid:
+		e.memory.drop(req)
+		if spool, ok := e.Spool.(interface{ SetAside(store.SaveRequest) error }); ok {
+			return spool.SetAside(req)
+		}
+	case err == nil && e.Spool != nil:
+		return e.Spool.Drop(req)
+	}
+	return err
 }

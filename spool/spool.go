@@ -9,13 +9,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -41,9 +42,13 @@ const proofLasts = time.Second
 const Most = 10000
 
 const (
-	suffix   = ".sealed"
-	setAside = ".corrupt"
+	suffix  = ".sealed"
+	corrupt = ".corrupt"   // cannot be read; its connection is not presented
+	aside   = ".set-aside" // can never be stored; bars nothing
 )
+
+// longestFile bounds what is read of one file, in bytes. A token set has some KiB.
+const longestFile = 8 << 20
 
 // Open makes the folder where it is missing, refuses one that other users could
 // write into, and proves that it can be written.
@@ -118,6 +123,16 @@ func (s *Spool) Drop(req store.SaveRequest) error {
 	return nil
 }
 
+// SetAside keeps a token set that can never be stored under another name, where it
+// is not read again and bars nothing. One that is not there is fine.
+func (s *Spool) SetAside(req store.SaveRequest) error {
+	path := s.path(req)
+	if err := os.Rename(path, strings.TrimSuffix(path, suffix)+aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("set the tokens of connection %s aside: %w", req.ID, err)
+	}
+	return s.syncDir()
+}
+
 // Kept reads every token set. A file that is not whole is set aside under
 // another name and told in the error, beside those that could be read.
 func (s *Spool) Kept() ([]store.SaveRequest, error) {
@@ -128,7 +143,7 @@ func (s *Spool) Kept() ([]store.SaveRequest, error) {
 	var out []store.SaveRequest
 	var errs []error
 	for _, name := range names {
-		raw, err := os.ReadFile(filepath.Join(s.dir, name))
+		raw, err := s.read(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // stored meanwhile, by another process
 		}
@@ -138,9 +153,9 @@ func (s *Spool) Kept() ([]store.SaveRequest, error) {
 		}
 		req, ok := decode(raw)
 		if !ok {
-			aside := filepath.Join(s.dir, strings.TrimSuffix(name, suffix)+setAside)
-			errs = append(errs, perennial.Errorf(perennial.CodeSealed, "%s in the spool is corrupt: it is kept as %s", name, aside),
-				os.Rename(filepath.Join(s.dir, name), aside))
+			to := filepath.Join(s.dir, strings.TrimSuffix(name, suffix)+corrupt)
+			errs = append(errs, perennial.Errorf(perennial.CodeSealed, "%s in the spool is corrupt: it is kept as %s", name, to),
+				os.Rename(filepath.Join(s.dir, name), to))
 			continue
 		}
 		out = append(out, req)
@@ -158,11 +173,14 @@ func (s *Spool) Holds(connectionID string, generation int64) (bool, error) {
 	}
 	holds := false
 	for _, path := range found {
+		n, ok := replaced(path)
 		switch {
-		case replaced(path) < generation: // the row has moved on: it can replace nothing any more
-		case strings.HasSuffix(path, setAside):
+		case !isFile(path): // nothing that we wrote
+		case ok && n < generation: // the row has moved on: it can replace nothing any more
+		case ok && n-generation > perennial.MaxGenerationGap: // no generation of this row
+		case strings.HasSuffix(path, corrupt):
 			return true, perennial.Errorf(perennial.CodeSealed, "the spool holds tokens of connection %s that cannot be read: bring %s back from a backup of the volume as %s, or remove it, and the stored token is presented again",
-				connectionID, path, strings.TrimSuffix(path, setAside)+suffix)
+				connectionID, path, strings.TrimSuffix(path, corrupt)+suffix)
 		case strings.HasSuffix(path, suffix):
 			holds = true
 		}
@@ -170,27 +188,37 @@ func (s *Spool) Holds(connectionID string, generation int64) (bool, error) {
 	return holds, nil
 }
 
-// replaced is the generation that the set in a file replaces, from its name.
-func replaced(path string) int64 {
+// replaced is the generation that the set in a file replaces, from its name. ok is
+// false for a name that is not ours: rather hold than lose.
+func replaced(path string) (n int64, ok bool) {
 	parts := strings.Split(filepath.Base(path), ".")
 	if len(parts) < 2 {
-		return 0
+		return 0, false
 	}
 	n, err := strconv.ParseInt(parts[1], 10, 64)
-	if err != nil {
-		return math.MaxInt64 // not a name of ours: rather hold than lose
-	}
-	return n
+	return n, err == nil || errors.Is(err, strconv.ErrRange)
 }
 
-// Count returns how many token sets wait, and how many files are corrupt.
-func (s *Spool) Count() (sets, corrupt int, err error) {
+func isFile(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// Count returns how many token sets wait, and how many files were set aside: corrupt
+// ones, and sets that can never be stored.
+func (s *Spool) Count() (sets, notStored int, err error) {
 	names, err := s.names()
 	if err != nil {
 		return 0, 0, err
 	}
-	aside, err := filepath.Glob(filepath.Join(s.dir, "*"+setAside))
-	return len(names), len(aside), err
+	for _, end := range []string{corrupt, aside} {
+		found, err := filepath.Glob(filepath.Join(s.dir, "*"+end))
+		if err != nil {
+			return 0, 0, fmt.Errorf("look into the spool: %w", err)
+		}
+		notStored += len(found)
+	}
+	return len(names), notStored, nil
 }
 
 func decode(raw []byte) (req store.SaveRequest, ok bool) {
@@ -199,7 +227,17 @@ func decode(raw []byte) (req store.SaveRequest, ok bool) {
 	if !found || string(sum) != hex.EncodeToString(want[:]) || json.Unmarshal(body, &req) != nil {
 		return store.SaveRequest{}, false
 	}
-	return req, req.ID != "" && req.NewGeneration > req.Generation
+	return req, req.ID != "" && perennial.CheckGeneration(req.ID, req.Generation, req.NewGeneration) == nil
+}
+
+// read reads one file. It never waits for a writer, as a named pipe's reader does.
+func (s *Spool) read(name string) ([]byte, error) {
+	f, err := os.OpenFile(filepath.Join(s.dir, name), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, longestFile))
 }
 
 func (s *Spool) names() ([]string, error) {
@@ -209,7 +247,7 @@ func (s *Spool) names() ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), suffix) {
+		if strings.HasSuffix(e.Name(), suffix) && e.Type().IsRegular() {
 			names = append(names, e.Name())
 		}
 	}

@@ -1,8 +1,10 @@
 package spool_test
 
 import (
+	"encoding/hex"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -110,6 +112,58 @@ func TestCorruptFileIsSetAside(t *testing.T) {
 	sets, corrupt, err := s.Count()
 	require.NoError(t, err)
 	assert.Equal(t, []int{1, 1}, []int{sets, corrupt})
+}
+
+// TestWhatIsNoTokenSet: a named pipe, a folder and a link do not stop the reading, and
+// bar no connection; nor does a name whose generation the row cannot have.
+func TestWhatIsNoTokenSet(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, err := spool.Open(dir, 0)
+	require.NoError(t, err)
+	require.NoError(t, s.Keep(request("con_1")))
+	name := func(generation string) string {
+		return filepath.Join(dir, hex.EncodeToString([]byte("con_2"))+"."+generation+".61")
+	}
+	require.NoError(t, syscall.Mkfifo(name("1")+".sealed", 0o600))
+	require.NoError(t, os.Mkdir(name("2")+".sealed", 0o700))
+	require.NoError(t, os.Symlink("/dev/zero", name("3")+".sealed"))
+	kept, err := s.Kept()
+	require.NoError(t, err)
+	assert.Equal(t, []store.SaveRequest{request("con_1")}, kept)
+	for _, n := range []string{"10002", "9223372036854775807", "9223372036854775808", "99999999999999999999"} {
+		require.NoError(t, os.WriteFile(name(n)+".sealed", []byte("x"), 0o600))
+	}
+	for i := range 2 { // the second time they have been set aside
+		holds, err := s.Holds("con_2", 1)
+		require.NoError(t, err)
+		assert.False(t, holds)
+		_, err = s.Kept()
+		assert.Equal(t, i == 0, err != nil)
+	}
+	require.NoError(t, os.WriteFile(name("10001")+".corrupt", nil, 0o600))
+	_, err = s.Holds("con_2", 1)
+	assert.Error(t, err, "this number may be the row's")
+}
+
+// TestSetAside: a set that can never be stored is kept, and bars nothing.
+func TestSetAside(t *testing.T) {
+	t.Parallel()
+	s, err := spool.Open(t.TempDir(), 0)
+	require.NoError(t, err)
+	require.NoError(t, s.Keep(request("con_1")))
+	for range 2 {
+		require.NoError(t, s.SetAside(request("con_1")))
+	}
+	holds, err := s.Holds("con_1", 1)
+	require.NoError(t, err)
+	assert.False(t, holds)
+	kept, err := s.Kept()
+	require.NoError(t, err)
+	assert.Empty(t, kept)
+	sets, notStored, err := s.Count()
+	require.NoError(t, err)
+	assert.Equal(t, []int{0, 1}, []int{sets, notStored})
 }
 
 func FuzzKept(f *testing.F) {

@@ -34,6 +34,7 @@ var exitCodes = map[perennial.Code]int{
 	perennial.CodeNotFound:          ExitNotFound,
 	perennial.CodeConflict:          ExitRefused,
 	perennial.CodeAccountMismatch:   ExitRefused,
+	perennial.CodeGenerationAhead:   ExitRefused,
 	perennial.CodeSchema:            ExitRefused,
 	perennial.CodeSealed:            ExitRefused,
 	perennial.CodeReconnectRequired: ExitUser,

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -222,6 +223,21 @@ func testSaveRepeated(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.False(t, other.Stored)
 	require.Equal(t, first.Connection, other.Connection)
+}
+
+// testSaveRefused: PostgreSQL takes no zero byte; such an error is told from others.
+func testSaveRefused(t *testing.T, b *bundle) {
+	c := b.claimed(t, b.connect(t), hold, single)
+	req := saveRequest(c, "2")
+	req.Scopes = []string{"a\x00b"}
+	_, err := b.Save(t.Context(), req)
+	require.Equal(t, !b.sqlite(), store.Refused(err), "%v", err)
+	require.False(t, store.Refused(nil))
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = b.Save(cancelled, req)
+	require.Error(t, err)
+	require.False(t, store.Refused(err), "%v", err)
 }
 
 func testSaveFailing(t *testing.T, b *bundle) {

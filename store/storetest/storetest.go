@@ -51,6 +51,7 @@ func Run(t *testing.T, database func(testing.TB) string) {
 		"save: the old refresh token, in doubt":           testSaveAmbiguous,
 		"save: guards":                                    testSaveGuards,
 		"save: over a restored row":                       testSaveOverRestored,
+		"save: a value that the database refuses":         testSaveRefused,
 		"save: generations are bounded":                   testSaveBounded,
 		"save: a harmed generation is mended":             testHarmedRow,
 		"save: a late success heals":                      testLateSaveHeals,

@@ -1,0 +1,121 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/seam"
+	"github.com/perennial-oauth/perennial/seal"
+	"github.com/perennial-oauth/perennial/store"
+)
+
+// ErrSetAside is the cause where a token set is not stored and retrying at once does
+// not help: it does not open with this process's keys and no open attempt accounts
+// for it, or the database refuses it. It is kept, and tried again later.
+var ErrSetAside = errors.New("the token set is set aside")
+
+// Persist stores a token set that an earlier [Engine.Refresh] could not. It may be
+// repeated, by any process. The set may come from anywhere: it is stored only if both
+// tokens open as this connection's, at its new generation.
+//
+// An error of [perennial.CodeInvalid] says that the set can never be stored. After any
+// other nothing is lost, and Persist is to be called again: of
+// [perennial.CodeNotFound], the connection's row is missing; of
+// [perennial.CodeSealed], a process with other keys may open the set; with
+// [ErrSetAside] as the cause, later.
+func (e *Engine) Persist(ctx context.Context, req store.SaveRequest) (Result, error) {
+	res, err := e.persist(ctx, req)
+	if err != nil {
+		err = fmt.Errorf("store the kept tokens of connection %s: %w", req.ID, err)
+		if refused := perennial.CodeOf(err) == perennial.CodeInvalid; (refused || parked(err)) && e.memory.first(req) {
+			e.observe(Observation{KeptRefused: true})
+			e.Log.Error("a kept token set cannot be stored", "connection_id", req.ID, "attempt_id", req.AttemptID, "generation", req.NewGeneration, "for_good", refused, "error", err)
+		}
+		return Result{}, err
+	}
+	e.memory.drop(req)
+	return res, nil
+}
+
+// parked reports whether a kept set waits for something that no retry brings about.
+func parked(err error) bool {
+	code := perennial.CodeOf(err)
+	return code == perennial.CodeNotFound || code == perennial.CodeSealed || errors.Is(err, ErrSetAside)
+}
+
+func (e *Engine) persist(ctx context.Context, req store.SaveRequest) (Result, error) {
+	row, now, err := e.Store.Get(ctx, req.ID)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := perennial.CheckGeneration(req.ID, req.Generation, req.NewGeneration); err != nil {
+		return Result{}, err
+	}
+	token, err := e.opened(row, req)
+	switch {
+	case err == nil:
+	case row.Generation > req.Generation || row.Status == perennial.StatusDisconnected:
+		return Result{Outcome: perennial.OutcomeAlreadyFresh, Connection: row, Now: now}, nil // it can replace nothing any more
+	case row.Open.ID == "" || row.Open.ID != req.AttemptID || row.Open.Digest != req.Digest:
+		return Result{}, errors.Join(err, ErrSetAside)
+	default: // the row's own attempt: another process has the keys
+		return Result{}, err
+	}
+	if !token.IsZero() {
+		req.RefreshTokenDigest = token.Digest() // what the set says of its token is not believed
+	}
+	saved, err := e.save(ctx, soon(req, now))
+	if err != nil {
+		return Result{}, err
+	}
+	seam.At(seam.AfterCommit, req.ID)
+	e.Log.Info("kept tokens stored", "connection_id", req.ID, "stored", saved.Stored, "generation", saved.Connection.Generation)
+	return Result{Outcome: savedOutcome(saved), Connection: saved.Connection, Now: now, Recovered: saved.Recovered}, nil
+}
+
+// opened opens both tokens of a set as row's at the set's new generation, and returns
+// the refresh token.
+func (e *Engine) opened(row perennial.Connection, req store.SaveRequest) (token perennial.Secret, err error) {
+	if e.Sealer == nil { // this engine neither makes nor receives sets
+		return token, nil
+	}
+	if _, err = e.Sealer.Open(seal.BindingOf(row, seal.FieldAccessToken, req.NewGeneration), req.AccessTokenSealed); err != nil {
+		return token, err
+	}
+	return e.Sealer.Open(seal.BindingOf(row, seal.FieldRefreshToken, req.NewGeneration), req.RefreshTokenSealed)
+}
+
+// soon bounds the times of a set, which its seal does not cover: one that lies too far
+// ahead is unknown, and the connection is due at once.
+func soon(req store.SaveRequest, now time.Time) store.SaveRequest {
+	last := now.Add(longestLife)
+	for _, t := range []*time.Time{&req.ExpiresAt, &req.RefreshTokenExpiresAt, &req.GrantExpiresAt, &req.NextRefreshAt} {
+		if t.After(last) {
+			*t, req.NextRefreshAt = time.Time{}, now
+		}
+	}
+	if req.NextRefreshAt.After(last) {
+		req.NextRefreshAt = now
+	}
+	return req
+}
+
+// save stores a token set. Where the database refuses one of its values for good, the
+// tokens are stored without the members that they can do without.
+func (e *Engine) save(ctx context.Context, req store.SaveRequest) (store.Saved, error) {
+	saved, err := e.Store.Save(ctx, req)
+	if !store.Refused(err) {
+		return saved, err
+	}
+	e.Log.Error("the database refuses a token set: its tokens are stored without scopes, metadata and type", "connection_id", req.ID, "error", err)
+	req.TokenType, req.Scopes, req.Metadata, req.FailingCode = "", nil, nil, ""
+	l := req.Ledger
+	req.Ledger = perennial.Attempt{ID: l.ID, ConnectionID: l.ConnectionID, Generation: l.Generation, Trigger: l.Trigger, Outcome: l.Outcome, HTTPStatus: l.HTTPStatus, StartedAt: l.StartedAt}
+	if saved, err = e.Store.Save(ctx, req); store.Refused(err) {
+		return saved, errors.Join(err, ErrSetAside)
+	}
+	return saved, err
+}
