@@ -5,6 +5,7 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -209,17 +210,40 @@ func keep(ctx context.Context, journal Journal, keeper Keeper, c perennial.Conne
 // keepTimeout bounds one try to bring an unsaved token set to safety.
 const keepTimeout = 10 * time.Second
 
-// PersistSealed stores the token set that a Refresh could not. Its retries have
-// no end: the database comes back.
+// The types of the errors that end the retries of PersistSealed.
+const (
+	// ErrNotOurs: the set can never be stored. Nobody keeps it.
+	ErrNotOurs = "not_ours"
+	// ErrSetAside: the set cannot be stored now. The workflow keeps it.
+	ErrSetAside = "set_aside"
+)
+
+// How often PersistSealed is tried where the database answers, and the set cannot be
+// stored: an hour long for one that other workers may open, for seven minutes where the
+// row is missing. The retry policy waits 30 s at most.
+const (
+	sealedTries  = 120
+	missingTries = 20
+)
+
+// PersistSealed stores the token set that a Refresh could not. Its retries have no end
+// while the database cannot be asked: it comes back. Any other failure ends them at
+// once, or after a while, with an error of type [ErrNotOurs] or [ErrSetAside].
 func (a *Activities) PersistSealed(ctx context.Context, req store.SaveRequest) (RefreshResult, error) {
 	res, err := a.Engine.Persist(ctx, req)
-	if err != nil {
-		return RefreshResult{}, err
+	if err == nil {
+		return RefreshResult{Outcome: res.Outcome, Recovered: res.Recovered, View: a.view(res.Connection, res.Now)}, nil
 	}
-	if res.Outcome == perennial.OutcomeNotFound {
-		return RefreshResult{Outcome: res.Outcome, View: View{Gone: true}}, nil
+	tries := int(activity.GetInfo(ctx).Attempt)
+	switch code := perennial.CodeOf(err); {
+	case code == perennial.CodeInvalid:
+		err = temporal.NewNonRetryableApplicationError(err.Error(), ErrNotOurs, nil)
+	case errors.Is(err, refresh.ErrSetAside),
+		code == perennial.CodeSealed && tries >= sealedTries,
+		code == perennial.CodeNotFound && tries >= missingTries:
+		err = temporal.NewNonRetryableApplicationError(err.Error(), ErrSetAside, nil)
 	}
-	return RefreshResult{Outcome: res.Outcome, Recovered: res.Recovered, View: a.view(res.Connection, res.Now)}, nil
+	return RefreshResult{}, err
 }
 
 // retried are the outcomes that the activity tries again by itself.

@@ -3,6 +3,7 @@ package activities_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -140,6 +141,26 @@ func TestUnsavedTokensGoToTheWorkflow(t *testing.T) {
 	_, err = do[activities.RefreshResult](t, f, "PersistSealed", *res.Unsaved)
 	require.NoError(t, err)
 	assert.Equal(t, []store.SaveRequest{unsaved}, f.persisted)
+}
+
+// TestSetThatIsNotStored: only where the database cannot be asked, or where another
+// worker or a little time may help, is the same tried again.
+func TestSetThatIsNotStored(t *testing.T) {
+	t.Parallel()
+	for kind, err := range map[string]error{
+		activities.ErrNotOurs:  perennial.Errorf(perennial.CodeInvalid, "generation 9 cannot follow"),
+		activities.ErrSetAside: fmt.Errorf("no keys: %w", refresh.ErrSetAside),
+		"other keys":           perennial.Errorf(perennial.CodeSealed, "does not open"),
+		"no row":               perennial.Errorf(perennial.CodeNotFound, "no row"),
+		"away":                 errors.New("connection refused"),
+	} {
+		_, err := do[activities.RefreshResult](t, &fake{err: err}, "PersistSealed", store.SaveRequest{ID: "con_1"})
+		var failed *temporal.ApplicationError
+		require.ErrorAs(t, err, &failed, kind)
+		ends := kind == activities.ErrNotOurs || kind == activities.ErrSetAside
+		assert.Equal(t, ends, failed.NonRetryable(), kind)
+		assert.Equal(t, ends, failed.Type() == kind, kind)
+	}
 }
 
 func TestTheUsersPartIsNoRetry(t *testing.T) {

@@ -61,6 +61,12 @@ func (l *life) card() string {
 	line("generation", "%d", v.Generation)
 	line("next look", "%s", l.due.UTC().Format(time.DateTime))
 	line("what to do", "%s", advice(v.Status, v.Health))
+	if n := len(l.state.SetAside); n > 0 {
+		line("set aside", "%d token sets that could not be stored: the worker's log says why; they are tried again before each refresh", n)
+	}
+	if l.state.Dropped > 0 {
+		line("dropped", "%d messages that were no token sets of this connection", l.state.Dropped)
+	}
 	if len(l.state.Recent) > 0 {
 		lines = append(lines, "", "Last outcomes, newest first:", "")
 	}
@@ -96,5 +102,7 @@ func (l *life) status() (StatusReply, error) {
 		NextLook:    l.due,
 		Refreshes:   l.state.Refreshes,
 		Recent:      l.state.Recent,
+		SetAside:    len(l.state.SetAside),
+		Dropped:     l.state.Dropped,
 	}, nil
 }

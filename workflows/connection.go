@@ -63,6 +63,7 @@ type life struct {
 	refreshes, messages int // in this run
 	loads               int // readings of the row that have ended
 	loading             bool
+	dropped             bool // a message was, in this run
 	away                bool // in a Refresh activity, whose end reads the row if a message came
 	cycles              int  // refresh activities that have ended
 	last                activities.RefreshResult

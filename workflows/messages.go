@@ -20,8 +20,9 @@ const (
 	SignalNudge       = "nudge"
 )
 
-// SignalUnsaved carries a sealed token set that a refresh could not store. It is
-// stored before anything else is done.
+// SignalUnsaved carries a sealed token set that a refresh could not store, a
+// [store.SaveRequest]. It is stored before anything else is done. What is no token set
+// of the connection is dropped and counted.
 const SignalUnsaved = "unsaved"
 
 // Signals lists every signal that says: read the row again.
@@ -62,6 +63,8 @@ type StatusReply struct {
 	Refreshes   int64            `json:"refreshes"`
 	Recent      []Recent         `json:"recent,omitempty"`
 	FailingCode string           `json:"failing_code,omitempty"`
+	SetAside    int              `json:"set_aside,omitempty"` // token sets that could not be stored and are tried again
+	Dropped     int64            `json:"dropped,omitempty"`   // messages that were no token sets of the connection
 }
 
 // The search attributes; all are keywords. They change only with the status.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/activities"
+	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/converter"
@@ -165,7 +166,8 @@ func TestViewIsCarried(t *testing.T) {
 // continue-as-new; a field added without a JSON form fails here.
 func TestStateIsCarriedWhole(t *testing.T) {
 	t.Parallel()
-	full := State{ConnectionID: "con_1", Revision: 1, Refreshes: 7, Generation: 9, View: &activities.View{Status: perennial.StatusActive, Wait: time.Hour}, Next: time.Unix(1, 0).UTC(), Digested: time.Unix(2, 0).UTC()}
+	full := State{ConnectionID: "con_1", Revision: 1, Refreshes: 7, Generation: 9, View: &activities.View{Status: perennial.StatusActive, Wait: time.Hour}, Next: time.Unix(1, 0).UTC(), Digested: time.Unix(2, 0).UTC(),
+		SetAside: []store.SaveRequest{{ID: "con_1", NewGeneration: 10, AccessTokenSealed: []byte{1}}}, Dropped: 3}
 	for i := range recentKept {
 		full.Recent = append(full.Recent, Recent{At: time.Unix(int64(i+1), 0).UTC(), Outcome: perennial.OutcomeRefreshed, Code: "c", Generation: int64(i + 1)})
 	}

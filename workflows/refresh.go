@@ -7,7 +7,6 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/activities"
 	"github.com/perennial-oauth/perennial/refresh"
-	"github.com/perennial-oauth/perennial/store"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 )
@@ -69,6 +68,9 @@ func (l *life) refresh(ctx workflow.Context, req activities.RefreshRequest) erro
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	if l.retrySetAside(ctx) {
+		return nil
+	}
 	req.ConnectionID, req.Generation = l.state.ConnectionID, l.state.Generation
 	if l.local {
 		req.App = l.view.App
@@ -95,7 +97,8 @@ func (l *life) refreshLocally(ctx workflow.Context, req activities.RefreshReques
 		// The tokens were sent here before the activity ended; they come with the
 		// next workflow task.
 		_, err = workflow.AwaitWithTimeout(detached, unsavedTimeout, l.holds)
-		if err == nil && !l.holds() {
+		l.receive(ctx)
+		if err == nil && len(l.kept) == 0 {
 			l.ended(ctx, res)
 			err = l.load(ctx) // they were stored after all
 		}
@@ -139,7 +142,11 @@ func (l *life) refreshRemotely(ctx workflow.Context, req activities.RefreshReque
 	var res activities.RefreshResult
 	err := f.Get(ctx, &res)
 	if err == nil && res.Unsaved != nil {
-		res, err = l.persist(ctx, *res.Unsaved)
+		var stored bool
+		if res, stored, err = l.persist(ctx, *res.Unsaved); err == nil && !stored {
+			res = activities.RefreshResult{Outcome: perennial.OutcomeUnknown, Code: refresh.CodeUnsaved, View: l.view}
+			message = true // the row is read again
+		}
 	}
 	l.last = res
 	l.refreshes++
@@ -177,42 +184,10 @@ func (l *life) listen(ctx workflow.Context, sel workflow.Selector, hit func()) {
 			hit()
 		})
 	}
-	sel.AddReceive(l.unsaved, func(ch workflow.ReceiveChannel, _ bool) {
-		l.take(ctx, ch)
+	sel.AddReceive(l.unsaved, func(workflow.ReceiveChannel, bool) {
+		l.receive(ctx)
 		hit()
 	})
-}
-
-// storeUnsaved stores the token sets that came as messages.
-func (l *life) storeUnsaved(ctx workflow.Context) error {
-	for l.holds() {
-		if len(l.kept) == 0 {
-			l.take(ctx, l.unsaved)
-		}
-		res, err := l.persist(ctx, l.kept[0])
-		if err != nil {
-			return err
-		}
-		l.kept = l.kept[1:]
-		l.ended(ctx, res)
-		l.absorb(ctx, res.View)
-	}
-	return nil
-}
-
-// persist stores the tokens that a refresh brought and could not store. Nothing
-// else is done meanwhile, and no message or cancellation ends it: they are the
-// only copy.
-func (l *life) persist(ctx workflow.Context, unsaved store.SaveRequest) (res activities.RefreshResult, err error) {
-	ctx, cancel := workflow.NewDisconnectedContext(ctx)
-	defer cancel()
-	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-		StartToCloseTimeout: loadTimeout,
-		RetryPolicy:         &temporal.RetryPolicy{MaximumInterval: 30 * time.Second},
-		Summary:             fmt.Sprintf("store generation %d", unsaved.NewGeneration),
-	})
-	err = workflow.ExecuteActivity(ctx, acts.PersistSealed, unsaved).Get(ctx, &res)
-	return res, err
 }
 
 // absorb takes in what the row says, and shows it.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/perennial-oauth/perennial"
-	"github.com/perennial-oauth/perennial/store"
 	"go.temporal.io/sdk/workflow"
 )
 
@@ -60,14 +59,6 @@ func (l *life) wake(r *rest) waker {
 		l.asked.ReceiveAsync(nil)
 		return wokenByRequest
 	}
-}
-
-// take receives one sealed token set.
-func (l *life) take(ctx workflow.Context, ch workflow.ReceiveChannel) {
-	var unsaved store.SaveRequest
-	ch.Receive(ctx, &unsaved)
-	l.messages++
-	l.kept = append(l.kept, unsaved)
 }
 
 // holds reports whether a sealed token set waits to be stored.

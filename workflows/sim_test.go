@@ -36,6 +36,8 @@ type world struct {
 	heldFor time.Duration // what a refresh is told to wait; 0: none is held
 
 	persistFails, persisted int
+	given                   []store.SaveRequest
+	refuses                 error // what Persist answers until it is nil
 
 	endsWithout int // refreshes to come that end without a result
 	endedAt     time.Time
@@ -150,9 +152,13 @@ func (w *world) Refresh(_ context.Context, req refresh.Request) (refresh.Result,
 func (w *world) Persist(_ context.Context, req store.SaveRequest) (refresh.Result, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.given = append(w.given, req)
 	if w.persistFails > 0 {
 		w.persistFails--
 		return refresh.Result{}, errors.New("the database is away")
+	}
+	if w.refuses != nil {
+		return refresh.Result{}, w.refuses
 	}
 	if req.Generation == w.c.Generation {
 		w.c.RefreshCount++

@@ -7,6 +7,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/activities"
+	"github.com/perennial-oauth/perennial/store"
 )
 
 // State is all that a connection's workflow carries over continue-as-new. The
@@ -22,6 +23,10 @@ type State struct {
 	Refreshes int64 `json:"refreshes,omitempty"`
 	// Recent are the last outcomes, oldest first, at most recentKept.
 	Recent []Recent `json:"recent,omitempty"`
+	// SetAside are token sets that could not be stored; see [life.setAside].
+	SetAside []store.SaveRequest `json:"set_aside,omitempty"`
+	// Dropped counts the messages with token sets that were no sets of the connection.
+	Dropped int64 `json:"dropped,omitempty"`
 	// Digested is until when the workflow has digests of what pacers did, by the
 	// database's clock.
 	Digested time.Time `json:"digested,omitzero"`

@@ -1,14 +1,19 @@
 package workflows
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
 )
 
 // TestUnsavedTokensAreStoredFirst: while the workflow holds the only copy of a
@@ -61,5 +66,123 @@ func TestCancelledWithUnsavedTokens(t *testing.T) {
 			assert.True(t, temporal.IsCanceledError(r.GetWorkflowError()), r.GetWorkflowError())
 			assert.Equal(t, 1, w.persisted)
 		})
+	}
+}
+
+// hostile are payloads of [SignalUnsaved] that are no token sets of con_1.
+var hostile = map[string]any{
+	"text":               "not a set",
+	"a number":           7,
+	"null":               nil,
+	"bytes":              []byte{0xff, 0xfe},
+	"an empty set":       map[string]any{},
+	"a list":             []int{1},
+	"fields of no type":  map[string]any{"ID": "con_1", "Generation": "one", "Metadata": map[string]string{"planted": "1"}},
+	"another connection": store.SaveRequest{ID: "con_2", Generation: 1, NewGeneration: 2},
+	"no valid JSON":      converter.NewRawValue(&commonpb.Payload{Metadata: map[string][]byte{"encoding": []byte("json/plain")}, Data: []byte("{")}),
+	"unknown encoding":   converter.NewRawValue(&commonpb.Payload{Metadata: map[string][]byte{"encoding": []byte("binary/encrypted")}, Data: []byte("x")}),
+	"no encoding":        converter.NewRawValue(&commonpb.Payload{}),
+}
+
+// TestMessageThatIsNoTokenSet: it stops no timer and is counted, whatever the workflow
+// is at; a true set right behind it is stored as it is.
+func TestMessageThatIsNoTokenSet(t *testing.T) {
+	t.Parallel()
+	for name, payload := range hostile {
+		for when, begin := range map[string]func(r *run, send func()){
+			"at rest":                      func(r *run, send func()) { r.RegisterDelayedCallback(send, time.Minute) },
+			"in a refresh":                 func(r *run, send func()) { r.w.during = func() { r.w.during = nil; send() } },
+			"while the activity backs off": func(r *run, send func()) { r.w.endsWithout, r.w.during = 1, func() { r.w.during = nil; send() } },
+			"while unsaved tokens come":    func(r *run, send func()) { r.w.unsaved, r.w.during = 1, func() { r.w.during = nil; send() } },
+			"together with a nudge": func(r *run, send func()) {
+				r.RegisterDelayedCallback(func() { r.SignalWorkflow(SignalNudge, payload); send() }, time.Minute)
+			},
+			"while the row is read at first": func(r *run, send func()) { r.w.seen = send },
+		} {
+			t.Run(name+" "+when, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(time.Hour, 0)
+				r := w.newRun(t, Options{})
+				begin(r, func() { r.SignalWorkflow(SignalUnsaved, payload) })
+				var status StatusReply
+				r.RegisterDelayedCallback(func() {
+					got, err := r.QueryWorkflow(QueryStatus, "an argument that nobody asked for")
+					require.NoError(t, err)
+					require.NoError(t, got.Get(&status))
+				}, 110*time.Minute)
+				r.RegisterDelayedCallback(func() { r.CancelWorkflow() }, 170*time.Minute)
+				r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
+				require.True(t, r.IsWorkflowCompleted())
+				assert.True(t, temporal.IsCanceledError(r.GetWorkflowError()), r.GetWorkflowError())
+				assert.GreaterOrEqual(t, w.c.Generation, int64(3), "refreshed in time")
+				assert.Empty(t, w.problems)
+				assert.EqualValues(t, 1, status.Dropped)
+			})
+		}
+	}
+}
+
+// TestTrueSetBehindAFalseOne: nothing of the false one is in what is stored.
+func TestTrueSetBehindAFalseOne(t *testing.T) {
+	t.Parallel()
+	for name, payload := range hostile {
+		w := newWorld(time.Hour, 0)
+		r := w.newRun(t, Options{})
+		unsaved := store.SaveRequest{ID: "con_1", Generation: 1, NewGeneration: 2, Metadata: map[string]string{"true": "1"}}
+		r.RegisterDelayedCallback(func() {
+			r.SignalWorkflow(SignalUnsaved, payload)
+			r.SignalWorkflow(SignalUnsaved, unsaved)
+		}, time.Minute)
+		r.RegisterDelayedCallback(func() { r.CancelWorkflow() }, 2*time.Minute)
+		r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
+		require.True(t, r.IsWorkflowCompleted())
+		assert.Equal(t, []store.SaveRequest{unsaved}, w.given, name)
+	}
+}
+
+// TestSetThatCannotBeStored: the engine refuses it. The timer goes on; one that may be
+// stored later is kept over continue-as-new and tried again before each refresh.
+func TestSetThatCannotBeStored(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		err     error
+		aside   int
+		dropped int64
+	}{
+		"never":   {err: perennial.Errorf(perennial.CodeInvalid, "generation 9 cannot follow"), dropped: 1},
+		"not now": {err: fmt.Errorf("no keys: %w", refresh.ErrSetAside), aside: 1},
+	} {
+		w := newWorld(time.Hour, 0)
+		w.refuses = c.err
+		r := w.newRun(t, Options{RefreshesPerRun: 2})
+		unsaved := store.SaveRequest{ID: "con_1", AttemptID: "a", Generation: 1, NewGeneration: 2}
+		r.RegisterDelayedCallback(func() { r.SignalWorkflow(SignalUnsaved, unsaved) }, time.Minute)
+		r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
+		var next *workflow.ContinueAsNewError
+		require.ErrorAs(t, r.GetWorkflowError(), &next, name)
+		var carried State
+		require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &carried))
+		assert.Len(t, carried.SetAside, c.aside, name)
+		assert.Equal(t, c.dropped, carried.Dropped, name)
+		assert.EqualValues(t, 3, w.c.Generation, name)
+		assert.Empty(t, w.problems, name)
+		assert.Len(t, w.given, 1+2*c.aside, name)
+
+		if c.aside == 0 {
+			continue
+		}
+		w.refuses, w.now = nil, r.Now().UTC()
+		carried.SetAside[0].Generation = w.c.Generation // as if nothing had been stored since
+		r = w.newRun(t, Options{})
+		var status StatusReply
+		r.RegisterDelayedCallback(func() {
+			got, err := r.QueryWorkflow(QueryStatus)
+			require.NoError(t, err)
+			require.NoError(t, got.Get(&status))
+			r.CancelWorkflow()
+		}, 80*time.Minute)
+		r.ExecuteWorkflow(ConnectionWorkflow, carried)
+		assert.Equal(t, 1, w.persisted, "stored before the token is shown")
+		assert.Zero(t, status.SetAside)
 	}
 }
