@@ -7,13 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
-	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/filelock"
 )
 
 // Program is a Go program at a pinned version.
@@ -24,7 +22,8 @@ type Program struct {
 }
 
 // Path returns the program from the cache, built from source where it is not
-// there, with progress told. Several processes may ask at once.
+// there. progress gets a line for each thing that takes time: a build, or the wait
+// for another process that builds. Several processes may ask at once.
 func (p Program) Path(ctx context.Context, progress io.Writer) (string, error) {
 	dir, err := cacheDir()
 	if err != nil {
@@ -34,12 +33,17 @@ func (p Program) Path(ctx context.Context, progress io.Writer) (string, error) {
 	if runnable(path) {
 		return path, nil
 	}
-	return path, locked(filepath.Join(dir, "build.lock"), func() error {
-		if runnable(path) {
-			return nil // built by another process meanwhile
-		}
-		return p.build(ctx, dir, path, progress)
+	lock, err := filelock.Wait(ctx, filepath.Join(dir, "build.lock"), "builds "+p.Name+" "+p.Version, func(held *filelock.HeldError) {
+		fmt.Fprintf(progress, "Waiting to build %s %s: %v ...\n", p.Name, p.Version, held)
 	})
+	if err != nil {
+		return "", cacheError(dir, err)
+	}
+	defer func() { _ = lock.Release() }() // the lock ends with its file in any case
+	if runnable(path) {
+		return path, nil // built by another process meanwhile
+	}
+	return path, p.build(ctx, dir, path, progress)
 }
 
 func cacheDir() (string, error) {
@@ -47,66 +51,28 @@ func cacheDir() (string, error) {
 	if dir == "" {
 		base, err := os.UserCacheDir()
 		if err != nil {
-			return "", perennial.Errorf(perennial.CodeInvalid, "no place to keep what is built: set PERENNIAL_CACHE_DIR: %w", err)
+			return "", perennial.Errorf(perennial.CodeInvalid, "there is no folder to keep built programs in: set HOME or PERENNIAL_CACHE_DIR: %w", err)
 		}
 		dir = filepath.Join(base, "perennial")
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("make the cache directory: %w", err)
+		return "", cacheError(dir, err)
 	}
 	return dir, nil
+}
+
+// cacheError says what to do if nothing can be written to the cache.
+func cacheError(dir string, err error) error {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return perennial.Errorf(perennial.CodeInternal, "the disk of the cache folder %s is full: free some space, or set PERENNIAL_CACHE_DIR to another folder: %w", dir, err)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	}
+	return perennial.Errorf(perennial.CodeInvalid, "the cache folder %s cannot be used: set PERENNIAL_CACHE_DIR to a folder that you can write: %w", dir, err)
 }
 
 func runnable(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode()&0o100 != 0
-}
-
-// build compiles the program beside path and renames it there.
-func (p Program) build(ctx context.Context, dir, path string, progress io.Writer) (err error) {
-	work, err := os.MkdirTemp(dir, "build-*")
-	if err != nil {
-		return fmt.Errorf("build %s: %w", p.Name, err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
-	var out strings.Builder
-	cmd := exec.CommandContext(ctx, "go", "install", p.Package+"@"+p.Version)
-	cmd.Env = append(os.Environ(), "GOBIN="+work, "GOFLAGS=-mod=mod")
-	cmd.Dir = work
-	cmd.Stdout, cmd.Stderr = &out, &out
-	fmt.Fprintf(progress, "Building %s %s from source, once (a few minutes) ...\n", p.Name, p.Version)
-	began := time.Now()
-	if err := cmd.Start(); err != nil {
-		return perennial.Errorf(perennial.CodeInvalid, "build %s: is Go installed? %w", p.Name, err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
-	tick := time.NewTicker(10 * time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-			fmt.Fprintf(progress, "  still building, %s\n", time.Since(began).Round(time.Second))
-		case err := <-done:
-			if err != nil {
-				text := out.String()
-				return fmt.Errorf("build %s: %w; the end of its output:\n%s", p.Name, err, text[max(0, len(text)-2000):])
-			}
-			fmt.Fprintf(progress, "  built in %s\n", time.Since(began).Round(time.Second))
-			return os.Rename(filepath.Join(work, filepath.Base(p.Package)), path)
-		}
-	}
-}
-
-// locked runs do while no other process does.
-func locked(path string, do func() error) (err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return fmt.Errorf("lock the cache: %w", err)
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		return fmt.Errorf("lock the cache: %w", err)
-	}
-	return do()
 }

@@ -6,12 +6,16 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/perennial-oauth/perennial/internal/devserver"
 )
 
 func main() {
-	path, err := devserver.Path(context.Background(), os.Stderr)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	path, err := devserver.Path(ctx, os.Stderr)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "temporal-path:", err)
 		os.Exit(1)

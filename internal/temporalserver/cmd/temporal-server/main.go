@@ -6,12 +6,16 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/perennial-oauth/perennial/internal/temporalserver"
 )
 
 func main() {
-	path, _, err := temporalserver.Prepare(context.Background(), os.Stderr)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	path, _, err := temporalserver.Prepare(ctx, os.Stderr)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "temporal-server:", err)
 		os.Exit(1)
