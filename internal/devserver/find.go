@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 
+	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/gobuild"
 )
 
@@ -21,7 +22,8 @@ var oldest = [3]int{1, 3, 0}
 
 // Path returns a development server's program: the one on PATH if it is recent
 // enough, else the pinned one from the cache, else the pinned one built from
-// source, once, with progress told. Several processes may ask at once.
+// source, once. progress gets a line for each thing that takes time. Several
+// processes may ask at once.
 func Path(ctx context.Context, progress io.Writer) (string, error) {
 	if path, err := exec.LookPath("temporal"); err == nil {
 		out, err := exec.CommandContext(ctx, path, "--version").Output()
@@ -30,7 +32,11 @@ func Path(ctx context.Context, progress io.Writer) (string, error) {
 		}
 		fmt.Fprintf(progress, "The temporal on PATH is older than %d.%d or does not say its version; the pinned one is used.\n", oldest[0], oldest[1])
 	}
-	return gobuild.Program{Name: "temporal", Package: "github.com/temporalio/cli/cmd/temporal", Version: Version}.Path(ctx, progress)
+	path, err := gobuild.Program{Name: "temporal", Package: "github.com/temporalio/cli/cmd/temporal", Version: Version}.Path(ctx, progress)
+	if err != nil && ctx.Err() == nil {
+		err = perennial.Errorf(perennial.CodeOf(err), "%w\nOr do without the build: install Temporal's command line (https://docs.temporal.io/cli), or set TEMPORAL_ADDRESS to a server that runs", err)
+	}
+	return path, err
 }
 
 var versionForm = regexp.MustCompile(`version (\d+)\.(\d+)\.(\d+)`)

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"syscall"
@@ -14,6 +16,9 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/child"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/log"
 )
 
 // Options of a server; Binary and Database are needed.
@@ -34,7 +39,7 @@ type Server struct {
 
 	cmd  *exec.Cmd
 	done chan struct{}
-	log  string
+	log  *child.Log // nil: its output is thrown away
 }
 
 // startTimeout bounds the wait for a server that just started.
@@ -53,49 +58,89 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, fmt.Errorf("find a free port: %w", err)
 	}
 	args := []string{"server", "start-dev", "--ip", "127.0.0.1", "--port", strconv.Itoa(o.Port), "--ui-port", strconv.Itoa(o.UIPort),
-		"--db-filename", o.Database, "--log-level", "warn"}
+		"--db-filename", filepath.Base(o.Database), "--log-level", "warn"}
 	for _, name := range slices.Sorted(slices.Values(o.Attributes)) {
 		args = append(args, "--search-attribute", name+"=Keyword")
 	}
 	s := &Server{Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(o.Port)), UI: "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(o.UIPort)),
-		cmd: exec.Command(o.Binary, args...), log: o.Log}
+		cmd: exec.Command(o.Binary, args...)}
+	s.cmd.Dir = filepath.Dir(o.Database) // it takes the name for a URL, in which the folder's % or # would mean something
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if o.Log != "" {
-		f, err := os.OpenFile(o.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-		if err != nil {
-			return nil, fmt.Errorf("open Temporal's log: %w", err)
+		if s.log, err = child.OpenLog(o.Log); err != nil {
+			return nil, fmt.Errorf("start Temporal: %w", err)
 		}
-		defer f.Close()
-		s.cmd.Stdout, s.cmd.Stderr = f, f
+		defer s.log.Close()
+		s.cmd.Stdout, s.cmd.Stderr = s.log.File, s.log.File // a file, so that nothing is copied
 	}
+	_, missing := os.Stat(o.Database)
+	isNew := errors.Is(missing, os.ErrNotExist)
 	if s.done, err = child.Start(s.cmd); err != nil {
-		return nil, fmt.Errorf("start Temporal: %w", err)
+		return nil, perennial.Errorf(perennial.CodeInvalid, "%s does not start (delete it if it is damaged): %w", o.Binary, err)
 	}
-	if err := s.wait(ctx, o.Binary); err != nil {
-		return nil, errors.Join(err, s.Stop())
+	if err := s.wait(ctx); err != nil {
+		err = errors.Join(err, s.Kill())
+		if isNew {
+			err = errors.Join(err, remove(o.Database))
+		}
+		return nil, err
 	}
 	return s, nil
 }
 
-// wait asks the server for its health until it answers.
-func (s *Server) wait(ctx context.Context, binary string) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+// remove deletes the database of a server that ended while it made it: no server
+// completes a schema that is there in part.
+func remove(database string) error {
+	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
+		if err := os.Remove(database + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove Temporal's database: %w", err)
+		}
+	}
+	return nil
+}
+
+// wait asks the server until it answers, it ends, ctx ends, or startTimeout is over.
+func (s *Server) wait(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		check := exec.CommandContext(ctx, binary, "workflow", "list", "--limit", "1", "--address", s.Address)
-		if check.Run() == nil {
+		answered := s.answers(limited)
+		select {
+		case <-s.done: // whoever answered at its port
+			return perennial.Errorf(perennial.CodeUnavailable, "the Temporal server ended at its start (%s)%s", s.cmd.ProcessState, s.log.Tail())
+		default:
+		}
+		if answered {
 			return nil
 		}
 		select {
 		case <-s.done:
-			return perennial.Errorf(perennial.CodeUnavailable, "the Temporal server ended at its start; its output is in %s", s.log)
-		case <-ctx.Done():
-			return perennial.Errorf(perennial.CodeUnavailable, "the Temporal server does not answer at %s after %s; its output is in %s", s.Address, startTimeout, s.log)
+		case <-limited.Done():
+			if ctx.Err() != nil {
+				return fmt.Errorf("wait for the Temporal server: %w", ctx.Err())
+			}
+			return perennial.Errorf(perennial.CodeUnavailable, "the Temporal server does not answer at %s after %s%s", s.Address, startTimeout, s.log.Tail())
 		case <-tick.C:
 		}
 	}
+}
+
+// answerTimeout bounds one question to a server that may not listen yet.
+const answerTimeout = 5 * time.Second
+
+// answers reports whether the workflows of the default namespace can be listed.
+func (s *Server) answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	c, err := client.DialContext(ctx, client.Options{HostPort: s.Address, Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler))})
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	_, err = c.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{PageSize: 1})
+	return err == nil
 }
 
 // Stop ends the server in an orderly way, or kills it after ten seconds.

@@ -1,0 +1,69 @@
+package devserver
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// fake is a server that runs body in the folder of its database.
+func fake(t *testing.T, body string) Options {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "temporal")
+	require.NoError(t, os.WriteFile(binary, []byte("#!/bin/sh\n"+body+"\n"), 0o755))
+	dir := t.TempDir()
+	return Options{Binary: binary, Database: filepath.Join(dir, "temporal.db"), Log: filepath.Join(dir, "temporal.log")}
+}
+
+// TestServerThatEnds is an error at once, with what it said last.
+func TestServerThatEnds(t *testing.T) {
+	t.Parallel()
+	o := fake(t, "echo the port is taken >&2; exit 3")
+	require.NoError(t, os.WriteFile(o.Log, []byte("of an earlier run\n"), 0o600))
+	_, err := Start(t.Context(), o)
+	require.Equal(t, perennial.CodeUnavailable, perennial.CodeOf(err))
+	require.EqualError(t, err, "the Temporal server ended at its start (exit status 3); its output is in "+o.Log+" and ends with:\nthe port is taken")
+}
+
+// TestStartThatIsEnded does not blame a timeout. A database that was made meanwhile
+// goes, because its schema may be there in part; one that was there before stays.
+func TestStartThatIsEnded(t *testing.T) {
+	t.Parallel()
+	for _, old := range []bool{false, true} {
+		o := fake(t, "echo half >>temporal.db; echo half >>temporal.db-wal; >made; exec /bin/sleep 600")
+		if old {
+			require.NoError(t, os.WriteFile(o.Database, []byte("old "), 0o600))
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			_, err := Start(ctx, o)
+			ended <- err
+		}()
+		require.Eventually(t, func() bool { _, err := os.Stat(filepath.Join(filepath.Dir(o.Database), "made")); return err == nil }, 30*time.Second, 5*time.Millisecond)
+		cancel()
+		err := <-ended
+		require.ErrorIs(t, err, context.Canceled)
+		assert.NotContains(t, err.Error(), startTimeout.String())
+		left, err := filepath.Glob(o.Database + "*")
+		require.NoError(t, err)
+		assert.Equal(t, old, len(left) == 2, "%v", left)
+		assert.Equal(t, !old, len(left) == 0, "%v", left)
+	}
+}
+
+// TestNoProgram says which file cannot be run.
+func TestNoProgram(t *testing.T) {
+	t.Parallel()
+	o := fake(t, "")
+	require.NoError(t, os.WriteFile(o.Binary, []byte("\x7fELF"), 0o755))
+	_, err := Start(t.Context(), o)
+	assert.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err))
+	assert.ErrorContains(t, err, o.Binary+" does not start")
+}
