@@ -30,8 +30,10 @@ func (s *stack) openConnections(ctx context.Context) error {
 	for _, d := range demos {
 		c, err := s.deps.Store.FindByAccount(ctx, demoTenant, d.app, d.account)
 		switch {
-		case perennial.CodeOf(err) == perennial.CodeNotFound, err == nil && c.Status == perennial.StatusReconnectRequired:
+		case perennial.CodeOf(err) == perennial.CodeNotFound:
 			c, err = s.consent(ctx, d, "")
+		case err == nil && c.Status == perennial.StatusReconnectRequired:
+			c, err = s.consent(ctx, d, c.ID)
 		case err == nil:
 			// It may have no workflow that knows of now: tell it to look.
 			err = s.updates.Tell(ctx, c, workflows.SignalNudge)
@@ -44,9 +46,15 @@ func (s *stack) openConnections(ctx context.Context) error {
 	return nil
 }
 
+// consentTimeout bounds one consent and its storing.
+const consentTimeout = 15 * time.Second
+
 // consent has the account approve access and stores what it brings: as a
-// reconnect of id, or as a connect where id is empty.
+// reconnect of id, or as a connect where id is empty. Ctrl-C does not end it half
+// way: what is counted here must be what is stored.
 func (s *stack) consent(ctx context.Context, d demo, id string) (perennial.Connection, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), consentTimeout)
+	defer cancel()
 	client := "demo-" + d.app
 	at, err := s.deps.Store.Now(ctx)
 	if err != nil {
@@ -76,7 +84,11 @@ func (s *stack) consent(ctx context.Context, d demo, id string) (perennial.Conne
 		return perennial.Connection{}, err
 	}
 	g := connect.Grant{Tenant: demoTenant, App: d.app, Account: d.account, Tokens: tokens, ObtainedAt: at}
-	s.saved.Consents[d.account]++
+	if id == "" {
+		s.saved.Consents[d.account] = 1 // of a new row; a start that was killed may have counted one
+	} else {
+		s.saved.Consents[d.account]++
+	}
 	if err := s.save(); err != nil {
 		return perennial.Connection{}, err
 	}

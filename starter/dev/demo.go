@@ -48,11 +48,11 @@ const (
 )
 
 // perennialYAML is the demo's configuration; %[1]s is the provider's URL, %[2]s the
-// state folder and %[3]d the server's port.
+// state folder with its quotes doubled and %[3]d the server's port.
 const perennialYAML = `# Written by perennial dev; written anew at each start.
-database_url: sqlite:%[2]s/perennial.db
-keys: %[2]s/keys
-spool: %[2]s/spool
+database_url: 'sqlite:%[2]s/perennial.db'
+keys: '%[2]s/keys'
+spool: '%[2]s/spool'
 allow_plaintext_keys: true
 task_queue: perennial-dev
 listen: 127.0.0.1:0
@@ -74,7 +74,7 @@ apps:
   - name: hubspot # like HubSpot: no rotation, client authentication in the body
     provider: hubspot
     client_id: demo-hubspot
-    client_secret_file: %[2]s/secrets/hubspot
+    client_secret_file: '%[2]s/secrets/hubspot'
     token_url: %[1]s/token
     auth_url: %[1]s/authorize
     account: {from: callback, name: account} # the fake provider's own way
@@ -82,7 +82,7 @@ apps:
   - name: quickbooks # like QuickBooks: rotation, Basic authentication
     provider: quickbooks
     client_id: demo-quickbooks
-    client_secret_file: %[2]s/secrets/quickbooks
+    client_secret_file: '%[2]s/secrets/quickbooks'
     token_url: %[1]s/token
     auth_url: %[1]s/authorize
     account: {from: callback, name: account} # the fake provider's own way
@@ -91,7 +91,7 @@ apps:
     provider: generic
     title: Acme
     client_id: demo-acme
-    client_secret_file: %[2]s/secrets/acme
+    client_secret_file: '%[2]s/secrets/acme'
     token_url: %[1]s/token
     auth_url: %[1]s/authorize
     account: {from: callback, name: account} # the fake provider's own way

@@ -24,6 +24,18 @@ type options struct {
 	asJSON  bool
 }
 
+func (o options) check(args []string) error {
+	switch {
+	case len(args) > 0:
+		return perennial.Errorf(perennial.CodeInvalid, "dev takes no argument, but was given %q; see `perennial dev --help`", args[0])
+	case o.dir == "":
+		return perennial.Errorf(perennial.CodeInvalid, "--dir is empty: name the folder that the state is kept in")
+	case o.forTime < 0:
+		return perennial.Errorf(perennial.CodeInvalid, "--for is %s: give a time above zero, or leave it out to run until Ctrl-C", o.forTime)
+	}
+	return nil
+}
+
 // Command is `perennial dev`.
 func Command(environ []string) *cobra.Command {
 	var o options
@@ -32,9 +44,14 @@ func Command(environ []string) *cobra.Command {
 		Short: "Run everything on this machine and watch connections refresh, break and heal",
 		Long: "dev runs a Temporal server (TEMPORAL_ADDRESS is honoured), a fake provider, a worker and demo connections.\n" +
 			"It needs no configuration. One connection is revoked and reconnected, and the worker is killed with SIGKILL in the\n" +
-			"middle of a refresh. Its state lives in one folder, so that it carries on after any stop.",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+			"middle of a refresh. Its state lives in one folder, so that it carries on after any stop.\n\n" +
+			"Ctrl-C (or SIGTERM) ends it. Exit codes: 0 ended after everything was ready; 1 ended before that, or before all that\n" +
+			"--for promises had happened, or something else went wrong; 2 a wrong setting: a flag, the folder, no Go to build with;\n" +
+			"4 the state folder is in use or damaged; 6 a server does not answer (Temporal, the module proxy): try again.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.check(args); err != nil {
+				return err
+			}
 			return run(cmd.Context(), o, environ, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
@@ -53,11 +70,11 @@ func run(ctx context.Context, o options, environ []string, out, errOut io.Writer
 	if o.dir, err = filepath.Abs(o.dir); err != nil {
 		return fmt.Errorf("find the state folder: %w", err)
 	}
-	unlock, err := lock(o.dir)
+	l, err := lock(o.dir)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer func() { err = errors.Join(err, l.Release()) }()
 
 	s, err := open(ctx, o.dir, environ, progress)
 	if err != nil {
@@ -66,22 +83,8 @@ func run(ctx context.Context, o options, environ []string, out, errOut io.Writer
 	defer func() { err = errors.Join(err, s.close()) }()
 	fmt.Fprintf(progress, "Ready. Temporal UI %s   API %s/v1/openapi.json   state %s\n", s.uiLink(), s.serverURL(), o.dir)
 
-	repair := repairAfter
-	if !o.asJSON && o.forTime == 0 && terminal(out) {
-		repair = repairByHand // somebody is watching
-	}
-	story := newStory(s, progress, repair)
-	display := newDisplay(s, story, out, o.asJSON || !terminal(out))
-	live := ctx
-	if o.forTime > 0 {
-		var cancel context.CancelFunc
-		live, cancel = context.WithTimeout(ctx, o.forTime)
-		defer cancel()
-	}
-	told := make(chan error, 1)
-	go func() { told <- story.run(live) }()
-	display.run(live)
-	if err := <-told; err != nil {
+	story, err := watch(ctx, o, s, progress, out)
+	if err != nil {
 		return err
 	}
 	fmt.Fprintln(progress, "Stopping: the worker finishes what it is doing ...")
@@ -95,20 +98,33 @@ func run(ctx context.Context, o options, environ []string, out, errOut io.Writer
 	if err != nil {
 		return err
 	}
-	if o.asJSON {
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		if err := encoder.Encode(sum); err != nil {
-			return err
-		}
-	} else {
-		fmt.Fprintf(out, "%d refreshes in all (database %d, provider %d, Temporal histories %d), %d lost its grant and %d recovered, %d worker killed.\nRun it again to carry on from here.\n",
-			sum.Refreshes, sum.Refreshes, sum.OracleRefreshes, sum.HistoryRefreshes, sum.ReconnectRequired, sum.Recovered, sum.WorkerKills)
-		if o.forTime == 0 {
-			return sum.broken(false)
-		}
+	return sum.print(o, out)
+}
+
+// watch shows the connections while the story runs, until ctx ends, o.forTime is
+// over or the story fails.
+func watch(ctx context.Context, o options, s *stack, progress, out io.Writer) (*story, error) {
+	repair := repairAfter
+	if !o.asJSON && o.forTime == 0 && terminal(out) {
+		repair = repairByHand // somebody is watching
 	}
-	return sum.broken(o.forTime > 0)
+	story := newStory(s, progress, repair)
+	display := newDisplay(s, story, out, o.asJSON || !terminal(out))
+	live, cancel := context.WithCancel(ctx)
+	if o.forTime > 0 {
+		live, cancel = context.WithTimeout(ctx, o.forTime)
+	}
+	defer cancel()
+	told := make(chan error, 1)
+	go func() {
+		err := story.run(live)
+		if err != nil {
+			cancel() // there is nothing more to watch
+		}
+		told <- err
+	}()
+	display.run(live)
+	return story, <-told
 }
 
 // summary is what the JSON says.
@@ -127,6 +143,21 @@ type summary struct {
 	FirstRunIDs           []string `json:"first_run_ids"` // by connection
 	Seconds               float64  `json:"seconds"`       // since readiness
 	Missing               []string `json:"missing,omitempty"`
+}
+
+// print writes the summary, as o says, and returns what is wrong with it.
+func (s *summary) print(o options, out io.Writer) error {
+	if !o.asJSON {
+		fmt.Fprintf(out, "%d refreshes in all (database %d, provider %d, Temporal histories %d), %d lost its grant and %d recovered, %d worker killed.\nRun it again to carry on from here.\n",
+			s.Refreshes, s.Refreshes, s.OracleRefreshes, s.HistoryRefreshes, s.ReconnectRequired, s.Recovered, s.WorkerKills)
+		return s.broken(o.forTime > 0)
+	}
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(s); err != nil {
+		return err
+	}
+	return s.broken(o.forTime > 0)
 }
 
 // broken lists what must not be; with whole, also what must have happened.

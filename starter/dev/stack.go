@@ -11,18 +11,16 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/fakeprovider"
-	"github.com/perennial-oauth/perennial/internal/child"
 	"github.com/perennial-oauth/perennial/internal/devserver"
+	"github.com/perennial-oauth/perennial/internal/filelock"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/worker/host"
 	"github.com/perennial-oauth/perennial/workflows"
@@ -61,68 +59,77 @@ type saved struct {
 	Consents map[string]int64 `json:"consents"`
 }
 
-func lock(dir string) (func(), error) {
+// lock keeps other processes out of the state folder, which it makes.
+func lock(dir string) (*filelock.Lock, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "secrets"), 0o700); err != nil {
-		return nil, fmt.Errorf("make the state folder: %w", err)
+		return nil, folderError(dir, err)
 	}
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	l, err := filelock.Try(filepath.Join(dir, "lock"), "runs perennial dev")
+	if held, taken := errors.AsType[*filelock.HeldError](err); taken {
+		return nil, perennial.Errorf(perennial.CodeConflict, "another perennial dev works in %s: stop it, or name another folder with --dir (%w)", dir, held)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("lock the state folder: %w", err)
+		return nil, folderError(dir, err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, perennial.Errorf(perennial.CodeConflict, "another perennial dev works in %s: stop it, or name another folder with --dir", dir)
-	}
-	return func() { _ = f.Close() }, nil // the lock ends with the file
+	return l, nil
 }
 
-// open starts everything; what was started is stopped again on an error.
-func open(ctx context.Context, dir string, environ []string, progress io.Writer) (s *stack, err error) {
-	s = &stack{dir: dir, environ: environ}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.close())
-		}
-	}()
-	if err := s.restore(); err != nil {
-		return nil, err
-	}
-	if err := s.openProvider(); err != nil {
-		return nil, err
-	}
-	if err := s.openStore(ctx); err != nil {
-		return nil, err
-	}
-	if err := s.openTemporal(ctx, progress); err != nil {
-		return nil, err
-	}
-	if err := s.startWorker(); err != nil {
-		return nil, err
-	}
-	if s.server, err = s.start("server"); err != nil {
-		return nil, err
-	}
-	if err := s.openConnections(ctx); err != nil {
-		return nil, err
-	}
-	if s.ready, err = s.deps.Store.Now(ctx); err != nil {
-		return nil, err
+// open starts everything. What it started it stops again on an error.
+func open(ctx context.Context, dir string, environ []string, progress io.Writer) (*stack, error) {
+	s := &stack{dir: dir, environ: environ}
+	if err := s.start(ctx, progress); err != nil {
+		return nil, errors.Join(startError(ctx, err), s.close())
 	}
 	return s, nil
+}
+
+func (s *stack) start(ctx context.Context, progress io.Writer) error {
+	if err := s.openFolder(ctx); err != nil {
+		return folderError(s.dir, err)
+	}
+	if err := s.openTemporal(ctx, progress); err != nil {
+		return err
+	}
+	var err error
+	if s.worker, err = s.launch("worker"); err != nil {
+		return err
+	}
+	if s.server, err = s.launch("server"); err != nil {
+		return err
+	}
+	if err := s.openConnections(ctx); err != nil {
+		return err
+	}
+	s.ready, err = s.deps.Store.Now(ctx)
+	return err
+}
+
+// openFolder opens what needs the state folder alone.
+func (s *stack) openFolder(ctx context.Context) error {
+	if err := s.restore(); err != nil {
+		return err
+	}
+	if err := s.openProvider(); err != nil {
+		return err
+	}
+	return s.openStore(ctx)
 }
 
 func (s *stack) path(name string) string { return filepath.Join(s.dir, name) }
 
 func (s *stack) restore() error {
-	s.saved.Consents = map[string]int64{}
 	raw, err := os.ReadFile(s.path("dev.json"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		return fmt.Errorf("read the state: %w", err)
+	default:
+		if err := json.Unmarshal(raw, &s.saved); err != nil {
+			return fmt.Errorf("read %s: %w", s.path("dev.json"), err)
+		}
 	}
-	if err == nil {
-		err = json.Unmarshal(raw, &s.saved)
-	}
-	if err != nil {
-		return perennial.Errorf(perennial.CodeInvalid, "the state in %s is not readable (%w): delete the folder to begin anew", s.dir, err)
+	if s.saved.Consents == nil {
+		s.saved.Consents = map[string]int64{}
 	}
 	return nil
 }
@@ -132,16 +139,22 @@ func (s *stack) save() error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(s.path("dev.json.new"), raw, 0o600); err != nil {
-		return fmt.Errorf("keep the state: %w", err)
+	return s.write("dev.json", raw)
+}
+
+// write replaces a file of the state folder, whole or not at all.
+func (s *stack) write(name string, content []byte) error {
+	path := s.path(name)
+	if err := os.WriteFile(path+".new", content, 0o600); err != nil {
+		return folderError(s.dir, fmt.Errorf("write %s: %w", path, err))
 	}
-	return os.Rename(s.path("dev.json.new"), s.path("dev.json"))
+	return os.Rename(path+".new", path)
 }
 
 // openProvider starts the fake provider, on its old port where that is free.
 func (s *stack) openProvider() error {
 	if err := s.findPort(&s.saved.ServerPort); err != nil {
-		return fmt.Errorf("find a port for the server: %w", err)
+		return noPort(err)
 	}
 	clients := map[string]fakeprovider.Client{}
 	for _, app := range []string{"hubspot", "quickbooks", "acme"} {
@@ -162,7 +175,7 @@ func (s *stack) openProvider() error {
 	}
 	l, err := listenAgain(s.saved.ProviderPort)
 	if err != nil {
-		return fmt.Errorf("start the fake provider: %w", err)
+		return noPort(err)
 	}
 	s.saved.ProviderPort = l.Addr().(*net.TCPAddr).Port
 	s.http = &http.Server{Handler: s.provider, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
@@ -184,6 +197,10 @@ func (s *stack) findPort(port *int) error {
 	return l.Close()
 }
 
+func noPort(err error) error {
+	return perennial.Errorf(perennial.CodeUnavailable, "no port of this machine is free: %w", err)
+}
+
 // listenAgain listens on port if it is free, else on any.
 func listenAgain(port int) (net.Listener, error) {
 	if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
@@ -195,13 +212,13 @@ func listenAgain(port int) (net.Listener, error) {
 // openStore writes the configuration, makes keys and migrates, as a platform
 // team would.
 func (s *stack) openStore(ctx context.Context) error {
-	yaml := fmt.Sprintf(perennialYAML, fmt.Sprintf("http://127.0.0.1:%d", s.saved.ProviderPort), s.dir, s.saved.ServerPort)
+	yaml := fmt.Sprintf(perennialYAML, fmt.Sprintf("http://127.0.0.1:%d", s.saved.ProviderPort), strings.ReplaceAll(s.dir, "'", "''"), s.saved.ServerPort)
 	if err := os.WriteFile(s.path("perennial.yaml"), []byte(yaml), 0o600); err != nil {
 		return fmt.Errorf("write the configuration: %w", err)
 	}
 	cfg, err := config.LoadEnviron(s.path("perennial.yaml"), s.ownEnviron())
 	if err != nil {
-		return err
+		return damaged(s.dir, err) // it was just written: what it names must be wrong
 	}
 	if err := seal.Generate(cfg.KeysDir, nil, true); err != nil && perennial.CodeOf(err) != perennial.CodeConflict {
 		return err
@@ -209,8 +226,15 @@ func (s *stack) openStore(ctx context.Context) error {
 	if err := migrate(ctx, cfg); err != nil {
 		return err
 	}
-	s.deps, err = host.Open(ctx, cfg, slog.New(slog.DiscardHandler))
-	return err
+	if s.deps, err = host.Open(ctx, cfg, slog.New(slog.DiscardHandler)); err != nil {
+		return err
+	}
+	for _, field := range seal.Fields {
+		if !s.deps.Keyring.CanOpen(field) {
+			return damaged(s.dir, fmt.Errorf("there is no key for the %s in %s", field, cfg.KeysDir))
+		}
+	}
+	return nil
 }
 
 // ownEnviron is the environment without settings that are meant for a real
@@ -241,7 +265,7 @@ func (s *stack) openTemporal(ctx context.Context, progress io.Writer) error {
 		}
 		s.temporal, err = s.startTemporal(ctx, binary)
 		if err != nil {
-			return err
+			return folderError(s.dir, err) // Temporal's database is in it too
 		}
 		s.address, s.ui = s.temporal.Address, s.temporal.UI
 	}
@@ -265,7 +289,7 @@ func (s *stack) startTemporal(ctx context.Context, binary string) (*devserver.Se
 	o := devserver.Options{Binary: binary, Database: s.path("temporal.db"), Attributes: workflows.AttributeNames(), Log: s.path("temporal.log")}
 	for _, p := range []struct{ saved, port *int }{{&s.saved.TemporalPort, &o.Port}, {&s.saved.UIPort, &o.UIPort}} {
 		if err := s.findPort(p.saved); err != nil {
-			return nil, fmt.Errorf("find a port for Temporal: %w", err)
+			return nil, noPort(err)
 		}
 		*p.port = *p.saved
 	}
@@ -288,89 +312,22 @@ func (s *stack) uiLink() string {
 	if s.ui == "" {
 		return "(of the server at " + s.address + ")"
 	}
-	return s.ui + "/namespaces/default/workflows"
-}
-
-// process is that of the worker or of the server.
-type process struct {
-	cmd  *exec.Cmd
-	done chan struct{}
-}
-
-func (s *stack) startWorker() (err error) {
-	s.worker, err = s.start("worker")
-	return err
-}
-
-// start runs this very program as another: as a worker, so that it can be killed,
-// or as a server.
-func (s *stack) start(what string) (*process, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find this program: %w", err)
-	}
-	log, err := os.OpenFile(s.path(what+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open the log of the %s: %w", what, err)
-	}
-	defer log.Close()
-	cmd := exec.Command(self, what, "--config", s.path("perennial.yaml"))
-	cmd.Env = s.ownEnviron()
-	cmd.Stdout, cmd.Stderr = log, log
-	// Of a group of its own: Ctrl-C is for dev, which then stops it.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	done, err := child.Start(cmd)
-	if err != nil {
-		return nil, fmt.Errorf("start the %s: %w", what, err)
-	}
-	return &process{cmd, done}, nil
-}
-
-// killWorker kills the worker with SIGKILL and starts another. It returns how
-// the first one ended.
-func (s *stack) killWorker() (syscall.WaitStatus, error) {
-	if err := s.worker.cmd.Process.Kill(); err != nil {
-		return 0, fmt.Errorf("kill the worker: %w", err)
-	}
-	<-s.worker.done
-	status := s.worker.cmd.ProcessState.Sys().(syscall.WaitStatus)
-	return status, s.startWorker()
-}
-
-// stopWorker ends the worker in an orderly way.
-func (s *stack) stopWorker(ctx context.Context) error {
-	if s.worker == nil {
-		return nil
-	}
-	w := s.worker
-	s.worker = nil
-	return s.stop(ctx, w, "worker")
-}
-
-func (s *stack) stop(ctx context.Context, p *process, what string) error {
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("stop the %s: %w", what, err)
-	}
-	select {
-	case <-p.done:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("the %s does not stop; see %s", what, s.path(what+".log"))
-	}
+	return s.ui + "/namespaces/" + s.namespace() + "/workflows"
 }
 
 func (s *stack) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
-	errs := []error{s.stopWorker(ctx)}
-	if s.server != nil {
-		errs = append(errs, s.stop(ctx, s.server, "server"))
-	}
+	errs := []error{s.stopWorker(ctx), s.server.stop(ctx)}
 	if s.client != nil {
 		s.client.Close()
 	}
 	if s.temporal != nil {
-		errs = append(errs, s.temporal.Stop())
+		end := s.temporal.Stop
+		if s.ready.IsZero() {
+			end = s.temporal.Kill // an orderly end takes it seconds, and there is nothing to finish
+		}
+		errs = append(errs, end())
 	}
 	if s.http != nil {
 		errs = append(errs, s.http.Close())
