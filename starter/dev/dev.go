@@ -82,6 +82,7 @@ func run(ctx context.Context, o options, environ []string, out, errOut io.Writer
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	fmt.Fprintf(progress, "Ready. Temporal UI %s   API %s/v1/openapi.json   state %s\n", s.uiLink(), s.serverURL(), o.dir)
+	s.nextSteps(progress)
 
 	story, err := watch(ctx, o, s, progress, out)
 	if err != nil {

@@ -43,6 +43,7 @@ type stack struct {
 	service  *connect.Service
 	updates  *connect.Temporal
 	sessions *connect.Sessions
+	key      perennial.Secret // of the API, for the demo's tenant
 	worker   *process
 	server   *process
 	saved    saved
@@ -98,6 +99,9 @@ func (s *stack) start(ctx context.Context, progress io.Writer) error {
 		return err
 	}
 	if err := s.openConnections(ctx); err != nil {
+		return err
+	}
+	if s.key, err = s.openKey(ctx); err != nil {
 		return err
 	}
 	s.ready, err = s.deps.Store.Now(ctx)

@@ -1,0 +1,125 @@
+package dev
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/api"
+)
+
+const (
+	// keyName marks the keys that dev made.
+	keyName = "perennial dev"
+	keyFile = "api-key"
+	// serverTimeout bounds the wait for a server that just started.
+	serverTimeout = 60 * time.Second
+)
+
+var keyForm = regexp.MustCompile(`^pk_[0-9a-f]+_[0-9a-f]+`)
+
+// openKey waits until the server answers, and returns a key of the demo's tenant:
+// that of last time if the server accepts it, so that a line which was copied goes
+// on to work and keys do not pile up; else a new one.
+func (s *stack) openKey(ctx context.Context) (perennial.Secret, error) {
+	raw, err := os.ReadFile(s.path(keyFile))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return perennial.Secret{}, folderError(s.dir, fmt.Errorf("read the API key: %w", err))
+	}
+	key := perennial.NewSecret(keyForm.FindString(string(raw))) // empty, and so refused, if the file is damaged
+	accepted, err := s.accepted(ctx, key)
+	if err != nil {
+		return key, err
+	}
+	if !accepted {
+		return s.newKey(ctx)
+	}
+	return key, os.Chmod(s.path(keyFile), 0o600)
+}
+
+// newKey replaces the keys that dev made before by a new one.
+func (s *stack) newKey(ctx context.Context) (perennial.Secret, error) {
+	old, err := s.deps.Store.Keys(ctx, demoTenant)
+	if err != nil {
+		return perennial.Secret{}, err
+	}
+	for _, k := range old {
+		if k.Name == keyName && k.RevokedAt.IsZero() {
+			if err := s.deps.Store.RevokeKey(ctx, k.ID); err != nil {
+				return perennial.Secret{}, err
+			}
+		}
+	}
+	k, key := api.NewKey(demoTenant, keyName, perennial.Scopes...) // all of them: it opens nothing but the demo
+	if _, err := s.deps.Store.AddKey(ctx, k); err != nil {
+		return perennial.Secret{}, err
+	}
+	return key, s.write(keyFile, []byte(key.Reveal()+"\n"))
+}
+
+// accepted asks the server whether it takes key, as soon as it answers.
+func (s *stack) accepted(ctx context.Context, key perennial.Secret) (accepted bool, err error) {
+	limited, cancel := context.WithTimeout(ctx, serverTimeout)
+	defer cancel()
+	err = poll(limited, func() (bool, error) {
+		if err := errors.Join(s.server.ended(), s.worker.ended()); err != nil {
+			return false, err
+		}
+		status, err := status(limited, s.serverURL()+"/v1/connections?limit=1", key)
+		accepted = status == http.StatusOK
+		return err == nil && (accepted || status == http.StatusUnauthorized), nil // else it does not listen yet
+	})
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		err = perennial.Errorf(perennial.CodeUnavailable, "the server does not answer at %s after %s%s", s.serverURL(), serverTimeout, s.server.log.Tail())
+	}
+	return accepted, err
+}
+
+// status is that of the answer to a GET with key.
+func status(ctx context.Context, url string, key perennial.Secret) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, err
+	}
+	r.Header.Set("Authorization", "Bearer "+key.Reveal())
+	reply, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0, err
+	}
+	defer reply.Body.Close()
+	_, err = io.Copy(io.Discard, reply.Body)
+	return reply.StatusCode, err
+}
+
+// nextSteps prints what to do once everything is ready.
+func (s *stack) nextSteps(out io.Writer) {
+	ui := s.uiLink()
+	if s.ui == "" {
+		ui = "the UI of your Temporal server"
+	}
+	curl := "curl -sS"
+	if s.proxied() {
+		curl += " --noproxy 127.0.0.1"
+	}
+	fmt.Fprintf(out, "\nAn API key, kept in %s:\n  %s\n", s.path(keyFile), s.key.Reveal())
+	fmt.Fprintf(out, "A fresh access token, whenever you ask:\n  %s '%s/v1/connections/%s/token' -H 'Authorization: Bearer %s'\n", curl, s.serverURL(), s.ids[0], s.key.Reveal())
+	fmt.Fprintf(out, "Next: open %s\nEach connection is a workflow there. Soon one is revoked; the link to reconnect it is printed here.\n\n", ui)
+}
+
+// proxied reports whether curl would send requests to this machine to a proxy.
+func (s *stack) proxied() bool {
+	return slices.ContainsFunc(s.environ, func(kv string) bool {
+		name, value, _ := strings.Cut(kv, "=")
+		return value != "" && (name == "http_proxy" || strings.EqualFold(name, "all_proxy"))
+	})
+}
