@@ -79,6 +79,7 @@ func command(t *testing.T, dir string, environ []string, args ...string) *proces
 	require.NoError(t, err)
 	p.cmd = exec.Command(path, append([]string{"dev", "--dir", dir}, args...)...)
 	p.cmd.Env = append(slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "TEMPORAL_") }), append(environ, p.mark)...)
+	p.cmd.Dir = t.TempDir() // nothing is written beside these tests
 	p.cmd.Stdout, p.cmd.Stderr = p, p
 	return p
 }
