@@ -6,7 +6,9 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/seal"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // secretive is an authorizer that accepts one secret and answers anything else
@@ -57,4 +59,28 @@ func TestExchangeTriesTheNextSecret(t *testing.T) {
 	reply, _ := (&Sessions{SessionsConfig{Provider: public}}).exchange(t.Context(), provider.App{}, provider.AuthorizationCode{})
 	assert.Equal(t, perennial.OutcomeRefreshed, reply.Outcome)
 	assert.Equal(t, []string{""}, public.tried)
+}
+
+// TestKeptReplyKeepsEveryByte: tokens are bytes, also in a reply that waits to be
+// stored, and one that an older program kept is read as it was.
+func TestKeptReplyKeepsEveryByte(t *testing.T) {
+	t.Parallel()
+	keyring, err := seal.NewEphemeral()
+	require.NoError(t, err)
+	s := &Sessions{SessionsConfig{Service: &Service{Config: Config{Sealer: keyring}}}}
+	c := perennial.ConnectSession{ID: "s", TenantID: "t"}
+	for _, token := range []string{"", "plain", "\x00", "\xff\xfe", "é\xc3("} {
+		k := kept{TokenSet: perennial.TokenSet{AccessToken: perennial.NewSecret(token), RefreshToken: perennial.NewSecret("r" + token)}, Secret: 1}
+		c.ReplySealed, err = s.sealed(c, k)
+		require.NoError(t, err)
+		got, err := s.opened(c)
+		require.NoError(t, err)
+		assert.Equal(t, token, got.AccessToken.Reveal())
+		assert.Equal(t, "r"+token, got.RefreshToken.Reveal())
+	}
+	c.ReplySealed, err = keyring.Seal(sessionBinding(c, seal.FieldTokenReply, c.Starts), perennial.NewSecret(`{"AccessToken":"a","RefreshToken":"r","Secret":1}`))
+	require.NoError(t, err)
+	old, err := s.opened(c)
+	require.NoError(t, err)
+	assert.Equal(t, "r", old.RefreshToken.Reveal())
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/provider"
@@ -22,7 +23,8 @@ type kept struct {
 
 // plain is its form inside the seal, the one place where tokens are encoded.
 type plain struct {
-	AccessToken, RefreshToken, TokenType             string
+	AccessToken, RefreshToken                        octets
+	TokenType                                        string
 	Scopes                                           []string
 	ExpiresIn, RefreshTokenExpiresIn, GrantExpiresIn time.Duration
 	Metadata                                         map[string]string
@@ -30,8 +32,29 @@ type plain struct {
 	Secret                                           int
 }
 
+// octets is a token: any bytes, where a JSON string is UTF-8.
+type octets string
+
+// MarshalJSON implements json.Marshaler.
+func (o octets) MarshalJSON() ([]byte, error) {
+	if utf8.ValidString(string(o)) {
+		return json.Marshal(string(o))
+	}
+	return json.Marshal([][]byte{[]byte(o)})
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (o *octets) UnmarshalJSON(raw []byte) error {
+	var list [][]byte
+	if json.Unmarshal(raw, &list) == nil && len(list) == 1 {
+		*o = octets(list[0])
+		return nil
+	}
+	return json.Unmarshal(raw, (*string)(o))
+}
+
 func (s *Sessions) sealed(c perennial.ConnectSession, k kept) ([]byte, error) {
-	raw, err := json.Marshal(plain{k.AccessToken.Reveal(), k.RefreshToken.Reveal(), k.TokenType, k.Scopes, k.ExpiresIn, k.RefreshTokenExpiresIn, k.GrantExpiresIn,
+	raw, err := json.Marshal(plain{octets(k.AccessToken.Reveal()), octets(k.RefreshToken.Reveal()), k.TokenType, k.Scopes, k.ExpiresIn, k.RefreshTokenExpiresIn, k.GrantExpiresIn,
 		k.Metadata, k.Hint, k.Secret})
 	if err != nil {
 		return nil, errors.New("write the token reply")
@@ -48,7 +71,7 @@ func (s *Sessions) opened(c perennial.ConnectSession) (kept, error) {
 	if err := json.Unmarshal([]byte(raw.Reveal()), &p); err != nil {
 		return kept{}, perennial.Errorf(perennial.CodeSealed, "the token reply of connect session %s cannot be read", c.ID)
 	}
-	return kept{perennial.TokenSet{AccessToken: perennial.NewSecret(p.AccessToken), RefreshToken: perennial.NewSecret(p.RefreshToken), TokenType: p.TokenType,
+	return kept{perennial.TokenSet{AccessToken: perennial.NewSecret(string(p.AccessToken)), RefreshToken: perennial.NewSecret(string(p.RefreshToken)), TokenType: p.TokenType,
 		Scopes: p.Scopes, ExpiresIn: p.ExpiresIn, RefreshTokenExpiresIn: p.RefreshTokenExpiresIn, GrantExpiresIn: p.GrantExpiresIn, Metadata: p.Metadata}, p.Hint, p.Secret}, nil
 }
 

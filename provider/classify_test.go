@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"bytes"
 	"errors"
 	"net/http"
 	"strings"
@@ -138,6 +139,9 @@ func TestTextIsStorable(t *testing.T) {
 		assert.Equal(t, c.name, r.tokens.Metadata["name"], c.body)
 		assert.Equal(t, "r\x00", r.tokens.RefreshToken.Reveal(), "a token is bytes")
 	}
+	bad := readReply([]byte("{\"access_token\":\"a\xff\xc3(é\",\"refresh_token\":\"\xfe\\u0000\x80\"}"), e, time.Now())
+	assert.Equal(t, "a\xff\xc3(é", bad.tokens.AccessToken.Reveal())
+	assert.Equal(t, "\xfe\x00\x80", bad.tokens.RefreshToken.Reveal())
 	raw := readReply([]byte("access_token=%ff%00&refresh_token=%fe"), e, time.Now())
 	assert.Equal(t, "\xff\x00", raw.tokens.AccessToken.Reveal())
 	assert.Equal(t, "\xfe", raw.tokens.RefreshToken.Reveal())
@@ -176,6 +180,9 @@ func FuzzReadReply(f *testing.F) {
 		}
 		if !read.readable && !read.tokens.AccessToken.IsZero() {
 			t.Fatal("a token from what cannot be read")
+		}
+		if !utf8.Valid(body) && !bytes.Contains(body, []byte("\xf4\x8f")) && withBytes(string(withoutBytes(body))) != string(body) {
+			t.Fatal("a byte was lost")
 		}
 		if len(read.tokens.Scopes) > maxScopes {
 			t.Fatal("too many scopes")

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/perennial-oauth/perennial"
 )
@@ -39,8 +40,8 @@ func readReply(body []byte, e Entry, sent time.Time) tokenReply {
 	r.code, r.description = replyError(members)
 	t := &r.tokens
 	at := e.tokensAt(members)
-	t.AccessToken = perennial.NewSecret(text(at["access_token"]))
-	t.RefreshToken = perennial.NewSecret(text(at["refresh_token"]))
+	t.AccessToken = perennial.NewSecret(withBytes(text(at["access_token"])))
+	t.RefreshToken = perennial.NewSecret(withBytes(text(at["refresh_token"])))
 	if ok, said := members["ok"].(bool); said && !ok {
 		t.AccessToken, t.RefreshToken = perennial.Secret{}, perennial.Secret{} // Slack's refusal: never a success
 	}
@@ -82,7 +83,7 @@ func object(body []byte) (map[string]any, bool) {
 	}
 	if body[0] == '{' {
 		var members map[string]any
-		decoder := json.NewDecoder(bytes.NewReader(body))
+		decoder := json.NewDecoder(bytes.NewReader(withoutBytes(body)))
 		decoder.UseNumber()
 		if err := decoder.Decode(&members); err != nil {
 			return nil, false
@@ -98,6 +99,41 @@ func object(body []byte) (map[string]any, bool) {
 		members[k] = form.Get(k)
 	}
 	return members, true
+}
+
+// firstByte stands for byte 0 in JSON that is not UTF-8. The decoder would put
+// U+FFFD in the place of each such byte, and a token would be another one; so the
+// bytes pass through it as private-use characters.
+const firstByte rune = 0x10FE00
+
+func withoutBytes(body []byte) []byte {
+	if utf8.Valid(body) {
+		return body
+	}
+	out := make([]byte, 0, 2*len(body))
+	for len(body) > 0 {
+		r, n := utf8.DecodeRune(body)
+		if r == utf8.RuneError && n == 1 {
+			r = firstByte + rune(body[0])
+		}
+		out, body = utf8.AppendRune(out, r), body[n:]
+	}
+	return out
+}
+
+// withBytes undoes withoutBytes.
+func withBytes(s string) string {
+	out := make([]byte, 0, len(s))
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		if b := r - firstByte; utf8.RuneSelf <= b && b <= math.MaxUint8 {
+			out = append(out, byte(b))
+		} else {
+			out = append(out, s[:n]...)
+		}
+		s = s[n:]
+	}
+	return string(out)
 }
 
 // replyError finds the error code in the places where providers put it. A
