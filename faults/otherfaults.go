@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -383,16 +384,21 @@ func herd(r *round) error {
 		return err
 	}
 	limit := specOf(app).limit
+	// The product promises less: the next probe (3 s), a hold that was written while the
+	// circuit closed (33 s for 60 connections), and the release at the limit's pace. Who
+	// takes longer slept for the backoff of a refused client, 60 to 72 s.
 	patience := 60*time.Second + time.Duration(1.5*float64(len(r.of(app)))/limit*float64(time.Second))
 	began := time.Now()
-	r.until(patience, "all held connections of the limited app are refreshed", func() bool {
-		for _, c := range r.of(app) {
-			if r.row(c).generation <= before[c] {
-				return false
-			}
+	left := func() []*conn {
+		return slices.DeleteFunc(r.of(app), func(c *conn) bool { return r.row(c).generation > before[c] })
+	}
+	if !r.until(patience, "all held connections of the limited app are refreshed", func() bool { return len(left()) == 0 }) {
+		for _, c := range pick(r.r, left(), explained) {
+			row := r.get(c)
+			r.say("  %s: failures %d, %s, queued at %s, next attempt at %s, attempt %q", c.account, row.FailureCount, row.FailingCode, row.QueuedAt, row.NextAttemptAt, row.Open.ID)
+			r.explain(c)
 		}
-		return true
-	})
+	}
 	n, most := r.provider.Requests(clientOf(app), began.Add(-time.Minute), time.Now())
 	r.say("  %d held connections let go in %.0f s, %d requests, at most %d in a second (limit %g)", len(before), time.Since(began).Seconds(), n, most, limit)
 	if float64(most) > limit+1 {
