@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"database/sql"
+	"math"
 	"path/filepath"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
 )
 
 // TestStoreAwayAfterTheReply takes the table away while the provider works, for
@@ -85,4 +87,51 @@ func TestCancelledTogetherWithTheTokens(t *testing.T) {
 	})
 	assert.Equal(t, c.Generation+1, s.get(c.ID).Generation)
 	s.replayAll(c.ID, "cancelled-unsaved")
+}
+
+// TestMessagesThatAreBelievedByNobody sends what is no token set, or another's, and
+// numbers that no row has: the connection is refreshed on time, its neighbour is as it
+// was, and nothing is presented for a number.
+func TestMessagesThatAreBelievedByNobody(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	s := setup(t, setting{class: perennial.ReplaySingleUse})
+	s.work()
+	c := s.connect("a1", fakeprovider.Knobs{LifetimeSeconds: 6, Rotate: true})
+	other := s.connect("a2", fakeprovider.Knobs{LifetimeSeconds: 3600, Rotate: true})
+	s.eventually("the neighbour sleeps", func() bool { return s.asleep(other.ID) })
+	garbage := store.SaveRequest{ID: other.ID, AttemptID: "x", Generation: 7, NewGeneration: 8, AccessTokenSealed: []byte("x"), RefreshTokenSealed: []byte("y"),
+		RefreshTokenDigest: "z", Ledger: perennial.Attempt{ID: "x", StartedAt: time.Now().Add(time.Hour)}}
+	own := garbage
+	own.ID, own.Generation, own.NewGeneration = c.ID, c.Generation, c.Generation+1
+	overflow := own
+	overflow.Generation, overflow.NewGeneration = math.MaxInt64, math.MinInt64
+	for _, payload := range []any{"not a set", nil, map[string]any{}, []byte{0xff}, garbage, own, overflow} {
+		require.NoError(t, s.client.SignalWorkflow(ctx, workflows.ID(c.ID), "", workflows.SignalUnsaved, payload))
+		require.NoError(t, s.client.SignalWorkflow(ctx, workflows.ID(c.ID), "", workflows.SignalNudge, payload))
+	}
+	require.NoError(t, s.client.SignalWorkflow(ctx, workflows.ID(other.ID), "", workflows.SignalUnsaved, garbage), "sealed for nobody, to its own workflow")
+	_, err := s.client.QueryWorkflow(ctx, workflows.ID(c.ID), "", workflows.QueryStatus, map[string]int{"an": 1}, "argument")
+	require.NoError(t, err)
+	handle, err := s.client.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{WorkflowID: workflows.ID(c.ID), UpdateName: workflows.UpdateRefreshNow,
+		Args: []any{"not a request"}, WaitForStage: client.WorkflowUpdateStageCompleted})
+	if err == nil {
+		err = handle.Get(ctx, nil)
+	}
+	require.Error(t, err)
+	for _, n := range []int64{other.Generation + 1, other.Generation + 10_001, 1 << 62, math.MaxInt64} {
+		_, err := s.updates.RefreshNow(ctx, other.ID, workflows.RefreshNow{IfGeneration: n})
+		var ahead *perennial.GenerationAheadError
+		require.ErrorAs(t, err, &ahead, n)
+		assert.Equal(t, other.Generation, ahead.Generation)
+	}
+	before := s.get(c.ID).Generation
+	got := s.until(c.ID, "two more refreshes", generation(before+2))
+	assert.Equal(t, perennial.HealthHealthy, got.Health)
+	left := s.get(other.ID)
+	assert.Equal(t, other.Generation, left.Generation)
+	assert.Equal(t, other.RefreshTokenSealed, left.RefreshTokenSealed)
+	assert.Zero(t, s.oracle("a2").Refreshes)
+	assert.Zero(t, s.oracle("a1").ConsumedPresentations)
+	s.replayAll(c.ID, "hostile-messages")
 }
