@@ -28,8 +28,9 @@ smoke: ## run the demonstration without a terminal; fails unless the whole story
 	$(GO) run ./starter dev --dir "$$(mktemp -d)" --for 90s --json
 
 # -count=1: a result of an earlier run would hide a test that fails now and then.
-test: ## run every test, on real PostgreSQL and Temporal servers that it finds or installs
+test: ## run every test, on real PostgreSQL, PgBouncer and Temporal servers that it finds or installs
 	scripts/postgres
+	scripts/pgbouncer
 	$(GO) run ./internal/devserver/cmd/temporal-path
 	$(GO) run ./internal/temporalserver/cmd/temporal-server
 	$(GO) test -count=1 -timeout 14m ./...

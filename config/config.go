@@ -16,6 +16,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/store"
 )
 
 // Sweep is how connections are swept; see workflows.Sweep. Zero fields mean its
@@ -63,6 +64,7 @@ type Connect struct {
 // be shared.
 type Config struct {
 	DatabaseURL         string // postgres://... or sqlite:PATH
+	DatabasePool        store.Pool
 	KeysDir             string // directory of the keysets
 	Spool               string // folder of the spool, on a persistent volume; empty: none
 	KMSURI              string // of the key that wraps them; empty: plaintext files
@@ -195,6 +197,7 @@ func (l *loader) parse(raw []byte) (*Config, error) {
 		*s.to = cmp.Or(l.variable(s.name, known), *s.file, s.def)
 	}
 	l.checkSettings(c)
+	c.DatabasePool = l.pool(f.DatabasePool)
 	c.Timing = l.timing(f.Timing)
 	c.Sweep = l.sweep(f.Sweep)
 	c.Worker = l.worker(f.Worker)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/oauth2"
 )
@@ -52,6 +53,25 @@ func TestExampleLoads(t *testing.T) {
 	require.Equal(t, oauth2.AuthStyleInHeader, acme.Provider.AuthStyle)
 	require.Equal(t, time.Hour, acme.Provider.DefaultLifetime)
 	require.NotContains(t, fmt.Sprintf("%+v %#v", c, c), planted)
+}
+
+func TestDatabasePool(t *testing.T) {
+	t.Parallel()
+	c, err := parse("p.yaml", []byte("database_pool: {max_open: 40, idle_time: 5m}\n"+good), goodEnv)
+	require.NoError(t, err)
+	require.Equal(t, store.Pool{MaxOpen: 40, IdleTime: 5 * time.Minute}, c.DatabasePool)
+	c, err = parse("p.yaml", []byte(good), goodEnv)
+	require.NoError(t, err)
+	require.Zero(t, c.DatabasePool, "the store's defaults")
+	for setting, want := range map[string]string{
+		"{max_open: 1}":       "database_pool: max_open must be at least 2; leave it out for the default, 5 connections",
+		"{max_open: 0}":       "database_pool: max_open must be at least 2; leave it out for the default, 5 connections",
+		"{idle_time: 0s}":     `database_pool: idle_time must be a duration above zero, for example "30s", "30m" or "2400h"`,
+		"{idle_time: sweden}": `database_pool: idle_time must be a duration above zero, for example "30s", "30m" or "2400h"`,
+	} {
+		_, err = parse("p.yaml", []byte("database_pool: "+setting+"\n"+good), goodEnv)
+		require.EqualError(t, err, "p.yaml:1: "+want, setting)
+	}
 }
 
 func TestWorkerCache(t *testing.T) {

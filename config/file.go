@@ -14,12 +14,14 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/store"
 	"go.yaml.in/yaml/v3"
 )
 
 // file is perennial.yaml.
 type file struct {
 	DatabaseURL        string      `yaml:"database_url"`
+	DatabasePool       filePool    `yaml:"database_pool"`
 	Keys               string      `yaml:"keys"`
 	Spool              string      `yaml:"spool"`
 	KMSURI             string      `yaml:"kms_uri"`
@@ -35,6 +37,11 @@ type file struct {
 	Server             fileServer  `yaml:"server"`
 	Connect            fileConnect `yaml:"connect"`
 	Apps               []fileApp   `yaml:"apps"`
+}
+
+type filePool struct {
+	MaxOpen  *int   `yaml:"max_open"`
+	IdleTime string `yaml:"idle_time"`
 }
 
 type fileTiming struct {
@@ -146,7 +153,7 @@ var (
 )
 
 // keysOf are the keys that each type of the file knows.
-var keysOf = map[string][]string{"file": keys[file](), "fileTiming": keys[fileTiming](), "fileSweep": keys[fileSweep](), "fileWorker": keys[fileWorker](), "fileNotify": keys[fileNotify](),
+var keysOf = map[string][]string{"file": keys[file](), "filePool": keys[filePool](), "fileTiming": keys[fileTiming](), "fileSweep": keys[fileSweep](), "fileWorker": keys[fileWorker](), "fileNotify": keys[fileNotify](),
 	"fileServer": keys[fileServer](), "fileConnect": keys[fileConnect](), "fileAccount": keys[fileAccount](), "fileApp": keys[fileApp]()}
 
 func keys[T any]() []string {
@@ -263,6 +270,16 @@ func (l *loader) sweep(f fileSweep) Sweep {
 		l.at("sweep", "sweep: full_every, every and grace together are %s; no connection may go unlooked-at for more than %s", s.FullEvery+s.Every+s.Grace, longestSilence)
 	}
 	return s
+}
+
+func (l *loader) pool(f filePool) store.Pool {
+	p := store.Pool{IdleTime: l.duration("database_pool.idle_time", "database_pool: idle_time", f.IdleTime)}
+	if f.MaxOpen != nil {
+		if p.MaxOpen = *f.MaxOpen; p.MaxOpen < 2 {
+			l.at("database_pool.max_open", "database_pool: max_open must be at least 2; leave it out for the default, %d connections", store.DefaultMaxOpen)
+		}
+	}
+	return p
 }
 
 func (l *loader) worker(f fileWorker) Worker {

@@ -17,10 +17,18 @@ import (
 // the first migration on and from the middle.
 func TestMigrateAtOnce(t *testing.T) {
 	t.Parallel()
-	for dialect, make := range kinds {
-		t.Run(string(dialect), func(t *testing.T) {
+	pooled := func(t *testing.T) (string, string) {
+		return "pgx", testpg.PooledURL(t) + "&default_query_exec_mode=exec"
+	}
+	for _, kind := range []struct {
+		name     string
+		dialect  schema.Dialect
+		database func(*testing.T) (driver, dsn string)
+	}{{"postgres", schema.Postgres, kinds[schema.Postgres]}, {"pgbouncer", schema.Postgres, pooled}, {"sqlite", schema.SQLite, kinds[schema.SQLite]}} {
+		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
-			driver, dsn := make(t)
+			dialect := kind.dialect
+			driver, dsn := kind.database(t)
 			migrateAtOnce(t, driver, dsn, dialect)
 			db := openDB(t, driver, dsn)
 			for range 3 {

@@ -32,3 +32,8 @@ func SettingInQuick(t *testing.T, s *Store, name string) (value string) {
 
 // CheckPostgresURL is the check of a URL of PostgreSQL.
 var CheckPostgresURL = checkPostgresURL
+
+// Exec runs a statement on a connection of the store's pool.
+func Exec(t *testing.T, s *Store, statement string) error {
+	return s.db.WithContext(t.Context()).Exec(statement).Error
+}

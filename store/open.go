@@ -5,6 +5,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -31,31 +32,40 @@ type Store struct {
 	successes successes
 }
 
-// maxConns bounds the pool of one process.
-const maxConns = 20
+// Pool says how many connections to PostgreSQL one process keeps. SQLite needs none
+// of it.
+type Pool struct {
+	// MaxOpen bounds the open connections. Defaults to [DefaultMaxOpen]; at least 2,
+	// of which migrating needs both.
+	MaxOpen int
+	// IdleTime is after how long an unused connection is closed. Defaults to 1 min.
+	IdleTime time.Duration
+}
 
-// Open opens the database that url names: postgres://... (PostgreSQL 12 or
-// later) or sqlite:PATH. It does not migrate.
-func Open(ctx context.Context, url string) (*Store, error) {
-	var dialector gorm.Dialector
-	s := &Store{}
-	switch {
-	case strings.HasPrefix(url, "postgres://"), strings.HasPrefix(url, "postgresql://"):
-		s.dialect = schema.Postgres
-		if err := checkPostgresURL(url); err != nil {
-			return nil, err
-		}
-		dialector = postgres.Open(url)
-	case strings.HasPrefix(url, "sqlite:"):
-		s.dialect = schema.SQLite
-		if err := tightenSQLite(strings.TrimPrefix(url, "sqlite:")); err != nil {
-			return nil, err
-		}
-		// A lost commit would be a lost token: synchronous stays FULL here too.
-		dialector = sqlite.Open("file:" + uriPath.Replace(strings.TrimPrefix(url, "sqlite:")) +
-			"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)")
-	default:
-		return nil, perennial.Errorf(perennial.CodeInvalid, "the database URL must begin with postgres:// or sqlite:")
+// DefaultMaxOpen is small, so that two workers and a server leave some of a small
+// server's connections to people.
+const DefaultMaxOpen = 5
+
+func (p Pool) withDefaults() Pool {
+	return Pool{MaxOpen: cmp.Or(p.MaxOpen, DefaultMaxOpen), IdleTime: cmp.Or(p.IdleTime, time.Minute)}
+}
+
+// sqliteConns bounds the pool of a process on SQLite, where one writes at a time.
+const sqliteConns = 20
+
+// Open is [OpenPool] with the defaults of [Pool].
+func Open(ctx context.Context, url string) (*Store, error) { return OpenPool(ctx, url, Pool{}) }
+
+// OpenPool opens the database that url names: postgres://... (PostgreSQL 12 or
+// later, also behind a pooler such as PgBouncer) or sqlite:PATH. It does not migrate.
+func OpenPool(ctx context.Context, url string, pool Pool) (*Store, error) {
+	pool = pool.withDefaults()
+	if pool.MaxOpen < 2 || pool.IdleTime < 0 {
+		return nil, perennial.Errorf(perennial.CodeInvalid, "a pool of %d connections, closed after %s without use: it needs at least 2 and a time above zero", pool.MaxOpen, pool.IdleTime)
+	}
+	dialect, dialector, err := dial(ctx, url)
+	if err != nil {
+		return nil, err
 	}
 	db, err := gorm.Open(dialector, &gorm.Config{
 		Logger:                 logger.Discard, // statements carry sealed values
@@ -68,17 +78,46 @@ func Open(ctx context.Context, url string) (*Store, error) {
 	if err != nil {
 		return nil, perennial.Errorf(perennial.CodeUnavailable, "open the database: %s", withoutURL(err, url))
 	}
-	s.db = db
+	s := &Store{db: db, dialect: dialect}
 	if s.sql, err = db.DB(); err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	s.sql.SetMaxOpenConns(maxConns)
-	s.sql.SetMaxIdleConns(maxConns)
+	if dialect == schema.SQLite {
+		s.sql.SetMaxOpenConns(sqliteConns)
+		s.sql.SetMaxIdleConns(sqliteConns)
+	} else {
+		s.sql.SetMaxOpenConns(pool.MaxOpen)
+		s.sql.SetMaxIdleConns(pool.MaxOpen)
+		s.sql.SetConnMaxIdleTime(pool.IdleTime)
+	}
 	if err := s.Ping(ctx); err != nil {
 		_ = s.sql.Close() // the ping's error is the one to read
 		return nil, perennial.Errorf(perennial.CodeUnavailable, "the database does not answer: %s", withoutURL(err, url))
 	}
 	return s, nil
+}
+
+// dial makes the connections of the database that url names.
+func dial(ctx context.Context, url string) (schema.Dialect, gorm.Dialector, error) {
+	switch {
+	case strings.HasPrefix(url, "postgres://"), strings.HasPrefix(url, "postgresql://"):
+		if err := checkPostgresURL(url); err != nil {
+			return "", nil, err
+		}
+		conn, err := openPostgres(ctx, url)
+		if err != nil {
+			return "", nil, perennial.Errorf(perennial.CodeUnavailable, "open the database: %s", withoutURL(err, url))
+		}
+		return schema.Postgres, postgres.New(postgres.Config{Conn: conn}), nil
+	case strings.HasPrefix(url, "sqlite:"):
+		if err := tightenSQLite(strings.TrimPrefix(url, "sqlite:")); err != nil {
+			return "", nil, err
+		}
+		// A lost commit would be a lost token: synchronous stays FULL here too.
+		return schema.SQLite, sqlite.Open("file:" + uriPath.Replace(strings.TrimPrefix(url, "sqlite:")) +
+			"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)"), nil
+	}
+	return "", nil, perennial.Errorf(perennial.CodeInvalid, "the database URL must begin with postgres:// or sqlite:")
 }
 
 // uriPath escapes what would end the path of SQLite's file: URI.

@@ -18,6 +18,12 @@ func TestPostgres(t *testing.T) {
 	storetest.Run(t, testpg.URL)
 }
 
+// TestPgBouncer: the same through a pooler that gives each transaction another session.
+func TestPgBouncer(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, testpg.PooledURL)
+}
+
 func TestSQLite(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, sqliteURL)

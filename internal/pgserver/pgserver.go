@@ -119,7 +119,7 @@ func (s *Server) Run() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	return s.answer(ctx)
+	return answer(ctx, "postgres", s.URL, s.done)
 }
 
 // Stop ends the server at once, as a crash would: connections break, what was
@@ -155,8 +155,9 @@ func (s *Server) Tool(name string) string {
 // Pid is the server's process.
 func (s *Server) Pid() int { return s.cmd.Process.Pid }
 
-func (s *Server) answer(ctx context.Context) error {
-	db, err := sql.Open("pgx", s.URL)
+// answer waits until the program at url answers, or ends.
+func answer(ctx context.Context, program, url string, done <-chan struct{}) error {
+	db, err := sql.Open("pgx", url)
 	if err != nil {
 		return err
 	}
@@ -168,10 +169,10 @@ func (s *Server) answer(ctx context.Context) error {
 			return nil
 		}
 		select {
-		case <-s.done:
-			return errors.New("postgres ended at its start")
+		case <-done:
+			return fmt.Errorf("%s ended at its start", program)
 		case <-ctx.Done():
-			return fmt.Errorf("postgres does not answer: %w", ctx.Err())
+			return fmt.Errorf("%s does not answer: %w", program, ctx.Err())
 		case <-tick.C:
 		}
 	}

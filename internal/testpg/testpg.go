@@ -23,18 +23,47 @@ const URLVariable = "PERENNIAL_TEST_POSTGRES_URL"
 // start runs at most once per test binary; the server dies with it.
 var start = sync.OnceValues(func() (*pgserver.Server, error) { return pgserver.Start("") })
 
+// bounce starts a pooler before the server, at most once per test binary.
+var bounce = sync.OnceValues(func() (string, error) { return pgserver.StartBouncer(server()) })
+
+// PooledURL is [URL] through a PgBouncer in transaction mode.
+func PooledURL(t testing.TB) string {
+	t.Helper()
+	direct, err := url.Parse(URL(t))
+	if err != nil {
+		t.Fatal("the database's URL is not one")
+	}
+	pooler, err := bounce()
+	if err != nil {
+		t.Fatalf("no PgBouncer for this test: %v\nInstall it (Debian: apt-get install pgbouncer).", err)
+	}
+	u, err := url.Parse(pooler)
+	if err != nil {
+		t.Fatal("the pooler's URL is not one")
+	}
+	u.Path = direct.Path
+	return u.String()
+}
+
+// server is the URL of the server; [URL] has started it.
+func server() string {
+	if admin := os.Getenv(URLVariable); admin != "" {
+		return admin
+	}
+	s, _ := start()
+	return s.URL
+}
+
 // URL makes a database for t and returns its URL. The database is dropped when t
 // ends.
 func URL(t testing.TB) string {
 	t.Helper()
-	admin := os.Getenv(URLVariable)
-	if admin == "" {
-		s, err := start()
-		if err != nil {
+	if os.Getenv(URLVariable) == "" {
+		if _, err := start(); err != nil {
 			t.Fatalf("no PostgreSQL for this test: %v\nSet %s, or install it (Debian: apt-get install postgresql).", err, URLVariable)
 		}
-		admin = s.URL
 	}
+	admin := server()
 	var raw [6]byte
 	_, _ = rand.Read(raw[:]) // never fails, see crypto/rand
 	name := "perennial_" + hex.EncodeToString(raw[:])

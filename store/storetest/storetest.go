@@ -5,6 +5,7 @@ package storetest
 import (
 	"context"
 	"database/sql"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -149,6 +150,13 @@ func (b *bundle) past(t *testing.T) *sql.DB {
 	driver, dsn := "pgx", b.url
 	if path, ok := strings.CutPrefix(b.url, "sqlite:"); ok {
 		driver, dsn = "sqlite", "file:"+strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path)+"?_pragma=busy_timeout(10000)"
+	} else {
+		u, err := url.Parse(b.url)
+		require.NoError(t, err)
+		query := u.Query()
+		query.Set("default_query_exec_mode", "exec") // it may lead through a pooler
+		u.RawQuery = query.Encode()
+		dsn = u.String()
 	}
 	db, err := sql.Open(driver, dsn)
 	require.NoError(t, err)

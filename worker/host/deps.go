@@ -41,7 +41,7 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Deps, err
 	if err != nil {
 		return nil, err
 	}
-	s, err := store.Open(ctx, cfg.DatabaseURL)
+	s, err := store.OpenPool(ctx, cfg.DatabaseURL, cfg.DatabasePool)
 	if err != nil {
 		return nil, err
 	}
