@@ -14,9 +14,9 @@ import (
 // learn whether a pooler such as PgBouncer stands before the server.
 //
 // Behind a pooler in transaction mode two statements of one connection may reach two
-// sessions, so statements are not prepared by name. The server then parses and plans
-// each anew, which costs docs/decisions/0020-poolers.md what it says, so it is not done
-// on a direct connection. default_query_exec_mode in the URL overrides both.
+// sessions, so statements are not prepared by name. The server then plans each anew,
+// which costs more than running it; a direct connection keeps its prepared statements
+// (docs/decisions/0020-poolers.md). default_query_exec_mode in the URL overrides both.
 func openPostgres(ctx context.Context, url string) (*sql.DB, error) {
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
