@@ -83,6 +83,9 @@ func (s *Store) NoteReply(ctx context.Context, req NoteRequest) error {
 	if err != nil || !closing {
 		return err
 	}
+	if err := s.markOpenAttempts(ctx, c); err != nil {
+		return err
+	}
 	// Those that wait are called before: should this process end in between, they
 	// find the circuit open and wait again, where a closed one would leave them
 	// asleep. Apart: see Admit. Whoever is due and has not asked gets a turn too: pacers
@@ -105,6 +108,24 @@ func (s *Store) NoteReply(ctx context.Context, req NoteRequest) error {
 
 // closesWithin is when the first of the waiting connections comes.
 const closesWithin = time.Second
+
+// markOpenAttempts queues the connections of a circuit whose attempts are on their way
+// while it closes. [Store.release] leaves them alone, and what they bring may be of the
+// time before: see closeColumns. A claim has cleared queued_at, a save clears it again.
+func (s *Store) markOpenAttempts(ctx context.Context, c perennial.Connection) error {
+	return s.durably(ctx, "queue the open attempts of app "+c.App, func(tx *gorm.DB) error {
+		now, err := s.clock(tx)
+		if err != nil {
+			return err
+		}
+		err = tx.Table("connections").Where("app = ? AND host = ? AND status = 'active' AND attempt_id <> ''", c.App, c.Host).
+			Updates(map[string]any{"queued_at": nullable(now)}).Error
+		if err != nil {
+			return fmt.Errorf("queue the open attempts of app %s: %w", c.App, err)
+		}
+		return nil
+	})
+}
 
 // queuedAt finds the connections that wait at a circuit.
 const queuedAt = "app = ? AND host = ? AND queued_at IS NOT NULL"

@@ -52,8 +52,12 @@ func (s *Store) CloseAttempt(ctx context.Context, req CloseRequest) (c perennial
 func closeColumns(c perennial.Connection, req CloseRequest, now time.Time, held bool) columns {
 	set := columns{"next_attempt_at": nil, "confirm_at": nil}
 	set.noAttempt()
-	if req.Wait > 0 {
-		set["next_attempt_at"] = nullable(now.Add(req.Wait))
+	wait := req.Wait
+	if req.Queued && !c.QueuedAt.IsZero() { // its circuit has closed since it was claimed: nobody would call it in
+		wait = min(wait, closesWithin)
+	}
+	if wait > 0 {
+		set["next_attempt_at"] = nullable(now.Add(wait))
 	}
 	if req.Failed {
 		set["failure_count"] = c.FailureCount + 1

@@ -189,6 +189,49 @@ func testLetGo(t *testing.T, b *bundle) {
 	require.True(t, b.row(t, failing).NextAttemptAt.After(now.Add(time.Hour)))
 }
 
+// testFailedWhileClosing: a failure whose attempt was on its way while the circuit closed
+// is of the time before, so it waits no longer than those that waited at the circuit.
+func testFailedWhileClosing(t *testing.T, b *bundle) {
+	cs := b.app(t, 5)
+	late, mended := b.claimed(t, cs[3], hold, single), b.claimed(t, cs[4], hold, single)
+	for _, c := range cs[:2] {
+		b.note(t, c, perennial.OutcomeMisconfigured, "invalid_client")
+	}
+	require.True(t, b.open(t, cs[0].App))
+	b.note(t, cs[2], perennial.OutcomeRefreshed, "")
+	require.False(t, b.open(t, cs[0].App))
+
+	fails := func(c perennial.Connection, queued bool) perennial.Connection {
+		t.Helper()
+		req := closeRequest(c, perennial.OutcomeMisconfigured)
+		req.Failed, req.Queued, req.Wait = true, queued, time.Hour
+		row, closed, err := b.CloseAttempt(t.Context(), req)
+		require.NoError(t, err)
+		require.True(t, closed)
+		return row
+	}
+	row := fails(late, true)
+	require.Equal(t, 1, row.FailureCount)
+	require.False(t, row.NextAttemptAt.After(row.UpdatedAt.Add(time.Second)), "its circuit has closed: nobody would wake it")
+	b.until(t, row.NextAttemptAt)
+	row = fails(b.claimed(t, row, hold, single), true)
+	require.True(t, row.NextAttemptAt.After(row.UpdatedAt.Add(time.Minute)), "the next failure is its own")
+
+	saved, err := b.Save(t.Context(), saveRequest(mended, "2"))
+	require.NoError(t, err)
+	require.True(t, saved.Stored)
+	require.True(t, b.row(t, mended.ID).QueuedAt.IsZero(), "it waits for nobody")
+
+	// What the provider asked for stands.
+	asked := b.claimed(t, cs[2], hold, single)
+	for _, c := range cs[:2] {
+		b.note(t, c, perennial.OutcomeMisconfigured, "invalid_client")
+	}
+	b.note(t, cs[0], perennial.OutcomeRefreshed, "")
+	row = fails(asked, false)
+	require.True(t, row.NextAttemptAt.After(row.UpdatedAt.Add(time.Minute)))
+}
+
 // testCircuitSuccessBetween: a success between two failures counts, whoever saved it
 // and however its connection was claimed: nobody tells the circuit of it.
 func testCircuitSuccessBetween(t *testing.T, b *bundle) {

@@ -80,6 +80,7 @@ func Run(t *testing.T, database func(testing.TB) string) {
 		"circuit: failures on record stop nobody":         testFailuresOnRecord,
 		"circuit: there is always a canary":               testCanaries,
 		"circuit: those that waited are let go":           testLetGo,
+		"circuit: failed while it closed":                 testFailedWhileClosing,
 		"gate: slow down":                                 testSlowDown,
 		"gate: slots for many processes":                  testLimitManyProcesses,
 		"hold: raised, released, confirmed":               testHold,
