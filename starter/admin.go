@@ -91,11 +91,7 @@ func (s *shell) setup() *cobra.Command {
 				return err
 			}
 			defer t.Close()
-			added, err := workflows.Setup(cmd.Context(), t, namespace(s.environ))
-			if err != nil {
-				return err
-			}
-			made, err := workflows.SetupSweep(cmd.Context(), t, cfg.TaskQueue, workflows.Sweep(cfg.Sweep))
+			added, made, err := workflows.Prepare(cmd.Context(), t, namespace(s.environ), cfg.TaskQueue, workflows.Sweep(cfg.Sweep))
 			if err != nil {
 				return err
 			}

@@ -2,10 +2,14 @@ package workflows
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
+	"github.com/perennial-oauth/perennial/internal/unreachable"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/operatorservice/v1"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 )
@@ -43,4 +47,34 @@ func Setup(ctx context.Context, c client.Client, namespace string) ([]string, er
 		return nil, fmt.Errorf("add the search attributes %v to namespace %s: %w", added, namespace, err)
 	}
 	return added, nil
+}
+
+// prepareTries is how often [Prepare] asks a server that does not answer, a second
+// apart. Each try ends by itself after the SDK's 10 s for a request.
+const prepareTries = 5
+
+// Prepare runs [Setup] and then [SetupSweep] and returns what each made. A server that
+// has just started may drop a request: Prepare then repeats both.
+func Prepare(ctx context.Context, c client.Client, namespace, taskQueue string, s Sweep) (added []string, made bool, err error) {
+	for try := 1; ; try++ {
+		var more []string
+		if more, err = Setup(ctx, c, namespace); err == nil {
+			added = append(added, more...)
+			made, err = SetupSweep(ctx, c, taskQueue, s)
+		}
+		if err == nil || try == prepareTries || !dropped(err) {
+			return added, made, err
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return added, made, ctx.Err()
+		}
+	}
+}
+
+// dropped reports whether the server did not answer a request, or broke it off.
+func dropped(err error) bool {
+	var canceled *serviceerror.Canceled
+	return unreachable.Is(err) || errors.As(err, &canceled)
 }

@@ -282,26 +282,8 @@ func (s *stack) openTemporal(ctx context.Context, progress io.Writer) error {
 	if s.sessions, err = s.deps.Sessions(s.service); err != nil {
 		return err
 	}
-	return s.setup(ctx)
-}
-
-// setupTries is how often Temporal is prepared: on a busy machine a server that just
-// started drops requests.
-const setupTries = 3
-
-func (s *stack) setup(ctx context.Context) error {
-	for try := 1; ; try++ {
-		_, err := workflows.Setup(ctx, s.client, s.namespace())
-		if err == nil {
-			_, err = workflows.SetupSweep(ctx, s.client, s.deps.Config.TaskQueue, workflows.Sweep{Every: 10 * time.Second, Grace: 5 * time.Second, FullEvery: time.Minute})
-		}
-		if err == nil || try == setupTries {
-			return err
-		}
-		if err := after(ctx, time.Second); err != nil {
-			return err
-		}
-	}
+	_, _, err = workflows.Prepare(ctx, s.client, s.namespace(), s.deps.Config.TaskQueue, workflows.Sweep{Every: 10 * time.Second, Grace: 5 * time.Second, FullEvery: time.Minute})
+	return err
 }
 
 func (s *stack) startTemporal(ctx context.Context, binary string) (*devserver.Server, error) {
