@@ -189,7 +189,7 @@ func (a *attempt) save(ctx context.Context, reply provider.Reply, old perennial.
 	if err != nil {
 		return Result{}, err
 	}
-	kept, stripped := false, false
+	kept := false
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		var saved store.Saved
 		saved, err = a.Engine.save(ctx, req)
@@ -202,11 +202,6 @@ func (a *attempt) save(ctx context.Context, reply provider.Reply, old perennial.
 			seam.At(seam.AfterCommit, a.row.ID)
 			a.note(ctx, reply)
 			return a.saved(saved, reply), nil
-		}
-		if refused(err) && !stripped {
-			a.log.Error("the store refuses a part of the reply: the tokens are stored without the optional members", "error", err)
-			req, stripped = tokensOnly(req), true
-			continue
 		}
 		a.log.Warn("save not done yet", "error", err)
 		if a.Spool != nil && !kept {

@@ -92,10 +92,13 @@ func (e *Engine) opened(row perennial.Connection, req store.SaveRequest) (token 
 // ahead is unknown, and the connection is due at once.
 func soon(req store.SaveRequest, now time.Time) store.SaveRequest {
 	last := now.Add(longestLife)
-	for _, t := range []*time.Time{&req.ExpiresAt, &req.RefreshTokenExpiresAt, &req.GrantExpiresAt, &req.NextRefreshAt} {
+	for _, t := range []*time.Time{&req.ExpiresAt, &req.RefreshTokenExpiresAt, &req.GrantExpiresAt, &req.NextRefreshAt, &req.NextAttemptAt} {
 		if t.After(last) {
 			*t, req.NextRefreshAt = time.Time{}, now
 		}
+	}
+	if req.AmbiguousSince.After(now) {
+		req.AmbiguousSince = now
 	}
 	if req.NextRefreshAt.After(last) {
 		req.NextRefreshAt = now
@@ -103,15 +106,17 @@ func soon(req store.SaveRequest, now time.Time) store.SaveRequest {
 	return req
 }
 
-// save stores a token set. Where the database refuses one of its values for good, the
-// tokens are stored without the members that they can do without.
+// save stores a token set. If the database refuses one of its values for good, save
+// stores the tokens and their expiry alone: without the provider's text and without the
+// clocks that a row may keep.
 func (e *Engine) save(ctx context.Context, req store.SaveRequest) (store.Saved, error) {
 	saved, err := e.Store.Save(ctx, req)
 	if !store.Refused(err) {
 		return saved, err
 	}
-	e.Log.Error("the database refuses a token set: its tokens are stored without scopes, metadata and type", "connection_id", req.ID, "error", err)
+	e.Log.Error("the database refuses a part of a token set: its tokens are stored without the optional members", "connection_id", req.ID, "error", err)
 	req.TokenType, req.Scopes, req.Metadata, req.FailingCode = "", nil, nil, ""
+	req.RefreshTokenExpiresAt, req.GrantExpiresAt = time.Time{}, time.Time{}
 	l := req.Ledger
 	req.Ledger = perennial.Attempt{ID: l.ID, ConnectionID: l.ConnectionID, Generation: l.Generation, Trigger: l.Trigger, Outcome: l.Outcome, HTTPStatus: l.HTTPStatus, StartedAt: l.StartedAt}
 	if saved, err = e.Store.Save(ctx, req); store.Refused(err) {

@@ -1,9 +1,7 @@
 package refresh
 
 import (
-	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -63,26 +61,6 @@ func Tokens(s Sealer, app provider.App, c perennial.Connection, generation int64
 		w.GrantExpiresAt = start.Add(t.GrantExpiresIn)
 	}
 	return w, nil
-}
-
-// tokensOnly is req without what a token set can do without: all text that the
-// provider wrote, and the clocks that a row may keep.
-func tokensOnly(req store.SaveRequest) store.SaveRequest {
-	req.TokenType, req.Scopes, req.Metadata = "", nil, nil
-	req.RefreshTokenExpiresAt, req.GrantExpiresAt = time.Time{}, time.Time{}
-	req.Ledger.ErrorCode, req.Ledger.RequestID = "", ""
-	return req
-}
-
-// refused reports whether a save fails each time it is repeated: the store found
-// the request invalid, or the database its data (SQLSTATE classes 22 and 23).
-func refused(err error) bool {
-	var state interface{ SQLState() string }
-	if errors.As(err, &state) {
-		code := state.SQLState()
-		return strings.HasPrefix(code, "22") || strings.HasPrefix(code, "23")
-	}
-	return perennial.CodeOf(err) == perennial.CodeInvalid
 }
 
 // lifeOf is about the life of the token set that a row holds, zero where it is not

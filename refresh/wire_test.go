@@ -1,7 +1,6 @@
 package refresh
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -9,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/perennial-oauth/perennial/provider"
@@ -199,14 +197,4 @@ func TestTokensAreStoredWithoutWhatTheDatabaseRefuses(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestRefused(t *testing.T) {
-	t.Parallel()
-	for code, want := range map[string]bool{"22021": true, "22008": true, "23505": true, "40001": false, "53300": false, "57P01": false, "08006": false, "42703": false} {
-		require.Equal(t, want, refused(fmt.Errorf("save: %w", &pgconn.PgError{Code: code})), code)
-	}
-	require.True(t, refused(perennial.Errorf(perennial.CodeInvalid, "generation")))
-	require.False(t, refused(context.DeadlineExceeded))
-	require.False(t, refused(perennial.Errorf(perennial.CodeNotFound, "gone")))
 }

@@ -1,16 +1,18 @@
 package store_test
 
 import (
+	"context"
+	"fmt"
 	"net/url"
 	"path/filepath"
 	"testing"
 
-	"github.com/stretchr/testify/require"
-
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/store/storetest"
+	"github.com/stretchr/testify/require"
 )
 
 func TestPostgres(t *testing.T) {
@@ -77,4 +79,15 @@ func TestSynchronousCommit(t *testing.T) {
 	require.Equal(t, "on", store.SettingInWrite(t, s, "SHOW synchronous_commit"))
 	require.Equal(t, "on", store.SettingInQuick(t, s, "synchronous_commit"))
 	require.Equal(t, "off", store.Setting(t, s, "SHOW synchronous_commit"))
+}
+
+// TestRefused: a statement is refused for its values, and not for a server that leaves
+// or a table that is not there.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string]bool{"22021": true, "22008": true, "23505": true, "40001": false, "53300": false, "57P01": false, "08006": false, "42703": false} {
+		require.Equal(t, want, store.Refused(fmt.Errorf("save: %w", &pgconn.PgError{Code: code})), code)
+	}
+	require.False(t, store.Refused(context.DeadlineExceeded))
+	require.False(t, store.Refused(perennial.Errorf(perennial.CodeNotFound, "gone")))
 }
