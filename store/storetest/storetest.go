@@ -148,7 +148,7 @@ func (b *bundle) sqlite() bool { return strings.HasPrefix(b.url, "sqlite:") }
 // past is the database without the store, as another program has it.
 func (b *bundle) past(t *testing.T) *sql.DB {
 	t.Helper()
-	driver, dsn := "pgx", b.url
+	driver, dsn := "pgx", ""
 	if path, ok := strings.CutPrefix(b.url, "sqlite:"); ok {
 		driver, dsn = "sqlite", "file:"+strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path)+"?_pragma=busy_timeout(10000)"
 	} else {
