@@ -92,7 +92,7 @@ func OpenPool(ctx context.Context, url string, pool Pool) (*Store, error) {
 	}
 	if err := s.Ping(ctx); err != nil {
 		_ = s.sql.Close() // the ping's error is the one to read
-		return nil, perennial.Errorf(perennial.CodeUnavailable, "the database does not answer: %s", withoutURL(err, url))
+		return nil, unopened(err, url)
 	}
 	return s, nil
 }
@@ -106,7 +106,7 @@ func dial(ctx context.Context, url string) (schema.Dialect, gorm.Dialector, erro
 		}
 		conn, err := openPostgres(ctx, url)
 		if err != nil {
-			return "", nil, perennial.Errorf(perennial.CodeUnavailable, "open the database: %s", withoutURL(err, url))
+			return "", nil, unopened(err, url)
 		}
 		return schema.Postgres, postgres.New(postgres.Config{Conn: conn}), nil
 	case strings.HasPrefix(url, "sqlite:"):
@@ -122,6 +122,15 @@ func dial(ctx context.Context, url string) (schema.Dialect, gorm.Dialector, erro
 
 // uriPath escapes what would end the path of SQLite's file: URI.
 var uriPath = strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23")
+
+// unopened is the error of a database that cannot be reached, or that takes nobody with
+// this user, password or name: trying again does not mend the latter.
+func unopened(err error, url string) error {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && (strings.HasPrefix(pg.Code, "28") || pg.Code == "3D000") {
+		return perennial.Errorf(perennial.CodeInvalid, "the database refuses the user, the password or the name in database_url: %s", withoutURL(err, url))
+	}
+	return perennial.Errorf(perennial.CodeUnavailable, "the database does not answer: %s", withoutURL(err, url))
+}
 
 // withoutURL keeps a password in the URL out of an error.
 func withoutURL(err error, url string) string {

@@ -44,11 +44,21 @@ func TestOpenRefuses(t *testing.T) {
 	for url, code := range map[string]perennial.Code{
 		"postgres://user:hunter2@127.0.0.1:1/db?connect_timeout=5": perennial.CodeUnavailable,
 		"postgres://user:hunter2@127.0.0.1:port/db":                perennial.CodeInvalid,
+		another(t, testpg.URL(t)):                                  perennial.CodeInvalid, // trying again does not mend it
 	} {
 		_, err = store.Open(t.Context(), url)
 		require.Equal(t, code, perennial.CodeOf(err))
 		require.NotContains(t, err.Error(), "hunter2")
 	}
+}
+
+// another is the URL of a database that the same server does not have.
+func another(t *testing.T, at string) string {
+	t.Helper()
+	u, err := url.Parse(at)
+	require.NoError(t, err)
+	u.Path += "_is_not_there"
+	return u.String()
 }
 
 // TestPragmas shows that the driver understood each setting: it ignores those

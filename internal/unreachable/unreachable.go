@@ -20,6 +20,8 @@ func Is(err error) bool {
 	if err == nil {
 		return false
 	}
+	var dial *net.OpError
+	var name *net.DNSError
 	var network net.Error
 	var connect *pgconn.ConnectError
 	var pg *pgconn.PgError
@@ -28,7 +30,11 @@ func Is(err error) bool {
 	switch {
 	case errors.As(err, &pg):
 		return leaving(pg.Code)
-	case errors.As(err, &network), errors.As(err, &connect), errors.As(err, &unavailable), errors.As(err, &deadline):
+	case errors.As(err, &dial):
+		return dial.Op != "listen"
+	case errors.As(err, &network) && network.Timeout(): // any syscall.Errno is a net.Error, also that of a full disk
+		return true
+	case errors.As(err, &name), errors.As(err, &connect), errors.As(err, &unavailable), errors.As(err, &deadline):
 		return true
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone),
 		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
+	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -29,6 +31,11 @@ func TestIs(t *testing.T) {
 		{pg("42P01"), false},                               // no such table
 		{fmt.Errorf("%w: %w", io.EOF, pg("22P02")), false}, // what PostgreSQL said counts
 		{&net.OpError{Op: "dial", Err: errors.New("refused")}, true},
+		{&net.OpError{Op: "listen", Err: syscall.EADDRINUSE}, false}, // our own address
+		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, true},
+		{&net.DNSError{Err: "no such host", Name: "db"}, true},
+		{&fs.PathError{Op: "write", Path: "state", Err: syscall.ENOSPC}, false},
+		{&fs.PathError{Op: "open", Path: "state", Err: syscall.EACCES}, false},
 		{context.DeadlineExceeded, true},
 		{driver.ErrBadConn, true},
 		{io.ErrUnexpectedEOF, true},

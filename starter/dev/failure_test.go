@@ -162,6 +162,14 @@ func TestStateFolder(t *testing.T) {
 		assert.Equal(t, 2, code, out)
 		assert.Contains(t, out, "name another one with --dir")
 	})
+	t.Run("others can write", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		require.NoError(t, os.Chmod(dir, 0o777))
+		code, out := command(t, dir, nil).start().exit()
+		assert.Equal(t, 2, code, out)
+		assert.Contains(t, out, "chmod o-w,g-w "+dir)
+	})
 	t.Run("in use", func(t *testing.T) {
 		t.Parallel()
 		dir := t.TempDir()
@@ -205,7 +213,9 @@ func TestReadOnly(t *testing.T) {
 	assert.Contains(t, out, "name a folder that you can write with --dir")
 
 	state := t.TempDir()
-	require.NoError(t, os.Chmod(state, 0o777))
+	if os.Getuid() == 0 {
+		require.NoError(t, os.Chown(state, 65534, 65534))
+	}
 	code, out = readOnly(state).exit()
 	assert.Equal(t, 2, code, out)
 	assert.Contains(t, out, "set PERENNIAL_CACHE_DIR to a folder that you can write")

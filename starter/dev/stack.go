@@ -21,6 +21,7 @@ import (
 	"github.com/perennial-oauth/perennial/fakeprovider"
 	"github.com/perennial-oauth/perennial/internal/devserver"
 	"github.com/perennial-oauth/perennial/internal/filelock"
+	"github.com/perennial-oauth/perennial/internal/private"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/worker/host"
 	"github.com/perennial-oauth/perennial/workflows"
@@ -62,7 +63,7 @@ type saved struct {
 
 // lock keeps other processes out of the state folder, which it makes.
 func lock(dir string) (*filelock.Lock, error) {
-	if err := os.MkdirAll(filepath.Join(dir, "secrets"), 0o700); err != nil {
+	if err := private.MakeDir("the folder of the demonstration's secrets", filepath.Join(dir, "secrets")); err != nil {
 		return nil, folderError(dir, err)
 	}
 	l, err := filelock.Try(filepath.Join(dir, "lock"), "runs perennial dev")
