@@ -212,7 +212,7 @@ const keepTimeout = 10 * time.Second
 
 // The types of the errors that end the retries of PersistSealed.
 const (
-	// ErrNotOurs: the set can never be stored. Nobody keeps it.
+	// ErrNotOurs: the set can never be stored. The workflow drops it.
 	ErrNotOurs = "not_ours"
 	// ErrSetAside: the set cannot be stored now. The workflow keeps it.
 	ErrSetAside = "set_aside"

@@ -81,8 +81,8 @@ type knownKey struct {
 
 // verify returns the key whose secret was presented. ok is false for an unknown, a
 // wrong and a revoked one alike, after the same work; err says that it could not be
-// looked up. Before a key that is not in memory is looked up, may is asked: if it
-// is false, only a key that is in the list of all keys is.
+// looked up. verify calls may before it looks up a key that is not in memory. If may
+// returns false, verify looks the key up only if the list of all keys has it.
 func (k *keys) verify(ctx context.Context, presented string, may func() bool) (key perennial.APIKey, ok bool, err error) {
 	id, secret, ok := splitKey(presented)
 	if !ok {
@@ -177,9 +177,9 @@ func (k *keys) read(ctx context.Context, id string) (perennial.APIKey, error) {
 // keyTimeout bounds the reading of one key.
 const keyTimeout = 3 * time.Second
 
-// keyList has the hashes of all keys, read at most once in [KeyLasts]. It is asked
-// while an address is over its limit: then guesses cost no look-up, and a valid key
-// of that address, new to this process or not, is still let through. It is safe for
+// keyList holds the hashes of all keys and reads them at most once in [KeyLasts]. It
+// serves an address that is over its limit: guesses then cost no look-up, and the
+// address's valid keys still pass, also those new to this process. It is safe for
 // concurrent use.
 type keyList struct {
 	store Store

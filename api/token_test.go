@@ -102,8 +102,8 @@ func TestTokenTypeIsBearer(t *testing.T) {
 	}
 }
 
-// TestGenerationAhead: a number above the row's is refused with the row's, whatever
-// else is asked for, and nobody is asked to refresh.
+// TestGenerationAhead: the API refuses a number above the row's, names the row's, and
+// refreshes nothing, whatever the request's other parameters.
 func TestGenerationAhead(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))

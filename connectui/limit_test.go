@@ -40,7 +40,7 @@ func (l *lookups) SessionDigests(ctx context.Context) ([]string, error) {
 }
 
 // TestGuessedLinks: an address that tries many links costs few look-ups, and the
-// customers behind the same address get their pages all the same.
+// customers behind the same address still get their pages.
 func TestGuessedLinks(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)

@@ -89,10 +89,10 @@ func TestCancelledTogetherWithTheTokens(t *testing.T) {
 	s.replayAll(c.ID, "cancelled-unsaved")
 }
 
-// TestMessagesThatAreBelievedByNobody sends what is no token set, or another's, and
-// numbers that no row has: the connection is refreshed on time, its neighbour is as it
-// was, and nothing is presented for a number.
-func TestMessagesThatAreBelievedByNobody(t *testing.T) {
+// TestHostileMessages sends signals that hold no token set or another connection's,
+// and generations that no row has. The connection is refreshed on time, its neighbour
+// stays as it was, and no number makes the engine present a token.
+func TestHostileMessages(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	s := setup(t, setting{class: perennial.ReplaySingleUse})

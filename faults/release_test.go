@@ -59,8 +59,8 @@ func TestReleaseBaseRefused(t *testing.T) {
 	}
 }
 
-// TestBesideOld: what is made beside the release before is a fault of this suite, and
-// stops nobody at a seam, which that release's worker has none of.
+// TestBesideOld: each fault in besideOld is one of this suite's, and none needs a seam:
+// the worker of the release before has none.
 func TestBesideOld(t *testing.T) {
 	t.Parallel()
 	require.NotEmpty(t, besideOld)

@@ -93,8 +93,8 @@ func (e *Engine) StoreKept(ctx context.Context) error {
 	return errors.Join(slices.DeleteFunc(errs, parked)...)
 }
 
-// storeKeptOf stores what is kept of the connection above its generation, and proves
-// the spool ready. Until both are done nothing is claimed, and nothing presented.
+// storeKeptOf stores the connection's unsaved token sets above its generation, and
+// proves that the spool is ready. The engine claims and presents only after both.
 func (e *Engine) storeKeptOf(ctx context.Context, id string, generation int64) error {
 	if e.Spool != nil {
 		if err := e.Spool.Ready(); err != nil {

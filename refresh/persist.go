@@ -12,20 +12,20 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 )
 
-// ErrSetAside is the cause where a token set is not stored and retrying at once does
-// not help: it does not open with this process's keys and no open attempt accounts
-// for it, or the database refuses it. It is kept, and tried again later.
+// ErrSetAside is the cause if a token set is not stored and retrying at once does not
+// help: it does not open with this process's keys and no open attempt accounts for it,
+// or the database refuses it. The caller keeps it and tries again later.
 var ErrSetAside = errors.New("the token set is set aside")
 
 // Persist stores a token set that an earlier [Engine.Refresh] could not. It may be
 // repeated, by any process. The set may come from anywhere: it is stored only if both
 // tokens open as this connection's, at its new generation.
 //
-// An error of [perennial.CodeInvalid] says that the set can never be stored. After any
-// other nothing is lost, and Persist is to be called again: of
-// [perennial.CodeNotFound], the connection's row is missing; of
-// [perennial.CodeSealed], a process with other keys may open the set; with
-// [ErrSetAside] as the cause, later.
+// An error of [perennial.CodeInvalid] says that the set can never be stored. Any other
+// error loses nothing, and the caller must call Persist again. The code is
+// [perennial.CodeNotFound] if the connection's row is missing, and
+// [perennial.CodeSealed] if a process with other keys may open the set. With
+// [ErrSetAside] as the cause, calling again at once does not help.
 func (e *Engine) Persist(ctx context.Context, req store.SaveRequest) (Result, error) {
 	res, err := e.persist(ctx, req)
 	if err != nil {

@@ -98,9 +98,10 @@ func TestMigrateAfterACrash(t *testing.T) {
 	require.Zero(t, onCadence)
 }
 
-// TestMigrateBlocksNobody: while an index is built, connections are read and written.
-// The build waits for a transaction that began before it, and nobody for the build.
-func TestMigrateBlocksNobody(t *testing.T) {
+// TestMigrateDoesNotBlock: programs read and write connections while an index is built.
+// The build waits for a transaction that began before it; no statement waits for the
+// build.
+func TestMigrateDoesNotBlock(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	db := openDB(t, "pgx", testpg.URL(t))

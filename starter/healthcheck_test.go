@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestHealthcheckAsksWhereItListens: the file, the variables and --server say where,
-// and an address that means every one of the machine is asked on loopback.
+// TestHealthcheckAsksWhereItListens: the file, the variables and --server say where.
+// healthcheck uses loopback if the process listens at all addresses of the machine.
 func TestHealthcheckAsksWhereItListens(t *testing.T) {
 	t.Parallel()
 	answering := func(text string) (port string) {

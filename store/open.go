@@ -123,8 +123,8 @@ func dial(ctx context.Context, url string) (schema.Dialect, gorm.Dialector, erro
 // uriPath escapes what would end the path of SQLite's file: URI.
 var uriPath = strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23")
 
-// unopened is the error of a database that cannot be reached, or that takes nobody with
-// this user, password or name: trying again does not mend the latter.
+// unopened is the error of a database that cannot be reached, or that refuses the user,
+// the password or the name. Trying again does not mend a refusal.
 func unopened(err error, url string) error {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && (strings.HasPrefix(pg.Code, "28") || pg.Code == "3D000") {
 		return perennial.Errorf(perennial.CodeInvalid, "the database refuses the user, the password or the name in database_url: %s", withoutURL(err, url))

@@ -56,7 +56,7 @@ func (s schedules) Create(context.Context, client.ScheduleOptions) (client.Sched
 	return nil, err
 }
 
-// TestPrepare: what a starting server drops is asked again; any other error is not.
+// TestPrepare: Prepare repeats a request that a starting server drops, and no other.
 func TestPrepare(t *testing.T) {
 	t.Parallel()
 	denied := errors.New("denied")

@@ -13,9 +13,10 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// unsavedMessage is the payload of [SignalUnsaved]. One that is no token set decodes
-// to none: the SDK drops what does not decode without a word to the workflow, may
-// decode the next message over the remains, and its Receive goes on waiting.
+// unsavedMessage is the payload of [SignalUnsaved]. A payload that is no token set
+// decodes to an empty one. If decoding failed, the SDK would drop the message without
+// telling the workflow, Receive would keep waiting, and the SDK might decode the next
+// message over the remains.
 type unsavedMessage struct{ set store.SaveRequest }
 
 // UnmarshalJSON implements json.Unmarshaler. It never fails.

@@ -107,7 +107,7 @@ func testRefresh(t *testing.T, f Fixture) {
 	assert.Equal(t, before+1, f.Row().Generation)
 }
 
-// testAhead: nobody is asked to refresh for a generation above the row's.
+// testAhead: a generation above the row's refreshes nothing.
 func testAhead(t *testing.T, f Fixture) {
 	row := f.Row().Generation
 	for _, n := range []int64{row + 1, row + 10_001, 1 << 62, math.MaxInt64} {

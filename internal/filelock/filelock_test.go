@@ -40,7 +40,7 @@ func TestHolderWithoutNote(t *testing.T) {
 	require.NoError(t, first.Release())
 }
 
-// TestWait is told once of the holder, and ends with the lock or with its context.
+// TestWait: a wait reports the holder once, and ends with the lock or with its context.
 func TestWait(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "lock")

@@ -167,8 +167,8 @@ func testFailedWhileClosing(t *testing.T, b *bundle) {
 	require.True(t, row.NextAttemptAt.After(row.UpdatedAt.Add(time.Minute)))
 }
 
-// testCircuitSuccessBetween: a success between two failures counts, whoever saved it
-// and however its connection was claimed: nobody tells the circuit of it.
+// testCircuitSuccessBetween: a success between two failures counts without a note to
+// the circuit, whichever process saved it and however it was claimed.
 func testCircuitSuccessBetween(t *testing.T, b *bundle) {
 	cs := b.app(t, 3)
 	save := func(s *store.Store, claim store.Claim) {
@@ -216,7 +216,7 @@ func testCircuitSuccessBetween(t *testing.T, b *bundle) {
 	require.True(t, b.state(t, alone[0].App).Circuits[0].Open)
 }
 
-// testFailuresOnRecord: failures that opened no circuit keep nobody from a claim.
+// testFailuresOnRecord: failures that opened no circuit prevent no claim.
 func testFailuresOnRecord(t *testing.T, b *bundle) {
 	ids := b.due(t, 20)
 	_, err := b.ClaimDue(t.Context(), paceRequest(0, 1, 1, 0)) // makes the pacer's row

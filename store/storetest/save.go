@@ -225,7 +225,7 @@ func testSaveRepeated(t *testing.T, b *bundle) {
 	require.Equal(t, first.Connection, other.Connection)
 }
 
-// testSaveRefused: PostgreSQL takes no zero byte; such an error is told from others.
+// testSaveRefused: PostgreSQL takes no zero byte, and Refused recognizes that error.
 func testSaveRefused(t *testing.T, b *bundle) {
 	c := b.claimed(t, b.connect(t), hold, single)
 	req := saveRequest(c, "2")

@@ -210,7 +210,7 @@ func (h *Health) Address() string { return h.listener.Addr().String() }
 // Started makes /readyz succeed.
 func (h *Health) Started() { h.started.Store(true) }
 
-// Stopping makes /readyz fail, so that nobody counts on this process.
+// Stopping makes /readyz fail, so that the platform sends no more requests here.
 func (h *Health) Stopping() { h.draining.Store(true) }
 
 // Close ends it.
