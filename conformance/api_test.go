@@ -190,6 +190,7 @@ func TestClientFromDocument(t *testing.T) {
 	call("listAttempts", of, nil)
 	assert.Len(t, call("listConnections", map[string]any{"status": "active"}, nil)["connections"], 1)
 	call("listApps", nil, nil)
+	call("getVersion", nil, nil)
 	link := call("createConnectSession", map[string]any{"Idempotency-Key": "link"}, map[string]any{"connection_id": made["id"], "return_url": "https://app.example/back", "lifetime": 600})
 	assert.Contains(t, link["link"], "https://connect.example/connect/")
 	assert.NotContains(t, call("createConnectSession", map[string]any{"Idempotency-Key": "link"}, map[string]any{"connection_id": made["id"], "return_url": "https://app.example/back", "lifetime": 600}), "link", "it is shown once")

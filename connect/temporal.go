@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -45,10 +46,20 @@ func (t *Temporal) signal(ctx context.Context, c perennial.Connection, signal st
 		// A finished one is started again: the same id lives as long as the account.
 		WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 	}, workflows.ConnectionWorkflow, workflows.NewState(c.ID))
+	if unregistered(err) {
+		return fmt.Errorf("signal %s to workflow %s: a search attribute is missing, run `perennial setup`: %w", signal, workflows.ID(c.ID), err)
+	}
 	if err != nil {
 		return fmt.Errorf("signal %s to workflow %s: %w", signal, workflows.ID(c.ID), err)
 	}
 	return nil
+}
+
+// unregistered reports whether Temporal refused a start because its namespace lacks one
+// of our search attributes. It does so also for a workflow that runs already.
+func unregistered(err error) bool {
+	var invalid *serviceerror.InvalidArgument
+	return errors.As(err, &invalid) && strings.Contains(invalid.Message, "search attribute")
 }
 
 // RefreshNow asks the connection's workflow for a fresh token and waits for the

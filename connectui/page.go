@@ -105,10 +105,10 @@ func (h *Handler) begin(v connect.View) content {
 	if v.TenantTitle != "" {
 		for_ = " for " + v.TenantTitle
 	}
-	p.Detail = h.Product + " asks for access to your " + v.Title + " account" + for_ + ". You sign in at " + v.Title + " and decide there."
+	p.Detail = h.Product + " asks for access to your " + v.Title + " account" + sentenceEnd(for_) + " You sign in at " + v.Title + " and decide there."
 	if v.Connection.ID != "" {
 		p.Heading = "Reconnect " + v.Title
-		p.Detail = h.Product + " asks for access to your " + v.Title + " account again" + for_ + ". Your settings are kept."
+		p.Detail = h.Product + " asks for access to your " + v.Title + " account again" + sentenceEnd(for_) + " Your settings are kept."
 		if v.Connection.Status != perennial.StatusActive {
 			words := perennial.Describe(v.Connection.Status, v.Connection.Health, v.Connection.Reason, v.Title)
 			if words.Detail != "" {
@@ -120,6 +120,9 @@ func (h *Handler) begin(v connect.View) content {
 	}
 	return p
 }
+
+// sentenceEnd ends a sentence, also after a name that ends in a full stop: Acme Inc.
+func sentenceEnd(s string) string { return strings.TrimSuffix(s, ".") + "." }
 
 func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 

@@ -174,7 +174,7 @@ func noKeys(dir string) error {
 
 func plaintextAllowed(kek tink.AEAD, allowed bool) error {
 	if kek == nil && !allowed {
-		return perennial.Errorf(perennial.CodeInvalid, "the keys would stand in plain files: wrap them with a KMS (kms_uri), or allow it for one machine with allow_plaintext_keys (--allow-plaintext)")
+		return perennial.Errorf(perennial.CodeInvalid, "the keys would stand in plain files: wrap them with a KMS (kms_uri), or, on one machine, set allow_plaintext_keys: true (for `keys` alone: --allow-plaintext)")
 	}
 	return nil
 }

@@ -62,6 +62,9 @@ func (s *shell) keys() *cobra.Command {
 				return err
 			}
 			fmt.Fprintf(s.out, "%s %s. Keep a copy: without the keys every stored token is lost.\n", done, cfg.KeysDir)
+			if kek == nil && !cfg.AllowPlaintextKeys {
+				fmt.Fprintln(s.out, "They are plain files: set allow_plaintext_keys: true, else no program takes them.")
+			}
 			return nil
 		}}
 	}

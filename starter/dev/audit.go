@@ -26,7 +26,7 @@ func (s *stack) audit(ctx context.Context, t *story) (*summary, error) {
 	sum := &summary{Connections: len(connections), OracleRefreshes: int64(oracle.Refreshes), ConsumedPresentations: oracle.ConsumedPresentations,
 		ReconnectRequired: t.lost, Recovered: t.recovered, WorkerKills: t.kills, Seconds: now.Sub(s.ready).Seconds()}
 	for _, c := range connections {
-		sum.Refreshes += c.Generation - s.saved.Consents[c.AccountID]
+		sum.Refreshes += c.RefreshCount
 		sum.Generations = append(sum.Generations, c.Generation)
 		sum.WorkflowIDs = append(sum.WorkflowIDs, workflows.ID(c.ID))
 		seen, first, err := s.historyRefreshes(ctx, workflows.ID(c.ID))

@@ -84,14 +84,6 @@ func (s *stack) consent(ctx context.Context, d demo, id string) (perennial.Conne
 		return perennial.Connection{}, err
 	}
 	g := connect.Grant{Tenant: demoTenant, App: d.app, Account: d.account, Tokens: tokens, ObtainedAt: at}
-	if id == "" {
-		s.saved.Consents[d.account] = 1 // of a new row; a start that was killed may have counted one
-	} else {
-		s.saved.Consents[d.account]++
-	}
-	if err := s.save(); err != nil {
-		return perennial.Connection{}, err
-	}
 	if id != "" {
 		return s.service.Reconnect(ctx, id, g)
 	}

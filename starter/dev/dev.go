@@ -131,7 +131,7 @@ func watch(ctx context.Context, o options, s *stack, progress, out io.Writer) (*
 // summary is what the JSON says.
 type summary struct {
 	Connections           int      `json:"connections"`
-	Refreshes             int64    `json:"refreshes"`          // generations gained in the database
+	Refreshes             int64    `json:"refreshes"`          // by the database's rows
 	OracleRefreshes       int64    `json:"oracle_refreshes"`   // by the provider's books
 	HistoryRefreshes      int64    `json:"history_refreshes"`  // by the Temporal histories
 	ReconnectRequired     int      `json:"reconnect_required"` // this time
@@ -148,17 +148,18 @@ type summary struct {
 
 // print writes the summary, as o says, and returns what is wrong with it.
 func (s *summary) print(o options, out io.Writer) error {
+	broken := s.broken(o.forTime > 0)
 	if !o.asJSON {
 		fmt.Fprintf(out, "%d refreshes in all (database %d, provider %d, Temporal histories %d), %d lost its grant and %d recovered, %d worker killed.\nRun it again to carry on from here.\n",
 			s.Refreshes, s.Refreshes, s.OracleRefreshes, s.HistoryRefreshes, s.ReconnectRequired, s.Recovered, s.WorkerKills)
-		return s.broken(o.forTime > 0)
+		return broken
 	}
 	encoder := json.NewEncoder(out)
 	encoder.SetIndent("", "  ")
 	if err := encoder.Encode(s); err != nil {
 		return err
 	}
-	return s.broken(o.forTime > 0)
+	return broken
 }
 
 // broken lists what must not be; with whole, also what must have happened.
@@ -172,6 +173,7 @@ func (s *summary) broken(whole bool) error {
 	check(s.ExpiredBeforeRefresh == 0, "an access token expired before its refresh")
 	check(s.Refreshes == s.OracleRefreshes && s.Refreshes == s.HistoryRefreshes,
 		fmt.Sprintf("the counts of refreshes differ: database %d, provider %d, Temporal histories %d", s.Refreshes, s.OracleRefreshes, s.HistoryRefreshes))
+	early := len(s.Missing)
 	if whole {
 		check(s.ReconnectRequired > 0, "no connection was revoked")
 		check(s.Recovered > 0, "no connection recovered")
@@ -184,7 +186,7 @@ func (s *summary) broken(whole bool) error {
 	for _, m := range s.Missing {
 		err += "\n  " + m
 	}
-	if whole {
+	if len(s.Missing) > early {
 		err += "\n(--for 60s or more leaves time for all of it)"
 	}
 	return &perennial.Error{Code: perennial.CodeInternal, Message: err}

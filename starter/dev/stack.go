@@ -57,8 +57,6 @@ type saved struct {
 	TemporalPort int `json:"temporal_port"`
 	UIPort       int `json:"ui_port"`
 	ServerPort   int `json:"server_port"`
-	// Consents counts the token sets that came from a consent, by account.
-	Consents map[string]int64 `json:"consents"`
 }
 
 // lock keeps other processes out of the state folder, which it makes.
@@ -132,9 +130,6 @@ func (s *stack) restore() error {
 		if err := json.Unmarshal(raw, &s.saved); err != nil {
 			return fmt.Errorf("read %s: %w", s.path("dev.json"), err)
 		}
-	}
-	if s.saved.Consents == nil {
-		s.saved.Consents = map[string]int64{}
 	}
 	return nil
 }

@@ -56,9 +56,6 @@ func TestAfterReady(t *testing.T) {
 	prepared(t)
 	dir := filepath.Join(t.TempDir(), "a folder # that's odd: 100%")
 	key := filepath.Join(dir, "api-key")
-	// A start that was killed had counted a consent, and stored no connection.
-	require.NoError(t, os.MkdirAll(dir, 0o700))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "dev.json"), []byte(`{"consents": {"portal-101": 1}}`), 0o600))
 	var first string
 	for n, c := range []struct {
 		before func()
