@@ -17,7 +17,7 @@ type Backend interface {
 	Load(ctx context.Context, id string) (Held, error)
 	// Refresh asks for a token newer than generation and waits for what becomes
 	// of it. nil means: load again, it may have moved. An error says that nothing
-	// newer can be had now; the client loads again all the same. One of
+	// newer can be had now; the client still loads again. One of
 	// [perennial.CodeGenerationAhead] says that generation is above the connection's,
 	// as after a restore of the database. The end of ctx
 	// ends the waiting, never a request that was sent to the provider.

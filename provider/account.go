@@ -14,7 +14,6 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/printable"
-	"golang.org/x/oauth2"
 )
 
 // AccountFrom is the kind of place where a provider says whose a grant is.
@@ -141,19 +140,10 @@ func bearer(ctx context.Context, target string, token perennial.Secret) (*http.R
 
 // introspection is a request of RFC 7662 section 2.1.
 func (a App) introspection(ctx context.Context, secret, token perennial.Secret) (*http.Request, error) {
-	user, password := a.Provider.credentials(a.ClientID, secret)
 	form := url.Values{"token": {token.Reveal()}, "token_type_hint": {"access_token"}}
-	if a.Provider.AuthStyle == oauth2.AuthStyleInParams {
-		form.Set("client_id", user)
-		form.Set("client_secret", password)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.Provider.IntrospectURL, strings.NewReader(form.Encode()))
+	req, err := a.clientRequest(ctx, a.Provider.IntrospectURL, secret, form)
 	if err != nil {
 		return nil, perennial.Errorf(perennial.CodeInvalid, "the introspect_url is not usable")
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	if a.Provider.AuthStyle == oauth2.AuthStyleInHeader {
-		req.SetBasicAuth(url.QueryEscape(user), url.QueryEscape(password))
 	}
 	return req, nil
 }

@@ -2,7 +2,6 @@ package provider
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
@@ -42,19 +41,28 @@ func (c *Client) Revoke(ctx context.Context, app App, token perennial.Secret) er
 
 // revocation is a request of RFC 7009 section 2.1.
 func (a App) revocation(ctx context.Context, secret, token perennial.Secret) (*http.Request, error) {
-	user, password := a.Provider.credentials(a.ClientID, secret)
 	form := url.Values{"token": {token.Reveal()}, "token_type_hint": {"refresh_token"}}
+	req, err := a.clientRequest(ctx, a.Provider.RevokeURL, secret, form)
+	if err != nil {
+		return nil, fmt.Errorf("revoke at %s: the revoke_url is not usable", a.Provider.Name)
+	}
+	return req, nil
+}
+
+// clientRequest is a form that the client authenticates (RFC 6749 section 2.3).
+func (a App) clientRequest(ctx context.Context, endpoint string, secret perennial.Secret, form url.Values) (*http.Request, error) {
+	user, password := a.Provider.credentials(a.ClientID, secret)
 	if a.Provider.AuthStyle == oauth2.AuthStyleInParams {
 		form.Set("client_id", user)
 		form.Set("client_secret", password)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.Provider.RevokeURL, strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
 	if err != nil {
-		return nil, fmt.Errorf("revoke at %s: the revoke_url is not usable", a.Provider.Name)
+		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	if a.Provider.AuthStyle == oauth2.AuthStyleInHeader {
-		req.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(user)+":"+url.QueryEscape(password))))
+		req.SetBasicAuth(url.QueryEscape(user), url.QueryEscape(password))
 	}
 	return req, nil
 }

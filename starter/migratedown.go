@@ -38,7 +38,7 @@ func (s *shell) migrateDown(ctx context.Context, db *store.Store, yes bool) erro
 	return nil
 }
 
-// confirm asks a person. Without a terminal there is nobody to ask.
+// confirm asks for a yes. Without a terminal it refuses.
 func (s *shell) confirm() error {
 	if !s.isTerminal(s.in) {
 		return perennial.Errorf(perennial.CodeInvalid, "this is no terminal to ask at: give --yes where it is meant")

@@ -15,7 +15,7 @@ type Log struct {
 }
 
 // OpenLog opens the log at path, to append to it. Close it once the child has
-// started: Tail works all the same.
+// started: Tail still works.
 func OpenLog(path string) (*Log, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {

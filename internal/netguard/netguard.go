@@ -22,7 +22,7 @@ var metadata = Prefixes("169.254.0.0/16", "fe80::/10", "fec0::/10",
 	"fd20:ce::254/128",   // Google
 )
 
-// nobody lists what is not the address of one machine.
+// nobody lists the addresses that do not name one machine.
 var nobody = Prefixes("0.0.0.0/8", "224.0.0.0/4", "240.0.0.0/4", "::/128", "ff00::/8")
 
 // Prefixes parses prefixes; it panics if one is none.

@@ -51,7 +51,7 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
-// closedPort is an address at which nobody listens.
+// closedPort is an address without a listener.
 func closedPort(t *testing.T) string {
 	t.Helper()
 	l := listen(t)
