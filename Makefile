@@ -34,16 +34,16 @@ test: ## run every test, on real PostgreSQL, PgBouncer and Temporal servers that
 	$(GO) run ./internal/devserver/cmd/temporal-path
 	$(GO) run ./internal/temporalserver/cmd/temporal-server
 	$(GO) test -count=1 -timeout 14m ./...
-	cd conformance && $(GO) test -count=1 ./...
+	cd test/conformance && $(GO) test -count=1 ./...
 	scripts/chromium
-	cd browser && $(GO) test -count=1 ./...
+	cd test/browser && $(GO) test -count=1 ./...
 
 lint: ## gofmt, go vet and staticcheck
 	@unformatted="$$(gofmt -l .)"; if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) vet -tags faults ./...
-	cd conformance && $(GO) vet ./...
-	cd browser && $(GO) vet ./...
+	cd test/conformance && $(GO) vet ./...
+	cd test/browser && $(GO) vet ./...
 	$(TOOL) staticcheck ./...
 
 workflowcheck: ## find what is not deterministic in the workflows
@@ -56,13 +56,13 @@ histories: ## record this version's histories from a real server: make histories
 	@test -n "$(VERSION)" || { echo "say VERSION=v4: a recorded version is never recorded again"; exit 1; }
 	@test ! -e workflows/testdata/histories/$(VERSION) || { echo "$(VERSION) is recorded already"; exit 1; }
 	mkdir -p workflows/testdata/histories/$(VERSION)
-	PERENNIAL_TEST_RECORD="$(CURDIR)/workflows/testdata/histories/$(VERSION)" $(GO) test -count=1 -run '^(TestLife|TestDeliveries|TestPooledPace|TestSweep|TestLetGo)$$' ./e2e
+	PERENNIAL_TEST_RECORD="$(CURDIR)/workflows/testdata/histories/$(VERSION)" $(GO) test -count=1 -run '^(TestLife|TestDeliveries|TestPooledPace|TestSweep|TestLetGo)$$' ./test/e2e
 	scripts/histories-manifest
 
-bench: ## run each benchmark once, and the smallest comparison; for figures: go run ./bench SCENARIO --json
+bench: ## run each benchmark once, and the smallest comparison; for figures: go run ./test/bench SCENARIO --json
 	scripts/postgres
 	$(GO) test -run '^$$' -bench . -benchtime 1x ./...
-	$(GO) run ./bench warm --connections 40 --interval 5s --window 5s --age 0
+	$(GO) run ./test/bench warm --connections 40 --interval 5s --window 5s --age 0
 
 fuzz: ## run each fuzz target FUZZTIME times (50000x)
 	@grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r file; do \
@@ -73,7 +73,7 @@ fuzz: ## run each fuzz target FUZZTIME times (50000x)
 
 faults: ## break everything at every seam and compare with the provider's books: make faults SEED=1 ROUNDS=1 (as root)
 	scripts/postgres
-	$(GO) run ./faults --seed $(SEED) --rounds $(ROUNDS)
+	$(GO) run ./test/faults --seed $(SEED) --rounds $(ROUNDS)
 
 clean: ## remove what was built
 	rm -rf bin

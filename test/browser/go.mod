@@ -1,4 +1,4 @@
-module github.com/perennial-oauth/perennial/browser
+module github.com/perennial-oauth/perennial/test/browser
 
 go 1.26.0
 
@@ -61,4 +61,4 @@ require (
 	modernc.org/sqlite v1.60.1 // indirect
 )
 
-replace github.com/perennial-oauth/perennial => ../
+replace github.com/perennial-oauth/perennial => ../../

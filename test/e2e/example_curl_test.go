@@ -18,7 +18,7 @@ func TestExampleCurl(t *testing.T) {
 	a.work()
 	a.serve()
 	cmd := a.example("") // for its environment
-	cmd.Path, cmd.Args = "/bin/bash", []string{"bash", "../examples/curl/connect.sh", "app"}
+	cmd.Path, cmd.Args = "/bin/bash", []string{"bash", "../../examples/curl/connect.sh", "app"}
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())

@@ -35,7 +35,7 @@ var serverBinary = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "server")
-	out, err := exec.Command("go", "build", "-o", path, "../server").CombinedOutput()
+	out, err := exec.Command("go", "build", "-o", path, "../../server").CombinedOutput()
 	if err != nil {
 		return "", &perennial.Error{Code: perennial.CodeInternal, Message: "build the server: " + string(out), Err: err}
 	}

@@ -1,4 +1,4 @@
-module github.com/perennial-oauth/perennial/conformance
+module github.com/perennial-oauth/perennial/test/conformance
 
 go 1.26.0
 
@@ -123,4 +123,4 @@ require (
 	modernc.org/sqlite v1.60.1 // indirect
 )
 
-replace github.com/perennial-oauth/perennial => ../
+replace github.com/perennial-oauth/perennial => ../../

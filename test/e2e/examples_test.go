@@ -28,7 +28,7 @@ var built = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out, err := exec.Command("go", "build", "-o", dir, "../examples/...").CombinedOutput()
+	out, err := exec.Command("go", "build", "-o", dir, "../../examples/...").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build the examples: %w\n%s", err, out)
 	}

@@ -1,7 +1,7 @@
 // Command bench measures what a refresh costs, beside what others would have
 // written:
 //
-//	go run ./bench SCENARIO --json
+//	go run ./test/bench SCENARIO --json
 //
 // It starts its own PostgreSQL (one for the connections, another for Temporal), a
 // Temporal server, the fake provider and one worker, each a process of its own,
@@ -45,8 +45,8 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/perennial-oauth/perennial/bench/scale"
-	"github.com/perennial-oauth/perennial/bench/sim"
+	"github.com/perennial-oauth/perennial/test/bench/scale"
+	"github.com/perennial-oauth/perennial/test/bench/sim"
 )
 
 // processes are the ones that bench starts itself again as.

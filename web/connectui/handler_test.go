@@ -11,8 +11,8 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/connect"
-	"github.com/perennial-oauth/perennial/connectui"
 	. "github.com/perennial-oauth/perennial/internal/connecttest"
+	"github.com/perennial-oauth/perennial/web/connectui"
 )
 
 // TestBaseURL: behind a proxy that takes a path away, and on this machine without
@@ -67,7 +67,7 @@ func TestNoRoute(t *testing.T) {
 // words of the page.
 func TestOutcomesAreDocumented(t *testing.T) {
 	t.Parallel()
-	doc, err := os.ReadFile("../docs/connect.md")
+	doc, err := os.ReadFile("../../docs/connect.md")
 	require.NoError(t, err)
 	for _, o := range perennial.ConnectOutcomes {
 		assert.Contains(t, string(doc), "| `"+string(o)+"` | "+perennial.DescribeConnect(o, "HubSpot").Label, o)

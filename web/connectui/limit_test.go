@@ -12,8 +12,8 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/connect"
-	"github.com/perennial-oauth/perennial/connectui"
 	. "github.com/perennial-oauth/perennial/internal/connecttest"
+	"github.com/perennial-oauth/perennial/web/connectui"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )

@@ -22,7 +22,7 @@ type report struct {
 // picture.
 func Command(args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("scale", flag.ContinueOnError)
-	from := flags.String("from", "", "JSON that `go run ./bench warm --json` printed, with the variants own and pooled")
+	from := flags.String("from", "", "JSON that `go run ./test/bench warm --json` printed, with the variants own and pooled")
 	pooled := flags.String("pooled-from", "", "the same for pooled, where it was measured at a higher rate; empty: --from")
 	plot := flags.String("plot", "", "SVG file to write")
 	unused := flags.Float64("unused", 0.5, "share of connections that nobody uses, for cadence on_use")

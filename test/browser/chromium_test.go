@@ -26,7 +26,7 @@ const patience = 2 * time.Minute
 
 // screenshots are kept here, of the repository's root; the folder is not kept in
 // git.
-const screenshots = "../artifacts/connect"
+const screenshots = "../../artifacts/connect"
 
 // executable is the Chromium to run; scripts/chromium installs one.
 func executable(t *testing.T) string {
