@@ -18,7 +18,7 @@ import (
 
 	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/fakeprovider"
-	"github.com/perennial-oauth/perennial/server/host"
+	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -44,7 +44,7 @@ func TestComposeConfigurationLoads(t *testing.T) {
 	assert.Contains(t, worker.Volumes, "keys:"+cfg.KeysDir)
 	assert.Contains(t, worker.Volumes, "spool:"+cfg.Spool)
 	assert.Greater(t, worker.StopGrace, cfg.Timing.WorkerStop)
-	assert.Greater(t, server.StopGrace, host.DrainTimeout)
+	assert.Greater(t, server.StopGrace, wiring.DrainTimeout)
 	// While they stop they still store what they got.
 	for name, s := range map[string]service{"worker": worker, "server": server} {
 		assert.Contains(t, s.DependsOn, "perennial-db", "%s must stop before its database", name)

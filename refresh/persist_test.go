@@ -12,8 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/spool"
 	"github.com/perennial-oauth/perennial/seal"
-	"github.com/perennial-oauth/perennial/spool"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"

@@ -6,9 +6,9 @@ import (
 	"os"
 
 	"github.com/perennial-oauth/perennial/internal/program"
-	"github.com/perennial-oauth/perennial/server/host"
+	"github.com/perennial-oauth/perennial/wiring"
 )
 
 func main() {
-	os.Exit(program.Main("server", "server serves Perennial's HTTP API and its connect pages.", host.Run))
+	os.Exit(program.Main("server", "server serves Perennial's HTTP API and its connect pages.", wiring.RunServer))
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
-	"github.com/perennial-oauth/perennial/worker/host"
+	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/perennial-oauth/perennial/workflows"
 	"github.com/spf13/cobra"
 	"github.com/tink-crypto/tink-go/v2/tink"
@@ -54,7 +54,7 @@ func (s *shell) keys() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			kek, err := host.KEK(cmd.Context(), cfg)
+			kek, err := wiring.KEK(cmd.Context(), cfg)
 			if err != nil {
 				return err
 			}
@@ -89,7 +89,7 @@ func (s *shell) setup() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			t, err := host.Dial(cmd.Context(), cfg, s.environ, s.logger())
+			t, err := wiring.Dial(cmd.Context(), cfg, s.environ, s.logger())
 			if err != nil {
 				return err
 			}

@@ -8,7 +8,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/api"
 	"github.com/perennial-oauth/perennial/internal/printable"
-	"github.com/perennial-oauth/perennial/worker/host"
+	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/spf13/cobra"
 )
 
@@ -35,7 +35,7 @@ func (s *shell) apikeyCreate() *cobra.Command {
 		if len(wanted) == 0 {
 			return perennial.Errorf(perennial.CodeInvalid, "give --scopes: %s", joinedScopes(perennial.Scopes))
 		}
-		return s.open(cmd.Context(), func(deps *host.Deps) error {
+		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
 			k, key := api.NewKey(tenant, name, wanted...)
 			if _, err := deps.Store.AddKey(cmd.Context(), k); err != nil {
 				return err
@@ -62,7 +62,7 @@ func (s *shell) apikeyList() *cobra.Command {
 	var tenant string
 	var asJSON bool
 	cmd := &cobra.Command{Use: "list", Short: "List the keys, without their secrets", Args: exactly(0), RunE: func(cmd *cobra.Command, _ []string) error {
-		return s.open(cmd.Context(), func(deps *host.Deps) error {
+		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
 			all, err := deps.Store.Keys(cmd.Context(), tenant)
 			if err != nil {
 				return err
@@ -85,7 +85,7 @@ func (s *shell) apikeyList() *cobra.Command {
 
 func (s *shell) apikeyRevoke() *cobra.Command {
 	return &cobra.Command{Use: "revoke ID", Short: "End a key for good", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
-		return s.open(cmd.Context(), func(deps *host.Deps) error {
+		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
 			if err := deps.Store.RevokeKey(cmd.Context(), args[0]); err != nil {
 				return err
 			}

@@ -9,7 +9,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/printable"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/store"
-	"github.com/perennial-oauth/perennial/worker/host"
+	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/spf13/cobra"
 )
 
@@ -27,24 +27,24 @@ func (s *shell) app() *cobra.Command {
 	cmd := &cobra.Command{Use: "app", Short: "Look after client registrations: circuits, limits, holds"}
 	cmd.AddCommand(s.appList(), s.appShow(),
 		s.appTurn("hold APP", "Keep every connection of the app from moving to reconnect_required; refreshing goes on",
-			func(deps *host.Deps, cmd *cobra.Command, app string) (string, error) {
+			func(deps *wiring.Deps, cmd *cobra.Command, app string) (string, error) {
 				return "held: no connection moves to reconnect_required until `perennial app release` or `perennial app confirm`",
 					deps.Store.Hold(cmd.Context(), app, "by hand")
 			}),
 		s.appTurn("release APP", "End a hold as a false alarm: suspicions are forgotten; an open circuit is probed now",
-			func(deps *host.Deps, cmd *cobra.Command, app string) (string, error) {
+			func(deps *wiring.Deps, cmd *cobra.Command, app string) (string, error) {
 				return "released: refused connections are tried anew", deps.Store.ReleaseHold(cmd.Context(), app)
 			}),
 		s.appTurn("confirm APP", "End a hold because the refusals are real: each is tried once more, and then believed",
-			func(deps *host.Deps, cmd *cobra.Command, app string) (string, error) {
+			func(deps *wiring.Deps, cmd *cobra.Command, app string) (string, error) {
 				return "confirmed: refused connections are tried once more; for an hour no spike raises a new hold", deps.Store.ConfirmHold(cmd.Context(), app)
 			}))
 	return cmd
 }
 
-func (s *shell) appTurn(use, short string, do func(*host.Deps, *cobra.Command, string) (string, error)) *cobra.Command {
+func (s *shell) appTurn(use, short string, do func(*wiring.Deps, *cobra.Command, string) (string, error)) *cobra.Command {
 	return &cobra.Command{Use: use, Short: short, Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
-		return s.open(cmd.Context(), func(deps *host.Deps) error {
+		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
 			if _, err := deps.Config.App(args[0]); err != nil {
 				return err
 			}
@@ -61,7 +61,7 @@ func (s *shell) appTurn(use, short string, do func(*host.Deps, *cobra.Command, s
 func (s *shell) appList() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{Use: "list", Short: "List the apps and what they are in trouble with", Args: exactly(0), RunE: func(cmd *cobra.Command, _ []string) error {
-		return s.open(cmd.Context(), func(deps *host.Deps) error {
+		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
 			var all []shownApp
 			for _, app := range deps.Config.Apps {
 				state, err := deps.Store.AppState(cmd.Context(), app.Name)
@@ -89,7 +89,7 @@ func (s *shell) appList() *cobra.Command {
 func (s *shell) appShow() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{Use: "show APP", Short: "Show one app: its client, its circuits, its hold", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
-		return s.open(cmd.Context(), func(deps *host.Deps) error {
+		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
 			app, err := deps.Config.App(args[0])
 			if err != nil {
 				return err
@@ -166,7 +166,7 @@ func (s *shell) events() *cobra.Command {
 		if err := checkLimit(limit); err != nil {
 			return err
 		}
-		return s.open(cmd.Context(), func(deps *host.Deps) error {
+		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
 			id := ""
 			if len(args) == 1 {
 				id = args[0]

@@ -12,9 +12,8 @@ import (
 	"github.com/perennial-oauth/perennial/internal/printable"
 	"github.com/perennial-oauth/perennial/internal/program"
 	"github.com/perennial-oauth/perennial/internal/version"
-	server "github.com/perennial-oauth/perennial/server/host"
 	"github.com/perennial-oauth/perennial/starter/dev"
-	"github.com/perennial-oauth/perennial/worker/host"
+	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/client"
 )
@@ -124,12 +123,12 @@ func (s *shell) logger() *slog.Logger {
 func (s *shell) load() (*config.Config, error) { return config.LoadWithoutSecrets(s.config, s.environ) }
 
 // open opens the configured store alone.
-func (s *shell) open(ctx context.Context, do func(*host.Deps) error) error {
+func (s *shell) open(ctx context.Context, do func(*wiring.Deps) error) error {
 	cfg, err := s.load()
 	if err != nil {
 		return err
 	}
-	deps, err := host.Open(ctx, cfg, s.logger())
+	deps, err := wiring.Open(ctx, cfg, s.logger())
 	if err != nil {
 		return err
 	}
@@ -138,12 +137,12 @@ func (s *shell) open(ctx context.Context, do func(*host.Deps) error) error {
 }
 
 // service opens everything that changes connections.
-func (s *shell) service(ctx context.Context, do func(*host.Deps, *connect.Service, *connect.Temporal) error) error {
-	return s.open(ctx, func(deps *host.Deps) error { return s.dial(ctx, deps, do) })
+func (s *shell) service(ctx context.Context, do func(*wiring.Deps, *connect.Service, *connect.Temporal) error) error {
+	return s.open(ctx, func(deps *wiring.Deps) error { return s.dial(ctx, deps, do) })
 }
 
-func (s *shell) dial(ctx context.Context, deps *host.Deps, do func(*host.Deps, *connect.Service, *connect.Temporal) error) error {
-	t, err := host.Dial(ctx, deps.Config, s.environ, deps.Log)
+func (s *shell) dial(ctx context.Context, deps *wiring.Deps, do func(*wiring.Deps, *connect.Service, *connect.Temporal) error) error {
+	t, err := wiring.Dial(ctx, deps.Config, s.environ, deps.Log)
 	if err != nil {
 		return err
 	}
@@ -151,7 +150,7 @@ func (s *shell) dial(ctx context.Context, deps *host.Deps, do func(*host.Deps, *
 	return do(deps, newService(deps, t), &connect.Temporal{Client: t, TaskQueue: deps.Config.TaskQueue})
 }
 
-func newService(deps *host.Deps, t client.Client) *connect.Service {
+func newService(deps *wiring.Deps, t client.Client) *connect.Service {
 	return connect.New(connect.Config{Store: deps.Store, Apps: deps.Config, Sealer: deps.Keyring,
 		Workflows: &connect.Temporal{Client: t, TaskQueue: deps.Config.TaskQueue}, Log: deps.Log})
 }
@@ -161,7 +160,7 @@ func newService(deps *host.Deps, t client.Client) *connect.Service {
 func (s *shell) worker() *cobra.Command {
 	return &cobra.Command{Use: "worker", Short: "Run a worker, as the program worker does", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return host.Run(cmd.Context(), []string{"--config", s.config}, s.environ, s.errOut)
+			return wiring.RunWorker(cmd.Context(), []string{"--config", s.config}, s.environ, s.errOut)
 		}}
 }
 
@@ -169,6 +168,6 @@ func (s *shell) worker() *cobra.Command {
 func (s *shell) server() *cobra.Command {
 	return &cobra.Command{Use: "server", Short: "Serve the HTTP API, as the program server does", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return server.Run(cmd.Context(), []string{"--config", s.config}, s.environ, s.errOut)
+			return wiring.RunServer(cmd.Context(), []string{"--config", s.config}, s.environ, s.errOut)
 		}}
 }

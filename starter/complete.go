@@ -7,7 +7,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/store"
-	"github.com/perennial-oauth/perennial/worker/host"
+	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/spf13/cobra"
 )
 
@@ -32,7 +32,7 @@ func (s *shell) completeIDs(cmd *cobra.Command) {
 	}
 }
 
-func (s *shell) completing(find func(ctx context.Context, deps *host.Deps, begins string) ([]string, error)) cobra.CompletionFunc {
+func (s *shell) completing(find func(ctx context.Context, deps *wiring.Deps, begins string) ([]string, error)) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, begins string) ([]string, cobra.ShellCompDirective) {
 		var out []string
 		if len(args) > 0 {
@@ -40,7 +40,7 @@ func (s *shell) completing(find func(ctx context.Context, deps *host.Deps, begin
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
 		defer cancel()
-		err := s.open(ctx, func(deps *host.Deps) (err error) {
+		err := s.open(ctx, func(deps *wiring.Deps) (err error) {
 			out, err = find(ctx, deps, begins)
 			return err
 		})
@@ -52,7 +52,7 @@ func (s *shell) completing(find func(ctx context.Context, deps *host.Deps, begin
 }
 
 // connectionIDs are the ids that begin so, with what they are beside them.
-func connectionIDs(ctx context.Context, deps *host.Deps, begins string) ([]string, error) {
+func connectionIDs(ctx context.Context, deps *wiring.Deps, begins string) ([]string, error) {
 	rows, err := deps.Store.List(ctx, store.Filter{After: begins, Limit: completeLimit}) // in the order of the ids
 	if err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func connectionIDs(ctx context.Context, deps *host.Deps, begins string) ([]strin
 	return out, nil
 }
 
-func appNames(_ context.Context, deps *host.Deps, begins string) ([]string, error) {
+func appNames(_ context.Context, deps *wiring.Deps, begins string) ([]string, error) {
 	var out []string
 	for _, app := range deps.Config.Apps {
 		if strings.HasPrefix(app.Name, begins) {

@@ -8,7 +8,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/provider"
-	"github.com/perennial-oauth/perennial/worker/host"
+	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/perennial-oauth/perennial/workflows"
 	"github.com/spf13/cobra"
 )
@@ -20,7 +20,7 @@ func (s *shell) connect() *cobra.Command {
 	var from string
 	cmd := &cobra.Command{Use: "connect --app APP --tenant TENANT --account ACCOUNT --tokens -", Short: "Store a new grant and keep it alive", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return s.service(cmd.Context(), func(deps *host.Deps, service *connect.Service, _ *connect.Temporal) error {
+			return s.service(cmd.Context(), func(deps *wiring.Deps, service *connect.Service, _ *connect.Temporal) error {
 				if err := s.readTokens(deps, &g, from); err != nil {
 					return err
 				}
@@ -41,7 +41,7 @@ func (s *shell) reconnect() *cobra.Command {
 	var from string
 	cmd := &cobra.Command{Use: "reconnect ID --account ACCOUNT --tokens -", Short: "Store a new grant of a connection's own account", Args: exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.service(cmd.Context(), func(deps *host.Deps, service *connect.Service, _ *connect.Temporal) error {
+			return s.service(cmd.Context(), func(deps *wiring.Deps, service *connect.Service, _ *connect.Temporal) error {
 				c, _, err := deps.Store.Get(cmd.Context(), args[0])
 				if err != nil {
 					return err
@@ -64,7 +64,7 @@ func (s *shell) reconnectLink() *cobra.Command {
 	var req connect.SessionRequest
 	cmd := &cobra.Command{Use: "reconnect-link ID", Short: "Print a link with which the customer reconnects a connection by one consent", Args: exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.open(cmd.Context(), func(deps *host.Deps) error {
+			return s.open(cmd.Context(), func(deps *wiring.Deps) error {
 				sessions, err := deps.Sessions(newService(deps, nil))
 				if err != nil {
 					return err
@@ -83,7 +83,7 @@ func (s *shell) reconnectLink() *cobra.Command {
 	return cmd
 }
 
-func (s *shell) readTokens(deps *host.Deps, g *connect.Grant, from string) error {
+func (s *shell) readTokens(deps *wiring.Deps, g *connect.Grant, from string) error {
 	if from != "-" {
 		return perennial.Errorf(perennial.CodeInvalid, `give --tokens - and the token reply on standard input, for example: perennial connect ... --tokens - < reply.json`)
 	}
@@ -96,7 +96,7 @@ func (s *shell) readTokens(deps *host.Deps, g *connect.Grant, from string) error
 }
 
 // stored reports a write, also where only the workflow could not be told.
-func (s *shell) stored(deps *host.Deps, c perennial.Connection, err error) error {
+func (s *shell) stored(deps *wiring.Deps, c perennial.Connection, err error) error {
 	if c.ID != "" {
 		fmt.Fprintf(s.out, "%s  %s\n", c.ID, words(deps, c))
 	}
@@ -105,7 +105,7 @@ func (s *shell) stored(deps *host.Deps, c perennial.Connection, err error) error
 
 func (s *shell) turn(name, short string, do func(*connect.Service, context.Context, string) (perennial.Connection, error)) *cobra.Command {
 	return &cobra.Command{Use: name + " ID", Short: short, Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
-		return s.service(cmd.Context(), func(deps *host.Deps, service *connect.Service, _ *connect.Temporal) error {
+		return s.service(cmd.Context(), func(deps *wiring.Deps, service *connect.Service, _ *connect.Temporal) error {
 			c, err := do(service, cmd.Context(), args[0])
 			if perennial.CodeOf(err) == perennial.CodeConflict {
 				return err
@@ -125,11 +125,11 @@ var revoked = map[perennial.Revocation]string{
 
 func (s *shell) disconnect() *cobra.Command {
 	return &cobra.Command{Use: "disconnect ID", Short: "End a connection: its tokens are wiped, its grant is revoked, its workflow completes", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
-		return s.open(cmd.Context(), func(deps *host.Deps) error {
+		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
 			if err := canRevoke(cmd.Context(), deps, args[0]); err != nil {
 				return err
 			}
-			return s.dial(cmd.Context(), deps, func(deps *host.Deps, service *connect.Service, _ *connect.Temporal) error {
+			return s.dial(cmd.Context(), deps, func(deps *wiring.Deps, service *connect.Service, _ *connect.Temporal) error {
 				ender := &connect.Ender{Service: service, Keys: deps.Keyring, Provider: provider.NewClient(provider.ClientConfig{})}
 				c, revocation, err := ender.Disconnect(cmd.Context(), args[0])
 				if perennial.CodeOf(err) == perennial.CodeConflict {
@@ -147,7 +147,7 @@ func (s *shell) disconnect() *cobra.Command {
 
 // canRevoke refuses where the app's client secret is needed to revoke the grant and
 // is not there: the tokens would be wiped here and go on working at the provider.
-func canRevoke(ctx context.Context, deps *host.Deps, id string) error {
+func canRevoke(ctx context.Context, deps *wiring.Deps, id string) error {
 	c, _, err := deps.Store.Get(ctx, id)
 	if err != nil {
 		return err
@@ -161,7 +161,7 @@ func canRevoke(ctx context.Context, deps *host.Deps, id string) error {
 
 func (s *shell) cadence() *cobra.Command {
 	return &cobra.Command{Use: "cadence ID always|on_use", Short: "Keep a token valid always, or only while the connection is used", Args: exactly(2), RunE: func(cmd *cobra.Command, args []string) error {
-		return s.service(cmd.Context(), func(deps *host.Deps, service *connect.Service, _ *connect.Temporal) error {
+		return s.service(cmd.Context(), func(deps *wiring.Deps, service *connect.Service, _ *connect.Temporal) error {
 			c, err := service.SetCadence(cmd.Context(), args[0], perennial.Cadence(args[1]))
 			return s.stored(deps, c, err)
 		})
@@ -171,7 +171,7 @@ func (s *shell) cadence() *cobra.Command {
 func (s *shell) refresh() *cobra.Command {
 	var generation int64
 	cmd := &cobra.Command{Use: "refresh ID", Short: "Ask for a fresh access token now", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
-		return s.service(cmd.Context(), func(deps *host.Deps, _ *connect.Service, t *connect.Temporal) error {
+		return s.service(cmd.Context(), func(deps *wiring.Deps, _ *connect.Service, t *connect.Temporal) error {
 			c, _, err := deps.Store.Get(cmd.Context(), args[0])
 			if err != nil {
 				return err

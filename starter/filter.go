@@ -9,7 +9,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/store"
-	"github.com/perennial-oauth/perennial/worker/host"
+	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/spf13/cobra"
 )
 
@@ -64,7 +64,7 @@ func joinedNames[T ~string](all []T) string {
 
 // knownNames refuses an app or a provider that is neither configured nor in any row,
 // where a list by it is empty.
-func knownNames(ctx context.Context, deps *host.Deps, f store.Filter) error {
+func knownNames(ctx context.Context, deps *wiring.Deps, f store.Filter) error {
 	var apps, providers []string
 	for _, app := range deps.Config.Apps {
 		apps = append(apps, app.Name)
@@ -96,7 +96,7 @@ func knownNames(ctx context.Context, deps *host.Deps, f store.Filter) error {
 
 // sayMore says where a list that was cut goes on. It goes to standard error, so that
 // what reads the list reads nothing else.
-func (s *shell) sayMore(ctx context.Context, deps *host.Deps, f store.Filter, listed []perennial.Connection) error {
+func (s *shell) sayMore(ctx context.Context, deps *wiring.Deps, f store.Filter, listed []perennial.Connection) error {
 	if len(listed) < f.Limit {
 		return nil
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/printable"
 	"github.com/perennial-oauth/perennial/store"
-	"github.com/perennial-oauth/perennial/worker/host"
+	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/spf13/cobra"
 )
 
@@ -28,7 +28,7 @@ func (s *shell) list() *cobra.Command {
 		if err := checkFilter(f); err != nil {
 			return err
 		}
-		return s.open(cmd.Context(), func(deps *host.Deps) error {
+		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
 			connections, err := deps.Store.List(cmd.Context(), f)
 			if err != nil {
 				return err
@@ -57,7 +57,7 @@ func (s *shell) list() *cobra.Command {
 	return cmd
 }
 
-func (s *shell) printList(deps *host.Deps, connections []perennial.Connection, asJSON, filtered bool) error {
+func (s *shell) printList(deps *wiring.Deps, connections []perennial.Connection, asJSON, filtered bool) error {
 	if asJSON {
 		out := make([]shown, 0, len(connections))
 		for _, c := range connections {
@@ -92,7 +92,7 @@ func (s *shell) show() *cobra.Command {
 		if err := checkLimit(limit); err != nil {
 			return err
 		}
-		return s.open(cmd.Context(), func(deps *host.Deps) error {
+		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
 			c, now, err := deps.Store.Get(cmd.Context(), args[0])
 			if err != nil {
 				return err
@@ -114,7 +114,7 @@ func (s *shell) show() *cobra.Command {
 	return cmd
 }
 
-func (s *shell) print(deps *host.Deps, c perennial.Connection, attempts []perennial.Attempt, now time.Time) error {
+func (s *shell) print(deps *wiring.Deps, c perennial.Connection, attempts []perennial.Attempt, now time.Time) error {
 	w := describe(deps, c)
 	table := printable.NewTable(s.out)
 	line := func(name, format string, args ...any) {
@@ -167,7 +167,7 @@ func (s *shell) json(v any) error {
 	return err
 }
 
-func describe(deps *host.Deps, c perennial.Connection) perennial.Words {
+func describe(deps *wiring.Deps, c perennial.Connection) perennial.Words {
 	title := c.Provider
 	if app, err := deps.Config.App(c.App); err == nil {
 		title = app.Provider.Title
@@ -175,7 +175,7 @@ func describe(deps *host.Deps, c perennial.Connection) perennial.Words {
 	return perennial.Describe(c.Status, c.Health, c.Reason, title)
 }
 
-func words(deps *host.Deps, c perennial.Connection) string { return describe(deps, c).String() }
+func words(deps *wiring.Deps, c perennial.Connection) string { return describe(deps, c).String() }
 
 func instant(t time.Time) string {
 	if t.IsZero() {

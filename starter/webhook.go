@@ -7,7 +7,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/printable"
-	"github.com/perennial-oauth/perennial/worker/host"
+	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/spf13/cobra"
 )
 
@@ -27,7 +27,7 @@ func (s *shell) webhookAdd() *cobra.Command {
 	var tenant string
 	var types []string
 	cmd := &cobra.Command{Use: "add URL", Short: "Register an endpoint; its secret is printed this once", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
-		return s.open(cmd.Context(), func(deps *host.Deps) error {
+		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
 			var wanted []perennial.EventType
 			for _, t := range types {
 				wanted = append(wanted, perennial.EventType(t))
@@ -49,7 +49,7 @@ func (s *shell) webhookList() *cobra.Command {
 	var tenant string
 	var asJSON bool
 	cmd := &cobra.Command{Use: "list", Short: "List the endpoints", Args: exactly(0), RunE: func(cmd *cobra.Command, _ []string) error {
-		return s.open(cmd.Context(), func(deps *host.Deps) error {
+		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
 			all, err := deps.Store.Endpoints(cmd.Context(), tenant)
 			if err != nil {
 				return err
@@ -91,7 +91,7 @@ func (s *shell) webhookRotate() *cobra.Command {
 		if keep < 0 {
 			return perennial.Errorf(perennial.CodeInvalid, "--keep must not be below zero")
 		}
-		return s.open(cmd.Context(), func(deps *host.Deps) error {
+		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
 			secret, err := deps.Notify(nil).Rotate(cmd.Context(), args[0], keep)
 			if err != nil {
 				return err
@@ -106,7 +106,7 @@ func (s *shell) webhookRotate() *cobra.Command {
 
 func (s *shell) webhookRemove() *cobra.Command {
 	return &cobra.Command{Use: "remove ENDPOINT", Short: "Send an endpoint nothing more", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
-		return s.open(cmd.Context(), func(deps *host.Deps) error {
+		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
 			if err := deps.Store.RemoveEndpoint(cmd.Context(), args[0]); err != nil {
 				return err
 			}
@@ -123,7 +123,7 @@ func (s *shell) webhookDeliveries() *cobra.Command {
 		if err := checkLimit(limit); err != nil {
 			return err
 		}
-		return s.open(cmd.Context(), func(deps *host.Deps) error {
+		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
 			var state perennial.DeliveryState
 			if dead {
 				state = perennial.DeliveryDead
@@ -152,7 +152,7 @@ func (s *shell) webhookDeliveries() *cobra.Command {
 
 func (s *shell) webhookRedeliver() *cobra.Command {
 	return &cobra.Command{Use: "redeliver EVENT ENDPOINT", Short: "Send an event again that was given up, or that the receiver lost", Args: exactly(2), RunE: func(cmd *cobra.Command, args []string) error {
-		return s.open(cmd.Context(), func(deps *host.Deps) error {
+		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
 			if err := deps.Store.Redeliver(cmd.Context(), args[0], args[1]); err != nil {
 				return err
 			}

@@ -24,7 +24,7 @@ import (
 	"github.com/perennial-oauth/perennial/client"
 	"github.com/perennial-oauth/perennial/client/direct"
 	"github.com/perennial-oauth/perennial/config"
-	"github.com/perennial-oauth/perennial/worker/host"
+	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.temporal.io/sdk/worker"
 )
@@ -53,8 +53,8 @@ func run(ctx context.Context, args, environ []string) error {
 	if err != nil {
 		return err
 	}
-	log := host.NewLogger(cfg, os.Stderr)
-	deps, err := host.Open(ctx, cfg, log)
+	log := wiring.NewLogger(cfg, os.Stderr)
+	deps, err := wiring.Open(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
@@ -62,13 +62,13 @@ func run(ctx context.Context, args, environ []string) error {
 	if err := deps.OpenSpool(); err != nil {
 		return err
 	}
-	temporal, err := host.Dial(ctx, cfg, environ, log)
+	temporal, err := wiring.Dial(ctx, cfg, environ, log)
 	if err != nil {
 		return err
 	}
 	defer temporal.Close()
 
-	w := worker.New(temporal, cfg.TaskQueue, host.WorkerOptions(cfg))
+	w := worker.New(temporal, cfg.TaskQueue, wiring.WorkerOptions(cfg))
 
 	// Perennial's part.
 	perennial, err := deps.Register(w, temporal, prometheus.DefaultRegisterer)

@@ -7,6 +7,7 @@ import (
 
 	"bytes"
 	"encoding/json"
+
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/connect"

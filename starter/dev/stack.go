@@ -23,7 +23,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/filelock"
 	"github.com/perennial-oauth/perennial/internal/private"
 	"github.com/perennial-oauth/perennial/seal"
-	"github.com/perennial-oauth/perennial/worker/host"
+	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/perennial-oauth/perennial/workflows"
 	"go.temporal.io/sdk/client"
 )
@@ -39,7 +39,7 @@ type stack struct {
 	temporal *devserver.Server // nil where TEMPORAL_ADDRESS is honoured
 	address  string
 	ui       string
-	deps     *host.Deps
+	deps     *wiring.Deps
 	client   client.Client
 	service  *connect.Service
 	updates  *connect.Temporal
@@ -226,7 +226,7 @@ func (s *stack) openStore(ctx context.Context) error {
 	if err := migrate(ctx, cfg); err != nil {
 		return err
 	}
-	if s.deps, err = host.Open(ctx, cfg, slog.New(slog.DiscardHandler)); err != nil {
+	if s.deps, err = wiring.Open(ctx, cfg, slog.New(slog.DiscardHandler)); err != nil {
 		return err
 	}
 	for _, field := range seal.Fields {
@@ -270,7 +270,7 @@ func (s *stack) openTemporal(ctx context.Context, progress io.Writer) error {
 		s.address, s.ui = s.temporal.Address, s.temporal.UI
 	}
 	var err error
-	if s.client, err = host.Dial(ctx, s.deps.Config, s.ownEnviron(), s.deps.Log); err != nil {
+	if s.client, err = wiring.Dial(ctx, s.deps.Config, s.ownEnviron(), s.deps.Log); err != nil {
 		return err
 	}
 	s.updates = &connect.Temporal{Client: s.client, TaskQueue: s.deps.Config.TaskQueue}

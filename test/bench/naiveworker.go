@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/perennial-oauth/perennial/metrics"
+	"github.com/perennial-oauth/perennial/internal/metrics"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/prometheus/client_golang/prometheus"

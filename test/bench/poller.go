@@ -13,9 +13,9 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/config"
-	"github.com/perennial-oauth/perennial/metrics"
+	"github.com/perennial-oauth/perennial/internal/metrics"
 	"github.com/perennial-oauth/perennial/refresh"
-	"github.com/perennial-oauth/perennial/worker/host"
+	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
@@ -75,7 +75,7 @@ func runPoller(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	deps, err := host.Open(ctx, cfg, host.NewLogger(cfg, os.Stderr))
+	deps, err := wiring.Open(ctx, cfg, wiring.NewLogger(cfg, os.Stderr))
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
-	"github.com/perennial-oauth/perennial/worker/host"
+	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/perennial-oauth/perennial/workflows"
 )
 
@@ -25,7 +25,7 @@ type product struct {
 	pace string // a key of the app; "": left out
 
 	cfg     *config.Config
-	deps    *host.Deps
+	deps    *wiring.Deps
 	service *connect.Service
 }
 
@@ -52,7 +52,7 @@ func (p *product) open(ctx context.Context, w *world, told connect.Workflows) er
 	if err := seal.Generate(p.cfg.KeysDir, nil, true); err != nil {
 		return err
 	}
-	if p.deps, err = host.Open(ctx, p.cfg, quiet); err != nil {
+	if p.deps, err = wiring.Open(ctx, p.cfg, quiet); err != nil {
 		return err
 	}
 	w.undo = append(w.undo, p.deps.Close)

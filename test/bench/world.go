@@ -15,7 +15,7 @@ import (
 	"github.com/perennial-oauth/perennial/fakeprovider"
 	"github.com/perennial-oauth/perennial/internal/pgserver"
 	"github.com/perennial-oauth/perennial/internal/temporalserver"
-	"github.com/perennial-oauth/perennial/worker/host"
+	"github.com/perennial-oauth/perennial/wiring"
 	"go.temporal.io/sdk/client"
 )
 
@@ -73,7 +73,7 @@ func (w *world) start(ctx context.Context) (err error) {
 			return err
 		}
 		w.undo = append(w.undo, func() { _ = w.temporal.Kill() })
-		if w.client, err = host.Dial(ctx, nil, w.environ(), quiet); err != nil {
+		if w.client, err = wiring.Dial(ctx, nil, w.environ(), quiet); err != nil {
 			return err
 		}
 		w.undo = append(w.undo, w.client.Close)

@@ -22,7 +22,7 @@ import (
 	"github.com/perennial-oauth/perennial/client/remote"
 	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/refresh"
-	"github.com/perennial-oauth/perennial/worker/host"
+	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
@@ -99,7 +99,7 @@ func (o productOrder) backend(ctx context.Context) (b tokens.Backend, done func(
 	if err != nil {
 		return nil, nil, err
 	}
-	deps, err := host.Open(ctx, cfg, host.NewLogger(cfg, os.Stderr))
+	deps, err := wiring.Open(ctx, cfg, wiring.NewLogger(cfg, os.Stderr))
 	if err != nil {
 		return nil, nil, err
 	}

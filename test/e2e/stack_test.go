@@ -22,7 +22,7 @@ import (
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
-	"github.com/perennial-oauth/perennial/worker/host"
+	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/perennial-oauth/perennial/workflows"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -61,7 +61,7 @@ type stack struct {
 	provider *fakeprovider.Server
 	address  string // of Temporal
 	path     string // of the configuration
-	deps     *host.Deps
+	deps     *wiring.Deps
 	client   client.Client
 	service  *connect.Service
 	updates  *connect.Temporal
@@ -153,10 +153,10 @@ apps:
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
 	log := slog.New(slog.NewJSONHandler(s.logs, nil))
-	s.deps, err = host.Open(ctx, cfg, log)
+	s.deps, err = wiring.Open(ctx, cfg, log)
 	require.NoError(t, err)
 	t.Cleanup(s.deps.Close)
-	s.client, err = host.Dial(ctx, cfg, s.environ(), log)
+	s.client, err = wiring.Dial(ctx, cfg, s.environ(), log)
 	require.NoError(t, err)
 	t.Cleanup(s.client.Close)
 	s.updates = &connect.Temporal{Client: s.client, TaskQueue: cfg.TaskQueue}
@@ -171,7 +171,7 @@ func (s *stack) work() (stop func()) {
 	s.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- host.Run(ctx, []string{"--config", s.path}, s.environ(), s.logs) }()
+	go func() { done <- wiring.RunWorker(ctx, []string{"--config", s.path}, s.environ(), s.logs) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		assert.NoError(s, <-done)

@@ -23,7 +23,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/temporalserver"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
-	"github.com/perennial-oauth/perennial/worker/host"
+	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/perennial-oauth/perennial/workflows"
 	"go.temporal.io/sdk/client"
 )
@@ -59,7 +59,7 @@ type stack struct {
 	pace       string // of every app
 
 	cfg     *config.Config
-	deps    *host.Deps
+	deps    *wiring.Deps
 	client  client.Client
 	service *connect.Service
 	updates *connect.Temporal
@@ -281,11 +281,11 @@ func (s *stack) configure(ctx context.Context) error {
 		return err
 	}
 	log := slog.New(slog.DiscardHandler)
-	if s.deps, err = host.Open(ctx, s.cfg, log); err != nil {
+	if s.deps, err = wiring.Open(ctx, s.cfg, log); err != nil {
 		return err
 	}
 	s.undo = append(s.undo, s.deps.Close)
-	if s.client, err = host.Dial(ctx, s.cfg, s.environ(), log); err != nil {
+	if s.client, err = wiring.Dial(ctx, s.cfg, s.environ(), log); err != nil {
 		return err
 	}
 	s.undo = append(s.undo, s.client.Close)

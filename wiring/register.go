@@ -1,4 +1,4 @@
-package host
+package wiring
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/activities"
 	"github.com/perennial-oauth/perennial/connect"
-	"github.com/perennial-oauth/perennial/metrics"
+	"github.com/perennial-oauth/perennial/internal/metrics"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/workflows"

@@ -1,4 +1,4 @@
-package host
+package wiring
 
 import (
 	"context"
@@ -129,7 +129,7 @@ apps:
 	ctx, stop := context.WithCancel(t.Context())
 	p := &process{database: url, stop: stop, key: key.Reveal(), ended: make(chan error, 1), logs: &logs{lines: make(chan map[string]any, 1000)}}
 	environ := []string{"CRM_SECRET=planted-client-secret", "TEMPORAL_ADDRESS=" + temporalAddress(t)}
-	go func() { p.ended <- Run(ctx, []string{"--config", path}, environ, p.logs) }()
+	go func() { p.ended <- RunServer(ctx, []string{"--config", path}, environ, p.logs) }()
 	t.Cleanup(func() { stop() })
 	for {
 		select {

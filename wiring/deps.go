@@ -1,4 +1,4 @@
-package host
+package wiring
 
 import (
 	"context"
@@ -10,13 +10,13 @@ import (
 	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/internal/kms"
+	"github.com/perennial-oauth/perennial/internal/metrics"
 	"github.com/perennial-oauth/perennial/internal/seam"
-	"github.com/perennial-oauth/perennial/metrics"
+	"github.com/perennial-oauth/perennial/internal/spool"
 	"github.com/perennial-oauth/perennial/notify"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/seal"
-	"github.com/perennial-oauth/perennial/spool"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/web/connectui"
 	"github.com/tink-crypto/tink-go/v2/tink"

@@ -1,4 +1,4 @@
-package host
+package wiring
 
 import (
 	"bytes"
@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/spool"
 	"github.com/perennial-oauth/perennial/refresh"
-	"github.com/perennial-oauth/perennial/spool"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"

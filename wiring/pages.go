@@ -1,4 +1,4 @@
-package host
+package wiring
 
 import (
 	"context"
@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial/connect"
-	worker "github.com/perennial-oauth/perennial/worker/host"
 )
 
 // PagesPath is where the pages are mounted on which customers connect and
@@ -21,7 +20,7 @@ type links struct {
 	close    func()
 }
 
-func openLinks(ctx context.Context, deps *worker.Deps, service *connect.Service) (*links, error) {
+func openLinks(ctx context.Context, deps *Deps, service *connect.Service) (*links, error) {
 	if deps.Config.Connect.BaseURL == "" {
 		return &links{pages: http.NotFoundHandler(), close: func() {}}, nil
 	}
@@ -44,7 +43,7 @@ const (
 
 // finishing stores the grants that a crash or a silent provider left, until stop is
 // called, which waits for its end.
-func finishing(ctx context.Context, deps *worker.Deps, sessions *connect.Sessions) (stop func()) {
+func finishing(ctx context.Context, deps *Deps, sessions *connect.Sessions) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var done sync.WaitGroup
 	done.Go(func() {

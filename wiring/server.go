@@ -1,5 +1,4 @@
-// Package host runs a server: configuration, dial, listen, serve, drain.
-package host
+package wiring
 
 import (
 	"context"
@@ -17,13 +16,12 @@ import (
 	"github.com/perennial-oauth/perennial/client/direct"
 	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/internal/metrics"
 	"github.com/perennial-oauth/perennial/internal/program"
 	"github.com/perennial-oauth/perennial/internal/version"
-	"github.com/perennial-oauth/perennial/metrics"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/seal"
-	worker "github.com/perennial-oauth/perennial/worker/host"
 	"github.com/prometheus/client_golang/prometheus"
 	temporal "go.temporal.io/sdk/client"
 )
@@ -32,10 +30,10 @@ import (
 // above the longest that one may take; the platform's grace must be above it.
 const DrainTimeout = 40 * time.Second
 
-// Run reads the configuration, checks it against the world, and serves until ctx
-// ends: then no new request is taken, running ones are waited for, and Run returns
+// RunServer reads the configuration, checks it against the world, and serves until ctx
+// ends: then no new request is taken, running ones are waited for, and RunServer returns
 // nil. environ is as from os.Environ; logs go to logs.
-func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
+func RunServer(ctx context.Context, args, environ []string, logs io.Writer) error {
 	options, err := program.Parse("server", args)
 	if err != nil {
 		return err
@@ -44,8 +42,8 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 	if err != nil {
 		return err
 	}
-	log := worker.NewLogger(cfg, logs)
-	deps, err := worker.Open(ctx, cfg, log)
+	log := NewLogger(cfg, logs)
+	deps, err := Open(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
@@ -58,7 +56,7 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 	if err := deps.OpenSpool(); err != nil {
 		return err
 	}
-	t, err := worker.Dial(ctx, cfg, environ, log)
+	t, err := Dial(ctx, cfg, environ, log)
 	if err != nil {
 		return err
 	}
@@ -72,7 +70,7 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 		engineConfig := deps.EngineConfig()
 		engineConfig.Observer = metrics.New(registry)
 		tokens.engine = refresh.New(engineConfig)
-		stopStoring := worker.StoreKept(ctx, tokens.engine, log)
+		stopStoring := StoreKept(ctx, tokens.engine, log)
 		defer stopStoring()
 	}
 	service := connect.New(connect.Config{Store: deps.Store, Apps: deps.Config, Sealer: deps.Keyring, Log: deps.Log,
@@ -91,7 +89,7 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 	mux.Handle("/", v1) // it says itself what it does not have
 	mux.Handle(PagesPath, links.pages)
 
-	health, err := worker.ServeHealth(cfg.Server.Health, deps, t, registry)
+	health, err := ServeHealth(cfg.Server.Health, deps, t, registry)
 	if err != nil {
 		return err
 	}
@@ -115,7 +113,7 @@ func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
 	return errors.Join(err, health.Close())
 }
 
-func newAPI(deps *worker.Deps, service *connect.Service, links *links, tokens *tokens, observer api.Observer) (*api.API, error) {
+func newAPI(deps *Deps, service *connect.Service, links *links, tokens *tokens, observer api.Observer) (*api.API, error) {
 	c := api.Config{
 		Store:       deps.Store,
 		Connections: service,
@@ -136,7 +134,7 @@ func newAPI(deps *worker.Deps, service *connect.Service, links *links, tokens *t
 
 // tokens makes the backends that hand out each tenant's tokens.
 type tokens struct {
-	deps     *worker.Deps
+	deps     *Deps
 	temporal temporal.Client
 	engine   *refresh.Engine // nil: Temporal alone refreshes
 
@@ -180,7 +178,7 @@ const (
 
 // pruning deletes old Idempotency-Keys until stop is called, which waits for its
 // end.
-func pruning(ctx context.Context, deps *worker.Deps, log *slog.Logger) (stop func()) {
+func pruning(ctx context.Context, deps *Deps, log *slog.Logger) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var done sync.WaitGroup
 	done.Go(func() {

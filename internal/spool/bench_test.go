@@ -3,7 +3,7 @@ package spool_test
 import (
 	"testing"
 
-	"github.com/perennial-oauth/perennial/spool"
+	"github.com/perennial-oauth/perennial/internal/spool"
 	"github.com/stretchr/testify/require"
 )
 

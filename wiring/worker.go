@@ -1,5 +1,4 @@
-// Package host runs a worker: configuration, dial, register, run.
-package host
+package wiring
 
 import (
 	"context"
@@ -11,18 +10,18 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial/config"
+	"github.com/perennial-oauth/perennial/internal/metrics"
 	"github.com/perennial-oauth/perennial/internal/program"
 	"github.com/perennial-oauth/perennial/internal/version"
-	"github.com/perennial-oauth/perennial/metrics"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.temporal.io/sdk/worker"
 )
 
-// Run reads the configuration, checks it against the world, and works until ctx
-// ends: then no new work is taken, running refreshes are waited for, and Run
+// RunWorker reads the configuration, checks it against the world, and works until ctx
+// ends: then no new work is taken, running refreshes are waited for, and RunWorker
 // returns nil. environ is as from os.Environ; logs go to logs.
-func Run(ctx context.Context, args, environ []string, logs io.Writer) error {
+func RunWorker(ctx context.Context, args, environ []string, logs io.Writer) error {
 	options, err := program.Parse("worker", args)
 	if err != nil {
 		return err

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/perennial-oauth/perennial"
-	"github.com/perennial-oauth/perennial/spool"
+	"github.com/perennial-oauth/perennial/internal/spool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
