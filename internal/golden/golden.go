@@ -1,0 +1,44 @@
+// Package golden compares what a program stores or sends with files that an earlier
+// version of it wrote. A change of such a file is a change for every database, history
+// and client that is in use.
+package golden
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// updateVariable is the environment variable that writes the files instead of
+// comparing.
+const updateVariable = "PERENNIAL_UPDATE_GOLDEN"
+
+// JSON compares v, as JSON, with testdata/golden/NAME.json of the package under test.
+// The order of an object's members does not count.
+func JSON(t *testing.T, name string, v any) {
+	t.Helper()
+	raw, err := json.Marshal(v)
+	require.NoError(t, err)
+	var plain any
+	require.NoError(t, json.Unmarshal(raw, &plain))
+	raw, err = json.MarshalIndent(plain, "", "  ")
+	require.NoError(t, err)
+	Text(t, name+".json", string(raw)+"\n")
+}
+
+// Text compares text with the file testdata/golden/NAME of the package under test.
+func Text(t *testing.T, name, text string) {
+	t.Helper()
+	path := filepath.Join("testdata", "golden", name)
+	if os.Getenv(updateVariable) != "" {
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+		return
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err, "write it with %s=1", updateVariable)
+	require.Equal(t, string(want), text, "what is stored or sent has changed; if that is meant, write the file with %s=1 and say in the changelog who has to do what", updateVariable)
+}

@@ -1,0 +1,42 @@
+package workflows
+
+import (
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/fill"
+	"github.com/perennial-oauth/perennial/internal/golden"
+	"github.com/perennial-oauth/perennial/store"
+)
+
+// TestGoldenMessages: what other processes send to workflows and read from them, and
+// the names that they use for it. What is registered with a worker is in package
+// wiring.
+func TestGoldenMessages(t *testing.T) {
+	t.Parallel()
+	c := fill.Of[perennial.Connection]()
+	var attributes []string
+	for key := range SearchAttributes(c).GetUntypedValues() {
+		attributes = append(attributes, key.GetName())
+	}
+	slices.Sort(attributes)
+	golden.JSON(t, "messages", map[string]any{
+		"signals":                Signals,
+		"unsaved signal":         SignalUnsaved,
+		"unsaved":                fill.Of[store.SaveRequest](),
+		"refresh_now update":     UpdateRefreshNow,
+		"refresh_now":            fill.Of[RefreshNow](),
+		"refresh_now reply":      fill.Of[RefreshNowReply](),
+		"status query":           QueryStatus,
+		"status":                 fill.Of[StatusReply](),
+		"search attributes":      attributes,
+		"memo":                   slices.Sorted(maps.Keys(Memo(c))),
+		"connection workflow id": ID("con_1"),
+		"delivery workflow id":   DeliveryID("q", "evt_1", "ep_1"),
+		"pacer workflow id":      PacerID("q", "crm", 1, 2),
+		"release workflow id":    LetGoID("q", "crm"),
+		"sweep workflow id":      SweepID("q"),
+	})
+}
