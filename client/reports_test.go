@@ -1,0 +1,56 @@
+package client
+
+import (
+	"testing"
+	"testing/synctest"
+
+	"github.com/perennial-oauth/perennial/internal/knownwrong"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestReportedRefusals: APIs that call a token expired in other ways than by a 401. The
+// client does not know them yet: it uses the refused token until its next due time.
+func TestReportedRefusals(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		provider string
+		refusal  answer
+	}{
+		"Slack: 200 with token_expired": {"slack", answer{status: 200, body: `{"ok":false,"error":"token_expired"}`}},
+		"Fabric: 403 without a body":    {"generic", answer{status: 403}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := setup(t)
+				b.backend.held.Provider = c.provider
+				transport := b.Transport(id)
+				transport.Base = &api{answers: []answer{c.refusal, c.refusal, {status: 200}}}
+				for range 3 {
+					_, err := b.do(transport)
+					require.NoError(t, err)
+				}
+				synctest.Wait()
+				knownwrong.Check(t, b.backend.refreshes, 1, 0)
+			})
+		})
+	}
+}
+
+// TestReportedReplicaLag: GitHub's API knows a new token a moment later. Today the
+// caller is told that a fresh token was refused too.
+func TestReportedReplicaLag(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		b.backend.held.Provider = "github"
+		transport := b.Transport(id)
+		transport.Base = &api{answers: []answer{bare401, bare401, {status: 200}}}
+		_, err := b.do(transport)
+		knownwrong.Check(t, err == nil, true, false)
+		_, err = b.do(transport)
+		require.NoError(t, err, "and the next request is good")
+		assert.Equal(t, 1, b.backend.refreshes)
+	})
+}

@@ -1,0 +1,48 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/perennial-oauth/perennial/config"
+	"github.com/perennial-oauth/perennial/internal/knownwrong"
+	"github.com/stretchr/testify/require"
+)
+
+// TestReportedSettings: what users had to say of a provider that the catalogue does not
+// have. Some of it cannot be said yet.
+func TestReportedSettings(t *testing.T) {
+	t.Parallel()
+	const base = `database_url: sqlite:p.db
+keys: keys
+apps:
+  - name: acme
+    provider: generic
+    client_id: id
+    client_secret_env: ACME_SECRET
+    auth_url: https://acme.example/authorize
+    token_url: https://acme.example/token
+    auth_style: params
+`
+	refused := []bool{false}
+	for line, today := range map[string][]bool{
+		"spellings: [{http_status: 400, code: invalid_request, contains: refresh_token, outcome: revoked}]": refused,
+		"refresh_params: {scope: api offline_access}":                                                       refused,
+		"tokens_under: data":                                refused,
+		"refresh_kills_access_token: true":                  refused,
+		"scope_separator: ','":                              refused,
+		"json_body: true":                                   refused,
+		"api_spellings: [{http_status: 403, means: token}]": refused,
+		"default_lifetime: 1h":                              nil,
+		"auth_params: {access_type: offline}":               nil,
+	} {
+		t.Run(line, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "perennial.yaml")
+			require.NoError(t, os.WriteFile(path, []byte(base+"    "+line+"\n"), 0o600))
+			_, err := config.LoadEnviron(path, []string{"ACME_SECRET=s"})
+			knownwrong.Equal(t, err == nil, true, today...)
+		})
+	}
+}

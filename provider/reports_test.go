@@ -1,0 +1,187 @@
+package provider_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/knownwrong"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/oauth2"
+)
+
+// The cases of this file come from public reports of people who refresh tokens at the
+// providers named. Some are not mended yet: they state what the code does today.
+
+// reported is one answer of an endpoint in a report.
+type reported struct {
+	status  int
+	headers map[string]string
+	body    string
+}
+
+func (r reported) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	for name, value := range r.headers {
+		w.Header().Set(name, value)
+	}
+	w.WriteHeader(r.status)
+	_, _ = io.WriteString(w, r.body) // a client that left reads nothing
+}
+
+// catalogued is a catalogue's entry that any endpoint may stand in for.
+func catalogued(t *testing.T, name string) provider.Entry {
+	t.Helper()
+	e, ok := provider.Lookup(name)
+	require.True(t, ok)
+	e.AuthStyle, e.HostSuffixes = max(e.AuthStyle, oauth2.AuthStyleInParams), nil
+	return e
+}
+
+// refreshAt presents a refresh token of the entry's provider to an endpoint.
+func refreshAt(t *testing.T, e provider.Entry, endpoint http.Handler) provider.Reply {
+	t.Helper()
+	server := httptest.NewServer(endpoint)
+	defer server.Close()
+	e.TokenURL = server.URL
+	return provider.NewClient(provider.ClientConfig{}).Refresh(t.Context(), provider.App{Name: "app", ClientID: "id", Provider: e},
+		perennial.NewSecret("client-secret-0001"), perennial.NewSecret("refresh-token-0001"), func(context.Context) error { return nil })
+}
+
+// TestReportedOutcomes: what a reply to a refresh means.
+func TestReportedOutcomes(t *testing.T) {
+	t.Parallel()
+	const rejected, unknown = perennial.OutcomeRejected, perennial.OutcomeUnknown
+	for name, c := range map[string]struct {
+		provider string
+		reply    reported
+		want     perennial.Outcome
+		today    []perennial.Outcome
+	}{
+		"the grant is dead, in plain text":      {"generic", reported{400, map[string]string{"Content-Type": "text/plain"}, "invalid_grant"}, perennial.OutcomeRevoked, []perennial.Outcome{rejected}},
+		"the grant is dead, with a space":       {"generic", reported{400, nil, `{"error":"invalid grant"}`}, perennial.OutcomeRevoked, []perennial.Outcome{rejected}},
+		"the grant is dead, as invalid_request": {"generic", reported{400, nil, `{"error":"invalid_request","error_description":"Invalid refresh_token"}`}, perennial.OutcomeRevoked, []perennial.Outcome{rejected}},
+		"Entra: the user must enrol": {"microsoft", reported{400, nil, `{"error":"interaction_required","error_description":"AADSTS50079: Because of a change by your administrator you must enrol in multi-factor authentication.\r\nTrace ID: 00000000","error_codes":[50079],"suberror":"basic_action"}`},
+			perennial.OutcomeRevoked, []perennial.Outcome{rejected}},
+		"Exact: refreshed too early": {"generic", reported{400, nil, `{"error":"access_denied","error_description":"Rate limit exceeded: access_token not expired"}`},
+			perennial.OutcomeRateLimited, []perennial.Outcome{rejected}},
+		"Entra: too many requests": {"microsoft", reported{400, nil, `{"error":"invalid_grant","error_description":"AADSTS50196: The server terminated an operation because it encountered a client request loop.","error_codes":[50196]}`},
+			perennial.OutcomeRateLimited, []perennial.Outcome{perennial.OutcomeRevoked}},
+		"Entra: one customer's directory removed the app": {"microsoft", reported{400, nil, `{"error":"unauthorized_client","error_description":"AADSTS700016: Application with identifier '00000000-0000-0000-0000-000000000000' was not found in the directory 'Contoso'.","error_codes":[700016]}`},
+			perennial.OutcomeRevoked, []perennial.Outcome{perennial.OutcomeMisconfigured}},
+		"the user must consent again":              {"generic", reported{400, nil, `{"error":"consent_required"}`}, perennial.OutcomeRevoked, []perennial.Outcome{rejected}},
+		"temporarily_unavailable with a 400":       {"generic", reported{400, nil, `{"error":"temporarily_unavailable"}`}, perennial.OutcomeUnavailable, []perennial.Outcome{rejected}},
+		"tokens after a guard prefix":              {"generic", reported{200, nil, ")]}',\n" + `{"access_token":"a-2","refresh_token":"r-2","expires_in":3600}`}, perennial.OutcomeRefreshed, []perennial.Outcome{unknown}},
+		"a form that is cut after a member's name": {"generic", reported{200, map[string]string{"Content-Type": "application/x-www-form-urlencoded"}, "access_token=a-2&re"}, unknown, []perennial.Outcome{perennial.OutcomeRefreshed}},
+		"tokens after a byte order mark": {"generic", reported{200, map[string]string{"Content-Type": "application/json"}, "\xef\xbb\xbf" + `{"access_token":"a-2","refresh_token":"r-2","expires_in":3600}`},
+			perennial.OutcomeRefreshed, []perennial.Outcome{unknown}},
+		"tokens under data":         {"generic", reported{200, nil, `{"code":0,"message":"OK","data":{"access_token":"a-2","refresh_token":"r-2","expires_in":86400}}`}, perennial.OutcomeRefreshed, []perennial.Outcome{unknown}},
+		"JSON that says it is text": {"generic", reported{400, map[string]string{"Content-Type": "text/plain; charset=utf-8"}, `{"error":"invalid_grant"}`}, perennial.OutcomeRevoked, nil},
+		"a hint beside the error":   {"generic", reported{400, nil, `{"error":"invalid_grant","message":"The refresh token is invalid.","hint":"Token has been revoked"}`}, perennial.OutcomeRevoked, nil},
+		"a page of a 500":           {"generic", reported{500, map[string]string{"Content-Type": "text/html"}, `<html>Internal Server Error</html>`}, unknown, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			knownwrong.Equal(t, refreshAt(t, catalogued(t, c.provider), c.reply).Outcome, c.want, c.today...)
+		})
+	}
+}
+
+// TestReportedTokens: what is read from a reply with tokens.
+func TestReportedTokens(t *testing.T) {
+	t.Parallel()
+	shopify := catalogued(t, "shopify")
+	got := refreshAt(t, shopify, reported{200, nil, `{"access_token":"a-2","refresh_token":"r-2","refresh_token_expires_in":7776000,"scope":"write_products"}`})
+	assert.Equal(t, perennial.OutcomeRefreshed, got.Outcome)
+	assert.Positive(t, shopify.DefaultLifetime, "Shopify names no life")
+
+	got = refreshAt(t, catalogued(t, "google"), reported{200, nil, `{"access_token":"a-2","refresh_token":"","expires_in":3599}`})
+	assert.Equal(t, perennial.OutcomeRefreshed, got.Outcome)
+	assert.True(t, got.Tokens.RefreshToken.IsZero(), "an empty one is none: the old one stays")
+
+	got = refreshAt(t, catalogued(t, "generic"), reported{200, nil, `{"access_token":"a-2","refresh_token":"r-2","expires_in":300,"refresh_expires_in":0,"token_type":"Bearer","not-before-policy":0}`})
+	assert.Zero(t, got.Tokens.RefreshTokenExpiresIn, "Keycloak's 0 is no end")
+
+	got = refreshAt(t, catalogued(t, "github"), reported{200, nil, `{"access_token":"a-2","scope":"read:user,repo"}`})
+	assert.Equal(t, []string{"read:user", "repo"}, got.Tokens.Scopes)
+
+	got = refreshAt(t, catalogued(t, "generic"), reported{200, nil, fmt.Sprintf(`{"access_token":"a-2","expires_in":%d}`, time.Now().Add(time.Hour).Unix())})
+	assert.Greater(t, got.Tokens.ExpiresIn, 10*365*24*time.Hour, "an instant is read as a life that is not believed when it is stored")
+
+	got = refreshAt(t, catalogued(t, "generic"), reported{429, map[string]string{"Retry-After": fmt.Sprint(time.Now().Add(45 * time.Second).Unix())}, `{}`})
+	knownwrong.Check(t, got.RetryAfter > 5*time.Minute, false, true) // an instant is taken for seconds
+}
+
+// TestReportedRedirects: a token endpoint that wants a slash at its end.
+func TestReportedRedirects(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{301, 302, 307, 308} {
+		requests := 0
+		got := refreshAt(t, catalogued(t, "generic"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			requests++
+			http.Redirect(w, r, "/o/token/", status)
+		}))
+		assert.Equal(t, 1, requests, status)
+		assert.Equal(t, perennial.OutcomeMisconfigured, got.Outcome, status)
+	}
+}
+
+// TestReportedScopes: scopes that were granted and not named as they were asked for.
+func TestReportedScopes(t *testing.T) {
+	t.Parallel()
+	var none []string
+	for name, c := range map[string]struct {
+		provider          string
+		required, granted []string
+		today             [][]string
+	}{
+		"Shopify: write implies read":      {"shopify", []string{"read_inventory", "write_inventory", "read_orders"}, []string{"write_inventory", "read_orders"}, [][]string{{"read_inventory"}}},
+		"Microsoft: another case":          {"microsoft", []string{"user.read", "mail.read"}, []string{"User.Read", "Mail.Read"}, [][]string{{"user.read", "mail.read"}}},
+		"Microsoft: with the resource":     {"microsoft", []string{"User.Read"}, []string{"https://graph.microsoft.com/User.Read"}, nil},
+		"Google: the long name of a scope": {"google", []string{"openid", "email", "https://www.googleapis.com/auth/drive"}, []string{"openid", "https://www.googleapis.com/auth/userinfo.email", "https://www.googleapis.com/auth/drive"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			knownwrong.Equal(t, catalogued(t, c.provider).MissingScopes(c.required, c.granted), none, c.today...)
+		})
+	}
+}
+
+// TestReportedHosts: Zoho's data centres.
+func TestReportedHosts(t *testing.T) {
+	t.Parallel()
+	entry, ok := provider.Lookup("zoho")
+	require.True(t, ok)
+	for host, today := range map[string][]bool{
+		"accounts.zoho.com": nil, "accounts.zoho.eu": nil,
+		"accounts.zohocloud.ca": {false}, "accounts.zoho.sa": {false}, "accounts.zoho.com.cn": {false},
+	} {
+		_, err := provider.App{Name: "zoho", Provider: entry}.At(host)
+		knownwrong.Equal(t, err == nil, true, today...)
+	}
+}
+
+// TestReportedAccounts: whose a grant is.
+func TestReportedAccounts(t *testing.T) {
+	t.Parallel()
+	ask := func(name string, answer reported) (provider.Account, error) {
+		server := httptest.NewServer(answer)
+		defer server.Close()
+		e := catalogued(t, name)
+		e.Account.URL = server.URL
+		return provider.NewClient(provider.ClientConfig{}).Account(t.Context(), provider.App{Name: name, ClientID: "id", Provider: e},
+			perennial.NewSecret("client-secret-0001"), perennial.NewSecret("access-token-0001"), "", "")
+	}
+	_, err := ask("linkedin", reported{401, nil, `{"status":401,"serviceErrorCode":65601,"code":"REVOKED_ACCESS_TOKEN","message":"The token used in the request has been revoked by the user"}`})
+	knownwrong.Check(t, perennial.CodeOf(err), perennial.CodeUnavailable, perennial.CodeInvalid) // LinkedIn's API knows a new token a moment later
+
+	got, err := ask("xero", reported{200, nil, `[{"id":"c1","authEventId":"e0","tenantId":"org-old","tenantType":"ORGANISATION"},{"id":"c2","authEventId":"e1","tenantId":"org-just-chosen","tenantType":"ORGANISATION"}]`})
+	require.NoError(t, err)
+	knownwrong.Check(t, got.ID, "org-just-chosen", "org-old") // the first of the list, whichever the customer chose
+}

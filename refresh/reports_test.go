@@ -1,0 +1,182 @@
+package refresh
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/knownwrong"
+	"github.com/perennial-oauth/perennial/internal/testpg"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/oauth2"
+)
+
+// The cases of this file come from public reports, and from attacks on the engine. Some
+// are not mended yet: they state what the code does today.
+
+// reported is one answer of a token endpoint in a report.
+type reported struct {
+	status     int
+	body       string
+	retryAfter string
+}
+
+// report is an engine that refreshes at an endpoint which gives the answers in turn; the
+// last one stays. Its database has con_1.
+type report struct {
+	*bundle
+	requests atomic.Int32
+}
+
+func newReport(t *testing.T, entry string, answers ...reported) *report {
+	t.Helper()
+	r := &report{bundle: setupOn(t, testpg.URL(t))}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		_, _ = io.Copy(io.Discard, req.Body)
+		a := answers[min(int(r.requests.Add(1)), len(answers))-1]
+		if a.retryAfter != "" {
+			w.Header().Set("Retry-After", a.retryAfter)
+		}
+		w.WriteHeader(a.status)
+		_, _ = io.WriteString(w, a.body)
+	}))
+	t.Cleanup(server.Close)
+	e, ok := provider.Lookup(entry)
+	require.True(t, ok)
+	e.AuthStyle, e.TokenURL, e.HostSuffixes = max(e.AuthStyle, oauth2.AuthStyleInParams), server.URL, nil
+	r.app.Provider = e
+	r.Presenter = provider.NewClient(provider.ClientConfig{})
+	return r
+}
+
+// insert connects an account whose token set has this life.
+func (r *report) insert(t *testing.T, id string, life time.Duration) {
+	t.Helper()
+	c := perennial.Connection{ID: id, TenantID: "t", App: "app", Provider: r.app.Provider.Name, AccountID: id}
+	set := fresh("1").Tokens
+	set.ExpiresIn = life
+	w, err := Tokens(r.keyring, r.app, c, 1, set, set.RefreshToken, time.Now())
+	require.NoError(t, err)
+	_, err = r.db.Insert(t.Context(), c, w)
+	require.NoError(t, err)
+}
+
+func (r *report) row(t *testing.T, id string) perennial.Connection {
+	t.Helper()
+	c, _, err := r.db.Get(t.Context(), id)
+	require.NoError(t, err)
+	return c
+}
+
+// refreshed asks for a refresh once the connection's wait, a confirmation's among them,
+// is over.
+func (r *report) refreshed(t *testing.T, id string, trigger perennial.Trigger) Result {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		c, now, err := r.db.Get(t.Context(), id)
+		return err == nil && !c.WaitsUntil(now).After(now) && !c.ConfirmAt.After(now)
+	}, 10*time.Second, time.Millisecond)
+	res, err := r.Engine.Refresh(t.Context(), Request{ConnectionID: id, Generation: r.row(t, id).Generation, Trigger: trigger})
+	require.NoError(t, err)
+	return res
+}
+
+// TestReportedRefusals: who has to reconnect.
+func TestReportedRefusals(t *testing.T) {
+	t.Parallel()
+	t.Run("Entra: too many requests, twice", func(t *testing.T) {
+		t.Parallel()
+		r := newReport(t, "microsoft", reported{400, `{"error":"invalid_grant","error_description":"AADSTS50196: The server terminated an operation because it encountered a client request loop."}`, ""})
+		r.refreshed(t, "con_1", perennial.TriggerTimer)
+		r.refreshed(t, "con_1", perennial.TriggerConfirm)
+		knownwrong.Check(t, r.row(t, "con_1").Status, perennial.StatusActive, perennial.StatusReconnectRequired)
+	})
+	t.Run("Salesforce: refused while another request was under way", func(t *testing.T) {
+		t.Parallel()
+		r := newReport(t, "salesforce", reported{400, `{"error":"invalid_grant","error_description":"token request is already being processed"}`, ""},
+			reported{200, `{"access_token":"access-token-0002","instance_url":"https://x.my.salesforce.com","token_type":"Bearer"}`, ""})
+		r.refreshed(t, "con_1", perennial.TriggerTimer)
+		res := r.refreshed(t, "con_1", perennial.TriggerConfirm)
+		assert.Equal(t, perennial.OutcomeRefreshed, res.Outcome)
+		assert.Equal(t, perennial.StatusActive, res.Connection.Status)
+	})
+}
+
+// TestReportedTimes: numbers that are instants.
+func TestReportedTimes(t *testing.T) {
+	t.Parallel()
+	t.Run("an instant as Retry-After", func(t *testing.T) {
+		t.Parallel()
+		r := newReport(t, "generic", reported{429, `{"error":"rate_limited"}`, fmt.Sprint(time.Now().Add(45 * time.Second).Unix())})
+		r.insert(t, "con_2", 30*time.Minute)
+		r.refreshed(t, "con_2", perennial.TriggerTimer)
+		c := r.row(t, "con_2")
+		knownwrong.Check(t, c.NextAttemptAt.After(c.ExpiresAt), false, true) // a day without a token because of 45 s
+	})
+	t.Run("an instant as expires_in", func(t *testing.T) {
+		t.Parallel()
+		r := newReport(t, "box", reported{200, fmt.Sprintf(`{"access_token":"access-token-0002","refresh_token":"refresh-token-0002","expires_in":%d}`, time.Now().Add(time.Hour).Unix()), ""})
+		c := r.refreshed(t, "con_1", perennial.TriggerTimer).Connection
+		assert.WithinDuration(t, time.Now().Add(time.Hour), c.ExpiresAt, 10*time.Minute, "the catalogue's hour")
+	})
+}
+
+// TestReportedNeighbours: whom a neighbour's trouble stops.
+func TestReportedNeighbours(t *testing.T) {
+	t.Parallel()
+	t.Run("Entra: two customers removed the app", func(t *testing.T) {
+		t.Parallel()
+		r := newReport(t, "microsoft", reported{400, `{"error":"unauthorized_client","error_description":"AADSTS700016: Application with identifier 'x' was not found in the directory 'Contoso'."}`, ""})
+		for i := range 20 {
+			r.insert(t, fmt.Sprintf("con_%02d", i+10), time.Hour)
+		}
+		r.refreshed(t, "con_10", perennial.TriggerTimer)
+		r.refreshed(t, "con_11", perennial.TriggerTimer)
+		res := r.refreshed(t, "con_12", perennial.TriggerTimer)
+		knownwrong.Check(t, res.Code, "unauthorized_client", "circuit_open") // two customers' own doing stops the others
+	})
+	t.Run("a firewall refuses everybody", func(t *testing.T) {
+		t.Parallel()
+		r := newReport(t, "generic", reported{403, "<html>blocked</html>", ""})
+		for i := range 20 {
+			id := fmt.Sprintf("con_%02d", i+10)
+			r.insert(t, id, time.Hour)
+			r.refreshed(t, id, perennial.TriggerTimer)
+		}
+		state, err := r.db.AppState(t.Context(), "app")
+		require.NoError(t, err)
+		open := 0
+		for _, c := range state.Circuits {
+			if c.Open {
+				open++
+			}
+		}
+		knownwrong.Check(t, open, 1, 0)
+	})
+}
+
+// TestReportedWaits: how long a refusal that is not understood is waited out.
+func TestReportedWaits(t *testing.T) {
+	t.Parallel()
+	// Exact refreshes in the last 30 s of a token only. No profile waits for them.
+	const life, allowed = 10 * time.Minute, 30 * time.Second
+	early := provider.Reply{Outcome: perennial.OutcomeRejected, HTTPStatus: 400, Code: "access_denied"}
+	for profile, today := range map[provider.BufferProfile]int{provider.BufferQueue: 6, provider.BufferRealtime: 5, provider.BufferShare: 3} {
+		refusals := 0
+		for left := Buffer(profile, life); left > allowed; refusals++ {
+			left -= min(LeastBackoff(early, refusals+1), left/2)
+		}
+		knownwrong.Check(t, refusals, 0, today)
+	}
+	// After a firewall has blocked us for six hours, the wait is an hour; after a 503 of
+	// the same time it is five minutes.
+	blocked := provider.Reply{Outcome: perennial.OutcomeRejected, HTTPStatus: 403, Code: "http_403"}
+	knownwrong.Check(t, LeastBackoff(blocked, 15) > 15*time.Minute, false, true)
+}

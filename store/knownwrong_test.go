@@ -1,0 +1,46 @@
+package store
+
+import (
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/knownwrong"
+	"github.com/stretchr/testify/require"
+)
+
+// TestSlowDownIsShortened: a second 429, without a time, of a request that was on its
+// way, shortens the hour that the first one asked for.
+func TestSlowDownIsShortened(t *testing.T) {
+	t.Parallel()
+	s, _ := fleetOfOne(t)
+	c, now, err := s.Get(t.Context(), "first")
+	require.NoError(t, err)
+	for _, wait := range []time.Duration{time.Hour, 10 * time.Second} {
+		require.NoError(t, s.NoteReply(t.Context(), NoteRequest{Connection: c, Outcome: perennial.OutcomeRateLimited, SlowDown: wait, Interval: time.Second}))
+	}
+	state, err := s.AppTrouble(t.Context(), "hubspot")
+	require.NoError(t, err)
+	knownwrong.Check(t, state.SlowUntil.After(now.Add(59*time.Minute)), true, false)
+}
+
+// TestFloorLearntMeanwhile: while an attempt is open after a restore, the workflow tells
+// the row that generation 5 was given out. The attempt's set is saved as 4 all the same.
+func TestFloorLearntMeanwhile(t *testing.T) {
+	t.Parallel()
+	s, db := fleetOfOne(t)
+	exec(t, db, "UPDATE connections SET generation = 3, last_refreshed_at = clock_timestamp() - interval '1 day'")
+	claim, ok, err := s.QuickClaim(t.Context(), "hubspot", ClaimRequest{ID: "first", Generation: 3, AttemptID: "a1", Hold: time.Minute, Trigger: perennial.TriggerBeside})
+	require.NoError(t, err)
+	require.True(t, ok)
+	told, err := s.Claim(t.Context(), ClaimRequest{ID: "first", Generation: 5, AttemptID: "a2", Hold: time.Minute, Trigger: perennial.TriggerTimer})
+	require.NoError(t, err)
+	require.True(t, told.RolledBack)
+	c := claim.Connection
+	saved, err := s.Save(t.Context(), SaveRequest{ID: "first", AttemptID: "a1", Generation: 3, Digest: c.RefreshTokenDigest, NewGeneration: c.NextGeneration(),
+		AccessTokenSealed: []byte("x"), RefreshTokenSealed: []byte("y"), RefreshTokenDigest: "2", Claimed: c,
+		Ledger: perennial.Attempt{ID: "a1", ConnectionID: "first", Generation: 3, Outcome: perennial.OutcomeRefreshed, StartedAt: c.Open.StartedAt}})
+	require.NoError(t, err)
+	require.True(t, saved.Stored)
+	knownwrong.Check(t, saved.Connection.Generation > saved.Connection.GenerationFloor, true, false)
+}

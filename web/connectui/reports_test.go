@@ -1,0 +1,158 @@
+package connectui_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/connect"
+	. "github.com/perennial-oauth/perennial/internal/connecttest"
+	"github.com/perennial-oauth/perennial/internal/knownwrong"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// lookUp is a world in which answer says whose a grant of the app Web is, in the member
+// name.
+func lookUp(t *testing.T, name string, answer http.HandlerFunc) *World {
+	t.Helper()
+	server := httptest.NewServer(answer)
+	t.Cleanup(server.Close)
+	return New(t, func(a connect.Authorizer) connect.Authorizer {
+		return &accountAt{a, provider.AccountSource{From: provider.AccountFromURL, URL: server.URL, Name: name}}
+	})
+}
+
+type accountAt struct {
+	connect.Authorizer
+	source provider.AccountSource
+}
+
+func (a *accountAt) Account(ctx context.Context, app provider.App, secret, token perennial.Secret, hint, host string) (provider.Account, error) {
+	if app.Name == Web {
+		app.Provider.Account = a.source
+	}
+	return a.Authorizer.Account(ctx, app, secret, token, hint, host)
+}
+
+// TestReportedOrganisations: Xero lists all organisations that a user has allowed. Today
+// the first one counts, so another one's connection cannot be reconnected.
+func TestReportedOrganisations(t *testing.T) {
+	t.Parallel()
+	var list atomic.Value
+	list.Store(`[{"tenantId":"org-b"}]`)
+	w := lookUp(t, "0.tenantId", func(rw http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(rw, list.Load().(string)) })
+	w.Browser(t).Go(w.Link(t, connect.SessionRequest{App: Web}).Link.Reveal(), Consent{})
+	c := only(t, w)
+	require.Equal(t, "org-b", c.AccountID)
+	list.Store(`[{"tenantId":"org-a"},{"tenantId":"org-b"}]`)
+	w.Exec(t, "UPDATE connections SET status = 'reconnect_required', reason = 'invalid_grant'")
+	w.Browser(t).Go(w.Link(t, connect.SessionRequest{ConnectionID: c.ID}).Link.Reveal(), Consent{})
+	knownwrong.Check(t, only(t, w).Status, perennial.StatusActive, perennial.StatusReconnectRequired)
+}
+
+// TestReportedLookUps: what an API answers a moment after the exchange.
+func TestReportedLookUps(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		first int
+		want  perennial.ConnectOutcome
+		today []perennial.ConnectOutcome
+	}{
+		"LinkedIn: 401, the token is not known yet": {http.StatusUnauthorized, perennial.ConnectUnfinished, []perennial.ConnectOutcome{perennial.ConnectAccountUnknown}},
+		"503": {http.StatusServiceUnavailable, perennial.ConnectUnfinished, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var requests atomic.Int32
+			w := lookUp(t, "sub", func(rw http.ResponseWriter, _ *http.Request) {
+				if requests.Add(1) == 1 {
+					rw.WriteHeader(c.first)
+					return
+				}
+				_, _ = io.WriteString(rw, `{"sub":"u1"}`)
+			})
+			s := w.Link(t, connect.SessionRequest{App: Web})
+			w.Browser(t).Go(s.Link.Reveal(), Consent{})
+			knownwrong.Equal(t, session(t, w, s.ID).Outcome, c.want, c.today...)
+		})
+	}
+}
+
+// TestReportedDenials: what providers send a customer back with who said no.
+func TestReportedDenials(t *testing.T) {
+	t.Parallel()
+	w := New(t, nil)
+	for name, c := range map[string]struct {
+		query string // and the state
+		today []perennial.ConnectOutcome
+	}{
+		"with error_reason":              {"error=access_denied&error_reason=user_denied&state=", nil},
+		"without the state":              {"error=access_denied&error_description=The+user+denied&x=", []perennial.ConnectOutcome{""}},
+		"Facebook: error_code, no error": {"error_code=200&error_message=Permissions+error&state=", []perennial.ConnectOutcome{perennial.ConnectCodeRefused}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := w.Link(t, connect.SessionRequest{ReturnURL: w.Product.URL + "/settings"})
+			b := w.Browser(t)
+			authorize, err := url.Parse(b.Begin(b.Open(s.Link.Reveal())))
+			require.NoError(t, err)
+			b.Open(w.URL + "/connect/callback/crm?" + c.query + authorize.Query().Get("state"))
+			knownwrong.Equal(t, session(t, w, s.ID).Outcome, perennial.ConnectDenied, c.today...)
+		})
+	}
+}
+
+type oneApp provider.App
+
+func (a oneApp) App(name string) (provider.App, error) {
+	if name != a.Name {
+		return provider.App{}, perennial.Errorf(perennial.CodeNotFound, "no app %q", name)
+	}
+	return provider.App(a), nil
+}
+
+// TestReportedDataCentre: Zoho's callback says which of its servers has the account, and
+// the code is good there only. Today the server of the link is asked.
+func TestReportedDataCentre(t *testing.T) {
+	t.Parallel()
+	var first, named atomic.Int32
+	serve := func(requests *atomic.Int32, body string) string {
+		s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+			requests.Add(1)
+			_, _ = io.WriteString(rw, body)
+		}))
+		t.Cleanup(s.Close)
+		return s.URL
+	}
+	linked := serve(&first, `{"error":"invalid_client"}`)
+	other := serve(&named, `{"access_token":"a-1","refresh_token":"r-1","expires_in":3600,"api_domain":"https://www.zohoapis.eu"}`)
+	e, ok := provider.Lookup("zoho")
+	require.True(t, ok)
+	e.AuthURL, e.TokenURL, e.RevokeURL = "http://{host}/oauth/v2/auth", "http://{host}/oauth/v2/token", ""
+	e.HostSuffixes, e.Account = []string{"localhost"}, provider.AccountSource{From: provider.AccountFromHost}
+	w := New(t, nil)
+	service := connect.New(connect.Config{Store: w.Store, Sealer: w.Service.Sealer, Workflows: w.Told, Log: w.Service.Log,
+		Apps: oneApp{Name: "zoho", Provider: e, ClientID: "id", ClientSecrets: []perennial.Secret{perennial.NewSecret("client-secret-0001")}}})
+	sessions, err := connect.NewSessions(connect.SessionsConfig{Service: service, Store: w.Store, Provider: provider.NewClient(provider.ClientConfig{}), BaseURL: w.URL})
+	require.NoError(t, err)
+	host := strings.Replace(strings.TrimPrefix(linked, "http://"), "127.0.0.1", "localhost", 1)
+	s, err := sessions.CreateSession(t.Context(), connect.SessionRequest{Tenant: Tenant, App: "zoho", Host: host})
+	require.NoError(t, err)
+	link := s.Link.Reveal()
+	a, err := sessions.Start(t.Context(), perennial.NewSecret(link[strings.LastIndex(link, "/")+1:]))
+	require.NoError(t, err)
+	u, err := url.Parse(a.URL)
+	require.NoError(t, err)
+	c, err := sessions.Answer(t.Context(), "zoho", url.Values{"state": {u.Query().Get("state")}, "code": {"1000.code"}, "location": {"eu"}, "accounts-server": {other}},
+		func(string) perennial.Secret { return a.Browser })
+	require.NoError(t, err)
+	knownwrong.Check(t, c.Outcome, perennial.ConnectConnected, perennial.ConnectMisconfigured)
+	assert.Equal(t, int32(1), first.Load()+named.Load(), "the code is sent once")
+}
