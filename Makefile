@@ -56,7 +56,7 @@ histories: ## record this version's histories from a real server: make histories
 	@test -n "$(VERSION)" || { echo "say VERSION=v4: a recorded version is never recorded again"; exit 1; }
 	@test ! -e workflows/testdata/histories/$(VERSION) || { echo "$(VERSION) is recorded already"; exit 1; }
 	mkdir -p workflows/testdata/histories/$(VERSION)
-	PERENNIAL_TEST_RECORD="$(CURDIR)/workflows/testdata/histories/$(VERSION)" $(GO) test -count=1 -run '^(TestLife|TestDeliveries|TestPooledPace|TestSweep|TestLetGo)$$' ./test/e2e
+	PERENNIAL_TEST_RECORD="$(CURDIR)/workflows/testdata/histories/$(VERSION)" $(GO) test -count=1 -run '^(TestLife|TestDeliveries|TestPooledPace|TestSweep|TestRelease)$$' ./test/e2e
 	scripts/histories-manifest
 
 bench: ## run each benchmark once, and the smallest comparison; for figures: go run ./test/bench SCENARIO --json

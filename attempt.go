@@ -16,7 +16,7 @@ const (
 	OutcomeRateLimited   Outcome = "rate_limited"
 	OutcomeUnavailable   Outcome = "unavailable" // proven unsent, or refused by a catalogued status
 	OutcomeUnknown       Outcome = "unknown"     // sent, no definite answer
-	OutcomeHeld          Outcome = "held"        // no request is allowed yet
+	OutcomeThrottled     Outcome = "held"        // no request is allowed yet
 	OutcomeRejected      Outcome = "rejected"    // any other 4xx
 	OutcomeRefused       Outcome = "refused"     // the connection's status does not allow an attempt
 	OutcomeNotFound      Outcome = "not_found"   // the row is gone
@@ -24,7 +24,7 @@ const (
 
 // Outcomes lists every outcome.
 var Outcomes = []Outcome{OutcomeRefreshed, OutcomeAlreadyFresh, OutcomeBusy, OutcomeRevoked,
-	OutcomeMisconfigured, OutcomeRateLimited, OutcomeUnavailable, OutcomeUnknown, OutcomeHeld,
+	OutcomeMisconfigured, OutcomeRateLimited, OutcomeUnavailable, OutcomeUnknown, OutcomeThrottled,
 	OutcomeRejected, OutcomeRefused, OutcomeNotFound}
 
 // Trigger says why an attempt was made.
@@ -37,7 +37,7 @@ const (
 	TriggerConfirm   Trigger = "confirm"    // a refusal is being confirmed
 	TriggerKeepAlive Trigger = "keep_alive" // a paused connection's idle clock
 	TriggerRequest   Trigger = "request"    // refresh_now
-	TriggerBeside    Trigger = "beside"     // a process that refreshes while Temporal is away
+	TriggerFallback  Trigger = "beside"     // a process that refreshes while Temporal is away
 )
 
 // ReplayClass says what a provider does when an old refresh token is shown

@@ -129,7 +129,7 @@ type Connection struct {
 
 	// The last warning that was given before the refresh token's idle end and
 	// before the grant's end: how many days before which end.
-	IdleWarned, GrantWarned Warned `json:"-"`
+	IdleWarning, GrantWarning Warning `json:"-"`
 
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
@@ -176,17 +176,17 @@ type OpenAttempt struct {
 	Trigger   Trigger   `json:"trigger,omitempty"`
 }
 
-// LongestAttempt is the longest that an attempt may hold the fence; a deadline
+// MaxLease is the longest that an attempt may hold the fence; a deadline
 // further ahead was written by mistake.
-const LongestAttempt = time.Hour
+const MaxLease = time.Hour
 
 // Alive reports whether the attempt holds the fence at now, the database's clock.
 func (o OpenAttempt) Alive(now time.Time) bool {
-	return o.ID != "" && o.Deadline.After(now) && !o.Deadline.After(now.Add(LongestAttempt))
+	return o.ID != "" && o.Deadline.After(now) && !o.Deadline.After(now.Add(MaxLease))
 }
 
 // Warned is a warning that was given: Days before the end that was then known.
-type Warned struct {
+type Warning struct {
 	Days int
 	For  time.Time
 }
@@ -205,17 +205,17 @@ func (c Connection) Suspect() bool {
 	return !c.SuspectSince.IsZero() && c.SuspectDigest == c.RefreshTokenDigest
 }
 
-// LongestWait is the longest that a row may ask to wait before the next
+// MaxWait is the longest that a row may ask to wait before the next
 // attempt. It is above the longest Retry-After (24 h) with its spread; a wait
 // that ends later was written by mistake and does not count.
-const LongestWait = 30 * time.Hour
+const MaxWait = 30 * time.Hour
 
 // WaitsUntil is before when nothing may be presented; zero, or a past time, for
 // no wait. now is the database's clock.
 func (c Connection) WaitsUntil(now time.Time) time.Time {
 	var until time.Time
 	for _, t := range []time.Time{c.NextAttemptAt, c.ConfirmAt} {
-		if t.After(until) && !t.After(now.Add(LongestWait)) {
+		if t.After(until) && !t.After(now.Add(MaxWait)) {
 			until = t
 		}
 	}

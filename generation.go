@@ -47,7 +47,7 @@ func CheckGeneration(id string, old, next int64) error {
 
 // Takes returns an error of [CodeInvalid] unless next may be the generation that
 // follows the row's: see [CheckGeneration] and [MaxGenerationGap].
-func (c Connection) Takes(next int64) error {
+func (c Connection) CheckNext(next int64) error {
 	if err := CheckGeneration(c.ID, c.Generation, next); err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func TestNextGeneration(t *testing.T) {
 		c := perennial.Connection{ID: "c", Generation: tt.row, GenerationFloor: tt.floor}
 		next := c.NextGeneration()
 		assert.Equal(t, tt.want, next, name)
-		assert.NoError(t, c.Takes(next), name)
+		assert.NoError(t, c.CheckNext(next), name)
 	}
 }
 
@@ -41,10 +41,10 @@ func FuzzGeneration(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, row, floor, next int64) {
 		c := perennial.Connection{ID: "c", Generation: row, GenerationFloor: floor}
-		if err := c.Takes(c.NextGeneration()); err != nil {
+		if err := c.CheckNext(c.NextGeneration()); err != nil {
 			t.Fatal(err)
 		}
-		if c.Takes(next) != nil || row >= perennial.MaxGeneration {
+		if c.CheckNext(next) != nil || row >= perennial.MaxGeneration {
 			return
 		}
 		if next <= row || next > perennial.MaxGeneration || next-max(row, 0) > perennial.MaxGenerationGap+1 {

@@ -42,6 +42,6 @@ func TestGoldenWords(t *testing.T) {
 		"scopes":          perennial.Scopes,
 		"statuses":        perennial.Statuses,
 		"triggers": []perennial.Trigger{perennial.TriggerTimer, perennial.TriggerRetry, perennial.TriggerRequest, perennial.TriggerConfirm, perennial.TriggerKeepAlive,
-			perennial.TriggerBeside},
+			perennial.TriggerFallback},
 	})
 }

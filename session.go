@@ -82,7 +82,7 @@ func (s ConnectSession) Open(now time.Time) bool { return !s.Done() && now.Befor
 
 // connectWords are the customer's words for each outcome; {p} is the provider's
 // title.
-var connectWords = map[ConnectOutcome]Words{
+var connectTexts = map[ConnectOutcome]StatusText{
 	ConnectConnected:       {"{p} is connected", "You can close this page.", ""},
 	ConnectDenied:          {"{p} was not connected", "Access was not allowed in {p}, so nothing was changed.", "Try again and choose to allow access."},
 	ConnectProviderDown:    {"{p} does not answer", "{p} has a problem at the moment. Nothing was changed.", "Try again in a few minutes."},
@@ -99,11 +99,11 @@ var connectWords = map[ConnectOutcome]Words{
 
 // DescribeConnect turns an outcome into the customer's words. title is the
 // provider's name as customers know it ("HubSpot").
-func DescribeConnect(o ConnectOutcome, title string) Words {
-	w, ok := connectWords[o]
+func DescribeConnect(o ConnectOutcome, title string) StatusText {
+	w, ok := connectTexts[o]
 	if !ok {
-		w = Words{"{p} was not connected", "Something went wrong on our side.", "Try again."}
+		w = StatusText{"{p} was not connected", "Something went wrong on our side.", "Try again."}
 	}
 	fill := strings.NewReplacer("{p}", title)
-	return Words{Label: fill.Replace(w.Label), Detail: fill.Replace(w.Detail), Action: fill.Replace(w.Action)}
+	return StatusText{Label: fill.Replace(w.Label), Detail: fill.Replace(w.Detail), Action: fill.Replace(w.Action)}
 }

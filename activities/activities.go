@@ -18,7 +18,7 @@ import (
 
 // Engine refreshes one connection; [refresh.Engine] in production.
 type Engine interface {
-	Keeper
+	UnsavedSaver
 	Refresh(ctx context.Context, req refresh.Request) (refresh.Result, error)
 }
 
@@ -27,7 +27,7 @@ type Store interface {
 	// Get returns the row and the database's clock.
 	Get(ctx context.Context, id string) (perennial.Connection, time.Time, error)
 	// Digest sums up the ledger of a connection between two times.
-	Digest(ctx context.Context, id string, from, to time.Time) (store.Digest, error)
+	SummarizeLedger(ctx context.Context, id string, from, to time.Time) (store.LedgerSummary, error)
 }
 
 // Activities are the activities' dependencies. Register a value with a worker,
@@ -77,20 +77,20 @@ func (a *Activities) Load(ctx context.Context, req LoadRequest) (View, error) {
 		return View{}, fmt.Errorf("read connection %s: %w", req.ConnectionID, err)
 	}
 	v := a.view(c, now)
-	v.Turn = activity.GetInfo(ctx).IsLocalActivity && !c.QueuedAt.IsZero() && v.Trigger != "" && v.Wait == 0
+	v.SlotGranted = activity.GetInfo(ctx).IsLocalActivity && !c.QueuedAt.IsZero() && v.Trigger != "" && v.Wait == 0
 	if app, err := a.Apps.App(c.App); err != nil || app.Pacers == 0 {
 		return v, nil
 	}
-	digest, err := a.Store.Digest(ctx, c.ID, later(req.Since, now.Add(-longestDigest)), now)
+	digest, err := a.Store.SummarizeLedger(ctx, c.ID, later(req.Since, now.Add(-maxSummary)), now)
 	if err != nil {
 		return View{}, err
 	}
-	v.Digest = &digest
+	v.Summary = &digest
 	return v, nil
 }
 
 // longestDigest bounds the time that one digest is about.
-const longestDigest = 7 * 24 * time.Hour
+const maxSummary = 7 * 24 * time.Hour
 
 func later(a, b time.Time) time.Time {
 	if a.After(b) {
@@ -183,14 +183,14 @@ func (a *Activities) refresh(ctx context.Context, req RefreshRequest) (out Refre
 }
 
 // Keeper stores a token set that an earlier refresh could not.
-type Keeper interface {
+type UnsavedSaver interface {
 	Persist(ctx context.Context, req store.SaveRequest) (refresh.Result, error)
 }
 
 // keep brings an unsaved token set to where it is safe: the connection's workflow,
 // or the store. It is the only copy where there is no spool, so nothing but one of
 // them ends the trying.
-func keep(ctx context.Context, journal Journal, keeper Keeper, c perennial.Connection, unsaved store.SaveRequest) {
+func keep(ctx context.Context, journal Journal, keeper UnsavedSaver, c perennial.Connection, unsaved store.SaveRequest) {
 	ctx = context.WithoutCancel(ctx)
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		try, cancel := context.WithTimeout(ctx, keepTimeout)

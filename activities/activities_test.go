@@ -25,7 +25,7 @@ type fake struct {
 	result refresh.Result
 	row    perennial.Connection
 	err    error
-	asked  refresh.Request
+	calls  refresh.Request
 
 	persisted    []store.SaveRequest
 	journalled   []store.SaveRequest
@@ -34,7 +34,7 @@ type fake struct {
 }
 
 func (f *fake) Refresh(_ context.Context, req refresh.Request) (refresh.Result, error) {
-	f.asked = req
+	f.calls = req
 	return f.result, f.err
 }
 
@@ -56,8 +56,8 @@ func (f *fake) Get(context.Context, string) (perennial.Connection, time.Time, er
 	return f.row, now, f.err
 }
 
-func (f *fake) Digest(_ context.Context, _ string, from, to time.Time) (store.Digest, error) {
-	return store.Digest{From: from, To: to, Refreshed: 3}, nil
+func (f *fake) SummarizeLedger(_ context.Context, _ string, from, to time.Time) (store.LedgerSummary, error) {
+	return store.LedgerSummary{From: from, To: to, Refreshed: 3}, nil
 }
 
 func (f *fake) App(string) (provider.App, error) {
@@ -119,10 +119,10 @@ func TestShortWaitsAreRetriesAndLongOnesResults(t *testing.T) {
 // TestTheHeldRestOnTheirTimer: however short the wait.
 func TestTheHeldRestOnTheirTimer(t *testing.T) {
 	t.Parallel()
-	f := &fake{result: refresh.Result{Outcome: perennial.OutcomeHeld, Code: store.CodeCircuitOpen, Connection: active(nil), Now: now, RetryAt: now.Add(time.Second)}}
+	f := &fake{result: refresh.Result{Outcome: perennial.OutcomeThrottled, Code: store.CodeCircuitOpen, Connection: active(nil), Now: now, RetryAt: now.Add(time.Second)}}
 	res, err := do[activities.RefreshResult](t, f, "Refresh", activities.RefreshRequest{ConnectionID: "con_1", Generation: 7})
 	require.NoError(t, err)
-	assert.Equal(t, perennial.OutcomeHeld, res.Outcome)
+	assert.Equal(t, perennial.OutcomeThrottled, res.Outcome)
 	assert.False(t, res.Again)
 }
 
@@ -246,7 +246,7 @@ func TestRefreshLocally(t *testing.T) {
 
 	f := &fake{result: refresh.Result{Outcome: perennial.OutcomeUnavailable, Connection: row, Now: now, RetryAt: now.Add(time.Second)}}
 	assert.True(t, local(f).Again, "the activity goes on")
-	assert.Equal(t, "app", f.asked.App)
+	assert.Equal(t, "app", f.calls.App)
 	f.result.RetryAt = now.Add(2 * time.Minute)
 	assert.False(t, local(f).Again, "a workflow timer goes on")
 

@@ -11,7 +11,7 @@ import (
 // the others are called all the same.
 func TestCallsWaitForThoseWhoGo(t *testing.T) {
 	t.Parallel()
-	c := calls{ahead: 200, gone: math.MinInt}
+	c := releaseProgress{ahead: 200, gone: math.MinInt}
 	still := 0
 	for range 50 { // sixty go between two looks
 		room := c.room(still)
@@ -20,7 +20,7 @@ func TestCallsWaitForThoseWhoGo(t *testing.T) {
 		still += room - 60
 	}
 	assert.Equal(t, 140, still)
-	for range letGoStalled { // none goes
+	for range releaseStalled { // none goes
 		room := c.room(still)
 		assert.LessOrEqual(t, still+room, 200)
 		c.made += room

@@ -10,7 +10,7 @@ import (
 
 // Notifier makes one try to deliver an event; notify.Service in production.
 type Notifier interface {
-	Deliver(ctx context.Context, event, endpoint string) (store.Tried, error)
+	Deliver(ctx context.Context, event, endpoint string) (store.DeliveryResult, error)
 }
 
 // Deliverer holds the dependencies of the Deliver activity. Safe for concurrent

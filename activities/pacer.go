@@ -15,14 +15,14 @@ import (
 
 // PaceEngine presents what a pacer has claimed; [refresh.Engine] in production.
 type PaceEngine interface {
-	Keeper
+	UnsavedSaver
 	RefreshClaimed(ctx context.Context, claim store.Claim, began, slot time.Time, runID string) (refresh.Result, error)
 }
 
 // PaceStore claims in bulk; store.Store in production.
 type PaceStore interface {
-	ClaimDue(ctx context.Context, req store.PaceRequest) (store.Paced, error)
-	Rewind(ctx context.Context, shard store.Shard, beat int64) (int64, error)
+	ClaimDue(ctx context.Context, req store.ClaimDueRequest) (store.ClaimDueResult, error)
+	MarkRolledBack(ctx context.Context, shard store.Shard, beat int64) (int64, error)
 	Due(ctx context.Context, shard store.Shard, limit int) (int, error)
 	Members(ctx context.Context, shard store.Shard, after string, limit int) ([]perennial.Connection, error)
 	TakeSlots(ctx context.Context, app string, rate float64, lead, ahead time.Duration, n int) (first time.Time, gap time.Duration, taken int, err error)
@@ -30,7 +30,7 @@ type PaceStore interface {
 
 // Workflows speaks to the connections' workflows; connect.Temporal in production.
 type Workflows interface {
-	Teller
+	Signaller
 	Journal
 }
 
@@ -58,13 +58,13 @@ type PaceRequest struct {
 type PaceResult struct {
 	// Done: the app is not pooled any more, or has another number of pacers, and
 	// every connection was handed over.
-	Done       bool          `json:"done,omitempty"`
-	Beat       int64         `json:"beat,omitempty"`
-	After      string        `json:"after,omitempty"`
-	Refreshed  int64         `json:"refreshed"`
-	HandedOver int64         `json:"handed_over,omitempty"` // to the connections' own workflows
-	Rewound    int64         `json:"rewound,omitempty"`     // rows marked after a restore
-	Latest     time.Duration `json:"latest,omitempty"`      // the greatest lateness of a claim
+	Done             bool          `json:"done,omitempty"`
+	Beat             int64         `json:"beat,omitempty"`
+	After            string        `json:"after,omitempty"`
+	Refreshed        int64         `json:"refreshed"`
+	HandedOver       int64         `json:"handed_over,omitempty"` // to the connections' own workflows
+	MarkedRolledBack int64         `json:"rewound,omitempty"`     // rows marked after a restore
+	Latest           time.Duration `json:"latest,omitempty"`      // the greatest lateness of a claim
 }
 
 const (
@@ -177,7 +177,7 @@ func (r *pace) handBack(ctx context.Context) (all bool) {
 	tick := time.NewTicker(nudgeGap)
 	defer tick.Stop()
 	for _, c := range page {
-		if err := r.Workflows.Tell(ctx, c, nudge); err != nil {
+		if err := r.Workflows.Signal(ctx, c, nudge); err != nil {
 			activity.GetLogger(ctx).Warn("connections not handed over yet", "app", r.shard.App, "error", err)
 			return false
 		}
@@ -262,14 +262,14 @@ func (r *pace) take(ctx context.Context, n int, limit float64) (int, error) {
 		}
 	}
 	began := time.Now()
-	got, err := r.Store.ClaimDue(ctx, store.PaceRequest{Shard: r.shard, Limit: n, Late: r.late, Hold: r.Timing.AttemptDeadline, Trigger: perennial.TriggerTimer, Beat: r.out.Beat})
+	got, err := r.Store.ClaimDue(ctx, store.ClaimDueRequest{Shard: r.shard, Limit: n, Late: r.late, Lease: r.Timing.AttemptDeadline, Trigger: perennial.TriggerTimer, Beat: r.out.Beat})
 	if err != nil {
 		return 0, err
 	}
 	if got.RolledBack {
-		marked, err := r.Store.Rewind(ctx, r.shard, r.out.Beat)
+		marked, err := r.Store.MarkRolledBack(ctx, r.shard, r.out.Beat)
 		activity.GetLogger(ctx).Error("the database went backwards: its rows are in doubt, and their workflows look after them", "app", r.shard.App, "rows", marked, "error", err)
-		r.out.Rewound += marked
+		r.out.MarkedRolledBack += marked
 		return 0, err
 	}
 	r.out.Beat = got.Beat
@@ -307,7 +307,7 @@ func (r *pace) present(ctx context.Context, claim store.Claim, began, slot time.
 	}
 	r.handedOver.Add(1)
 	// The sweep finds it where this fails.
-	if tellErr := r.Workflows.Tell(context.WithoutCancel(ctx), c, nudge); tellErr != nil {
+	if tellErr := r.Workflows.Signal(context.WithoutCancel(ctx), c, nudge); tellErr != nil {
 		activity.GetLogger(ctx).Warn("connection not handed over", "connection_id", c.ID, "error", errors.Join(err, tellErr))
 	}
 	return false

@@ -29,12 +29,12 @@ type shard struct {
 	claims  int
 	beats   []int64
 	lates   []time.Duration
-	asked   int // the most connections that were asked for at once
+	calls   int // the most connections that were asked for at once
 	members []perennial.Connection
 
 	slots     []time.Time
 	presented map[string]time.Time // with its slot
-	told      map[string]string
+	signalled map[string]string
 	kept      []store.SaveRequest
 	rewound   []int64
 	empty     func() // called when nothing is due any more
@@ -44,18 +44,18 @@ func (s *shard) App(string) (provider.App, error) {
 	return provider.App{Name: "app", Pacers: 2, MaxRefreshesPerSecond: s.limit}, nil
 }
 
-func (s *shard) ClaimDue(_ context.Context, req store.PaceRequest) (store.Paced, error) {
+func (s *shard) ClaimDue(_ context.Context, req store.ClaimDueRequest) (store.ClaimDueResult, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.beats, s.lates, s.asked = append(s.beats, req.Beat), append(s.lates, req.Late), max(s.asked, req.Limit)
+	s.beats, s.lates, s.calls = append(s.beats, req.Beat), append(s.lates, req.Late), max(s.calls, req.Limit)
 	if s.behind {
-		return store.Paced{Beat: req.Beat, RolledBack: true}, nil
+		return store.ClaimDueResult{Beat: req.Beat, RolledBack: true}, nil
 	}
 	if s.claims++; s.claims == 1 {
-		return store.Paced{}, errors.New("the database is away")
+		return store.ClaimDueResult{}, errors.New("the database is away")
 	}
 	n := min(req.Limit, len(s.due))
-	out := store.Paced{Beat: req.Beat}
+	out := store.ClaimDueResult{Beat: req.Beat}
 	for _, c := range s.due[:n] {
 		out.Claims = append(out.Claims, store.Claim{Verdict: store.VerdictClaimed, Connection: c, Now: now})
 		out.Beat = req.Beat + 1
@@ -67,7 +67,7 @@ func (s *shard) ClaimDue(_ context.Context, req store.PaceRequest) (store.Paced,
 	return out, nil
 }
 
-func (s *shard) Rewind(_ context.Context, _ store.Shard, beat int64) (int64, error) {
+func (s *shard) MarkRolledBack(_ context.Context, _ store.Shard, beat int64) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.behind = false
@@ -118,10 +118,10 @@ func (s *shard) Persist(context.Context, store.SaveRequest) (refresh.Result, err
 	return refresh.Result{}, errors.New("the database is away")
 }
 
-func (s *shard) Tell(_ context.Context, c perennial.Connection, signal string) error {
+func (s *shard) Signal(_ context.Context, c perennial.Connection, signal string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.told[c.ID] = signal
+	s.signalled[c.ID] = signal
 	return nil
 }
 
@@ -134,7 +134,7 @@ func (s *shard) Unsaved(_ context.Context, _ perennial.Connection, req store.Sav
 
 func (s *shard) pace(t *testing.T, connections int, beat int64) activities.PaceResult {
 	t.Helper()
-	s.presented, s.told = map[string]time.Time{}, map[string]string{}
+	s.presented, s.signalled = map[string]time.Time{}, map[string]string{}
 	for i := range connections {
 		s.due = append(s.due, perennial.Connection{ID: fmt.Sprint(i), App: "app", NextRefreshAt: now.Add(-time.Duration(i) * time.Second)})
 	}
@@ -165,7 +165,7 @@ func TestPaceHandsOver(t *testing.T) {
 	assert.Len(t, s.presented, 200)
 	assert.EqualValues(t, 196, out.Refreshed)
 	assert.EqualValues(t, 4, out.HandedOver)
-	assert.Equal(t, map[string]string{"3": "nudge", "5": "nudge", "6": "nudge"}, s.told)
+	assert.Equal(t, map[string]string{"3": "nudge", "5": "nudge", "6": "nudge"}, s.signalled)
 	assert.Equal(t, []store.SaveRequest{{ID: "4"}}, s.kept)
 	assert.Greater(t, out.Beat, int64(7))
 	assert.Equal(t, 199*time.Second, out.Latest)
@@ -181,11 +181,11 @@ func TestPaceLearnsFromFew(t *testing.T) {
 		bad.answers[fmt.Sprint(i)] = refresh.Result{Outcome: perennial.OutcomeMisconfigured}
 	}
 	assert.EqualValues(t, due, bad.pace(t, due, 0).HandedOver)
-	assert.Equal(t, 2, bad.asked, "nobody knows what becomes of the first")
+	assert.Equal(t, 2, bad.calls, "nobody knows what becomes of the first")
 
 	good := &shard{}
 	assert.EqualValues(t, due, good.pace(t, due, 0).Refreshed)
-	assert.GreaterOrEqual(t, good.asked, 16, "they go well")
+	assert.GreaterOrEqual(t, good.calls, 16, "they go well")
 }
 
 // TestPaceAfterARestore: a database that is behind the pacer's beat gives nothing
@@ -195,7 +195,7 @@ func TestPaceAfterARestore(t *testing.T) {
 	s := &shard{behind: true}
 	out := s.pace(t, 1, 7)
 	assert.Equal(t, []int64{7}, s.rewound)
-	assert.EqualValues(t, 5, out.Rewound)
+	assert.EqualValues(t, 5, out.MarkedRolledBack)
 	assert.EqualValues(t, 1, out.Refreshed)
 }
 
@@ -220,7 +220,7 @@ func TestPaceEnds(t *testing.T) {
 	t.Parallel()
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestActivityEnvironment()
-	s := &shard{told: map[string]string{}, empty: func() {}}
+	s := &shard{signalled: map[string]string{}, empty: func() {}}
 	for i := range 40 {
 		s.members = append(s.members, perennial.Connection{ID: fmt.Sprintf("%03d", i)})
 	}
@@ -232,7 +232,7 @@ func TestPaceEnds(t *testing.T) {
 	require.NoError(t, v.Get(&out))
 	assert.True(t, out.Done)
 	assert.Equal(t, "039", out.After)
-	assert.Len(t, s.told, 35)
+	assert.Len(t, s.signalled, 35)
 	assert.NotEmpty(t, s.lates)
 	for _, late := range s.lates {
 		assert.Equal(t, 10*time.Second, late)
@@ -247,12 +247,12 @@ func TestDigest(t *testing.T) {
 	f := &fake{row: row, pacers: 2}
 	v, err := do[activities.View](t, f, "Load", activities.LoadRequest{ConnectionID: "con_1", Since: now.Add(-time.Hour)})
 	require.NoError(t, err)
-	assert.True(t, v.Paced)
+	assert.True(t, v.Pooled)
 	assert.Empty(t, v.Trigger)
 	assert.Greater(t, v.Wait, 20*time.Minute, "the pacers refresh it")
 	assert.LessOrEqual(t, v.Wait, 24*time.Hour)
-	require.NotNil(t, v.Digest)
-	assert.Equal(t, now.Add(-time.Hour), v.Digest.From)
+	require.NotNil(t, v.Summary)
+	assert.Equal(t, now.Add(-time.Hour), v.Summary.From)
 	for what, change := range map[string]func(*perennial.Connection){
 		"failing": func(c *perennial.Connection) { c.Health = perennial.HealthFailing },
 		"suspect": func(c *perennial.Connection) { c.SuspectSince = now },
@@ -263,7 +263,7 @@ func TestDigest(t *testing.T) {
 		change(&f.row)
 		v, err = do[activities.View](t, f, "Load", activities.LoadRequest{ConnectionID: "con_1"})
 		require.NoError(t, err)
-		assert.False(t, v.Paced, what)
+		assert.False(t, v.Pooled, what)
 		assert.LessOrEqual(t, v.Wait, 20*time.Minute, what)
 	}
 }

@@ -12,26 +12,26 @@ import (
 // SweepStore finds the rows that nobody looks after; store.Store in production.
 type SweepStore interface {
 	Overdue(ctx context.Context, grace time.Duration, limit int) ([]perennial.Connection, error)
-	Doubtful(ctx context.Context, grace time.Duration, after string, limit int) ([]perennial.Connection, error)
+	InDoubt(ctx context.Context, grace time.Duration, after string, limit int) ([]perennial.Connection, error)
 	Warn(ctx context.Context, limit int) (int, error)
 	Prune(ctx context.Context, keep time.Duration, limit int) (int64, error)
 }
 
 // Teller signals a connection's workflow, starting it where it does not run;
 // connect.Temporal in production.
-type Teller interface {
-	Tell(ctx context.Context, c perennial.Connection, signal string) error
+type Signaller interface {
+	Signal(ctx context.Context, c perennial.Connection, signal string) error
 }
 
 // Sweeper holds the dependencies of the Sweep activity. Safe for concurrent use.
 type Sweeper struct {
 	Store     SweepStore
-	Workflows Teller
+	Workflows Signaller
 	// StartPacers starts the pacers that do not run; nil: no app is pooled.
 	StartPacers func(context.Context) error
 	// LetGo starts what wakes the waiting connections of a circuit that has closed;
 	// nil: they wake by themselves.
-	LetGo func(context.Context) error
+	StartRelease func(context.Context) error
 	// Dispatch has undelivered events delivered and returns how many deliveries it
 	// started; nil: nobody is told of events.
 	Dispatch func(context.Context) (int, error)
@@ -56,7 +56,7 @@ type SweepResult struct {
 	Delivering int `json:"delivering,omitempty"`
 	// NotTold counts the workflows that could not be signalled; the next pass
 	// finds them again.
-	NotTold int `json:"not_told,omitempty"`
+	NotSignalled int `json:"not_told,omitempty"`
 }
 
 const (
@@ -100,8 +100,8 @@ func (s *Sweeper) Sweep(ctx context.Context, req SweepRequest) (SweepResult, err
 	if s.StartPacers != nil {
 		paceErr = s.StartPacers(ctx)
 	}
-	if s.LetGo != nil {
-		letGoErr = s.LetGo(ctx)
+	if s.StartRelease != nil {
+		letGoErr = s.StartRelease(ctx)
 	}
 	if req.Full { // it reads every row
 		out.Warned, warnErr = s.Store.Warn(ctx, sweepLimit)
@@ -129,7 +129,7 @@ func (s *Sweeper) prune(ctx context.Context, req SweepRequest, out *SweepResult)
 // lookAtAll reads the doubtful rows page by page.
 func (s *Sweeper) lookAtAll(ctx context.Context, req SweepRequest, told map[string]bool, out *SweepResult) error {
 	for after := ""; out.Doubtful < sweepLimit; {
-		page, err := s.Store.Doubtful(ctx, req.Grace, after, sweepPage)
+		page, err := s.Store.InDoubt(ctx, req.Grace, after, sweepPage)
 		if err != nil || len(page) == 0 {
 			return err
 		}
@@ -150,8 +150,8 @@ func (s *Sweeper) nudge(ctx context.Context, cs []perennial.Connection, told map
 			continue
 		}
 		told[c.ID] = true
-		if err := s.Workflows.Tell(ctx, c, nudge); err != nil {
-			out.NotTold++
+		if err := s.Workflows.Signal(ctx, c, nudge); err != nil {
+			out.NotSignalled++
 			activity.GetLogger(ctx).Warn("workflow not nudged; the next sweep tries again", "connection_id", c.ID, "error", err)
 		} else {
 			out.Nudged++

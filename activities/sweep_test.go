@@ -23,7 +23,7 @@ func (*ledger) Overdue(context.Context, time.Duration, int) ([]perennial.Connect
 	return nil, nil
 }
 
-func (*ledger) Doubtful(context.Context, time.Duration, string, int) ([]perennial.Connection, error) {
+func (*ledger) InDoubt(context.Context, time.Duration, string, int) ([]perennial.Connection, error) {
 	return nil, nil
 }
 

@@ -33,13 +33,13 @@ type View struct {
 	// RetryAt is set while a wait is in force: no attempt before it.
 	RetryAt time.Time `json:"retry_at,omitzero"`
 	// Paced: pacers refresh it; its workflow wakes for the digest.
-	Paced  bool          `json:"paced,omitempty"`
-	Digest *store.Digest `json:"digest,omitempty"`
+	Pooled  bool                 `json:"paced,omitempty"`
+	Summary *store.LedgerSummary `json:"digest,omitempty"`
 	// Turn: it waited at the gate, and its turn has come. Only the local Load says so,
 	// whose program is the one that runs the workflow task; so what follows from it needs
 	// no version marker. As with a marker, a program that does not know it cannot replay
 	// a run in which it was said.
-	Turn bool `json:"turn,omitempty"`
+	SlotGranted bool `json:"turn,omitempty"`
 	// Young: the token is younger than a minute, or than a quarter of its life.
 	Young bool `json:"young,omitempty"`
 }
@@ -66,8 +66,8 @@ func (a *Activities) view(c perennial.Connection, now time.Time) View {
 	}
 	v.Words = perennial.Describe(c.Status, c.Health, c.Reason, title).String()
 	at, trigger := refresh.Wake(c, now)
-	if app.Pacers > 0 && refresh.Paced(c, now) {
-		v.Paced, at, trigger = true, refresh.DigestAt(c.ID, now), ""
+	if app.Pacers > 0 && refresh.OwnedByPacer(c, now) {
+		v.Pooled, at, trigger = true, refresh.SummaryAt(c.ID, now), ""
 	}
 	v.Trigger, v.Wait = trigger, max(at.Sub(now), 0)
 	for _, t := range []time.Time{c.NextAttemptAt, c.ConfirmAt} {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"sync"
 	"time"
 
@@ -26,14 +27,14 @@ type Store interface {
 	Key(ctx context.Context, id string) (perennial.APIKey, error)
 	Keys(ctx context.Context, tenant string) ([]perennial.APIKey, error)
 	TouchKey(ctx context.Context, id string) error
-	BeginRequest(ctx context.Context, a store.Answered) (earlier store.Answered, first bool, err error)
-	EndRequest(ctx context.Context, a store.Answered) error
-	ForgetRequest(ctx context.Context, a store.Answered) error
+	BeginRequest(ctx context.Context, a store.IdempotentRequest) (earlier store.IdempotentRequest, first bool, err error)
+	EndRequest(ctx context.Context, a store.IdempotentRequest) error
+	ForgetRequest(ctx context.Context, a store.IdempotentRequest) error
 
 	Get(ctx context.Context, id string) (perennial.Connection, time.Time, error)
 	List(ctx context.Context, f store.Filter) ([]perennial.Connection, error)
 	AttemptsAfter(ctx context.Context, connectionID string, started time.Time, id string, limit int) ([]perennial.Attempt, error)
-	AppTrouble(ctx context.Context, name string) (store.AppState, error)
+	AppIncidents(ctx context.Context, name string) (store.AppState, error)
 
 	Endpoints(ctx context.Context, tenant string) ([]perennial.WebhookEndpoint, error)
 	Endpoint(ctx context.Context, id string) (perennial.WebhookEndpoint, error)
@@ -123,15 +124,15 @@ func (c Config) validate() error {
 // use.
 type API struct {
 	Config
-	huma     huma.API
-	mux      *http.ServeMux
-	keys     *keys
-	limits   *limits
-	failures *guard.Failures
-	backends sync.Map        // tenant to client.Backend
-	beside   sync.WaitGroup  // notes that nobody waits for
-	document []byte          // of OpenAPI
-	names    map[string]bool // of fields and parameters in it
+	huma       huma.API
+	mux        *http.ServeMux
+	keys       *keys
+	limits     *limits
+	failures   *guard.Failures
+	backends   sync.Map        // tenant to client.Backend
+	background sync.WaitGroup  // notes that nobody waits for
+	document   []byte          // of OpenAPI
+	names      map[string]bool // of fields and parameters in it
 }
 
 // DocumentPath is where the OpenAPI document is served. It needs no key.
@@ -171,12 +172,21 @@ func New(c Config) (*API, error) {
 
 // Close waits for what is under way beside requests. The store may be closed after
 // it.
-func (a *API) Close() { a.beside.Wait() }
+func (a *API) Close() { a.background.Wait() }
 
 // Document is the API's OpenAPI 3.1 document, as JSON.
 func (a *API) Document() []byte { return a.document }
 
 const securityScheme = "apiKey"
+
+// schemaName is the name of a type in the document. Generated clients have it, so a type
+// that gets another name in Go keeps its old one here.
+func schemaName(t reflect.Type, hint string) string {
+	if t == reflect.TypeFor[perennial.StatusText]() {
+		return "Words"
+	}
+	return huma.DefaultSchemaNamer(t, hint)
+}
 
 func (a *API) description() huma.Config {
 	return huma.Config{
@@ -186,7 +196,7 @@ func (a *API) description() huma.Config {
 				Description: "Keeps third-party OAuth connections alive, and hands out their access tokens.\n\nEvery request carries an API key of one tenant: `Authorization: Bearer pk_...`. What belongs to another tenant is not found. Every error is a problem (RFC 9457) with a stable `code`. Members may be added to answers; ignore those that you do not know.",
 				License:     &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}},
 			Components: &huma.Components{
-				Schemas: huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer),
+				Schemas: huma.NewMapRegistry("#/components/schemas/", schemaName),
 				SecuritySchemes: map[string]*huma.SecurityScheme{securityScheme: {Type: "http", Scheme: "bearer", BearerFormat: "pk_<id>_<secret>",
 					Description: "An API key, made by `perennial apikey create`. The names beside it are scopes, of which the key needs one; `admin` allows everything."}},
 			},

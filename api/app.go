@@ -13,15 +13,15 @@ import (
 // App is a client registration at a provider, and what it is in trouble with. Its
 // connections are of many tenants: how many there are is not shown.
 type App struct {
-	_         struct{}  `additionalProperties:"true"`
-	Name      string    `json:"name"`
-	Provider  string    `json:"provider" example:"hubspot"`
-	Title     string    `json:"title" example:"HubSpot"`
-	Scopes    []string  `json:"scopes,omitempty" nullable:"false" doc:"That it asks for"`
-	Held      bool      `json:"held" doc:"Refusals are not believed at present: no connection moves to reconnect_required"`
-	HeldAt    time.Time `json:"held_at,omitzero"`
-	SlowUntil time.Time `json:"slow_until,omitzero" doc:"The provider asked for fewer requests until then"`
-	Circuits  []Circuit `json:"circuits" nullable:"false" doc:"By host of the token endpoint; those that were never in trouble are left out"`
+	_            struct{}  `additionalProperties:"true"`
+	Name         string    `json:"name"`
+	Provider     string    `json:"provider" example:"hubspot"`
+	Title        string    `json:"title" example:"HubSpot"`
+	Scopes       []string  `json:"scopes,omitempty" nullable:"false" doc:"That it asks for"`
+	RefusalHold  bool      `json:"held" doc:"Refusals are not believed at present: no connection moves to reconnect_required"`
+	HoldRaisedAt time.Time `json:"held_at,omitzero"`
+	SlowUntil    time.Time `json:"slow_until,omitzero" doc:"The provider asked for fewer requests until then"`
+	Circuits     []Circuit `json:"circuits" nullable:"false" doc:"By host of the token endpoint; those that were never in trouble are left out"`
 }
 
 // Circuit is an app's at one host. While it is open one connection at a time is
@@ -55,7 +55,7 @@ func (a *API) listApps(ctx context.Context, _ perennial.APIKey, _ *struct{}) (*l
 	out := &listAppsOutput{}
 	out.Body.Apps = []App{}
 	for _, app := range a.Apps {
-		state, err := a.Store.AppTrouble(ctx, app.Name)
+		state, err := a.Store.AppIncidents(ctx, app.Name)
 		if err != nil {
 			return nil, err
 		}
@@ -75,7 +75,7 @@ func (a *API) getApp(ctx context.Context, _ perennial.APIKey, in *appInput) (*ap
 	if !ok {
 		return nil, problem(perennial.CodeNotFound, "There is no such app.")
 	}
-	state, err := a.Store.AppTrouble(ctx, app.Name)
+	state, err := a.Store.AppIncidents(ctx, app.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (a *API) getApp(ctx context.Context, _ perennial.APIKey, in *appInput) (*ap
 }
 
 func showApp(app provider.App, s store.AppState) App {
-	out := App{Name: app.Name, Provider: app.Provider.Name, Title: app.Provider.Title, Scopes: app.Scopes, Held: s.HoldTerminal, HeldAt: s.HeldAt,
+	out := App{Name: app.Name, Provider: app.Provider.Name, Title: app.Provider.Title, Scopes: app.Scopes, RefusalHold: s.RefusalHold, HoldRaisedAt: s.HoldRaisedAt,
 		SlowUntil: s.SlowUntil, Circuits: []Circuit{}}
 	for _, c := range s.Circuits {
 		out.Circuits = append(out.Circuits, Circuit{Host: c.Host, Open: c.Open, Reason: c.Reason, Code: c.Code, OpenedAt: c.OpenedAt, NextProbeAt: c.NextProbeAt, SlowUntil: c.SlowUntil})

@@ -18,12 +18,12 @@ func TestApps(t *testing.T) {
 	w := apitest.New(t, testpg.URL(t))
 	_, key := w.Key("acme", perennial.ScopeTokensRead)
 	theirs := w.Connect("other")
-	require.NoError(t, w.DB.Hold(t.Context(), apitest.App, "17 of 30 connections were refused"))
+	require.NoError(t, w.DB.RaiseRefusalHold(t.Context(), apitest.App, "17 of 30 connections were refused"))
 	w.Exec("INSERT INTO circuits (app, host, reason, code, opened_at, last_canary, connections, updated_at) VALUES ('crm', 'api.hubapi.com', 'misconfigured', 'invalid_client', now(), '" + theirs.ID + "', 30, now())")
 	answer := w.Do(key, "GET", "/v1/apps/"+apitest.App, "")
 	app := read[api.App](t, answer)
-	assert.True(t, app.Held)
-	assert.NotZero(t, app.HeldAt)
+	assert.True(t, app.RefusalHold)
+	assert.NotZero(t, app.HoldRaisedAt)
 	require.Len(t, app.Circuits, 1)
 	assert.True(t, app.Circuits[0].Open)
 	assert.Equal(t, "invalid_client", app.Circuits[0].Code)
@@ -31,6 +31,6 @@ func TestApps(t *testing.T) {
 		assert.NotContains(t, answer.Body.String(), hidden)
 	}
 	other := read[api.App](t, w.Do(key, "GET", "/v1/apps/"+apitest.Revocable, ""))
-	assert.False(t, other.Held)
+	assert.False(t, other.RefusalHold)
 	assert.Empty(t, other.Circuits)
 }

@@ -28,7 +28,7 @@ type Connection struct {
 	Health      perennial.Health     `json:"health,omitempty" enum:"healthy,failing" doc:"Of an active one, and absent from any other; failing is never final"`
 	FailingCode string               `json:"failing_code,omitempty"`
 	Cadence     perennial.Cadence    `json:"cadence,omitempty" enum:"always,on_use"`
-	Words       perennial.Words      `json:"words" doc:"For the customer"`
+	Words       perennial.StatusText `json:"words" doc:"For the customer"`
 	Generation  int64                `json:"generation" doc:"Grows by one with every stored token set"`
 	TokenType   string               `json:"token_type" doc:"Always Bearer (RFC 6750)"`
 	Scopes      []string             `json:"scopes,omitempty" nullable:"false"`
@@ -127,9 +127,9 @@ func (a *API) registerConnections() {
 		summary:     "Store a new grant of a connection's own account (reconnect)",
 		description: "Another account is refused with `account_mismatch`, and nothing is changed. Give an Idempotency-Key, as for a new connection."}, a.replaceTokens)
 	register(a, operation{id: "pauseConnection", method: http.MethodPost, path: at("/pause"), tag: tag, scopes: changing, writes: true, repeatable: true,
-		summary: "Stop refreshing", description: "The refresh token is still kept from expiring unused."}, turn(a, a.Connections.Pause))
+		summary: "Stop refreshing", description: "The refresh token is still kept from expiring unused."}, changeStatus(a, a.Connections.Pause))
 	register(a, operation{id: "resumeConnection", method: http.MethodPost, path: at("/resume"), tag: tag, scopes: changing, writes: true, repeatable: true,
-		summary: "Make a paused connection active again"}, turn(a, a.Connections.Resume))
+		summary: "Make a paused connection active again"}, changeStatus(a, a.Connections.Resume))
 	register(a, operation{id: "setCadence", method: http.MethodPut, path: at("/cadence"), tag: tag, scopes: changing, writes: true, repeatable: true,
 		summary: "Keep a token valid always, or only while the connection is used"}, a.setCadence)
 	register(a, operation{id: "disconnectConnection", method: http.MethodPost, path: at("/disconnect"), tag: tag, scopes: changing, writes: true, repeatable: true,
@@ -287,7 +287,7 @@ func (a *API) replaceTokens(ctx context.Context, key perennial.APIKey, in *repla
 }
 
 // turn is the handler of a change of status.
-func turn(a *API, to func(context.Context, string) (perennial.Connection, error)) func(context.Context, perennial.APIKey, *ConnectionPath) (*connectionOutput, error) {
+func changeStatus(a *API, to func(context.Context, string) (perennial.Connection, error)) func(context.Context, perennial.APIKey, *ConnectionPath) (*connectionOutput, error) {
 	return func(ctx context.Context, key perennial.APIKey, in *ConnectionPath) (*connectionOutput, error) {
 		if _, err := a.own(ctx, key, in.ID); err != nil {
 			return nil, err

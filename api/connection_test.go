@@ -48,7 +48,7 @@ func TestLifeOfAConnection(t *testing.T) {
 	assert.EqualValues(t, 1, c.Generation)
 	assert.Equal(t, []string{"a", "b"}, c.Scopes)
 	assert.Equal(t, "Connected", c.Words.Label)
-	assert.Equal(t, []string{"reconnected " + c.ID}, w.Told())
+	assert.Equal(t, []string{"reconnected " + c.ID}, w.Signalled())
 
 	at := "/v1/connections/" + c.ID
 	token := read[api.Token](t, w.Do(key, "GET", at+"/token", ""))

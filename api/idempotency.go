@@ -46,7 +46,7 @@ func fingerprint(key, method, uri string, body []byte) string {
 // one's. repeatable says that doing it twice does no harm.
 func once[O any](ctx context.Context, a *API, c *call, repeatable bool, do func() (*O, error)) (*O, error) {
 	hash := sha256.Sum256([]byte(c.idempotencyKey))
-	request := store.Answered{APIKeyID: c.key.ID, KeyHash: hex.EncodeToString(hash[:]), Fingerprint: c.fingerprint}
+	request := store.IdempotentRequest{APIKeyID: c.key.ID, KeyHash: hex.EncodeToString(hash[:]), Fingerprint: c.fingerprint}
 	earlier, first, err := a.Store.BeginRequest(ctx, request)
 	if err != nil {
 		return nil, problemOf(err)
@@ -101,7 +101,7 @@ func (a *API) kept(c *call, out any, err error) (status int, answer string) {
 	return c.success, string(raw)
 }
 
-func replay[O any](c *call, request, earlier store.Answered) (*O, error) {
+func replay[O any](c *call, request, earlier store.IdempotentRequest) (*O, error) {
 	age := earlier.Now.Sub(earlier.CreatedAt)
 	switch {
 	case earlier.Fingerprint != request.Fingerprint:

@@ -61,7 +61,7 @@ func isHex(s string) bool {
 const KeyLasts = 3 * time.Second
 
 // mostKeys bounds what is remembered; past it everything is forgotten.
-const mostKeys = 10_000
+const maxKeys = 10_000
 
 // keys verifies API keys. It is safe for concurrent use.
 type keys struct {
@@ -162,7 +162,7 @@ func (k *keys) read(ctx context.Context, id string) (perennial.APIKey, error) {
 		}
 		k.mu.Lock()
 		defer k.mu.Unlock()
-		if len(k.known) >= mostKeys {
+		if len(k.known) >= maxKeys {
 			clear(k.known)
 		}
 		k.known[id] = knownKey{key, now}

@@ -22,7 +22,7 @@ func (l *limits) take(key string, now time.Time) (wait time.Duration, ok bool) {
 	l.mu.Lock()
 	limiter := l.ofKey[key]
 	if limiter == nil {
-		if len(l.ofKey) >= mostKeys {
+		if len(l.ofKey) >= maxKeys {
 			clear(l.ofKey)
 		}
 		limiter = rate.NewLimiter(l.rate, l.burst)

@@ -12,7 +12,7 @@ import (
 const (
 	// leastShare is that of package client: no more than this part of a token's life is
 	// asked to be left.
-	leastShare = 10
+	minShare = 10
 	// patience is how long a refresh is waited for while the token at hand lives, at
 	// most half of what is left of it.
 	patience = 5 * time.Second
@@ -53,15 +53,15 @@ type State struct {
 	KillsAccess bool      `json:"refresh_ends_access_token,omitempty" doc:"A refresh ends this token at once: do not keep it"`
 }
 
-func stateOf(id string, h client.Held) State {
+func stateOf(id string, h client.TokenState) State {
 	return State{ID: id, App: h.App, Provider: h.Provider, Title: h.Title, AccountID: h.Account, Status: h.Status, Reason: h.Reason, Since: h.Since,
 		FailingCode: h.FailingCode, ReconnectURL: h.ReconnectURL, HelpURL: h.HelpURL, TokenType: perennial.TokenTypeBearer, Generation: h.Generation, Now: h.Now,
 		ExpiresAt: h.ExpiresAt, RefreshedAt: h.RefreshedAt, DueAt: h.DueAt, RetryAt: h.RetryAt, LastUsedAt: h.LastUsedAt, KillsAccess: h.KillsAccess}
 }
 
 // Held is what a client's backend hands out, without the token.
-func (s State) Held() client.Held {
-	return client.Held{App: s.App, Provider: s.Provider, Title: s.Title, Account: s.AccountID, Status: s.Status, Reason: s.Reason, Since: s.Since,
+func (s State) TokenState() client.TokenState {
+	return client.TokenState{App: s.App, Provider: s.Provider, Title: s.Title, Account: s.AccountID, Status: s.Status, Reason: s.Reason, Since: s.Since,
 		FailingCode: s.FailingCode, ReconnectURL: s.ReconnectURL, HelpURL: s.HelpURL, TokenType: s.TokenType, Generation: s.Generation, Now: s.Now,
 		ExpiresAt: s.ExpiresAt, RefreshedAt: s.RefreshedAt, DueAt: s.DueAt, RetryAt: s.RetryAt, LastUsedAt: s.LastUsedAt, KillsAccess: s.KillsAccess}
 }
@@ -143,7 +143,7 @@ func (a *API) getToken(ctx context.Context, key perennial.APIKey, in *tokenInput
 
 // renew has the token refreshed and loads it again. It waits only for as long as
 // the token at hand allows.
-func (a *API) renew(ctx context.Context, b client.Backend, in *tokenInput, held client.Held) (client.Held, error) {
+func (a *API) renew(ctx context.Context, b client.Backend, in *tokenInput, held client.TokenState) (client.TokenState, error) {
 	if held.RetryAt.After(held.Now) {
 		return held, nil // a wait is in force
 	}
@@ -171,12 +171,12 @@ func (a *API) renew(ctx context.Context, b client.Backend, in *tokenInput, held 
 }
 
 // handable reports whether a token may be handed out at all.
-func handable(h client.Held, beyond int64) bool {
+func handable(h client.TokenState, beyond int64) bool {
 	return h.Generation > beyond && !h.Access.IsZero() && (h.ExpiresAt.IsZero() || h.ExpiresAt.After(h.Now))
 }
 
 // enough reports whether it has as much life left as is asked for.
-func enough(h client.Held, in *tokenInput) bool {
+func enough(h client.TokenState, in *tokenInput) bool {
 	if !handable(h, in.IfGeneration) {
 		return false
 	}
@@ -185,13 +185,13 @@ func enough(h client.Held, in *tokenInput) bool {
 	}
 	least := time.Duration(in.MinTTL) * time.Second
 	if life := h.ExpiresAt.Sub(h.RefreshedAt); !h.RefreshedAt.IsZero() && life > 0 {
-		least = min(least, life/leastShare)
+		least = min(least, life/minShare)
 	}
 	return h.ExpiresAt.Sub(h.Now) >= least
 }
 
 // denied is the problem of a connection whose status allows no token.
-func denied(id string, h client.Held) *Problem {
+func denied(id string, h client.TokenState) *Problem {
 	var p *Problem
 	switch h.Status {
 	case perennial.StatusActive, perennial.StatusReconnectRequired:
@@ -207,7 +207,7 @@ func denied(id string, h client.Held) *Problem {
 }
 
 // none is the problem where there is no token to hand out.
-func none(id string, h client.Held) *Problem {
+func none(id string, h client.TokenState) *Problem {
 	state := stateOf(id, h)
 	if h.Status == perennial.StatusReconnectRequired {
 		p := problem(perennial.CodeReconnectRequired, "%s.", perennial.Describe(h.Status, "", h.Reason, h.Title))
@@ -225,7 +225,7 @@ func none(id string, h client.Held) *Problem {
 
 // generationAhead is the problem of a caller's generation above the row's, as one
 // that met a restore of the database has.
-func generationAhead(id string, h client.Held) *Problem {
+func generationAhead(id string, h client.TokenState) *Problem {
 	p := problemOf(&perennial.GenerationAheadError{Connection: id, Generation: h.Generation})
 	state := stateOf(id, h)
 	p.State = &state
@@ -237,7 +237,7 @@ const noteTimeout = 5 * time.Second
 
 func (a *API) noteBeside(ctx context.Context, b client.Backend, id string, n client.Note) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
-	a.beside.Go(func() {
+	a.background.Go(func() {
 		defer cancel()
 		if err := b.Note(ctx, id, n); err != nil {
 			a.Log.Warn("not noted", "connection_id", id, "note", n, "error", err)

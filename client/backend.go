@@ -14,7 +14,7 @@ type Backend interface {
 	// Load reads a connection as it now is. An error of
 	// [perennial.CodeNotFound] says that the tenant has none of that id; any
 	// other, that it could not be asked.
-	Load(ctx context.Context, id string) (Held, error)
+	Load(ctx context.Context, id string) (TokenState, error)
 	// Refresh asks for a token newer than generation and waits for what becomes
 	// of it. nil means: load again, it may have moved. An error says that nothing
 	// newer can be had now; the client still loads again. One of
@@ -38,7 +38,7 @@ const (
 
 // Held is what a backend holds of a connection. All times are by its clock, Now;
 // zero means "not known".
-type Held struct {
+type TokenState struct {
 	Access     perennial.Secret
 	TokenType  string // as it is stored; never a scheme of Authorization
 	Generation int64

@@ -7,7 +7,7 @@ import (
 )
 
 // offsetWorth is from which offset on a clock is worth a warning.
-const offsetWorth = 30 * time.Second
+const warnOffset = 30 * time.Second
 
 // clock knows by how much this process's clock is behind the backend's. No token
 // is handed out by it: a wrong clock does no harm here. But what else runs on
@@ -22,7 +22,7 @@ func (c *clock) saw(backend, began, ended time.Time, log *slog.Logger) time.Dura
 	half := ended.Sub(began) / 2
 	offset := backend.Sub(began.Round(0).Add(half))
 	c.offset.Store(int64(offset))
-	switch wrong := offset.Abs()-half > offsetWorth; {
+	switch wrong := offset.Abs()-half > warnOffset; {
 	case wrong && c.warned.CompareAndSwap(false, true):
 		log.Warn("this machine's clock and the database's disagree: set one of them right", "clock_offset_seconds", offset.Seconds())
 	case !wrong && c.warned.CompareAndSwap(true, false):

@@ -86,7 +86,7 @@ const askTimeout = 35 * time.Second
 //
 // Its errors are [ErrInvalid] and [ErrUnavailable].
 func (c *Client) Connect(ctx context.Context, req ConnectRequest) (ConnectSession, error) {
-	return asked(ctx, c, "make a connect link", ErrNotFound{}, func(ctx context.Context, b Connector) (ConnectSession, error) {
+	return call(ctx, c, "make a connect link", ErrNotFound{}, func(ctx context.Context, b Connector) (ConnectSession, error) {
 		req.Lifetime = wholeSeconds(req.Lifetime)
 		return b.Connect(ctx, req)
 	})
@@ -98,7 +98,7 @@ func (c *Client) Connect(ctx context.Context, req ConnectRequest) (ConnectSessio
 //
 // Its errors are [ErrNotFound], [ErrInvalid] and [ErrUnavailable].
 func (c *Client) Reconnect(ctx context.Context, id string, req ReconnectRequest) (ConnectSession, error) {
-	return asked(ctx, c, "make a reconnect link", ErrNotFound{Connection: id}, func(ctx context.Context, b Connector) (ConnectSession, error) {
+	return call(ctx, c, "make a reconnect link", ErrNotFound{Connection: id}, func(ctx context.Context, b Connector) (ConnectSession, error) {
 		if id == "" { // which would be a connect
 			return ConnectSession{}, perennial.Errorf(perennial.CodeNotFound, "a reconnect needs a connection")
 		}
@@ -121,7 +121,7 @@ func wholeSeconds(d time.Duration) time.Duration {
 //
 // Its errors are [ErrNotFound], [ErrInvalid] and [ErrUnavailable].
 func (c *Client) Session(ctx context.Context, id string) (ConnectSession, error) {
-	return asked(ctx, c, "read a connect session", ErrNotFound{Session: id}, func(ctx context.Context, b Connector) (ConnectSession, error) {
+	return call(ctx, c, "read a connect session", ErrNotFound{Session: id}, func(ctx context.Context, b Connector) (ConnectSession, error) {
 		s, err := b.Session(ctx, id)
 		if s.Outcome == perennial.ConnectConnected {
 			c.unlearn(s.Connection) // its grant is a new one
@@ -142,7 +142,7 @@ func (c *Client) Session(ctx context.Context, id string) (ConnectSession, error)
 // Its errors are [ErrNotFound], [ErrInvalid] and [ErrUnavailable]; after the last
 // the connection may have ended all the same.
 func (c *Client) Disconnect(ctx context.Context, id string) (perennial.Revocation, error) {
-	return asked(ctx, c, "disconnect", ErrNotFound{Connection: id}, func(ctx context.Context, b Connector) (perennial.Revocation, error) {
+	return call(ctx, c, "disconnect", ErrNotFound{Connection: id}, func(ctx context.Context, b Connector) (perennial.Revocation, error) {
 		r, err := b.Disconnect(ctx, id)
 		if code := perennial.CodeOf(err); code == "" || code == perennial.CodeNotFound {
 			c.unlearn(id)
@@ -163,7 +163,7 @@ const askAgain = 5 * time.Second
 
 // asked asks a backend and gives its errors their types; of is the one of what it
 // does not find.
-func asked[T any](ctx context.Context, c *Client, doing string, of ErrNotFound, ask func(context.Context, Connector) (T, error)) (T, error) {
+func call[T any](ctx context.Context, c *Client, doing string, of ErrNotFound, ask func(context.Context, Connector) (T, error)) (T, error) {
 	var none T
 	b, ok := c.Backend.(Connector)
 	if !ok {

@@ -35,7 +35,7 @@ func (c *connecting) Session(_ context.Context, session string) (ConnectSession,
 
 func (c *connecting) Disconnect(context.Context, string) (perennial.Revocation, error) {
 	if c.err == nil {
-		c.change(func(h *Held) { h.Status = perennial.StatusDisconnected })
+		c.change(func(h *TokenState) { h.Status = perennial.StatusDisconnected })
 	}
 	return c.revocation, c.err
 }
@@ -87,10 +87,10 @@ func TestReconnectIsSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, c := connector(t)
 		ended := func() {
-			c.change(func(h *Held) { h.Status = perennial.StatusReconnectRequired })
+			c.change(func(h *TokenState) { h.Status = perennial.StatusReconnectRequired })
 			time.Sleep(memoryLasts) // until memory has learnt of it
 			require.Equal(t, perennial.StatusReconnectRequired, b.get().Status)
-			c.change(func(h *Held) { h.Status = perennial.StatusActive })
+			c.change(func(h *TokenState) { h.Status = perennial.StatusActive })
 			c.token(30 * time.Minute)
 		}
 		ended()

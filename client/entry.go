@@ -37,12 +37,12 @@ type flight struct {
 	beyond int64         // the generation that is not good enough
 	loaded chan struct{} // closed when the row was read, or could not be
 	done   chan struct{} // closed when got is set
-	got    got
+	got    result
 }
 
 // got is what came of a flight. With err, snapshot is what was last known, for
 // metrics; it may be nil.
-type got struct {
+type result struct {
 	snapshot  *snapshot
 	source    Source
 	refreshed bool // by this flight's asking
@@ -84,7 +84,7 @@ func (c *Client) drop(id string, e *entry) {
 
 // fetch gets a token of a generation above beyond, past memory. It waits for the
 // flight that is under way, or starts one.
-func (c *Client) fetch(ctx context.Context, id string, beyond int64) got {
+func (c *Client) fetch(ctx context.Context, id string, beyond int64) result {
 	e := c.entryOf(id)
 	for {
 		f, joined := e.join(ctx, c, beyond)
@@ -124,8 +124,8 @@ func (e *entry) join(ctx context.Context, c *Client, beyond int64) (f *flight, j
 
 // wait waits for a flight. Who has a token that still lives does not wait until
 // it is gone, see patience; left says that it left so, or by its context.
-func (c *Client) wait(ctx context.Context, e *entry, f *flight, beyond int64) (out got, left bool) {
-	timer := time.NewTimer(c.patience(e, beyond))
+func (c *Client) wait(ctx context.Context, e *entry, f *flight, beyond int64) (out result, left bool) {
+	timer := time.NewTimer(c.deadline(e, beyond))
 	defer timer.Stop()
 	loaded := f.loaded
 	for {
@@ -139,12 +139,12 @@ func (c *Client) wait(ctx context.Context, e *entry, f *flight, beyond int64) (o
 			return f.got, false
 		case <-loaded:
 			loaded = nil
-			timer.Reset(c.patience(e, beyond))
+			timer.Reset(c.deadline(e, beyond))
 		case <-ctx.Done():
-			return got{snapshot: e.last.Load(), source: SourceNone, err: waiting(e.id, ctx)}, true
+			return result{snapshot: e.last.Load(), source: SourceNone, err: waiting(e.id, ctx)}, true
 		case <-timer.C:
 			if s := e.last.Load(); s != nil && s.usable(s.elapsed(c.Now()), beyond) {
-				return got{snapshot: s, source: SourceLeft}, true
+				return result{snapshot: s, source: SourceCallerGone}, true
 			}
 		}
 	}
@@ -152,7 +152,7 @@ func (c *Client) wait(ctx context.Context, e *entry, f *flight, beyond int64) (o
 
 // patience is how long to wait before what is in memory is taken: at most half of
 // what is left of it, and not at all while the backend is out of reach.
-func (c *Client) patience(e *entry, beyond int64) time.Duration {
+func (c *Client) deadline(e *entry, beyond int64) time.Duration {
 	if c.away.Load() {
 		return 0
 	}

@@ -13,7 +13,7 @@ type ErrReconnectRequired struct {
 	Connection, Account string
 	Reason              perennial.Reason
 	Since               time.Time // by the backend's clock
-	Words               perennial.Words
+	Words               perennial.StatusText
 	// ReconnectURL is the product's own page, by connect.reconnect_url of the
 	// configuration; [Client.Reconnect] makes the link that it leads to. Empty where
 	// none is configured, as HelpURL.

@@ -31,7 +31,7 @@ func (l linking) Session(context.Context, string) (client.ConnectSession, error)
 }
 
 func (l linking) Disconnect(context.Context, string) (perennial.Revocation, error) {
-	l.held.Status = perennial.StatusDisconnected
+	l.states.Status = perennial.StatusDisconnected
 	return perennial.RevocationDone, nil
 }
 

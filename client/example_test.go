@@ -14,25 +14,25 @@ import (
 )
 
 // memory is a backend for the examples; package direct has the real one.
-type memory struct{ held client.Held }
+type memory struct{ states client.TokenState }
 
-func (m *memory) Load(context.Context, string) (client.Held, error) {
-	h := m.held
+func (m *memory) Load(context.Context, string) (client.TokenState, error) {
+	h := m.states
 	h.Now = time.Now()
 	return h, nil
 }
 
 func (m *memory) Refresh(context.Context, string, int64) error {
-	m.held.Generation++
-	m.held.Access = perennial.NewSecret(fmt.Sprint("token-", m.held.Generation))
-	m.held.RefreshedAt, m.held.ExpiresAt = time.Now(), time.Now().Add(30*time.Minute)
+	m.states.Generation++
+	m.states.Access = perennial.NewSecret(fmt.Sprint("token-", m.states.Generation))
+	m.states.RefreshedAt, m.states.ExpiresAt = time.Now(), time.Now().Add(30*time.Minute)
 	return nil
 }
 
 func (m *memory) Note(context.Context, string, client.Note) error { return nil }
 
 func example() (*client.Client, *memory) {
-	m := &memory{client.Held{Provider: "hubspot", Title: "HubSpot", Account: "portal 62515", Status: perennial.StatusActive}}
+	m := &memory{client.TokenState{Provider: "hubspot", Title: "HubSpot", Account: "portal 62515", Status: perennial.StatusActive}}
 	_ = m.Refresh(context.Background(), "", 0) // never fails here
 	c, err := client.New(client.Config{Backend: m})
 	if err != nil {
@@ -112,9 +112,9 @@ func ExampleTransport_beforeRetry() {
 func ExampleErrReconnectRequired() {
 	c, backend := example()
 	defer c.Close()
-	backend.held.Status, backend.held.Reason = perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant
-	backend.held.ExpiresAt = time.Now() // nothing is left of it
-	backend.held.ReconnectURL = "https://app.example/reconnect/con_1"
+	backend.states.Status, backend.states.Reason = perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant
+	backend.states.ExpiresAt = time.Now() // nothing is left of it
+	backend.states.ReconnectURL = "https://app.example/reconnect/con_1"
 
 	_, err := c.Token(context.Background(), "con_1")
 	var reconnect *client.ErrReconnectRequired

@@ -22,17 +22,17 @@ const (
 
 // fake is a backend with knobs. Its clock is the process's, plus skew.
 type fake struct {
-	mu   sync.Mutex
-	held Held
-	skew time.Duration
-	life time.Duration // of the tokens that a refresh brings
+	mu    sync.Mutex
+	state TokenState
+	skew  time.Duration
+	life  time.Duration // of the tokens that a refresh brings
 
 	loadErr, refreshErr  error
 	loadTakes, takes     time.Duration // a load, a refresh
 	loads, refreshes     int
 	asked                []int64 // generations that a refresh was asked for
 	used, unauthorized   int
-	onLoad               func(*Held)
+	onLoad               func(*TokenState)
 	refreshBringsNothing bool
 }
 
@@ -47,16 +47,16 @@ func (f *fake) token(life time.Duration) {
 
 func (f *fake) set(life time.Duration) {
 	now := f.now()
-	f.held.Generation++
-	f.held.Access = perennial.NewSecret(fmt.Sprintf("%s-%d", secret, f.held.Generation))
-	f.held.RefreshedAt, f.held.ExpiresAt, f.held.DueAt = now, now.Add(life), now.Add(life-min(5*time.Minute, life/4))
+	f.state.Generation++
+	f.state.Access = perennial.NewSecret(fmt.Sprintf("%s-%d", secret, f.state.Generation))
+	f.state.RefreshedAt, f.state.ExpiresAt, f.state.DueAt = now, now.Add(life), now.Add(life-min(5*time.Minute, life/4))
 }
 
 // change changes the row as another program would.
-func (f *fake) change(do func(*Held)) {
+func (f *fake) change(do func(*TokenState)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	do(&f.held)
+	do(&f.state)
 }
 
 func pass(ctx context.Context, d time.Duration) error {
@@ -70,23 +70,23 @@ func pass(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func (f *fake) Load(ctx context.Context, which string) (Held, error) {
+func (f *fake) Load(ctx context.Context, which string) (TokenState, error) {
 	f.mu.Lock()
 	f.loads++
 	takes, err := f.loadTakes, f.loadErr
 	f.mu.Unlock()
 	if ended := pass(ctx, takes); ended != nil {
-		return Held{}, ended
+		return TokenState{}, ended
 	}
 	if err != nil {
-		return Held{}, err
+		return TokenState{}, err
 	}
 	if which != id {
-		return Held{}, perennial.Errorf(perennial.CodeNotFound, "no %q", which)
+		return TokenState{}, perennial.Errorf(perennial.CodeNotFound, "no %q", which)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	h := f.held
+	h := f.state
 	h.Now = f.now()
 	if f.onLoad != nil {
 		f.onLoad(&h)
@@ -105,7 +105,7 @@ func (f *fake) Refresh(ctx context.Context, _ string, generation int64) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err == nil && !f.refreshBringsNothing && f.held.Generation == generation {
+	if err == nil && !f.refreshBringsNothing && f.state.Generation == generation {
 		f.set(f.life)
 	}
 	return err
@@ -116,7 +116,7 @@ func (f *fake) Note(_ context.Context, _ string, n Note) error {
 	defer f.mu.Unlock()
 	if n == NoteUsed {
 		f.used++
-		f.held.LastUsedAt = f.now()
+		f.state.LastUsedAt = f.now()
 	} else {
 		f.unauthorized++
 	}
@@ -161,7 +161,7 @@ type bundle struct {
 func setup(t *testing.T, change ...func(*Config)) *bundle {
 	t.Helper()
 	b := &bundle{T: t, backend: &fake{life: 30 * time.Minute}, seen: &seen{}, logs: &bytes.Buffer{}}
-	b.backend.held = Held{App: "app", Provider: "hubspot", Title: "HubSpot", Account: "portal-7", Status: perennial.StatusActive, LastUsedAt: time.Now().Add(time.Hour)}
+	b.backend.state = TokenState{App: "app", Provider: "hubspot", Title: "HubSpot", Account: "portal-7", Status: perennial.StatusActive, LastUsedAt: time.Now().Add(time.Hour)}
 	b.backend.token(30 * time.Minute)
 	config := Config{Backend: b.backend, Observer: b.seen, Log: slog.New(slog.NewTextHandler(b.logs, nil))}
 	for _, c := range change {

@@ -11,8 +11,8 @@ import (
 // How long a refresh that brought nothing keeps the next from being asked for.
 // The row is read meanwhile, so that a newer token is found at once.
 const (
-	leastBackoff = time.Second
-	mostBackoff  = 15 * time.Second
+	minBackoff = time.Second
+	maxBackoff = 15 * time.Second
 )
 
 // mendedLasts is for how long a refresh that a 401 caused is not repeated for
@@ -31,7 +31,7 @@ func waiting(id string, ctx context.Context) error {
 // fly loads the connection; where its token is too old, or not above beyond, it
 // asks for a refresh and loads again. It runs at most once at a time for each
 // connection.
-func (c *Client) fly(ctx context.Context, e *entry, f *flight) got {
+func (c *Client) fly(ctx context.Context, e *entry, f *flight) result {
 	beyond := f.beyond
 	s, err := c.load(ctx, e)
 	close(f.loaded)
@@ -41,14 +41,14 @@ func (c *Client) fly(ctx context.Context, e *entry, f *flight) got {
 	beyond = c.forgetAhead(e, s, beyond)
 	now := c.Now()
 	if err := denied(s); err != nil {
-		return got{snapshot: s, source: SourceNone, err: err}
+		return result{snapshot: s, source: SourceNone, err: err}
 	}
-	if s.enough(s.elapsed(now), beyond) || s.held.Status != perennial.StatusActive {
-		return c.settle(ctx, e, s, got{source: SourceStore}, beyond, nil)
+	if s.enough(s.elapsed(now), beyond) || s.state.Status != perennial.StatusActive {
+		return c.settle(ctx, e, s, result{source: SourceStore}, beyond, nil)
 	}
-	out := got{source: SourceRefresh}
+	out := result{source: SourceRefresh}
 	if now.Before(e.refreshAfter) || e.mendedBy(s.token.Generation, now) && beyond >= s.token.Generation {
-		return c.settle(ctx, e, s, got{source: SourceStore}, beyond, nil)
+		return c.settle(ctx, e, s, result{source: SourceStore}, beyond, nil)
 	}
 	refreshErr := c.refresh(ctx, e, s.token.Generation)
 	if next, err := c.load(ctx, e); next != nil {
@@ -62,12 +62,12 @@ func (c *Client) fly(ctx context.Context, e *entry, f *flight) got {
 		e.mend(s.token.Generation, c.Now())
 	}
 	if err := denied(s); err != nil {
-		return got{snapshot: s, source: SourceNone, err: err}
+		return result{snapshot: s, source: SourceNone, err: err}
 	}
 	if s.enough(s.elapsed(c.Now()), beyond) {
 		e.backoff, e.refreshAfter = 0, time.Time{}
 	} else {
-		e.backoff = min(max(2*e.backoff, leastBackoff), mostBackoff)
+		e.backoff = min(max(2*e.backoff, minBackoff), maxBackoff)
 		e.refreshAfter = c.Now().Add(e.backoff)
 	}
 	return c.settle(ctx, e, s, out, beyond, refreshErr)
@@ -128,23 +128,23 @@ func (c *Client) refresh(ctx context.Context, e *entry, generation int64) error 
 
 // unread answers where the connection could not be loaded: from memory, until
 // its token expires.
-func (c *Client) unread(e *entry, beyond int64, err error) got {
+func (c *Client) unread(e *entry, beyond int64, err error) result {
 	if perennial.CodeOf(err) == perennial.CodeNotFound {
 		e.last.Store(nil)
 		c.drop(e.id, e)
-		return got{source: SourceNone, err: &ErrNotFound{Connection: e.id}}
+		return result{source: SourceNone, err: &ErrNotFound{Connection: e.id}}
 	}
 	now := c.Now()
 	s := e.last.Load()
 	if s != nil && s.usable(s.elapsed(now), beyond) {
-		return got{snapshot: s, source: SourceLeft}
+		return result{snapshot: s, source: SourceCallerGone}
 	}
-	return got{snapshot: s, source: SourceNone, err: &ErrUnavailable{Connection: e.id, RetryAt: now.Add(awayRetry).Round(0), Err: err}}
+	return result{snapshot: s, source: SourceNone, err: &ErrUnavailable{Connection: e.id, RetryAt: now.Add(awayRetry).Round(0), Err: err}}
 }
 
 // denied is the error of a connection whose status allows no use, or nil.
 func denied(s *snapshot) error {
-	switch s.held.Status {
+	switch s.state.Status {
 	case perennial.StatusPaused:
 		return &ErrPaused{Connection: s.token.Connection}
 	case perennial.StatusDisconnected:
@@ -155,31 +155,31 @@ func denied(s *snapshot) error {
 
 // settle answers with the snapshot where it may be used, else says why there is
 // nothing to use.
-func (c *Client) settle(ctx context.Context, e *entry, s *snapshot, out got, beyond int64, cause error) got {
+func (c *Client) settle(ctx context.Context, e *entry, s *snapshot, out result, beyond int64, cause error) result {
 	now := c.Now()
 	out.snapshot = s
 	if elapsed := s.elapsed(now); s.usable(elapsed, beyond) {
 		if !s.enough(elapsed, beyond) {
-			out.source = SourceLeft
+			out.source = SourceCallerGone
 		}
 		c.used(ctx, e, s, now)
 		return out
 	}
 	out.source = SourceNone
-	if s.held.Status == perennial.StatusReconnectRequired {
-		out.err = &ErrReconnectRequired{Connection: e.id, Account: s.held.Account, Reason: s.held.Reason, Since: s.held.Since,
-			Words:        perennial.Describe(s.held.Status, "", s.held.Reason, s.held.Title),
-			ReconnectURL: s.held.ReconnectURL, HelpURL: s.held.HelpURL}
+	if s.state.Status == perennial.StatusReconnectRequired {
+		out.err = &ErrReconnectRequired{Connection: e.id, Account: s.state.Account, Reason: s.state.Reason, Since: s.state.Since,
+			Words:        perennial.Describe(s.state.Status, "", s.state.Reason, s.state.Title),
+			ReconnectURL: s.state.ReconnectURL, HelpURL: s.state.HelpURL}
 		return out
 	}
-	retry := s.here(s.held.RetryAt)
+	retry := s.here(s.state.RetryAt)
 	if retry.Before(e.refreshAfter) {
 		retry = e.refreshAfter
 	}
-	if least := now.Add(leastBackoff); retry.Before(least) {
+	if least := now.Add(minBackoff); retry.Before(least) {
 		retry = least
 	}
-	out.err = &ErrUnavailable{Connection: e.id, RetryAt: retry.Round(0), Code: s.held.FailingCode, Err: cause}
+	out.err = &ErrUnavailable{Connection: e.id, RetryAt: retry.Round(0), Code: s.state.FailingCode, Err: cause}
 	return out
 }
 

@@ -56,7 +56,7 @@ func TestCancelledCallerLeavesAlone(t *testing.T) {
 		assert.Equal(t, 1, b.backend.refreshes)
 		b.seen.mu.Lock()
 		defer b.seen.mu.Unlock()
-		assert.Equal(t, CodeLeft, b.seen.calls[0].Code)
+		assert.Equal(t, CodeCallerGone, b.seen.calls[0].Code)
 	})
 }
 
@@ -68,15 +68,15 @@ func TestRefreshBringsNothing(t *testing.T) {
 		b := setup(t)
 		b.backend.refreshErr = errDown
 		time.Sleep(29 * time.Minute)
-		ends := b.backend.held.ExpiresAt
+		ends := b.backend.state.ExpiresAt
 		for time.Until(ends) > 0 {
 			assert.EqualValues(t, 1, b.get().Generation)
-			assert.Equal(t, SourceLeft, b.last().Source)
+			assert.Equal(t, SourceCallerGone, b.last().Source)
 			time.Sleep(100 * time.Millisecond)
 		}
 		assert.LessOrEqual(t, b.backend.refreshes, 9, "1, 2, 4, 8, 15 s apart")
 		retry := time.Now().Add(time.Hour)
-		b.backend.change(func(h *Held) { h.RetryAt, h.FailingCode = retry, "rate_limited" })
+		b.backend.change(func(h *TokenState) { h.RetryAt, h.FailingCode = retry, "rate_limited" })
 		var unavailable *ErrUnavailable
 		require.ErrorAs(t, b.fails(), &unavailable)
 		assert.True(t, unavailable.RetryAt.Equal(retry))

@@ -14,7 +14,7 @@ const memoryLasts = time.Minute
 const endedLasts = 2 * time.Second
 
 // leastShare: no more than this part of a token's life is asked to be left.
-const leastShare = 10
+const minShare = 10
 
 // forever stands for an expiry that nobody knows.
 const forever = time.Duration(1<<63 - 1)
@@ -27,25 +27,25 @@ const forever = time.Duration(1<<63 - 1)
 // longer than it does.
 type snapshot struct {
 	token  Token
-	held   Held
+	state  TokenState
 	loaded time.Time
 
-	left  time.Duration // to the expiry; forever: not known
-	least time.Duration // that is asked to be left: MinTTL
-	fresh time.Duration // for how long memory answers
+	left    time.Duration // to the expiry; forever: not known
+	minLife time.Duration // that is asked to be left: MinTTL
+	fresh   time.Duration // for how long memory answers
 }
 
 // take makes a snapshot of what a load that began at began brought.
-func take(id string, h Held, began time.Time, minTTL time.Duration) *snapshot {
-	s := &snapshot{held: h, loaded: began, left: forever, fresh: memoryLasts}
+func take(id string, h TokenState, began time.Time, minTTL time.Duration) *snapshot {
+	s := &snapshot{state: h, loaded: began, left: forever, fresh: memoryLasts}
 	s.token = Token{Access: h.Access, Type: perennial.TokenTypeBearer, Generation: h.Generation, Connection: id, Account: h.Account, Status: h.Status, Reason: h.Reason}
 	if !h.ExpiresAt.IsZero() {
 		s.left = h.ExpiresAt.Sub(h.Now)
 		s.token.ExpiresAt = began.Add(s.left).Round(0)
 		if life := h.ExpiresAt.Sub(h.RefreshedAt); !h.RefreshedAt.IsZero() && life > 0 {
-			s.least = min(minTTL, life/leastShare)
+			s.minLife = min(minTTL, life/minShare)
 		}
-		s.fresh = min(s.fresh, s.left-s.least)
+		s.fresh = min(s.fresh, s.left-s.minLife)
 	}
 	if !h.DueAt.IsZero() {
 		s.fresh = min(s.fresh, h.DueAt.Sub(h.Now))
@@ -79,12 +79,12 @@ func (s *snapshot) remains(elapsed time.Duration) time.Duration {
 // grant does.
 func (s *snapshot) usable(elapsed time.Duration, beyond int64) bool {
 	return s.token.Generation > beyond && s.remains(elapsed) > 0 && !s.token.Access.IsZero() &&
-		(s.held.Status == perennial.StatusActive || s.held.Status == perennial.StatusReconnectRequired)
+		(s.state.Status == perennial.StatusActive || s.state.Status == perennial.StatusReconnectRequired)
 }
 
 // enough reports whether the token has as much life left as is promised.
 func (s *snapshot) enough(elapsed time.Duration, beyond int64) bool {
-	return s.usable(elapsed, beyond) && s.remains(elapsed) >= s.least
+	return s.usable(elapsed, beyond) && s.remains(elapsed) >= s.minLife
 }
 
 // here turns a time of the backend's clock into one of this process's.
@@ -92,5 +92,5 @@ func (s *snapshot) here(t time.Time) time.Time {
 	if t.IsZero() {
 		return t
 	}
-	return s.loaded.Add(t.Sub(s.held.Now)).Round(0)
+	return s.loaded.Add(t.Sub(s.state.Now)).Round(0)
 }

@@ -30,7 +30,7 @@ func TestMemory(t *testing.T) {
 
 		// In the minute that ends at next_refresh_at memory is asked no longer than
 		// that: then a newer one may be there.
-		b.backend.change(func(h *Held) { h.DueAt = time.Now().Add(90 * time.Second) })
+		b.backend.change(func(h *TokenState) { h.DueAt = time.Now().Add(90 * time.Second) })
 		time.Sleep(time.Minute)
 		b.get()
 		b.backend.token(30 * time.Minute)
@@ -62,7 +62,7 @@ func TestMinTTL(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				b := setup(t)
-				b.backend.change(func(h *Held) {
+				b.backend.change(func(h *TokenState) {
 					h.ExpiresAt = time.Now().Add(c.left)
 					h.RefreshedAt, h.DueAt = h.ExpiresAt.Add(-c.life), h.ExpiresAt.Add(-c.life/4)
 				})
@@ -79,7 +79,7 @@ func TestMemoryKeepsMinTTL(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(t)
-		b.backend.change(func(h *Held) { h.DueAt = time.Time{} })
+		b.backend.change(func(h *TokenState) { h.DueAt = time.Time{} })
 		time.Sleep(27*time.Minute + 30*time.Second)
 		b.get()
 		time.Sleep(30*time.Second - 1)
@@ -95,7 +95,7 @@ func TestUndatedToken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(t)
-		b.backend.change(func(h *Held) { h.ExpiresAt = time.Time{} })
+		b.backend.change(func(h *TokenState) { h.ExpiresAt = time.Time{} })
 		assert.Zero(t, b.get().ExpiresAt)
 		assert.False(t, b.last().Dated)
 		time.Sleep(365 * 24 * time.Hour)
@@ -114,9 +114,9 @@ func TestStoreOutOfReach(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := setup(t)
 				b.get()
-				b.backend.change(func(*Held) { b.backend.loadErr, b.backend.loadTakes = errDown, takes })
+				b.backend.change(func(*TokenState) { b.backend.loadErr, b.backend.loadTakes = errDown, takes })
 				var slow int
-				for time.Until(b.backend.held.ExpiresAt) > 0 {
+				for time.Until(b.backend.state.ExpiresAt) > 0 {
 					began := time.Now()
 					assert.EqualValues(t, 1, b.get().Generation)
 					if time.Since(began) > 0 {
@@ -133,7 +133,7 @@ func TestStoreOutOfReach(t *testing.T) {
 					b.fails()
 				}
 				assert.Equal(t, tried, b.backend.loads, "it is left alone for a moment")
-				b.backend.change(func(*Held) { b.backend.loadErr, b.backend.loadTakes = nil, 0 })
+				b.backend.change(func(*TokenState) { b.backend.loadErr, b.backend.loadTakes = nil, 0 })
 				time.Sleep(time.Until(unavailable.RetryAt))
 				assert.EqualValues(t, 2, b.get().Generation)
 			})
@@ -147,12 +147,12 @@ func TestKillsAccess(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(t)
-		b.backend.change(func(h *Held) { h.KillsAccess = true })
+		b.backend.change(func(h *TokenState) { h.KillsAccess = true })
 		b.get()
 		b.backend.token(30 * time.Minute)
 		assert.EqualValues(t, 2, b.get().Generation)
 		assert.Equal(t, 2, b.backend.loads)
-		b.backend.change(func(*Held) { b.backend.loadErr = errDown })
+		b.backend.change(func(*TokenState) { b.backend.loadErr = errDown })
 		assert.EqualValues(t, 2, b.get().Generation)
 	})
 }

@@ -17,8 +17,8 @@ const (
 // used notes that a token was handed out, where the row says that it is time.
 // Memory is loaded anew each minute, so loads alone tell of use.
 func (c *Client) used(ctx context.Context, e *entry, s *snapshot, now time.Time) {
-	last := s.held.LastUsedAt
-	if !last.IsZero() && s.held.Now.Sub(last) < usedEvery || !e.usedAt.IsZero() && now.Sub(e.usedAt) < usedRetry {
+	last := s.state.LastUsedAt
+	if !last.IsZero() && s.state.Now.Sub(last) < usedEvery || !e.usedAt.IsZero() && now.Sub(e.usedAt) < usedRetry {
 		return
 	}
 	e.usedAt = now

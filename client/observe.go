@@ -23,11 +23,11 @@ type Source string
 
 // The sources.
 const (
-	SourceMemory  Source = "memory"
-	SourceStore   Source = "store"   // loaded
-	SourceRefresh Source = "refresh" // a refresh was waited for
-	SourceLeft    Source = "left"    // too old, and nothing newer to be had: what is left serves
-	SourceNone    Source = "none"    // an error
+	SourceMemory     Source = "memory"
+	SourceStore      Source = "store"   // loaded
+	SourceRefresh    Source = "refresh" // a refresh was waited for
+	SourceCallerGone Source = "left"    // too old, and nothing newer to be had: what is left serves
+	SourceNone       Source = "none"    // an error
 )
 
 // Call is one call of [Client.Token].
@@ -46,7 +46,7 @@ type Call struct {
 }
 
 // CodeLeft is the code of a call whose caller's context ended.
-const CodeLeft perennial.Code = "left"
+const CodeCallerGone perennial.Code = "left"
 
 // Refused is one 401 that an API answered.
 type Refused struct {
@@ -82,10 +82,10 @@ func (c *Client) observe(ctx context.Context, now time.Time, s *snapshot, source
 	}
 	call := Call{Source: source, Waited: waited, Queued: queued(ctx, now), Code: perennial.CodeOf(err)}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) && perennial.CodeOf(err) == perennial.CodeInternal {
-		call.Code = CodeLeft
+		call.Code = CodeCallerGone
 	}
 	if s != nil {
-		call.App = s.held.App
+		call.App = s.state.App
 		call.Left = s.remains(s.elapsed(now))
 		// A failed call counts by its token's age only where that is what failed.
 		call.Dated = call.Left != forever && (err == nil || call.Left <= 0)

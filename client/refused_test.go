@@ -79,10 +79,10 @@ func TestRestoredDatabase(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(t)
-		b.backend.change(func(h *Held) { h.Generation = 4 })
+		b.backend.change(func(h *TokenState) { h.Generation = 4 })
 		b.backend.token(30 * time.Minute) // generation 5
 		b.get()
-		b.backend.change(func(h *Held) { h.Generation = 1 })
+		b.backend.change(func(h *TokenState) { h.Generation = 1 })
 		b.backend.token(30 * time.Minute) // generation 2
 		transport := b.Transport(id)
 		a := &api{answers: []answer{expired, ok200}}
@@ -114,12 +114,12 @@ func TestRefreshBehindTheRow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(t)
-		b.backend.change(func(h *Held) { h.Generation = 8 })
-		b.backend.token(30 * time.Minute)                               // generation 9
-		b.backend.change(func(h *Held) { h.ExpiresAt = h.RefreshedAt }) // and it has expired
-		b.backend.onLoad = func(h *Held) {
+		b.backend.change(func(h *TokenState) { h.Generation = 8 })
+		b.backend.token(30 * time.Minute)                                     // generation 9
+		b.backend.change(func(h *TokenState) { h.ExpiresAt = h.RefreshedAt }) // and it has expired
+		b.backend.onLoad = func(h *TokenState) {
 			if h.Generation == 9 {
-				b.backend.held.Generation = 2
+				b.backend.state.Generation = 2
 				b.backend.set(30 * time.Minute)
 				b.backend.refreshErr = &perennial.GenerationAheadError{Connection: id, Generation: 3}
 			}
@@ -176,7 +176,9 @@ func TestNothingNewer(t *testing.T) {
 		_, err := b.do(transport)
 		assert.ErrorAs(t, err, new(*ErrUnavailable))
 		assert.ErrorIs(t, err, errDown)
-		b.backend.change(func(h *Held) { h.Status, h.Reason = perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant })
+		b.backend.change(func(h *TokenState) {
+			h.Status, h.Reason = perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant
+		})
 		time.Sleep(time.Minute)
 		_, err = b.do(transport)
 		assert.ErrorAs(t, err, new(*ErrReconnectRequired), "what was left of the grant is not good any more")
@@ -185,7 +187,7 @@ func TestNothingNewer(t *testing.T) {
 
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		b.backend.change(func(h *Held) {
+		b.backend.change(func(h *TokenState) {
 			h.Status = perennial.StatusActive
 			b.backend.refreshErr = nil
 			b.backend.takes = time.Hour
@@ -224,7 +226,7 @@ func TestPausedMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(t)
 		b.get()
-		b.backend.change(func(h *Held) { h.Status = perennial.StatusPaused })
+		b.backend.change(func(h *TokenState) { h.Status = perennial.StatusPaused })
 		transport := b.Transport(id)
 		transport.Base = &api{answers: []answer{expired}}
 		_, err := b.do(transport)

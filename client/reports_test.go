@@ -24,7 +24,7 @@ func TestReportedRefusals(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				b := setup(t)
-				b.backend.held.Provider = c.provider
+				b.backend.state.Provider = c.provider
 				transport := b.Transport(id)
 				transport.Base = &api{answers: []answer{c.refusal, c.refusal, {status: 200}}}
 				for range 3 {
@@ -44,7 +44,7 @@ func TestReportedReplicaLag(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(t)
-		b.backend.held.Provider = "github"
+		b.backend.state.Provider = "github"
 		transport := b.Transport(id)
 		transport.Base = &api{answers: []answer{bare401, bare401, {status: 200}}}
 		_, err := b.do(transport)

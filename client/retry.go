@@ -43,14 +43,14 @@ func rewound(req *http.Request) (*http.Request, error) {
 
 // mostPeeked bounds what is read of a 401's body before its caller, and what is
 // read of one that is thrown away, so that its connection can be used again.
-const mostPeeked = 64 << 10
+const maxPeeked = 64 << 10
 
 // peek reads the beginning of the body and puts it back.
 func peek(resp *http.Response) []byte {
 	if resp.Body == nil {
 		return nil
 	}
-	head, err := io.ReadAll(io.LimitReader(resp.Body, mostPeeked))
+	head, err := io.ReadAll(io.LimitReader(resp.Body, maxPeeked))
 	rest := io.Reader(resp.Body)
 	if err != nil {
 		rest = failing{err}
@@ -72,8 +72,8 @@ func discard(resp *http.Response) {
 	if resp.Body == nil {
 		return
 	}
-	_, _ = io.CopyN(io.Discard, resp.Body, 2*mostPeeked) // what is longer costs the connection
-	_ = resp.Body.Close()                                // it was read; nothing is lost
+	_, _ = io.CopyN(io.Discard, resp.Body, 2*maxPeeked) // what is longer costs the connection
+	_ = resp.Body.Close()                               // it was read; nothing is lost
 }
 
 // closing closes the body of a request that is not sent, as a RoundTripper must.
@@ -88,8 +88,8 @@ func closing(req *http.Request, err error) error {
 func (c *Client) entryFor(id string) (app string, of provider.Entry) {
 	if known, ok := c.entries.Load(id); ok {
 		if s := known.(*entry).last.Load(); s != nil {
-			of, _ = provider.Lookup(s.held.Provider) // an unknown one has no spellings
-			return s.held.App, of
+			of, _ = provider.Lookup(s.state.Provider) // an unknown one has no spellings
+			return s.state.App, of
 		}
 	}
 	return "", of

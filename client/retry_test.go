@@ -174,7 +174,7 @@ func TestLong401(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(t)
-		long := answer{status: 401, body: strings.Repeat("x", mostPeeked+1000)}
+		long := answer{status: 401, body: strings.Repeat("x", maxPeeked+1000)}
 		a := &api{answers: []answer{long, ok200, long}}
 		transport := b.Transport(id)
 		transport.Base = a

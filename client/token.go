@@ -34,13 +34,13 @@ const askAgainDelta = 10 * time.Second
 
 // leastReuse keeps a token that was just handed out valid in the eyes of
 // x/oauth2 long enough to be used.
-const leastReuse = time.Second
+const minReuse = time.Second
 
 // oauth2 is the token for x/oauth2. Its Expiry is when to ask again, which is
 // before the token expires: oauth2.NewClient wraps a source so that it is asked
 // only then, and would else use a token to its last seconds.
 func (t Token) oauth2(now time.Time, reuse time.Duration) *oauth2.Token {
-	out := &oauth2.Token{AccessToken: t.Access.Reveal(), TokenType: perennial.TokenTypeBearer, Expiry: now.Add(max(reuse, leastReuse) + askAgainDelta)}
+	out := &oauth2.Token{AccessToken: t.Access.Reveal(), TokenType: perennial.TokenTypeBearer, Expiry: now.Add(max(reuse, minReuse) + askAgainDelta)}
 	if !t.ExpiresAt.IsZero() && t.ExpiresAt.Before(out.Expiry) {
 		out.Expiry = t.ExpiresAt
 	}

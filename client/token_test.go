@@ -38,7 +38,7 @@ func TestStatuses(t *testing.T) {
 		b := setup(t)
 		b.get()
 		become := func(s perennial.Status, r perennial.Reason) {
-			b.backend.change(func(h *Held) { h.Status, h.Reason = s, r })
+			b.backend.change(func(h *TokenState) { h.Status, h.Reason = s, r })
 			time.Sleep(time.Minute) // until memory is asked no more
 		}
 		become(perennial.StatusPaused, "")
@@ -58,7 +58,7 @@ func TestStatuses(t *testing.T) {
 
 		// What is left of an ended grant is served, and marked so.
 		since := time.Now().Add(-time.Hour).UTC()
-		b.backend.change(func(h *Held) {
+		b.backend.change(func(h *TokenState) {
 			h.Since, h.ReconnectURL, h.HelpURL = since, "https://app.example/r/1", "https://help.example"
 		})
 		become(perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant)
@@ -87,7 +87,7 @@ func TestUsedIsNotedOnceAnHour(t *testing.T) {
 		b := setup(t)
 		b.backend.life = 1000 * time.Hour
 		b.backend.token(1000 * time.Hour)
-		b.backend.change(func(h *Held) { h.LastUsedAt = time.Time{} })
+		b.backend.change(func(h *TokenState) { h.LastUsedAt = time.Time{} })
 		for range 5 * 60 {
 			b.get()
 			time.Sleep(time.Minute)
@@ -116,7 +116,7 @@ func TestTokenSource(t *testing.T) {
 		assert.Equal(t, secret+"-1", get())
 		time.Sleep(time.Minute + 1)
 		assert.Equal(t, secret+"-2", get())
-		b.backend.change(func(h *Held) { h.Status = perennial.StatusPaused })
+		b.backend.change(func(h *TokenState) { h.Status = perennial.StatusPaused })
 		time.Sleep(time.Minute + 1)
 		_, err := source.Token()
 		assert.ErrorAs(t, err, new(*ErrPaused))

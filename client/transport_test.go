@@ -109,7 +109,7 @@ func TestAuthorizationIsBearer(t *testing.T) {
 	for _, stored := range []string{"", "bearer", "Bearer", "BEARER", "bot", "user", "mac", "basic", "DPoP", "\r\nX-Evil: 1"} {
 		synctest.Test(t, func(t *testing.T) {
 			b := setup(t)
-			b.backend.change(func(h *Held) { h.TokenType = stored })
+			b.backend.change(func(h *TokenState) { h.TokenType = stored })
 			a := &api{answers: []answer{ok200}}
 			transport := b.Transport(id)
 			transport.Base = a

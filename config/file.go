@@ -257,7 +257,7 @@ func (l *loader) timing(f fileTiming) refresh.Timing {
 }
 
 // longestSilence is the longest that an active connection may go unlooked-at.
-const longestSilence = 30 * time.Minute
+const maxSilence = 30 * time.Minute
 
 func (l *loader) sweep(f fileSweep) Sweep {
 	s := Sweep{
@@ -266,8 +266,8 @@ func (l *loader) sweep(f fileSweep) Sweep {
 		FullEvery: l.duration("sweep.full_every", "sweep: full_every", f.FullEvery),
 		Retention: l.duration("sweep.retention", "sweep: retention", f.Retention),
 	}
-	if s.FullEvery+s.Every+s.Grace > longestSilence {
-		l.at("sweep", "sweep: full_every, every and grace together are %s; no connection may go unlooked-at for more than %s", s.FullEvery+s.Every+s.Grace, longestSilence)
+	if s.FullEvery+s.Every+s.Grace > maxSilence {
+		l.at("sweep", "sweep: full_every, every and grace together are %s; no connection may go unlooked-at for more than %s", s.FullEvery+s.Every+s.Grace, maxSilence)
 	}
 	return s
 }

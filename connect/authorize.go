@@ -86,8 +86,8 @@ func SameBrowser(c perennial.ConnectSession, browser perennial.Secret) bool {
 const (
 	exchangeTimeout = 20 * time.Second
 	askTimeout      = 10 * time.Second
-	longestStore    = 45 * time.Second
-	storeLease      = longestStore + 30*time.Second
+	maxStore        = 45 * time.Second
+	storeLease      = maxStore + 30*time.Second
 )
 
 // Answer takes an authorization response (RFC 6749 section 4.1.2) that came to
@@ -121,12 +121,12 @@ func (s *Sessions) Answer(ctx context.Context, app string, response url.Values, 
 		return c, ErrExpired
 	}
 	sent := c // with the verifier, which is wiped now
-	if err := s.Store.AnswerSession(ctx, c.ID, c.Starts); perennial.CodeOf(err) == perennial.CodeConflict {
+	if err := s.Store.ConsumeState(ctx, c.ID, c.Starts); perennial.CodeOf(err) == perennial.CodeConflict {
 		return c, ErrAnswered
 	} else if err != nil {
 		return c, err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestStore)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxStore)
 	defer cancel()
 	return s.take(ctx, sent, app, response)
 }
@@ -167,7 +167,7 @@ func (s *Sessions) take(ctx context.Context, c perennial.ConnectSession, to stri
 	default:
 		return s.end(ctx, c, perennial.ConnectProviderDown, nil, "")
 	}
-	k := kept{TokenSet: reply.Tokens, Hint: reply.Account, Secret: secret}
+	k := pendingReply{TokenSet: reply.Tokens, Hint: reply.Account, Secret: secret}
 	if source := app.Provider.Account; source.From == provider.AccountFromCallback {
 		k.Hint = response.Get(source.Name)
 	}

@@ -22,7 +22,7 @@ type Revoker interface {
 
 // Ender disconnects connections, at their providers too. It is safe for concurrent
 // use.
-type Ender struct {
+type Disconnector struct {
 	Service  *Service
 	Keys     Opener
 	Provider Revoker
@@ -35,7 +35,7 @@ const revokeTimeout = 10 * time.Second
 // the provider. The row comes first: a refresh cannot start any more, and where the
 // provider does not answer the customer is disconnected all the same. What the
 // provider says is no error; it is asked once.
-func (e *Ender) Disconnect(ctx context.Context, id string) (perennial.Connection, perennial.Revocation, error) {
+func (e *Disconnector) Disconnect(ctx context.Context, id string) (perennial.Connection, perennial.Revocation, error) {
 	before, _, err := e.Service.Store.Get(ctx, id)
 	if err != nil {
 		return perennial.Connection{}, perennial.RevocationNone, err
@@ -47,7 +47,7 @@ func (e *Ender) Disconnect(ctx context.Context, id string) (perennial.Connection
 	return c, e.revoke(ctx, before), err
 }
 
-func (e *Ender) revoke(ctx context.Context, c perennial.Connection) perennial.Revocation {
+func (e *Disconnector) revoke(ctx context.Context, c perennial.Connection) perennial.Revocation {
 	log := e.Service.Log.With("connection_id", c.ID, "provider", c.Provider)
 	failed := func(err error) perennial.Revocation {
 		log.Warn("disconnected, but the grant was not revoked at the provider", slog.Any("error", err))

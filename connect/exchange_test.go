@@ -70,7 +70,7 @@ func TestKeptReplyKeepsEveryByte(t *testing.T) {
 	s := &Sessions{SessionsConfig{Service: &Service{Config: Config{Sealer: keyring}}}}
 	c := perennial.ConnectSession{ID: "s", TenantID: "t"}
 	for _, token := range []string{"", "plain", "\x00", "\xff\xfe", "é\xc3("} {
-		k := kept{TokenSet: perennial.TokenSet{AccessToken: perennial.NewSecret(token), RefreshToken: perennial.NewSecret("r" + token)}, Secret: 1}
+		k := pendingReply{TokenSet: perennial.TokenSet{AccessToken: perennial.NewSecret(token), RefreshToken: perennial.NewSecret("r" + token)}, Secret: 1}
 		c.ReplySealed, err = s.sealed(c, k)
 		require.NoError(t, err)
 		got, err := s.opened(c)

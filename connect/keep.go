@@ -15,7 +15,7 @@ import (
 )
 
 // kept is a token reply that is on its way into a connection.
-type kept struct {
+type pendingReply struct {
 	perennial.TokenSet
 	Hint   string // of the account
 	Secret int    // the number of the client secret that was accepted
@@ -53,7 +53,7 @@ func (o *octets) UnmarshalJSON(raw []byte) error {
 	return json.Unmarshal(raw, (*string)(o))
 }
 
-func (s *Sessions) sealed(c perennial.ConnectSession, k kept) ([]byte, error) {
+func (s *Sessions) sealed(c perennial.ConnectSession, k pendingReply) ([]byte, error) {
 	raw, err := json.Marshal(plain{octets(k.AccessToken.Reveal()), octets(k.RefreshToken.Reveal()), k.TokenType, k.Scopes, k.ExpiresIn, k.RefreshTokenExpiresIn, k.GrantExpiresIn,
 		k.Metadata, k.Hint, k.Secret})
 	if err != nil {
@@ -62,25 +62,25 @@ func (s *Sessions) sealed(c perennial.ConnectSession, k kept) ([]byte, error) {
 	return s.Service.Sealer.Seal(sessionBinding(c, seal.FieldTokenReply, c.Starts), perennial.NewSecret(string(raw)))
 }
 
-func (s *Sessions) opened(c perennial.ConnectSession) (kept, error) {
+func (s *Sessions) opened(c perennial.ConnectSession) (pendingReply, error) {
 	raw, err := s.Service.Sealer.Open(sessionBinding(c, seal.FieldTokenReply, c.Starts), c.ReplySealed)
 	if err != nil {
-		return kept{}, err
+		return pendingReply{}, err
 	}
 	var p plain
 	if err := json.Unmarshal([]byte(raw.Reveal()), &p); err != nil {
-		return kept{}, perennial.Errorf(perennial.CodeSealed, "the token reply of connect session %s cannot be read", c.ID)
+		return pendingReply{}, perennial.Errorf(perennial.CodeSealed, "the token reply of connect session %s cannot be read", c.ID)
 	}
-	return kept{perennial.TokenSet{AccessToken: perennial.NewSecret(string(p.AccessToken)), RefreshToken: perennial.NewSecret(string(p.RefreshToken)), TokenType: p.TokenType,
+	return pendingReply{perennial.TokenSet{AccessToken: perennial.NewSecret(string(p.AccessToken)), RefreshToken: perennial.NewSecret(string(p.RefreshToken)), TokenType: p.TokenType,
 		Scopes: p.Scopes, ExpiresIn: p.ExpiresIn, RefreshTokenExpiresIn: p.RefreshTokenExpiresIn, GrantExpiresIn: p.GrantExpiresIn, Metadata: p.Metadata}, p.Hint, p.Secret}, nil
 }
 
 // keep seals the reply into the session before anything else is asked or done:
 // from then on neither a failing look-up nor a crash loses the grant.
-func (s *Sessions) keep(ctx context.Context, app provider.App, c perennial.ConnectSession, k kept, at time.Time) (perennial.ConnectSession, error) {
+func (s *Sessions) keep(ctx context.Context, app provider.App, c perennial.ConnectSession, k pendingReply, at time.Time) (perennial.ConnectSession, error) {
 	sealed, err := s.sealed(c, k)
 	if err == nil {
-		err = s.Store.KeepReply(ctx, c.ID, c.Starts, sealed, at, storeLease)
+		err = s.Store.SaveReply(ctx, c.ID, c.Starts, sealed, at, storeLease)
 	}
 	if err != nil { // go on: perhaps the connection can be stored
 		s.Service.Log.Error("token reply not kept", "session_id", c.ID, "error", err)
@@ -100,7 +100,7 @@ func (s *Sessions) Finish(ctx context.Context, id string) (perennial.ConnectSess
 	if err != nil {
 		return c, err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), longestStore)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxStore)
 	defer cancel()
 	app, err := s.app(c)
 	if err != nil {
@@ -136,7 +136,7 @@ const sessionsKept = 24 * time.Hour
 
 // mostTries bounds how often a reply is tried to be stored: over more than two
 // hours.
-const mostTries = 20
+const maxTries = 20
 
 // retryWait is how long after a failed try the next one waits: 2 s, doubling up
 // to 10 min.
@@ -145,7 +145,7 @@ func retryWait(tries int) time.Duration {
 }
 
 // finish finds out whose the grant is, checks it and stores it.
-func (s *Sessions) finish(ctx context.Context, app provider.App, c perennial.ConnectSession, k kept) (perennial.ConnectSession, error) {
+func (s *Sessions) finish(ctx context.Context, app provider.App, c perennial.ConnectSession, k pendingReply) (perennial.ConnectSession, error) {
 	var secret perennial.Secret
 	if k.Secret < len(app.ClientSecrets) {
 		secret = app.ClientSecrets[k.Secret]
@@ -181,7 +181,7 @@ func (s *Sessions) finish(ctx context.Context, app provider.App, c perennial.Con
 }
 
 // examine says why a grant is refused, "" for not at all.
-func (s *Sessions) examine(ctx context.Context, app provider.App, c perennial.ConnectSession, k kept, account string) (perennial.ConnectOutcome, []string, error) {
+func (s *Sessions) examine(ctx context.Context, app provider.App, c perennial.ConnectSession, k pendingReply, account string) (perennial.ConnectOutcome, []string, error) {
 	if c.ConnectionID != "" {
 		con, _, err := s.Service.Store.Get(ctx, c.ConnectionID)
 		switch {
@@ -204,7 +204,7 @@ func (s *Sessions) examine(ctx context.Context, app provider.App, c perennial.Co
 
 // store writes the connection and tells its workflow. In a second try the row may
 // hold the grant already, refreshed since: then it is not put back.
-func (s *Sessions) store(ctx context.Context, app provider.App, c perennial.ConnectSession, k kept, account string) (perennial.ConnectSession, error) {
+func (s *Sessions) store(ctx context.Context, app provider.App, c perennial.ConnectSession, k pendingReply, account string) (perennial.ConnectSession, error) {
 	g := Grant{Tenant: c.TenantID, App: c.App, Account: account, Host: c.Host, Tokens: k.TokenSet, ObtainedAt: c.ReplyAt}
 	if c.Tries > 1 {
 		con, err := s.Service.Store.FindByAccount(ctx, c.TenantID, c.App, account)
@@ -240,7 +240,7 @@ func (s *Sessions) store(ctx context.Context, app provider.App, c perennial.Conn
 // revoke ends a refused grant at the provider (RFC 7009), so that nothing of it
 // is left. At many providers that ends every grant of the account to this app: so
 // it is not done where a connection of that account works.
-func (s *Sessions) revoke(ctx context.Context, app provider.App, c perennial.ConnectSession, k kept, account string) {
+func (s *Sessions) revoke(ctx context.Context, app provider.App, c perennial.ConnectSession, k pendingReply, account string) {
 	log := s.Service.Log.With("session_id", c.ID, "app", c.App)
 	used, err := s.Store.AccountInUse(ctx, c.App, account)
 	if err != nil || used {
@@ -262,7 +262,7 @@ func (s *Sessions) revoke(ctx context.Context, app provider.App, c perennial.Con
 
 // later leaves the reply to the next try.
 func (s *Sessions) later(ctx context.Context, c perennial.ConnectSession, cause error) (perennial.ConnectSession, error) {
-	if c.Tries >= mostTries {
+	if c.Tries >= maxTries {
 		s.Service.Log.Error("grant given up", "session_id", c.ID, "app", c.App, "tries", c.Tries, "error", cause)
 		return s.end(ctx, c, perennial.ConnectProviderDown, nil, "")
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // longestReturnURL bounds a return URL in bytes.
-const longestReturnURL = 2048
+const maxReturnURL = 2048
 
 // ReturnURLs are the places to which a connect page may send the customer: whole
 // URLs without a query. Each allows itself and every path below it, at the very
@@ -33,7 +33,7 @@ func (r ReturnURLs) Check(raw string) (*url.URL, error) {
 // plainURL reads a URL that every program reads alike: no user, no fragment, no
 // backslash, no dots or escaped slashes in its path, however often escaped.
 func plainURL(raw string) (*url.URL, bool) {
-	if len(raw) > longestReturnURL || strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r == '\\' || r >= 0x7f }) {
+	if len(raw) > maxReturnURL || strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r == '\\' || r >= 0x7f }) {
 		return nil, false
 	}
 	u, err := url.Parse(raw)

@@ -32,7 +32,7 @@ type Store interface {
 // Workflows tells a connection's workflow to read its row; see [Temporal].
 type Workflows interface {
 	// Tell signals the workflow, starting it where it does not run.
-	Tell(ctx context.Context, c perennial.Connection, signal string) error
+	Signal(ctx context.Context, c perennial.Connection, signal string) error
 }
 
 // Config holds the service's dependencies; all are needed but Log.
@@ -119,12 +119,12 @@ func (s *Service) Reconnect(ctx context.Context, id string, g Grant) (perennial.
 // Pause stops the refreshing of access tokens; the refresh token's idle clock is
 // still kept.
 func (s *Service) Pause(ctx context.Context, id string) (perennial.Connection, error) {
-	return s.turn(ctx, id, "pause", perennial.StatusPaused, perennial.StatusActive)
+	return s.changeStatus(ctx, id, "pause", perennial.StatusPaused, perennial.StatusActive)
 }
 
 // Resume makes a paused connection active again.
 func (s *Service) Resume(ctx context.Context, id string) (perennial.Connection, error) {
-	return s.turn(ctx, id, "resume", perennial.StatusActive, perennial.StatusPaused)
+	return s.changeStatus(ctx, id, "resume", perennial.StatusActive, perennial.StatusPaused)
 }
 
 // SetCadence changes how often a connection is refreshed and tells its workflow.
@@ -133,18 +133,18 @@ func (s *Service) SetCadence(ctx context.Context, id string, cadence perennial.C
 	if err != nil {
 		return perennial.Connection{}, err
 	}
-	return c, s.Workflows.Tell(ctx, c, workflows.SignalNudge)
+	return c, s.Workflows.Signal(ctx, c, workflows.SignalNudge)
 }
 
 // Disconnect ends a connection: its tokens are wiped and its workflow completes.
 func (s *Service) Disconnect(ctx context.Context, id string) (perennial.Connection, error) {
-	return s.turn(ctx, id, "disconnect", perennial.StatusDisconnected,
+	return s.changeStatus(ctx, id, "disconnect", perennial.StatusDisconnected,
 		perennial.StatusActive, perennial.StatusPaused, perennial.StatusReconnectRequired)
 }
 
 // turn changes the status by compare-and-set and tells the workflow. Turning to
 // the status that already is succeeds and tells again.
-func (s *Service) turn(ctx context.Context, id, signal string, to perennial.Status, from ...perennial.Status) (perennial.Connection, error) {
+func (s *Service) changeStatus(ctx context.Context, id, signal string, to perennial.Status, from ...perennial.Status) (perennial.Connection, error) {
 	c, err := retryConflicts(func() (perennial.Connection, error) {
 		c, _, err := s.Store.Get(ctx, id)
 		if err != nil || c.Status == to {
@@ -158,7 +158,7 @@ func (s *Service) turn(ctx context.Context, id, signal string, to perennial.Stat
 	if err != nil {
 		return c, err
 	}
-	return c, s.tell(ctx, c, signal)
+	return c, s.signal(ctx, c, signal)
 }
 
 // guarded writes tokens, again where the row moved on, and tells the workflow.
@@ -167,11 +167,11 @@ func (s *Service) guarded(ctx context.Context, write func() (perennial.Connectio
 	if err != nil {
 		return perennial.Connection{}, err
 	}
-	return c, s.tell(ctx, c, "reconnected")
+	return c, s.signal(ctx, c, "reconnected")
 }
 
-func (s *Service) tell(ctx context.Context, c perennial.Connection, signal string) error {
-	if err := s.Workflows.Tell(ctx, c, signal); err != nil {
+func (s *Service) signal(ctx context.Context, c perennial.Connection, signal string) error {
+	if err := s.Workflows.Signal(ctx, c, signal); err != nil {
 		s.Log.Error("workflow not told", "connection_id", c.ID, "signal", signal, "error", err)
 		mend := "say the same again once Temporal is reachable"
 		if unregistered(err) {

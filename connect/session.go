@@ -25,8 +25,8 @@ type SessionStore interface {
 	SessionByLink(ctx context.Context, digest string) (perennial.ConnectSession, time.Time, error)
 	SessionByState(ctx context.Context, digest string) (perennial.ConnectSession, time.Time, error)
 	StartSession(ctx context.Context, id string, starts int64, stateDigest, browserDigest string, verifierSealed []byte) error
-	AnswerSession(ctx context.Context, id string, starts int64) error
-	KeepReply(ctx context.Context, id string, starts int64, sealed []byte, at time.Time, lease time.Duration) error
+	ConsumeState(ctx context.Context, id string, starts int64) error
+	SaveReply(ctx context.Context, id string, starts int64, sealed []byte, at time.Time, lease time.Duration) error
 	LeaseSession(ctx context.Context, id string, lease time.Duration) (perennial.ConnectSession, error)
 	ReleaseSession(ctx context.Context, id string, starts int64, wait time.Duration) error
 	FinishSession(ctx context.Context, id string, starts int64, outcome perennial.ConnectOutcome, missing []string, result string) error
@@ -67,9 +67,9 @@ type SessionsConfig struct {
 type Sessions struct{ SessionsConfig }
 
 const (
-	defaultLifetime  = 30 * time.Minute
-	shortestLifetime = time.Minute
-	longestLifetime  = 24 * time.Hour
+	defaultLifetime = 30 * time.Minute
+	minLifetime     = time.Minute
+	maxLifetime     = 24 * time.Hour
 )
 
 // NewSessions returns the sessions; a BaseURL that is no plain URL is an error of
@@ -140,8 +140,8 @@ func (s *Sessions) CreateSession(ctx context.Context, req SessionRequest) (Sessi
 	if life == 0 {
 		life = s.Lifetime
 	}
-	if life < shortestLifetime || life > longestLifetime {
-		return Session{}, perennial.Errorf(perennial.CodeInvalid, "a link lives from %s to %s, not %s", shortestLifetime, longestLifetime, life)
+	if life < minLifetime || life > maxLifetime {
+		return Session{}, perennial.Errorf(perennial.CodeInvalid, "a link lives from %s to %s, not %s", minLifetime, maxLifetime, life)
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -156,7 +156,7 @@ func (s *Sessions) CreateSession(ctx context.Context, req SessionRequest) (Sessi
 }
 
 // longestTitle bounds a tenant's title in characters.
-const longestTitle = 100
+const maxTitle = 100
 
 var scopeForm = regexp.MustCompile(`^[\x21\x23-\x5B\x5D-\x7E]{1,256}$`) // RFC 6749 section 3.3
 
@@ -218,8 +218,8 @@ func (s *Sessions) check(app provider.App, c perennial.ConnectSession) error {
 		return perennial.Errorf(perennial.CodeInvalid, "there is no mode %q: it is page or popup", c.Mode)
 	case c.Mode == perennial.ConnectPopup && c.ReturnURL == "":
 		return perennial.Errorf(perennial.CodeInvalid, "a popup needs a return URL: only its origin is told what came of it")
-	case len([]rune(c.TenantTitle)) > longestTitle, !printable.Is(c.TenantTitle):
-		return perennial.Errorf(perennial.CodeInvalid, "a tenant's title is one line of at most %d characters", longestTitle)
+	case len([]rune(c.TenantTitle)) > maxTitle, !printable.Is(c.TenantTitle):
+		return perennial.Errorf(perennial.CodeInvalid, "a tenant's title is one line of at most %d characters", maxTitle)
 	}
 	for _, scope := range c.Scopes {
 		if !scopeForm.MatchString(scope) {

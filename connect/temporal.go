@@ -27,7 +27,7 @@ type Temporal struct {
 
 // Tell signals the connection's workflow, starting it where it does not run.
 // Both are one atomic step, and neither needs a running worker.
-func (t *Temporal) Tell(ctx context.Context, c perennial.Connection, signal string) error {
+func (t *Temporal) Signal(ctx context.Context, c perennial.Connection, signal string) error {
 	return t.signal(ctx, c, signal, nil)
 }
 
@@ -85,19 +85,19 @@ func (t *Temporal) RefreshNow(ctx context.Context, id string, req workflows.Refr
 }
 
 // Asker is [Temporal], or what stands in for it.
-type Asker interface {
+type Refresher interface {
 	RefreshNow(ctx context.Context, id string, req workflows.RefreshNow) (workflows.RefreshNowReply, error)
-	Tell(ctx context.Context, c perennial.Connection, signal string) error
+	Signal(ctx context.Context, c perennial.Connection, signal string) error
 }
 
 // Refresh is RefreshNow for a connection whose workflow may have been ended by
 // hand: one that does not run is started first.
-func Refresh(ctx context.Context, w Asker, c perennial.Connection, req workflows.RefreshNow) (workflows.RefreshNowReply, error) {
+func Refresh(ctx context.Context, w Refresher, c perennial.Connection, req workflows.RefreshNow) (workflows.RefreshNowReply, error) {
 	reply, err := w.RefreshNow(ctx, c.ID, req)
 	if perennial.CodeOf(err) != perennial.CodeNotFound || c.Status == perennial.StatusDisconnected {
 		return reply, err
 	}
-	if err := w.Tell(ctx, c, workflows.SignalNudge); err != nil {
+	if err := w.Signal(ctx, c, workflows.SignalNudge); err != nil {
 		return reply, err
 	}
 	return w.RefreshNow(ctx, c.ID, req)

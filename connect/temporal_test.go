@@ -30,7 +30,7 @@ func TestMissingSearchAttribute(t *testing.T) {
 		"the workflow id is too long": false,
 	} {
 		w := &connect.Temporal{Client: refusing{err: serviceerror.NewInvalidArgument(message)}, TaskQueue: "perennial"}
-		err := w.Tell(t.Context(), perennial.Connection{ID: "con_1"}, "nudge")
+		err := w.Signal(t.Context(), perennial.Connection{ID: "con_1"}, "nudge")
 		require.ErrorContains(t, err, message)
 		if hint {
 			require.ErrorContains(t, err, "run `perennial setup`")

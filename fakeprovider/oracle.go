@@ -82,7 +82,7 @@ func (s *Server) Oracle() Oracle {
 	out.Presentations = append([]Presentation(nil), s.presented...)
 	out.TokenRequests = len(s.requests)
 	times := s.times("", time.Time{}, now)
-	out.MaxPerSecond = mostPerSecond(times)
+	out.MaxPerSecond = maxPerSecond(times)
 	return out
 }
 
@@ -97,7 +97,7 @@ func (s *Server) times(client string, from, to time.Time) []time.Time {
 	return out
 }
 
-func mostPerSecond(times []time.Time) int {
+func maxPerSecond(times []time.Time) int {
 	most := 0
 	for i, j := 0, 0; i < len(times); i++ {
 		for times[i].Sub(times[j]) >= time.Second {
@@ -114,5 +114,5 @@ func (s *Server) Requests(client string, from, to time.Time) (n, mostInASecond i
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	times := s.times(client, from, to)
-	return len(times), mostPerSecond(times)
+	return len(times), maxPerSecond(times)
 }

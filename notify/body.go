@@ -19,21 +19,21 @@ type Body struct {
 // Data says what changed; what does not concern the event is left out. It holds no
 // token.
 type Data struct {
-	ConnectionID string           `json:"connection_id,omitempty"`
-	TenantID     string           `json:"tenant_id,omitempty"`
-	App          string           `json:"app"`
-	Provider     string           `json:"provider,omitempty"`
-	AccountID    string           `json:"account_id,omitempty"`
-	Status       perennial.Status `json:"status,omitempty"`
-	Health       perennial.Health `json:"health,omitempty"`
-	Reason       perennial.Reason `json:"reason,omitempty"`
-	Code         string           `json:"code,omitempty"`
-	Words        *perennial.Words `json:"words,omitempty"` // for the customer
-	Generation   int64            `json:"generation,omitempty"`
-	Host         string           `json:"host,omitempty"`
-	Clock        string           `json:"clock,omitempty"`
-	Days         int              `json:"days,omitempty"`
-	EndsAt       time.Time        `json:"ends_at,omitzero"`
+	ConnectionID string                `json:"connection_id,omitempty"`
+	TenantID     string                `json:"tenant_id,omitempty"`
+	App          string                `json:"app"`
+	Provider     string                `json:"provider,omitempty"`
+	AccountID    string                `json:"account_id,omitempty"`
+	Status       perennial.Status      `json:"status,omitempty"`
+	Health       perennial.Health      `json:"health,omitempty"`
+	Reason       perennial.Reason      `json:"reason,omitempty"`
+	Code         string                `json:"code,omitempty"`
+	Words        *perennial.StatusText `json:"words,omitempty"` // for the customer
+	Generation   int64                 `json:"generation,omitempty"`
+	Host         string                `json:"host,omitempty"`
+	Clock        string                `json:"clock,omitempty"`
+	Days         int                   `json:"days,omitempty"`
+	EndsAt       time.Time             `json:"ends_at,omitzero"`
 }
 
 // Apps finds an app by name; config.Config in production.

@@ -49,29 +49,29 @@ func (s *Service) Dispatch(ctx context.Context, start func(ctx context.Context, 
 const (
 	defaultTries = 24
 	firstWait    = 5 * time.Second // doubled each time: elapsed after 13 waits: 11 h
-	longestWait  = 6 * time.Hour   // ten more of it: three days
+	maxWait      = 6 * time.Hour   // ten more of it: three days
 )
 
 // wait is how long to wait after a number of failed tries. It is a little longer
 // at random: what failed together does not come again together.
 func wait(tries int) time.Duration {
 	d := firstWait
-	for n := 1; n < tries && d < longestWait; n++ {
+	for n := 1; n < tries && d < maxWait; n++ {
 		d *= 2
 	}
-	d = min(d, longestWait)
+	d = min(d, maxWait)
 	return d + rand.N(d/10)
 }
 
 // Deliver makes one try. What became of it is recorded and returned: a failed try
 // is no error, and leaves the delivery pending, to be tried after Next, or dead.
 // An error means that the try could not be made or not be recorded.
-func (s *Service) Deliver(ctx context.Context, event, endpoint string) (t store.Tried, err error) {
-	t = store.Tried{EventID: event, EndpointID: endpoint}
-	p, err := s.Store.Parcel(ctx, event, endpoint)
+func (s *Service) Deliver(ctx context.Context, event, endpoint string) (t store.DeliveryResult, err error) {
+	t = store.DeliveryResult{EventID: event, EndpointID: endpoint}
+	p, err := s.Store.DeliveryPayload(ctx, event, endpoint)
 	switch {
 	case perennial.CodeOf(err) == perennial.CodeNotFound:
-		return s.giveUp(ctx, event, endpoint, store.Parcel{}, "the event is gone: it was past its retention")
+		return s.giveUp(ctx, event, endpoint, store.DeliveryPayload{}, "the event is gone: it was past its retention")
 	case err != nil:
 		return t, err
 	case p.Delivery.State != perennial.DeliveryPending:
@@ -91,7 +91,7 @@ func (s *Service) Deliver(ctx context.Context, event, endpoint string) (t store.
 	t.Status, t.State = reply.status, perennial.DeliveryDelivered
 	if failed != nil {
 		t.State, t.Error = perennial.DeliveryPending, failed.Error()
-		t.Next = max(wait(p.Delivery.Tries+1), min(reply.after, longestWait))
+		t.Next = max(wait(p.Delivery.Tries+1), min(reply.after, maxWait))
 		if reply.status == http.StatusGone || p.Delivery.Tries+1 >= s.Tries { // 410: the receiver wants no more tries
 			t.State, t.Next = perennial.DeliveryDead, 0
 		}
@@ -99,10 +99,10 @@ func (s *Service) Deliver(ctx context.Context, event, endpoint string) (t store.
 	// What was sent is recorded, also where the worker stops meanwhile.
 	save, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
-	if err := s.Store.RecordTry(save, t); err != nil {
+	if err := s.Store.RecordDelivery(save, t); err != nil {
 		return t, err
 	}
-	s.tell(t, p)
+	s.observe(t, p)
 	return t, nil
 }
 
@@ -110,16 +110,16 @@ func (s *Service) Deliver(ctx context.Context, event, endpoint string) (t store.
 const recordTimeout = 10 * time.Second
 
 // giveUp makes a pending delivery a dead letter, for why.
-func (s *Service) giveUp(ctx context.Context, event, endpoint string, p store.Parcel, why string) (store.Tried, error) {
-	t := store.Tried{EventID: event, EndpointID: endpoint, State: perennial.DeliveryDead, Error: why, NotSent: true}
-	if err := s.Store.RecordTry(ctx, t); err != nil {
+func (s *Service) giveUp(ctx context.Context, event, endpoint string, p store.DeliveryPayload, why string) (store.DeliveryResult, error) {
+	t := store.DeliveryResult{EventID: event, EndpointID: endpoint, State: perennial.DeliveryDead, Error: why, NotSent: true}
+	if err := s.Store.RecordDelivery(ctx, t); err != nil {
 		return t, fmt.Errorf("give up a delivery: %w", err)
 	}
-	s.tell(t, p)
+	s.observe(t, p)
 	return t, nil
 }
 
-func (s *Service) tell(t store.Tried, p store.Parcel) {
+func (s *Service) observe(t store.DeliveryResult, p store.DeliveryPayload) {
 	s.Observer.Try(Try{Event: p.Event.Type, State: t.State, Age: p.Now.Sub(p.Event.CreatedAt)})
 	log := s.Log.With("event_id", t.EventID, "endpoint_id", t.EndpointID, "status_code", t.Status)
 	switch t.State {

@@ -27,8 +27,8 @@ type Store interface {
 	PlanDeliveries(ctx context.Context, limit int) (int, error)
 	DueDeliveries(ctx context.Context, grace time.Duration, limit int) ([]perennial.Delivery, error)
 	DeliveryStarted(ctx context.Context, d perennial.Delivery) error
-	Parcel(ctx context.Context, event, endpoint string) (store.Parcel, error)
-	RecordTry(ctx context.Context, t store.Tried) error
+	DeliveryPayload(ctx context.Context, event, endpoint string) (store.DeliveryPayload, error)
+	RecordDelivery(ctx context.Context, t store.DeliveryResult) error
 }
 
 // Sealer seals and opens secrets; seal.Keyring in production.

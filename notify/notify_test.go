@@ -121,7 +121,7 @@ func (b *bundle) dispatch(t *testing.T) (out []perennial.Delivery) {
 	return out
 }
 
-func (b *bundle) deliver(t *testing.T, d perennial.Delivery) store.Tried {
+func (b *bundle) deliver(t *testing.T, d perennial.Delivery) store.DeliveryResult {
 	t.Helper()
 	tried, err := b.Deliver(t.Context(), d.EventID, d.EndpointID)
 	require.NoError(t, err)
@@ -260,7 +260,7 @@ func TestRetryAfter(t *testing.T) {
 	for _, c := range []struct {
 		asked         string // in seconds
 		least, upmost time.Duration
-	}{{"600", 10 * time.Minute, 10 * time.Minute}, {"864000", longestWait, longestWait}, {"1", 4 * firstWait, 5 * firstWait}} {
+	}{{"600", 10 * time.Minute, 10 * time.Minute}, {"864000", maxWait, maxWait}, {"1", 4 * firstWait, 5 * firstWait}} {
 		b.after = c.asked
 		tried := b.deliver(t, d[0])
 		require.Equal(t, perennial.DeliveryPending, tried.State)
@@ -323,7 +323,7 @@ func TestWait(t *testing.T) {
 	var all time.Duration
 	for tries := 1; tries < defaultTries; tries++ {
 		d := wait(tries)
-		require.LessOrEqual(t, d, longestWait+longestWait/10)
+		require.LessOrEqual(t, d, maxWait+maxWait/10)
 		all += d
 	}
 	require.InDelta(t, 3*24, all.Hours(), 8, "three days")
@@ -344,6 +344,6 @@ func TestRebinding(t *testing.T) {
 	d := b.dispatch(t)
 	tried, err := careful.Deliver(t.Context(), d[0].EventID, w.ID)
 	require.NoError(t, err)
-	require.Equal(t, store.Tried{EventID: d[0].EventID, EndpointID: w.ID, State: perennial.DeliveryPending, Error: "the address is not public", Next: tried.Next}, tried)
+	require.Equal(t, store.DeliveryResult{EventID: d[0].EventID, EndpointID: w.ID, State: perennial.DeliveryPending, Error: "the address is not public", Next: tried.Next}, tried)
 	require.Empty(t, b.got)
 }

@@ -68,7 +68,7 @@ func (e Entry) validateAccount() error {
 }
 
 // longestAccount bounds an account id.
-const longestAccount = 256
+const maxAccount = 256
 
 // Account is what the provider says of an access token.
 type Account struct {
@@ -123,7 +123,7 @@ func (c *Client) Account(ctx context.Context, app App, secret, accessToken peren
 
 // account checks an id.
 func account(app App, id string) (Account, error) {
-	if id == "" || len(id) > longestAccount || clean(id, longestAccount) != id || !printable.Is(id) {
+	if id == "" || len(id) > maxAccount || clean(id, maxAccount) != id || !printable.Is(id) {
 		return Account{}, perennial.Errorf(perennial.CodeInvalid, "%s does not say whose the grant is (%s %s)", app.Provider.Name, app.Provider.Account.From, app.Provider.Account.Name)
 	}
 	return Account{ID: id}, nil

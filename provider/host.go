@@ -14,7 +14,7 @@ import (
 const hostPlaceholder = "{host}"
 
 // longestHost is the bound of a name in the DNS (RFC 1035 section 2.3.4).
-const longestHost = 253
+const maxHost = 253
 
 var hostForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
 
@@ -50,7 +50,7 @@ func (e Entry) allows(host string) bool {
 	} else if !isPort(port) || !isLoopback(name) {
 		return false
 	}
-	if len(name) > longestHost || !hostForm.MatchString(name) {
+	if len(name) > maxHost || !hostForm.MatchString(name) {
 		return false
 	}
 	if len(e.HostSuffixes) == 0 {

@@ -103,16 +103,16 @@ func (a *attempt) present(ctx context.Context, token perennial.Secret) provider.
 		if i > 0 && !reply.ClientRejected() {
 			break
 		}
-		if err := a.turn(ctx, i); err != nil {
+		if err := a.waitForSlot(ctx, i); err != nil {
 			a.gaveUp = true
-			return provider.Reply{Outcome: perennial.OutcomeHeld, Code: store.CodeRateLimit, HTTPStatus: reply.HTTPStatus}
+			return provider.Reply{Outcome: perennial.OutcomeThrottled, Code: store.CodeRateLimit, HTTPStatus: reply.HTTPStatus}
 		}
 		postCtx, cancel := within(detached, a.Timing.HTTPTimeout)
 		reply = a.Presenter.Refresh(postCtx, a.app, secret, token, send)
 		cancel()
 	}
 	if a.missed {
-		reply.Outcome, reply.Code = perennial.OutcomeHeld, store.CodeRateLimit
+		reply.Outcome, reply.Code = perennial.OutcomeThrottled, store.CodeRateLimit
 	}
 	return reply
 }
@@ -150,7 +150,7 @@ func (a *attempt) stalled() bool {
 
 // turn waits for the slot of the i-th request of this attempt. Each request has
 // its own.
-func (a *attempt) turn(ctx context.Context, i int) error {
+func (a *attempt) waitForSlot(ctx context.Context, i int) error {
 	a.slot = a.gate.SlotAt
 	if i > 0 && a.app.MaxRefreshesPerSecond > 0 {
 		req := a.admitRequest(a.row, a.app)
@@ -191,7 +191,7 @@ func (a *attempt) save(ctx context.Context, reply provider.Reply, old perennial.
 	}
 	kept := false
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		var saved store.Saved
+		var saved store.SaveResult
 		saved, err = a.Engine.save(ctx, req)
 		if err == nil {
 			if kept {
@@ -205,7 +205,7 @@ func (a *attempt) save(ctx context.Context, reply provider.Reply, old perennial.
 		}
 		a.log.Warn("save not done yet", "error", err)
 		if a.Spool != nil && !kept {
-			if keepErr := a.Spool.Keep(req); keepErr != nil {
+			if keepErr := a.Spool.Add(req); keepErr != nil {
 				a.log.Error("tokens not kept in the spool; they are tried and then handed to the workflow", "error", keepErr)
 			} else {
 				kept = true
@@ -218,7 +218,7 @@ func (a *attempt) save(ctx context.Context, reply provider.Reply, old perennial.
 			if seam.Off(seam.Journal) {
 				return Result{}, err
 			}
-			a.memory.put(req)
+			a.memory.add(req)
 			return Result{Outcome: perennial.OutcomeUnknown, Code: CodeUnsaved, Connection: a.row, Now: a.clock(), HTTPStatus: reply.HTTPStatus, Unsaved: &req}, nil
 		}
 	}
@@ -264,7 +264,7 @@ func (a *attempt) saveRequest(reply provider.Reply, old perennial.Secret) (store
 	return req, nil
 }
 
-func (a *attempt) saved(s store.Saved, reply provider.Reply) Result {
+func (a *attempt) saved(s store.SaveResult, reply provider.Reply) Result {
 	res := Result{Outcome: savedOutcome(s), Connection: s.Connection, Now: a.clock(), HTTPStatus: reply.HTTPStatus, Recovered: s.Recovered}
 	a.log.Info("refreshed", a.facts(reply, "stored", s.Stored, "recovered", s.Recovered, "new_generation", s.Connection.Generation)...)
 	return res
@@ -302,10 +302,10 @@ func (a *attempt) closeWith(ctx context.Context, reply provider.Reply, req store
 func (a *attempt) note(ctx context.Context, reply provider.Reply) {
 	req := store.NoteRequest{Connection: a.row, Outcome: reply.Outcome, Code: reply.Code, Rate: a.app.MaxRefreshesPerSecond, Interval: a.Timing.ProbeInterval}
 	if reply.Outcome == perennial.OutcomeRateLimited && a.app.Provider.RateLimitScope != provider.ScopeConnection {
-		req.SlowDown = max(reply.RetryAfter, leastSlowDown)
+		req.SlowDown = max(reply.RetryAfter, minSlowDown)
 		req.SlowDownHost = a.app.Provider.RateLimitScope == provider.ScopeHost
 	}
-	if a.gaveUp || !countable(reply) && !a.gate.Noted && req.SlowDown == 0 {
+	if a.gaveUp || !countable(reply) && !a.gate.NoteEveryReply && req.SlowDown == 0 {
 		return
 	}
 	first, cancel := ctx, func() {}
@@ -324,7 +324,7 @@ func (a *attempt) note(ctx context.Context, reply provider.Reply) {
 
 // leastSlowDown is for how long an app is left alone after a 429 that names no
 // time.
-const leastSlowDown = 10 * time.Second
+const minSlowDown = 10 * time.Second
 
 // countable reports whether the reply counts toward the app's circuit.
 func countable(reply provider.Reply) bool {

@@ -31,14 +31,14 @@ const believed = 3
 // a row (1 for the first), which this reply was. Up to a fifth of it is random, so
 // that connections which failed together do not come back together.
 func backoff(reply provider.Reply, failures int) time.Duration {
-	wait := LeastBackoff(reply, failures)
+	wait := MinBackoff(reply, failures)
 	return wait + time.Duration(rand.Int64N(int64(wait)/5+1))
 }
 
-// LeastBackoff is the part of a backoff that is not random. What the provider
+// MinBackoff is the part of a backoff that is not random. What the provider
 // asked for (RetryAfter) comes first: it knows better than we do, and is a floor,
 // spread upwards only.
-func LeastBackoff(reply provider.Reply, failures int) time.Duration {
+func MinBackoff(reply provider.Reply, failures int) time.Duration {
 	outcome := reply.Outcome
 	if reply.Code == provider.CodeMalformed {
 		outcome = perennial.OutcomeRejected // it answers, and always the same

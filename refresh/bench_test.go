@@ -54,7 +54,7 @@ func (w steadyWorld) Refresh(ctx context.Context, _ provider.App, _, _ perennial
 // freshStore forgets its ledger: a benchmark is not to be one of its growth.
 type freshStore struct{ *store.Memory }
 
-func (s freshStore) Save(ctx context.Context, req store.SaveRequest) (store.Saved, error) {
+func (s freshStore) Save(ctx context.Context, req store.SaveRequest) (store.SaveResult, error) {
 	s.Ledger = s.Ledger[:0]
 	return s.Memory.Save(ctx, req)
 }

@@ -40,7 +40,7 @@ func TestOnUse(t *testing.T) {
 		assert.Equal(t, test.daily, rest > 30*time.Minute, "%s: %s", name, rest)
 		assert.LessOrEqual(t, rest, 24*time.Hour, name)
 		c.LastRefreshedAt, c.NextRefreshAt, c.ExpiresAt = start, w.NextRefreshAt, w.ExpiresAt
-		assert.False(t, Absurd(c, start.Add(time.Hour)), name)
+		assert.False(t, ImplausibleDue(c, start.Add(time.Hour)), name)
 		at, trigger := Wake(c, start.Add(time.Minute))
 		assert.Equal(t, w.NextRefreshAt, at, name)
 		assert.Equal(t, perennial.TriggerTimer, trigger, name)
@@ -55,7 +55,7 @@ func TestOnUse(t *testing.T) {
 
 	// A row that was on_use and is not any more is due at once.
 	c.Cadence, c.CreatedAt, c.NextRefreshAt, c.ExpiresAt = perennial.CadenceAlways, start, start.Add(20*time.Hour), start.Add(time.Hour)
-	assert.True(t, Absurd(c, start))
+	assert.True(t, ImplausibleDue(c, start))
 }
 
 // TestRequestIsUse: whoever asks for a refresh uses the connection.

@@ -48,7 +48,7 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 		case entry.ReplayClass == perennial.ReplayGrace:
 			req.Wait = withinGrace(row, entry.GraceWindow, now, req.Wait)
 		}
-	case perennial.OutcomeHeld:
+	case perennial.OutcomeThrottled:
 		req.Failed, req.Wait = false, time.Second
 	}
 	return req
@@ -76,11 +76,11 @@ func whileItLives(reply provider.Reply, row perennial.Connection, now time.Time,
 	if left <= 0 || reply.RetryAfter > 0 || reply.Outcome == perennial.OutcomeRateLimited {
 		return wait
 	}
-	return min(wait, max(left/2, leastBeforeEnd))
+	return min(wait, max(left/2, minBeforeEnd))
 }
 
 // leastBeforeEnd is the shortest wait that [whileItLives] makes.
-const leastBeforeEnd = 5 * time.Second
+const minBeforeEnd = 5 * time.Second
 
 // withinGrace shortens a wait so that the token is shown again while the
 // provider still repeats its reply: at half of what is left of the window.

@@ -10,7 +10,7 @@ import (
 const (
 	// longestRest is the longest that a refresh token goes unused while its
 	// connection is active: idle clocks are kept without knowing them.
-	longestRest = 24 * time.Hour
+	maxRest = 24 * time.Hour
 	// blindLife stands in for the life of an access token that nobody named:
 	// short enough for every provider in the catalogue.
 	blindLife = 30 * time.Minute
@@ -59,7 +59,7 @@ func DueAfter(before time.Duration, start time.Time, life time.Duration, profile
 	if life <= 0 {
 		before, life = blindLife, blindLife
 	}
-	last := min(life-Buffer(profile, life), longestRest)
+	last := min(life-Buffer(profile, life), maxRest)
 	cycle := cycleOf(last)
 	if before > 0 && (before-life).Abs() > life/sameLife {
 		return start.Add(cycle)
@@ -70,7 +70,7 @@ func DueAfter(before time.Duration, start time.Time, life time.Duration, profile
 	if early < 0 {
 		early += cycle // before 1970
 	}
-	most := last - min(life, longestRest)/2
+	most := last - min(life, maxRest)/2
 	if profile == provider.BufferRealtime {
 		most = min(most, life/10) // such an app renews late on purpose
 	}
@@ -135,7 +135,7 @@ func Wake(c perennial.Connection, now time.Time) (time.Time, perennial.Trigger) 
 		// waits allow, however long the old access token would last. A grace
 		// window does not wait for the due time.
 		at, trigger = time.Time{}, perennial.TriggerRetry
-	case Absurd(c, now):
+	case ImplausibleDue(c, now):
 		at = now
 	}
 	return waits(c, now, at), trigger
@@ -152,14 +152,14 @@ func waits(c perennial.Connection, now, at time.Time) time.Time {
 
 // Absurd reports whether an active row's due time cannot be right: missing,
 // after the token's end (where the token is always kept valid), or further away
-// than any refresh token may rest. Such a row is due now. [store.Store.Absurd] finds the same rows.
-func Absurd(c perennial.Connection, now time.Time) bool {
+// than any refresh token may rest. Such a row is due now. [store.Store.ImplausibleDue] finds the same rows.
+func ImplausibleDue(c perennial.Connection, now time.Time) bool {
 	last := later(c.LastRefreshedAt, c.CreatedAt)
 	if last.After(now) {
 		last = now
 	}
 	switch {
-	case c.NextRefreshAt.IsZero(), c.NextRefreshAt.After(last.Add(longestRest)):
+	case c.NextRefreshAt.IsZero(), c.NextRefreshAt.After(last.Add(maxRest)):
 		return true
 	case c.Cadence == perennial.CadenceOnUse:
 		return false

@@ -25,15 +25,15 @@ type Store interface {
 	// NoteReply tells the app's circuit and limits what a presentation came to.
 	NoteReply(ctx context.Context, req store.NoteRequest) error
 	Claim(ctx context.Context, req store.ClaimRequest) (store.Claim, error)
-	// QuickClaim reads, asks and claims a healthy connection at once; ok is false,
+	// FastClaim reads, asks and claims a healthy connection at once; ok is false,
 	// and nothing done, where there is anything to look at.
-	QuickClaim(ctx context.Context, app string, req store.ClaimRequest) (claim store.Claim, ok bool, err error)
-	// QuickAdmit is the gate before it, of an app with a limit.
-	QuickAdmit(ctx context.Context, req store.QuickAdmitRequest) (a store.Admission, ok bool, err error)
+	FastClaim(ctx context.Context, app string, req store.ClaimRequest) (claim store.Claim, ok bool, err error)
+	// FastAdmit is the gate before it, of an app with a limit.
+	FastAdmit(ctx context.Context, req store.FastAdmitRequest) (a store.Admission, ok bool, err error)
 	// MarkSending fails when the attempt is no longer open or past its deadline.
 	MarkSending(ctx context.Context, id, attemptID string) error
 	// Save is idempotent: repeated after a lost answer it reports the same.
-	Save(ctx context.Context, req store.SaveRequest) (store.Saved, error)
+	Save(ctx context.Context, req store.SaveRequest) (store.SaveResult, error)
 	CloseAttempt(ctx context.Context, req store.CloseRequest) (perennial.Connection, bool, error)
 }
 
@@ -58,10 +58,10 @@ type Sealer interface {
 // Spool keeps sealed token sets beside the store; spool.Spool in production.
 type Spool interface {
 	Ready() error // proves that a set could be kept
-	Keep(req store.SaveRequest) error
+	Add(req store.SaveRequest) error
 	Drop(req store.SaveRequest) error
-	Holds(connectionID string, generation int64) (bool, error)
-	Kept() ([]store.SaveRequest, error) // what can be read, beside an error for what cannot
+	Has(connectionID string, generation int64) (bool, error)
+	List() ([]store.SaveRequest, error) // what can be read, beside an error for what cannot
 }
 
 // Config holds an engine's dependencies. All are needed but those with a
@@ -87,10 +87,10 @@ type Observation struct {
 	RolledBack bool // the row was behind the generation that was asked for
 	LifeLeft   time.Duration
 	Terminal   perennial.Reason // why this attempt moved the connection to reconnect_required
-	// KeptRefused: a kept token set was not stored, and retrying at once does not help.
+	// UnsavedRefused: a kept token set was not stored, and retrying at once does not help.
 	// It is said once for each set; the other fields are empty.
-	KeptRefused bool
-	Result      Result
+	UnsavedRefused bool
+	Result         Result
 }
 
 // Engine refreshes connections. It is safe for concurrent use; two engines in
@@ -195,14 +195,14 @@ var errTooLate = errors.New("claim too old to send")
 // from there the reply is read and saved under deadlines of the engine's own.
 func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 	began := time.Now() // only for durations: its monotonic reading is what counts
-	a, gate, err := e.quick(ctx, req, began)
+	a, gate, err := e.fastPath(ctx, req, began)
 	switch {
 	case err != nil:
 		return Result{}, fmt.Errorf("refresh connection %s: %w", req.ConnectionID, err)
 	case a != nil:
 		return e.present(ctx, a)
 	case gate.Code != "":
-		return e.held(gate), nil
+		return e.throttled(gate), nil
 	}
 	row, now, err := e.Store.Get(ctx, req.ConnectionID)
 	if perennial.CodeOf(err) == perennial.CodeNotFound {
@@ -211,7 +211,7 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("refresh connection %s: %w", req.ConnectionID, err)
 	}
-	if err := e.storeKeptOf(ctx, row.ID, row.Generation); err != nil {
+	if err := e.storeUnsavedOf(ctx, row.ID, row.Generation); err != nil {
 		return Result{}, err
 	}
 	if req, err = req.over(row); err != nil {
@@ -228,7 +228,7 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 			return Result{}, fmt.Errorf("refresh connection %s: %w", req.ConnectionID, err)
 		}
 		if !gate.Admitted {
-			return e.held(gate), nil
+			return e.throttled(gate), nil
 		}
 	} else {
 		claimReq.Ungated = true
@@ -252,8 +252,8 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 }
 
 // held is what the gate's refusal comes to.
-func (e *Engine) held(gate store.Admission) Result {
-	res := Result{Outcome: perennial.OutcomeHeld, Connection: gate.Connection, Now: gate.Now, RetryAt: gate.RetryAt, Code: gate.Code}
+func (e *Engine) throttled(gate store.Admission) Result {
+	res := Result{Outcome: perennial.OutcomeThrottled, Connection: gate.Connection, Now: gate.Now, RetryAt: gate.RetryAt, Code: gate.Code}
 	e.observe(Observation{App: gate.Connection.App, Result: res})
 	return res
 }
@@ -261,24 +261,24 @@ func (e *Engine) held(gate store.Admission) Result {
 // quick claims a healthy connection of an app that nothing is wrong with. Without an
 // error and an attempt, the long way is to be gone, unless the gate has a code: then
 // the connection waits.
-func (e *Engine) quick(ctx context.Context, req Request, began time.Time) (a *attempt, gate store.Admission, err error) {
+func (e *Engine) fastPath(ctx context.Context, req Request, began time.Time) (a *attempt, gate store.Admission, err error) {
 	app, appErr := e.Apps.App(req.App)
 	if req.App == "" || appErr != nil {
 		return nil, gate, nil
 	}
-	if err := e.storeKeptOf(ctx, req.ConnectionID, req.Generation); err != nil {
+	if err := e.storeUnsavedOf(ctx, req.ConnectionID, req.Generation); err != nil {
 		return nil, gate, err
 	}
 	if app.MaxRefreshesPerSecond > 0 {
 		var ok bool
-		gate, ok, err = e.Store.QuickAdmit(ctx, store.QuickAdmitRequest{ID: req.ConnectionID, Generation: req.Generation, App: req.App,
+		gate, ok, err = e.Store.FastAdmit(ctx, store.FastAdmitRequest{ID: req.ConnectionID, Generation: req.Generation, App: req.App,
 			Rate: app.MaxRefreshesPerSecond, Patience: e.Timing.patience(len(app.ClientSecrets)), Lead: claimTakes})
 		if err != nil || !ok || !gate.Admitted {
 			return nil, gate, err
 		}
 	}
 	seam.At(seam.BeforeClaim, req.ConnectionID)
-	claim, ok, err := e.Store.QuickClaim(ctx, req.App, e.claimRequest(req, waitingClass(app.Provider)))
+	claim, ok, err := e.Store.FastClaim(ctx, req.App, e.claimRequest(req, waitingClass(app.Provider)))
 	if err != nil || !ok {
 		return nil, store.Admission{}, err
 	}
@@ -290,7 +290,7 @@ func (e *Engine) quick(ctx context.Context, req Request, began time.Time) (a *at
 
 func (e *Engine) claimRequest(req Request, class perennial.ReplayClass) store.ClaimRequest {
 	return store.ClaimRequest{ID: req.ConnectionID, Generation: req.Generation, Trigger: req.Trigger, AttemptID: uuid.NewString(),
-		Hold: e.Timing.AttemptDeadline, Class: class}
+		Lease: e.Timing.AttemptDeadline, Class: class}
 }
 
 func (e *Engine) newAttempt(req Request, claim store.Claim, began time.Time) *attempt {
@@ -320,7 +320,7 @@ func (e *Engine) observe(o Observation) {
 
 // savedOutcome: where the row moved on while we were away, a reconnect or a
 // disconnect has won.
-func savedOutcome(s store.Saved) perennial.Outcome {
+func savedOutcome(s store.SaveResult) perennial.Outcome {
 	switch {
 	case s.Stored:
 		return perennial.OutcomeRefreshed
@@ -335,7 +335,7 @@ func savedOutcome(s store.Saved) perennial.Outcome {
 var verdictOutcome = map[store.Verdict]perennial.Outcome{
 	store.VerdictAlreadyFresh: perennial.OutcomeAlreadyFresh,
 	store.VerdictBusy:         perennial.OutcomeBusy,
-	store.VerdictWait:         perennial.OutcomeHeld,
+	store.VerdictWait:         perennial.OutcomeThrottled,
 	store.VerdictRefused:      perennial.OutcomeRefused,
 	store.VerdictNotFound:     perennial.OutcomeNotFound,
 }

@@ -179,15 +179,15 @@ type flakySave struct {
 	done  bool
 }
 
-func (s *flakySave) Save(ctx context.Context, req store.SaveRequest) (store.Saved, error) {
+func (s *flakySave) Save(ctx context.Context, req store.SaveRequest) (store.SaveResult, error) {
 	if s.fails > 0 {
 		s.fails--
 		if s.done {
 			if _, err := s.Store.Save(ctx, req); err != nil {
-				return store.Saved{}, err
+				return store.SaveResult{}, err
 			}
 		}
-		return store.Saved{}, errors.New("connection reset")
+		return store.SaveResult{}, errors.New("connection reset")
 	}
 	return s.Store.Save(ctx, req)
 }
@@ -218,7 +218,7 @@ func TestSpool(t *testing.T) {
 	b.Timing.SaveTimeout = 200 * time.Millisecond
 	b.Store = &flakySave{Store: b.db, fails: 1 << 30}
 	require.NotNil(t, b.refresh(t, t.Context(), 1).Unsaved)
-	holds, err := kept.Holds("con_1", 1)
+	holds, err := kept.Has("con_1", 1)
 	require.NoError(t, err)
 	require.True(t, holds)
 
@@ -226,14 +226,14 @@ func TestSpool(t *testing.T) {
 	assert.Error(t, err, "full, and the store is away")
 	assert.Len(t, b.shown, 1, "nobody presents the token meanwhile")
 	saves := b.Store.(*flakySave).fails
-	assert.Error(t, b.StoreKept(t.Context()))
+	assert.Error(t, b.StoreUnsaved(t.Context()))
 	assert.Equal(t, 1, saves-b.Store.(*flakySave).fails, "tried once, though memory and spool have it")
 
 	b.Store, b.Timing.SaveTimeout = b.db, whole // as after a restart of everything
 	b.Spool, err = spool.Open(dir, 2)
 	require.NoError(t, err)
 	assert.Equal(t, perennial.OutcomeAlreadyFresh, b.refresh(t, t.Context(), 1).Outcome, "the kept tokens are stored first")
-	holds, err = kept.Holds("con_1", 1)
+	holds, err = kept.Has("con_1", 1)
 	require.NoError(t, err)
 	assert.False(t, holds)
 	assert.Equal(t, perennial.OutcomeRefreshed, b.refresh(t, t.Context(), 2).Outcome)
@@ -242,7 +242,7 @@ func TestSpool(t *testing.T) {
 	b.Store = &flakySave{Store: b.db, fails: 2}
 	b.answers = []provider.Reply{fresh("4")}
 	assert.Equal(t, perennial.OutcomeRefreshed, b.refresh(t, t.Context(), 3).Outcome)
-	holds, err = kept.Holds("con_1", 1)
+	holds, err = kept.Has("con_1", 1)
 	require.NoError(t, err)
 	assert.False(t, holds, "stored after all: dropped")
 }
@@ -261,7 +261,7 @@ func TestWhoHasUnsavedTokensPresentsNothing(t *testing.T) {
 			_, err := b.Engine.Refresh(t.Context(), Request{ConnectionID: "con_1", Generation: 1, Trigger: perennial.TriggerRetry})
 			return err
 		},
-		"from time to time": func(b *bundle) error { return b.StoreKept(t.Context()) },
+		"from time to time": func(b *bundle) error { return b.StoreUnsaved(t.Context()) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -277,7 +277,7 @@ func TestWhoHasUnsavedTokensPresentsNothing(t *testing.T) {
 			assert.EqualValues(t, 2, c.Generation, "stored")
 			assert.True(t, c.Open.IsZero())
 			assert.Equal(t, []string{"refresh 1"}, b.shown)
-			assert.Empty(t, b.memory.kept())
+			assert.Empty(t, b.memory.list())
 			assert.Equal(t, perennial.OutcomeRefreshed, b.refresh(t, t.Context(), 2).Outcome)
 		})
 	}
@@ -324,7 +324,7 @@ func TestRefusalIsConfirmed(t *testing.T) {
 func (b *bundle) confirmed(t *testing.T) Result {
 	t.Helper()
 	for {
-		if res := b.refresh(t, t.Context(), 1); res.Outcome != perennial.OutcomeHeld {
+		if res := b.refresh(t, t.Context(), 1); res.Outcome != perennial.OutcomeThrottled {
 			return res
 		}
 	}
@@ -453,7 +453,7 @@ func TestKeepTriesUntilSomebodyTakesIt(t *testing.T) {
 	b.Store = &flakySave{Store: b.db, fails: 8}
 	res := b.refresh(t, t.Context(), 1)
 	require.NotNil(t, res.Unsaved)
-	require.NoError(t, b.Keep(t.Context(), *res.Unsaved))
+	require.NoError(t, b.SaveLater(t.Context(), *res.Unsaved))
 	c, _, err := b.db.Get(t.Context(), "con_1")
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, c.Generation)

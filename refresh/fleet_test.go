@@ -80,7 +80,7 @@ func TestWrongSecretStopsAtTheCircuit(t *testing.T) {
 	for _, id := range ids {
 		res := b.ask(t, id)
 		assert.Equal(t, perennial.StatusActive, res.Connection.Status)
-		if res.Outcome == perennial.OutcomeHeld {
+		if res.Outcome == perennial.OutcomeThrottled {
 			held++
 			assert.Equal(t, store.CodeCircuitOpen, res.Code)
 		}
@@ -107,7 +107,7 @@ func TestACanaryIsPresented(t *testing.T) {
 	b, ids := fleet(t, 4, provider.Reply{Outcome: perennial.OutcomeMisconfigured, Code: "invalid_client", Sent: true, HTTPStatus: 401})
 	b.app.Provider.ReplayClass = perennial.ReplayReuseRevokes
 	lost := ids[3] // its worker dies after the sending mark
-	claim, err := b.db.Claim(t.Context(), store.ClaimRequest{ID: lost, Generation: 1, Trigger: perennial.TriggerTimer, AttemptID: "lost", Hold: 2 * time.Second, Class: perennial.ReplayReuseRevokes})
+	claim, err := b.db.Claim(t.Context(), store.ClaimRequest{ID: lost, Generation: 1, Trigger: perennial.TriggerTimer, AttemptID: "lost", Lease: 2 * time.Second, Class: perennial.ReplayReuseRevokes})
 	require.NoError(t, err)
 	require.NoError(t, b.db.MarkSending(t.Context(), lost, "lost"))
 	b.ask(t, ids[0])
@@ -124,7 +124,7 @@ func TestACanaryIsPresented(t *testing.T) {
 		return err == nil && now.After(before.NextProbeAt) && !claim.Connection.Open.Alive(now)
 	}, time.Minute, time.Millisecond)
 	res := b.ask(t, lost)
-	assert.Equal(t, perennial.OutcomeHeld, res.Outcome)
+	assert.Equal(t, perennial.OutcomeThrottled, res.Outcome)
 	assert.True(t, res.Connection.Ambiguous())
 	assert.Equal(t, before.NextProbeAt, circuit().NextProbeAt, "the probe is another's")
 	b.answer(fresh("2"))
@@ -161,9 +161,9 @@ func TestFalseRefusalsOfManyAreHeld(t *testing.T) {
 	}
 	s, err := b.db.AppState(t.Context(), "app")
 	require.NoError(t, err)
-	require.True(t, s.HoldTerminal)
+	require.True(t, s.RefusalHold)
 	b.answer(fresh("2"))
-	require.NoError(t, b.db.ReleaseHold(t.Context(), "app"))
+	require.NoError(t, b.db.DismissRefusalHold(t.Context(), "app"))
 	b.settle(t, ids, func(c perennial.Connection) bool { return c.Generation == 2 && c.Health == perennial.HealthHealthy })
 }
 
@@ -213,7 +213,7 @@ func TestRetryAfterHolds(t *testing.T) {
 	for _, trigger := range []perennial.Trigger{perennial.TriggerRequest, perennial.TriggerRetry, perennial.TriggerTimer} {
 		res, err := b.Engine.Refresh(t.Context(), Request{ConnectionID: ids[0], Generation: 1, Trigger: trigger})
 		require.NoError(t, err)
-		assert.Equal(t, perennial.OutcomeHeld, res.Outcome)
+		assert.Equal(t, perennial.OutcomeThrottled, res.Outcome)
 	}
 	assert.Equal(t, 1, b.requests())
 	assert.Equal(t, perennial.OutcomeRateLimited, b.ask(t, ids[1]).Outcome, "one account's limit is its own")
@@ -262,12 +262,12 @@ func TestAWaitThatEndsPassesTheGate(t *testing.T) {
 	b.Timing.ProbeInterval = 2 * time.Second
 	b.ask(t, ids[0])
 	b.ask(t, ids[1])
-	require.Equal(t, perennial.OutcomeHeld, b.ask(t, ids[2]).Outcome)
+	require.Equal(t, perennial.OutcomeThrottled, b.ask(t, ids[2]).Outcome)
 	b.answer(fresh("2"))
 	fast := b.Store
 	b.Store = &slow{fast, t, b.db.Now}
 	res := b.ask(t, ids[2])
-	assert.Equal(t, perennial.OutcomeHeld, res.Outcome)
+	assert.Equal(t, perennial.OutcomeThrottled, res.Outcome)
 	assert.Equal(t, 2, b.requests())
 	b.Store = fast
 	b.settle(t, ids[2:], func(c perennial.Connection) bool { return c.Generation == 2 })
@@ -300,7 +300,7 @@ func TestACircuitIsToldAgain(t *testing.T) {
 	b.Store = &forgetful{Store: b.db, lose: 1}
 	b.ask(t, ids[0])
 	b.ask(t, ids[1])
-	require.Equal(t, perennial.OutcomeHeld, b.ask(t, ids[2]).Outcome)
+	require.Equal(t, perennial.OutcomeThrottled, b.ask(t, ids[2]).Outcome)
 	b.answer(fresh("2"))
 	var res Result
 	require.Eventually(t, func() bool {

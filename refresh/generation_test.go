@@ -17,7 +17,7 @@ var numbers = []int64{math.MinInt64, -1, 0, 1, 2, 3, 10_001, 10_002, 5000, 1 << 
 // refused with the row's, and nothing is presented.
 func TestCallersGeneration(t *testing.T) {
 	t.Parallel()
-	for _, trigger := range []perennial.Trigger{perennial.TriggerBeside, perennial.TriggerRequest} {
+	for _, trigger := range []perennial.Trigger{perennial.TriggerFallback, perennial.TriggerRequest} {
 		for _, app := range []string{"", "app"} {
 			for _, n := range numbers {
 				b := setup(t, fresh("2"))

@@ -117,16 +117,16 @@ func (f faultyRows) Claim(ctx context.Context, req store.ClaimRequest) (store.Cl
 	return faulty(f.w, "claim", func() (store.Claim, error) { return f.m.Claim(ctx, req) })
 }
 
-func (f faultyRows) QuickClaim(ctx context.Context, app string, req store.ClaimRequest) (claim store.Claim, ok bool, err error) {
+func (f faultyRows) FastClaim(ctx context.Context, app string, req store.ClaimRequest) (claim store.Claim, ok bool, err error) {
 	claim, err = faulty(f.w, "claim", func() (c store.Claim, err error) {
-		c, ok, err = f.m.QuickClaim(ctx, app, req)
+		c, ok, err = f.m.FastClaim(ctx, app, req)
 		return c, err
 	})
 	return claim, ok, err
 }
 
-func (f faultyRows) QuickAdmit(ctx context.Context, req store.QuickAdmitRequest) (store.Admission, bool, error) {
-	return f.m.QuickAdmit(ctx, req)
+func (f faultyRows) FastAdmit(ctx context.Context, req store.FastAdmitRequest) (store.Admission, bool, error) {
+	return f.m.FastAdmit(ctx, req)
 }
 
 func (f faultyRows) MarkSending(ctx context.Context, id, attempt string) error {
@@ -134,8 +134,8 @@ func (f faultyRows) MarkSending(ctx context.Context, id, attempt string) error {
 	return err
 }
 
-func (f faultyRows) Save(ctx context.Context, req store.SaveRequest) (store.Saved, error) {
-	saved, err := faulty(f.w, "save", func() (store.Saved, error) { return f.m.Save(ctx, req) })
+func (f faultyRows) Save(ctx context.Context, req store.SaveRequest) (store.SaveResult, error) {
+	saved, err := faulty(f.w, "save", func() (store.SaveResult, error) { return f.m.Save(ctx, req) })
 	f.w.look()
 	return saved, err
 }
@@ -151,12 +151,12 @@ func (f faultyRows) CloseAttempt(ctx context.Context, req store.CloseRequest) (p
 
 // The spool of a process.
 func (p *process) Ready() error { return nil }
-func (p *process) Keep(req store.SaveRequest) error {
+func (p *process) Add(req store.SaveRequest) error {
 	_, err := faulty(p.w, "keep", func() (bool, error) { p.kept[req.AttemptID] = req; return true, nil })
 	return err
 }
 func (p *process) Drop(req store.SaveRequest) error { delete(p.kept, req.AttemptID); return nil }
-func (p *process) Holds(_ string, generation int64) (bool, error) {
+func (p *process) Has(_ string, generation int64) (bool, error) {
 	for _, req := range p.kept {
 		if req.Generation >= generation {
 			return true, nil
@@ -164,7 +164,7 @@ func (p *process) Holds(_ string, generation int64) (bool, error) {
 	}
 	return false, nil
 }
-func (p *process) Kept() ([]store.SaveRequest, error) {
+func (p *process) List() ([]store.SaveRequest, error) {
 	var out []store.SaveRequest
 	for _, req := range p.kept {
 		out = append(out, req)
@@ -373,7 +373,7 @@ func (w *world) settle() {
 				}
 			}
 			w.unsaved = nil
-			if err := p.engine.StoreKept(context.Background()); err != nil {
+			if err := p.engine.StoreUnsaved(context.Background()); err != nil {
 				w.t.Fatalf("replay: %v", err)
 			}
 		}
@@ -418,7 +418,7 @@ func TestModel(t *testing.T) {
 				}
 			case 2:
 				p := rapid.SampledFrom(w.processes).Draw(t, "process")
-				p.lives(func() { _ = p.engine.StoreKept(context.Background()) })
+				p.lives(func() { _ = p.engine.StoreUnsaved(context.Background()) })
 			case 3:
 				p := rapid.SampledFrom(w.processes).Draw(t, "process")
 				if len(w.unsaved) > 0 {

@@ -67,7 +67,7 @@ func healthyBesideFailing(t *testing.T, driver, dsn, url string) {
 		insert(fmt.Sprintf("bad%03d", i))
 	}
 	exec("UPDATE connections SET failure_count = 12, health = 'failing', failing_code = 'http_500' WHERE id LIKE 'bad%'")
-	pace := store.PaceRequest{Shard: store.Shard{App: "app", Of: 1}, Limit: batch, Hold: b.Timing.AttemptDeadline, Trigger: perennial.TriggerTimer}
+	pace := store.ClaimDueRequest{Shard: store.Shard{App: "app", Of: 1}, Limit: batch, Lease: b.Timing.AttemptDeadline, Trigger: perennial.TriggerTimer}
 	_, err = b.db.ClaimDue(t.Context(), pace) // makes the pacer's row
 	require.NoError(t, err)
 	for round := range rounds {

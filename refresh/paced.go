@@ -18,15 +18,15 @@ const pacedLate = time.Second
 // Paced reports whether pacers look after a connection of a pooled app: it is
 // healthy, nothing of it is in doubt, and it is not late. Any other is looked after
 // by its own workflow.
-func Paced(c perennial.Connection, now time.Time) bool {
+func OwnedByPacer(c perennial.Connection, now time.Time) bool {
 	return c.Status == perennial.StatusActive && c.Health == perennial.HealthHealthy && c.FailureCount == 0 &&
 		c.AmbiguousSince.IsZero() && c.SuspectSince.IsZero() && c.ConfirmAt.IsZero() && !c.NextAttemptAt.After(now) &&
-		(c.Open.IsZero() || c.Open.Alive(now)) && !Absurd(c, now) && c.NextRefreshAt.After(now.Add(-pacedLate))
+		(c.Open.IsZero() || c.Open.Alive(now)) && !ImplausibleDue(c, now) && c.NextRefreshAt.After(now.Add(-pacedLate))
 }
 
-// DigestAt is when a paced connection's workflow next writes its digest: once a
+// SummaryAt is when a paced connection's workflow next writes its digest: once a
 // day, at a time of day of its own.
-func DigestAt(id string, now time.Time) time.Time {
+func SummaryAt(id string, now time.Time) time.Time {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(id)) // a hash never fails
 	at := now.Truncate(24 * time.Hour).Add(time.Duration(h.Sum64() % uint64(24*time.Hour)))
@@ -48,10 +48,10 @@ func (e *Engine) RefreshClaimed(ctx context.Context, claim store.Claim, began, s
 	if a.appErr == nil {
 		a.app, a.appErr = a.app.At(c.Host)
 	}
-	if err := e.storeKeptOf(ctx, c.ID, c.Generation); err != nil {
+	if err := e.storeUnsavedOf(ctx, c.ID, c.Generation); err != nil {
 		a.log.Error("claimed, and not presented", "error", err)
 		a.gaveUp = true
-		return a.close(ctx, provider.Reply{Outcome: perennial.OutcomeHeld, Code: codeSpooled})
+		return a.close(ctx, provider.Reply{Outcome: perennial.OutcomeThrottled, Code: codeSpooled})
 	}
 	return e.present(ctx, a)
 }

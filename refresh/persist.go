@@ -31,7 +31,7 @@ func (e *Engine) Persist(ctx context.Context, req store.SaveRequest) (Result, er
 	if err != nil {
 		err = fmt.Errorf("store the kept tokens of connection %s: %w", req.ID, err)
 		if refused := perennial.CodeOf(err) == perennial.CodeInvalid; (refused || parked(err)) && e.memory.first(req) {
-			e.observe(Observation{KeptRefused: true})
+			e.observe(Observation{UnsavedRefused: true})
 			e.Log.Error("a kept token set cannot be stored", "connection_id", req.ID, "attempt_id", req.AttemptID, "generation", req.NewGeneration, "for_good", refused, "error", err)
 		}
 		return Result{}, err
@@ -67,7 +67,7 @@ func (e *Engine) persist(ctx context.Context, req store.SaveRequest) (Result, er
 	if !token.IsZero() {
 		req.RefreshTokenDigest = token.Digest() // what the set says of its token is not believed
 	}
-	saved, err := e.save(ctx, soon(req, now))
+	saved, err := e.save(ctx, firstRetry(req, now))
 	if err != nil {
 		return Result{}, err
 	}
@@ -90,8 +90,8 @@ func (e *Engine) opened(row perennial.Connection, req store.SaveRequest) (token 
 
 // soon bounds the times of a set, which its seal does not cover: one that lies too far
 // ahead is unknown, and the connection is due at once.
-func soon(req store.SaveRequest, now time.Time) store.SaveRequest {
-	last := now.Add(longestLife)
+func firstRetry(req store.SaveRequest, now time.Time) store.SaveRequest {
+	last := now.Add(maxLife)
 	for _, t := range []*time.Time{&req.ExpiresAt, &req.RefreshTokenExpiresAt, &req.GrantExpiresAt, &req.NextRefreshAt, &req.NextAttemptAt} {
 		if t.After(last) {
 			*t, req.NextRefreshAt = time.Time{}, now
@@ -109,9 +109,9 @@ func soon(req store.SaveRequest, now time.Time) store.SaveRequest {
 // save stores a token set. If the database refuses one of its values for good, save
 // stores the tokens and their expiry alone: without the provider's text and without the
 // clocks that a row may keep.
-func (e *Engine) save(ctx context.Context, req store.SaveRequest) (store.Saved, error) {
+func (e *Engine) save(ctx context.Context, req store.SaveRequest) (store.SaveResult, error) {
 	saved, err := e.Store.Save(ctx, req)
-	if !store.Refused(err) {
+	if !store.IsDataError(err) {
 		return saved, err
 	}
 	e.Log.Error("the database refuses a part of a token set: its tokens are stored without the optional members", "connection_id", req.ID, "error", err)
@@ -119,7 +119,7 @@ func (e *Engine) save(ctx context.Context, req store.SaveRequest) (store.Saved, 
 	req.RefreshTokenExpiresAt, req.GrantExpiresAt = time.Time{}, time.Time{}
 	l := req.Ledger
 	req.Ledger = perennial.Attempt{ID: l.ID, ConnectionID: l.ConnectionID, Generation: l.Generation, Trigger: l.Trigger, Outcome: l.Outcome, HTTPStatus: l.HTTPStatus, StartedAt: l.StartedAt}
-	if saved, err = e.Store.Save(ctx, req); store.Refused(err) {
+	if saved, err = e.Store.Save(ctx, req); store.IsDataError(err) {
 		return saved, errors.Join(err, ErrSetAside)
 	}
 	return saved, err

@@ -127,7 +127,7 @@ func TestPersistBelievesTheSealOnly(t *testing.T) {
 	c := res.Connection
 	assert.Equal(t, perennial.NewSecret("refresh 2").Digest(), c.RefreshTokenDigest)
 	for _, at := range []time.Time{c.ExpiresAt, c.RefreshTokenExpiresAt, c.GrantExpiresAt, c.NextRefreshAt} {
-		assert.True(t, at.Before(time.Now().Add(longestLife)), at)
+		assert.True(t, at.Before(time.Now().Add(maxLife)), at)
 	}
 	assert.False(t, c.NextRefreshAt.After(time.Now()), "due at once")
 	assert.Equal(t, perennial.OutcomeRefreshed, b.refresh(t, t.Context(), 2).Outcome)
@@ -166,9 +166,9 @@ type choosy struct {
 	everything bool
 }
 
-func (s choosy) Save(ctx context.Context, req store.SaveRequest) (store.Saved, error) {
+func (s choosy) Save(ctx context.Context, req store.SaveRequest) (store.SaveResult, error) {
 	if s.everything || len(req.Scopes) > 0 {
-		return store.Saved{}, &pgconn.PgError{Code: "22021", Message: "invalid byte sequence"}
+		return store.SaveResult{}, &pgconn.PgError{Code: "22021", Message: "invalid byte sequence"}
 	}
 	return s.Store.Save(ctx, req)
 }
@@ -223,22 +223,22 @@ func TestRowMissing(t *testing.T) {
 			b.Store = empty
 			logged.Reset()
 			for range 5 {
-				assert.NoError(t, b.StoreKept(t.Context()))
+				assert.NoError(t, b.StoreUnsaved(t.Context()))
 			}
 			assert.Equal(t, 1, strings.Count(logged.String(), "cannot be stored"), logged.String())
 			assert.Equal(t, 1, counted.refused)
-			holds, err := b.holds(req.ID, 1)
+			holds, err := b.hasUnsaved(req.ID, 1)
 			require.NoError(t, err)
 			assert.True(t, holds, "it is the only copy")
 			if inSpool {
 				b.Engine = New(b.Config) // a restart: memory is empty
 			}
 			b.Store = b.db
-			require.NoError(t, b.StoreKept(t.Context()))
+			require.NoError(t, b.StoreUnsaved(t.Context()))
 			row, _, err := b.db.Get(t.Context(), req.ID)
 			require.NoError(t, err)
 			assert.EqualValues(t, 2, row.Generation)
-			holds, err = b.holds(req.ID, 1)
+			holds, err = b.hasUnsaved(req.ID, 1)
 			require.NoError(t, err)
 			assert.False(t, holds)
 		})
@@ -248,7 +248,7 @@ func TestRowMissing(t *testing.T) {
 type counter struct{ refused int }
 
 func (c *counter) Observe(o Observation) {
-	if o.KeptRefused {
+	if o.UnsavedRefused {
 		c.refused++
 	}
 }
@@ -274,9 +274,9 @@ func TestOneBadSetStopsNoOther(t *testing.T) {
 	missing := req
 	missing.ID, missing.AttemptID = "con_0", "missing"
 	for _, bad := range []store.SaveRequest{never, missing} {
-		require.NoError(t, kept.Keep(bad))
+		require.NoError(t, kept.Add(bad))
 	}
-	require.NoError(t, b.StoreKept(t.Context()))
+	require.NoError(t, b.StoreUnsaved(t.Context()))
 	row, _, err := b.db.Get(t.Context(), "con_1")
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, row.Generation)

@@ -171,12 +171,12 @@ func TestReportedWaits(t *testing.T) {
 	for profile, today := range map[provider.BufferProfile]int{provider.BufferQueue: 6, provider.BufferRealtime: 5, provider.BufferShare: 3} {
 		refusals := 0
 		for left := Buffer(profile, life); left > allowed; refusals++ {
-			left -= min(LeastBackoff(early, refusals+1), left/2)
+			left -= min(MinBackoff(early, refusals+1), left/2)
 		}
 		knownwrong.Check(t, refusals, 0, today)
 	}
 	// After a firewall has blocked us for six hours, the wait is an hour; after a 503 of
 	// the same time it is five minutes.
 	blocked := provider.Reply{Outcome: perennial.OutcomeRejected, HTTPStatus: 403, Code: "http_403"}
-	knownwrong.Check(t, LeastBackoff(blocked, 15) > 15*time.Minute, false, true)
+	knownwrong.Check(t, MinBackoff(blocked, 15) > 15*time.Minute, false, true)
 }

@@ -64,7 +64,7 @@ func (t Timing) Validate(secrets int) error {
 	check(work < t.StartToClose, "start_to_close (%s) must be above http_timeout x client secrets + save_timeout (%s)", t.StartToClose, work)
 	check(t.StartToClose < t.AttemptDeadline, "attempt_deadline (%s) must be above start_to_close (%s)", t.AttemptDeadline, t.StartToClose)
 	check(t.StartToClose < t.WorkerStop, "worker_stop (%s) must be above start_to_close (%s)", t.WorkerStop, t.StartToClose)
-	check(t.AttemptDeadline <= perennial.LongestAttempt, "attempt_deadline (%s) must be at most %s", t.AttemptDeadline, perennial.LongestAttempt)
+	check(t.AttemptDeadline <= perennial.MaxLease, "attempt_deadline (%s) must be at most %s", t.AttemptDeadline, perennial.MaxLease)
 	return errors.Join(errs...)
 }
 

@@ -17,7 +17,7 @@ const CodeNoLifetime = "no_lifetime"
 
 // longestLife bounds a lifetime that a provider names; past it the number is
 // taken for a mistake and treated as not given.
-const longestLife = 10 * 365 * 24 * time.Hour
+const maxLife = 10 * 365 * 24 * time.Hour
 
 // Tokens seals a token set as generation of connection c and computes its
 // clocks. start is the database's time at or before the request was sent, so
@@ -49,7 +49,7 @@ func Tokens(s Sealer, app provider.App, c perennial.Connection, generation int64
 	w.NextRefreshAt = DueAfter(lifeOf(c), start, life, app.Buffer, c.ID, generation)
 	if c.Dormant(start) {
 		// Only its refresh token is kept: the longest rest, in a place of its own.
-		w.NextRefreshAt = Due(start, 2*longestRest, app.Buffer, c.ID, generation)
+		w.NextRefreshAt = Due(start, 2*maxRest, app.Buffer, c.ID, generation)
 	}
 	if idle := knownLife(t.RefreshTokenExpiresIn, app.Provider.IdleLifetime); idle > 0 {
 		w.RefreshTokenExpiresAt = start.Add(idle)
@@ -57,7 +57,7 @@ func Tokens(s Sealer, app provider.App, c perennial.Connection, generation int64
 			w.NextRefreshAt = half
 		}
 	}
-	if t.GrantExpiresIn > 0 && t.GrantExpiresIn <= longestLife {
+	if t.GrantExpiresIn > 0 && t.GrantExpiresIn <= maxLife {
 		w.GrantExpiresAt = start.Add(t.GrantExpiresIn)
 	}
 	return w, nil
@@ -74,7 +74,7 @@ func lifeOf(c perennial.Connection) time.Duration {
 
 // knownLife is the life a reply named, where it is usable, else the catalogue's.
 func knownLife(named, catalogue time.Duration) time.Duration {
-	if named > 0 && named <= longestLife {
+	if named > 0 && named <= maxLife {
 		return named
 	}
 	return catalogue

@@ -29,15 +29,15 @@ func (s *shell) app() *cobra.Command {
 		s.appTurn("hold APP", "Keep every connection of the app from moving to reconnect_required; refreshing goes on",
 			func(deps *wiring.Deps, cmd *cobra.Command, app string) (string, error) {
 				return "held: no connection moves to reconnect_required until `perennial app release` or `perennial app confirm`",
-					deps.Store.Hold(cmd.Context(), app, "by hand")
+					deps.Store.RaiseRefusalHold(cmd.Context(), app, "by hand")
 			}),
 		s.appTurn("release APP", "End a hold as a false alarm: suspicions are forgotten; an open circuit is probed now",
 			func(deps *wiring.Deps, cmd *cobra.Command, app string) (string, error) {
-				return "released: refused connections are tried anew", deps.Store.ReleaseHold(cmd.Context(), app)
+				return "released: refused connections are tried anew", deps.Store.DismissRefusalHold(cmd.Context(), app)
 			}),
 		s.appTurn("confirm APP", "End a hold because the refusals are real: each is tried once more, and then believed",
 			func(deps *wiring.Deps, cmd *cobra.Command, app string) (string, error) {
-				return "confirmed: refused connections are tried once more; for an hour no spike raises a new hold", deps.Store.ConfirmHold(cmd.Context(), app)
+				return "confirmed: refused connections are tried once more; for an hour no spike raises a new hold", deps.Store.ConfirmRefusalHold(cmd.Context(), app)
 			}))
 	return cmd
 }
@@ -133,7 +133,7 @@ func (s *shell) printApp(a shownApp) error {
 	for _, trouble := range troubles(a.AppState) {
 		line("trouble", "%s", trouble)
 	}
-	if a.HoldTerminal {
+	if a.RefusalHold {
 		line("what to do", "%s", "Ask the provider. `perennial app release` ends a false alarm, `perennial app confirm` believes the refusals.")
 	}
 	return table.Flush()
@@ -147,8 +147,8 @@ func troubles(a store.AppState) []string {
 			out = append(out, fmt.Sprintf("circuit open at %s since %s: %s (%s), next probe %s", c.Host, instant(c.OpenedAt), c.Reason, c.Code, instant(c.NextProbeAt)))
 		}
 	}
-	if a.HoldTerminal {
-		out = append(out, fmt.Sprintf("hold_terminal since %s: %s", instant(a.HeldAt), a.HoldReason))
+	if a.RefusalHold {
+		out = append(out, fmt.Sprintf("hold_terminal since %s: %s", instant(a.HoldRaisedAt), a.HoldReason))
 	}
 	if a.SlowUntil.After(time.Now()) {
 		out = append(out, fmt.Sprintf("slowed down by the provider until %s", instant(a.SlowUntil)))

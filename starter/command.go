@@ -42,9 +42,9 @@ func newCommand(s *shell) *cobra.Command {
 		return perennial.Errorf(perennial.CodeInvalid, "%w; see `%s --help`", err, cmd.CommandPath())
 	})
 	root.AddCommand(s.migrate(), s.keys(), s.setup(), s.connect(), s.reconnect(), s.reconnectLink(), s.list(), s.show(), s.refresh(),
-		s.turn("pause", "Stop refreshing; the refresh token is still kept alive", (*connect.Service).Pause),
+		s.changeStatus("pause", "Stop refreshing; the refresh token is still kept alive", (*connect.Service).Pause),
 		s.cadence(),
-		s.turn("resume", "Make a paused connection active again", (*connect.Service).Resume),
+		s.changeStatus("resume", "Make a paused connection active again", (*connect.Service).Resume),
 		s.disconnect(),
 		s.app(), s.events(), s.webhook(), s.apikey(), s.healthcheck(), s.worker(), s.server(), dev.Command(s.environ))
 	root.InitDefaultCompletionCmd()

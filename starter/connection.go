@@ -103,7 +103,7 @@ func (s *shell) stored(deps *wiring.Deps, c perennial.Connection, err error) err
 	return err
 }
 
-func (s *shell) turn(name, short string, do func(*connect.Service, context.Context, string) (perennial.Connection, error)) *cobra.Command {
+func (s *shell) changeStatus(name, short string, do func(*connect.Service, context.Context, string) (perennial.Connection, error)) *cobra.Command {
 	return &cobra.Command{Use: name + " ID", Short: short, Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
 		return s.service(cmd.Context(), func(deps *wiring.Deps, service *connect.Service, _ *connect.Temporal) error {
 			c, err := do(service, cmd.Context(), args[0])
@@ -130,7 +130,7 @@ func (s *shell) disconnect() *cobra.Command {
 				return err
 			}
 			return s.dial(cmd.Context(), deps, func(deps *wiring.Deps, service *connect.Service, _ *connect.Temporal) error {
-				ender := &connect.Ender{Service: service, Keys: deps.Keyring, Provider: provider.NewClient(provider.ClientConfig{})}
+				ender := &connect.Disconnector{Service: service, Keys: deps.Keyring, Provider: provider.NewClient(provider.ClientConfig{})}
 				c, revocation, err := ender.Disconnect(cmd.Context(), args[0])
 				if perennial.CodeOf(err) == perennial.CodeConflict {
 					return err

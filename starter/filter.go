@@ -14,18 +14,18 @@ import (
 )
 
 // mostShown is how much a list shows at once at most.
-const mostShown = 1000
+const maxShown = 1000
 
 func checkLimit(limit int) error {
-	if limit < 1 || limit > mostShown {
-		return perennial.Errorf(perennial.CodeInvalid, "--limit must be from 1 to %d", mostShown)
+	if limit < 1 || limit > maxShown {
+		return perennial.Errorf(perennial.CodeInvalid, "--limit must be from 1 to %d", maxShown)
 	}
 	return nil
 }
 
 // lastFlag is the limit of a list of the newest.
 func lastFlag(cmd *cobra.Command, limit *int, by int, what string) {
-	cmd.Flags().IntVar(limit, "limit", by, fmt.Sprintf("how many of the last %s, at most %d", what, mostShown))
+	cmd.Flags().IntVar(limit, "limit", by, fmt.Sprintf("how many of the last %s, at most %d", what, maxShown))
 }
 
 // checkFilter refuses a value that no connection can have: the answer would be an
@@ -105,7 +105,7 @@ func (s *shell) sayMore(ctx context.Context, deps *wiring.Deps, f store.Filter, 
 		return err
 	}
 	if total > int64(len(listed)) {
-		fmt.Fprintf(s.errOut, "%d of %d shown; the others: --after %s, or a --limit up to %d.\n", len(listed), total, listed[len(listed)-1].ID, mostShown)
+		fmt.Fprintf(s.errOut, "%d of %d shown; the others: --after %s, or a --limit up to %d.\n", len(listed), total, listed[len(listed)-1].ID, maxShown)
 	}
 	return nil
 }
@@ -116,6 +116,6 @@ func cut[T any](s *shell, all []T, limit int, what string) []T {
 	if len(all) <= limit {
 		return all
 	}
-	fmt.Fprintf(s.errOut, "The last %d %s are shown; there are others: --limit shows up to %d.\n", limit, what, mostShown)
+	fmt.Fprintf(s.errOut, "The last %d %s are shown; there are others: --limit shows up to %d.\n", limit, what, maxShown)
 	return all[:limit]
 }

@@ -17,8 +17,8 @@ import (
 // shown is a connection as the command line prints it in JSON.
 type shown struct {
 	perennial.Connection
-	Words    perennial.Words     `json:"words"`
-	Attempts []perennial.Attempt `json:"attempts,omitempty"`
+	Words    perennial.StatusText `json:"words"`
+	Attempts []perennial.Attempt  `json:"attempts,omitempty"`
 }
 
 func (s *shell) list() *cobra.Command {
@@ -51,7 +51,7 @@ func (s *shell) list() *cobra.Command {
 	cmd.Flags().StringVar(&f.TenantID, "tenant", "", "only this tenant's")
 	cmd.Flags().StringVar(&f.AccountID, "account", "", "only this account's: its id at the provider")
 	cmd.Flags().StringVar(&f.After, "after", "", "the page after this connection id")
-	cmd.Flags().IntVar(&f.Limit, "limit", 100, "how many, at most "+strconv.Itoa(mostShown))
+	cmd.Flags().IntVar(&f.Limit, "limit", 100, "how many, at most "+strconv.Itoa(maxShown))
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	completeFlags(cmd)
 	return cmd
@@ -167,7 +167,7 @@ func (s *shell) json(v any) error {
 	return err
 }
 
-func describe(deps *wiring.Deps, c perennial.Connection) perennial.Words {
+func describe(deps *wiring.Deps, c perennial.Connection) perennial.StatusText {
 	title := c.Provider
 	if app, err := deps.Config.App(c.App); err == nil {
 		title = app.Provider.Title

@@ -14,7 +14,7 @@ import (
 // is spent. Repeated with the same AttemptID it gives the same answer, as long
 // as that attempt is open.
 func (s *Store) Claim(ctx context.Context, req ClaimRequest) (Claim, error) {
-	if req.AttemptID == "" || req.Hold <= 0 {
+	if req.AttemptID == "" || req.Lease <= 0 {
 		return Claim{}, perennial.Errorf(perennial.CodeInvalid, "a claim of connection %s needs an attempt id and a time to hold it", req.ID)
 	}
 	var claim Claim
@@ -28,7 +28,7 @@ func (s *Store) Claim(ctx context.Context, req ClaimRequest) (Claim, error) {
 		}
 		if d.claim.Verdict == VerdictClaimed && seam.Off(seam.ClaimBeforeSpend) {
 			claim.Connection = c
-			claim.Connection.Open = perennial.OpenAttempt{ID: req.AttemptID, Digest: c.RefreshTokenDigest, StartedAt: now, Deadline: now.Add(req.Hold), Trigger: req.Trigger}
+			claim.Connection.Open = perennial.OpenAttempt{ID: req.AttemptID, Digest: c.RefreshTokenDigest, StartedAt: now, Deadline: now.Add(req.Lease), Trigger: req.Trigger}
 			return nil
 		}
 		if err := update(tx, c.ID, now, d.set); err != nil {
@@ -122,7 +122,7 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 		"attempt_id":         req.AttemptID,
 		"attempt_digest":     c.RefreshTokenDigest,
 		"attempt_started_at": nullable(now),
-		"attempt_deadline":   nullable(now.Add(req.Hold)),
+		"attempt_deadline":   nullable(now.Add(req.Lease)),
 		"attempt_sent":       false,
 		"attempt_trigger":    string(req.Trigger),
 		"queued_at":          nil,
@@ -168,7 +168,7 @@ func lostAttempt(c perennial.Connection, class perennial.ReplayClass) *perennial
 // deadline; past either it is an error of [perennial.CodeConflict], and nothing
 // may be sent.
 func (s *Store) MarkSending(ctx context.Context, id, attemptID string) error {
-	if ok, err := s.quickMark(ctx, id, attemptID); ok || err != nil {
+	if ok, err := s.fastMarkSending(ctx, id, attemptID); ok || err != nil {
 		return err
 	}
 	found, err := s.locked(ctx, id, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {

@@ -76,7 +76,7 @@ func TestDecideClaim(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			row := perennial.Connection{ID: "c", Status: perennial.StatusActive, Generation: 5, RefreshTokenDigest: "d"}
-			req := ClaimRequest{ID: "c", Generation: 5, Trigger: perennial.TriggerTimer, AttemptID: "mine", Hold: time.Minute, Class: perennial.ReplaySingleUse}
+			req := ClaimRequest{ID: "c", Generation: 5, Trigger: perennial.TriggerTimer, AttemptID: "mine", Lease: time.Minute, Class: perennial.ReplaySingleUse}
 			if tt.row != nil {
 				tt.row(&row)
 			}
@@ -118,7 +118,7 @@ func FuzzDecideClaim(f *testing.F) {
 		if openID != "" {
 			row.Open = perennial.OpenAttempt{ID: openID, Digest: openDigest, StartedAt: at(deadline).Add(-time.Minute), Deadline: at(deadline), Sent: sent}
 		}
-		req := ClaimRequest{ID: "c", Generation: asked, Trigger: triggers[int(trigger)%len(triggers)], AttemptID: "mine", Hold: time.Minute,
+		req := ClaimRequest{ID: "c", Generation: asked, Trigger: triggers[int(trigger)%len(triggers)], AttemptID: "mine", Lease: time.Minute,
 			Class: perennial.ReplayClasses[int(class)%len(perennial.ReplayClasses)]}
 		d := decideClaim(row, req, noon)
 

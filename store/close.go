@@ -25,7 +25,7 @@ func (s *Store) CloseAttempt(ctx context.Context, req CloseRequest) (c perennial
 			return nil
 		}
 		closed = true
-		held, err := s.terminalHeld(tx, row, req, now)
+		held, err := s.refusalHeld(tx, row, req, now)
 		if err != nil {
 			return err
 		}
@@ -41,7 +41,7 @@ func (s *Store) CloseAttempt(ctx context.Context, req CloseRequest) (c perennial
 		err = notFound(req.ID)
 	}
 	if err == nil && closed && req.Suspect {
-		err = s.raiseHold(ctx, c.App) // apart: see Admit
+		err = s.raiseRefusalHold(ctx, c.App) // apart: see Admit
 	}
 	return c, closed, err
 }
@@ -79,7 +79,7 @@ func closeColumns(c perennial.Connection, req CloseRequest, now time.Time, held 
 	}
 	if held {
 		set["next_attempt_at"] = nullable(now.Add(holdWait + spread(c.ID, now, holdWait)))
-		return set.failing(c, CodeHeldTerminal, now)
+		return set.failing(c, CodeRefusalHold, now)
 	}
 	if req.Terminal != "" && (c.Status == perennial.StatusActive || c.Status == perennial.StatusPaused) {
 		set.with(columns{"status": string(perennial.StatusReconnectRequired), "reason": string(req.Terminal)})

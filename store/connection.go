@@ -99,7 +99,7 @@ func (s *Store) SetCadence(ctx context.Context, id string, cadence perennial.Cad
 // generation, and by the status from unless that is empty. Every clock and doubt
 // of the old grant is cleared.
 func (s *Store) ReplaceTokens(ctx context.Context, id string, from perennial.Status, generation int64, w TokenWrite) (perennial.Connection, error) {
-	if err := (perennial.Connection{ID: id, Generation: generation}).Takes(w.Generation); err != nil {
+	if err := (perennial.Connection{ID: id, Generation: generation}).CheckNext(w.Generation); err != nil {
 		return perennial.Connection{}, err
 	}
 	return s.guarded(ctx, id, generation, func(c perennial.Connection, now time.Time) (columns, bool) {

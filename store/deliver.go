@@ -10,7 +10,7 @@ import (
 )
 
 // Parcel is all that delivering one event to one endpoint needs.
-type Parcel struct {
+type DeliveryPayload struct {
 	Delivery perennial.Delivery
 	Event    perennial.Event
 	Endpoint perennial.WebhookEndpoint
@@ -19,8 +19,8 @@ type Parcel struct {
 
 // Parcel reads one delivery with its event and its endpoint. Where one of them is
 // gone it is an error of [perennial.CodeNotFound].
-func (s *Store) Parcel(ctx context.Context, event, endpoint string) (Parcel, error) {
-	var p Parcel
+func (s *Store) DeliveryPayload(ctx context.Context, event, endpoint string) (DeliveryPayload, error) {
+	var p DeliveryPayload
 	q := s.db.WithContext(ctx)
 	found, err := deliveries(q.Where("event_id = ? AND endpoint_id = ?", event, endpoint).Limit(1))
 	if err != nil {
@@ -49,7 +49,7 @@ func noDelivery(event, endpoint string) error {
 }
 
 // Tried is what became of one try.
-type Tried struct {
+type DeliveryResult struct {
 	EventID, EndpointID string
 	State               perennial.DeliveryState // pending: it is tried again
 	Status              int                     // of HTTP; 0: no reply
@@ -58,9 +58,9 @@ type Tried struct {
 	NotSent             bool                    // it is given up without a try
 }
 
-// RecordTry writes what became of a try. A delivery that is not pending any more
+// RecordDelivery writes what became of a try. A delivery that is not pending any more
 // stays as it is.
-func (s *Store) RecordTry(ctx context.Context, t Tried) error {
+func (s *Store) RecordDelivery(ctx context.Context, t DeliveryResult) error {
 	return s.durably(ctx, "record the delivery of event "+t.EventID, func(tx *gorm.DB) error {
 		now, err := s.clock(tx)
 		if err != nil {
@@ -105,7 +105,7 @@ func finish(tx *gorm.DB, d perennial.Delivery, now time.Time) error {
 // its tries anew. One that is pending is tried again anyway, and an endpoint that
 // was removed cannot be reached: both are errors of [perennial.CodeConflict].
 func (s *Store) Redeliver(ctx context.Context, event, endpoint string) error {
-	p, err := s.Parcel(ctx, event, endpoint)
+	p, err := s.DeliveryPayload(ctx, event, endpoint)
 	if err != nil {
 		return err
 	}

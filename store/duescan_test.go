@@ -22,7 +22,7 @@ func TestABulkClaimReadsWhatIsDue(t *testing.T) {
 	const fleet, due = 5_000, 50
 	ctx := t.Context()
 	s, db := fleetOfOne(t)
-	_, err := s.ClaimDue(ctx, PaceRequest{Shard: Shard{App: "hubspot", Of: 1}, Limit: 1, Hold: time.Minute}) // the pacer's row
+	_, err := s.ClaimDue(ctx, ClaimDueRequest{Shard: Shard{App: "hubspot", Of: 1}, Limit: 1, Lease: time.Minute}) // the pacer's row
 	require.NoError(t, err)
 	do := func(statement string) { exec(t, db, statement) }
 	clone := func(id string, set string) { // the first one, in no order of its due time
@@ -69,8 +69,8 @@ func TestAClaimReadsItsRow(t *testing.T) {
 	for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
 		exec(t, db, "SET plan_cache_mode = "+mode)
 		exec(t, db, "UPDATE connections SET attempt_id = ''")
-		assert.Equal(t, 1.0, seen(t, db, quickSlot, "'c5', 1, 'hubspot', 'hubspot', 0, 1000000, 1000"), "%s: the gate", mode)
-		assert.Equal(t, 1.0, seen(t, db, quickClaim, "'att', 60000000, 'timer', 'c5', 1, 'hubspot'"), "%s: the fence", mode)
+		assert.Equal(t, 1.0, seen(t, db, fastSlot, "'c5', 1, 'hubspot', 'hubspot', 0, 1000000, 1000"), "%s: the gate", mode)
+		assert.Equal(t, 1.0, seen(t, db, fastClaim, "'att', 60000000, 'timer', 'c5', 1, 'hubspot'"), "%s: the fence", mode)
 	}
 }
 

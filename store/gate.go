@@ -30,8 +30,8 @@ type AdmitRequest struct {
 	Lead       time.Duration        // how far ahead a slot lies at least: what a claim takes
 }
 
-// DefaultRelease is how many held connections are let go in a second at least.
-const DefaultRelease = 100.0
+// DefaultReleaseRate is how many held connections are let go in a second at least.
+const DefaultReleaseRate = 100.0
 
 // Admission is the gate's answer.
 type Admission struct {
@@ -43,8 +43,8 @@ type Admission struct {
 	Code     string    // not admitted: one of the Code constants
 	// Noted: the circuit is open, so that every reply must be passed to
 	// [Store.NoteReply], and not only failures.
-	Noted      bool
-	Connection perennial.Connection // not admitted: the row as it now is
+	NoteEveryReply bool
+	Connection     perennial.Connection // not admitted: the row as it now is
 }
 
 // Why a connection is not admitted.
@@ -88,9 +88,9 @@ type appRow struct {
 	BacklogAt    *time.Time `gorm:"column:backlog_at"`
 	SlowUntil    *time.Time `gorm:"column:slow_until"`
 	ReleaseUntil *time.Time `gorm:"column:release_until"`
-	HoldTerminal bool       `gorm:"column:hold_terminal"`
+	RefusalHold  bool       `gorm:"column:hold_terminal"`
 	HoldReason   string     `gorm:"column:hold_reason"`
-	HeldAt       *time.Time `gorm:"column:held_at"`
+	HoldRaisedAt *time.Time `gorm:"column:held_at"`
 	MutedUntil   *time.Time `gorm:"column:muted_until"`
 	UpdatedAt    *time.Time `gorm:"column:updated_at;autoUpdateTime:false"`
 }
@@ -204,7 +204,7 @@ const SlotTolerance = 100 * time.Millisecond
 // clock.
 func decideAdmission(circuit circuitRow, app appRow, candidates int, req AdmitRequest, now time.Time) admissionDecision {
 	c := req.Connection
-	d := admissionDecision{admission: Admission{Now: now, Noted: circuit.Reason != ""}, circuit: columns{}, app: columns{}}
+	d := admissionDecision{admission: Admission{Now: now, NoteEveryReply: circuit.Reason != ""}, circuit: columns{}, app: columns{}}
 	held := func(until time.Time, code string) admissionDecision {
 		d.admission.RetryAt, d.admission.Code = until.Truncate(time.Microsecond), code
 		return d
@@ -219,9 +219,9 @@ func decideAdmission(circuit circuitRow, app appRow, candidates int, req AdmitRe
 		return held(slow.Add(spread(c.ID, now, req.Interval)), CodeSlowDown)
 	}
 	if req.Rate > 0 {
-		turns := Turns{SlotAt: stamp(app.SlotAt), BacklogAt: stamp(app.BacklogAt)}
+		turns := RateSlots{SlotAt: stamp(app.SlotAt), BacklogAt: stamp(app.BacklogAt)}
 		// A probe goes before the queue, which moves again only once it succeeded.
-		at, admitted, after := turns.Take(c.ID, probe || !c.QueuedAt.IsZero(), req.Rate, req.Patience, req.Lead, now)
+		at, admitted, after := turns.Reserve(c.ID, probe || !c.QueuedAt.IsZero(), req.Rate, req.Patience, req.Lead, now)
 		if after.SlotAt != turns.SlotAt {
 			d.app["slot_at"] = nullable(after.SlotAt)
 		}
@@ -291,10 +291,10 @@ func (s *Store) candidates(tx *gorm.DB, r circuitRow, req AdmitRequest) (int, er
 const releaseWithin = 10 * time.Minute
 
 // ReleaseRate is how many held connections of an app are let go in a second:
-// [DefaultRelease], more for an app with many, never more than the slots of its
+// [DefaultReleaseRate], more for an app with many, never more than the slots of its
 // limit. A limit of 0 is none.
 func ReleaseRate(limit float64, connections int64) float64 {
-	rate := max(DefaultRelease, float64(connections)/releaseWithin.Seconds())
+	rate := max(DefaultReleaseRate, float64(connections)/releaseWithin.Seconds())
 	if limit > 0 {
 		rate = min(rate, limit/spacing)
 	}

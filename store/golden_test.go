@@ -31,8 +31,8 @@ func TestGoldenColumns(t *testing.T) {
 	golden.JSON(t, "json", map[string]any{
 		"outbox.data":        fill.Of[perennial.EventData](),
 		"app state":          fill.Of[AppState](),
-		"ledger summary":     fill.Of[Digest](),
-		"release cursor":     fill.Of[Turn](),
+		"ledger summary":     fill.Of[LedgerSummary](),
+		"release cursor":     fill.Of[ReleaseCursor](),
 		"connections.scopes": listText([]string{"a b", "c"}),
 		"connections.metadata": metadataText(map[string]string{
 			"b": "2", "a": "1",

@@ -14,7 +14,7 @@ import (
 const idempotencyKept = 24 * time.Hour
 
 // Answered is what a request with an Idempotency-Key came to.
-type Answered struct {
+type IdempotentRequest struct {
 	APIKeyID    string
 	KeyHash     string // of the Idempotency-Key
 	Fingerprint string // of the request, keyed: it gives nothing of its body away
@@ -42,7 +42,7 @@ const ofRequest = "api_key_id = ? AND key_hash = ?"
 // it within the last 24 hours, and that the caller is to carry the request out;
 // else earlier is what the first request with it came to. Of many at once one is
 // the first.
-func (s *Store) BeginRequest(ctx context.Context, a Answered) (earlier Answered, first bool, err error) {
+func (s *Store) BeginRequest(ctx context.Context, a IdempotentRequest) (earlier IdempotentRequest, first bool, err error) {
 	err = s.durably(ctx, "take an Idempotency-Key", func(tx *gorm.DB) error {
 		now, err := s.clock(tx)
 		if err != nil {
@@ -63,14 +63,14 @@ func (s *Store) BeginRequest(ctx context.Context, a Answered) (earlier Answered,
 		if err := tx.Where(ofRequest, a.APIKeyID, a.KeyHash).Take(&r).Error; err != nil {
 			return fmt.Errorf("read an Idempotency-Key: %w", err)
 		}
-		earlier = Answered{APIKeyID: r.APIKeyID, KeyHash: r.KeyHash, Fingerprint: r.Fingerprint, Status: r.Status, Answer: r.Answer, CreatedAt: stamp(r.CreatedAt), Now: now}
+		earlier = IdempotentRequest{APIKeyID: r.APIKeyID, KeyHash: r.KeyHash, Fingerprint: r.Fingerprint, Status: r.Status, Answer: r.Answer, CreatedAt: stamp(r.CreatedAt), Now: now}
 		return nil
 	})
 	return earlier, first, err
 }
 
 // EndRequest writes what a request came to.
-func (s *Store) EndRequest(ctx context.Context, a Answered) error {
+func (s *Store) EndRequest(ctx context.Context, a IdempotentRequest) error {
 	if a.Status == 0 {
 		return perennial.Errorf(perennial.CodeInvalid, "a request that ended has a status")
 	}
@@ -80,7 +80,7 @@ func (s *Store) EndRequest(ctx context.Context, a Answered) error {
 
 // ForgetRequest gives an Idempotency-Key back: the request changed nothing, and may
 // be carried out anew.
-func (s *Store) ForgetRequest(ctx context.Context, a Answered) error {
+func (s *Store) ForgetRequest(ctx context.Context, a IdempotentRequest) error {
 	return wrap("give an Idempotency-Key back", s.db.WithContext(ctx).Where(ofRequest+" AND status = 0", a.APIKeyID, a.KeyHash).Delete(&answeredRow{}).Error)
 }
 

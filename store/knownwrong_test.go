@@ -19,7 +19,7 @@ func TestSlowDownIsShortened(t *testing.T) {
 	for _, wait := range []time.Duration{time.Hour, 10 * time.Second} {
 		require.NoError(t, s.NoteReply(t.Context(), NoteRequest{Connection: c, Outcome: perennial.OutcomeRateLimited, SlowDown: wait, Interval: time.Second}))
 	}
-	state, err := s.AppTrouble(t.Context(), "hubspot")
+	state, err := s.AppIncidents(t.Context(), "hubspot")
 	require.NoError(t, err)
 	knownwrong.Check(t, state.SlowUntil.After(now.Add(59*time.Minute)), true, false)
 }
@@ -30,10 +30,10 @@ func TestFloorLearntMeanwhile(t *testing.T) {
 	t.Parallel()
 	s, db := fleetOfOne(t)
 	exec(t, db, "UPDATE connections SET generation = 3, last_refreshed_at = clock_timestamp() - interval '1 day'")
-	claim, ok, err := s.QuickClaim(t.Context(), "hubspot", ClaimRequest{ID: "first", Generation: 3, AttemptID: "a1", Hold: time.Minute, Trigger: perennial.TriggerBeside})
+	claim, ok, err := s.FastClaim(t.Context(), "hubspot", ClaimRequest{ID: "first", Generation: 3, AttemptID: "a1", Lease: time.Minute, Trigger: perennial.TriggerFallback})
 	require.NoError(t, err)
 	require.True(t, ok)
-	told, err := s.Claim(t.Context(), ClaimRequest{ID: "first", Generation: 5, AttemptID: "a2", Hold: time.Minute, Trigger: perennial.TriggerTimer})
+	told, err := s.Claim(t.Context(), ClaimRequest{ID: "first", Generation: 5, AttemptID: "a2", Lease: time.Minute, Trigger: perennial.TriggerTimer})
 	require.NoError(t, err)
 	require.True(t, told.RolledBack)
 	c := claim.Connection

@@ -135,8 +135,8 @@ func (m *Memory) Claim(_ context.Context, req ClaimRequest) (Claim, error) {
 	return d.claim, nil
 }
 
-// QuickClaim is [Store.QuickClaim].
-func (m *Memory) QuickClaim(ctx context.Context, app string, req ClaimRequest) (Claim, bool, error) {
+// FastClaim is [Store.FastClaim].
+func (m *Memory) FastClaim(ctx context.Context, app string, req ClaimRequest) (Claim, bool, error) {
 	c, now, err := m.Get(ctx, req.ID)
 	if err != nil || c.App != app || c.Status != perennial.StatusActive || c.Health != perennial.HealthHealthy || c.FailureCount > 0 ||
 		c.Generation != req.Generation || c.Open.ID != "" || !c.AmbiguousSince.IsZero() || !c.SuspectSince.IsZero() || !c.ConfirmAt.IsZero() || c.NextAttemptAt.After(now) {
@@ -146,8 +146,8 @@ func (m *Memory) QuickClaim(ctx context.Context, app string, req ClaimRequest) (
 	return claim, claim.Verdict == VerdictClaimed, err
 }
 
-// QuickAdmit is [Store.QuickAdmit]: it never applies.
-func (m *Memory) QuickAdmit(context.Context, QuickAdmitRequest) (Admission, bool, error) {
+// FastAdmit is [Store.FastAdmit]: it never applies.
+func (m *Memory) FastAdmit(context.Context, FastAdmitRequest) (Admission, bool, error) {
 	return Admission{}, false, nil
 }
 
@@ -164,32 +164,32 @@ func (m *Memory) MarkSending(_ context.Context, id, attemptID string) error {
 }
 
 // Save is [Store.Save].
-func (m *Memory) Save(_ context.Context, req SaveRequest) (Saved, error) {
+func (m *Memory) Save(_ context.Context, req SaveRequest) (SaveResult, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r, ok := m.rows[req.ID]
 	if !ok {
-		return Saved{}, notFound(req.ID)
+		return SaveResult{}, notFound(req.ID)
 	}
 	c := r.connection()
 	if err := perennial.CheckGeneration(req.ID, req.Generation, req.NewGeneration); err != nil {
-		return Saved{}, err
+		return SaveResult{}, err
 	}
 	if c.Generation == req.NewGeneration && c.RefreshTokenDigest == req.RefreshTokenDigest && bytes.Equal(c.AccessTokenSealed, req.AccessTokenSealed) {
-		return Saved{Stored: true, Connection: c}, nil
+		return SaveResult{Stored: true, Connection: c}, nil
 	}
 	taken := takes(c, req)
 	if taken {
-		if err := c.Takes(req.NewGeneration); err != nil {
-			return Saved{}, err
+		if err := c.CheckNext(req.NewGeneration); err != nil {
+			return SaveResult{}, err
 		}
 	}
 	m.Ledger = append(m.Ledger, ledgerLine(req.Ledger, req.ID, req.AttemptID))
 	if !taken {
-		return Saved{Connection: c}, nil
+		return SaveResult{Connection: c}, nil
 	}
 	m.rows[req.ID] = r.apply(saveColumns(c, req, m.Clock()))
-	return Saved{Stored: true, Recovered: c.Status == perennial.StatusReconnectRequired, Connection: m.rows[req.ID].connection()}, nil
+	return SaveResult{Stored: true, Recovered: c.Status == perennial.StatusReconnectRequired, Connection: m.rows[req.ID].connection()}, nil
 }
 
 // CloseAttempt is [Store.CloseAttempt].
@@ -201,7 +201,7 @@ func (m *Memory) CloseAttempt(_ context.Context, req CloseRequest) (perennial.Co
 	if c.Open.ID != req.AttemptID || c.Generation != req.Generation || c.RefreshTokenDigest != req.Digest {
 		return c, false, nil
 	}
-	held := req.Terminal != "" && m.apps[c.App].HoldTerminal
+	held := req.Terminal != "" && m.apps[c.App].RefusalHold
 	m.rows[req.ID] = m.rows[req.ID].apply(closeColumns(c, req, m.Clock(), held))
 	return m.rows[req.ID].connection(), true, nil
 }

@@ -263,7 +263,7 @@ func duplicate(err error) bool {
 
 // Refused reports whether the database refused a statement for its values (SQLSTATE
 // classes 22 and 23, and SQLite's constraints): it refuses the same values for ever.
-func Refused(err error) bool {
+func IsDataError(err error) bool {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "23")
 	}

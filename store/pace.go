@@ -21,11 +21,11 @@ type Shard struct {
 }
 
 // PaceRequest claims due connections in bulk.
-type PaceRequest struct {
+type ClaimDueRequest struct {
 	Shard
 	Limit   int
 	Late    time.Duration // only connections that have been due for as long
-	Hold    time.Duration
+	Lease   time.Duration
 	Trigger perennial.Trigger
 	// Beat is the highest that this pacer has seen. A database that is behind it
 	// went backwards, and gives nothing.
@@ -33,7 +33,7 @@ type PaceRequest struct {
 }
 
 // Paced is what a pacer got.
-type Paced struct {
+type ClaimDueResult struct {
 	Claims []Claim
 	Beat   int64
 	// RolledBack: the database is behind the beat that was given out. [Store.Rewind]
@@ -43,9 +43,9 @@ type Paced struct {
 
 // ClaimDue claims the due connections of a shard that nothing is wrong with, healthy or
 // merely held at the gate until now, those due first before the others, at most Limit.
-// Each is claimed as by [Store.QuickClaim]; every other one is left to its workflow.
+// Each is claimed as by [Store.FastClaim]; every other one is left to its workflow.
 // Rows that somebody holds are passed over.
-func (s *Store) ClaimDue(ctx context.Context, req PaceRequest) (Paced, error) {
+func (s *Store) ClaimDue(ctx context.Context, req ClaimDueRequest) (ClaimDueResult, error) {
 	if s.dialect != schema.Postgres {
 		return s.claimDueSlowly(ctx, req)
 	}
@@ -55,15 +55,15 @@ func (s *Store) ClaimDue(ctx context.Context, req PaceRequest) (Paced, error) {
 		Beat int64     `gorm:"column:beat"`
 	}
 	pacer := []any{req.App, req.N, req.Of}
-	args := slices.Concat(pacer, []any{req.Beat}, req.due(req.Late), []any{req.Limit}, pacer, []any{uuid.NewString(), req.Hold.Microseconds(), string(req.Trigger)}, pacer)
+	args := slices.Concat(pacer, []any{req.Beat}, req.due(req.Late), []any{req.Limit}, pacer, []any{uuid.NewString(), req.Lease.Microseconds(), string(req.Trigger)}, pacer)
 	err := s.db.WithContext(ctx).Raw(claimDue, args...).Scan(&got).Error
 	if err != nil {
-		return Paced{}, fmt.Errorf("claim due connections of app %s: %w", req.App, err)
+		return ClaimDueResult{}, fmt.Errorf("claim due connections of app %s: %w", req.App, err)
 	}
 	if len(got) == 0 {
 		return s.beat(ctx, req) // it has no row yet, or no more
 	}
-	out := Paced{Beat: max(got[0].Beat, req.Beat), RolledBack: got[0].Beat < req.Beat}
+	out := ClaimDueResult{Beat: max(got[0].Beat, req.Beat), RolledBack: got[0].Beat < req.Beat}
 	if got[0].Row.ID == "" {
 		return out, nil // nothing was due
 	}
@@ -107,30 +107,30 @@ SELECT ` + columnsOf("claimed", everyColumn) + `, claimed.now, COALESCE(claimed.
 FROM pacers LEFT JOIN claimed ON true WHERE pacers.app = ? AND pacers.shard = ? AND pacers.shards = ?`
 
 // beat reads the pacer's beat, making its row where there is none.
-func (s *Store) beat(ctx context.Context, req PaceRequest) (Paced, error) {
+func (s *Store) beat(ctx context.Context, req ClaimDueRequest) (ClaimDueResult, error) {
 	var beats []int64
 	db := s.db.WithContext(ctx)
 	err := db.Raw(`SELECT beat FROM pacers WHERE app = ? AND shard = ? AND shards = ?`, req.App, req.N, req.Of).Scan(&beats).Error
 	if err != nil {
-		return Paced{}, fmt.Errorf("read the pacer of app %s: %w", req.App, err)
+		return ClaimDueResult{}, fmt.Errorf("read the pacer of app %s: %w", req.App, err)
 	}
 	if len(beats) == 1 {
-		return Paced{Beat: max(beats[0], req.Beat), RolledBack: beats[0] < req.Beat}, nil
+		return ClaimDueResult{Beat: max(beats[0], req.Beat), RolledBack: beats[0] < req.Beat}, nil
 	}
 	now, err := s.Now(ctx)
 	if err != nil {
-		return Paced{}, err
+		return ClaimDueResult{}, err
 	}
 	err = db.Exec(`INSERT INTO pacers (app, shard, shards, beat, updated_at) VALUES (?, ?, ?, 0, ?) ON CONFLICT DO NOTHING`, req.App, req.N, req.Of, nullable(now)).Error
 	if err != nil {
-		return Paced{}, fmt.Errorf("make the pacer of app %s: %w", req.App, err)
+		return ClaimDueResult{}, fmt.Errorf("make the pacer of app %s: %w", req.App, err)
 	}
-	return Paced{Beat: req.Beat, RolledBack: req.Beat > 0}, nil
+	return ClaimDueResult{Beat: req.Beat, RolledBack: req.Beat > 0}, nil
 }
 
 // claimDueSlowly is ClaimDue where one statement cannot do it. A development
 // database has one process, and any shard takes any connection.
-func (s *Store) claimDueSlowly(ctx context.Context, req PaceRequest) (Paced, error) {
+func (s *Store) claimDueSlowly(ctx context.Context, req ClaimDueRequest) (ClaimDueResult, error) {
 	out, err := s.beat(ctx, req)
 	if err != nil || out.RolledBack {
 		return out, err
@@ -148,7 +148,7 @@ func (s *Store) claimDueSlowly(ctx context.Context, req PaceRequest) (Paced, err
 	}
 	for _, r := range rows {
 		c := r.connection()
-		claim, err := s.Claim(ctx, ClaimRequest{ID: c.ID, Generation: c.Generation, Trigger: req.Trigger, AttemptID: uuid.NewString(), Hold: req.Hold})
+		claim, err := s.Claim(ctx, ClaimRequest{ID: c.ID, Generation: c.Generation, Trigger: req.Trigger, AttemptID: uuid.NewString(), Lease: req.Lease})
 		if err != nil {
 			return out, err
 		}
@@ -176,7 +176,7 @@ const givenOut = 1000
 // and generations go on above every one that may have been given out. The beat is
 // set to what was known. It returns how many rows it marked; repeated with the same
 // beat it marks none.
-func (s *Store) Rewind(ctx context.Context, shard Shard, beat int64) (marked int64, err error) {
+func (s *Store) MarkRolledBack(ctx context.Context, shard Shard, beat int64) (marked int64, err error) {
 	err = s.durably(ctx, "mark the rows of app "+shard.App+" after a restore", func(tx *gorm.DB) error {
 		now, err := s.clock(tx)
 		if err != nil {
@@ -265,17 +265,17 @@ func (s *Store) TakeSlots(ctx context.Context, appName string, rate float64, lea
 }
 
 // Digest is what became of a connection between two looks of its workflow.
-type Digest struct {
+type LedgerSummary struct {
 	From      time.Time     `json:"from"`
 	To        time.Time     `json:"to"`
 	Refreshed int           `json:"refreshed"`            // generations gained
 	Failed    int           `json:"failed,omitempty"`     // presentations that brought none
-	LeastLife time.Duration `json:"least_life,omitempty"` // left when a refresh began
+	MinLife   time.Duration `json:"least_life,omitempty"` // left when a refresh began
 }
 
 // Digest reads the ledger of a connection since a time; to is the database's now.
-func (s *Store) Digest(ctx context.Context, id string, from, to time.Time) (Digest, error) {
-	d := Digest{From: from, To: to}
+func (s *Store) SummarizeLedger(ctx context.Context, id string, from, to time.Time) (LedgerSummary, error) {
+	d := LedgerSummary{From: from, To: to}
 	var sum struct {
 		Refreshed, Failed int
 		Least             int64
@@ -286,6 +286,6 @@ func (s *Store) Digest(ctx context.Context, id string, from, to time.Time) (Dige
 	if err != nil {
 		return d, fmt.Errorf("sum up the ledger of connection %s: %w", id, err)
 	}
-	d.Refreshed, d.Failed, d.LeastLife = sum.Refreshed, sum.Failed, time.Duration(sum.Least)*time.Millisecond
+	d.Refreshed, d.Failed, d.MinLife = sum.Refreshed, sum.Failed, time.Duration(sum.Least)*time.Millisecond
 	return d, nil
 }

@@ -83,7 +83,7 @@ func (r row) connection() perennial.Connection {
 		AmbiguousSince: stamp(r.AmbiguousSince), AmbiguousDigest: r.AmbiguousDigest,
 		SuspectSince: stamp(r.SuspectSince), SuspectDigest: r.SuspectDigest, ConfirmAt: stamp(r.ConfirmAt),
 		GenerationFloor: r.GenerationFloor, QueuedAt: stamp(r.QueuedAt),
-		IdleWarned: perennial.Warned{Days: r.IdleWarnedDays, For: stamp(r.IdleWarnedFor)}, GrantWarned: perennial.Warned{Days: r.GrantWarnedDays, For: stamp(r.GrantWarnedFor)},
+		IdleWarning: perennial.Warning{Days: r.IdleWarnedDays, For: stamp(r.IdleWarnedFor)}, GrantWarning: perennial.Warning{Days: r.GrantWarnedDays, For: stamp(r.GrantWarnedFor)},
 		CreatedAt: stamp(r.CreatedAt), UpdatedAt: stamp(r.UpdatedAt),
 	}
 	if r.AttemptID != "" {

@@ -23,22 +23,22 @@ import (
 // The ledger line is written even where the guards refuse the tokens: the token
 // was presented. A missing row is an error of [perennial.CodeNotFound]; a new
 // generation that cannot follow the old one or the row's is [perennial.CodeInvalid].
-func (s *Store) Save(ctx context.Context, req SaveRequest) (Saved, error) {
+func (s *Store) Save(ctx context.Context, req SaveRequest) (SaveResult, error) {
 	if err := perennial.CheckGeneration(req.ID, req.Generation, req.NewGeneration); err != nil {
-		return Saved{}, err
+		return SaveResult{}, err
 	}
-	if saved, ok, err := s.quickSave(ctx, req); ok || err != nil {
+	if saved, ok, err := s.fastSave(ctx, req); ok || err != nil {
 		return saved, err
 	}
-	var saved Saved
+	var saved SaveResult
 	found, err := s.locked(ctx, req.ID, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
 		if c.Generation == req.NewGeneration && c.RefreshTokenDigest == req.RefreshTokenDigest && bytes.Equal(c.AccessTokenSealed, req.AccessTokenSealed) {
-			saved = Saved{Stored: true, Connection: c} // already done; the answer was lost
+			saved = SaveResult{Stored: true, Connection: c} // already done; the answer was lost
 			return nil
 		}
 		taken := takes(c, req)
 		if taken {
-			if err := c.Takes(req.NewGeneration); err != nil {
+			if err := c.CheckNext(req.NewGeneration); err != nil {
 				return err
 			}
 		}
@@ -64,10 +64,10 @@ func (s *Store) Save(ctx context.Context, req SaveRequest) (Saved, error) {
 		return nil
 	})
 	if err != nil {
-		return Saved{}, err
+		return SaveResult{}, err
 	}
 	if !found {
-		return Saved{}, notFound(req.ID)
+		return SaveResult{}, notFound(req.ID)
 	}
 	return saved, nil
 }

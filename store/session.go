@@ -129,17 +129,17 @@ func (s *Store) StartSession(ctx context.Context, id string, starts int64, state
 		})
 }
 
-// AnswerSession uses the newest state up, once: the second caller gets an error
+// ConsumeState uses the newest state up, once: the second caller gets an error
 // of [perennial.CodeConflict]. The verifier is wiped.
-func (s *Store) AnswerSession(ctx context.Context, id string, starts int64) error {
+func (s *Store) ConsumeState(ctx context.Context, id string, starts int64) error {
 	return s.writeSession(ctx, id, "starts = ? AND answered_at IS NULL AND expires_at > ?",
 		func(now time.Time) []any { return []any{starts, nullable(now)} },
 		func(now time.Time) columns { return columns{"answered_at": nullable(now), "verifier_sealed": nil} })
 }
 
-// KeepReply writes the sealed token reply of the newest request, which the caller
+// SaveReply writes the sealed token reply of the newest request, which the caller
 // stores within lease.
-func (s *Store) KeepReply(ctx context.Context, id string, starts int64, sealed []byte, at time.Time, lease time.Duration) error {
+func (s *Store) SaveReply(ctx context.Context, id string, starts int64, sealed []byte, at time.Time, lease time.Duration) error {
 	return s.writeSession(ctx, id, "starts = ? AND answered_at IS NOT NULL AND reply_sealed IS NULL",
 		func(time.Time) []any { return []any{starts} },
 		func(now time.Time) columns {

@@ -96,8 +96,8 @@ func TestSynchronousCommit(t *testing.T) {
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[string]bool{"22021": true, "22008": true, "23505": true, "40001": false, "53300": false, "57P01": false, "08006": false, "42703": false} {
-		require.Equal(t, want, store.Refused(fmt.Errorf("save: %w", &pgconn.PgError{Code: code})), code)
+		require.Equal(t, want, store.IsDataError(fmt.Errorf("save: %w", &pgconn.PgError{Code: code})), code)
 	}
-	require.False(t, store.Refused(context.DeadlineExceeded))
-	require.False(t, store.Refused(perennial.Errorf(perennial.CodeNotFound, "gone")))
+	require.False(t, store.IsDataError(context.DeadlineExceeded))
+	require.False(t, store.IsDataError(perennial.Errorf(perennial.CodeNotFound, "gone")))
 }

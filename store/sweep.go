@@ -74,10 +74,10 @@ func inTurns(lists [][]string, limit int) (out []string) {
 // Doubtful returns active connections that are not due and yet need looking
 // after: an attempt that was lost, a refusal to confirm or a failure whose waits
 // passed more than grace ago, and rows whose due time or wait cannot be right
-// (refresh.Absurd, and waits beyond [perennial.LongestWait]). A paused one is
+// (refresh.ImplausibleDue, and waits beyond [perennial.MaxWait]). A paused one is
 // among them when its keep-alive is an hour late. It reads a page: at most limit,
 // with ids after the one given.
-func (s *Store) Doubtful(ctx context.Context, grace time.Duration, after string, limit int) ([]perennial.Connection, error) {
+func (s *Store) InDoubt(ctx context.Context, grace time.Duration, after string, limit int) ([]perennial.Connection, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
 		return nil, err
@@ -88,9 +88,9 @@ func (s *Store) Doubtful(ctx context.Context, grace time.Duration, after string,
 		Or("next_refresh_at > "+s.earlier("last_refreshed_at", day), nullable(now), nullable(now.Add(day))).
 		Or("cadence <> 'on_use' AND expires_at IS NULL AND next_refresh_at > "+s.earlier("last_refreshed_at", half), nullable(now), nullable(now.Add(half))).
 		Or("cadence <> 'on_use' AND next_refresh_at > expires_at").
-		Or("next_attempt_at > ?", nullable(now.Add(perennial.LongestWait))).
-		Or("confirm_at > ?", nullable(now.Add(perennial.LongestWait))).
-		Or("attempt_deadline > ?", nullable(now.Add(perennial.LongestAttempt))).
+		Or("next_attempt_at > ?", nullable(now.Add(perennial.MaxWait))).
+		Or("confirm_at > ?", nullable(now.Add(perennial.MaxWait))).
+		Or("attempt_deadline > ?", nullable(now.Add(perennial.MaxLease))).
 		Or("(failure_count > 0 OR suspect_since IS NOT NULL OR ambiguous_since IS NOT NULL OR attempt_id <> '')"+
 			" AND (next_attempt_at IS NULL OR next_attempt_at <= ?) AND (confirm_at IS NULL OR confirm_at <= ?) AND (attempt_deadline IS NULL OR attempt_deadline <= ?)", past, past, past)
 	late := now.Add(-time.Hour)
@@ -175,10 +175,10 @@ func (s *Store) warn(ctx context.Context, id string) (warned int, err error) {
 			clock  string
 			column string
 			end    time.Time
-			before perennial.Warned
+			before perennial.Warning
 		}{
-			{"refresh_token", "idle", c.RefreshTokenExpiresAt, c.IdleWarned},
-			{"grant", "grant", c.GrantExpiresAt, c.GrantWarned},
+			{"refresh_token", "idle", c.RefreshTokenExpiresAt, c.IdleWarning},
+			{"grant", "grant", c.GrantExpiresAt, c.GrantWarning},
 		} {
 			days := warning(w.end, w.before, now)
 			if days == 0 {
@@ -199,7 +199,7 @@ func (s *Store) warn(ctx context.Context, id string) (warned int, err error) {
 
 // warning is the threshold that is due for an end, 0 for none. before is the
 // last warning given.
-func warning(end time.Time, before perennial.Warned, now time.Time) int {
+func warning(end time.Time, before perennial.Warning, now time.Time) int {
 	if end.IsZero() || !end.After(now) {
 		return 0
 	}

@@ -28,7 +28,7 @@ type ClaimRequest struct {
 	Generation int64
 	Trigger    perennial.Trigger
 	AttemptID  string        // unique for this call; claiming again with it is idempotent
-	Hold       time.Duration // how long the attempt may stay open, from the database's now
+	Lease      time.Duration // how long the attempt may stay open, from the database's now
 	Class      perennial.ReplayClass
 	// Ungated: the gate was not asked, because the row as it was read could not be
 	// claimed. Where that has changed meanwhile the answer is [VerdictWait], until now.
@@ -82,7 +82,7 @@ type SaveRequest struct {
 }
 
 // Saved is what a save did.
-type Saved struct {
+type SaveResult struct {
 	// Stored is false when the guards no longer match: the row moved on and
 	// the tokens were not written.
 	Stored bool
@@ -115,7 +115,7 @@ type CloseRequest struct {
 	Queued bool
 	// Terminal, when not empty, moves an active or paused connection to
 	// reconnect_required with this reason, unless the app's hold_terminal keeps it
-	// back: then it stays as it is, failing with [CodeHeldTerminal].
+	// back: then it stays as it is, failing with [CodeRefusalHold].
 	Terminal perennial.Reason
 
 	Ledger perennial.Attempt

@@ -12,17 +12,17 @@ import (
 )
 
 // useColumns are what handing out an access token needs; no refresh token is
-// among them. The order is that of the scan in ForUse.
+// among them. The order is that of the scan in ForTokenRead.
 const useColumns = `app, provider, host, account_id, status, reason, health, failing_code, generation, access_token_sealed, token_type,
  expires_at, next_refresh_at, next_attempt_at, confirm_at, last_refreshed_at, last_used_at, updated_at`
 
-// ForUse returns what handing out a tenant's access token needs of its
+// ForTokenRead returns what handing out a tenant's access token needs of its
 // connection, and the database's clock. Another tenant's connection is an error
 // of [perennial.CodeNotFound], as a missing one is.
 //
 // It is read far more often than anything else here: one statement on one round
 // trip, past the mapper.
-func (s *Store) ForUse(ctx context.Context, tenant, id string) (perennial.Connection, time.Time, error) {
+func (s *Store) ForTokenRead(ctx context.Context, tenant, id string) (perennial.Connection, time.Time, error) {
 	c := perennial.Connection{ID: id, TenantID: tenant}
 	var now time.Time
 	var text string

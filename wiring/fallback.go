@@ -15,7 +15,7 @@ import (
 // asks the engine itself for what is overdue. The row is the fence there too, so
 // it does no harm where other workers reach Temporal. Unknown outcomes and
 // refusals are left to the workflows.
-type beside struct {
+type fallback struct {
 	engine  *refresh.Engine
 	rows    overdue
 	healthy func(context.Context) bool // Temporal answers
@@ -28,11 +28,11 @@ type overdue interface {
 }
 
 const (
-	besideEvery  = 5 * time.Second  // between two looks
-	besideAfter  = 15 * time.Second // of silence Temporal counts as away
-	besideGrace  = time.Second      // after its due time a connection is taken
-	besideLimit  = 200              // connections in one look
-	besideAtOnce = 8
+	fallbackEvery  = 5 * time.Second  // between two looks
+	fallbackAfter  = 15 * time.Second // of silence Temporal counts as away
+	fallbackGrace  = time.Second      // after its due time a connection is taken
+	fallbackLimit  = 200              // connections in one look
+	fallbackAtOnce = 8
 )
 
 func temporalHealthy(t client.Client) func(context.Context) bool {
@@ -45,16 +45,16 @@ func temporalHealthy(t client.Client) func(context.Context) bool {
 }
 
 // run looks until ctx ends.
-func (b *beside) run(ctx context.Context) {
+func (b *fallback) run(ctx context.Context) {
 	answered := time.Now()
 	away := false
-	tick := time.NewTicker(besideEvery)
+	tick := time.NewTicker(fallbackEvery)
 	defer tick.Stop()
 	for {
 		if b.healthy(ctx) {
 			answered = time.Now()
 		}
-		if now := time.Since(answered) > besideAfter; now != away && ctx.Err() == nil {
+		if now := time.Since(answered) > fallbackAfter; now != away && ctx.Err() == nil {
 			away = now
 			b.shown(away)
 			b.log.Warn("Temporal is away: due connections are refreshed beside it", "away", away)
@@ -71,13 +71,13 @@ func (b *beside) run(ctx context.Context) {
 }
 
 // look refreshes what is overdue, a few at once.
-func (b *beside) look(ctx context.Context) {
-	due, err := b.rows.Overdue(ctx, besideGrace, besideLimit)
+func (b *fallback) look(ctx context.Context) {
+	due, err := b.rows.Overdue(ctx, fallbackGrace, fallbackLimit)
 	if err != nil {
 		b.log.Error("overdue connections cannot be read", "error", err)
 		return
 	}
-	slots := make(chan struct{}, besideAtOnce)
+	slots := make(chan struct{}, fallbackAtOnce)
 	var all sync.WaitGroup
 	for _, c := range due {
 		if c.Ambiguous() || c.Suspect() || !c.Open.IsZero() {
@@ -86,12 +86,12 @@ func (b *beside) look(ctx context.Context) {
 		slots <- struct{}{}
 		all.Go(func() {
 			defer func() { <-slots }()
-			res, err := b.engine.Refresh(ctx, refresh.Request{ConnectionID: c.ID, App: c.App, Generation: c.Generation, Trigger: perennial.TriggerBeside})
+			res, err := b.engine.Refresh(ctx, refresh.Request{ConnectionID: c.ID, App: c.App, Generation: c.Generation, Trigger: perennial.TriggerFallback})
 			if err != nil {
 				b.log.Error("not refreshed beside Temporal", "connection_id", c.ID, "error", err)
 			}
 			if res.Unsaved != nil { // there is no workflow that holds it
-				_ = b.engine.Keep(context.WithoutCancel(ctx), *res.Unsaved) // ends when it is kept
+				_ = b.engine.SaveLater(context.WithoutCancel(ctx), *res.Unsaved) // ends when it is kept
 			}
 		})
 	}

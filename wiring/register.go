@@ -13,6 +13,7 @@ import (
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/workflows"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
 )
@@ -25,12 +26,12 @@ type Registry interface {
 
 // Part is Perennial's part of a worker; [Deps.Register] makes it.
 type Part struct {
-	engine      *refresh.Engine
-	startPacers func(context.Context) error
-	dispatch    func(context.Context) (int, error)
-	letGo       func(context.Context) error
-	beside      *beside // nil without a spool
-	log         *slog.Logger
+	engine       *refresh.Engine
+	startPacers  func(context.Context) error
+	dispatch     func(context.Context) (int, error)
+	startRelease func(context.Context) error
+	fallback     *fallback // nil without a spool
+	log          *slog.Logger
 }
 
 // Register adds Perennial's workflows and activities to a worker that listens on the
@@ -63,23 +64,24 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 			return workflows.StartDelivery(ctx, c, queue, event, endpoint)
 		})
 	}
-	p.letGo = func(ctx context.Context) error {
-		apps, err := d.Store.LettingGo(ctx)
+	p.startRelease = func(ctx context.Context) error {
+		apps, err := d.Store.ReleasingApps(ctx)
 		errs := []error{err}
 		for _, app := range apps {
-			errs = append(errs, workflows.StartLetGo(ctx, c, queue, app))
+			errs = append(errs, workflows.StartRelease(ctx, c, queue, app))
 		}
 		return errors.Join(errs...)
 	}
 	if d.Spool != nil { // without one, what cannot be saved would have no journal
-		p.beside = &beside{engine: p.engine, rows: d.Store, healthy: temporalHealthy(c), shown: counts.Beside, log: d.Log}
+		p.fallback = &fallback{engine: p.engine, rows: d.Store, healthy: temporalHealthy(c), shown: counts.Fallback, log: d.Log}
 	}
 	workflows.Register(w, workflows.Options{Timing: d.Config.Timing})
 	w.RegisterActivity(activities.New(p.engine, d.Store, d.Config, told))
 	w.RegisterActivity(&activities.Pacer{Engine: p.engine, Store: d.Store, Workflows: told, Apps: d.Config, Timing: d.Config.Timing})
-	w.RegisterActivity(&activities.Caller{Store: d.Store, Workflows: told, Apps: d.Config})
+	releaser := &activities.Releaser{Store: d.Store, Workflows: told, Apps: d.Config}
+	w.RegisterActivityWithOptions(releaser.Release, activity.RegisterOptions{Name: activities.ReleaseActivity})
 	w.RegisterActivity(&activities.Deliverer{Notify: events})
-	w.RegisterActivity(&activities.Sweeper{Store: d.Store, Workflows: told, StartPacers: p.startPacers, LetGo: p.letGo, Dispatch: p.dispatch})
+	w.RegisterActivity(&activities.Sweeper{Store: d.Store, Workflows: told, StartPacers: p.startPacers, StartRelease: p.startRelease, Dispatch: p.dispatch})
 	return p, nil
 }
 
@@ -89,17 +91,17 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 // Call that after the worker's Stop, whose last refreshes may leave something there.
 // It waits for all of it.
 func (p *Part) Start(ctx context.Context) (stop func()) {
-	stops := []func(){StoreKept(ctx, p.engine, p.log)}
-	if p.beside != nil {
-		stops = append(stops, inBackground(ctx, p.beside.run))
+	stops := []func(){StoreUnsaved(ctx, p.engine, p.log)}
+	if p.fallback != nil {
+		stops = append(stops, inBackground(ctx, p.fallback.run))
 	}
 	if err := p.startPacers(ctx); err != nil {
 		p.log.Error("pacers not started; the sweep starts them", "error", err)
 	}
-	stops = append(stops, soon(ctx, func(ctx context.Context) error {
+	stops = append(stops, poll(ctx, func(ctx context.Context) error {
 		_, err := p.dispatch(ctx)
 		return err
-	}, "events are not delivered at present", p.log), soon(ctx, p.letGo, "waiting connections are not let go at present", p.log))
+	}, "events are not delivered at present", p.log), poll(ctx, p.startRelease, "waiting connections are not let go at present", p.log))
 	return func() {
 		for i := len(stops) - 1; i >= 0; i-- {
 			stops[i]()

@@ -70,7 +70,7 @@ func RunServer(ctx context.Context, args, environ []string, logs io.Writer) erro
 		engineConfig := deps.EngineConfig()
 		engineConfig.Observer = metrics.New(registry)
 		tokens.engine = refresh.New(engineConfig)
-		stopStoring := StoreKept(ctx, tokens.engine, log)
+		stopStoring := StoreUnsaved(ctx, tokens.engine, log)
 		defer stopStoring()
 	}
 	service := connect.New(connect.Config{Store: deps.Store, Apps: deps.Config, Sealer: deps.Keyring, Log: deps.Log,
@@ -117,7 +117,7 @@ func newAPI(deps *Deps, service *connect.Service, links *links, tokens *tokens, 
 	c := api.Config{
 		Store:       deps.Store,
 		Connections: service,
-		Disconnects: &connect.Ender{Service: service, Keys: deps.Keyring, Provider: provider.NewClient(provider.ClientConfig{})},
+		Disconnects: &connect.Disconnector{Service: service, Keys: deps.Keyring, Provider: provider.NewClient(provider.ClientConfig{})},
 		Webhooks:    deps.Notify(nil),
 		Tokens:      tokens.of,
 		Apps:        deps.Config.Apps,

@@ -104,19 +104,19 @@ const stickyFor = 30 * time.Second
 // store is back after an outage it must be there before another worker presents the
 // token again. An outage is not complained of as often.
 const (
-	storeKeptEvery = 500 * time.Millisecond
-	complainEvery  = 30 * time.Second
+	storeUnsavedEvery = 500 * time.Millisecond
+	complainEvery     = 30 * time.Second
 )
 
-// StoreKept stores what this process and its spool hold, now and from time to time,
+// StoreUnsaved stores what this process and its spool hold, now and from time to time,
 // until the returned function is called: also while running refreshes are waited for.
-func StoreKept(ctx context.Context, engine *refresh.Engine, log *slog.Logger) (stop func()) {
+func StoreUnsaved(ctx context.Context, engine *refresh.Engine, log *slog.Logger) (stop func()) {
 	return inBackground(context.WithoutCancel(ctx), func(ctx context.Context) {
-		tick := time.NewTicker(storeKeptEvery)
+		tick := time.NewTicker(storeUnsavedEvery)
 		defer tick.Stop()
 		var complained time.Time
 		for {
-			if err := engine.StoreKept(ctx); err != nil && ctx.Err() == nil && time.Since(complained) >= complainEvery {
+			if err := engine.StoreUnsaved(ctx); err != nil && ctx.Err() == nil && time.Since(complained) >= complainEvery {
 				complained = time.Now()
 				log.Error("kept tokens are not stored yet", "error", err)
 			}

@@ -25,12 +25,12 @@ type awayUntil struct {
 	saved chan time.Time
 }
 
-func (s *awayUntil) Save(context.Context, store.SaveRequest) (store.Saved, error) {
+func (s *awayUntil) Save(context.Context, store.SaveRequest) (store.SaveResult, error) {
 	if time.Now().Before(s.back) {
-		return store.Saved{}, errors.New("away")
+		return store.SaveResult{}, errors.New("away")
 	}
 	s.saved <- time.Now()
-	return store.Saved{Stored: true}, nil
+	return store.SaveResult{Stored: true}, nil
 }
 
 func (s *awayUntil) Get(context.Context, string) (perennial.Connection, time.Time, error) {
@@ -44,15 +44,15 @@ func TestKeptTokensAreStoredWhenTheStoreIsBack(t *testing.T) {
 	t.Parallel()
 	kept, err := spool.Open(t.TempDir(), 10)
 	require.NoError(t, err)
-	require.NoError(t, kept.Keep(store.SaveRequest{ID: "con_1", NewGeneration: 2}))
+	require.NoError(t, kept.Add(store.SaveRequest{ID: "con_1", NewGeneration: 2}))
 	var logged bytes.Buffer
 	synctest.Test(t, func(t *testing.T) {
 		away := &awayUntil{back: time.Now().Add(time.Minute + 100*time.Millisecond), saved: make(chan time.Time, 1)}
-		stop := StoreKept(t.Context(), refresh.New(refresh.Config{Store: away, Spool: kept}), slog.New(slog.NewTextHandler(&logged, nil)))
+		stop := StoreUnsaved(t.Context(), refresh.New(refresh.Config{Store: away, Spool: kept}), slog.New(slog.NewTextHandler(&logged, nil)))
 		assert.LessOrEqual(t, (<-away.saved).Sub(away.back), 500*time.Millisecond)
 		stop()
 	})
-	holds, err := kept.Holds("con_1", 1)
+	holds, err := kept.Has("con_1", 1)
 	require.NoError(t, err)
 	assert.False(t, holds)
 	assert.LessOrEqual(t, strings.Count(logged.String(), "not stored yet"), 3, logged.String())

@@ -26,76 +26,76 @@ var acts *activities.Activities
 // is in the outermost function.
 func connectionWorkflow(o Options) func(workflow.Context, *State) error {
 	return func(ctx workflow.Context, s *State) error {
-		l, err := newLife(ctx, o, s)
+		r, err := newRun(ctx, o, s)
 		if err != nil {
 			return err
 		}
 		for {
-			r, err := l.next(ctx)
-			if r == nil || err != nil {
-				return l.leave(ctx, err)
+			w, err := r.next(ctx)
+			if w == nil || err != nil {
+				return r.finish(ctx, err)
 			}
-			if r.timer != nil {
-				if err := workflow.Await(ctx, func() bool { return l.over(r) }); err != nil {
-					return l.leave(ctx, err)
+			if w.timer != nil {
+				if err := workflow.Await(ctx, func() bool { return r.ready(w) }); err != nil {
+					return r.finish(ctx, err)
 				}
 			}
-			if err := l.act(ctx, r); err != nil {
-				return l.leave(ctx, err)
+			if err := r.act(ctx, w); err != nil {
+				return r.finish(ctx, err)
 			}
 		}
 	}
 }
 
 // life is one run of a connection's workflow.
-type life struct {
+type run struct {
 	Options
-	state   State
-	view    activities.View
-	known   bool // view says what the row said
-	local   bool // looks and refreshes are local activities first
-	signals []workflow.ReceiveChannel
-	unsaved workflow.ReceiveChannel // see SignalUnsaved
-	kept    []store.SaveRequest     // received, and not stored yet
-	asked   workflow.Channel        // refresh_now wants a refresh
-	due     time.Time               // when the timer fires, by the workflow's clock
+	state     State
+	view      activities.View
+	known     bool // view says what the row said
+	local     bool // looks and refreshes are local activities first
+	signals   []workflow.ReceiveChannel
+	unsaved   workflow.ReceiveChannel // see SignalUnsaved
+	unstored  []store.SaveRequest     // received, and not stored yet
+	requested workflow.Channel        // refresh_now wants a refresh
+	due       time.Time               // when the timer fires, by the workflow's clock
 
 	refreshes, messages int // in this run
 	loads               int // readings of the row that have ended
 	loading             bool
 	dropped             bool // a message was, in this run
-	away                bool // in a Refresh activity, whose end reads the row if a message came
+	inActivity          bool // in a Refresh activity, whose end reads the row if a message came
 	cycles              int  // refresh activities that have ended
 	last                activities.RefreshResult
 }
 
 // newLife begins a run.
-func newLife(ctx workflow.Context, o Options, s *State) (*life, error) {
-	l := &life{Options: o}
+func newRun(ctx workflow.Context, o Options, s *State) (*run, error) {
+	r := &run{Options: o}
 	if s != nil {
-		l.state = *s
+		r.state = *s
 	}
-	if err := l.setup(ctx); err != nil {
+	if err := r.setup(ctx); err != nil {
 		return nil, err
 	}
-	return l, l.leave(ctx, l.begin(ctx))
+	return r, r.finish(ctx, r.begin(ctx))
 }
 
-func (l *life) setup(ctx workflow.Context) error {
-	if l.state.ConnectionID == "" {
+func (r *run) setup(ctx workflow.Context) error {
+	if r.state.ConnectionID == "" {
 		return temporal.NewNonRetryableApplicationError("the state has no connection id", "invalid", nil)
 	}
 	for _, name := range Signals {
-		l.signals = append(l.signals, workflow.GetSignalChannel(ctx, name))
+		r.signals = append(r.signals, workflow.GetSignalChannel(ctx, name))
 	}
-	l.unsaved = workflow.GetSignalChannel(ctx, SignalUnsaved)
-	l.asked = workflow.NewBufferedChannel(ctx, 1)
-	l.local = l.changed(ctx, changeLocalFirst)
-	if err := workflow.SetQueryHandler(ctx, QueryStatus, l.status); err != nil {
+	r.unsaved = workflow.GetSignalChannel(ctx, SignalUnsaved)
+	r.requested = workflow.NewBufferedChannel(ctx, 1)
+	r.local = r.changed(ctx, changeLocalFirst)
+	if err := workflow.SetQueryHandler(ctx, QueryStatus, r.status); err != nil {
 		return err
 	}
-	return workflow.SetUpdateHandlerWithOptions(ctx, UpdateRefreshNow, l.refreshNow,
-		workflow.UpdateHandlerOptions{Validator: l.refreshNowAllowed, Description: "refresh the access token now; many callers share one refresh"})
+	return workflow.SetUpdateHandlerWithOptions(ctx, UpdateRefreshNow, r.refreshNow,
+		workflow.UpdateHandlerOptions{Validator: r.refreshNowAllowed, Description: "refresh the access token now; many callers share one refresh"})
 }
 
 // revision counts the changes of this workflow's steps. It is raised a release after
@@ -113,8 +113,8 @@ type change struct {
 // that a program of at least that revision started does from its first event on,
 // and its input says so: a version marker, which is two events, two actions and a
 // write of the visibility store in every run, is for those that had begun before.
-func (l *life) changed(ctx workflow.Context, c change) bool {
-	return l.state.Revision >= c.since || workflow.GetVersion(ctx, c.name, workflow.DefaultVersion, 1) != workflow.DefaultVersion
+func (r *run) changed(ctx workflow.Context, c change) bool {
+	return r.state.Revision >= c.since || workflow.GetVersion(ctx, c.name, workflow.DefaultVersion, 1) != workflow.DefaultVersion
 }
 
 // changeLocalFirst: every look and every refresh was an activity, which is two
@@ -123,73 +123,73 @@ var changeLocalFirst = change{"local-first", 1}
 
 // next does all that comes before the next wait, and begins that. It returns none
 // where the run ends.
-func (l *life) next(ctx workflow.Context) (*rest, error) {
+func (r *run) next(ctx workflow.Context) (*waiting, error) {
 	for {
-		if err := l.storeUnsaved(ctx); err != nil {
+		if err := r.storeUnsaved(ctx); err != nil {
 			return nil, err
 		}
-		if l.view.Gone || l.view.Status == perennial.StatusDisconnected {
-			if ended, err := l.end(ctx); ended || err != nil {
+		if r.view.Gone || r.view.Status == perennial.StatusDisconnected {
+			if ended, err := r.end(ctx); ended || err != nil {
 				return nil, err
 			}
 			continue
 		}
-		if l.full(ctx) {
-			if still, err := l.handlersFinish(ctx); err != nil {
+		if r.full(ctx) {
+			if still, err := r.handlersFinish(ctx); err != nil {
 				return nil, err
-			} else if still && !l.holds() {
-				l.handOver()
-				return nil, workflow.NewContinueAsNewError(ctx, ConnectionWorkflow, l.state)
+			} else if still && !r.hasUnstored() {
+				r.handOver()
+				return nil, workflow.NewContinueAsNewError(ctx, ConnectionWorkflow, r.state)
 			}
-			if l.holds() {
+			if r.hasUnstored() {
 				continue
 			}
 		}
-		return l.rest(ctx), nil
+		return r.wait(ctx), nil
 	}
 }
 
 // act does what the end of a rest asks for.
-func (l *life) act(ctx workflow.Context, r *rest) error {
-	switch l.wake(r) {
+func (r *run) act(ctx workflow.Context, w *waiting) error {
+	switch r.wake(w) {
 	case wokenByMessage:
-		return l.hear(ctx)
+		return r.onSignal(ctx)
 	case wokenByRequest:
-		return l.refresh(ctx, activities.RefreshRequest{Trigger: perennial.TriggerRequest, Once: true})
+		return r.refresh(ctx, activities.RefreshRequest{Trigger: perennial.TriggerRequest, Once: true})
 	}
-	if l.view.Trigger == "" {
-		return l.load(ctx)
+	if r.view.Trigger == "" {
+		return r.load(ctx)
 	}
-	return l.refresh(ctx, activities.RefreshRequest{Trigger: l.view.Trigger})
+	return r.refresh(ctx, activities.RefreshRequest{Trigger: r.view.Trigger})
 }
 
 // leave ends a run with err. A token set that came together with a cancellation is
 // stored first: it may be the only copy.
-func (l *life) leave(ctx workflow.Context, err error) error {
+func (r *run) finish(ctx workflow.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	if unstored := l.storeUnsaved(ctx); unstored != nil {
+	if unstored := r.storeUnsaved(ctx); unstored != nil {
 		return unstored
 	}
 	return err
 }
 
 // begin takes over what the run before knew, or reads the row.
-func (l *life) begin(ctx workflow.Context) error {
-	carried := l.state.View
-	l.state.View = nil
-	if carried == nil || !l.local {
-		return l.load(ctx)
+func (r *run) begin(ctx workflow.Context) error {
+	carried := r.state.View
+	r.state.View = nil
+	if carried == nil || !r.local {
+		return r.load(ctx)
 	}
-	carried.Wait = max(l.state.Next.Sub(workflow.Now(ctx)), 0)
-	l.absorb(ctx, *carried)
+	carried.Wait = max(r.state.Next.Sub(workflow.Now(ctx)), 0)
+	r.applyView(ctx, *carried)
 	return nil
 }
 
 // full reports whether this run's history is long enough.
-func (l *life) full(ctx workflow.Context) bool {
-	return l.refreshes >= l.RefreshesPerRun || l.messages >= l.MessagesPerRun || workflow.GetInfo(ctx).GetContinueAsNewSuggested()
+func (r *run) full(ctx workflow.Context) bool {
+	return r.refreshes >= r.RefreshesPerRun || r.messages >= r.MessagesPerRun || workflow.GetInfo(ctx).GetContinueAsNewSuggested()
 }
 
 // changeServeToTheEnd: a run that was to end waited for those who had asked for a
@@ -197,57 +197,57 @@ func (l *life) full(ctx workflow.Context) bool {
 // being read was answered with that reading.
 var changeServeToTheEnd = change{"serve-to-the-end", 1}
 
-func (l *life) servesToTheEnd(ctx workflow.Context) bool {
-	return l.changed(ctx, changeServeToTheEnd)
+func (r *run) servesToTheEnd(ctx workflow.Context) bool {
+	return r.changed(ctx, changeServeToTheEnd)
 }
 
 // handlersFinish waits until the update handlers have, before a run ends. It
 // reports false where the run has to go on first: they wait for a refresh, or
 // somebody has written.
-func (l *life) handlersFinish(ctx workflow.Context) (bool, error) {
+func (r *run) handlersFinish(ctx workflow.Context) (bool, error) {
 	if workflow.AllHandlersFinished(ctx) {
 		return true, nil
 	}
-	if !l.servesToTheEnd(ctx) {
+	if !r.servesToTheEnd(ctx) {
 		return true, workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
 	}
-	wanted := func() bool { return l.asked.Len() > 0 || l.told() || l.holds() }
+	wanted := func() bool { return r.requested.Len() > 0 || r.signalled() || r.hasUnstored() }
 	err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) || wanted() })
 	return !wanted(), err
 }
 
 // handOver takes in every signal and gives what is known to the next run; after a
 // signal that is nothing, so that it reads the row.
-func (l *life) handOver() {
-	l.state.View, l.state.Next, l.state.Revision = nil, time.Time{}, revision
-	if !l.drain() && l.known {
-		l.state.View, l.state.Next = &l.view, l.due
+func (r *run) handOver() {
+	r.state.View, r.state.Next, r.state.Revision = nil, time.Time{}, revision
+	if !r.drain() && r.known {
+		r.state.View, r.state.Next = &r.view, r.due
 	}
 }
 
 // drain takes in all waiting signals and reports whether there was one.
-func (l *life) drain() bool {
-	before := l.messages
-	for _, ch := range l.signals {
+func (r *run) drain() bool {
+	before := r.messages
+	for _, ch := range r.signals {
 		for ch.ReceiveAsync(nil) {
-			l.messages++
+			r.messages++
 		}
 	}
-	return l.messages > before
+	return r.messages > before
 }
 
 // end finishes the workflow unless somebody writes or asks meanwhile: then the row
 // is read again, because a connect may have revived it.
-func (l *life) end(ctx workflow.Context) (bool, error) {
-	if !workflow.AllHandlersFinished(ctx) && l.servesToTheEnd(ctx) && l.asked.ReceiveAsync(nil) {
-		l.cycles++ // no refresh comes: whoever waits for one looks at the row again
+func (r *run) end(ctx workflow.Context) (bool, error) {
+	if !workflow.AllHandlersFinished(ctx) && r.servesToTheEnd(ctx) && r.requested.ReceiveAsync(nil) {
+		r.cycles++ // no refresh comes: whoever waits for one looks at the row again
 	}
-	still, err := l.handlersFinish(ctx)
+	still, err := r.handlersFinish(ctx)
 	if err != nil {
 		return false, err
 	}
-	if l.drain() || l.holds() || !still {
-		return false, l.hear(ctx)
+	if r.drain() || r.hasUnstored() || !still {
+		return false, r.onSignal(ctx)
 	}
 	return true, nil
 }

@@ -21,9 +21,9 @@ type letters struct {
 	lost  int // tries that end without being recorded
 }
 
-func (l *letters) Deliver(_ context.Context, event, endpoint string) (store.Tried, error) {
+func (l *letters) Deliver(_ context.Context, event, endpoint string) (store.DeliveryResult, error) {
 	l.tries = append(l.tries, l.now())
-	t := store.Tried{EventID: event, EndpointID: endpoint, State: perennial.DeliveryDelivered}
+	t := store.DeliveryResult{EventID: event, EndpointID: endpoint, State: perennial.DeliveryDelivered}
 	switch {
 	case len(l.tries) <= l.lost:
 		return t, perennial.Errorf(perennial.CodeUnavailable, "the database does not answer")

@@ -36,7 +36,7 @@ func TestGoldenMessages(t *testing.T) {
 		"connection workflow id": ID("con_1"),
 		"delivery workflow id":   DeliveryID("q", "evt_1", "ep_1"),
 		"pacer workflow id":      PacerID("q", "crm", 1, 2),
-		"release workflow id":    LetGoID("q", "crm"),
+		"release workflow id":    ReleaseID("q", "crm"),
 		"sweep workflow id":      SweepID("q"),
 	})
 }

@@ -61,7 +61,7 @@ type StatusReply struct {
 	Generation  int64            `json:"generation"`
 	NextLook    time.Time        `json:"next_look,omitzero"` // by the workflow's clock
 	Refreshes   int64            `json:"refreshes"`
-	Recent      []Recent         `json:"recent,omitempty"`
+	Recent      []RecentRefresh  `json:"recent,omitempty"`
 	FailingCode string           `json:"failing_code,omitempty"`
 	SetAside    int              `json:"set_aside,omitempty"` // token sets that could not be stored and are tried again
 	Dropped     int64            `json:"dropped,omitempty"`   // messages that were no token sets of the connection

@@ -169,13 +169,13 @@ func TestStateIsCarriedWhole(t *testing.T) {
 	full := State{ConnectionID: "con_1", Revision: 1, Refreshes: 7, Generation: 9, View: &activities.View{Status: perennial.StatusActive, Wait: time.Hour}, Next: time.Unix(1, 0).UTC(), Digested: time.Unix(2, 0).UTC(),
 		SetAside: []store.SaveRequest{{ID: "con_1", NewGeneration: 10, AccessTokenSealed: []byte{1}}}, Dropped: 3}
 	for i := range recentKept {
-		full.Recent = append(full.Recent, Recent{At: time.Unix(int64(i+1), 0).UTC(), Outcome: perennial.OutcomeRefreshed, Code: "c", Generation: int64(i + 1)})
+		full.Recent = append(full.Recent, RecentRefresh{At: time.Unix(int64(i+1), 0).UTC(), Outcome: perennial.OutcomeRefreshed, Code: "c", Generation: int64(i + 1)})
 	}
 	for i := range reflect.TypeFor[State]().NumField() {
 		require.False(t, reflect.ValueOf(full).Field(i).IsZero(), "fill %s here", reflect.TypeFor[State]().Field(i).Name)
 	}
-	for i := range reflect.TypeFor[Recent]().NumField() {
-		require.False(t, reflect.ValueOf(full.Recent[0]).Field(i).IsZero(), "fill %s here", reflect.TypeFor[Recent]().Field(i).Name)
+	for i := range reflect.TypeFor[RecentRefresh]().NumField() {
+		require.False(t, reflect.ValueOf(full.Recent[0]).Field(i).IsZero(), "fill %s here", reflect.TypeFor[RecentRefresh]().Field(i).Name)
 	}
 	w := newWorld(time.Hour, 0)
 	r := w.newRun(t, Options{MessagesPerRun: 1})
@@ -326,7 +326,7 @@ func TestARunThatEndsStillAnswers(t *testing.T) {
 }
 
 // ask has somebody ask for a refresh after a while.
-func ask(r *run, after time.Duration, req RefreshNow) *answer {
+func ask(r *runSimulation, after time.Duration, req RefreshNow) *answer {
 	got := unanswered()
 	r.RegisterDelayedCallback(func() { r.UpdateWorkflow(UpdateRefreshNow, fmt.Sprint(after), got.callback(), req) }, after)
 	return got
@@ -334,7 +334,7 @@ func ask(r *run, after time.Duration, req RefreshNow) *answer {
 
 func TestRefreshNow(t *testing.T) {
 	t.Parallel()
-	finish := func(t *testing.T, r *run, at time.Duration) {
+	finish := func(t *testing.T, r *runSimulation, at time.Duration) {
 		r.RegisterDelayedCallback(func() { r.CancelWorkflow() }, at)
 		r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
 		require.True(t, r.IsWorkflowCompleted())
@@ -398,7 +398,7 @@ func TestRefreshNow(t *testing.T) {
 		got := ask(r, 5*time.Minute, RefreshNow{IfGeneration: 1})
 		finish(t, r, 6*time.Minute)
 		require.NoError(t, got.err)
-		assert.Equal(t, perennial.OutcomeHeld, got.reply.Outcome)
+		assert.Equal(t, perennial.OutcomeThrottled, got.reply.Outcome)
 		assert.Equal(t, retryAt, got.reply.RetryAt)
 		assert.Empty(t, w.refreshedAt)
 	})

@@ -13,27 +13,27 @@ import (
 
 // hear reads the row because a message came: what was being read when it came is
 // not enough, it may be from before.
-func (l *life) hear(ctx workflow.Context) error {
-	if l.loading && l.servesToTheEnd(ctx) {
-		if err := l.load(ctx); err != nil {
+func (r *run) onSignal(ctx workflow.Context) error {
+	if r.loading && r.servesToTheEnd(ctx) {
+		if err := r.load(ctx); err != nil {
 			return err
 		}
 	}
-	return l.load(ctx)
+	return r.load(ctx)
 }
 
 // load reads the row. Many may ask at once; one activity runs.
-func (l *life) load(ctx workflow.Context) error {
-	if l.loading {
-		seen := l.loads
-		return workflow.Await(ctx, func() bool { return l.loads > seen })
+func (r *run) load(ctx workflow.Context) error {
+	if r.loading {
+		seen := r.loads
+		return workflow.Await(ctx, func() bool { return r.loads > seen })
 	}
-	l.loading = true
-	defer func() { l.loading = false; l.loads++ }()
-	req := activities.LoadRequest{ConnectionID: l.state.ConnectionID, Since: l.state.Digested}
+	r.loading = true
+	defer func() { r.loading = false; r.loads++ }()
+	req := activities.LoadRequest{ConnectionID: r.state.ConnectionID, Since: r.state.Digested}
 	var v activities.View
-	if l.local && workflow.ExecuteLocalActivity(l.locally(ctx, loadTimeout, "read the row"), acts.Load, req).Get(ctx, &v) == nil {
-		l.absorb(ctx, v)
+	if r.local && workflow.ExecuteLocalActivity(r.locally(ctx, loadTimeout, "read the row"), acts.Load, req).Get(ctx, &v) == nil {
+		r.applyView(ctx, v)
 		return nil
 	}
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
@@ -44,13 +44,13 @@ func (l *life) load(ctx workflow.Context) error {
 	if err := workflow.ExecuteActivity(ctx, acts.Load, req).Get(ctx, &v); err != nil {
 		return fmt.Errorf("read the row: %w", err)
 	}
-	l.absorb(ctx, v)
+	r.applyView(ctx, v)
 	return nil
 }
 
 // locally is for one try of a local activity; the activity of the same name has
 // the retries.
-func (l *life) locally(ctx workflow.Context, timeout time.Duration, summary string) workflow.Context {
+func (r *run) locally(ctx workflow.Context, timeout time.Duration, summary string) workflow.Context {
 	return workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
 		ScheduleToCloseTimeout: timeout,
 		RetryPolicy:            &temporal.RetryPolicy{MaximumAttempts: 1},
@@ -64,68 +64,68 @@ var changeNoBlindMinute = change{"no-blind-minute", 1}
 
 // refresh makes one refresh: in a local activity, and where that does not do in
 // the Refresh activity.
-func (l *life) refresh(ctx workflow.Context, req activities.RefreshRequest) error {
+func (r *run) refresh(ctx workflow.Context, req activities.RefreshRequest) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if l.retrySetAside(ctx) {
+	if r.retrySetAside(ctx) {
 		return nil
 	}
-	req.ConnectionID, req.Generation = l.state.ConnectionID, l.state.Generation
-	if l.local {
-		req.App = l.view.App
-		if done, err := l.refreshLocally(ctx, req); done || err != nil {
+	req.ConnectionID, req.Generation = r.state.ConnectionID, r.state.Generation
+	if r.local {
+		req.App = r.view.App
+		if done, err := r.refreshLocally(ctx, req); done || err != nil {
 			return err
 		}
 	}
-	return l.refreshRemotely(ctx, req)
+	return r.refreshRemotely(ctx, req)
 }
 
 // refreshLocally tries once, inside this workflow task. done is false where the
 // activity is to go on: the store could not be asked, or another try is due within
 // a minute.
-func (l *life) refreshLocally(ctx workflow.Context, req activities.RefreshRequest) (done bool, err error) {
+func (r *run) refreshLocally(ctx workflow.Context, req activities.RefreshRequest) (done bool, err error) {
 	// A request on its way is not cancelled; what it brings is taken in.
 	detached, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
 	var res activities.RefreshResult
-	err = workflow.ExecuteLocalActivity(l.locally(detached, l.Timing.StartToClose, fmt.Sprintf("generation %d", req.Generation)), acts.RefreshLocally, req).Get(detached, &res)
+	err = workflow.ExecuteLocalActivity(r.locally(detached, r.Timing.StartToClose, fmt.Sprintf("generation %d", req.Generation)), acts.RefreshLocally, req).Get(detached, &res)
 	if err != nil {
 		return false, nil // it is on record, and the activity tells it again
 	}
 	if res.Code == refresh.CodeUnsaved {
 		// The tokens were sent here before the activity ended; they come with the
 		// next workflow task.
-		_, err = workflow.AwaitWithTimeout(detached, unsavedTimeout, l.holds)
-		l.receive(ctx)
-		if err == nil && len(l.kept) == 0 {
-			l.ended(ctx, res)
-			err = l.load(ctx) // they were stored after all
+		_, err = workflow.AwaitWithTimeout(detached, unsavedTimeout, r.hasUnstored)
+		r.receiveUnsaved(ctx)
+		if err == nil && len(r.unstored) == 0 {
+			r.ended(ctx, res)
+			err = r.load(ctx) // they were stored after all
 		}
 		return true, err
 	}
-	l.ended(ctx, res)
-	l.absorb(ctx, res.View)
+	r.ended(ctx, res)
+	r.applyView(ctx, res.View)
 	return !res.Again || req.Once, nil
 }
 
 // ended takes note of a refresh.
-func (l *life) ended(ctx workflow.Context, res activities.RefreshResult) {
-	l.last = res
-	l.refreshes++
-	l.cycles++
-	l.asked.ReceiveAsync(nil) // whoever asked meanwhile shares this one
-	l.state.remember(Recent{At: workflow.Now(ctx).UTC(), Outcome: res.Outcome, Code: res.Code, Generation: res.View.Generation})
+func (r *run) ended(ctx workflow.Context, res activities.RefreshResult) {
+	r.last = res
+	r.refreshes++
+	r.cycles++
+	r.requested.ReceiveAsync(nil) // whoever asked meanwhile shares this one
+	r.state.remember(RecentRefresh{At: workflow.Now(ctx).UTC(), Outcome: res.Outcome, Code: res.Code, Generation: res.View.Generation})
 }
 
 // refreshRemotely runs one Refresh activity. A message cancels it: a backing-off
 // one ends at once, a running one is waited for, and either way the row is read
 // again.
-func (l *life) refreshRemotely(ctx workflow.Context, req activities.RefreshRequest) error {
-	l.away = true
-	defer func() { l.away = false }()
+func (r *run) refreshRemotely(ctx workflow.Context, req activities.RefreshRequest) error {
+	r.inActivity = true
+	defer func() { r.inActivity = false }()
 	actCtx, cancel := workflow.WithCancel(workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-		StartToCloseTimeout: l.Timing.StartToClose,
+		StartToCloseTimeout: r.Timing.StartToClose,
 		WaitForCancellation: true, // else the result of a running refresh is dropped
 		RetryPolicy:         &temporal.RetryPolicy{MaximumInterval: 30 * time.Second},
 		Summary:             fmt.Sprintf("generation %d", req.Generation),
@@ -135,7 +135,7 @@ func (l *life) refreshRemotely(ctx workflow.Context, req activities.RefreshReque
 	f := workflow.ExecuteActivity(actCtx, acts.Refresh, req)
 	sel := workflow.NewSelector(ctx)
 	sel.AddFuture(f, func(workflow.Future) { done = true })
-	l.listen(ctx, sel, func() { message = true; cancel() })
+	r.listen(ctx, sel, func() { message = true; cancel() })
 	for !done {
 		sel.Select(ctx)
 	}
@@ -143,19 +143,19 @@ func (l *life) refreshRemotely(ctx workflow.Context, req activities.RefreshReque
 	err := f.Get(ctx, &res)
 	if err == nil && res.Unsaved != nil {
 		var stored bool
-		if res, stored, err = l.persist(ctx, *res.Unsaved); err == nil && !stored {
-			res = activities.RefreshResult{Outcome: perennial.OutcomeUnknown, Code: refresh.CodeUnsaved, View: l.view}
+		if res, stored, err = r.persist(ctx, *res.Unsaved); err == nil && !stored {
+			res = activities.RefreshResult{Outcome: perennial.OutcomeUnknown, Code: refresh.CodeUnsaved, View: r.view}
 			message = true // the row is read again
 		}
 	}
-	l.last = res
-	l.refreshes++
-	l.asked.ReceiveAsync(nil) // whoever asked meanwhile shares this one
-	defer func() { l.cycles++ }()
+	r.last = res
+	r.refreshes++
+	r.requested.ReceiveAsync(nil) // whoever asked meanwhile shares this one
+	defer func() { r.cycles++ }()
 	switch {
 	case err == nil:
-		l.state.remember(Recent{At: workflow.Now(ctx).UTC(), Outcome: res.Outcome, Code: res.Code, Generation: res.View.Generation})
-		l.absorb(ctx, res.View)
+		r.state.remember(RecentRefresh{At: workflow.Now(ctx).UTC(), Outcome: res.Outcome, Code: res.Code, Generation: res.View.Generation})
+		r.applyView(ctx, res.View)
 		if !message {
 			return nil
 		}
@@ -165,43 +165,43 @@ func (l *life) refreshRemotely(ctx workflow.Context, req activities.RefreshReque
 		// Cancelled while it ran, and its worker died: it is not retried, and only
 		// its timeout comes back. The row says when to look again.
 		workflow.GetLogger(ctx).Error("refresh activity ended without a result", "error", err)
-		if !l.changed(ctx, changeNoBlindMinute) {
+		if !r.changed(ctx, changeNoBlindMinute) {
 			if err := workflow.Sleep(ctx, time.Minute); err != nil {
 				return err
 			}
 		}
-		l.last = activities.RefreshResult{Outcome: perennial.OutcomeUnknown, Code: "activity_failed"} // so that it is never a busy loop
+		r.last = activities.RefreshResult{Outcome: perennial.OutcomeUnknown, Code: "activity_failed"} // so that it is never a busy loop
 	}
-	return l.load(ctx)
+	return r.load(ctx)
 }
 
 // listen adds every signal to sel; hit is called for the one received.
-func (l *life) listen(ctx workflow.Context, sel workflow.Selector, hit func()) {
-	for _, ch := range l.signals {
+func (r *run) listen(ctx workflow.Context, sel workflow.Selector, hit func()) {
+	for _, ch := range r.signals {
 		sel.AddReceive(ch, func(ch workflow.ReceiveChannel, _ bool) {
 			ch.Receive(ctx, nil)
-			l.messages++
+			r.messages++
 			hit()
 		})
 	}
-	sel.AddReceive(l.unsaved, func(workflow.ReceiveChannel, bool) {
-		l.receive(ctx)
+	sel.AddReceive(r.unsaved, func(workflow.ReceiveChannel, bool) {
+		r.receiveUnsaved(ctx)
 		hit()
 	})
 }
 
 // absorb takes in what the row says, and shows it.
-func (l *life) absorb(ctx workflow.Context, v activities.View) {
-	if l.known && v.RefreshCount > l.view.RefreshCount {
-		l.state.Refreshes += v.RefreshCount - l.view.RefreshCount
+func (r *run) applyView(ctx workflow.Context, v activities.View) {
+	if r.known && v.RefreshCount > r.view.RefreshCount {
+		r.state.Refreshes += v.RefreshCount - r.view.RefreshCount
 	}
-	if v.Digest != nil {
-		l.state.Digested = v.Digest.To
+	if v.Summary != nil {
+		r.state.Digested = v.Summary.To
 	}
-	l.view, l.known = v, true
-	if c := (perennial.Connection{Generation: v.Generation}); !v.Gone && !c.Behind(l.state.Generation) {
-		l.state.Generation = v.Generation // the highest seen, unless no restore takes back so much
+	r.view, r.known = v, true
+	if c := (perennial.Connection{Generation: v.Generation}); !v.Gone && !c.Behind(r.state.Generation) {
+		r.state.Generation = v.Generation // the highest seen, unless no restore takes back so much
 	}
-	l.due = workflow.Now(ctx).Add(v.Wait)
-	l.show(ctx)
+	r.due = workflow.Now(ctx).Add(v.Wait)
+	r.show(ctx)
 }

@@ -16,19 +16,19 @@ const joinPatience = 15 * time.Second
 
 // refreshNowAllowed is the update's validator: it refuses where only a person
 // can help. It must not change or wait.
-func (l *life) refreshNowAllowed(req RefreshNow) error {
+func (r *run) refreshNowAllowed(req RefreshNow) error {
 	if req.IfGeneration < 0 {
 		return temporal.NewNonRetryableApplicationError("if_generation must not be negative", string(perennial.CodeInvalid), nil)
 	}
-	if !l.known || l.loading || l.away || l.told() {
+	if !r.known || r.loading || r.inActivity || r.signalled() {
 		return nil // what is known may be out of date; the handler reads the row first
 	}
-	return refusal(l.view)
+	return refusal(r.view)
 }
 
 // told reports whether a message waits to be taken in.
-func (l *life) told() bool {
-	for _, ch := range l.signals {
+func (r *run) signalled() bool {
+	for _, ch := range r.signals {
 		if ch.Len() > 0 {
 			return true
 		}
@@ -54,39 +54,39 @@ func refusal(v activities.View) error {
 
 // refreshNow is the update's handler. Callers that come while a refresh runs
 // share it.
-func (l *life) refreshNow(ctx workflow.Context, req RefreshNow) (RefreshNowReply, error) {
+func (r *run) refreshNow(ctx workflow.Context, req RefreshNow) (RefreshNowReply, error) {
 	for {
-		cycle := l.cycles
-		read := l.load
-		if l.loading && l.changed(ctx, changeFreshLook) {
-			read = l.hear
+		cycle := r.cycles
+		read := r.load
+		if r.loading && r.changed(ctx, changeFreshLook) {
+			read = r.onSignal
 		}
 		if err := read(ctx); err != nil {
 			return RefreshNowReply{}, err
 		}
-		if err := refusal(l.view); err != nil {
+		if err := refusal(r.view); err != nil {
 			return RefreshNowReply{}, err
 		}
-		if req.IfGeneration > l.view.Generation && l.changed(ctx, changeRefuseAhead) {
-			return RefreshNowReply{}, generationAhead(l.state.ConnectionID, l.view.Generation)
+		if req.IfGeneration > r.view.Generation && r.changed(ctx, changeRefuseAhead) {
+			return RefreshNowReply{}, generationAhead(r.state.ConnectionID, r.view.Generation)
 		}
-		if reply, ok := l.answered(req); ok {
+		if reply, ok := r.answered(req); ok {
 			return reply, nil
 		}
-		if l.cycles == cycle { // none ended while the row was read
-			l.asked.SendAsync(nil) // a full channel holds the same request
-			if err := l.join(ctx, cycle); err != nil {
+		if r.cycles == cycle { // none ended while the row was read
+			r.requested.SendAsync(nil) // a full channel holds the same request
+			if err := r.join(ctx, cycle); err != nil {
 				return RefreshNowReply{}, err
 			}
 		}
-		if l.cycles > cycle && l.last.Outcome != "" {
-			if err := refusal(l.view); err != nil {
+		if r.cycles > cycle && r.last.Outcome != "" {
+			if err := refusal(r.view); err != nil {
 				return RefreshNowReply{}, err
 			}
-			if l.broughtNothingNew(ctx, req) {
+			if r.broughtNothingNew(ctx, req) {
 				continue
 			}
-			return l.reply(l.last.Outcome, l.last.Code), nil
+			return r.reply(r.last.Outcome, r.last.Code), nil
 		}
 	}
 }
@@ -109,9 +109,9 @@ var changeAskAgain = change{"ask-again", 1}
 // broughtNothingNew reports whether the refresh that ended brought, or found, the
 // very generation that the caller has seen refused: it was stored, and seen, before
 // the workflow was told.
-func (l *life) broughtNothingNew(ctx workflow.Context, req RefreshNow) bool {
-	fresh := l.last.Outcome == perennial.OutcomeRefreshed || l.last.Outcome == perennial.OutcomeAlreadyFresh
-	return fresh && req.IfGeneration > 0 && l.view.Generation <= req.IfGeneration && l.changed(ctx, changeAskAgain)
+func (r *run) broughtNothingNew(ctx workflow.Context, req RefreshNow) bool {
+	fresh := r.last.Outcome == perennial.OutcomeRefreshed || r.last.Outcome == perennial.OutcomeAlreadyFresh
+	return fresh && req.IfGeneration > 0 && r.view.Generation <= req.IfGeneration && r.changed(ctx, changeAskAgain)
 }
 
 // changeFreshLook: whoever asked while the row was being read was answered from that
@@ -120,25 +120,25 @@ var changeFreshLook = change{"fresh-look", 2}
 
 // join waits until a refresh after cycle has ended, or until patience has. The
 // timer of a wait that is over would be one more wake-up.
-func (l *life) join(ctx workflow.Context, cycle int) error {
+func (r *run) join(ctx workflow.Context, cycle int) error {
 	waitCtx, cancel := workflow.WithCancel(ctx)
 	defer cancel()
-	_, err := workflow.AwaitWithTimeout(waitCtx, joinPatience, func() bool { return l.cycles > cycle })
+	_, err := workflow.AwaitWithTimeout(waitCtx, joinPatience, func() bool { return r.cycles > cycle })
 	return err
 }
 
 // answered reports whether the row alone answers the request.
-func (l *life) answered(req RefreshNow) (RefreshNowReply, bool) {
+func (r *run) answered(req RefreshNow) (RefreshNowReply, bool) {
 	switch {
-	case req.IfGeneration > 0 && l.view.Generation > req.IfGeneration,
-		req.IfGeneration == 0 && l.view.Young:
-		return l.reply(perennial.OutcomeAlreadyFresh, ""), true
-	case !l.view.RetryAt.IsZero():
-		return l.reply(perennial.OutcomeHeld, "waiting"), true
+	case req.IfGeneration > 0 && r.view.Generation > req.IfGeneration,
+		req.IfGeneration == 0 && r.view.Young:
+		return r.reply(perennial.OutcomeAlreadyFresh, ""), true
+	case !r.view.RetryAt.IsZero():
+		return r.reply(perennial.OutcomeThrottled, "waiting"), true
 	}
 	return RefreshNowReply{}, false
 }
 
-func (l *life) reply(outcome perennial.Outcome, code string) RefreshNowReply {
-	return RefreshNowReply{Outcome: outcome, Code: code, Generation: l.view.Generation, ExpiresAt: l.view.ExpiresAt, RetryAt: l.view.RetryAt}
+func (r *run) reply(outcome perennial.Outcome, code string) RefreshNowReply {
+	return RefreshNowReply{Outcome: outcome, Code: code, Generation: r.view.Generation, ExpiresAt: r.view.ExpiresAt, RetryAt: r.view.RetryAt}
 }

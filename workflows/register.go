@@ -38,7 +38,7 @@ func Register(r worker.WorkflowRegistry, o Options) {
 	r.RegisterWorkflowWithOptions(connectionWorkflow(o.withDefaults()), workflow.RegisterOptions{Name: ConnectionWorkflow})
 	r.RegisterWorkflowWithOptions(pacer(o.withDefaults()), workflow.RegisterOptions{Name: PacerWorkflow})
 	r.RegisterWorkflowWithOptions(sweep, workflow.RegisterOptions{Name: SweepWorkflow})
-	r.RegisterWorkflowWithOptions(letGo, workflow.RegisterOptions{Name: LetGoWorkflow})
+	r.RegisterWorkflowWithOptions(release, workflow.RegisterOptions{Name: ReleaseWorkflow})
 	r.RegisterWorkflowWithOptions(deliver, workflow.RegisterOptions{Name: DeliverWorkflow})
 }
 
@@ -50,4 +50,4 @@ const loadTimeout = 10 * time.Second
 const unsavedTimeout = 10 * time.Second
 
 // leastRest is the shortest sleep after a refresh that brought nothing.
-const leastRest = time.Second
+const minWait = time.Second

@@ -99,7 +99,7 @@ func TestReplayFindsAMutant(t *testing.T) {
 		PacerWorkflow:      late(noResult(pacer(o))),
 		SweepWorkflow:      late(sweep),
 		DeliverWorkflow:    late(deliver),
-		LetGoWorkflow:      late(letGo),
+		ReleaseWorkflow:    late(release),
 	}
 	found := map[string]int{}
 	for _, r := range manifest(t) {

@@ -99,8 +99,8 @@ func (w *world) Get(_ context.Context, id string) (perennial.Connection, time.Ti
 }
 
 // Digest is of a ledger that nobody keeps here.
-func (w *world) Digest(_ context.Context, _ string, from, to time.Time) (store.Digest, error) {
-	return store.Digest{From: from, To: to}, nil
+func (w *world) SummarizeLedger(_ context.Context, _ string, from, to time.Time) (store.LedgerSummary, error) {
+	return store.LedgerSummary{From: from, To: to}, nil
 }
 
 func (w *world) Refresh(_ context.Context, req refresh.Request) (refresh.Result, error) {
@@ -125,7 +125,7 @@ func (w *world) Refresh(_ context.Context, req refresh.Request) (refresh.Result,
 		return refresh.Result{Outcome: perennial.OutcomeRefused, Connection: w.c, Now: w.now}, nil
 	case w.heldFor > 0:
 		w.c.NextAttemptAt, w.c.QueuedAt = w.now.Add(w.heldFor), w.now
-		return refresh.Result{Outcome: perennial.OutcomeHeld, Code: store.CodeCircuitOpen, Connection: w.c, Now: w.now, RetryAt: w.c.NextAttemptAt}, nil
+		return refresh.Result{Outcome: perennial.OutcomeThrottled, Code: store.CodeCircuitOpen, Connection: w.c, Now: w.now, RetryAt: w.c.NextAttemptAt}, nil
 	case w.idle > 0 && w.now.After(w.c.RefreshTokenExpiresAt):
 		w.problems = append(w.problems, fmt.Sprintf("%s: the refresh token had been idle for too long", w.now))
 		w.revoked = true
@@ -180,18 +180,18 @@ func (w *world) status(s perennial.Status) func() {
 }
 
 // run is one run of the workflow, with callbacks at virtual delays.
-type run struct {
+type runSimulation struct {
 	*testsuite.TestWorkflowEnvironment
 	w *world
 }
 
 // Unsaved is the journal: the message is there with the next workflow task.
-func (r *run) Unsaved(_ context.Context, _ perennial.Connection, req store.SaveRequest) error {
+func (r *runSimulation) Unsaved(_ context.Context, _ perennial.Connection, req store.SaveRequest) error {
 	r.RegisterDelayedCallback(func() { r.SignalWorkflow(SignalUnsaved, req) }, time.Millisecond)
 	return nil
 }
 
-func (w *world) newRun(t testing.TB, o Options) *run {
+func (w *world) newRun(t testing.TB, o Options) *runSimulation {
 	t.Helper()
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(quiet{})
@@ -200,7 +200,7 @@ func (w *world) newRun(t testing.TB, o Options) *run {
 	env.SetTestTimeout(time.Minute)
 	env.SetWorkflowRunTimeout(10 * 365 * 24 * time.Hour)
 	Register(env, o)
-	r := &run{env, w}
+	r := &runSimulation{env, w}
 	env.RegisterActivity(activities.New(w, w, w, r))
 	clock := func() {
 		w.mu.Lock()

@@ -22,7 +22,7 @@ type State struct {
 	// Refreshes counts the refreshes seen since the workflow was first started.
 	Refreshes int64 `json:"refreshes,omitempty"`
 	// Recent are the last outcomes, oldest first, at most recentKept.
-	Recent []Recent `json:"recent,omitempty"`
+	Recent []RecentRefresh `json:"recent,omitempty"`
 	// SetAside are token sets that could not be stored; see [life.setAside].
 	SetAside []store.SaveRequest `json:"set_aside,omitempty"`
 	// Dropped counts the messages with token sets that were no sets of the connection.
@@ -37,7 +37,7 @@ type State struct {
 }
 
 // Recent is one line of the card that ops read in the Temporal UI.
-type Recent struct {
+type RecentRefresh struct {
 	At         time.Time         `json:"at"`
 	Outcome    perennial.Outcome `json:"outcome"`
 	Code       string            `json:"code,omitempty"`
@@ -54,9 +54,9 @@ func NewState(connectionID string) State {
 // ID is the id of a connection's workflow, for ever.
 func ID(connectionID string) string { return "connection/" + connectionID }
 
-func (s *State) remember(r Recent) {
+func (s *State) remember(r RecentRefresh) {
 	s.Recent = append(s.Recent, r)
 	if n := len(s.Recent); n > recentKept {
-		s.Recent = append([]Recent(nil), s.Recent[n-recentKept:]...)
+		s.Recent = append([]RecentRefresh(nil), s.Recent[n-recentKept:]...)
 	}
 }

@@ -31,50 +31,50 @@ func (m *unsavedMessage) UnmarshalJSON(raw []byte) error {
 
 // receive takes in every token set that has come as a message, and never waits. It
 // drops what does not decode or is another connection's.
-func (l *life) receive(ctx workflow.Context) {
-	for before := l.unsaved.Len(); before > 0; before = l.unsaved.Len() {
+func (r *run) receiveUnsaved(ctx workflow.Context) {
+	for before := r.unsaved.Len(); before > 0; before = r.unsaved.Len() {
 		var m unsavedMessage
-		l.unsaved.ReceiveAsync(&m)
-		took := before - l.unsaved.Len() // more than one where the SDK dropped some
-		l.messages += took
-		if m.set.ID == l.state.ConnectionID {
-			l.kept = append(l.kept, m.set)
+		r.unsaved.ReceiveAsync(&m)
+		took := before - r.unsaved.Len() // more than one where the SDK dropped some
+		r.messages += took
+		if m.set.ID == r.state.ConnectionID {
+			r.unstored = append(r.unstored, m.set)
 			took--
 		}
 		if took > 0 {
-			l.drop(ctx, took, errors.New("it is no token set of this connection"))
+			r.drop(ctx, took, errors.New("it is no token set of this connection"))
 		}
 	}
 }
 
 // drop counts messages that are not stored, and logs the first of a run.
-func (l *life) drop(ctx workflow.Context, n int, cause error) {
-	l.state.Dropped += int64(n)
+func (r *run) drop(ctx workflow.Context, n int, cause error) {
+	r.state.Dropped += int64(n)
 	workflow.GetMetricsHandler(ctx).Counter("perennial_unsaved_dropped").Inc(int64(n))
-	if !l.dropped {
+	if !r.dropped {
 		workflow.GetLogger(ctx).Error("a message with a token set is dropped", "error", cause)
 	}
-	l.dropped = true
+	r.dropped = true
 }
 
 // storeUnsaved stores the token sets that came as messages.
-func (l *life) storeUnsaved(ctx workflow.Context) error {
-	for l.holds() {
-		l.receive(ctx)
+func (r *run) storeUnsaved(ctx workflow.Context) error {
+	for r.hasUnstored() {
+		r.receiveUnsaved(ctx)
 		stored := false
-		if len(l.kept) > 0 {
-			res, ok, err := l.persist(ctx, l.kept[0])
+		if len(r.unstored) > 0 {
+			res, ok, err := r.persist(ctx, r.unstored[0])
 			if err != nil {
 				return err
 			}
-			l.kept = l.kept[1:]
+			r.unstored = r.unstored[1:]
 			if stored = ok; ok {
-				l.ended(ctx, res)
-				l.absorb(ctx, res.View)
+				r.ended(ctx, res)
+				r.applyView(ctx, res.View)
 			}
 		}
 		if !stored && ctx.Err() == nil {
-			if err := l.load(ctx); err != nil {
+			if err := r.load(ctx); err != nil {
 				return err
 			}
 		}
@@ -86,20 +86,20 @@ func (l *life) storeUnsaved(ctx workflow.Context) error {
 // else is done meanwhile, and no message or cancellation ends it: they may be the
 // only copy. stored is false where the set can never be stored, which drops it, or
 // not now, which sets it aside.
-func (l *life) persist(ctx workflow.Context, unsaved store.SaveRequest) (res activities.RefreshResult, stored bool, err error) {
-	res, err = l.tryPersist(ctx, unsaved, temporal.RetryPolicy{MaximumInterval: 30 * time.Second})
+func (r *run) persist(ctx workflow.Context, unsaved store.SaveRequest) (res activities.RefreshResult, stored bool, err error) {
+	res, err = r.tryPersist(ctx, unsaved, temporal.RetryPolicy{MaximumInterval: 30 * time.Second})
 	switch reason(err) {
 	case activities.ErrNotOurs:
-		l.drop(ctx, 1, err)
+		r.drop(ctx, 1, err)
 		return res, false, nil
 	case activities.ErrSetAside:
-		l.setAside(ctx, unsaved, err)
+		r.setAside(ctx, unsaved, err)
 		return res, false, nil
 	}
 	return res, err == nil, err
 }
 
-func (l *life) tryPersist(ctx workflow.Context, unsaved store.SaveRequest, retries temporal.RetryPolicy) (res activities.RefreshResult, err error) {
+func (r *run) tryPersist(ctx workflow.Context, unsaved store.SaveRequest, retries temporal.RetryPolicy) (res activities.RefreshResult, err error) {
 	ctx, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
@@ -120,7 +120,7 @@ func reason(err error) string {
 }
 
 const (
-	setAsideMost  = 3
+	maxSetAside   = 3
 	setAsideBytes = 128 << 10 // of all of them
 )
 
@@ -128,34 +128,34 @@ const (
 // database refuses, in the workflow's state: it is tried once more before each refresh.
 // The timer goes on. What there is no room for stays in the run's history, and in the
 // spool of the worker that received it.
-func (l *life) setAside(ctx workflow.Context, unsaved store.SaveRequest, cause error) {
-	kept := append(slices.Clone(l.state.SetAside), unsaved)
+func (r *run) setAside(ctx workflow.Context, unsaved store.SaveRequest, cause error) {
+	kept := append(slices.Clone(r.state.SetAside), unsaved)
 	raw, err := json.Marshal(kept) //workflowcheck:ignore -- a map's keys are sorted: each replay gives the same bytes
-	if err != nil || len(kept) > setAsideMost || len(raw) > setAsideBytes {
-		l.drop(ctx, 1, cause)
+	if err != nil || len(kept) > maxSetAside || len(raw) > setAsideBytes {
+		r.drop(ctx, 1, cause)
 		return
 	}
-	l.state.SetAside = kept
+	r.state.SetAside = kept
 	workflow.GetLogger(ctx).Error("a token set is set aside", "generation", unsaved.NewGeneration, "error", cause)
 }
 
 // retrySetAside tries each token set that was set aside once more, and reports
 // whether one was stored.
-func (l *life) retrySetAside(ctx workflow.Context) (stored bool) {
+func (r *run) retrySetAside(ctx workflow.Context) (stored bool) {
 	var still []store.SaveRequest
-	for _, unsaved := range l.state.SetAside {
-		res, err := l.tryPersist(ctx, unsaved, temporal.RetryPolicy{MaximumAttempts: 1})
+	for _, unsaved := range r.state.SetAside {
+		res, err := r.tryPersist(ctx, unsaved, temporal.RetryPolicy{MaximumAttempts: 1})
 		switch {
 		case err == nil:
 			stored = true
-			l.ended(ctx, res)
-			l.absorb(ctx, res.View)
+			r.ended(ctx, res)
+			r.applyView(ctx, res.View)
 		case reason(err) == activities.ErrNotOurs:
-			l.drop(ctx, 1, err)
+			r.drop(ctx, 1, err)
 		default:
 			still = append(still, unsaved)
 		}
 	}
-	l.state.SetAside = still
+	r.state.SetAside = still
 	return stored
 }

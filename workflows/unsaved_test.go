@@ -41,17 +41,17 @@ func TestUnsavedTokensAreStoredFirst(t *testing.T) {
 // is stored before the run ends, whatever the run is at.
 func TestCancelledWithUnsavedTokens(t *testing.T) {
 	t.Parallel()
-	for name, begin := range map[string]func(r *run, both func()){
-		"at rest": func(r *run, both func()) { r.RegisterDelayedCallback(both, time.Minute) },
-		"beside another message": func(r *run, both func()) {
+	for name, begin := range map[string]func(r *runSimulation, both func()){
+		"at rest": func(r *runSimulation, both func()) { r.RegisterDelayedCallback(both, time.Minute) },
+		"beside another message": func(r *runSimulation, both func()) {
 			r.RegisterDelayedCallback(func() { r.SignalWorkflow(SignalNudge, nil); both() }, time.Minute)
 		},
-		"while the row is read for the first time": func(r *run, both func()) { r.w.seen = both },
-		"while the row is read after a message": func(r *run, both func()) {
+		"while the row is read for the first time": func(r *runSimulation, both func()) { r.w.seen = both },
+		"while the row is read after a message": func(r *runSimulation, both func()) {
 			r.RegisterDelayedCallback(func() { r.w.seen = both; r.SignalWorkflow(SignalNudge, nil) }, time.Minute)
 		},
-		"while a refresh fails in a local activity": func(r *run, both func()) { r.w.endsWithout, r.w.during = 1, both },
-		"while it fails in the activity after it": func(r *run, both func()) {
+		"while a refresh fails in a local activity": func(r *runSimulation, both func()) { r.w.endsWithout, r.w.during = 1, both },
+		"while it fails in the activity after it": func(r *runSimulation, both func()) {
 			r.w.endsWithout, r.w.during = 2, func() { r.w.during = both }
 		},
 	} {
@@ -89,15 +89,17 @@ var hostile = map[string]any{
 func TestMessageThatIsNoTokenSet(t *testing.T) {
 	t.Parallel()
 	for name, payload := range hostile {
-		for when, begin := range map[string]func(r *run, send func()){
-			"at rest":                      func(r *run, send func()) { r.RegisterDelayedCallback(send, time.Minute) },
-			"in a refresh":                 func(r *run, send func()) { r.w.during = func() { r.w.during = nil; send() } },
-			"while the activity backs off": func(r *run, send func()) { r.w.endsWithout, r.w.during = 1, func() { r.w.during = nil; send() } },
-			"while unsaved tokens come":    func(r *run, send func()) { r.w.unsaved, r.w.during = 1, func() { r.w.during = nil; send() } },
-			"together with a nudge": func(r *run, send func()) {
+		for when, begin := range map[string]func(r *runSimulation, send func()){
+			"at rest":      func(r *runSimulation, send func()) { r.RegisterDelayedCallback(send, time.Minute) },
+			"in a refresh": func(r *runSimulation, send func()) { r.w.during = func() { r.w.during = nil; send() } },
+			"while the activity backs off": func(r *runSimulation, send func()) {
+				r.w.endsWithout, r.w.during = 1, func() { r.w.during = nil; send() }
+			},
+			"while unsaved tokens come": func(r *runSimulation, send func()) { r.w.unsaved, r.w.during = 1, func() { r.w.during = nil; send() } },
+			"together with a nudge": func(r *runSimulation, send func()) {
 				r.RegisterDelayedCallback(func() { r.SignalWorkflow(SignalNudge, payload); send() }, time.Minute)
 			},
-			"while the row is read at first": func(r *run, send func()) { r.w.seen = send },
+			"while the row is read at first": func(r *runSimulation, send func()) { r.w.seen = send },
 		} {
 			t.Run(name+" "+when, func(t *testing.T) {
 				t.Parallel()

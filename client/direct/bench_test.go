@@ -45,7 +45,7 @@ func BenchmarkToken(b *testing.B) {
 
 type unremembered struct{ *Backend }
 
-func (u unremembered) Load(ctx context.Context, id string) (client.Held, error) {
+func (u unremembered) Load(ctx context.Context, id string) (client.TokenState, error) {
 	h, err := u.Backend.Load(ctx, id)
 	h.DueAt = h.Now
 	return h, err

@@ -16,7 +16,7 @@ type Sessions interface {
 }
 
 // Ender ends connections, at their providers too: [connect.Ender] in production.
-type Ender interface {
+type Disconnector interface {
 	Disconnect(ctx context.Context, id string) (perennial.Connection, perennial.Revocation, error)
 }
 
@@ -82,15 +82,15 @@ func noSessions() error {
 
 // Disconnect implements [client.Connector].
 func (b *Backend) Disconnect(ctx context.Context, id string) (perennial.Revocation, error) {
-	if b.Ender == nil {
+	if b.Disconnector == nil {
 		return "", perennial.Errorf(perennial.CodeInvalid, "this client ends no connections: direct.Config.Ender is not set; a connect.Ender ends them at the provider too")
 	}
-	if _, _, err := b.Store.ForUse(ctx, b.Tenant, id); err != nil { // an ender knows no tenants
+	if _, _, err := b.Store.ForTokenRead(ctx, b.Tenant, id); err != nil { // an ender knows no tenants
 		return "", err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
-	c, revocation, err := b.Ender.Disconnect(ctx, id)
+	c, revocation, err := b.Disconnector.Disconnect(ctx, id)
 	if c.Status == perennial.StatusDisconnected && perennial.CodeOf(err) == perennial.CodeUnavailable {
 		err = nil // the row is what counts: its workflow reads it at its next wake
 	}

@@ -29,7 +29,7 @@ func TestNoEnder(t *testing.T) {
 	t.Parallel()
 	b := setup(t, sqlite(t))
 	config := b.Config
-	config.Ender = nil
+	config.Disconnector = nil
 	bare, err := New(config)
 	require.NoError(t, err)
 	_, err = bare.Disconnect(t.Context(), b.id)

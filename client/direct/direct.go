@@ -21,7 +21,7 @@ import (
 
 // Store is what a backend needs of store.Store.
 type Store interface {
-	ForUse(ctx context.Context, tenant, id string) (perennial.Connection, time.Time, error)
+	ForTokenRead(ctx context.Context, tenant, id string) (perennial.Connection, time.Time, error)
 	Get(ctx context.Context, id string) (perennial.Connection, time.Time, error)
 	ReconnectSince(ctx context.Context, c perennial.Connection) (time.Time, error)
 	TouchUsed(ctx context.Context, id string) error
@@ -35,7 +35,7 @@ type Keys interface {
 
 // Workflows speaks to the connections' workflows; see [Temporal].
 type Workflows interface {
-	connect.Asker
+	connect.Refresher
 	// Healthy asks whether Temporal answers at all.
 	Healthy(ctx context.Context) error
 }
@@ -43,7 +43,7 @@ type Workflows interface {
 // Engine is what a backend needs of [refresh.Engine].
 type Engine interface {
 	Refresh(ctx context.Context, req refresh.Request) (refresh.Result, error)
-	Keep(ctx context.Context, req store.SaveRequest) error
+	SaveLater(ctx context.Context, req store.SaveRequest) error
 }
 
 // Config configures a [Backend]. Tenant, Store, Keys, Workflows and Apps are
@@ -69,7 +69,7 @@ type Config struct {
 	Sessions Sessions
 	// Ender, when set, is what Disconnect ends connections with. It needs the
 	// refresh tokens' keyset.
-	Ender Ender
+	Disconnector Disconnector
 }
 
 // Backend implements [client.Backend] for one tenant.
@@ -94,12 +94,12 @@ func New(c Config) (*Backend, error) {
 }
 
 // Load implements [client.Backend].
-func (b *Backend) Load(ctx context.Context, id string) (client.Held, error) {
-	c, now, err := b.Store.ForUse(ctx, b.Tenant, id)
+func (b *Backend) Load(ctx context.Context, id string) (client.TokenState, error) {
+	c, now, err := b.Store.ForTokenRead(ctx, b.Tenant, id)
 	if err != nil {
-		return client.Held{}, err
+		return client.TokenState{}, err
 	}
-	h := client.Held{
+	h := client.TokenState{
 		TokenType: c.TokenType, Generation: c.Generation,
 		App: c.App, Provider: c.Provider, Title: c.Provider, Account: c.AccountID,
 		Status: c.Status, Reason: c.Reason, FailingCode: c.FailingCode,
@@ -110,7 +110,7 @@ func (b *Backend) Load(ctx context.Context, id string) (client.Held, error) {
 	}
 	if len(c.AccessTokenSealed) > 0 {
 		if h.Access, err = b.Keys.Open(seal.BindingOf(c, seal.FieldAccessToken, c.Generation), c.AccessTokenSealed); err != nil {
-			return client.Held{}, err
+			return client.TokenState{}, err
 		}
 	}
 	if c.Status == perennial.StatusReconnectRequired {
@@ -118,7 +118,7 @@ func (b *Backend) Load(ctx context.Context, id string) (client.Held, error) {
 			h.ReconnectURL, h.HelpURL = b.Links(c)
 		}
 		if h.Since, err = b.Store.ReconnectSince(ctx, c); err != nil {
-			return client.Held{}, err
+			return client.TokenState{}, err
 		}
 	}
 	return h, nil

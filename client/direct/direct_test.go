@@ -34,7 +34,7 @@ func TestWorkflowThatDoesNotRun(t *testing.T) {
 	b := setup(t, sqlite(t))
 	b.missing = true
 	require.NoError(t, b.Refresh(t.Context(), b.id, 1))
-	assert.Equal(t, []string{workflows.SignalNudge + " " + b.id + " acme"}, b.told)
+	assert.Equal(t, []string{workflows.SignalNudge + " " + b.id + " acme"}, b.signalled)
 	assert.EqualValues(t, 2, b.row().Generation)
 }
 
@@ -43,7 +43,7 @@ func TestBeside(t *testing.T) {
 	t.Parallel()
 	refreshed := func(b *bundle) func(refresh.Request) (refresh.Result, error) {
 		return func(req refresh.Request) (refresh.Result, error) {
-			assert.Equal(t, refresh.Request{ConnectionID: b.id, Generation: 1, Trigger: perennial.TriggerBeside}, req)
+			assert.Equal(t, refresh.Request{ConnectionID: b.id, Generation: 1, Trigger: perennial.TriggerFallback}, req)
 			b.renew(30 * time.Minute)
 			return refresh.Result{Outcome: perennial.OutcomeRefreshed}, nil
 		}
@@ -113,7 +113,7 @@ func TestUnsavedIsKept(t *testing.T) {
 	backend := b.of("acme", engine{b})
 	require.NoError(t, backend.Refresh(t.Context(), b.id, 1))
 	backend.Close()
-	assert.EqualValues(t, 1, b.kept.Load())
+	assert.EqualValues(t, 1, b.saved.Load())
 }
 
 func TestReconnectLinks(t *testing.T) {
@@ -179,7 +179,7 @@ func TestSickTemporalIsLeftAlone(t *testing.T) {
 		require.NoError(t, backend.Refresh(t.Context(), b.id, 1))
 	}
 	assert.EqualValues(t, 3, b.presented.Load())
-	assert.EqualValues(t, 1, b.asked.Load())
+	assert.EqualValues(t, 1, b.calls.Load())
 }
 
 // TestOpenAttempt: while another process holds the fence, nothing is presented.

@@ -30,7 +30,7 @@ var errSick = errors.New("Temporal does not answer")
 // Refresh implements [client.Backend]: by the connection's workflow, or by the
 // engine where there is one and no workflow answers.
 func (b *Backend) Refresh(ctx context.Context, id string, generation int64) error {
-	c, _, err := b.Store.ForUse(ctx, b.Tenant, id) // a workflow knows no tenants
+	c, _, err := b.Store.ForTokenRead(ctx, b.Tenant, id) // a workflow knows no tenants
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (b *Backend) Refresh(ctx context.Context, id string, generation int64) erro
 	if b.Engine == nil {
 		return err
 	}
-	return b.beside(ctx, id, generation)
+	return b.refreshHere(ctx, id, generation)
 }
 
 // ask asks the workflow. Beside it Temporal is asked whether it is there, since
@@ -80,7 +80,7 @@ func (b *Backend) ask(ctx context.Context, c perennial.Connection, generation in
 
 // beside refreshes in this process. Doubts are left to the workflow: what became
 // of an attempt without an answer, and whether a refusal is to be believed.
-func (b *Backend) beside(ctx context.Context, id string, generation int64) error {
+func (b *Backend) refreshHere(ctx context.Context, id string, generation int64) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -110,9 +110,9 @@ func (b *Backend) beside(ctx context.Context, id string, generation int64) error
 
 // present asks the engine; busy says that another process was quicker.
 func (b *Backend) present(ctx context.Context, id string, generation int64) (busy bool, err error) {
-	res, err := b.Engine.Refresh(ctx, refresh.Request{ConnectionID: id, Generation: generation, Trigger: perennial.TriggerBeside})
+	res, err := b.Engine.Refresh(ctx, refresh.Request{ConnectionID: id, Generation: generation, Trigger: perennial.TriggerFallback})
 	if res.Unsaved != nil { // there is no workflow that holds it
-		b.keeping.Go(func() { _ = b.Engine.Keep(context.WithoutCancel(ctx), *res.Unsaved) }) // ends when it is kept
+		b.keeping.Go(func() { _ = b.Engine.SaveLater(context.WithoutCancel(ctx), *res.Unsaved) }) // ends when it is kept
 	}
 	switch {
 	case err != nil:

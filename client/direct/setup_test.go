@@ -39,7 +39,7 @@ type bundle struct {
 
 	mu        sync.Mutex
 	refreshes int
-	told      []string
+	signalled []string
 	missing   bool         // the workflow does not run
 	silent    bool         // and does not answer
 	sickness  error        // of Temporal
@@ -47,10 +47,10 @@ type bundle struct {
 	revoked   int          // grants, at the provider
 	onTell    func() error // when a workflow is told; may be nil
 
-	asked     atomic.Int64 // the workflow
+	calls     atomic.Int64 // the workflow
 	presented atomic.Int64
 	result    func(refresh.Request) (refresh.Result, error)
-	kept      atomic.Int64
+	saved     atomic.Int64
 }
 
 func setup(t testing.TB, url string) *bundle {
@@ -81,7 +81,7 @@ func (b *bundle) of(tenant string, e Engine) *Backend {
 		Links: func(c perennial.Connection) (string, string) {
 			return "https://app.example/" + c.ID, "https://help.example"
 		},
-		Sessions: b.sessions, Ender: &connect.Ender{Service: b.service, Keys: b.keyring, Provider: b}})
+		Sessions: b.sessions, Disconnector: &connect.Disconnector{Service: b.service, Keys: b.keyring, Provider: b}})
 	require.NoError(b, err)
 	return out
 }
@@ -148,7 +148,7 @@ func (b *bundle) renew(life time.Duration) {
 
 func (b *bundle) fixture() clienttest.Fixture {
 	bare := b.Config
-	bare.Sessions, bare.Ender = nil, nil
+	bare.Sessions, bare.Disconnector = nil, nil
 	without, err := New(bare)
 	require.NoError(b, err)
 	return clienttest.Fixture{Backend: b.Backend, Other: b.of("other", nil), Bare: func() client.Backend { return without }, ID: b.id,
@@ -175,7 +175,7 @@ func (b *bundle) fixture() clienttest.Fixture {
 
 // RefreshNow is the workflow's part.
 func (b *bundle) RefreshNow(ctx context.Context, id string, req workflows.RefreshNow) (workflows.RefreshNowReply, error) {
-	b.asked.Add(1)
+	b.calls.Add(1)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
@@ -197,11 +197,11 @@ func (b *bundle) RefreshNow(ctx context.Context, id string, req workflows.Refres
 }
 
 // Tell is the workflow's part: it runs from then on.
-func (b *bundle) Tell(_ context.Context, c perennial.Connection, signal string) error {
+func (b *bundle) Signal(_ context.Context, c perennial.Connection, signal string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.missing = false
-	b.told = append(b.told, signal+" "+c.ID+" "+c.TenantID)
+	b.signalled = append(b.signalled, signal+" "+c.ID+" "+c.TenantID)
 	if b.onTell != nil {
 		return b.onTell()
 	}
@@ -222,12 +222,12 @@ func (e engine) Refresh(_ context.Context, req refresh.Request) (refresh.Result,
 	return e.result(req)
 }
 
-func (e engine) Keep(context.Context, store.SaveRequest) error { e.kept.Add(1); return nil }
+func (e engine) SaveLater(context.Context, store.SaveRequest) error { e.saved.Add(1); return nil }
 
 // claim opens an attempt, as a process does that refreshes.
 func (b *bundle) claim() perennial.Connection {
 	b.Helper()
-	claim, err := b.db.Claim(context.Background(), store.ClaimRequest{ID: b.id, Generation: 1, Trigger: perennial.TriggerTimer, AttemptID: "a", Hold: time.Minute, Class: perennial.ReplayUnknown})
+	claim, err := b.db.Claim(context.Background(), store.ClaimRequest{ID: b.id, Generation: 1, Trigger: perennial.TriggerTimer, AttemptID: "a", Lease: time.Minute, Class: perennial.ReplayUnknown})
 	require.NoError(b, err)
 	require.Equal(b, store.VerdictClaimed, claim.Verdict)
 	return claim.Connection

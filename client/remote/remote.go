@@ -61,20 +61,20 @@ func New(c Config) (*Backend, error) {
 }
 
 // Load implements [client.Backend].
-func (b *Backend) Load(ctx context.Context, id string) (client.Held, error) {
+func (b *Backend) Load(ctx context.Context, id string) (client.TokenState, error) {
 	var t token
 	p, err := b.call(ctx, http.MethodGet, id, "/token?refresh=false", nil, &t)
 	switch {
 	case err != nil:
-		return client.Held{}, err
+		return client.TokenState{}, err
 	case p == nil:
-		h := t.Connection.held()
+		h := t.Connection.tokenState()
 		h.Access = perennial.NewSecret(t.AccessToken)
 		return h, nil
 	case p.Connection != nil: // there is a row, but no token that may be handed out
-		return p.Connection.held(), nil
+		return p.Connection.tokenState(), nil
 	}
-	return client.Held{}, p.err(id)
+	return client.TokenState{}, p.err(id)
 }
 
 // Refresh implements [client.Backend].
@@ -230,8 +230,8 @@ type state struct {
 	KillsAccess  bool             `json:"refresh_ends_access_token"`
 }
 
-func (s *state) held() client.Held {
-	return client.Held{App: s.App, Provider: s.Provider, Title: s.Title, Account: s.AccountID, Status: s.Status, Reason: s.Reason, Since: s.Since,
+func (s *state) tokenState() client.TokenState {
+	return client.TokenState{App: s.App, Provider: s.Provider, Title: s.Title, Account: s.AccountID, Status: s.Status, Reason: s.Reason, Since: s.Since,
 		FailingCode: s.FailingCode, ReconnectURL: s.ReconnectURL, HelpURL: s.HelpURL, TokenType: s.TokenType, Generation: s.Generation, Now: s.Now,
 		ExpiresAt: s.ExpiresAt, RefreshedAt: s.RefreshedAt, DueAt: s.DueAt, RetryAt: s.RetryAt, LastUsedAt: s.LastUsedAt, KillsAccess: s.KillsAccess}
 }

@@ -145,7 +145,7 @@ type card struct {
 	App     app
 	ID      string // empty: not connected
 	Account string
-	Words   perennial.Words
+	Words   perennial.StatusText
 	Tone    string // good, warn, bad or off
 	Status  perennial.Status
 	Waiting int // syncs that were put aside
@@ -212,7 +212,7 @@ func (p *product) view(ctx context.Context) (*view, error) {
 			}
 		}
 		if len(cards) == 0 {
-			cards = append(cards, card{App: a, Words: perennial.Words{Label: "Not connected"}, Tone: "off"})
+			cards = append(cards, card{App: a, Words: perennial.StatusText{Label: "Not connected"}, Tone: "off"})
 		}
 		v.Cards = append(v.Cards, cards...)
 	}

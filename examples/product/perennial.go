@@ -24,12 +24,12 @@ func newAPI(url string, key perennial.Secret) *api {
 
 // connection is what the page needs of one.
 type connection struct {
-	ID      string           `json:"id"`
-	App     string           `json:"app"`
-	Account string           `json:"account_id"`
-	Status  perennial.Status `json:"status"`
-	Health  perennial.Health `json:"health"`
-	Words   perennial.Words  `json:"words"` // for the customer
+	ID      string               `json:"id"`
+	App     string               `json:"app"`
+	Account string               `json:"account_id"`
+	Status  perennial.Status     `json:"status"`
+	Health  perennial.Health     `json:"health"`
+	Words   perennial.StatusText `json:"words"` // for the customer
 }
 
 // app is a provider that can be connected.

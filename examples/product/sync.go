@@ -18,7 +18,7 @@ import (
 const (
 	writeTimeout = 45 * time.Second // a token may be waited for, for 30 s
 	firstPause   = time.Second
-	longestPause = 5 * time.Minute
+	maxPause     = 5 * time.Minute
 )
 
 // lookEvery is how often what is due is looked for, beside being woken.
@@ -87,7 +87,7 @@ func (p *product) sync(ctx context.Context, o order) error {
 	case errors.As(err, &paused), errors.As(err, &gone):
 		return p.store.putAside(ctx, o.Connection, "The connection is paused or disconnected", began)
 	case errors.Is(err, errNoAnswer):
-		return p.store.later(ctx, o.ID, time.Now().Add(min(firstPause<<min(o.Tries, 20), longestPause)), "No answer came")
+		return p.store.later(ctx, o.ID, time.Now().Add(min(firstPause<<min(o.Tries, 20), maxPause)), "No answer came")
 	case errors.Is(err, errRefused):
 		return p.store.end(ctx, o.ID, stateRefused, "The order was not accepted")
 	}

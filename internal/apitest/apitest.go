@@ -51,7 +51,7 @@ type World struct {
 	refreshes int
 	revoked   []string
 	answer    error // of the workflows
-	told      []string
+	signalled []string
 	untold    error // of telling them
 	observed  []Observed
 }
@@ -117,7 +117,7 @@ func New(t testing.TB, url string, more ...func(*api.Config)) *World {
 	w.Sessions, err = connect.NewSessions(connect.SessionsConfig{Service: service, Store: w.DB, Provider: provider.NewClient(provider.ClientConfig{}),
 		BaseURL: "https://connect.example", ReturnURLs: connect.ReturnURLs{ReturnURL}})
 	require.NoError(t, err)
-	c := api.Config{Store: w.DB, Connections: service, Disconnects: &connect.Ender{Service: service, Keys: w.Keyring, Provider: w},
+	c := api.Config{Store: w.DB, Connections: service, Disconnects: &connect.Disconnector{Service: service, Keys: w.Keyring, Provider: w},
 		Webhooks: notify.New(notify.Config{Store: w.DB, Sealer: w.Keyring, Apps: w, Log: log}), Tokens: w.Backend, Apps: w.Apps, Sessions: w.Sessions,
 		Rate: 1e6, Failures: 1e6, Log: log, Observer: w}
 	for _, change := range more {
@@ -239,10 +239,10 @@ func (w *World) RefreshNow(_ context.Context, id string, req workflows.RefreshNo
 }
 
 // Tell is the workflow's part.
-func (w *World) Tell(_ context.Context, c perennial.Connection, signal string) error {
+func (w *World) Signal(_ context.Context, c perennial.Connection, signal string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.told = append(w.told, signal+" "+c.ID)
+	w.signalled = append(w.signalled, signal+" "+c.ID)
 	return w.untold
 }
 
@@ -272,10 +272,10 @@ func (w *World) Revoked() []string {
 	defer w.mu.Unlock()
 	return append([]string(nil), w.revoked...)
 }
-func (w *World) Told() []string {
+func (w *World) Signalled() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return append([]string(nil), w.told...)
+	return append([]string(nil), w.signalled...)
 }
 func (w *World) Counted() []Observed {
 	w.mu.Lock()

@@ -47,7 +47,7 @@ type World struct {
 	Sessions *connect.Sessions
 	Provider *fakeprovider.Server // of every app but Login
 	Issuer   *fakeprovider.Server // of Login
-	Told     *Told
+	Signals  *Signals
 	Logs     *Logs
 
 	DB      *sql.DB          // the database past the store
@@ -57,14 +57,14 @@ type World struct {
 }
 
 // Told are the signals to workflows.
-type Told struct {
+type Signals struct {
 	mu   sync.Mutex
 	all  []string
 	Fail error // instead of telling
 }
 
 // Tell implements connect.Workflows.
-func (t *Told) Tell(_ context.Context, c perennial.Connection, signal string) error {
+func (t *Signals) Signal(_ context.Context, c perennial.Connection, signal string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.Fail != nil {
@@ -75,7 +75,7 @@ func (t *Told) Tell(_ context.Context, c perennial.Connection, signal string) er
 }
 
 // All returns them in order: "con_1 reconnected".
-func (t *Told) All() []string {
+func (t *Signals) All() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return append([]string(nil), t.all...)
@@ -121,7 +121,7 @@ func New(t testing.TB, between func(connect.Authorizer) connect.Authorizer) *Wor
 			t.Fatal(err)
 		}
 	}
-	w := &World{Told: &Told{}, Logs: &Logs{}}
+	w := &World{Signals: &Signals{}, Logs: &Logs{}}
 	var err error
 	database := testpg.URL(t)
 	w.DB, err = sql.Open("pgx", database)
@@ -181,7 +181,7 @@ func New(t testing.TB, between func(connect.Authorizer) connect.Authorizer) *Wor
 	must(w.Provider.SetKnobs("client-"+Hub, "", fakeprovider.Knobs{HubSpot: true}))
 
 	log := slog.New(slog.NewJSONHandler(w.Logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	w.Service = connect.New(connect.Config{Store: w.Store, Apps: refresh.Apps(all), Sealer: keys, Workflows: w.Told, Log: log})
+	w.Service = connect.New(connect.Config{Store: w.Store, Apps: refresh.Apps(all), Sealer: keys, Workflows: w.Signals, Log: log})
 	var authorizer connect.Authorizer = provider.NewClient(provider.ClientConfig{})
 	if between != nil {
 		authorizer = between(authorizer)

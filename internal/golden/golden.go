@@ -5,8 +5,10 @@ package golden
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -40,5 +42,24 @@ func Text(t *testing.T, name, text string) {
 	}
 	want, err := os.ReadFile(path)
 	require.NoError(t, err, "write it with %s=1", updateVariable)
-	require.Equal(t, string(want), text, "what is stored or sent has changed; if that is meant, write the file with %s=1 and say in the changelog who has to do what", updateVariable)
+	if line, differ := firstDifference(string(want), text); differ {
+		t.Errorf("what is stored or sent has changed: %s. If that is meant, write the file with %s=1 and say in the changelog who has to do what", line, updateVariable)
+	}
+}
+
+// firstDifference names the first line in which two texts differ.
+func firstDifference(want, got string) (string, bool) {
+	wants, gots := strings.Split(want, "\n"), strings.Split(got, "\n")
+	for i := range max(len(wants), len(gots)) {
+		line := func(lines []string) string {
+			if i < len(lines) {
+				return lines[i]
+			}
+			return "(end)"
+		}
+		if line(wants) != line(gots) || i >= len(wants) || i >= len(gots) {
+			return fmt.Sprintf("line %d was %q and is %q", i+1, line(wants), line(gots)), true
+		}
+	}
+	return "", false
 }

@@ -19,14 +19,14 @@ import (
 // Metrics implement [refresh.Observer]. They are safe for concurrent use.
 type Metrics struct {
 	attempts     *prometheus.CounterVec
-	held         *prometheus.CounterVec
+	throttled    *prometheus.CounterVec
 	lifeLeft     *prometheus.HistogramVec
 	rotationLost *prometheus.CounterVec
 	terminal     *prometheus.CounterVec
 	unsaved      prometheus.Counter
 	keptRefused  prometheus.Counter
 	rolledBack   prometheus.Counter
-	beside       prometheus.Gauge
+	fallback     prometheus.Gauge
 }
 
 // New registers the engine's metrics with r.
@@ -35,8 +35,8 @@ func New(r prometheus.Registerer) *Metrics {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "perennial", Name: name, Help: help}, labels)
 	}
 	m := &Metrics{
-		attempts: counter("attempts_total", "Presentations of refresh tokens, by what they came to.", "app", "outcome"),
-		held:     counter("held_total", "Attempts that a circuit, a limit or a slow-down held back.", "app", "code"),
+		attempts:  counter("attempts_total", "Presentations of refresh tokens, by what they came to.", "app", "outcome"),
+		throttled: counter("held_total", "Attempts that a circuit, a limit or a slow-down held back.", "app", "code"),
 		lifeLeft: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "perennial", Name: "life_left_seconds",
 			Help: "Life of the access token when its refresh began; below 0 it had expired.", Buckets: []float64{0, 30, 60, 120, 300, 600, 1800}}, []string{"app"}),
 		rotationLost: counter("rotation_lost_total", "Connections lost because a rotated token never reached us: our loss, not the customer's doing.", "app"),
@@ -44,9 +44,9 @@ func New(r prometheus.Registerer) *Metrics {
 		unsaved:      prometheus.NewCounter(prometheus.CounterOpts{Namespace: "perennial", Name: "unsaved_total", Help: "Token sets that the store did not take in time; spool and workflow keep them, sealed."}),
 		keptRefused:  prometheus.NewCounter(prometheus.CounterOpts{Namespace: "perennial", Name: "unsaved_refused_total", Help: "Kept token sets that were not stored when tried: no row, keys that do not open them, or no set of ours. Each is in the log."}),
 		rolledBack:   prometheus.NewCounter(prometheus.CounterOpts{Namespace: "perennial", Name: "store_rolled_back_total", Help: "Rows found behind the generation that was given out: the database went backwards."}),
-		beside:       prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "perennial", Name: "beside_temporal", Help: "1 while Temporal does not answer and this process refreshes by itself."}),
+		fallback:     prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "perennial", Name: "beside_temporal", Help: "1 while Temporal does not answer and this process refreshes by itself."}),
 	}
-	r.MustRegister(m.attempts, m.held, m.lifeLeft, m.rotationLost, m.terminal, m.unsaved, m.keptRefused, m.rolledBack, m.beside)
+	r.MustRegister(m.attempts, m.throttled, m.lifeLeft, m.rotationLost, m.terminal, m.unsaved, m.keptRefused, m.rolledBack, m.fallback)
 	return m
 }
 
@@ -56,10 +56,10 @@ func (m *Metrics) Observe(o refresh.Observation) {
 	switch {
 	case o.RolledBack:
 		m.rolledBack.Inc()
-	case o.KeptRefused:
+	case o.UnsavedRefused:
 		m.keptRefused.Inc()
-	case res.Outcome == perennial.OutcomeHeld && !o.Presented:
-		m.held.WithLabelValues(o.App, res.Code).Inc()
+	case res.Outcome == perennial.OutcomeThrottled && !o.Presented:
+		m.throttled.WithLabelValues(o.App, res.Code).Inc()
 	}
 	if !o.Presented {
 		return
@@ -78,10 +78,10 @@ func (m *Metrics) Observe(o refresh.Observation) {
 }
 
 // Beside says whether this process refreshes beside Temporal.
-func (m *Metrics) Beside(on bool) {
-	m.beside.Set(0)
+func (m *Metrics) Fallback(on bool) {
+	m.fallback.Set(0)
 	if on {
-		m.beside.Set(1)
+		m.fallback.Set(1)
 	}
 }
 
@@ -98,8 +98,8 @@ func RegisterProcess(r prometheus.Registerer) {
 }
 
 // Troubles reads what the fleet is in trouble with; store.Store in production.
-type Troubles interface {
-	Troubles(ctx context.Context) ([]store.Trouble, error)
+type Incidents interface {
+	Incidents(ctx context.Context) ([]store.Incident, error)
 }
 
 // Spool counts the token sets that wait to be stored; spool.Spool in production.
@@ -109,7 +109,7 @@ type Spool interface {
 
 // fleet collects at each scrape.
 type fleet struct {
-	rows  Troubles
+	rows  Incidents
 	spool Spool
 
 	trouble, spooled, corrupt *prometheus.Desc
@@ -118,7 +118,7 @@ type fleet struct {
 // RegisterFleet registers gauges that are read at each scrape: open circuits and
 // raised holds, from two small tables, and what the spool keeps. spool may be
 // nil.
-func RegisterFleet(r prometheus.Registerer, rows Troubles, spool Spool) {
+func RegisterFleet(r prometheus.Registerer, rows Incidents, spool Spool) {
 	r.MustRegister(&fleet{rows: rows, spool: spool,
 		trouble: prometheus.NewDesc("perennial_trouble", "1 for each open circuit (kind circuit) and raised hold_terminal (kind hold).", []string{"app", "host", "kind", "code"}, nil),
 		spooled: prometheus.NewDesc("perennial_spool_sets", "Sealed token sets in the spool that wait for the store.", nil, nil),
@@ -140,7 +140,7 @@ const scrapeTimeout = 3 * time.Second
 func (f *fleet) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
-	troubles, err := f.rows.Troubles(ctx)
+	troubles, err := f.rows.Incidents(ctx)
 	if err != nil {
 		out <- prometheus.NewInvalidMetric(f.trouble, err)
 	}

@@ -10,8 +10,8 @@ import (
 
 // The bounds of what is believed.
 const (
-	Shortest = time.Second
-	Longest  = 24 * time.Hour
+	Min = time.Second
+	Max = 24 * time.Hour
 )
 
 // Read returns for how long a reply asks to be left alone, within the bounds; 0
@@ -23,9 +23,9 @@ func Read(h http.Header, now time.Time) time.Duration {
 	if value == "" {
 		return 0
 	}
-	clamp := func(d time.Duration) time.Duration { return min(max(d, Shortest), Longest) }
+	clamp := func(d time.Duration) time.Duration { return min(max(d, Min), Max) }
 	if seconds, err := strconv.ParseFloat(value, 64); err == nil && seconds == seconds { // NaN is not equal to itself
-		return clamp(time.Duration(min(max(seconds, 0), Longest.Seconds()) * float64(time.Second)))
+		return clamp(time.Duration(min(max(seconds, 0), Max.Seconds()) * float64(time.Second)))
 	}
 	at, err := http.ParseTime(value)
 	if err != nil {

@@ -32,7 +32,7 @@ func FuzzRead(f *testing.F) {
 	f.Add("120", "Thu, 01 Jan 2026 00:00:00 GMT")
 	f.Fuzz(func(t *testing.T, value, date string) {
 		d := Read(http.Header{"Retry-After": {value}, "Date": {date}}, time.Now())
-		if d != 0 && (d < Shortest || d > Longest) {
+		if d != 0 && (d < Min || d > Max) {
 			t.Fatalf("%s is out of bounds", d)
 		}
 	})

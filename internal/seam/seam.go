@@ -34,12 +34,12 @@ const (
 	AmbiguityMemory  Protection = "ambiguity_memory"   // a token that may have been spent is remembered as such
 	Confirm          Protection = "confirm"            // a first refusal is not believed
 	Circuit          Protection = "circuit"            // an app in trouble is probed, not stormed
-	HoldTerminal     Protection = "hold_terminal"      // a spike of refusals disconnects nobody
+	RefusalHold      Protection = "hold_terminal"      // a spike of refusals disconnects nobody
 	WithoutCancel    Protection = "without_cancel"     // nothing is aborted after sending
 )
 
 // Protections lists them.
-var Protections = []Protection{ClaimBeforeSpend, DigestGuard, Spool, Journal, Fence, AmbiguityMemory, Confirm, Circuit, HoldTerminal, WithoutCancel}
+var Protections = []Protection{ClaimBeforeSpend, DigestGuard, Spool, Journal, Fence, AmbiguityMemory, Confirm, Circuit, RefusalHold, WithoutCancel}
 
 // The variables that a worker built with the tag reads.
 const (

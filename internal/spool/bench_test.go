@@ -27,7 +27,7 @@ func BenchmarkKeepAndDrop(b *testing.B) {
 	req.AccessTokenSealed, req.RefreshTokenSealed = make([]byte, 1200), make([]byte, 400)
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := s.Keep(req); err != nil {
+		if err := s.Add(req); err != nil {
 			b.Fatal(err)
 		}
 		if err := s.Drop(req); err != nil {
@@ -43,7 +43,7 @@ func BenchmarkHolds(b *testing.B) {
 	require.NoError(b, err)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := s.Holds("con_1", 1); err != nil {
+		if _, err := s.Has("con_1", 1); err != nil {
 			b.Fatal(err)
 		}
 	}

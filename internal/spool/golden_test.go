@@ -19,7 +19,7 @@ func TestGoldenFile(t *testing.T) {
 	dir := t.TempDir()
 	s, err := spool.Open(dir, 0)
 	require.NoError(t, err)
-	require.NoError(t, s.Keep(fill.Of[store.SaveRequest]()))
+	require.NoError(t, s.Add(fill.Of[store.SaveRequest]()))
 	files, err := filepath.Glob(filepath.Join(dir, "*"))
 	require.NoError(t, err)
 	var text string

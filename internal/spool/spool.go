@@ -39,7 +39,7 @@ type Spool struct {
 const proofLasts = time.Second
 
 // Most is how many token sets a spool takes by default. One is about 4 KiB.
-const Most = 10000
+const MaxSets = 10000
 
 const (
 	suffix  = ".sealed"
@@ -48,14 +48,14 @@ const (
 )
 
 // longestFile bounds what is read of one file, in bytes. A token set has some KiB.
-const longestFile = 8 << 20
+const maxFile = 8 << 20
 
 // Open makes the folder where it is missing, refuses one that other users could
 // write into, and proves that it can be written.
 // most bounds the token sets in it; 0 means [Most].
 func Open(dir string, most int) (*Spool, error) {
 	if most <= 0 {
-		most = Most
+		most = MaxSets
 	}
 	if err := private.MakeDir("the spool's folder", dir); err != nil {
 		return nil, perennial.Errorf(perennial.CodeInvalid, "%w", err)
@@ -98,7 +98,7 @@ func (s *Spool) prove() error {
 }
 
 // Keep writes a token set and returns once it is on disk.
-func (s *Spool) Keep(req store.SaveRequest) error {
+func (s *Spool) Add(req store.SaveRequest) error {
 	defer s.proved.Store(nil) // there is less room now, or none
 	body, err := json.Marshal(req)
 	if err != nil {
@@ -135,7 +135,7 @@ func (s *Spool) SetAside(req store.SaveRequest) error {
 
 // Kept reads every token set. A file that is not whole is set aside under
 // another name and told in the error, beside those that could be read.
-func (s *Spool) Kept() ([]store.SaveRequest, error) {
+func (s *Spool) List() ([]store.SaveRequest, error) {
 	names, err := s.names()
 	if err != nil {
 		return nil, err
@@ -166,7 +166,7 @@ func (s *Spool) Kept() ([]store.SaveRequest, error) {
 // Holds reports whether a token set of the connection, newer than generation, is
 // kept. While it is, nobody may present the connection's refresh token. A corrupt
 // one is an error that says what to do: its tokens may be the only good ones.
-func (s *Spool) Holds(connectionID string, generation int64) (bool, error) {
+func (s *Spool) Has(connectionID string, generation int64) (bool, error) {
 	found, err := filepath.Glob(filepath.Join(s.dir, fileName(connectionID)+".*"))
 	if err != nil {
 		return false, fmt.Errorf("look into the spool: %w", err)
@@ -237,7 +237,7 @@ func (s *Spool) read(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, longestFile))
+	return io.ReadAll(io.LimitReader(f, maxFile))
 }
 
 func (s *Spool) names() ([]string, error) {

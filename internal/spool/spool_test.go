@@ -27,21 +27,21 @@ func TestKeepAndDrop(t *testing.T) {
 	s, err := spool.Open(dir, 0)
 	require.NoError(t, err)
 	for range 2 { // keeping again changes nothing
-		require.NoError(t, s.Keep(request("con_1")))
+		require.NoError(t, s.Add(request("con_1")))
 	}
-	require.NoError(t, s.Keep(request("../con_[2]")))
+	require.NoError(t, s.Add(request("../con_[2]")))
 	again, err := spool.Open(dir, 0) // another process
 	require.NoError(t, err)
-	kept, err := again.Kept()
+	kept, err := again.List()
 	require.NoError(t, err)
 	assert.ElementsMatch(t, []store.SaveRequest{request("con_1"), request("../con_[2]")}, kept)
 	for _, r := range kept {
-		holds, err := s.Holds(r.ID, r.Generation)
+		holds, err := s.Has(r.ID, r.Generation)
 		require.NoError(t, err)
 		assert.True(t, holds)
 		require.NoError(t, s.Drop(r))
 		require.NoError(t, s.Drop(r))
-		holds, err = again.Holds(r.ID, r.Generation)
+		holds, err = again.Has(r.ID, r.Generation)
 		require.NoError(t, err)
 		assert.False(t, holds)
 	}
@@ -54,11 +54,11 @@ func TestFullSpoolSaysSo(t *testing.T) {
 	t.Parallel()
 	s, err := spool.Open(t.TempDir(), 1)
 	require.NoError(t, err)
-	require.NoError(t, s.Keep(request("con_1")))
+	require.NoError(t, s.Add(request("con_1")))
 	err = s.Ready()
 	assert.Equal(t, perennial.CodeUnavailable, perennial.CodeOf(err))
 	assert.ErrorContains(t, err, "full")
-	require.NoError(t, s.Keep(request("con_2")), "what was already received is always kept")
+	require.NoError(t, s.Add(request("con_2")), "what was already received is always kept")
 }
 
 func TestUnwritableSpoolSaysSo(t *testing.T) {
@@ -84,14 +84,14 @@ func TestCorruptFileIsSetAside(t *testing.T) {
 	dir := t.TempDir()
 	s, err := spool.Open(dir, 0)
 	require.NoError(t, err)
-	require.NoError(t, s.Keep(request("con_1")))
-	require.NoError(t, s.Keep(request("con_2")))
+	require.NoError(t, s.Add(request("con_1")))
+	require.NoError(t, s.Add(request("con_2")))
 	files, err := filepath.Glob(filepath.Join(dir, "*.sealed"))
 	require.NoError(t, err)
 	raw, err := os.ReadFile(files[0])
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(files[0], raw[:len(raw)-1], 0o600))
-	kept, err := s.Kept()
+	kept, err := s.List()
 	assert.ErrorContains(t, err, "corrupt")
 	assert.Len(t, kept, 1)
 	aside, err := filepath.Glob(filepath.Join(dir, "*.corrupt"))
@@ -101,12 +101,12 @@ func TestCorruptFileIsSetAside(t *testing.T) {
 	if kept[0].ID == gone.ID {
 		gone = request("con_2")
 	}
-	_, err = s.Holds(gone.ID, gone.Generation)
+	_, err = s.Has(gone.ID, gone.Generation)
 	assert.Equal(t, perennial.CodeSealed, perennial.CodeOf(err), "its connection is not presented")
-	holds, err := s.Holds(gone.ID, gone.Generation+1)
+	holds, err := s.Has(gone.ID, gone.Generation+1)
 	assert.NoError(t, err)
 	assert.False(t, holds, "the row has moved on: nothing is lost any more")
-	holds, err = s.Holds(kept[0].ID, gone.Generation)
+	holds, err = s.Has(kept[0].ID, gone.Generation)
 	assert.NoError(t, err)
 	assert.True(t, holds, "others are not concerned")
 	sets, corrupt, err := s.Count()
@@ -121,28 +121,28 @@ func TestWhatIsNoTokenSet(t *testing.T) {
 	dir := t.TempDir()
 	s, err := spool.Open(dir, 0)
 	require.NoError(t, err)
-	require.NoError(t, s.Keep(request("con_1")))
+	require.NoError(t, s.Add(request("con_1")))
 	name := func(generation string) string {
 		return filepath.Join(dir, hex.EncodeToString([]byte("con_2"))+"."+generation+".61")
 	}
 	require.NoError(t, syscall.Mkfifo(name("1")+".sealed", 0o600))
 	require.NoError(t, os.Mkdir(name("2")+".sealed", 0o700))
 	require.NoError(t, os.Symlink("/dev/zero", name("3")+".sealed"))
-	kept, err := s.Kept()
+	kept, err := s.List()
 	require.NoError(t, err)
 	assert.Equal(t, []store.SaveRequest{request("con_1")}, kept)
 	for _, n := range []string{"10002", "9223372036854775807", "9223372036854775808", "99999999999999999999"} {
 		require.NoError(t, os.WriteFile(name(n)+".sealed", []byte("x"), 0o600))
 	}
 	for i := range 2 { // the second time they have been set aside
-		holds, err := s.Holds("con_2", 1)
+		holds, err := s.Has("con_2", 1)
 		require.NoError(t, err)
 		assert.False(t, holds)
-		_, err = s.Kept()
+		_, err = s.List()
 		assert.Equal(t, i == 0, err != nil)
 	}
 	require.NoError(t, os.WriteFile(name("10001")+".corrupt", nil, 0o600))
-	_, err = s.Holds("con_2", 1)
+	_, err = s.Has("con_2", 1)
 	assert.Error(t, err, "this number may be the row's")
 }
 
@@ -151,14 +151,14 @@ func TestSetAside(t *testing.T) {
 	t.Parallel()
 	s, err := spool.Open(t.TempDir(), 0)
 	require.NoError(t, err)
-	require.NoError(t, s.Keep(request("con_1")))
+	require.NoError(t, s.Add(request("con_1")))
 	for range 2 {
 		require.NoError(t, s.SetAside(request("con_1")))
 	}
-	holds, err := s.Holds("con_1", 1)
+	holds, err := s.Has("con_1", 1)
 	require.NoError(t, err)
 	assert.False(t, holds)
-	kept, err := s.Kept()
+	kept, err := s.List()
 	require.NoError(t, err)
 	assert.Empty(t, kept)
 	sets, notStored, err := s.Count()
@@ -177,7 +177,7 @@ func FuzzKept(f *testing.F) {
 		if err := os.WriteFile(filepath.Join(dir, "00.00.sealed"), raw, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if kept, err := s.Kept(); err == nil && len(kept) > 0 {
+		if kept, err := s.List(); err == nil && len(kept) > 0 {
 			t.Fatalf("took %q for tokens", raw)
 		}
 	})

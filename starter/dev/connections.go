@@ -37,7 +37,7 @@ func (s *stack) openConnections(ctx context.Context) error {
 			c, err = s.consent(ctx, d, c.ID)
 		case err == nil:
 			// It may have no workflow that knows of now: tell it to look.
-			err = s.updates.Tell(ctx, c, workflows.SignalNudge)
+			err = s.updates.Signal(ctx, c, workflows.SignalNudge)
 		}
 		if err != nil {
 			return fmt.Errorf("demo connection %s: %w", d.account, err)

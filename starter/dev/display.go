@@ -62,7 +62,7 @@ func (d *display) draw(ctx context.Context) {
 	d.screen.draw(d.story.takeKept(), lines)
 }
 
-func (d *display) words(c perennial.Connection) perennial.Words {
+func (d *display) words(c perennial.Connection) perennial.StatusText {
 	title := c.Provider
 	if app, err := d.deps.Config.App(c.App); err == nil {
 		title = app.Provider.Title

@@ -78,7 +78,7 @@ func testTouchKey(t *testing.T, b *bundle) {
 }
 
 func testRequests(t *testing.T, b *bundle) {
-	request := store.Answered{APIKeyID: "one", KeyHash: "hash", Fingerprint: "print"}
+	request := store.IdempotentRequest{APIKeyID: "one", KeyHash: "hash", Fingerprint: "print"}
 	var first atomic.Int64
 	var wg sync.WaitGroup
 	for range 8 {
@@ -118,12 +118,12 @@ func testRequests(t *testing.T, b *bundle) {
 
 func testRequestsKept(t *testing.T, b *bundle) {
 	for _, hash := range []string{"old", "new", "older"} {
-		_, first, err := b.BeginRequest(t.Context(), store.Answered{APIKeyID: "one", KeyHash: hash, Fingerprint: "print"})
+		_, first, err := b.BeginRequest(t.Context(), store.IdempotentRequest{APIKeyID: "one", KeyHash: hash, Fingerprint: "print"})
 		require.NoError(t, err)
 		require.True(t, first)
 	}
 	b.exec(t, "UPDATE idempotency_keys SET created_at = '2020-01-02 03:04:05+00:00' WHERE key_hash <> 'new'")
-	_, first, err := b.BeginRequest(t.Context(), store.Answered{APIKeyID: "one", KeyHash: "old", Fingerprint: "another"})
+	_, first, err := b.BeginRequest(t.Context(), store.IdempotentRequest{APIKeyID: "one", KeyHash: "old", Fingerprint: "another"})
 	require.NoError(t, err)
 	require.True(t, first, "after a day it is as new")
 	n, err := b.PruneRequests(t.Context(), 10)
@@ -135,7 +135,7 @@ func testRequestsKept(t *testing.T, b *bundle) {
 func testAttemptsAfter(t *testing.T, b *bundle) {
 	c := b.connect(t)
 	for range 5 {
-		c = b.claimed(t, b.row(t, c.ID), hold, single)
+		c = b.claimed(t, b.row(t, c.ID), lease, single)
 		_, ok, err := b.CloseAttempt(t.Context(), closeRequest(c, perennial.OutcomeUnavailable))
 		require.NoError(t, err)
 		require.True(t, ok)

@@ -29,7 +29,7 @@ func testCircuit(t *testing.T, b *bundle) {
 	require.NotZero(t, held.Connection.QueuedAt)
 	require.Equal(t, perennial.StatusActive, held.Connection.Status)
 
-	require.NoError(t, b.ReleaseHold(t.Context(), app), "an operator makes the probe due")
+	require.NoError(t, b.DismissRefusalHold(t.Context(), app), "an operator makes the probe due")
 	canary := b.admitted(t, cs[3])
 	require.True(t, canary.Admitted)
 	require.True(t, canary.Probe)
@@ -46,7 +46,7 @@ func testCircuit(t *testing.T, b *bundle) {
 // testLetGo: those that waited at a circuit are found when their turn has come,
 // each once, and with them one that was due and had not asked, and one that was held
 // while the circuit closed.
-func testLetGo(t *testing.T, b *bundle) {
+func testRelease(t *testing.T, b *bundle) {
 	cs := b.app(t, 9)
 	app := cs[0].App
 	for _, c := range cs[:5] {
@@ -63,16 +63,16 @@ func testLetGo(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	b.set(t, cs[4].ID, "next_refresh_at", stampText(now.Add(-time.Minute)))
 	waiting[cs[4].ID] = true
-	apps, err := b.LettingGo(t.Context())
+	apps, err := b.ReleasingApps(t.Context())
 	require.NoError(t, err)
 	require.NotContains(t, apps, app, "its circuit is open")
-	_, on, err := b.LetGo(t.Context(), store.LetGoRequest{App: app, Limit: 10})
+	_, on, err := b.ReleaseBatch(t.Context(), store.ReleaseBatchRequest{App: app, Limit: 10})
 	require.NoError(t, err)
 	require.False(t, on)
 
 	b.note(t, cs[0], perennial.OutcomeRefreshed, "")
 	require.False(t, b.open(t, app))
-	apps, err = b.LettingGo(t.Context())
+	apps, err = b.ReleasingApps(t.Context())
 	require.NoError(t, err)
 	require.Contains(t, apps, app)
 	require.True(t, b.row(t, cs[3].ID).QueuedAt.IsZero(), "it is not due")
@@ -82,43 +82,43 @@ func testLetGo(t *testing.T, b *bundle) {
 	b.set(t, cs[8].ID, "next_attempt_at", stampText(now.Add(5*time.Hour))) // its hold was written after the release
 
 	b.until(t, now.Add(2*time.Second))
-	var after store.Turn
+	var after store.ReleaseCursor
 	for page := range 5 {
-		got, on, err := b.LetGo(t.Context(), store.LetGoRequest{App: app, After: after, Limit: 1})
+		got, on, err := b.ReleaseBatch(t.Context(), store.ReleaseBatchRequest{App: app, After: after, Limit: 1})
 		require.NoError(t, err)
 		require.True(t, on)
 		require.Len(t, got, 1, page)
 		require.True(t, waiting[got[0].ID], "once each")
 		delete(waiting, got[0].ID)
-		after = store.Turn{At: got[0].NextAttemptAt, ID: got[0].ID}
+		after = store.ReleaseCursor{At: got[0].NextAttemptAt, ID: got[0].ID}
 	}
-	got, _, err := b.LetGo(t.Context(), store.LetGoRequest{App: app, After: after, Limit: 10})
+	got, _, err := b.ReleaseBatch(t.Context(), store.ReleaseBatchRequest{App: app, After: after, Limit: 10})
 	require.NoError(t, err)
 	require.Empty(t, got)
 
 	called := func(want int) {
 		t.Helper()
-		n, err := b.Called(t.Context(), store.LetGoRequest{App: app, After: after})
+		n, err := b.SignalledNotRefreshed(t.Context(), store.ReleaseBatchRequest{App: app, After: after})
 		require.NoError(t, err)
 		require.Equal(t, want, n)
 	}
 	called(5)
-	b.claimed(t, b.row(t, cs[6].ID), hold, single)
+	b.claimed(t, b.row(t, cs[6].ID), lease, single)
 	called(4)
-	paced, _, err := b.LetGo(t.Context(), store.LetGoRequest{App: app, Paced: true, Limit: 10})
+	paced, _, err := b.ReleaseBatch(t.Context(), store.ReleaseBatchRequest{App: app, Pooled: true, Limit: 10})
 	require.NoError(t, err)
 	require.Empty(t, paced, "pacers take them")
 
 	// Called in once, and not where the wait is its own.
 	b.set(t, cs[7].ID, "next_attempt_at", stampText(now.Add(5*time.Hour)))
-	_, _, err = b.LetGo(t.Context(), store.LetGoRequest{App: app, After: after, Limit: 10})
+	_, _, err = b.ReleaseBatch(t.Context(), store.ReleaseBatchRequest{App: app, After: after, Limit: 10})
 	require.NoError(t, err)
 	require.True(t, b.row(t, cs[7].ID).NextAttemptAt.After(now.Add(time.Hour)))
 	failing := cs[8].ID
 	b.set(t, failing, "failing_code", "'http_500'")
 	b.set(t, failing, "failure_count", "1")
 	b.set(t, failing, "next_attempt_at", stampText(now.Add(5*time.Hour)))
-	_, _, err = b.LetGo(t.Context(), store.LetGoRequest{App: app, Limit: 10})
+	_, _, err = b.ReleaseBatch(t.Context(), store.ReleaseBatchRequest{App: app, Limit: 10})
 	require.NoError(t, err)
 	require.False(t, b.row(t, cs[7].ID).NextAttemptAt.After(now.Add(time.Hour)))
 	require.True(t, b.row(t, failing).NextAttemptAt.After(now.Add(time.Hour)))
@@ -128,7 +128,7 @@ func testLetGo(t *testing.T, b *bundle) {
 // is of the time before, so it waits no longer than those that waited at the circuit.
 func testFailedWhileClosing(t *testing.T, b *bundle) {
 	cs := b.app(t, 5)
-	late, mended := b.claimed(t, cs[3], hold, single), b.claimed(t, cs[4], hold, single)
+	late, mended := b.claimed(t, cs[3], lease, single), b.claimed(t, cs[4], lease, single)
 	for _, c := range cs[:2] {
 		b.note(t, c, perennial.OutcomeMisconfigured, "invalid_client")
 	}
@@ -149,7 +149,7 @@ func testFailedWhileClosing(t *testing.T, b *bundle) {
 	require.Equal(t, 1, row.FailureCount)
 	require.False(t, row.NextAttemptAt.After(row.UpdatedAt.Add(time.Second)), "its circuit has closed: nobody would wake it")
 	b.until(t, row.NextAttemptAt)
-	row = fails(b.claimed(t, row, hold, single), true)
+	row = fails(b.claimed(t, row, lease, single), true)
 	require.True(t, row.NextAttemptAt.After(row.UpdatedAt.Add(time.Minute)), "the next failure is its own")
 
 	saved, err := b.Save(t.Context(), saveRequest(mended, "2"))
@@ -158,7 +158,7 @@ func testFailedWhileClosing(t *testing.T, b *bundle) {
 	require.True(t, b.row(t, mended.ID).QueuedAt.IsZero(), "it waits for nobody")
 
 	// What the provider asked for stands.
-	asked := b.claimed(t, cs[2], hold, single)
+	asked := b.claimed(t, cs[2], lease, single)
 	for _, c := range cs[:2] {
 		b.note(t, c, perennial.OutcomeMisconfigured, "invalid_client")
 	}
@@ -182,7 +182,7 @@ func testCircuitSuccessBetween(t *testing.T, b *bundle) {
 	}
 	another := open(t, b.url) // another process
 	for who, success := range map[string]func(){
-		"by its own workflow": func() { save(b.Store, b.claim(t, b.row(t, cs[2].ID), hold, single)) },
+		"by its own workflow": func() { save(b.Store, b.claim(t, b.row(t, cs[2].ID), lease, single)) },
 		"by a pacer": func() {
 			b.set(t, cs[2].ID, "next_refresh_at", "'2020-01-01 00:00:00+00:00'")
 			req := paceRequest(0, 1, 1, 0)
@@ -198,7 +198,7 @@ func testCircuitSuccessBetween(t *testing.T, b *bundle) {
 		},
 	} {
 		b.note(t, cs[0], perennial.OutcomeMisconfigured, "invalid_client")
-		require.False(t, b.admitted(t, cs[2]).Noted, "the circuit is closed")
+		require.False(t, b.admitted(t, cs[2]).NoteEveryReply, "the circuit is closed")
 		success()
 		b.note(t, cs[1], perennial.OutcomeMisconfigured, "invalid_client")
 		require.False(t, b.open(t, cs[0].App), who)

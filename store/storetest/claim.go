@@ -18,13 +18,13 @@ const (
 
 func testClaim(t *testing.T, b *bundle) {
 	c := b.connect(t)
-	req := claimRequest(c, hold, single)
+	req := claimRequest(c, lease, single)
 	first, err := b.Claim(t.Context(), req)
 	require.NoError(t, err)
 	require.Equal(t, store.VerdictClaimed, first.Verdict)
 	require.False(t, first.RolledBack)
 	open := first.Connection.Open
-	require.Equal(t, perennial.OpenAttempt{ID: req.AttemptID, Digest: digest("1"), StartedAt: first.Now, Deadline: first.Now.Add(hold), Trigger: perennial.TriggerTimer}, open)
+	require.Equal(t, perennial.OpenAttempt{ID: req.AttemptID, Digest: digest("1"), StartedAt: first.Now, Deadline: first.Now.Add(lease), Trigger: perennial.TriggerTimer}, open)
 	require.Equal(t, open, b.row(t, c.ID).Open)
 
 	again, err := b.Claim(t.Context(), req)
@@ -32,13 +32,13 @@ func testClaim(t *testing.T, b *bundle) {
 	require.Equal(t, store.VerdictClaimed, again.Verdict, "the first answer was lost")
 	require.Equal(t, open, again.Connection.Open, "and the deadline did not move")
 
-	other := b.claim(t, c, hold, single)
+	other := b.claim(t, c, lease, single)
 	require.Equal(t, store.VerdictBusy, other.Verdict)
 	require.Equal(t, open.Deadline, other.RetryAt)
 
 	_, err = b.Save(t.Context(), saveRequest(first.Connection, "2"))
 	require.NoError(t, err)
-	late := b.claim(t, c, hold, single)
+	late := b.claim(t, c, lease, single)
 	require.Equal(t, store.VerdictAlreadyFresh, late.Verdict)
 	require.Equal(t, int64(2), late.Connection.Generation)
 	require.True(t, b.row(t, c.ID).Open.IsZero())
@@ -62,7 +62,7 @@ func testClaimStatuses(t *testing.T, b *bundle) {
 			_, err := b.SetStatus(t.Context(), c.ID, perennial.Statuses, 1, tt.status, perennial.ReasonNone)
 			require.NoError(t, err)
 		}
-		req := claimRequest(c, hold, single)
+		req := claimRequest(c, lease, single)
 		req.Trigger = tt.trigger
 		got, err := b.Claim(t.Context(), req)
 		require.NoError(t, err)
@@ -71,35 +71,35 @@ func testClaimStatuses(t *testing.T, b *bundle) {
 }
 
 func testClaimWaits(t *testing.T, b *bundle) {
-	c := b.claimed(t, b.connect(t), hold, single)
+	c := b.claimed(t, b.connect(t), lease, single)
 	req := closeRequest(c, perennial.OutcomeRateLimited)
 	req.Wait = time.Hour
 	row, closed, err := b.CloseAttempt(t.Context(), req)
 	require.NoError(t, err)
 	require.True(t, closed)
-	ask := claimRequest(row, hold, single)
+	ask := claimRequest(row, lease, single)
 	ask.Trigger = perennial.TriggerRequest
 	got, err := b.Claim(t.Context(), ask)
 	require.NoError(t, err)
 	require.Equal(t, store.VerdictWait, got.Verdict, "a request does not shorten a wait")
 	require.Equal(t, row.NextAttemptAt, got.RetryAt)
 
-	c = b.claimed(t, b.connect(t), hold, single)
+	c = b.claimed(t, b.connect(t), lease, single)
 	req = closeRequest(c, perennial.OutcomeRevoked)
 	req.Suspect, req.ConfirmAfter = true, time.Minute
 	row, _, err = b.CloseAttempt(t.Context(), req)
 	require.NoError(t, err)
-	got = b.claim(t, row, hold, single)
+	got = b.claim(t, row, lease, single)
 	require.Equal(t, store.VerdictWait, got.Verdict)
 	require.Equal(t, row.ConfirmAt, got.RetryAt)
 
-	c = b.claimed(t, b.connect(t), hold, single)
+	c = b.claimed(t, b.connect(t), lease, single)
 	req = closeRequest(c, perennial.OutcomeUnavailable)
 	req.Wait = time.Microsecond
 	row, _, err = b.CloseAttempt(t.Context(), req)
 	require.NoError(t, err)
 	b.until(t, row.NextAttemptAt)
-	require.Equal(t, store.VerdictClaimed, b.claim(t, row, hold, single).Verdict, "the wait is over")
+	require.Equal(t, store.VerdictClaimed, b.claim(t, row, lease, single).Verdict, "the wait is over")
 }
 
 func testClaimLost(t *testing.T, b *bundle) {
@@ -111,7 +111,7 @@ func testClaimLost(t *testing.T, b *bundle) {
 	require.Equal(t, []perennial.Outcome{perennial.OutcomeUnknown}, b.outcomes(t, c.ID))
 
 	b.until(t, next.Open.Deadline)
-	third := b.claimed(t, next, hold, single)
+	third := b.claimed(t, next, lease, single)
 	require.Equal(t, c.Open.StartedAt, third.AmbiguousSince, "the earliest stays")
 	require.Len(t, b.outcomes(t, c.ID), 2)
 
@@ -124,7 +124,7 @@ func testClaimLost(t *testing.T, b *bundle) {
 func testClaimLostUnsent(t *testing.T, b *bundle) {
 	c := b.claimed(t, b.connect(t), time.Microsecond, revokes)
 	b.until(t, c.Open.Deadline)
-	next := b.claimed(t, c, hold, revokes)
+	next := b.claimed(t, c, lease, revokes)
 	require.False(t, next.Ambiguous(), "the sending mark was never written")
 	require.Equal(t, []perennial.Outcome{perennial.OutcomeUnavailable}, b.outcomes(t, c.ID))
 
@@ -138,19 +138,19 @@ func testClaimLostUnsent(t *testing.T, b *bundle) {
 	now, err := b.Now(t.Context())
 	require.NoError(t, err)
 	b.exec(t, "UPDATE connections SET expires_at = '"+now.Add(time.Hour).Format("2006-01-02 15:04:05-07:00")+"'")
-	got := b.claim(t, c, hold, revokes)
+	got := b.claim(t, c, lease, revokes)
 	require.Equal(t, store.VerdictWait, got.Verdict)
 	require.Equal(t, now.Add(time.Hour).Truncate(time.Second), got.RetryAt)
 	require.Equal(t, got.RetryAt, got.Connection.NextAttemptAt, "the row says so")
 	b.exec(t, "UPDATE connections SET next_attempt_at = NULL")
-	require.Equal(t, store.VerdictClaimed, b.claim(t, c, hold, single).Verdict, "only that class waits")
+	require.Equal(t, store.VerdictClaimed, b.claim(t, c, lease, single).Verdict, "only that class waits")
 }
 
 func testRolledBack(t *testing.T, b *bundle) {
 	c := b.connect(t)
 	ahead := c
 	ahead.Generation = 7 // what the workflow was told before the restore
-	got := b.claim(t, ahead, hold, single)
+	got := b.claim(t, ahead, lease, single)
 	require.Equal(t, store.VerdictClaimed, got.Verdict)
 	require.True(t, got.RolledBack)
 	require.True(t, got.Connection.Ambiguous())
@@ -169,9 +169,9 @@ func testClaimInvalid(t *testing.T, b *bundle) {
 	c := b.connect(t)
 	for _, spoil := range []func(*store.ClaimRequest){
 		func(r *store.ClaimRequest) { r.AttemptID = "" },
-		func(r *store.ClaimRequest) { r.Hold = 0 },
+		func(r *store.ClaimRequest) { r.Lease = 0 },
 	} {
-		req := claimRequest(c, hold, single)
+		req := claimRequest(c, lease, single)
 		spoil(&req)
 		_, err := b.Claim(t.Context(), req)
 		requireCode(t, perennial.CodeInvalid, err)
@@ -179,7 +179,7 @@ func testClaimInvalid(t *testing.T, b *bundle) {
 }
 
 func testMarkSending(t *testing.T, b *bundle) {
-	c := b.claimed(t, b.connect(t), hold, revokes)
+	c := b.claimed(t, b.connect(t), lease, revokes)
 	requireCode(t, perennial.CodeConflict, b.MarkSending(t.Context(), c.ID, uuid.NewString()))
 	require.False(t, b.row(t, c.ID).Open.Sent)
 	require.NoError(t, b.MarkSending(t.Context(), c.ID, c.Open.ID))

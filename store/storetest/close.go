@@ -14,7 +14,7 @@ import (
 func testClose(t *testing.T, b *bundle) {
 	c := b.connect(t)
 	for n := 1; n <= 3; n++ {
-		c = b.claimed(t, c, hold, single)
+		c = b.claimed(t, c, lease, single)
 		req := closeRequest(c, perennial.OutcomeUnavailable)
 		req.Failed, req.FailingAfter, req.FailingCode = true, 2, "http_503"
 		row, closed, err := b.CloseAttempt(t.Context(), req)
@@ -32,7 +32,7 @@ func testClose(t *testing.T, b *bundle) {
 	}
 	require.Len(t, b.outcomes(t, c.ID), 3)
 
-	c = b.claimed(t, c, hold, single)
+	c = b.claimed(t, c, lease, single)
 	req := closeRequest(c, perennial.OutcomeRateLimited)
 	req.Wait = time.Hour
 	row, _, err := b.CloseAttempt(t.Context(), req)
@@ -42,7 +42,7 @@ func testClose(t *testing.T, b *bundle) {
 }
 
 func testCloseAmbiguous(t *testing.T, b *bundle) {
-	c := b.claimed(t, b.connect(t), hold, single)
+	c := b.claimed(t, b.connect(t), lease, single)
 	since := c.Open.StartedAt
 	for range 2 {
 		req := closeRequest(c, perennial.OutcomeUnknown)
@@ -53,7 +53,7 @@ func testCloseAmbiguous(t *testing.T, b *bundle) {
 		require.True(t, row.Ambiguous())
 		require.Equal(t, since, row.AmbiguousSince)
 		b.until(t, row.UpdatedAt)
-		c = b.claimed(t, row, hold, single)
+		c = b.claimed(t, row, lease, single)
 	}
 	row, _, err := b.CloseAttempt(t.Context(), closeRequest(c, perennial.OutcomeUnavailable))
 	require.NoError(t, err)
@@ -61,7 +61,7 @@ func testCloseAmbiguous(t *testing.T, b *bundle) {
 }
 
 func testCloseSuspect(t *testing.T, b *bundle) {
-	c := b.claimed(t, b.connect(t), hold, single)
+	c := b.claimed(t, b.connect(t), lease, single)
 	req := closeRequest(c, perennial.OutcomeRevoked)
 	req.Suspect, req.ConfirmAfter = true, time.Microsecond
 	row, _, err := b.CloseAttempt(t.Context(), req)
@@ -71,7 +71,7 @@ func testCloseSuspect(t *testing.T, b *bundle) {
 	require.Equal(t, perennial.StatusActive, row.Status)
 
 	b.until(t, row.ConfirmAt)
-	c = b.claimed(t, row, hold, single)
+	c = b.claimed(t, row, lease, single)
 	req = closeRequest(c, perennial.OutcomeRevoked)
 	req.Terminal = perennial.ReasonInvalidGrant
 	row, _, err = b.CloseAttempt(t.Context(), req)
@@ -83,7 +83,7 @@ func testCloseSuspect(t *testing.T, b *bundle) {
 }
 
 func testCloseGuards(t *testing.T, b *bundle) {
-	c := b.claimed(t, b.connect(t), hold, single)
+	c := b.claimed(t, b.connect(t), lease, single)
 	for name, spoil := range map[string]func(*store.CloseRequest){
 		"another attempt":    func(r *store.CloseRequest) { r.AttemptID = uuid.NewString() },
 		"another generation": func(r *store.CloseRequest) { r.Generation++ },

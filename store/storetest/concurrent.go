@@ -63,7 +63,7 @@ func testClaims(t *testing.T, b *bundle) {
 	c := b.connect(t)
 	var won, busy atomic.Int64
 	b.together(t, func(ctx context.Context, s *store.Store, _ int) error {
-		got, err := s.Claim(ctx, claimRequest(c, hold, single))
+		got, err := s.Claim(ctx, claimRequest(c, lease, single))
 		switch got.Verdict {
 		case store.VerdictClaimed:
 			won.Add(1)
@@ -120,7 +120,7 @@ func testLateStatus(t *testing.T, b *bundle) {
 
 func testSecondProcess(t *testing.T, b *bundle) {
 	other := &bundle{Store: open(t, b.url), url: b.url}
-	c := b.claimed(t, b.connect(t), hold, single)
+	c := b.claimed(t, b.connect(t), lease, single)
 	require.Equal(t, c, other.row(t, c.ID))
 	_, err := b.Save(t.Context(), saveRequest(c, "2"))
 	require.NoError(t, err)

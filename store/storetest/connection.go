@@ -35,7 +35,7 @@ func testRoundTrip(t *testing.T, b *bundle) {
 	want.RefreshTokenDigest, want.ClientIDDigest = digest("3"), "client"
 	want.TokenType, want.Scopes, want.Metadata = w.TokenType, w.Scopes, w.Metadata
 	want.ExpiresAt, want.RefreshTokenExpiresAt, want.GrantExpiresAt, want.NextRefreshAt = micro, micro, micro, micro.Add(-time.Hour)
-	want.IdleWarned.For, want.GrantWarned.For = want.RefreshTokenExpiresAt, want.GrantExpiresAt
+	want.IdleWarning.For, want.GrantWarning.For = want.RefreshTokenExpiresAt, want.GrantExpiresAt
 	require.Equal(t, want, c, "UTC, microseconds, and null times are zero")
 	require.NotZero(t, c.CreatedAt)
 }
@@ -79,13 +79,13 @@ func testOneLive(t *testing.T, b *bundle) {
 }
 
 func testReplaceTokens(t *testing.T, b *bundle) {
-	c := b.claimed(t, b.connect(t), hold, single)
+	c := b.claimed(t, b.connect(t), lease, single)
 	req := saveRequest(c, "2")
 	at := c.Open.StartedAt.Add(time.Hour)
 	req.ExpiresAt, req.RefreshTokenExpiresAt, req.GrantExpiresAt, req.NextRefreshAt = at, at, at, at
 	saved, err := b.Save(t.Context(), req)
 	require.NoError(t, err)
-	c = b.claimed(t, saved.Connection, hold, single)
+	c = b.claimed(t, saved.Connection, lease, single)
 	doubt := closeRequest(c, perennial.OutcomeUnknown)
 	doubt.Ambiguous, doubt.Suspect, doubt.Failed, doubt.FailingAfter, doubt.FailingCode = true, true, true, 1, "x"
 	doubt.Terminal = perennial.ReasonRotationLost
@@ -124,7 +124,7 @@ func testReplaceGuards(t *testing.T, b *bundle) {
 }
 
 func testSetStatus(t *testing.T, b *bundle) {
-	c := b.claimed(t, b.connect(t), hold, single)
+	c := b.claimed(t, b.connect(t), lease, single)
 	active := []perennial.Status{perennial.StatusActive}
 	for _, generation := range []int64{0, 2} {
 		_, err := b.SetStatus(t.Context(), c.ID, active, generation, perennial.StatusPaused, perennial.ReasonNone)
@@ -201,7 +201,7 @@ func testTouchUsed(t *testing.T, b *bundle) {
 
 func testMissing(t *testing.T, b *bundle) {
 	c := perennial.Connection{ID: "nothing", Generation: 1, RefreshTokenDigest: "d", Open: perennial.OpenAttempt{ID: "a"}}
-	require.Equal(t, store.VerdictNotFound, b.claim(t, c, hold, single).Verdict)
+	require.Equal(t, store.VerdictNotFound, b.claim(t, c, lease, single).Verdict)
 	_, _, err := b.Get(t.Context(), c.ID)
 	requireCode(t, perennial.CodeNotFound, err)
 	_, err = b.Save(t.Context(), saveRequest(c, "2"))
@@ -241,7 +241,7 @@ func testNewerColumn(t *testing.T, b *bundle) {
 	}
 	b.exec(t, "ALTER TABLE connections ADD COLUMN newer text NOT NULL DEFAULT 'x'")
 	require.Equal(t, c, b.row(t, c.ID))
-	c = b.claimed(t, c, hold, single)
+	c = b.claimed(t, c, lease, single)
 	saved, err := b.Save(t.Context(), saveRequest(c, "2"))
 	require.NoError(t, err)
 	require.True(t, saved.Stored)

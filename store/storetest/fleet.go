@@ -82,7 +82,7 @@ func testSlowDown(t *testing.T, b *bundle) {
 	a := b.admitted(t, cs[1])
 	require.Equal(t, store.CodeSlowDown, a.Code)
 	require.False(t, a.RetryAt.Before(a.Now.Add(time.Hour-time.Second)))
-	claim := b.claim(t, a.Connection, hold, single)
+	claim := b.claim(t, a.Connection, lease, single)
 	require.Equal(t, store.VerdictWait, claim.Verdict, "nor does the fence let it through")
 }
 
@@ -122,7 +122,7 @@ func testHold(t *testing.T, b *bundle) {
 	app := cs[0].App
 	refuse := func(c perennial.Connection, terminal perennial.Reason) perennial.Connection {
 		t.Helper()
-		c = b.claimed(t, c, hold, single)
+		c = b.claimed(t, c, lease, single)
 		req := closeRequest(c, perennial.OutcomeRevoked)
 		req.Suspect, req.Terminal = terminal == "", terminal
 		row, closed, err := b.CloseAttempt(t.Context(), req)
@@ -132,30 +132,30 @@ func testHold(t *testing.T, b *bundle) {
 	}
 	first := refuse(cs[0], "")
 	first = refuse(first, "")
-	require.False(t, b.state(t, app).HoldTerminal, "one connection's refusals count once")
+	require.False(t, b.state(t, app).RefusalHold, "one connection's refusals count once")
 	first = refuse(first, perennial.ReasonInvalidGrant)
 	require.Equal(t, perennial.StatusReconnectRequired, first.Status, "no hold: believed")
 
 	held := refuse(cs[1], "")
 	refuse(cs[2], "")
 	s := b.state(t, app)
-	require.True(t, s.HoldTerminal, "three of five at once are a spike")
+	require.True(t, s.RefusalHold, "three of five at once are a spike")
 	require.NotEmpty(t, s.HoldReason)
 	held = refuse(held, perennial.ReasonInvalidGrant)
 	require.Equal(t, perennial.StatusActive, held.Status)
-	require.Equal(t, store.CodeHeldTerminal, held.FailingCode)
+	require.Equal(t, store.CodeRefusalHold, held.FailingCode)
 	require.True(t, held.NextAttemptAt.After(held.UpdatedAt))
 
-	require.NoError(t, b.ReleaseHold(t.Context(), app))
+	require.NoError(t, b.DismissRefusalHold(t.Context(), app))
 	held = b.row(t, held.ID)
 	require.False(t, held.Suspect(), "a false alarm: two refusals are needed anew")
 	b.until(t, held.NextAttemptAt)
-	require.False(t, b.state(t, app).HoldTerminal)
+	require.False(t, b.state(t, app).RefusalHold)
 
-	require.NoError(t, b.Hold(t.Context(), app, "by hand"))
+	require.NoError(t, b.RaiseRefusalHold(t.Context(), app, "by hand"))
 	held = refuse(refuse(held, ""), perennial.ReasonInvalidGrant)
 	require.Equal(t, perennial.StatusActive, held.Status)
-	require.NoError(t, b.ConfirmHold(t.Context(), app))
+	require.NoError(t, b.ConfirmRefusalHold(t.Context(), app))
 	held = b.row(t, held.ID)
 	require.True(t, held.Suspect())
 	b.until(t, held.NextAttemptAt)
@@ -163,7 +163,7 @@ func testHold(t *testing.T, b *bundle) {
 	for _, c := range cs[2:] {
 		refuse(b.row(t, c.ID), "")
 	}
-	require.False(t, b.state(t, app).HoldTerminal, "muted")
+	require.False(t, b.state(t, app).RefusalHold, "muted")
 }
 
 // testHoldBesideConfirm: a spike that is counted while an operator confirms raises
@@ -175,7 +175,7 @@ func testHoldBesideConfirm(t *testing.T, b *bundle) {
 	cs := b.app(t, 5)
 	app := cs[0].App
 	suspect := func(c perennial.Connection) error {
-		c = b.claimed(t, c, hold, single)
+		c = b.claimed(t, c, lease, single)
 		req := closeRequest(c, perennial.OutcomeRevoked)
 		req.Suspect = true
 		_, _, err := b.CloseAttempt(context.WithoutCancel(t.Context()), req)
@@ -198,14 +198,14 @@ func testHoldBesideConfirm(t *testing.T, b *bundle) {
 	}, time.Minute, 5*time.Millisecond, "it waits for the operator")
 	require.NoError(t, operator.Commit())
 	require.NoError(t, <-raised)
-	require.False(t, b.state(t, app).HoldTerminal)
+	require.False(t, b.state(t, app).RefusalHold)
 }
 
 // testEvents: one event for one change, in the change's own transaction.
 func testEvents(t *testing.T, b *bundle) {
 	c := b.app(t, 1)[0]
 	fail := func() {
-		c = b.claimed(t, c, hold, single)
+		c = b.claimed(t, c, lease, single)
 		req := closeRequest(c, perennial.OutcomeUnavailable)
 		req.Failed, req.FailingAfter, req.FailingCode = true, 2, "http_503"
 		var err error
@@ -216,13 +216,13 @@ func testEvents(t *testing.T, b *bundle) {
 	require.Empty(t, b.events(t, c.App))
 	fail()
 	fail()
-	c = b.claimed(t, c, hold, single)
+	c = b.claimed(t, c, lease, single)
 	saved, err := b.Save(t.Context(), saveRequest(c, "2"))
 	require.NoError(t, err)
 	c = saved.Connection
 	want := []perennial.EventType{perennial.EventFailing, perennial.EventRecovered}
 	require.Equal(t, want, b.events(t, c.App))
-	late := b.claimed(t, c, hold, single)
+	late := b.claimed(t, c, lease, single)
 	c, err = b.SetStatus(t.Context(), c.ID, perennial.Statuses, c.Generation, perennial.StatusReconnectRequired, perennial.ReasonOperator)
 	require.NoError(t, err)
 	_, err = b.Save(t.Context(), saveRequest(late, "3"))

@@ -19,7 +19,7 @@ func testFloor(t *testing.T, b *bundle) {
 		c := b.connect(t)
 		ahead := c
 		ahead.Generation = asked
-		got := b.claim(t, ahead, hold, single)
+		got := b.claim(t, ahead, lease, single)
 		require.Equal(t, floor > 0, got.RolledBack, asked)
 		row := b.row(t, c.ID)
 		require.Equal(t, floor, row.GenerationFloor, asked)
@@ -31,7 +31,7 @@ func testFloor(t *testing.T, b *bundle) {
 func testSaveBounded(t *testing.T, b *bundle) {
 	for _, number := range []int64{math.MinInt64, -1, 0, 1, gap + 3, 1 << 53, 1 << 62, math.MaxInt64} {
 		for name, claimed := range map[string]bool{"in one statement": true, "under the lock": false} {
-			c := b.claimed(t, b.connect(t), hold, single)
+			c := b.claimed(t, b.connect(t), lease, single)
 			req := saveRequest(c, "2")
 			req.NewGeneration = number
 			if !claimed {
@@ -46,7 +46,7 @@ func testSaveBounded(t *testing.T, b *bundle) {
 		_, err := b.ReplaceTokens(t.Context(), c.ID, "", 1, tokens(number, "2"))
 		requireCode(t, perennial.CodeInvalid, err)
 	}
-	c := b.claimed(t, b.connect(t), hold, single)
+	c := b.claimed(t, b.connect(t), lease, single)
 	req := saveRequest(c, "2")
 	req.NewGeneration = gap + 2 // the highest floor, and one more
 	saved, err := b.Save(t.Context(), req)
@@ -73,7 +73,7 @@ func testHarmedRow(t *testing.T, b *bundle) {
 			require.Positive(t, got.Generation)
 			require.Less(t, got.NextGeneration(), int64(perennial.MaxGeneration))
 
-			c = b.claimed(t, harmed(), hold, single)
+			c = b.claimed(t, harmed(), lease, single)
 			req := saveRequest(c, "2")
 			req.NewGeneration = c.NextGeneration()
 			saved, err := b.Save(t.Context(), req)
@@ -82,7 +82,7 @@ func testHarmedRow(t *testing.T, b *bundle) {
 			again, err := b.Save(t.Context(), req)
 			require.NoError(t, err)
 			require.True(t, again.Stored, "the answer was lost")
-			require.Equal(t, store.VerdictClaimed, b.claim(t, saved.Connection, hold, single).Verdict)
+			require.Equal(t, store.VerdictClaimed, b.claim(t, saved.Connection, lease, single).Verdict)
 		}
 	}
 }

@@ -29,8 +29,8 @@ func (b *bundle) due(t *testing.T, n int) map[string]bool {
 	return ids
 }
 
-func paceRequest(n, of, limit int, beat int64) store.PaceRequest {
-	return store.PaceRequest{Shard: store.Shard{App: "hubspot", N: n, Of: of}, Limit: limit, Hold: hold, Trigger: perennial.TriggerTimer, Beat: beat}
+func paceRequest(n, of, limit int, beat int64) store.ClaimDueRequest {
+	return store.ClaimDueRequest{Shard: store.Shard{App: "hubspot", N: n, Of: of}, Limit: limit, Lease: lease, Trigger: perennial.TriggerTimer, Beat: beat}
 }
 
 func testClaimDue(t *testing.T, b *bundle) {
@@ -61,8 +61,8 @@ func testClaimDue(t *testing.T, b *bundle) {
 		require.Equal(t, b.row(t, c.ID), c)
 		require.Equal(t, c.RefreshTokenDigest, c.Open.Digest)
 		require.Equal(t, perennial.TriggerTimer, c.Open.Trigger)
-		require.Equal(t, hold, c.Open.Deadline.Sub(c.Open.StartedAt))
-		require.Equal(t, store.VerdictBusy, b.claim(t, c, hold, single).Verdict)
+		require.Equal(t, lease, c.Open.Deadline.Sub(c.Open.StartedAt))
+		require.Equal(t, store.VerdictBusy, b.claim(t, c, lease, single).Verdict)
 		attempts[c.Open.ID] = true
 		delete(ids, c.ID)
 		saved, err := b.Save(t.Context(), saveRequest(c, "2"))
@@ -137,7 +137,7 @@ func testShards(t *testing.T, b *bundle) {
 		_, err := b.ClaimDue(t.Context(), paceRequest(n, shards, 1, 0))
 		require.NoError(t, err)
 	}
-	results := make(chan store.Paced, 2*shards)
+	results := make(chan store.ClaimDueResult, 2*shards)
 	for n := range shards {
 		for range 2 {
 			go func() {
@@ -180,10 +180,10 @@ func testRewind(t *testing.T, b *bundle) {
 	shard := store.Shard{App: "hubspot", N: 0, Of: 1}
 	b.exec(t, "UPDATE pacers SET beat = 0")
 	b.exec(t, "UPDATE connections SET attempt_id = '', attempt_deadline = NULL, attempt_started_at = NULL")
-	marked, err := b.Rewind(t.Context(), shard, 7)
+	marked, err := b.MarkRolledBack(t.Context(), shard, 7)
 	require.NoError(t, err)
 	require.EqualValues(t, 2, marked)
-	marked, err = b.Rewind(t.Context(), shard, 7)
+	marked, err = b.MarkRolledBack(t.Context(), shard, 7)
 	require.NoError(t, err)
 	require.Zero(t, marked, "once")
 	rows, err := b.List(t.Context(), store.Filter{App: "hubspot"})
@@ -237,24 +237,24 @@ func testDigest(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	c := b.connect(t)
 	for i := range 3 {
-		c = b.claimed(t, c, hold, single)
+		c = b.claimed(t, c, lease, single)
 		req := saveRequest(c, fmt.Sprint(i+2))
 		req.Ledger.LifeLeft = time.Duration(10+i) * time.Second
 		saved, err := b.Save(t.Context(), req)
 		require.NoError(t, err)
 		c = saved.Connection
 	}
-	c = b.claimed(t, c, hold, single)
+	c = b.claimed(t, c, lease, single)
 	close := closeRequest(c, perennial.OutcomeUnknown)
 	close.Ledger.LifeLeft = -time.Second
 	_, _, err = b.CloseAttempt(t.Context(), close)
 	require.NoError(t, err)
 	now, err := b.Now(t.Context())
 	require.NoError(t, err)
-	got, err := b.Digest(t.Context(), c.ID, start, now)
+	got, err := b.SummarizeLedger(t.Context(), c.ID, start, now)
 	require.NoError(t, err)
-	require.Equal(t, store.Digest{From: start, To: now, Refreshed: 3, Failed: 1, LeastLife: -time.Second}, got)
-	got, err = b.Digest(t.Context(), c.ID, now, now)
+	require.Equal(t, store.LedgerSummary{From: start, To: now, Refreshed: 3, Failed: 1, MinLife: -time.Second}, got)
+	got, err = b.SummarizeLedger(t.Context(), c.ID, now, now)
 	require.NoError(t, err)
 	require.Zero(t, got.Refreshed+got.Failed)
 }

@@ -15,12 +15,12 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 )
 
-// testQuickClaim: the one statement takes what the gate and the fence would give,
+// testFastClaim: the one statement takes what the gate and the fence would give,
 // and nothing else. A database without it says so.
-func testQuickClaim(t *testing.T, b *bundle) {
+func testFastClaim(t *testing.T, b *bundle) {
 	c := b.connect(t)
-	req := claimRequest(c, hold, single)
-	got, ok, err := b.QuickClaim(t.Context(), c.App, req)
+	req := claimRequest(c, lease, single)
+	got, ok, err := b.FastClaim(t.Context(), c.App, req)
 	require.NoError(t, err)
 	if b.sqlite() {
 		require.False(t, ok)
@@ -29,16 +29,16 @@ func testQuickClaim(t *testing.T, b *bundle) {
 	require.True(t, ok)
 	require.Equal(t, store.VerdictClaimed, got.Verdict)
 	require.Equal(t, b.row(t, c.ID), got.Connection)
-	again := b.claim(t, c, hold, single)
+	again := b.claim(t, c, lease, single)
 	require.Equal(t, store.VerdictBusy, again.Verdict)
-	require.Equal(t, again.RetryAt, got.Connection.Open.StartedAt.Add(hold))
+	require.Equal(t, again.RetryAt, got.Connection.Open.StartedAt.Add(lease))
 	same, err := b.Claim(t.Context(), req)
 	require.NoError(t, err)
 	require.Equal(t, store.VerdictClaimed, same.Verdict, "a claim whose answer was lost")
 
 	// The same columns as the fence writes.
 	other := b.connect(t)
-	want, have := b.claimed(t, other, hold, single), got.Connection
+	want, have := b.claimed(t, other, lease, single), got.Connection
 	for _, c := range []*perennial.Connection{&want, &have} {
 		c.ID, c.AccountID, c.Open.ID, c.Open.StartedAt, c.Open.Deadline = "", "", "", time.Time{}, time.Time{}
 		c.CreatedAt, c.UpdatedAt, c.LastRefreshedAt = time.Time{}, time.Time{}, time.Time{}
@@ -48,7 +48,7 @@ func testQuickClaim(t *testing.T, b *bundle) {
 
 // testQuickClaimLeaves: each thing that the gate or the fence would look at keeps
 // the statement off.
-func testQuickClaimLeaves(t *testing.T, b *bundle) {
+func testFastClaimLeaves(t *testing.T, b *bundle) {
 	if b.sqlite() {
 		return // it never applies there
 	}
@@ -71,7 +71,7 @@ func testQuickClaimLeaves(t *testing.T, b *bundle) {
 		c := b.connect(t)
 		b.exec(t, change)
 		before := b.row(t, c.ID)
-		_, ok, err := b.QuickClaim(t.Context(), "hubspot", claimRequest(c, hold, single))
+		_, ok, err := b.FastClaim(t.Context(), "hubspot", claimRequest(c, lease, single))
 		require.NoError(t, err, what)
 		require.False(t, ok, what)
 		require.Equal(t, before, b.row(t, c.ID), what)
@@ -84,7 +84,7 @@ func testQuickClaimLeaves(t *testing.T, b *bundle) {
 	b.exec(t, "INSERT INTO apps (app, slow_until, updated_at) VALUES ('hubspot', now() - interval '1 second', now()), ('other', now() + interval '1 minute', now())")
 	c := b.connect(t)
 	b.exec(t, "UPDATE connections SET next_attempt_at = now() - interval '1 second'")
-	_, ok, err := b.QuickClaim(t.Context(), "hubspot", claimRequest(c, hold, single))
+	_, ok, err := b.FastClaim(t.Context(), "hubspot", claimRequest(c, lease, single))
 	require.NoError(t, err)
 	require.True(t, ok)
 
@@ -94,7 +94,7 @@ func testQuickClaimLeaves(t *testing.T, b *bundle) {
 	b.exec(t, "INSERT INTO apps (app, release_until, updated_at) VALUES ('hubspot', now() + interval '1 minute', now())")
 	c = b.connect(t)
 	b.exec(t, "UPDATE connections SET health = 'failing', failing_code = 'circuit_open', failing_since = now(), expires_at = now(), queued_at = now(), next_attempt_at = now()")
-	claim, ok, err := b.QuickClaim(t.Context(), "hubspot", claimRequest(c, hold, single))
+	claim, ok, err := b.FastClaim(t.Context(), "hubspot", claimRequest(c, lease, single))
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.True(t, claim.Connection.QueuedAt.IsZero())
@@ -103,13 +103,13 @@ func testQuickClaimLeaves(t *testing.T, b *bundle) {
 	require.Equal(t, perennial.HealthHealthy, saved.Connection.Health)
 }
 
-// testQuickAdmit: the statement gives out slots and turns as [store.Turns] does,
+// testFastAdmit: the statement gives out slots and turns as [store.Turns] does,
 // whatever it finds, and a turn is in the row.
-func testQuickAdmit(t *testing.T, b *bundle) {
+func testFastAdmit(t *testing.T, b *bundle) {
 	ctx := t.Context()
 	c := b.connect(t)
-	req := store.QuickAdmitRequest{ID: c.ID, Generation: c.Generation, App: c.App, Rate: 7, Patience: 500 * time.Millisecond, Lead: 50 * time.Millisecond}
-	_, ok, err := b.QuickAdmit(ctx, req)
+	req := store.FastAdmitRequest{ID: c.ID, Generation: c.Generation, App: c.App, Rate: 7, Patience: 500 * time.Millisecond, Lead: 50 * time.Millisecond}
+	_, ok, err := b.FastAdmit(ctx, req)
 	require.NoError(t, err)
 	require.False(t, ok, "the app has no row yet")
 	if b.sqlite() {
@@ -134,10 +134,10 @@ func testQuickAdmit(t *testing.T, b *bundle) {
 				}
 				b.exec(t, fmt.Sprintf("INSERT INTO apps (app, slot_at, backlog_at, updated_at) VALUES ('hubspot', %s, %s, now())", at(slotAhead), at(backlogAhead)))
 				before := b.turns(t, c.App)
-				got, ok, err := b.QuickAdmit(ctx, req)
+				got, ok, err := b.FastAdmit(ctx, req)
 				require.NoError(t, err, what)
 				require.True(t, ok, what)
-				want, admitted, after := before.Take(c.ID, waited, req.Rate, req.Patience, req.Lead, got.Now)
+				want, admitted, after := before.Reserve(c.ID, waited, req.Rate, req.Patience, req.Lead, got.Now)
 				require.Equal(t, admitted, got.Admitted, what)
 				for i, pair := range [][2]time.Time{{after.SlotAt, b.turns(t, c.App).SlotAt}, {after.BacklogAt, b.turns(t, c.App).BacklogAt}} {
 					require.WithinDuration(t, pair[0], pair[1], time.Microsecond, "%s: %d", what, i)
@@ -164,7 +164,7 @@ func testQuickAdmit(t *testing.T, b *bundle) {
 	c = b.connect(t)
 	req.ID = c.ID
 	b.exec(t, "UPDATE connections SET expires_at = now() + interval '1 minute'")
-	got, ok, err := b.QuickAdmit(ctx, req)
+	got, ok, err := b.FastAdmit(ctx, req)
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.Equal(t, perennial.HealthFailing, got.Connection.Health)
@@ -181,7 +181,7 @@ func testQuickAdmit(t *testing.T, b *bundle) {
 		c = b.connect(t)
 		req.ID = c.ID
 		b.exec(t, change)
-		_, ok, err := b.QuickAdmit(ctx, req)
+		_, ok, err := b.FastAdmit(ctx, req)
 		require.NoError(t, err, change)
 		require.False(t, ok, change)
 		require.Zero(t, b.turns(t, c.App), change)
@@ -190,7 +190,7 @@ func testQuickAdmit(t *testing.T, b *bundle) {
 
 // testQuickAdmitAtOnce: those that ask at once get a slot each, as far apart as the
 // limit asks, and those that find none a turn each.
-func testQuickAdmitAtOnce(t *testing.T, b *bundle) {
+func testFastAdmitAtOnce(t *testing.T, b *bundle) {
 	if b.sqlite() {
 		return // it never applies there
 	}
@@ -209,7 +209,7 @@ func testQuickAdmitAtOnce(t *testing.T, b *bundle) {
 		wg.Go(func() {
 			var ok bool
 			var err error
-			got[i], ok, err = b.QuickAdmit(t.Context(), store.QuickAdmitRequest{ID: c.ID, Generation: c.Generation, App: c.App, Rate: rate, Patience: 10 * time.Second})
+			got[i], ok, err = b.FastAdmit(t.Context(), store.FastAdmitRequest{ID: c.ID, Generation: c.Generation, App: c.App, Rate: rate, Patience: 10 * time.Second})
 			assert.NoError(t, err)
 			assert.True(t, ok)
 		})
@@ -234,25 +234,25 @@ func testQuickAdmitAtOnce(t *testing.T, b *bundle) {
 }
 
 // turns are what the database knows of an app's limit.
-func (b *bundle) turns(t *testing.T, app string) store.Turns {
+func (b *bundle) turns(t *testing.T, app string) store.RateSlots {
 	t.Helper()
 	var slot, backlog sql.NullTime
 	db := b.past(t)
 	defer db.Close()
 	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT slot_at, backlog_at FROM apps WHERE app = $1", app).Scan(&slot, &backlog))
-	return store.Turns{SlotAt: slot.Time.UTC(), BacklogAt: backlog.Time.UTC()}
+	return store.RateSlots{SlotAt: slot.Time.UTC(), BacklogAt: backlog.Time.UTC()}
 }
 
 // testQuickSave: the one statement and the transaction leave the same row and the
 // same ledger.
-func testQuickSave(t *testing.T, b *bundle) {
+func testFastSave(t *testing.T, b *bundle) {
 	var rows []perennial.Connection
 	var lines []perennial.Attempt
 	start, err := b.Now(t.Context())
 	require.NoError(t, err)
 	start = start.Truncate(time.Microsecond)
 	for _, quick := range []bool{true, false} {
-		c := b.claimed(t, b.connect(t), hold, single)
+		c := b.claimed(t, b.connect(t), lease, single)
 		req := saveRequest(c, "2")
 		req.TokenType, req.Scopes, req.Metadata = "bearer", []string{"a", "b"}, map[string]string{"realm": "9"}
 		req.ExpiresAt, req.NextRefreshAt = start.Add(time.Hour), start.Add(50*time.Minute)
@@ -286,8 +286,8 @@ func testQuickSave(t *testing.T, b *bundle) {
 
 // testQuickSaveLeaves: a row that somebody else has written since the claim is
 // saved by the transaction, which looks at it.
-func testQuickSaveLeaves(t *testing.T, b *bundle) {
-	c := b.claimed(t, b.connect(t), hold, single)
+func testFastSaveLeaves(t *testing.T, b *bundle) {
+	c := b.claimed(t, b.connect(t), lease, single)
 	_, err := b.SetStatus(t.Context(), c.ID, []perennial.Status{perennial.StatusActive}, c.Generation, perennial.StatusPaused, "")
 	require.NoError(t, err)
 	saved, err := b.Save(t.Context(), saveRequest(c, "2"))
@@ -296,7 +296,7 @@ func testQuickSaveLeaves(t *testing.T, b *bundle) {
 	require.Equal(t, perennial.StatusPaused, b.row(t, c.ID).Status, "never revived")
 
 	// The sending mark is our own write.
-	c = b.claimed(t, b.connect(t), hold, perennial.ReplayReuseRevokes)
+	c = b.claimed(t, b.connect(t), lease, perennial.ReplayReuseRevokes)
 	require.NoError(t, b.MarkSending(t.Context(), c.ID, c.Open.ID))
 	require.True(t, b.row(t, c.ID).Open.Sent)
 	if !b.sqlite() {

@@ -12,7 +12,7 @@ import (
 )
 
 func testSave(t *testing.T, b *bundle) {
-	c := b.claimed(t, b.connect(t), hold, single)
+	c := b.claimed(t, b.connect(t), lease, single)
 	req := saveRequest(c, "2")
 	req.TokenType, req.Scopes, req.Metadata = "bearer", []string{"a", "b"}, map[string]string{"realm": "9"}
 	req.ExpiresAt = c.Open.StartedAt.Add(time.Hour)
@@ -41,7 +41,7 @@ func testSave(t *testing.T, b *bundle) {
 	require.Equal(t, []perennial.Attempt{req.Ledger}, lines, "the ledger keeps every field")
 
 	// A reply that is silent on the rest keeps it.
-	c = b.claimed(t, got, hold, single)
+	c = b.claimed(t, got, lease, single)
 	req = saveRequest(c, "3")
 	req.Metadata = map[string]string{"domain": "eu"}
 	saved, err = b.Save(t.Context(), req)
@@ -58,7 +58,7 @@ func testSave(t *testing.T, b *bundle) {
 // so, in the one statement and in the transaction; the next save ends the doubt.
 func testSaveAmbiguous(t *testing.T, b *bundle) {
 	for _, quick := range []bool{true, false} {
-		c := b.claimed(t, b.connect(t), hold, single)
+		c := b.claimed(t, b.connect(t), lease, single)
 		req := saveRequest(c, "2")
 		req.RefreshTokenDigest, req.AmbiguousSince, req.NextAttemptAt = c.RefreshTokenDigest, c.Open.StartedAt, c.Open.StartedAt.Add(time.Second/2)
 		if !quick {
@@ -79,7 +79,7 @@ func testSaveAmbiguous(t *testing.T, b *bundle) {
 		require.Equal(t, saved.Connection, again.Connection, "the answer was lost")
 
 		b.until(t, got.NextAttemptAt)
-		saved, err = b.Save(t.Context(), saveRequest(b.claimed(t, got, hold, single), "3"))
+		saved, err = b.Save(t.Context(), saveRequest(b.claimed(t, got, lease, single), "3"))
 		require.NoError(t, err)
 		require.False(t, saved.Connection.Ambiguous())
 		require.Zero(t, saved.Connection.NextAttemptAt)
@@ -87,7 +87,7 @@ func testSaveAmbiguous(t *testing.T, b *bundle) {
 }
 
 func testSaveGuards(t *testing.T, b *bundle) {
-	c := b.claimed(t, b.connect(t), hold, single)
+	c := b.claimed(t, b.connect(t), lease, single)
 	for name, spoil := range map[string]func() (generation int64, digest string){
 		"an older generation": func() (int64, string) { return c.Generation - 1, digest("0") },
 		"another token":       func() (int64, string) { return c.Generation, digest("other") },
@@ -116,7 +116,7 @@ func testSaveOverRestored(t *testing.T, b *bundle) {
 	}
 	c := b.connect(t)
 	b.until(t, c.LastRefreshedAt.Add(time.Millisecond)) // SQLite's clock
-	c = b.claimed(t, c, hold, single)
+	c = b.claimed(t, c, lease, single)
 	req := restored(c)
 	saved, err := b.Save(t.Context(), req)
 	require.NoError(t, err)
@@ -143,7 +143,7 @@ func testSaveOverRestored(t *testing.T, b *bundle) {
 			require.NoError(t, err)
 		},
 	} {
-		c := b.claimed(t, b.connect(t), hold, single)
+		c := b.claimed(t, b.connect(t), lease, single)
 		write(c)
 		before := b.row(t, c.ID)
 		saved, err := b.Save(t.Context(), restored(c))
@@ -157,7 +157,7 @@ func testLateSaveHeals(t *testing.T, b *bundle) {
 	// Attempt 1 stalls; attempt 2 is refused, and the connection given up.
 	first := b.claimed(t, b.connect(t), time.Microsecond, single)
 	b.until(t, first.Open.Deadline)
-	second := b.claimed(t, first, hold, single)
+	second := b.claimed(t, first, lease, single)
 	req := closeRequest(second, perennial.OutcomeRevoked)
 	req.Failed, req.Suspect, req.FailingAfter, req.FailingCode = true, true, 1, "invalid_grant"
 	req.Terminal = perennial.ReasonRotationLost
@@ -185,7 +185,7 @@ func testLateSaveHeals(t *testing.T, b *bundle) {
 
 func testSaveNeverRevives(t *testing.T, b *bundle) {
 	for _, status := range []perennial.Status{perennial.StatusPaused, perennial.StatusDisconnected} {
-		c := b.claimed(t, b.connect(t), hold, single)
+		c := b.claimed(t, b.connect(t), lease, single)
 		before, err := b.SetStatus(t.Context(), c.ID, perennial.Statuses, 1, status, perennial.ReasonNone)
 		require.NoError(t, err)
 		saved, err := b.Save(t.Context(), saveRequest(c, "2"))
@@ -208,7 +208,7 @@ func testSaveNeverRevives(t *testing.T, b *bundle) {
 }
 
 func testSaveRepeated(t *testing.T, b *bundle) {
-	c := b.claimed(t, b.connect(t), hold, single)
+	c := b.claimed(t, b.connect(t), lease, single)
 	req := saveRequest(c, "2")
 	first, err := b.Save(t.Context(), req)
 	require.NoError(t, err)
@@ -227,21 +227,21 @@ func testSaveRepeated(t *testing.T, b *bundle) {
 
 // testSaveRefused: PostgreSQL takes no zero byte, and Refused recognizes that error.
 func testSaveRefused(t *testing.T, b *bundle) {
-	c := b.claimed(t, b.connect(t), hold, single)
+	c := b.claimed(t, b.connect(t), lease, single)
 	req := saveRequest(c, "2")
 	req.Scopes = []string{"a\x00b"}
 	_, err := b.Save(t.Context(), req)
-	require.Equal(t, !b.sqlite(), store.Refused(err), "%v", err)
-	require.False(t, store.Refused(nil))
+	require.Equal(t, !b.sqlite(), store.IsDataError(err), "%v", err)
+	require.False(t, store.IsDataError(nil))
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err = b.Save(cancelled, req)
 	require.Error(t, err)
-	require.False(t, store.Refused(err), "%v", err)
+	require.False(t, store.IsDataError(err), "%v", err)
 }
 
 func testSaveFailing(t *testing.T, b *bundle) {
-	c := b.claimed(t, b.connect(t), hold, single)
+	c := b.claimed(t, b.connect(t), lease, single)
 	req := saveRequest(c, "2")
 	req.FailingCode = "no_lifetime"
 	saved, err := b.Save(t.Context(), req)
@@ -251,13 +251,13 @@ func testSaveFailing(t *testing.T, b *bundle) {
 	since := saved.Connection.FailingSince
 	require.NotZero(t, since)
 
-	req = saveRequest(b.claimed(t, saved.Connection, hold, single), "3")
+	req = saveRequest(b.claimed(t, saved.Connection, lease, single), "3")
 	req.FailingCode = "no_lifetime"
 	saved, err = b.Save(t.Context(), req)
 	require.NoError(t, err)
 	require.Equal(t, since, saved.Connection.FailingSince, "the first time stays")
 
-	saved, err = b.Save(t.Context(), saveRequest(b.claimed(t, saved.Connection, hold, single), "4"))
+	saved, err = b.Save(t.Context(), saveRequest(b.claimed(t, saved.Connection, lease, single), "4"))
 	require.NoError(t, err)
 	require.Equal(t, perennial.HealthHealthy, saved.Connection.Health)
 	require.Zero(t, saved.Connection.FailingSince)

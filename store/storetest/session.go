@@ -60,13 +60,13 @@ func testSession(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.ElementsMatch(t, []string{"link cs_1", "state 2"}, digests)
 
-	conflicts(t, b.KeepReply(ctx, s.ID, 2, []byte("reply"), now, time.Minute)) // before its answer
-	conflicts(t, b.AnswerSession(ctx, s.ID, 1))
-	require.NoError(t, b.AnswerSession(ctx, s.ID, 2))
-	conflicts(t, b.AnswerSession(ctx, s.ID, 2))
+	conflicts(t, b.SaveReply(ctx, s.ID, 2, []byte("reply"), now, time.Minute)) // before its answer
+	conflicts(t, b.ConsumeState(ctx, s.ID, 1))
+	require.NoError(t, b.ConsumeState(ctx, s.ID, 2))
+	conflicts(t, b.ConsumeState(ctx, s.ID, 2))
 	require.Empty(t, b.sessionNow(t, s.ID).VerifierSealed)
-	conflicts(t, b.KeepReply(ctx, s.ID, 1, []byte("reply"), now, time.Minute))
-	require.NoError(t, b.KeepReply(ctx, s.ID, 2, []byte("reply"), now, time.Minute))
+	conflicts(t, b.SaveReply(ctx, s.ID, 1, []byte("reply"), now, time.Minute))
+	require.NoError(t, b.SaveReply(ctx, s.ID, 2, []byte("reply"), now, time.Minute))
 	read = b.sessionNow(t, s.ID)
 	require.Equal(t, []any{perennial.ConnectUnfinished, []byte("reply"), 1}, []any{read.Outcome, read.ReplySealed, read.Tries})
 	conflicts(t, b.StartSession(ctx, s.ID, 2, "state 3", "browser 3", nil)) // over a reply that is kept
@@ -102,7 +102,7 @@ func testSessionExpires(t *testing.T, b *bundle) {
 	require.NoError(t, b.StartSession(ctx, s.ID, 0, "state", "browser", nil))
 	b.until(t, s.ExpiresAt.Add(2*time.Millisecond))
 	conflicts(t, b.StartSession(ctx, s.ID, 1, "state 2", "browser", nil))
-	conflicts(t, b.AnswerSession(ctx, s.ID, 1))
+	conflicts(t, b.ConsumeState(ctx, s.ID, 1))
 	kept := b.connectSession(t, "cs_2")
 	n, err := b.PruneSessions(ctx, time.Hour, 10)
 	require.NoError(t, err)
@@ -137,8 +137,8 @@ func testSessionAtOnce(t *testing.T, b *bundle) {
 		wait.Wait()
 		require.Equal(t, 1, won)
 	}
-	once(func() error { return b.AnswerSession(ctx, s.ID, 1) })
-	require.NoError(t, b.KeepReply(ctx, s.ID, 1, []byte("reply"), s.CreatedAt, 0))
+	once(func() error { return b.ConsumeState(ctx, s.ID, 1) })
+	require.NoError(t, b.SaveReply(ctx, s.ID, 1, []byte("reply"), s.CreatedAt, 0))
 	once(func() error { _, err := b.LeaseSession(ctx, s.ID, time.Minute); return err })
 }
 

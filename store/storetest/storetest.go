@@ -18,7 +18,7 @@ import (
 )
 
 // hold is long enough that no attempt of a test ends by itself.
-const hold = 5 * time.Minute
+const lease = 5 * time.Minute
 
 // Run runs the suite. database returns the URL of an empty database of t's own.
 func Run(t *testing.T, database func(testing.TB) string) {
@@ -59,12 +59,12 @@ func Run(t *testing.T, database func(testing.TB) string) {
 		"save: never revives":                             testSaveNeverRevives,
 		"save: repeated after a lost answer":              testSaveRepeated,
 		"save: failing for a cause":                       testSaveFailing,
-		"save: in one statement":                          testQuickSave,
-		"save: in one statement, not over others":         testQuickSaveLeaves,
-		"claim: in one statement":                         testQuickClaim,
-		"claim: in one statement, nothing but healthy":    testQuickClaimLeaves,
-		"gate: a slot or a turn in one statement":         testQuickAdmit,
-		"gate: slots and turns at once":                   testQuickAdmitAtOnce,
+		"save: in one statement":                          testFastSave,
+		"save: in one statement, not over others":         testFastSaveLeaves,
+		"claim: in one statement":                         testFastClaim,
+		"claim: in one statement, nothing but healthy":    testFastClaimLeaves,
+		"gate: a slot or a turn in one statement":         testFastAdmit,
+		"gate: slots and turns at once":                   testFastAdmitAtOnce,
 		"close: wait, failures, health":                   testClose,
 		"close: ambiguous keeps its first time":           testCloseAmbiguous,
 		"close: suspect, then terminal":                   testCloseSuspect,
@@ -79,7 +79,7 @@ func Run(t *testing.T, database func(testing.TB) string) {
 		"circuit: an outage":                              testCircuitOutage,
 		"circuit: failures on record stop nobody":         testFailuresOnRecord,
 		"circuit: there is always a canary":               testCanaries,
-		"circuit: those that waited are let go":           testLetGo,
+		"circuit: those that waited are let go":           testRelease,
 		"circuit: failed while it closed":                 testFailedWhileClosing,
 		"gate: slow down":                                 testSlowDown,
 		"gate: slots for many processes":                  testLimitManyProcesses,
@@ -223,7 +223,7 @@ func (b *bundle) claim(t *testing.T, c perennial.Connection, held time.Duration,
 }
 
 func claimRequest(c perennial.Connection, held time.Duration, class perennial.ReplayClass) store.ClaimRequest {
-	return store.ClaimRequest{ID: c.ID, Generation: c.Generation, Trigger: perennial.TriggerTimer, AttemptID: uuid.NewString(), Hold: held, Class: class}
+	return store.ClaimRequest{ID: c.ID, Generation: c.Generation, Trigger: perennial.TriggerTimer, AttemptID: uuid.NewString(), Lease: held, Class: class}
 }
 
 // saveRequest saves the tokens which for the attempt that c has open.

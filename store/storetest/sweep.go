@@ -96,7 +96,7 @@ func testSweep(t *testing.T, b *bundle) {
 
 	seen := map[string]bool{}
 	for after := ""; ; {
-		page, err := b.Doubtful(t.Context(), time.Minute, after, 3)
+		page, err := b.InDoubt(t.Context(), time.Minute, after, 3)
 		require.NoError(t, err)
 		if len(page) == 0 {
 			break
@@ -158,9 +158,9 @@ func testAbsurdAgrees(t *testing.T, b *bundle) {
 		if r.IntN(3) == 0 {
 			b.set(t, c.ID, "cadence", "'on_use'")
 		}
-		absurd[c.ID] = refresh.Absurd(b.row(t, c.ID), now)
+		absurd[c.ID] = refresh.ImplausibleDue(b.row(t, c.ID), now)
 	}
-	got, err := b.Doubtful(t.Context(), 0, "", 1000)
+	got, err := b.InDoubt(t.Context(), 0, "", 1000)
 	require.NoError(t, err)
 	found := ids(got)
 	n := 0
@@ -201,7 +201,7 @@ func testWarn(t *testing.T, b *bundle) {
 func testPrune(t *testing.T, b *bundle) {
 	c := b.connect(t)
 	for range 3 {
-		c = b.claimed(t, c, hold, single)
+		c = b.claimed(t, c, lease, single)
 		row, _, err := b.CloseAttempt(t.Context(), closeRequest(c, perennial.OutcomeUnavailable))
 		require.NoError(t, err)
 		c = row

@@ -16,18 +16,18 @@ func testForUse(t *testing.T, b *bundle) {
 	w.TokenType = "bearer"
 	before, err := b.Now(t.Context())
 	require.NoError(t, err)
-	w.ExpiresAt, w.NextRefreshAt = before.Add(hold), before.Add(hold/2)
+	w.ExpiresAt, w.NextRefreshAt = before.Add(lease), before.Add(lease/2)
 	c, err = b.ReplaceTokens(t.Context(), c.ID, "", 1, w)
 	require.NoError(t, err)
 	require.NoError(t, b.TouchUsed(t.Context(), c.ID))
-	c = b.claimed(t, b.row(t, c.ID), hold, single)
+	c = b.claimed(t, b.row(t, c.ID), lease, single)
 	req := closeRequest(c, perennial.OutcomeRevoked)
-	req.Wait, req.Suspect, req.ConfirmAfter, req.FailingAfter, req.FailingCode, req.Failed = hold, true, hold, 1, "code", true
+	req.Wait, req.Suspect, req.ConfirmAfter, req.FailingAfter, req.FailingCode, req.Failed = lease, true, lease, 1, "code", true
 	c, ok, err := b.CloseAttempt(t.Context(), req)
 	require.NoError(t, err)
 	require.True(t, ok)
 
-	got, now, err := b.ForUse(t.Context(), c.TenantID, c.ID)
+	got, now, err := b.ForTokenRead(t.Context(), c.TenantID, c.ID)
 	require.NoError(t, err)
 	require.False(t, now.Before(before))
 	require.Empty(t, got.RefreshTokenSealed)
@@ -38,9 +38,9 @@ func testForUse(t *testing.T, b *bundle) {
 	require.NotZero(t, got.ConfirmAt)
 	require.NotZero(t, got.LastUsedAt)
 
-	_, _, err = b.ForUse(t.Context(), "another tenant", c.ID)
+	_, _, err = b.ForTokenRead(t.Context(), "another tenant", c.ID)
 	requireCode(t, perennial.CodeNotFound, err)
-	_, _, missing := b.ForUse(t.Context(), c.TenantID, "nothing")
+	_, _, missing := b.ForTokenRead(t.Context(), c.TenantID, "nothing")
 	requireCode(t, perennial.CodeNotFound, missing)
 }
 

@@ -149,13 +149,13 @@ func testDeliver(t *testing.T, b *bundle) {
 		require.NoError(t, b.DeliveryStarted(ctx, d))
 	}
 	require.Empty(t, due(), "somebody was asked")
-	p, err := b.Parcel(ctx, e.ID, "a")
+	p, err := b.DeliveryPayload(ctx, e.ID, "a")
 	require.NoError(t, err)
 	require.Equal(t, e, p.Event)
 	require.Equal(t, "https://example.com/a", p.Endpoint.URL)
 
-	failed := store.Tried{EventID: e.ID, EndpointID: "a", State: perennial.DeliveryPending, Status: 500, Error: "HTTP 500", Next: time.Hour}
-	require.NoError(t, b.RecordTry(ctx, failed))
+	failed := store.DeliveryResult{EventID: e.ID, EndpointID: "a", State: perennial.DeliveryPending, Status: 500, Error: "HTTP 500", Next: time.Hour}
+	require.NoError(t, b.RecordDelivery(ctx, failed))
 	require.NoError(t, b.DeliveryStarted(ctx, perennial.Delivery{EventID: e.ID, EndpointID: "a"}))
 	a := b.to(t)["a"]
 	require.Equal(t, []any{1, 500, "HTTP 500"}, []any{a.Tries, a.LastStatus, a.LastError})
@@ -163,11 +163,11 @@ func testDeliver(t *testing.T, b *bundle) {
 	b.exec(t, "UPDATE webhook_deliveries SET next_try_at = "+stampText(p.Now.Add(-time.Hour))+" WHERE endpoint_id = 'a'")
 	require.Equal(t, []string{"a"}, due(), "its workflow is gone")
 
-	require.NoError(t, b.RecordTry(ctx, store.Tried{EventID: e.ID, EndpointID: "a", State: perennial.DeliveryDead, Status: 500, Error: "HTTP 500"}))
+	require.NoError(t, b.RecordDelivery(ctx, store.DeliveryResult{EventID: e.ID, EndpointID: "a", State: perennial.DeliveryDead, Status: 500, Error: "HTTP 500"}))
 	require.False(t, b.settled(t, e.ID), "b has not heard of it")
-	require.NoError(t, b.RecordTry(ctx, store.Tried{EventID: e.ID, EndpointID: "b", State: perennial.DeliveryDelivered, Status: 204}))
+	require.NoError(t, b.RecordDelivery(ctx, store.DeliveryResult{EventID: e.ID, EndpointID: "b", State: perennial.DeliveryDelivered, Status: 204}))
 	require.True(t, b.settled(t, e.ID))
-	require.NoError(t, b.RecordTry(ctx, failed))
+	require.NoError(t, b.RecordDelivery(ctx, failed))
 	got := b.to(t)
 	require.Equal(t, perennial.DeliveryDead, got["a"].State, "a late try changes nothing")
 	require.Equal(t, []any{perennial.DeliveryDelivered, 1, 204, ""}, []any{got["b"].State, got["b"].Tries, got["b"].LastStatus, got["b"].LastError})
@@ -198,7 +198,7 @@ func testSettle(t *testing.T, b *bundle) {
 	var all sync.WaitGroup
 	for n := range endpoints {
 		all.Go(func() {
-			assert.NoError(t, b.RecordTry(t.Context(), store.Tried{EventID: e.ID, EndpointID: fmt.Sprint(n), State: perennial.DeliveryDelivered, Status: 200}))
+			assert.NoError(t, b.RecordDelivery(t.Context(), store.DeliveryResult{EventID: e.ID, EndpointID: fmt.Sprint(n), State: perennial.DeliveryDelivered, Status: 200}))
 		})
 	}
 	all.Wait()

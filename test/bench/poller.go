@@ -45,7 +45,7 @@ func (p *poller) command(w *world) (string, []string, error) {
 // nobody needs to be told of a connection: the loop finds it.
 type nobody struct{}
 
-func (nobody) Tell(context.Context, perennial.Connection, string) error { return nil }
+func (nobody) Signal(context.Context, perennial.Connection, string) error { return nil }
 
 const (
 	pollerCommand = "_poller"
@@ -126,7 +126,7 @@ func poll(ctx context.Context, db *sql.DB, engine *refresh.Engine) error {
 					engine.Log.Error("not refreshed", "connection_id", req.ConnectionID, "error", err)
 				}
 				if res.Unsaved != nil {
-					_ = engine.Keep(context.WithoutCancel(ctx), *res.Unsaved) // ends when it is kept
+					_ = engine.SaveLater(context.WithoutCancel(ctx), *res.Unsaved) // ends when it is kept
 				}
 			})
 		}

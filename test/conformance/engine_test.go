@@ -73,7 +73,7 @@ func TestLostReplyWhereReuseRevokes(t *testing.T) {
 	b.lose = 1
 	require.Equal(t, perennial.OutcomeUnknown, b.refresh(t).Outcome)
 	for range 5 {
-		assert.Equal(t, perennial.OutcomeHeld, b.refresh(t).Outcome)
+		assert.Equal(t, perennial.OutcomeThrottled, b.refresh(t).Outcome)
 	}
 	assert.EqualValues(t, 1, b.requests.Load())
 	assert.WithinDuration(t, b.row(t).ExpiresAt, b.row(t).NextAttemptAt, time.Minute+12*time.Second, "until its end")

@@ -47,7 +47,7 @@ func TestLostReplyStepByStep(t *testing.T) {
 	assert.False(t, s.alive(first.AccessToken), "the server did rotate")
 	assert.Equal(t, first.RefreshToken.Reveal(), f.token(t, seal.FieldRefreshToken).Reveal())
 
-	assert.Equal(t, perennial.OutcomeHeld, f.ask(t).Outcome, "the backoff is kept")
+	assert.Equal(t, perennial.OutcomeThrottled, f.ask(t).Outcome, "the backoff is kept")
 	f.wait(t)
 	res = f.ask(t)
 	assert.Equal(t, perennial.OutcomeRevoked, res.Outcome)
@@ -80,7 +80,7 @@ func TestReuseRevokesShowsAgainOnlyAfterTheEnd(t *testing.T) {
 	asked := 0
 	for {
 		res := f.ask(t)
-		if res.Outcome != perennial.OutcomeHeld {
+		if res.Outcome != perennial.OutcomeThrottled {
 			assert.Equal(t, perennial.OutcomeRevoked, res.Outcome)
 			assert.False(t, res.Now.Before(c.ExpiresAt), "%s before the end", c.ExpiresAt.Sub(res.Now))
 			break

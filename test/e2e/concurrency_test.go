@@ -138,7 +138,7 @@ func TestMessageCancelsARefresh(t *testing.T) {
 	s.eventually("and the resume", func() bool { return s.workflowStatus(backing.ID) == perennial.StatusActive })
 	reply, err := s.updates.RefreshNow(ctx, backing.ID, workflows.RefreshNow{})
 	require.NoError(t, err)
-	assert.Equal(t, perennial.OutcomeHeld, reply.Outcome, "nobody shortens the provider's wait")
+	assert.Equal(t, perennial.OutcomeThrottled, reply.Outcome, "nobody shortens the provider's wait")
 	assert.Equal(t, before.NextAttemptAt, reply.RetryAt)
 
 	s.until(running.ID, "a refresh under way", func(c perennial.Connection) bool { return !c.Open.IsZero() })

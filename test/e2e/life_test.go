@@ -33,7 +33,7 @@ func life(t *testing.T, o setting) {
 	// A second start for the same connection joins the first.
 	var wg sync.WaitGroup
 	for range 4 {
-		wg.Go(func() { assert.NoError(t, s.updates.Tell(ctx, c, workflows.SignalNudge)) })
+		wg.Go(func() { assert.NoError(t, s.updates.Signal(ctx, c, workflows.SignalNudge)) })
 	}
 	wg.Wait()
 	assert.Equal(t, first.FirstRunId, s.describe(c.ID).FirstRunId)

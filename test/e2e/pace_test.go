@@ -122,7 +122,7 @@ func TestPooledPace(t *testing.T) {
 func (s *stack) digestOf(id string) (gained int) {
 	s.Helper()
 	want := s.get(id).RefreshCount
-	require.NoError(s, s.updates.Tell(s.Context(), s.get(id), workflows.SignalNudge))
+	require.NoError(s, s.updates.Signal(s.Context(), s.get(id), workflows.SignalNudge))
 	s.eventually("the digest is written", func() bool {
 		gained = 0
 		for _, h := range s.histories(id) {

@@ -85,7 +85,7 @@ func TestSweep(t *testing.T) {
 	assert.Equal(t, perennial.StatusPaused, s.get(paused.ID).Status, "kept alive, not resumed")
 	_, err = db.Exec("DELETE FROM connections WHERE id = $1", gone.ID)
 	require.NoError(t, err)
-	require.NoError(t, s.updates.Tell(t.Context(), gone, workflows.SignalNudge))
+	require.NoError(t, s.updates.Signal(t.Context(), gone, workflows.SignalNudge))
 	s.eventually("the orphan's workflow ends", func() bool { return s.execution(gone.ID) == enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED })
 
 	schedule, err := s.client.ScheduleClient().GetHandle(t.Context(), workflows.SweepID(s.deps.Config.TaskQueue)).Describe(t.Context())
@@ -132,7 +132,7 @@ func TestBesideTemporal(t *testing.T) {
 	s.until(c.ID, "refreshed beside Temporal", func(c perennial.Connection) bool {
 		attempts, err := s.deps.Store.Attempts(t.Context(), c.ID, 2)
 		require.NoError(t, err)
-		return c.Generation >= before+2 && attempts[0].Trigger == perennial.TriggerBeside
+		return c.Generation >= before+2 && attempts[0].Trigger == perennial.TriggerFallback
 	})
 	assert.Contains(t, s.metrics(), "perennial_beside_temporal 1")
 

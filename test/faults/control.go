@@ -44,7 +44,7 @@ type held struct {
 	once    sync.Once
 }
 
-func (h *held) letGo() { h.once.Do(func() { close(h.release) }) }
+func (h *held) unblock() { h.once.Do(func() { close(h.release) }) }
 
 func newControl(book io.Writer) *control {
 	return &control{book: book, last: map[passage]reached{}, hits: map[seam.Seam]int{}}
@@ -156,7 +156,7 @@ func (c *control) inFlight(worker string) map[string]reached {
 
 // onItsWay: past the claim, and not past the commit, as far as can be known.
 func (r reached) onItsWay() bool {
-	return time.Since(r.at) < longestHold && r.seam != seam.BeforeClaim && r.seam != seam.AfterCommit
+	return time.Since(r.at) < maxHold && r.seam != seam.BeforeClaim && r.seam != seam.AfterCommit
 }
 
 // forget drops the passages of a worker that is started anew.
@@ -167,7 +167,7 @@ func (c *control) forget(worker string) {
 }
 
 // longestHold is above what any connection is held, and any attempt lasts.
-const longestHold = 30 * time.Second
+const maxHold = 30 * time.Second
 
 // lastOf is when a connection came to its last seam, in any worker.
 func (c *control) lastOf(id string) (at time.Time) {

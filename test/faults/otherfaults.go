@@ -197,7 +197,7 @@ func falseRefusals(r *round) error {
 			}
 		}
 	}
-	return r.deps.Store.ReleaseHold(context.Background(), app)
+	return r.deps.Store.DismissRefusalHold(context.Background(), app)
 }
 
 // massRevocation: two in five of an app's customers take their consent back. An
@@ -214,9 +214,9 @@ func massRevocation(r *round) error {
 	r.stir(chosen)
 	r.until(20*time.Second, "a hold of "+app, func() bool {
 		state, err := r.deps.Store.AppState(context.Background(), app)
-		return err == nil && state.HoldTerminal || len(chosen) < 5
+		return err == nil && state.RefusalHold || len(chosen) < 5
 	})
-	if err := r.deps.Store.ConfirmHold(context.Background(), app); err != nil {
+	if err := r.deps.Store.ConfirmRefusalHold(context.Background(), app); err != nil {
 		return err
 	}
 	r.until(60*time.Second, "the revoked ones of "+app+" ask for a reconnect", func() bool {
@@ -277,7 +277,7 @@ func terminatedInExchange(r *round) error {
 				return err
 			}
 			row := r.get(c)
-			if err := r.updates.Tell(context.Background(), row, workflows.SignalNudge); err != nil {
+			if err := r.updates.Signal(context.Background(), row, workflows.SignalNudge); err != nil {
 				return err
 			}
 			r.stir([]*conn{c})

@@ -23,7 +23,7 @@ func restored(r *round) error {
 	standing := r.gatherAll(w, seam.AfterReply, seam.BeforeCommit)
 	reconnected, alone := r.conn(standing[seam.AfterReply]), r.conn(standing[seam.BeforeCommit])
 	w.db.cutOff()
-	letGo(standing)
+	release(standing)
 	for _, h := range standing {
 		r.until(4*time.Second, "the reply is in the spool", func() bool { return w.keeps(h.Connection) })
 	}
@@ -97,7 +97,7 @@ func (r *round) conn(h *held) *conn {
 // gatherAll has a connection stand at each of the seams, in one worker, if it can.
 func (r *round) gatherAll(w *worker, seams ...seam.Seam) (standing map[seam.Seam]*held) {
 	for range 6 {
-		letGo(standing)
+		release(standing)
 		if standing = r.gather(seams, w.name, true); len(standing) == len(seams) {
 			break
 		}

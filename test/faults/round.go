@@ -163,13 +163,13 @@ func (r *round) passes(name string, seams []seam.Seam, choose func() string, mak
 		worker := choose()
 		standing := r.gather(missing, worker, len(seams) == 1)
 		for try := 0; try < 4 && len(standing) < len(missing); try++ {
-			letGo(standing)
+			release(standing)
 			standing = r.gather(missing, worker, len(seams) == 1)
 		}
 		r.control.note(name)
 		err := make(worker, standing)
 		for s, h := range standing {
-			h.letGo()
+			h.unblock()
 			r.hit(name, s)
 			missing = slices.DeleteFunc(missing, func(m seam.Seam) bool { return m == s })
 		}
@@ -187,9 +187,9 @@ func (r *round) hit(name string, s seam.Seam) {
 	r.matrix[name][s]++
 }
 
-func letGo(standing map[seam.Seam]*held) {
+func release(standing map[seam.Seam]*held) {
 	for _, h := range standing {
-		h.letGo()
+		h.unblock()
 	}
 }
 

@@ -56,7 +56,7 @@ func stopped(r *round) error {
 				c.with(func() { c.overtaken = true })
 			}
 		}
-		letGo(standing)
+		release(standing)
 		r.wait(deadline + 2*time.Second)
 		return w.signal(syscall.SIGCONT)
 	})
@@ -65,7 +65,7 @@ func stopped(r *round) error {
 func reset(r *round) error {
 	return r.atSeams("pg_reset", seam.Seams, func(standing map[seam.Seam]*held) error {
 		r.each(func(w *worker) { w.db.reset() })
-		letGo(standing)
+		release(standing)
 		return nil
 	})
 }
@@ -74,7 +74,7 @@ func reset(r *round) error {
 func answersLost(r *round) error {
 	return r.atSeams("answer_lost", seam.Seams, func(standing map[seam.Seam]*held) error {
 		r.each(func(w *worker) { w.db.loseAnswers(400 * time.Millisecond) })
-		letGo(standing)
+		release(standing)
 		r.wait(600 * time.Millisecond)
 		return nil
 	})
@@ -87,7 +87,7 @@ func ledgerFull(r *round) error {
 		if err := r.diskFull.fill(); err != nil {
 			return err
 		}
-		letGo(standing)
+		release(standing)
 		r.wait(4 * time.Second) // longer than a save is tried
 		return r.diskFull.free()
 	})
@@ -99,7 +99,7 @@ func spoolFull(r *round) error {
 	return r.atSeams("spool_full", seam.Seams, func(standing map[seam.Seam]*held) error {
 		defer r.away()()
 		err := r.spools((*small).fill)
-		letGo(standing)
+		release(standing)
 		r.wait(2 * time.Second)
 		return errors.Join(err, r.spools((*small).free))
 	})
@@ -118,7 +118,7 @@ func journal(r *round) error {
 		defer r.away()()
 		err := r.spools((*small).fill)
 		r.each(func(w *worker) { w.db.cutOff() })
-		letGo(standing)
+		release(standing)
 		r.wait(5 * time.Second)
 		r.each(func(w *worker) { w.db.mend() })
 		r.wait(time.Second)
@@ -136,7 +136,7 @@ func spoolOutlives(r *round) error {
 			c = r.byID[h.Connection]
 		}
 		w.db.cutOff()
-		letGo(standing)
+		release(standing)
 		r.wait(1200 * time.Millisecond) // within which a reply is kept, and SaveTimeout has not passed
 		r.hold(w)
 		defer r.supervise(w)
@@ -159,7 +159,7 @@ func databaseStops(r *round) error {
 		err := r.atSeams("pg_stop_"+d.String(), seam.Seams, func(standing map[seam.Seam]*held) error {
 			defer r.away()()
 			err := r.pg.Stop()
-			letGo(standing)
+			release(standing)
 			r.wait(d)
 			return errors.Join(err, r.pg.Run())
 		})
@@ -174,7 +174,7 @@ func temporalKilled(r *round) error {
 	return r.atSeams("temporal_killed", seam.Seams, func(standing map[seam.Seam]*held) error {
 		defer r.away()()
 		err := r.temporal.Kill()
-		letGo(standing)
+		release(standing)
 		r.wait(3 * time.Second)
 		return errors.Join(err, r.temporal.Run(context.Background()))
 	})
@@ -185,7 +185,7 @@ func bothDown(r *round) error {
 	return r.atSeams("both_down", seam.Seams, func(standing map[seam.Seam]*held) error {
 		defer r.away()()
 		err := errors.Join(r.pg.Stop(), r.pgOf.Stop())
-		letGo(standing)
+		release(standing)
 		r.wait(4 * time.Second)
 		err = errors.Join(err, r.pgOf.Run(), r.pg.Run())
 		// The suite asks it for much, as a person would not at once.
@@ -203,7 +203,7 @@ func bothDown(r *round) error {
 func temporalCut(r *round) error {
 	err := r.atSeams("temporal_cut", seam.Seams, func(standing map[seam.Seam]*held) error {
 		r.each(func(w *worker) { w.temporal.cutOff() })
-		letGo(standing)
+		release(standing)
 		return nil
 	})
 	defer r.away()()
@@ -224,7 +224,7 @@ func temporalCut(r *round) error {
 	if len(standing) > 0 {
 		r.done["sigterm_in_exchange"]++
 	}
-	letGo(standing)
+	release(standing)
 	r.wait(500 * time.Millisecond) // the provider has it now, and takes its time
 	r.hold(w)
 	err = w.terminate()
@@ -249,7 +249,7 @@ func races(name string, do func(*round, *conn) error, undo func(*round, *conn) e
 				g.Go(func() error { return do(r, c) })
 			}
 			r.wait(200 * time.Millisecond) // so that it comes while they stand
-			letGo(standing)
+			release(standing)
 			if err := g.Wait(); err != nil {
 				return err
 			}

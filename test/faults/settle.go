@@ -79,10 +79,10 @@ func (r *round) operate(last time.Time) error {
 	}
 	for _, a := range apps {
 		state, err := r.deps.Store.AppState(context.Background(), a.name)
-		if err != nil || !state.HoldTerminal {
+		if err != nil || !state.RefusalHold {
 			continue
 		}
-		if err := r.deps.Store.ConfirmHold(context.Background(), a.name); err != nil {
+		if err := r.deps.Store.ConfirmRefusalHold(context.Background(), a.name); err != nil {
 			return err
 		}
 	}

@@ -93,7 +93,7 @@ func TestConnect(t *testing.T) {
 	assert.Equal(t, []string{Tenant, CRM, "62515"}, []string{c.TenantID, c.App, c.AccountID})
 	assert.Equal(t, []string{"contacts.read", "contacts.write"}, c.Scopes)
 	assert.Equal(t, grant(t, w.Provider, CRM, "62515").LiveRefreshTokens, []string{c.RefreshTokenDigest}, "by the provider's books")
-	assert.Equal(t, []string{c.ID + " reconnected"}, w.Told.All())
+	assert.Equal(t, []string{c.ID + " reconnected"}, w.Signals.All())
 	assert.Equal(t, []perennial.EventType{perennial.EventConnected}, events(t, w))
 	assert.Equal(t, 1, w.Provider.Oracle().TokenRequests)
 
@@ -524,7 +524,7 @@ func TestGivenUp(t *testing.T) {
 func TestWorkflowNotTold(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
-	w.Told.Fail = context.DeadlineExceeded
+	w.Signals.Fail = context.DeadlineExceeded
 	assert.Equal(t, "Acme CRM is connected", w.Browser(t).Go(w.Link(t, connect.SessionRequest{}).Link.Reveal(), Consent{}).Heading())
 	only(t, w)
 }

@@ -285,7 +285,7 @@ func (h *Handler) render(w http.ResponseWriter, status int, c content) {
 		http.Error(w, "Something went wrong on our side.", http.StatusInternalServerError)
 		return
 	}
-	if c.Tell != nil {
+	if c.Message != nil {
 		w.Header().Set("Content-Security-Policy", policy+"; script-src 'self'")
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")

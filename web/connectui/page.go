@@ -28,7 +28,7 @@ type content struct {
 	Onward, OnwardLabel string // a link that looks like a button
 	Back, BackLabel     string // a plain link
 
-	Tell *tell
+	Message *tell
 }
 
 type fact struct{ Name, Value string }
@@ -150,7 +150,7 @@ func (h *Handler) outcome(v connect.View) content {
 	if origin := h.Sessions.BackOrigin(v.ConnectSession); v.Mode == perennial.ConnectPopup && origin != "" && v.Outcome != perennial.ConnectUnfinished {
 		raw, err := json.Marshal(message{"perennial.connect", v.Outcome, v.ID, v.ResultID})
 		if err == nil { // strings always marshal
-			p.Tell = &tell{Origin: origin, Message: string(raw), Close: v.Done()}
+			p.Message = &tell{Origin: origin, Message: string(raw), Close: v.Done()}
 		}
 	}
 	return p

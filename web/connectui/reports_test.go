@@ -138,7 +138,7 @@ func TestReportedDataCentre(t *testing.T) {
 	e.AuthURL, e.TokenURL, e.RevokeURL = "http://{host}/oauth/v2/auth", "http://{host}/oauth/v2/token", ""
 	e.HostSuffixes, e.Account = []string{"localhost"}, provider.AccountSource{From: provider.AccountFromHost}
 	w := New(t, nil)
-	service := connect.New(connect.Config{Store: w.Store, Sealer: w.Service.Sealer, Workflows: w.Told, Log: w.Service.Log,
+	service := connect.New(connect.Config{Store: w.Store, Sealer: w.Service.Sealer, Workflows: w.Signals, Log: w.Service.Log,
 		Apps: oneApp{Name: "zoho", Provider: e, ClientID: "id", ClientSecrets: []perennial.Secret{perennial.NewSecret("client-secret-0001")}}})
 	sessions, err := connect.NewSessions(connect.SessionsConfig{Service: service, Store: w.Store, Provider: provider.NewClient(provider.ClientConfig{}), BaseURL: w.URL})
 	require.NoError(t, err)

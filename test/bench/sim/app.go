@@ -24,11 +24,11 @@ type app struct {
 	limit   float64
 	size    int64 // connections
 	outages []Outage
-	turns   store.Turns
+	turns   store.RateSlots
 
 	open      bool
 	failed    int     // distinct connections, with no success between
-	held      []int32 // wait for the circuit
+	throttled []int32 // wait for the circuit
 	probes    int
 	nextProbe int64
 }
@@ -54,12 +54,12 @@ func (a *app) admit(w *world, i int) {
 	c := &w.fleet[i]
 	if a.open {
 		c.waited, c.hurt = true, true
-		a.held = append(a.held, int32(i))
+		a.throttled = append(a.throttled, int32(i))
 		return
 	}
 	now := c.wake
 	if a.limit > 0 {
-		at, admitted, after := a.turns.Take(c.id, c.waited, a.limit, patience, lead, instant(now))
+		at, admitted, after := a.turns.Reserve(c.id, c.waited, a.limit, patience, lead, instant(now))
 		a.turns = after
 		if !admitted {
 			c.waited = true
@@ -80,33 +80,33 @@ func (a *app) admit(w *world, i int) {
 		return
 	}
 	a.open, a.probes, a.nextProbe = true, 0, now+micros(probeInterval)
-	a.held = append(a.held, int32(i))
+	a.throttled = append(a.throttled, int32(i))
 }
 
 // probe shows one held connection's token when the open circuit's time has come.
 // A success lets the others go.
 func (a *app) probe(w *world, now int64) {
-	if !a.open || now < a.nextProbe || len(a.held) == 0 {
+	if !a.open || now < a.nextProbe || len(a.throttled) == 0 {
 		return
 	}
-	i := a.held[0]
-	a.held = append(a.held[1:], i) // never the same one twice running
+	i := a.throttled[0]
+	a.throttled = append(a.throttled[1:], i) // never the same one twice running
 	if !w.present(int(i), a, now) {
 		a.nextProbe = now + micros(store.ProbeWait(probeInterval, a.probes))
 		a.probes++
 		return
 	}
-	a.held = a.held[:len(a.held)-1]
-	a.letGo(w, now)
+	a.throttled = a.throttled[:len(a.throttled)-1]
+	a.release(w, now)
 }
 
 // letGo closes the circuit: what waits comes at a bounded rate, those that expire
 // first before the others.
-func (a *app) letGo(w *world, now int64) {
-	slices.SortFunc(a.held, func(x, y int32) int { return cmp.Compare(w.fleet[x].expires, w.fleet[y].expires) })
+func (a *app) release(w *world, now int64) {
+	slices.SortFunc(a.throttled, func(x, y int32) int { return cmp.Compare(w.fleet[x].expires, w.fleet[y].expires) })
 	gap := float64(second) / store.ReleaseRate(a.limit, a.size)
-	for n, i := range a.held {
+	for n, i := range a.throttled {
 		w.schedule(int(i), now+int64(float64(n/batchSize*batchSize)*gap))
 	}
-	a.open, a.failed, a.held = false, 0, nil
+	a.open, a.failed, a.throttled = false, 0, nil
 }

@@ -2,7 +2,7 @@
 // a virtual clock: no Temporal, no database, no provider. When a token is renewed,
 // how a failure backs off and in which order a limit lets connections through are
 // asked of the packages that decide them in production (refresh.DueAfter,
-// refresh.LeastBackoff, store.Turns, store.ProbeWait), so a changed policy changes
+// refresh.MinBackoff, store.Turns, store.ProbeWait), so a changed policy changes
 // the figures.
 //
 // What it leaves out: a refresh takes no time, a worker is never busy, and

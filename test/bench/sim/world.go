@@ -175,6 +175,6 @@ func (w *world) present(i int, a *app, now int64) (ok bool) {
 
 // backoff is the engine's, random part included.
 func (w *world) backoff(failures uint8) int64 {
-	wait := refresh.LeastBackoff(provider.Reply{Outcome: perennial.OutcomeUnavailable}, int(failures))
+	wait := refresh.MinBackoff(provider.Reply{Outcome: perennial.OutcomeUnavailable}, int(failures))
 	return micros(wait + time.Duration(w.rng.Int64N(int64(wait)/5+1)))
 }

@@ -14,7 +14,7 @@ import (
 
 // TestLetGo: whoever waits at a circuit is woken when it has closed. By themselves
 // the workflows sleep for half a minute at least, and there is no sweep.
-func TestLetGo(t *testing.T) {
+func TestRelease(t *testing.T) {
 	t.Parallel()
 	s := setup(t, setting{class: perennial.ReplaySingleUse})
 	var waiting []perennial.Connection
@@ -38,7 +38,7 @@ func TestLetGo(t *testing.T) {
 		s.eventually(c.AccountID+" was woken", func() bool { return s.signalled(c.ID, workflows.SignalNudge) })
 	}
 	s.replayAll(waiting[0].ID, "called-in")
-	id := workflows.LetGoID(s.deps.Config.TaskQueue, "app")
+	id := workflows.ReleaseID(s.deps.Config.TaskQueue, "app")
 	s.eventually("it calls", func() bool {
 		events := s.history(id, "").Events
 		return events[len(events)-1].EventType == enumspb.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED

@@ -99,7 +99,7 @@ func TestRoundTrips(t *testing.T) {
 	require.NoError(t, err)
 	for range 3 { // the first prepares the statements
 		admit := func(patience time.Duration) store.Admission {
-			a, ok, err := s.QuickAdmit(t.Context(), store.QuickAdmitRequest{ID: "c", Generation: c.Generation, App: "hubspot", Rate: 1, Patience: patience})
+			a, ok, err := s.FastAdmit(t.Context(), store.FastAdmitRequest{ID: "c", Generation: c.Generation, App: "hubspot", Rate: 1, Patience: patience})
 			require.NoError(t, err)
 			require.True(t, ok)
 			return a
@@ -109,7 +109,7 @@ func TestRoundTrips(t *testing.T) {
 		_, err := past.ExecContext(t.Context(), "UPDATE connections SET next_attempt_at = NULL")
 		require.NoError(t, err)
 		claimed = trips(func() {
-			claim, ok, err := s.QuickClaim(t.Context(), "hubspot", store.ClaimRequest{ID: "c", Generation: c.Generation, AttemptID: uuid.NewString(), Hold: time.Minute})
+			claim, ok, err := s.FastClaim(t.Context(), "hubspot", store.ClaimRequest{ID: "c", Generation: c.Generation, AttemptID: uuid.NewString(), Lease: time.Minute})
 			require.NoError(t, err)
 			require.True(t, ok)
 			c = claim.Connection
@@ -145,10 +145,10 @@ func BenchmarkClaimAndSave(b *testing.B) {
 		b.Run(map[bool]string{true: "quick", false: "long"}[quick], func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				req := store.ClaimRequest{ID: id, Generation: c.Generation, AttemptID: uuid.NewString(), Hold: time.Minute}
+				req := store.ClaimRequest{ID: id, Generation: c.Generation, AttemptID: uuid.NewString(), Lease: time.Minute}
 				var claim store.Claim
 				if quick {
-					claim, _, err = s.QuickClaim(ctx, "hubspot", req)
+					claim, _, err = s.FastClaim(ctx, "hubspot", req)
 				} else {
 					_, _, err = s.Get(ctx, id)
 					require.NoError(b, err)

@@ -14,7 +14,7 @@ import (
 
 // QuickAdmitRequest asks the gate for a connection that the caller has not read. Its
 // other fields are those of [AdmitRequest].
-type QuickAdmitRequest struct {
+type FastAdmitRequest struct {
 	ID             string
 	Generation     int64
 	App            string
@@ -22,11 +22,11 @@ type QuickAdmitRequest struct {
 	Patience, Lead time.Duration
 }
 
-// QuickAdmit is [Store.Admit] for a connection as [Store.QuickClaim] takes it, of an app
+// FastAdmit is [Store.Admit] for a connection as [Store.FastClaim] takes it, of an app
 // with a limit of requests a second: one statement takes a slot, or a place in the
 // queue, which another writes into the row. ok is false where it does not apply: then
 // nothing was written, and [Store.Admit] is to be asked.
-func (s *Store) QuickAdmit(ctx context.Context, req QuickAdmitRequest) (a Admission, ok bool, err error) {
+func (s *Store) FastAdmit(ctx context.Context, req FastAdmitRequest) (a Admission, ok bool, err error) {
 	if s.dialect != schema.Postgres || req.Rate <= 0 || seam.Off(seam.Circuit) {
 		return Admission{}, false, nil
 	}
@@ -34,7 +34,7 @@ func (s *Store) QuickAdmit(ctx context.Context, req QuickAdmitRequest) (a Admiss
 	var waited bool
 	var now time.Time
 	gap := time.Duration(spacing / req.Rate * float64(time.Second))
-	err = s.sql.QueryRowContext(ctx, quickSlot, req.ID, req.Generation, req.App, req.App, req.Lead.Microseconds(), req.Patience.Microseconds(), gap.Microseconds()).
+	err = s.sql.QueryRowContext(ctx, fastSlot, req.ID, req.Generation, req.App, req.App, req.Lead.Microseconds(), req.Patience.Microseconds(), gap.Microseconds()).
 		Scan(&slotAt, &backlogAt, &waited, &now)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Admission{}, false, nil
@@ -43,20 +43,20 @@ func (s *Store) QuickAdmit(ctx context.Context, req QuickAdmitRequest) (a Admiss
 		return Admission{}, false, fmt.Errorf("ask the gate of app %s: %w", req.App, err)
 	}
 	// What the statement did, from what it found.
-	at, admitted, _ := Turns{SlotAt: slotAt.Time.UTC(), BacklogAt: backlogAt.Time.UTC()}.Take(req.ID, waited, req.Rate, req.Patience, req.Lead, now.UTC())
+	at, admitted, _ := RateSlots{SlotAt: slotAt.Time.UTC(), BacklogAt: backlogAt.Time.UTC()}.Reserve(req.ID, waited, req.Rate, req.Patience, req.Lead, now.UTC())
 	a = Admission{Now: now.UTC(), Admitted: admitted}
 	if admitted {
 		a.SlotAt = at
 		return a, true, nil
 	}
 	a.RetryAt, a.Code = at.Truncate(time.Microsecond), CodeRateLimit
-	a.Connection, err = s.quickPark(ctx, req, a)
+	a.Connection, err = s.fastPark(ctx, req, a)
 	return a, true, err
 }
 
-// quickSlot is [Turns.Take] in SQL. It returns what it found, so that the caller knows
+// fastSlot is [Turns.Take] in SQL. It returns what it found, so that the caller knows
 // what it did.
-var quickSlot = numbered(`WITH t AS MATERIALIZED (SELECT clock_timestamp() AS now),
+var fastSlot = numbered(`WITH t AS MATERIALIZED (SELECT clock_timestamp() AS now),
 c AS MATERIALIZED (SELECT c.queued_at IS NOT NULL AS waited FROM connections AS c, t WHERE c.id = ? AND c.generation = ? AND ` + ofApp + ` AND ` + unharmed + ` AND ` + undisturbed + `),
 found AS MATERIALIZED (SELECT app, slot_at, backlog_at FROM apps WHERE app = ? AND EXISTS (SELECT 1 FROM c) FOR UPDATE),
 asked AS (SELECT ?::bigint * interval '1 microsecond' AS lead, ?::bigint * interval '1 microsecond' AS patience, ?::bigint * interval '1 microsecond' AS gap),
@@ -70,10 +70,10 @@ UPDATE apps SET updated_at = t.now,
 FROM found, slot, turn, asked, t, c WHERE apps.app = found.app
 RETURNING found.slot_at, found.backlog_at, c.waited, t.now`)
 
-// quickPark is [Store.park] in one statement, for a row that nothing else is to be
+// fastPark is [Store.park] in one statement, for a row that nothing else is to be
 // written into: its token outlives the wait.
-func (s *Store) quickPark(ctx context.Context, req QuickAdmitRequest, a Admission) (perennial.Connection, error) {
-	r, ok, err := oneRow(ctx, s.sql, everyColumn, nil, quickPark, nullable(a.RetryAt), req.ID, req.Generation, nullable(a.RetryAt))
+func (s *Store) fastPark(ctx context.Context, req FastAdmitRequest, a Admission) (perennial.Connection, error) {
+	r, ok, err := oneRow(ctx, s.sql, everyColumn, nil, fastParkStatement, nullable(a.RetryAt), req.ID, req.Generation, nullable(a.RetryAt))
 	if err != nil {
 		return perennial.Connection{}, fmt.Errorf("write connection %s: %w", req.ID, err)
 	}
@@ -83,7 +83,7 @@ func (s *Store) quickPark(ctx context.Context, req QuickAdmitRequest, a Admissio
 	return r.connection(), nil
 }
 
-var quickPark = numbered(`WITH ` + durable + `, t AS MATERIALIZED (SELECT clock_timestamp() AS now)
+var fastParkStatement = numbered(`WITH ` + durable + `, t AS MATERIALIZED (SELECT clock_timestamp() AS now)
 UPDATE connections AS c SET next_attempt_at = ?, queued_at = COALESCE(c.queued_at, t.now), updated_at = t.now
 FROM durable, t WHERE c.id = ? AND c.generation = ? AND c.attempt_id = '' AND c.status = 'active' AND (c.expires_at IS NULL OR c.expires_at > ?)
 RETURNING ` + columnsOf("c", everyColumn))

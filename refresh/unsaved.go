@@ -25,7 +25,7 @@ type memory struct {
 func (m *memory) first(req store.SaveRequest) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.reported == nil || len(m.reported) >= mostReported {
+	if m.reported == nil || len(m.reported) >= maxReported {
 		m.reported = map[string]bool{}
 	}
 	before := m.reported[req.AttemptID]
@@ -34,9 +34,9 @@ func (m *memory) first(req store.SaveRequest) bool {
 }
 
 // mostReported bounds what is remembered of sets that were logged.
-const mostReported = 10_000
+const maxReported = 10_000
 
-func (m *memory) put(req store.SaveRequest) {
+func (m *memory) add(req store.SaveRequest) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.sets = append(m.sets, req)
@@ -48,13 +48,13 @@ func (m *memory) drop(req store.SaveRequest) {
 	m.sets = slices.DeleteFunc(m.sets, func(s store.SaveRequest) bool { return s.AttemptID == req.AttemptID })
 }
 
-func (m *memory) kept() []store.SaveRequest {
+func (m *memory) list() []store.SaveRequest {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Clone(m.sets)
 }
 
-func (m *memory) holds(id string, generation int64) bool {
+func (m *memory) has(id string, generation int64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.ContainsFunc(m.sets, func(s store.SaveRequest) bool { return s.ID == id && s.Generation >= generation })
@@ -64,7 +64,7 @@ func (m *memory) holds(id string, generation int64) bool {
 // in the spool: it tries until one of them takes it. It is for a process that
 // refreshes beside Temporal, whose workflow would else hold the set; it is the
 // only copy, so nothing but the end of ctx ends the trying.
-func (e *Engine) Keep(ctx context.Context, req store.SaveRequest) error {
+func (e *Engine) SaveLater(ctx context.Context, req store.SaveRequest) error {
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		_, err := e.Persist(ctx, req)
 		if err == nil {
@@ -73,7 +73,7 @@ func (e *Engine) Keep(ctx context.Context, req store.SaveRequest) error {
 			}
 			return nil
 		}
-		if e.Spool != nil && e.Spool.Keep(req) == nil {
+		if e.Spool != nil && e.Spool.Add(req) == nil {
 			return nil // it is stored from there
 		}
 		e.Log.Error("a token set is in memory only: neither the store nor the spool takes it", "connection_id", req.ID, "error", err)
@@ -85,27 +85,27 @@ func (e *Engine) Keep(ctx context.Context, req store.SaveRequest) error {
 	}
 }
 
-// StoreKept stores every token set that this process or its spool holds. It is
+// StoreUnsaved stores every token set that this process or its spool holds. It is
 // called at start and from time to time; a set that the store does not take stays.
 // One that waits for its row or for its keys is logged once and is no error.
-func (e *Engine) StoreKept(ctx context.Context) error {
-	errs := e.storeKept(ctx, func(store.SaveRequest) bool { return true })
+func (e *Engine) StoreUnsaved(ctx context.Context) error {
+	errs := e.storeUnsaved(ctx, func(store.SaveRequest) bool { return true })
 	return errors.Join(slices.DeleteFunc(errs, parked)...)
 }
 
-// storeKeptOf stores the connection's unsaved token sets above its generation, and
+// storeUnsavedOf stores the connection's unsaved token sets above its generation, and
 // proves that the spool is ready. The engine claims and presents only after both.
-func (e *Engine) storeKeptOf(ctx context.Context, id string, generation int64) error {
+func (e *Engine) storeUnsavedOf(ctx context.Context, id string, generation int64) error {
 	if e.Spool != nil {
 		if err := e.Spool.Ready(); err != nil {
 			return fmt.Errorf("refresh connection %s: %w", id, err)
 		}
 	}
-	holds, err := e.holds(id, generation)
+	holds, err := e.hasUnsaved(id, generation)
 	if err == nil && holds {
-		errs := e.storeKept(ctx, func(r store.SaveRequest) bool { return r.ID == id })
+		errs := e.storeUnsaved(ctx, func(r store.SaveRequest) bool { return r.ID == id })
 		// Another connection's file may have caused the error: look again.
-		if holds, err = e.holds(id, generation); err == nil && holds {
+		if holds, err = e.hasUnsaved(id, generation); err == nil && holds {
 			err = errors.Join(append(errs, errStillKept)...)
 		}
 	}
@@ -119,19 +119,19 @@ var errStillKept = errors.New("a kept token set is still there")
 
 // holds reports whether this process or its spool holds a token set that may replace
 // the connection's generation.
-func (e *Engine) holds(id string, generation int64) (bool, error) {
-	if e.memory.holds(id, generation) || e.Spool == nil {
-		return e.memory.holds(id, generation), nil
+func (e *Engine) hasUnsaved(id string, generation int64) (bool, error) {
+	if e.memory.has(id, generation) || e.Spool == nil {
+		return e.memory.has(id, generation), nil
 	}
-	return e.Spool.Holds(id, generation)
+	return e.Spool.Has(id, generation)
 }
 
-// storeKept tries to store every wanted set; the error of one stops no other.
-func (e *Engine) storeKept(ctx context.Context, wanted func(store.SaveRequest) bool) (errs []error) {
-	kept := e.memory.kept()
+// storeUnsaved tries to store every wanted set; the error of one stops no other.
+func (e *Engine) storeUnsaved(ctx context.Context, wanted func(store.SaveRequest) bool) (errs []error) {
+	kept := e.memory.list()
 	if e.Spool != nil {
 		received := len(kept)
-		spooled, err := e.Spool.Kept()
+		spooled, err := e.Spool.List()
 		errs = append(errs, err)
 		for _, req := range spooled { // most of what memory holds is spooled too
 			if !slices.ContainsFunc(kept[:received], func(k store.SaveRequest) bool { return k.AttemptID == req.AttemptID }) {

@@ -14,37 +14,41 @@ import (
 )
 
 // LetGoStore finds the connections whose turn it is; store.Store in production.
-type LetGoStore interface {
+type ReleaseStore interface {
 	AppState(ctx context.Context, app string) (store.AppState, error)
-	LetGo(ctx context.Context, req store.LetGoRequest) (cs []perennial.Connection, more bool, err error)
-	Called(ctx context.Context, req store.LetGoRequest) (int, error)
+	ReleaseBatch(ctx context.Context, req store.ReleaseBatchRequest) (cs []perennial.Connection, more bool, err error)
+	SignalledNotRefreshed(ctx context.Context, req store.ReleaseBatchRequest) (int, error)
 }
 
-// Caller holds the dependencies of the LetGo activity. Safe for concurrent use.
-type Caller struct {
-	Store     LetGoStore
-	Workflows Teller
+// ReleaseActivity is the type of the Release activity. The recorded histories of
+// workflows have this name.
+const ReleaseActivity = "LetGo"
+
+// Releaser holds the dependencies of the Release activity. Safe for concurrent use.
+type Releaser struct {
+	Store     ReleaseStore
+	Workflows Signaller
 	Apps      refresh.Apps
 }
 
-// LetGoResult says how many were called, and how many could not be: those the
+// ReleaseResult says how many were called, and how many could not be: those the
 // sweep finds.
-type LetGoResult struct {
-	Called  int `json:"called"`
-	NotTold int `json:"not_told,omitempty"`
+type ReleaseResult struct {
+	Signalled    int `json:"called"`
+	NotSignalled int `json:"not_told,omitempty"`
 }
 
 const (
-	letGoPage   = 500
-	letGoAtOnce = 8
-	letGoEvery  = time.Second
-	// letGoAhead is how much of a release may be called and not gone yet. A workflow
+	releasePage   = 500
+	releaseAtOnce = 8
+	releaseEvery  = time.Second
+	// releaseAhead is how much of a release may be called and not gone yet. A workflow
 	// task that waits for longer than the sticky timeout is given to another worker,
 	// which replays it: called faster than they can go, connections go at half the pace.
-	letGoAhead = 2 * time.Second
+	releaseAhead = 2 * time.Second
 	// letGoStalled is after how many looks at which none had gone the others are called
 	// all the same.
-	letGoStalled = 10
+	releaseStalled = 10
 )
 
 // LetGo wakes the workflows of an app's waiting connections, each when its turn has
@@ -53,9 +57,9 @@ const (
 // pacers, those that the pacers do not take. Their turns are as far apart as the
 // release's rate has them. It heartbeats, and goes on where the try before it was; run
 // twice at once it does no harm.
-func (c *Caller) LetGo(ctx context.Context, app string) (out LetGoResult, err error) {
+func (c *Releaser) Release(ctx context.Context, app string) (out ReleaseResult, err error) {
 	a, _ := c.Apps.App(app) // unknown here: its workflows may run elsewhere
-	req := store.LetGoRequest{App: app, Paced: a.Pacers > 0}
+	req := store.ReleaseBatchRequest{App: app, Pooled: a.Pacers > 0}
 	if activity.HasHeartbeatDetails(ctx) {
 		_ = activity.GetHeartbeatDetails(ctx, &req.After) // unreadable: from the beginning
 	}
@@ -64,32 +68,32 @@ func (c *Caller) LetGo(ctx context.Context, app string) (out LetGoResult, err er
 		return out, err
 	}
 	rate := store.ReleaseRate(a.MaxRefreshesPerSecond, state.Connections[perennial.StatusActive])
-	calls := calls{ahead: max(int(rate*letGoAhead.Seconds()), 1), gone: math.MinInt}
-	tick := time.NewTicker(letGoEvery)
+	calls := releaseProgress{ahead: max(int(rate*releaseAhead.Seconds()), 1), gone: math.MinInt}
+	tick := time.NewTicker(releaseEvery)
 	defer tick.Stop()
 	for {
-		still, err := c.Store.Called(ctx, req)
+		still, err := c.Store.SignalledNotRefreshed(ctx, req)
 		if err != nil {
 			return out, err
 		}
 		more := true
-		if req.Limit = min(calls.room(still), letGoPage); req.Limit > 0 {
+		if req.Limit = min(calls.room(still), releasePage); req.Limit > 0 {
 			var page []perennial.Connection
-			if page, more, err = c.Store.LetGo(ctx, req); err != nil {
+			if page, more, err = c.Store.ReleaseBatch(ctx, req); err != nil {
 				return out, err
 			}
-			notTold := c.tell(ctx, page)
-			out.Called, out.NotTold = out.Called+len(page)-notTold, out.NotTold+notTold
+			notTold := c.signal(ctx, page)
+			out.Signalled, out.NotSignalled = out.Signalled+len(page)-notTold, out.NotSignalled+notTold
 			calls.made += len(page)
 			if n := len(page); n > 0 {
-				req.After = store.Turn{At: page[n-1].NextAttemptAt, ID: page[n-1].ID}
+				req.After = store.ReleaseCursor{At: page[n-1].NextAttemptAt, ID: page[n-1].ID}
 			}
 		}
 		activity.RecordHeartbeat(ctx, req.After)
 		if !more {
 			return out, nil
 		}
-		if req.Limit == letGoPage {
+		if req.Limit == releasePage {
 			continue
 		}
 		select {
@@ -101,7 +105,7 @@ func (c *Caller) LetGo(ctx context.Context, app string) (out LetGoResult, err er
 }
 
 // calls knows how far those who were called have gone.
-type calls struct {
+type releaseProgress struct {
 	ahead   int // may have been called and wait still
 	made    int
 	gone    int // the most that had
@@ -109,25 +113,25 @@ type calls struct {
 }
 
 // room is how many may be called now, with so many waiting that were called before.
-func (c *calls) room(still int) int {
+func (c *releaseProgress) room(still int) int {
 	c.stalled++
 	if gone := c.made - still; gone > c.gone {
 		c.gone, c.stalled = gone, 0
 	}
-	if c.stalled >= letGoStalled {
+	if c.stalled >= releaseStalled {
 		return c.ahead // they do not come, and nobody waits for them
 	}
 	return c.ahead - still
 }
 
 // tell nudges a page's workflows and returns how many it could not.
-func (c *Caller) tell(ctx context.Context, page []perennial.Connection) (notTold int) {
+func (c *Releaser) signal(ctx context.Context, page []perennial.Connection) (notTold int) {
 	failed := make([]error, len(page))
 	var g errgroup.Group
-	g.SetLimit(letGoAtOnce)
+	g.SetLimit(releaseAtOnce)
 	for i, one := range page {
 		g.Go(func() error {
-			failed[i] = c.Workflows.Tell(ctx, one, nudge)
+			failed[i] = c.Workflows.Signal(ctx, one, nudge)
 			return nil
 		})
 	}

@@ -13,9 +13,9 @@ import (
 
 // show tells people what the row says: the card in every run, and the search
 // attributes where they changed.
-func (l *life) show(ctx workflow.Context) {
-	workflow.SetCurrentDetails(ctx, l.card())
-	if l.view.Gone {
+func (r *run) show(ctx workflow.Context) {
+	workflow.SetCurrentDetails(ctx, r.summary())
+	if r.view.Gone {
 		return
 	}
 	have := workflow.GetTypedSearchAttributes(ctx)
@@ -24,10 +24,10 @@ func (l *life) show(ctx workflow.Context) {
 		key   temporal.SearchAttributeKeyKeyword
 		value string
 	}{
-		{AttributeStatus, string(l.view.Status)},
-		{AttributeProvider, l.view.Provider},
-		{AttributeApp, l.view.App},
-		{AttributeTenant, l.view.Tenant},
+		{AttributeStatus, string(r.view.Status)},
+		{AttributeProvider, r.view.Provider},
+		{AttributeApp, r.view.App},
+		{AttributeTenant, r.view.Tenant},
 	} {
 		if v, ok := have.GetKeyword(a.key); !ok || v != a.value {
 			updates = append(updates, a.key.ValueSet(a.value))
@@ -42,8 +42,8 @@ func (l *life) show(ctx workflow.Context) {
 }
 
 // card is a short Markdown page for ops.
-func (l *life) card() string {
-	v := l.view
+func (r *run) summary() string {
+	v := r.view
 	if v.Gone {
 		return "The connection's row is gone; this workflow ends."
 	}
@@ -59,18 +59,18 @@ func (l *life) card() string {
 		line("failing", "%s, %d in a row", v.FailingCode, v.FailureCount)
 	}
 	line("generation", "%d", v.Generation)
-	line("next look", "%s", l.due.UTC().Format(time.DateTime))
+	line("next look", "%s", r.due.UTC().Format(time.DateTime))
 	line("what to do", "%s", advice(v.Status, v.Health))
-	if n := len(l.state.SetAside); n > 0 {
+	if n := len(r.state.SetAside); n > 0 {
 		line("set aside", "%d token sets that could not be stored: the worker's log says why; they are tried again before each refresh", n)
 	}
-	if l.state.Dropped > 0 {
-		line("dropped", "%d messages that were no token sets of this connection", l.state.Dropped)
+	if r.state.Dropped > 0 {
+		line("dropped", "%d messages that were no token sets of this connection", r.state.Dropped)
 	}
-	if len(l.state.Recent) > 0 {
+	if len(r.state.Recent) > 0 {
 		lines = append(lines, "", "Last outcomes, newest first:", "")
 	}
-	for _, r := range slices.Backward(l.state.Recent) {
+	for _, r := range slices.Backward(r.state.Recent) {
 		lines = append(lines, fmt.Sprintf("- %s %s %s generation %d", r.At.Format(time.DateTime), r.Outcome, r.Code, r.Generation))
 	}
 	return strings.Join(lines, "\n")
@@ -91,18 +91,18 @@ func advice(s perennial.Status, h perennial.Health) string {
 	}
 }
 
-func (l *life) status() (StatusReply, error) {
+func (r *run) status() (StatusReply, error) {
 	return StatusReply{
-		Status:      l.view.Status,
-		Reason:      l.view.Reason,
-		Health:      l.view.Health,
-		FailingCode: l.view.FailingCode,
-		Words:       l.view.Words,
-		Generation:  l.view.Generation,
-		NextLook:    l.due,
-		Refreshes:   l.state.Refreshes,
-		Recent:      l.state.Recent,
-		SetAside:    len(l.state.SetAside),
-		Dropped:     l.state.Dropped,
+		Status:      r.view.Status,
+		Reason:      r.view.Reason,
+		Health:      r.view.Health,
+		FailingCode: r.view.FailingCode,
+		Words:       r.view.Words,
+		Generation:  r.view.Generation,
+		NextLook:    r.due,
+		Refreshes:   r.state.Refreshes,
+		Recent:      r.state.Recent,
+		SetAside:    len(r.state.SetAside),
+		Dropped:     r.state.Dropped,
 	}, nil
 }

@@ -24,10 +24,10 @@ type queue struct {
 	turn    int // whose turn is the latest that has come
 	pacers  int
 
-	mu   sync.Mutex
-	told map[string]int
-	gone int
-	most int // were told and had not gone yet
+	mu        sync.Mutex
+	signalled map[string]int
+	gone      int
+	most      int // were told and had not gone yet
 }
 
 // AppState is that of a large app: 350 a second are let go.
@@ -35,15 +35,15 @@ func (q *queue) AppState(context.Context, string) (store.AppState, error) {
 	return store.AppState{Connections: map[perennial.Status]int64{perennial.StatusActive: 210_000}}, nil
 }
 
-func (q *queue) Called(context.Context, store.LetGoRequest) (int, error) {
-	still := len(q.told) - q.gone
+func (q *queue) SignalledNotRefreshed(context.Context, store.ReleaseBatchRequest) (int, error) {
+	still := len(q.signalled) - q.gone
 	q.most = max(q.most, still)
 	q.gone += min(still, q.each)
-	return len(q.told) - q.gone, nil
+	return len(q.signalled) - q.gone, nil
 }
 
-func (q *queue) LetGo(_ context.Context, req store.LetGoRequest) (out []perennial.Connection, on bool, err error) {
-	if req.Paced != (q.pacers > 0) {
+func (q *queue) ReleaseBatch(_ context.Context, req store.ReleaseBatchRequest) (out []perennial.Connection, on bool, err error) {
+	if req.Pooled != (q.pacers > 0) {
 		return nil, false, errors.New("whose are they?")
 	}
 	from := 0
@@ -63,10 +63,10 @@ func (q *queue) LetGo(_ context.Context, req store.LetGoRequest) (out []perennia
 
 func (q *queue) App(string) (provider.App, error) { return provider.App{Pacers: q.pacers}, nil }
 
-func (q *queue) Tell(_ context.Context, c perennial.Connection, signal string) error {
+func (q *queue) Signal(_ context.Context, c perennial.Connection, signal string) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.told[c.ID+" "+signal]++
+	q.signalled[c.ID+" "+signal]++
 	if c.ID == "3" {
 		return errors.New("Temporal is away")
 	}
@@ -75,29 +75,29 @@ func (q *queue) Tell(_ context.Context, c perennial.Connection, signal string) e
 
 // TestLetGo: each waiting connection's workflow is told once, none long before those
 // before it have gone, and one that cannot be told keeps nobody. A second try goes on where the first was.
-func TestLetGo(t *testing.T) {
+func TestRelease(t *testing.T) {
 	t.Parallel()
 	const waiting = 1500
 	for name, done := range map[string]int{"all": 0, "the rest": 1000} {
-		q := &queue{waiting: waiting, each: 400, pacers: done, told: map[string]int{}}
-		c := &activities.Caller{Store: q, Workflows: q, Apps: q}
+		q := &queue{waiting: waiting, each: 400, pacers: done, signalled: map[string]int{}}
+		c := &activities.Releaser{Store: q, Workflows: q, Apps: q}
 		var suite testsuite.WorkflowTestSuite
 		env := suite.NewTestActivityEnvironment()
 		env.RegisterActivity(c)
 		if done > 0 {
-			env.SetHeartbeatDetails(store.Turn{ID: strconv.Itoa(done - 1), At: now.Add(time.Duration(done-1) * time.Second)})
+			env.SetHeartbeatDetails(store.ReleaseCursor{ID: strconv.Itoa(done - 1), At: now.Add(time.Duration(done-1) * time.Second)})
 		}
-		v, err := env.ExecuteActivity(c.LetGo, "app")
+		v, err := env.ExecuteActivity(c.Release, "app")
 		require.NoError(t, err, name)
-		var out activities.LetGoResult
+		var out activities.ReleaseResult
 		require.NoError(t, v.Get(&out))
-		require.Len(t, q.told, waiting-done, name)
+		require.Len(t, q.signalled, waiting-done, name)
 		require.LessOrEqual(t, q.most, 700, "two seconds' worth")
 		for n := done; n < waiting; n++ {
-			require.Equal(t, 1, q.told[strconv.Itoa(n)+" nudge"], "%s: %d", name, n)
+			require.Equal(t, 1, q.signalled[strconv.Itoa(n)+" nudge"], "%s: %d", name, n)
 		}
 		if done == 0 {
-			assert.Equal(t, activities.LetGoResult{Called: waiting - 1, NotTold: 1}, out)
+			assert.Equal(t, activities.ReleaseResult{Signalled: waiting - 1, NotSignalled: 1}, out)
 		}
 	}
 }

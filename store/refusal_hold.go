@@ -13,9 +13,9 @@ import (
 	"gorm.io/gorm/clause"
 )
 
-// CodeHeldTerminal is the failing code of a connection whose refusal was
+// CodeRefusalHold is the failing code of a connection whose refusal was
 // confirmed while its app's hold_terminal was raised.
-const CodeHeldTerminal = "held_terminal"
+const CodeRefusalHold = "held_terminal"
 
 const (
 	// holdWait is how long a held refusal waits before it is tried again, at
@@ -41,9 +41,9 @@ type firstRefusal struct {
 // TableName implements gorm's Tabler.
 func (firstRefusal) TableName() string { return "first_refusals" }
 
-// terminalHeld notes a first refusal, and reports whether a hold keeps a terminal
+// refusalHeld notes a first refusal, and reports whether a hold keeps a terminal
 // step back.
-func (s *Store) terminalHeld(tx *gorm.DB, c perennial.Connection, req CloseRequest, now time.Time) (bool, error) {
+func (s *Store) refusalHeld(tx *gorm.DB, c perennial.Connection, req CloseRequest, now time.Time) (bool, error) {
 	if req.Suspect && !c.Suspect() {
 		at := now.UTC().Truncate(time.Microsecond)
 		err := tx.Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "app"}, {Name: "connection_id"}}, DoUpdates: clause.AssignmentColumns([]string{"refused_at"})}).
@@ -52,7 +52,7 @@ func (s *Store) terminalHeld(tx *gorm.DB, c perennial.Connection, req CloseReque
 			return false, fmt.Errorf("note the refusal of connection %s: %w", c.ID, err)
 		}
 	}
-	if req.Terminal == "" || req.Terminal == perennial.ReasonNoRefreshToken || seam.Off(seam.HoldTerminal) {
+	if req.Terminal == "" || req.Terminal == perennial.ReasonNoRefreshToken || seam.Off(seam.RefusalHold) {
 		return false, nil
 	}
 	if s.dialect == schema.Postgres {
@@ -60,7 +60,7 @@ func (s *Store) terminalHeld(tx *gorm.DB, c perennial.Connection, req CloseReque
 		tx = tx.Clauses(clause.Locking{Strength: "SHARE"})
 	}
 	app, err := readApp(tx, c.App)
-	return app.HoldTerminal, err
+	return app.RefusalHold, err
 }
 
 func readApp(tx *gorm.DB, name string) (appRow, error) {
@@ -74,23 +74,23 @@ func readApp(tx *gorm.DB, name string) (appRow, error) {
 	return rows[0], nil
 }
 
-// raiseHold raises the app's hold where there are more first refusals than an
+// raiseRefusalHold raises the app's hold where there are more first refusals than an
 // app of its size and habits has.
-func (s *Store) raiseHold(ctx context.Context, name string) error {
+func (s *Store) raiseRefusalHold(ctx context.Context, name string) error {
 	return s.durably(ctx, "count the refusals of app "+name, func(tx *gorm.DB) error {
 		now, err := s.clock(tx)
 		if err != nil {
 			return err
 		}
 		app, err := readApp(tx, name)
-		if err != nil || app.HoldTerminal || stamp(app.MutedUntil).After(now) {
+		if err != nil || app.RefusalHold || stamp(app.MutedUntil).After(now) {
 			return err
 		}
 		var recent, before, size int64
 		counts := func(into *int64, from, to time.Time) error {
 			return tx.Table("first_refusals").Where("app = ? AND refused_at > ? AND refused_at <= ?", name, nullable(from), nullable(to)).Count(into).Error
 		}
-		if err := counts(&recent, now.Add(-refusalWindow), now); err != nil || recent < leastSpike {
+		if err := counts(&recent, now.Add(-refusalWindow), now); err != nil || recent < minSpike {
 			return err
 		}
 		err = errorsOf(counts(&before, now.Add(-baseline), now.Add(-refusalWindow)),
@@ -103,16 +103,16 @@ func (s *Store) raiseHold(ctx context.Context, name string) error {
 		}
 		// Only now locked, and looked at again: an operator may just have confirmed.
 		app, now, err = s.lockApp(tx, name, now)
-		if err != nil || app.HoldTerminal || stamp(app.MutedUntil).After(now) {
+		if err != nil || app.RefusalHold || stamp(app.MutedUntil).After(now) {
 			return err
 		}
 		reason := fmt.Sprintf("%d of %d connections were refused within %s", recent, size, refusalWindow)
-		return s.setHold(tx, name, true, reason, app.MutedUntil, now)
+		return s.setRefusalHold(tx, name, true, reason, app.MutedUntil, now)
 	})
 }
 
-// leastSpike is how many refusals are never a spike less than.
-const leastSpike = 3
+// minSpike is how many refusals are never a spike less than.
+const minSpike = 3
 
 // holdThreshold is how many first refusals within the window are a spike for an
 // app with size active connections, where before were refused over the baseline:
@@ -121,10 +121,10 @@ const leastSpike = 3
 func holdThreshold(size, before int64) int64 {
 	usual := float64(before) * float64(refusalWindow) / float64(baseline)
 	bySize := math.Min(float64(size)/10, 10+math.Sqrt(float64(size)))
-	return int64(math.Ceil(math.Max(leastSpike, math.Max(bySize, 4*usual))))
+	return int64(math.Ceil(math.Max(minSpike, math.Max(bySize, 4*usual))))
 }
 
-func (s *Store) setHold(tx *gorm.DB, name string, hold bool, reason string, muted *time.Time, now time.Time) error {
+func (s *Store) setRefusalHold(tx *gorm.DB, name string, hold bool, reason string, muted *time.Time, now time.Time) error {
 	at := now.UTC().Truncate(time.Microsecond)
 	if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&appRow{App: name, UpdatedAt: &at}).Error; err != nil {
 		return fmt.Errorf("write app %s: %w", name, err)
@@ -148,35 +148,35 @@ func (s *Store) setHold(tx *gorm.DB, name string, hold bool, reason string, mute
 
 // Hold raises an app's hold_terminal by hand: refreshing goes on, no connection
 // moves to reconnect_required. It may be repeated.
-func (s *Store) Hold(ctx context.Context, name, reason string) error {
+func (s *Store) RaiseRefusalHold(ctx context.Context, name, reason string) error {
 	return s.durably(ctx, "hold app "+name, func(tx *gorm.DB) error {
 		app, err := readApp(tx, name)
-		if err != nil || app.HoldTerminal {
+		if err != nil || app.RefusalHold {
 			return err
 		}
 		now, err := s.clock(tx)
 		if err != nil {
 			return err
 		}
-		return s.setHold(tx, name, true, reason, nil, now)
+		return s.setRefusalHold(tx, name, true, reason, nil, now)
 	})
 }
 
-// ConfirmHold ends a hold because the refusals are real: each held connection is
+// ConfirmRefusalHold ends a hold because the refusals are real: each held connection is
 // presented once more, and a refusal is then terminal. For an hour no spike
 // raises a new hold.
-func (s *Store) ConfirmHold(ctx context.Context, name string) error {
-	return s.endHold(ctx, name, muteAfterConfirm, nil)
+func (s *Store) ConfirmRefusalHold(ctx context.Context, name string) error {
+	return s.endRefusalHold(ctx, name, muteAfterConfirm, nil)
 }
 
-// ReleaseHold ends a hold as a false alarm: every suspicion of the app is
+// DismissRefusalHold ends a hold as a false alarm: every suspicion of the app is
 // forgotten, so that each connection needs two refusals anew. It also makes the
 // next probe of the app's open circuits due.
-func (s *Store) ReleaseHold(ctx context.Context, name string) error {
-	return s.endHold(ctx, name, 0, columns{"suspect_since": nil, "suspect_digest": "", "confirm_at": nil})
+func (s *Store) DismissRefusalHold(ctx context.Context, name string) error {
+	return s.endRefusalHold(ctx, name, 0, columns{"suspect_since": nil, "suspect_digest": "", "confirm_at": nil})
 }
 
-func (s *Store) endHold(ctx context.Context, name string, mute time.Duration, more columns) error {
+func (s *Store) endRefusalHold(ctx context.Context, name string, mute time.Duration, more columns) error {
 	err := s.durably(ctx, "end the hold of app "+name, func(tx *gorm.DB) error {
 		now, err := s.clock(tx)
 		if err != nil {
@@ -193,7 +193,7 @@ func (s *Store) endHold(ctx context.Context, name string, mute time.Duration, mo
 		if err := tx.Where("app = ?", name).Delete(&firstRefusal{}).Error; err != nil {
 			return fmt.Errorf("forget the refusals of app %s: %w", name, err)
 		}
-		return s.setHold(tx, name, false, "", muted, now)
+		return s.setRefusalHold(tx, name, false, "", muted, now)
 	})
 	if err != nil {
 		return err
@@ -201,7 +201,7 @@ func (s *Store) endHold(ctx context.Context, name string, mute time.Duration, mo
 	suspects := func(tx *gorm.DB, _ time.Time) *gorm.DB {
 		return tx.Where("app = ? AND suspect_since IS NOT NULL", name)
 	}
-	return s.release(ctx, 0, DefaultRelease, more, suspects) // apart: see Admit
+	return s.release(ctx, 0, DefaultReleaseRate, more, suspects) // apart: see Admit
 }
 
 // Circuit is the state of one app at one host.
@@ -221,9 +221,9 @@ type Circuit struct {
 // AppState is what the fleet knows of one app.
 type AppState struct {
 	App          string                     `json:"app"`
-	HoldTerminal bool                       `json:"hold_terminal"`
+	RefusalHold  bool                       `json:"hold_terminal"`
 	HoldReason   string                     `json:"hold_reason,omitempty"`
-	HeldAt       time.Time                  `json:"held_at,omitzero"`
+	HoldRaisedAt time.Time                  `json:"held_at,omitzero"`
 	SlowUntil    time.Time                  `json:"slow_until,omitzero"`
 	ReleaseUntil time.Time                  `json:"release_until,omitzero"`
 	Circuits     []Circuit                  `json:"circuits"`
@@ -233,16 +233,16 @@ type AppState struct {
 	Suspect      int64                      `json:"suspect"` // refused once, or held
 }
 
-// AppTrouble reads what an app is in trouble with: its state without the numbers of
+// AppIncidents reads what an app is in trouble with: its state without the numbers of
 // connections, which are as dear to read as there are many. One that was never in
 // trouble has the zero state.
-func (s *Store) AppTrouble(ctx context.Context, name string) (AppState, error) {
+func (s *Store) AppIncidents(ctx context.Context, name string) (AppState, error) {
 	db := s.db.WithContext(ctx)
 	r, err := readApp(db, name)
 	if err != nil {
 		return AppState{}, err
 	}
-	out := AppState{App: name, HoldTerminal: r.HoldTerminal, HoldReason: r.HoldReason, HeldAt: stamp(r.HeldAt), SlowUntil: stamp(r.SlowUntil),
+	out := AppState{App: name, RefusalHold: r.RefusalHold, HoldReason: r.HoldReason, HoldRaisedAt: stamp(r.HoldRaisedAt), SlowUntil: stamp(r.SlowUntil),
 		ReleaseUntil: stamp(r.ReleaseUntil), Circuits: []Circuit{}}
 	var circuits []circuitRow
 	if err := db.Where("app = ?", name).Order("host").Find(&circuits).Error; err != nil {
@@ -257,7 +257,7 @@ func (s *Store) AppTrouble(ctx context.Context, name string) (AppState, error) {
 
 // AppState reads an app's state with its numbers.
 func (s *Store) AppState(ctx context.Context, name string) (AppState, error) {
-	out, err := s.AppTrouble(ctx, name)
+	out, err := s.AppIncidents(ctx, name)
 	if err != nil {
 		return AppState{}, err
 	}
@@ -275,11 +275,11 @@ func (s *Store) AppState(ctx context.Context, name string) (AppState, error) {
 }
 
 // Trouble is one open circuit (kind "circuit") or one raised hold (kind "hold").
-type Trouble struct{ App, Host, Kind, Code string }
+type Incident struct{ App, Host, Kind, Code string }
 
 // Troubles lists the open circuits and raised holds of all apps.
-func (s *Store) Troubles(ctx context.Context) ([]Trouble, error) {
-	var out []Trouble
+func (s *Store) Incidents(ctx context.Context) ([]Incident, error) {
+	var out []Incident
 	err := s.db.WithContext(ctx).Raw(`SELECT app, host, 'circuit' AS kind, code FROM circuits WHERE reason <> ''
 		UNION ALL SELECT app, '' AS host, 'hold' AS kind, '' AS code FROM apps WHERE hold_terminal ORDER BY 1, 2, 3`).Scan(&out).Error
 	if err != nil {

@@ -25,18 +25,18 @@ import (
 // would do anything else; then they are asked. PostgreSQL checks the WHERE again
 // once it holds the row's lock.
 
-// QuickClaim takes the gate and the fence in one statement, of a connection that is
+// FastClaim takes the gate and the fence in one statement, of a connection that is
 // healthy or merely waited at the gate until its turn. ok is false where the statement
 // does not apply: then nothing was written, and the connection goes by [Store.Get],
 // [Store.Admit] and [Store.Claim]. Of an app with a limit of requests a second the
-// caller has a slot, by [Store.QuickAdmit].
-func (s *Store) QuickClaim(ctx context.Context, app string, req ClaimRequest) (claim Claim, ok bool, err error) {
-	if s.dialect != schema.Postgres || req.AttemptID == "" || req.Hold <= 0 ||
+// caller has a slot, by [Store.FastAdmit].
+func (s *Store) FastClaim(ctx context.Context, app string, req ClaimRequest) (claim Claim, ok bool, err error) {
+	if s.dialect != schema.Postgres || req.AttemptID == "" || req.Lease <= 0 ||
 		seam.Off(seam.ClaimBeforeSpend) || seam.Off(seam.Fence) || seam.Off(seam.Circuit) {
 		return Claim{}, false, nil
 	}
 	var now time.Time
-	r, ok, err := oneRow(ctx, s.sql, everyColumn, &now, quickClaim, req.AttemptID, req.Hold.Microseconds(), string(req.Trigger), req.ID, req.Generation, app)
+	r, ok, err := oneRow(ctx, s.sql, everyColumn, &now, fastClaim, req.AttemptID, req.Lease.Microseconds(), string(req.Trigger), req.ID, req.Generation, app)
 	if err != nil {
 		return Claim{}, false, fmt.Errorf("claim connection %s: %w", req.ID, err)
 	}
@@ -73,19 +73,19 @@ const ofApp = `c.app IS NOT DISTINCT FROM ?`
 
 // The time is read before the lock is taken: a start that is too early makes a
 // life and a hold shorter, never longer.
-var quickClaim = numbered(`WITH ` + durable + `, t AS MATERIALIZED (SELECT clock_timestamp() AS now)
+var fastClaim = numbered(`WITH ` + durable + `, t AS MATERIALIZED (SELECT clock_timestamp() AS now)
 UPDATE connections AS c SET attempt_id = ?, attempt_digest = c.refresh_token_digest, attempt_started_at = t.now,
 	attempt_deadline = t.now + ?::bigint * interval '1 microsecond', attempt_sent = false, attempt_trigger = ?, queued_at = NULL, updated_at = t.now
 FROM durable, t WHERE c.id = ? AND c.generation = ? AND ` + ofApp + ` AND ` + unharmed + ` AND ` + undisturbed + `
 RETURNING ` + columnsOf("c", everyColumn) + `, t.now AS now`)
 
-// quickSave is [Store.Save] for a row that nobody has written since this attempt
+// fastSave is [Store.Save] for a row that nobody has written since this attempt
 // claimed it: what is to be written then follows from the row as it was claimed.
-func (s *Store) quickSave(ctx context.Context, req SaveRequest) (saved Saved, ok bool, err error) {
+func (s *Store) fastSave(ctx context.Context, req SaveRequest) (saved SaveResult, ok bool, err error) {
 	seen := req.Claimed
 	if s.dialect != schema.Postgres || seen.ID != req.ID || seen.Status != perennial.StatusActive || seen.Health != perennial.HealthHealthy ||
-		req.FailingCode != "" || seen.Generation != req.Generation || seen.Takes(req.NewGeneration) != nil || seen.RefreshTokenDigest != req.Digest || seam.Off(seam.DigestGuard) {
-		return Saved{}, false, nil
+		req.FailingCode != "" || seen.Generation != req.Generation || seen.CheckNext(req.NewGeneration) != nil || seen.RefreshTokenDigest != req.Digest || seam.Off(seam.DigestGuard) {
+		return SaveResult{}, false, nil
 	}
 	set := saveColumns(seen, req, seen.Open.StartedAt)
 	delete(set, "last_refreshed_at")       // the time of this statement
@@ -121,12 +121,12 @@ RETURNING ` + columnsOf("c", openColumns) + "), line AS (INSERT INTO attempts ("
 		err = write(s.sql)
 	}
 	if err != nil || !ok {
-		return Saved{}, false, err
+		return SaveResult{}, false, err
 	}
 	r.AccessTokenSealed, r.RefreshTokenSealed = req.AccessTokenSealed, req.RefreshTokenSealed
 	c := r.connection()
 	s.successes.note(c.App, c.Host, c.LastRefreshedAt)
-	return Saved{Stored: true, Connection: c}, true, nil
+	return SaveResult{Stored: true, Connection: c}, true, nil
 }
 
 // querier is a pool or a transaction.
@@ -172,9 +172,9 @@ func numbered(statement string) string {
 	return b.String()
 }
 
-// quickMark is [Store.MarkSending] in one statement. It leaves updated_at, so that
+// fastMarkSending is [Store.MarkSending] in one statement. It leaves updated_at, so that
 // the save that follows still finds the row as it was claimed.
-func (s *Store) quickMark(ctx context.Context, id, attemptID string) (ok bool, err error) {
+func (s *Store) fastMarkSending(ctx context.Context, id, attemptID string) (ok bool, err error) {
 	if s.dialect != schema.Postgres {
 		return false, nil
 	}

@@ -10,14 +10,14 @@ import (
 )
 
 // Turn is a place in the order in which waiting connections are let go.
-type Turn struct {
+type ReleaseCursor struct {
 	At time.Time `json:"at,omitzero"`
 	ID string    `json:"id,omitempty"`
 }
 
-// LettingGo names the apps whose circuit has closed and whose waiting connections
+// ReleasingApps names the apps whose circuit has closed and whose waiting connections
 // are being let go, in their order.
-func (s *Store) LettingGo(ctx context.Context) (apps []string, err error) {
+func (s *Store) ReleasingApps(ctx context.Context) (apps []string, err error) {
 	now, err := s.Now(ctx)
 	if err != nil {
 		return nil, err
@@ -29,12 +29,12 @@ func (s *Store) LettingGo(ctx context.Context) (apps []string, err error) {
 	return apps, nil
 }
 
-// LetGoRequest asks for the waiting connections of an app whose turn has come.
-type LetGoRequest struct {
-	App   string
-	Paced bool // those that pacers take are left to them
-	After Turn
-	Limit int
+// ReleaseBatchRequest asks for the waiting connections of an app whose turn has come.
+type ReleaseBatchRequest struct {
+	App    string
+	Pooled bool // those that pacers take are left to them
+	After  ReleaseCursor
+	Limit  int
 }
 
 // LetGo returns the waiting connections of an app whose turn has come since After,
@@ -42,7 +42,7 @@ type LetGoRequest struct {
 // more may come. At the first look, with After zero, who was held while the circuit
 // closed, and would wait for longer than the release lasts, is called in: once, for
 // who is held again has another cause.
-func (s *Store) LetGo(ctx context.Context, req LetGoRequest) (cs []perennial.Connection, more bool, err error) {
+func (s *Store) ReleaseBatch(ctx context.Context, req ReleaseBatchRequest) (cs []perennial.Connection, more bool, err error) {
 	db := s.db.WithContext(ctx)
 	fail := func(err error) ([]perennial.Connection, bool, error) {
 		return nil, false, fmt.Errorf("let the connections of app %s go: %w", req.App, err)
@@ -64,7 +64,7 @@ func (s *Store) LetGo(ctx context.Context, req LetGoRequest) (cs []perennial.Con
 			return fail(err)
 		}
 	}
-	q := s.turnHasCome(ctx, req, now)
+	q := s.waitOver(ctx, req, now)
 	if !first {
 		q = q.Where("(c.next_attempt_at, c.id) > (?, ?)", nullable(req.After.At), req.After.ID)
 	}
@@ -74,14 +74,14 @@ func (s *Store) LetGo(ctx context.Context, req LetGoRequest) (cs []perennial.Con
 
 // Called counts those up to After who wait though their turn has come: LetGo returned
 // them, and they have not gone yet.
-func (s *Store) Called(ctx context.Context, req LetGoRequest) (int, error) {
+func (s *Store) SignalledNotRefreshed(ctx context.Context, req ReleaseBatchRequest) (int, error) {
 	if req.After.At.IsZero() {
 		return 0, nil
 	}
 	var n int64
 	now, err := s.Now(ctx)
 	if err == nil {
-		err = s.turnHasCome(ctx, req, now).Where("(c.next_attempt_at, c.id) <= (?, ?)", nullable(req.After.At), req.After.ID).Count(&n).Error
+		err = s.waitOver(ctx, req, now).Where("(c.next_attempt_at, c.id) <= (?, ?)", nullable(req.After.At), req.After.ID).Count(&n).Error
 	}
 	if err != nil {
 		return 0, fmt.Errorf("count the connections of app %s that were called: %w", req.App, err)
@@ -89,10 +89,10 @@ func (s *Store) Called(ctx context.Context, req LetGoRequest) (int, error) {
 	return int(n), nil
 }
 
-// turnHasCome finds the connections of an app that wait though their turn has come.
-func (s *Store) turnHasCome(ctx context.Context, req LetGoRequest, now time.Time) *gorm.DB {
+// waitOver finds the connections of an app that wait though their turn has come.
+func (s *Store) waitOver(ctx context.Context, req ReleaseBatchRequest, now time.Time) *gorm.DB {
 	q := s.db.WithContext(ctx).Table("connections AS c").Where("c.status = 'active' AND c.app = ? AND c.queued_at IS NOT NULL AND c.next_attempt_at <= ?", req.App, nullable(now))
-	if req.Paced {
+	if req.Pooled {
 		q = q.Where("NOT (" + innocent + ")")
 	}
 	return q

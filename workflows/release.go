@@ -16,14 +16,11 @@ import (
 
 // LetGoWorkflow is the registered name of what wakes the waiting connections of an
 // app whose circuit has closed.
-const LetGoWorkflow = "LetGoWorkflow"
-
-// caller is nil on purpose: it only names the activity.
-var caller *activities.Caller
+const ReleaseWorkflow = "LetGoWorkflow"
 
 // letGo wakes them in one activity. It ends after an hour at most; what is asleep
 // then the sweep finds.
-func letGo(ctx workflow.Context, app string) (out activities.LetGoResult, err error) {
+func release(ctx workflow.Context, app string) (out activities.ReleaseResult, err error) {
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		ScheduleToCloseTimeout: time.Hour,
 		StartToCloseTimeout:    time.Hour,
@@ -31,22 +28,22 @@ func letGo(ctx workflow.Context, app string) (out activities.LetGoResult, err er
 		RetryPolicy:            &temporal.RetryPolicy{MaximumInterval: 10 * time.Second},
 		Summary:                app,
 	})
-	err = workflow.ExecuteActivity(ctx, caller.LetGo, app).Get(ctx, &out)
+	err = workflow.ExecuteActivity(ctx, activities.ReleaseActivity, app).Get(ctx, &out)
 	return out, err
 }
 
-// LetGoID is the id of the workflow that wakes an app's waiting connections.
-func LetGoID(taskQueue, app string) string {
+// ReleaseID is the id of the workflow that wakes an app's waiting connections.
+func ReleaseID(taskQueue, app string) string {
 	return fmt.Sprintf("perennial/%s/let-go/%s", taskQueue, app)
 }
 
-// StartLetGo starts it unless it runs. It may be repeated, by any process.
-func StartLetGo(ctx context.Context, c client.Client, taskQueue, app string) error {
+// StartRelease starts it unless it runs. It may be repeated, by any process.
+func StartRelease(ctx context.Context, c client.Client, taskQueue, app string) error {
 	_, err := c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID: LetGoID(taskQueue, app), TaskQueue: taskQueue,
+		ID: ReleaseID(taskQueue, app), TaskQueue: taskQueue,
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
 		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
-	}, LetGoWorkflow, app)
+	}, ReleaseWorkflow, app)
 	if _, running := errors.AsType[*serviceerror.WorkflowExecutionAlreadyStarted](err); err != nil && !running {
 		return fmt.Errorf("let the waiting connections of app %s go: %w", app, err)
 	}

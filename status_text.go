@@ -1,0 +1,72 @@
+package perennial
+
+import "strings"
+
+// Words are what a customer is told about a connection. Pages, API, command
+// line and events all take them from [Describe].
+type StatusText struct {
+	Label  string `json:"label"`            // "Connected", "Reconnect needed", ...
+	Detail string `json:"detail"`           // one plain sentence: why
+	Action string `json:"action,omitempty"` // what the customer should do; empty: nothing
+}
+
+// String joins label and detail: "Reconnect needed: access was removed in HubSpot".
+func (w StatusText) String() string {
+	if w.Detail == "" {
+		return w.Label
+	}
+	return w.Label + ": " + strings.TrimSuffix(w.Detail, ".")
+}
+
+// wordsRow is a line of the one table. {p} stands for the provider's title.
+type statusTextRow struct {
+	status Status
+	health Health // "" matches any
+	reason Reason // "" matches any
+	words  StatusText
+}
+
+const reconnectAction = "Reconnect {p}; your settings are kept."
+
+// wordsTable is read from top to bottom; the first matching row is taken. The
+// last row of each status matches every health and reason.
+var statusTexts = []statusTextRow{
+	{StatusActive, HealthFailing, "", StatusText{"Connected", "{p} has not answered our latest renewals; we keep trying", ""}},
+	{StatusActive, "", "", StatusText{"Connected", "", ""}},
+	{StatusReconnectRequired, "", ReasonInvalidGrant, StatusText{"Reconnect needed", "access was removed in {p}", reconnectAction}},
+	{StatusReconnectRequired, "", ReasonRotationLost, StatusText{"Reconnect needed", "a renewal by {p} did not reach us; this was not your doing", reconnectAction}},
+	{StatusReconnectRequired, "", ReasonNoRefreshToken, StatusText{"Reconnect needed", "{p} gave no lasting access", reconnectAction}},
+	{StatusReconnectRequired, "", ReasonGrantEnded, StatusText{"Reconnect needed", "the time that {p} allows for one consent has ended", reconnectAction}},
+	{StatusReconnectRequired, "", ReasonIdleExpired, StatusText{"Reconnect needed", "the connection was not used for longer than {p} allows", reconnectAction}},
+	{StatusReconnectRequired, "", ReasonScopesMissing, StatusText{"Reconnect needed", "a permission is missing in {p}", "Reconnect {p} and grant every permission it asks for."}},
+	{StatusReconnectRequired, "", ReasonOperator, StatusText{"Reconnect needed", "our support team asks you to connect {p} again", reconnectAction}},
+	{StatusReconnectRequired, "", "", StatusText{"Reconnect needed", "access to {p} has ended", reconnectAction}},
+	{StatusPaused, "", "", StatusText{"Paused", "no data is exchanged with {p} until it is resumed", "Resume the connection."}},
+	{StatusDisconnected, "", "", StatusText{"Disconnected", "", "Connect {p} to use it again."}},
+}
+
+// outlooks say what happens to a connection of each status by itself; an active one
+// is refreshed at its due time.
+var outlooks = map[Status]string{
+	StatusReconnectRequired: "nothing until the customer reconnects; what is left of the access token is served until it expires",
+	StatusPaused:            "no refresh until it is resumed; only its refresh token is kept from expiring unused",
+	StatusDisconnected:      "nothing; connecting the account again revives it under this id",
+}
+
+// Outlook says, for operators, what happens to a connection of this status by itself.
+// It is empty for an active one: its due time says that.
+func Outlook(s Status) string { return outlooks[s] }
+
+// Describe turns a connection's state into the customer's words. title is the
+// provider's name as customers know it ("HubSpot"). A status that this program
+// does not know is shown as "Unknown", never as connected.
+func Describe(status Status, health Health, reason Reason, title string) StatusText {
+	for _, row := range statusTexts {
+		if row.status != status || (row.health != "" && row.health != health) || (row.reason != "" && row.reason != reason) {
+			continue
+		}
+		fill := strings.NewReplacer("{p}", title)
+		return StatusText{Label: row.words.Label, Detail: fill.Replace(row.words.Detail), Action: fill.Replace(row.words.Action)}
+	}
+	return StatusText{Label: "Unknown", Detail: "this program does not know the status " + string(status), Action: "Contact support."}
+}
