@@ -14,7 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/perennial-oauth/perennial"
-	"github.com/perennial-oauth/perennial/client"
+	"github.com/perennial-oauth/perennial/client/wire"
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/internal/guard"
 	"github.com/perennial-oauth/perennial/provider"
@@ -78,7 +78,7 @@ type Config struct {
 	Webhooks    Webhooks
 	Sessions    Sessions // nil where no connect pages are configured
 	// Tokens hands out the access tokens of one tenant; direct.New in production.
-	Tokens func(tenant string) (client.Backend, error)
+	Tokens func(tenant string) (Backend, error)
 	Apps   []provider.App
 
 	// Rate is how many requests a second each key may make of this process, and
@@ -129,7 +129,7 @@ type API struct {
 	keys       *keys
 	limits     *limits
 	failures   *guard.Failures
-	backends   sync.Map        // tenant to client.Backend
+	backends   sync.Map        // tenant to Backend
 	background sync.WaitGroup  // notes that nobody waits for
 	document   []byte          // of OpenAPI
 	names      map[string]bool // of fields and parameters in it
@@ -179,11 +179,21 @@ func (a *API) Document() []byte { return a.document }
 
 const securityScheme = "apiKey"
 
-// schemaName is the name of a type in the document. Generated clients have it, so a type
-// that gets another name in Go keeps its old one here.
+// schemaNames are the names in the document of the types that have another one in Go:
+// generated clients know them by these.
+var schemaNames = map[reflect.Type]string{
+	reflect.TypeFor[perennial.StatusText](): "Words",
+	reflect.TypeFor[wire.TokenState]():      "State",
+	reflect.TypeFor[wire.RefreshBody]():     "RefreshInputBody",
+	reflect.TypeFor[wire.NoteBody]():        "NoteInputBody",
+}
+
 func schemaName(t reflect.Type, hint string) string {
-	if t == reflect.TypeFor[perennial.StatusText]() {
-		return "Words"
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if name, ok := schemaNames[t]; ok {
+		return name
 	}
 	return huma.DefaultSchemaNamer(t, hint)
 }
@@ -262,14 +272,14 @@ func (a *API) app(name string) (app provider.App, ok bool) {
 }
 
 // backend is a tenant's, made once.
-func (a *API) backend(tenant string) (client.Backend, error) {
+func (a *API) backend(tenant string) (Backend, error) {
 	if known, ok := a.backends.Load(tenant); ok {
-		return known.(client.Backend), nil
+		return known.(Backend), nil
 	}
 	b, err := a.Tokens(tenant)
 	if err != nil {
 		return nil, err
 	}
 	known, _ := a.backends.LoadOrStore(tenant, b)
-	return known.(client.Backend), nil
+	return known.(Backend), nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/wire"
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/store"
@@ -224,7 +225,7 @@ func (a *API) knownNames(ctx context.Context, key perennial.APIKey, in *listConn
 
 func badFilter(parameter, says string) *Problem {
 	p := problem(perennial.CodeInvalid, "The filter %s %s.", parameter, says)
-	p.Errors = []Invalid{{Location: "query." + parameter, Message: says}}
+	p.Errors = []wire.Invalid{{Location: "query." + parameter, Message: says}}
 	return p
 }
 
@@ -242,7 +243,7 @@ func (a *API) grant(key perennial.APIKey, appName, account string, reply TokenRe
 	app, ok := a.app(appName)
 	if !ok {
 		p := problem(perennial.CodeInvalid, "There is no such app; GET %s lists those that there are.", appsPath)
-		p.Errors = []Invalid{{Location: "body.app", Message: "is not an app of the configuration"}}
+		p.Errors = []wire.Invalid{{Location: "body.app", Message: "is not an app of the configuration"}}
 		return g, p
 	}
 	var err error

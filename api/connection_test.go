@@ -12,6 +12,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/api"
+	"github.com/perennial-oauth/perennial/client/wire"
 	"github.com/perennial-oauth/perennial/internal/apitest"
 	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/stretchr/testify/assert"
@@ -51,7 +52,7 @@ func TestLifeOfAConnection(t *testing.T) {
 	assert.Equal(t, []string{"reconnected " + c.ID}, w.Signalled())
 
 	at := "/v1/connections/" + c.ID
-	token := read[api.Token](t, w.Do(key, "GET", at+"/token", ""))
+	token := read[wire.Token](t, w.Do(key, "GET", at+"/token", ""))
 	assert.Equal(t, "planted-access-token-one", token.AccessToken)
 
 	p := problemIn(t, w.Do(key, "PUT", at+"/tokens", reconnect("realm 2", "two")))

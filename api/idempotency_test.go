@@ -9,6 +9,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/api"
+	"github.com/perennial-oauth/perennial/client/wire"
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/internal/apitest"
 	"github.com/perennial-oauth/perennial/internal/testpg"
@@ -74,7 +75,7 @@ func TestIdempotentRefusal(t *testing.T) {
 	}
 	assert.GreaterOrEqual(t, refresh().Code, 500)
 	w.Answer(nil)
-	assert.EqualValues(t, 2, read[api.State](t, refresh()).Generation)
+	assert.EqualValues(t, 2, read[wire.TokenState](t, refresh()).Generation)
 
 	resume := func() *httptest.ResponseRecorder { return w.Do(key, "POST", at+"/resume", "", "Idempotency-Key", "c") }
 	w.SetStatus(con.ID, perennial.StatusReconnectRequired, perennial.ReasonOperator)

@@ -3,6 +3,8 @@ package api
 import (
 	"encoding/base64"
 	"encoding/json"
+
+	"github.com/perennial-oauth/perennial/client/wire"
 )
 
 // Page asks for a part of a list.
@@ -35,7 +37,7 @@ func (p Page) readCursor(into any) error {
 	}
 	if err != nil {
 		bad := problem("invalid", "The cursor is not one that was given out.")
-		bad.Errors = []Invalid{{Location: "query.cursor", Message: "is not one that was given out"}}
+		bad.Errors = []wire.Invalid{{Location: "query.cursor", Message: "is not one that was given out"}}
 		return bad
 	}
 	return nil

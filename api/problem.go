@@ -13,36 +13,19 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/wire"
 	"github.com/perennial-oauth/perennial/internal/unreachable"
 )
 
-// Problem is every error of the API: problem details of RFC 9457 with a stable
-// code. It repeats nothing of a request but the names of its fields.
+// Problem is every error of the API, with what its answer does not show.
 type Problem struct {
-	_         struct{}       `additionalProperties:"true"`
-	Title     string         `json:"title" doc:"The HTTP status in words"`
-	Status    int            `json:"status" doc:"The HTTP status"`
-	Code      perennial.Code `json:"code" doc:"What went wrong, for programs; it is stable" example:"not_found"`
-	Detail    string         `json:"detail" doc:"What went wrong and what to do, for people"`
-	RequestID string         `json:"request_id,omitempty" doc:"Of this request, as in the header X-Request-Id and in the server's log"`
-	Errors    []Invalid      `json:"errors,omitempty" nullable:"false" doc:"What is wrong with the request, by field"`
-	State     *State         `json:"connection,omitempty" doc:"The connection, where it is the reason"`
-
+	wire.Problem
 	headers http.Header
 	cause   error
 }
 
-// Invalid is what is wrong with one field of a request.
-type Invalid struct {
-	_        struct{} `additionalProperties:"true"`
-	Location string   `json:"location,omitempty" example:"body.account_id"`
-	Message  string   `json:"message"`
-}
-
 // The codes that only the API has; the others are [perennial.Code]'s.
 const (
-	codeUnauthorized      perennial.Code = "unauthorized"
-	codeScope             perennial.Code = "insufficient_scope"
 	codeRateLimited       perennial.Code = "rate_limited"
 	codeMethod            perennial.Code = "method_not_allowed"
 	codeTooLarge          perennial.Code = "too_large"
@@ -71,8 +54,8 @@ var statuses = map[perennial.Code]int{
 	perennial.CodeSchema:            http.StatusServiceUnavailable,
 	perennial.CodeSealed:            http.StatusInternalServerError,
 	perennial.CodeInternal:          http.StatusInternalServerError,
-	codeUnauthorized:                http.StatusUnauthorized,
-	codeScope:                       http.StatusForbidden,
+	wire.CodeUnauthorized:           http.StatusUnauthorized,
+	wire.CodeScope:                  http.StatusForbidden,
 	codeRateLimited:                 http.StatusTooManyRequests,
 	codeMethod:                      http.StatusMethodNotAllowed,
 	codeTooLarge:                    http.StatusRequestEntityTooLarge,
@@ -88,7 +71,7 @@ var statuses = map[perennial.Code]int{
 // problem makes a problem of a code of the table.
 func problem(code perennial.Code, format string, args ...any) *Problem {
 	status := statuses[code]
-	return &Problem{Title: http.StatusText(status), Status: status, Code: code, Detail: fmt.Sprintf(format, args...)}
+	return &Problem{Problem: wire.Problem{Title: http.StatusText(status), Status: status, Code: code, Detail: fmt.Sprintf(format, args...)}}
 }
 
 // Error implements error.
@@ -190,9 +173,9 @@ func (a *API) fromHuma(m *huma.ErrorModel) *Problem {
 	default:
 		code = perennial.CodeInvalid
 	}
-	p := &Problem{Title: http.StatusText(m.Status), Status: m.Status, Code: code, Detail: "The request is not as the OpenAPI document describes it."}
+	p := &Problem{Problem: wire.Problem{Title: http.StatusText(m.Status), Status: m.Status, Code: code, Detail: "The request is not as the OpenAPI document describes it."}}
 	for _, e := range m.Errors {
-		i := Invalid{Location: a.location(e.Location), Message: e.Message}
+		i := wire.Invalid{Location: a.location(e.Location), Message: e.Message}
 		if m.Status == http.StatusBadRequest || !plainMessage.MatchString(e.Message) {
 			i.Message = "is not readable" // the parser's words may repeat what it read
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/google/uuid"
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/wire"
 	"github.com/perennial-oauth/perennial/internal/guard"
 	"github.com/perennial-oauth/perennial/internal/printable"
 )
@@ -209,7 +210,7 @@ func (a *API) authenticate(r *http.Request, c *call, op *huma.Operation, present
 		for _, s := range wanted {
 			names = append(names, string(s))
 		}
-		return problem(codeScope, "The API key has none of the scopes that allow this: %s.", strings.Join(names, ", ")).
+		return problem(wire.CodeScope, "The API key has none of the scopes that allow this: %s.", strings.Join(names, ", ")).
 			header("WWW-Authenticate", challenge(fmt.Sprintf(`error="insufficient_scope", scope=%q`, strings.Join(names, " "))))
 	}
 	if wait, ok := a.limits.take(key.ID, a.Now()); !ok {
@@ -244,7 +245,7 @@ func bearer(r *http.Request) (string, *Problem) {
 }
 
 func unauthorized(detail, parameters string) *Problem {
-	return problem(codeUnauthorized, "%s", detail).header("WWW-Authenticate", challenge(parameters))
+	return problem(wire.CodeUnauthorized, "%s", detail).header("WWW-Authenticate", challenge(parameters))
 }
 
 func challenge(parameters string) string {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/api"
-	"github.com/perennial-oauth/perennial/client"
 	"github.com/perennial-oauth/perennial/internal/apitest"
 	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/stretchr/testify/assert"
@@ -58,7 +57,7 @@ type connKey struct{}
 
 // watched calls during in the middle of a refresh, with its request's connection.
 type watched struct {
-	client.Backend
+	api.Backend
 	during func(*conn)
 }
 
@@ -77,7 +76,7 @@ func TestSlowAnswer(t *testing.T) {
 	seen := 0
 	w := apitest.New(t, testpg.URL(t), func(c *api.Config) {
 		tokens := c.Tokens
-		c.Tokens = func(tenant string) (client.Backend, error) {
+		c.Tokens = func(tenant string) (api.Backend, error) {
 			b, err := tokens(tenant)
 			return watched{b, func(c *conn) { seen++; assert.Zero(t, c.deadline()) }}, err
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/wire"
 	"github.com/perennial-oauth/perennial/internal/printable"
 )
 
@@ -33,7 +34,7 @@ func (a *API) checkJSON(body []byte) *Problem {
 	}
 	bad := func(where, message string) *Problem {
 		p := problem(perennial.CodeInvalid, "The body is not JSON of the strict kind that is taken here.")
-		p.Errors = []Invalid{{Location: a.location(where), Message: message}}
+		p.Errors = []wire.Invalid{{Location: a.location(where), Message: message}}
 		return p
 	}
 	if !utf8.Valid(body) || loneSurrogate(body) {

@@ -6,13 +6,10 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
-	"github.com/perennial-oauth/perennial/client"
+	"github.com/perennial-oauth/perennial/client/wire"
 )
 
 const (
-	// leastShare is that of package client: no more than this part of a token's life is
-	// asked to be left.
-	minShare = 10
 	// patience is how long a refresh is waited for while the token at hand lives, at
 	// most half of what is left of it.
 	patience = 5 * time.Second
@@ -25,54 +22,12 @@ const (
 	usedEvery = time.Hour
 )
 
-// State is what is known of a connection and of its access token, but the token.
-// Times are the database's clock, as now is.
-type State struct {
-	_           struct{}         `additionalProperties:"true"`
-	ID          string           `json:"id"`
-	App         string           `json:"app"`
-	Provider    string           `json:"provider"`
-	Title       string           `json:"title" doc:"Of the provider, as customers know it"`
-	AccountID   string           `json:"account_id"`
-	Status      perennial.Status `json:"status" enum:"active,reconnect_required,paused,disconnected"`
-	Reason      perennial.Reason `json:"reason,omitempty"`
-	Since       time.Time        `json:"since,omitzero" doc:"Since when it is reconnect_required"`
-	FailingCode string           `json:"failing_code,omitempty" doc:"Why the last refresh failed"`
-
-	ReconnectURL string `json:"reconnect_url,omitempty" doc:"Show it to the customer"`
-	HelpURL      string `json:"help_url,omitempty"`
-
-	TokenType   string    `json:"token_type" doc:"Always Bearer: the scheme of Authorization (RFC 6750)"`
-	Generation  int64     `json:"generation" doc:"Of the token; give it as if_generation where an API answered 401 to it"`
-	Now         time.Time `json:"now"`
-	ExpiresAt   time.Time `json:"expires_at,omitzero" doc:"Absent: not known"`
-	RefreshedAt time.Time `json:"refreshed_at,omitzero" doc:"When this generation was stored"`
-	DueAt       time.Time `json:"due_at,omitzero" doc:"From then on a newer one may be there"`
-	RetryAt     time.Time `json:"retry_at,omitzero" doc:"No refresh before it"`
-	LastUsedAt  time.Time `json:"last_used_at,omitzero"`
-	KillsAccess bool      `json:"refresh_ends_access_token,omitempty" doc:"A refresh ends this token at once: do not keep it"`
-}
-
-func stateOf(id string, h client.TokenState) State {
-	return State{ID: id, App: h.App, Provider: h.Provider, Title: h.Title, AccountID: h.Account, Status: h.Status, Reason: h.Reason, Since: h.Since,
-		FailingCode: h.FailingCode, ReconnectURL: h.ReconnectURL, HelpURL: h.HelpURL, TokenType: perennial.TokenTypeBearer, Generation: h.Generation, Now: h.Now,
-		ExpiresAt: h.ExpiresAt, RefreshedAt: h.RefreshedAt, DueAt: h.DueAt, RetryAt: h.RetryAt, LastUsedAt: h.LastUsedAt, KillsAccess: h.KillsAccess}
-}
-
-// Held is what a client's backend hands out, without the token.
-func (s State) TokenState() client.TokenState {
-	return client.TokenState{App: s.App, Provider: s.Provider, Title: s.Title, Account: s.AccountID, Status: s.Status, Reason: s.Reason, Since: s.Since,
-		FailingCode: s.FailingCode, ReconnectURL: s.ReconnectURL, HelpURL: s.HelpURL, TokenType: s.TokenType, Generation: s.Generation, Now: s.Now,
-		ExpiresAt: s.ExpiresAt, RefreshedAt: s.RefreshedAt, DueAt: s.DueAt, RetryAt: s.RetryAt, LastUsedAt: s.LastUsedAt, KillsAccess: s.KillsAccess}
-}
-
-// Token is one valid access token.
-type Token struct {
-	_           struct{} `additionalProperties:"true"`
-	AccessToken string   `json:"access_token"`
-	TokenType   string   `json:"token_type" doc:"Always Bearer: the scheme of Authorization (RFC 6750)"`
-	ExpiresIn   int64    `json:"expires_in,omitempty" doc:"Seconds left, rounded down; absent: not known"`
-	State       State    `json:"connection"`
+// Backend reads the tokens of one tenant and has them refreshed; it is a
+// client.Backend, whose contract holds here: direct.Backend in production.
+type Backend interface {
+	Load(ctx context.Context, id string) (wire.TokenState, error)
+	Refresh(ctx context.Context, id string, generation int64) error
+	Note(ctx context.Context, id string, n wire.Note) error
 }
 
 type tokenInput struct {
@@ -82,7 +37,13 @@ type tokenInput struct {
 	Refresh      bool  `query:"refresh" default:"true" doc:"false: what is stored is enough; nothing is refreshed"`
 }
 
-type tokenOutput struct{ Body Token }
+type tokenOutput struct{ Body wire.Token }
+
+// shown is a state as the API shows it.
+func shown(s wire.TokenState) *wire.TokenState {
+	s.TokenType = perennial.TokenTypeBearer
+	return &s
+}
 
 func (a *API) registerTokens() {
 	const tag = "tokens"
@@ -109,46 +70,41 @@ func (a *API) getToken(ctx context.Context, key perennial.APIKey, in *tokenInput
 		return nil, err
 	}
 	if in.IfGeneration > held.Generation {
-		return nil, generationAhead(in.ID, held)
+		return nil, generationAhead(held)
 	}
 	if in.Refresh && in.IfGeneration > 0 {
-		a.noteBeside(ctx, b, in.ID, client.NoteUnauthorized)
+		a.noteBeside(ctx, b, in.ID, wire.NoteUnauthorized)
 	}
-	if p := denied(in.ID, held); p != nil {
+	if p := denied(held); p != nil {
 		return nil, p
 	}
-	if in.Refresh && !enough(held, in) && held.Status == perennial.StatusActive {
+	if in.Refresh && !held.Enough(0, in.IfGeneration, time.Duration(in.MinTTL)*time.Second) && held.Status == perennial.StatusActive {
 		if in.IfGeneration == held.Generation && held.Now.Sub(held.RefreshedAt) < mendedLasts {
-			state := stateOf(in.ID, held)
 			p := problem(codeStillRefused, "This token was stored less than a minute ago, and another one would not mend a 401: check that this connection belongs to that account and may do this.")
-			p.State = &state
+			p.State = shown(held)
 			return nil, p.retryAfter(mendedLasts - held.Now.Sub(held.RefreshedAt))
 		}
 		if held, err = a.renew(ctx, b, in, held); err != nil {
 			return nil, err
 		}
 	}
-	if !handable(held, in.IfGeneration) {
-		return nil, none(in.ID, held)
+	if !held.Usable(0, in.IfGeneration) {
+		return nil, none(held)
 	}
 	if in.Refresh && held.Now.Sub(held.LastUsedAt) > usedEvery {
-		a.noteBeside(ctx, b, in.ID, client.NoteUsed)
+		a.noteBeside(ctx, b, in.ID, wire.NoteUsed)
 	}
-	out := &tokenOutput{Token{AccessToken: held.Access.Reveal(), TokenType: perennial.TokenTypeBearer, State: stateOf(in.ID, held)}}
-	if !held.ExpiresAt.IsZero() {
-		out.Body.ExpiresIn = int64(held.ExpiresAt.Sub(held.Now) / time.Second)
-	}
-	return out, nil
+	return &tokenOutput{wire.TokenOf(held)}, nil
 }
 
 // renew has the token refreshed and loads it again. It waits only for as long as
 // the token at hand allows.
-func (a *API) renew(ctx context.Context, b client.Backend, in *tokenInput, held client.TokenState) (client.TokenState, error) {
+func (a *API) renew(ctx context.Context, b Backend, in *tokenInput, held wire.TokenState) (wire.TokenState, error) {
 	if held.RetryAt.After(held.Now) {
 		return held, nil // a wait is in force
 	}
 	wait := refreshTimeout
-	if handable(held, in.IfGeneration) && !held.ExpiresAt.IsZero() {
+	if held.Usable(0, in.IfGeneration) && !held.ExpiresAt.IsZero() {
 		wait = min(patience, held.ExpiresAt.Sub(held.Now)/2)
 	}
 	waiting, cancel := context.WithTimeout(ctx, wait)
@@ -159,39 +115,19 @@ func (a *API) renew(ctx context.Context, b client.Backend, in *tokenInput, held 
 	next, err := b.Load(ctx, in.ID)
 	switch {
 	case err == nil:
-	case handable(held, in.IfGeneration) && perennial.CodeOf(err) != perennial.CodeNotFound:
+	case held.Usable(0, in.IfGeneration) && perennial.CodeOf(err) != perennial.CodeNotFound:
 		return held, nil
 	default:
 		return held, err
 	}
-	if p := denied(in.ID, next); p != nil {
+	if p := denied(next); p != nil {
 		return next, p
 	}
 	return next, nil
 }
 
-// handable reports whether a token may be handed out at all.
-func handable(h client.TokenState, beyond int64) bool {
-	return h.Generation > beyond && !h.Access.IsZero() && (h.ExpiresAt.IsZero() || h.ExpiresAt.After(h.Now))
-}
-
-// enough reports whether it has as much life left as is asked for.
-func enough(h client.TokenState, in *tokenInput) bool {
-	if !handable(h, in.IfGeneration) {
-		return false
-	}
-	if h.ExpiresAt.IsZero() {
-		return true
-	}
-	least := time.Duration(in.MinTTL) * time.Second
-	if life := h.ExpiresAt.Sub(h.RefreshedAt); !h.RefreshedAt.IsZero() && life > 0 {
-		least = min(least, life/minShare)
-	}
-	return h.ExpiresAt.Sub(h.Now) >= least
-}
-
 // denied is the problem of a connection whose status allows no token.
-func denied(id string, h client.TokenState) *Problem {
+func denied(h wire.TokenState) *Problem {
 	var p *Problem
 	switch h.Status {
 	case perennial.StatusActive, perennial.StatusReconnectRequired:
@@ -201,17 +137,15 @@ func denied(id string, h client.TokenState) *Problem {
 	default:
 		p = problem(perennial.CodeDisconnected, "The connection was ended: connect the account again.")
 	}
-	state := stateOf(id, h)
-	p.State = &state
+	p.State = shown(h)
 	return p
 }
 
 // none is the problem where there is no token to hand out.
-func none(id string, h client.TokenState) *Problem {
-	state := stateOf(id, h)
+func none(h wire.TokenState) *Problem {
 	if h.Status == perennial.StatusReconnectRequired {
 		p := problem(perennial.CodeReconnectRequired, "%s.", perennial.Describe(h.Status, "", h.Reason, h.Title))
-		p.State = &state
+		p.State = shown(h)
 		return p
 	}
 	wait := retryAfterUnavailable
@@ -219,23 +153,22 @@ func none(id string, h client.TokenState) *Problem {
 		wait = h.RetryAt.Sub(h.Now)
 	}
 	p := problem(perennial.CodeUnavailable, "There is no valid access token now; there may be one later without anybody's doing.").retryAfter(wait)
-	p.State = &state
+	p.State = shown(h)
 	return p
 }
 
 // generationAhead is the problem of a caller's generation above the row's, as one
 // that met a restore of the database has.
-func generationAhead(id string, h client.TokenState) *Problem {
-	p := problemOf(&perennial.GenerationAheadError{Connection: id, Generation: h.Generation})
-	state := stateOf(id, h)
-	p.State = &state
+func generationAhead(h wire.TokenState) *Problem {
+	p := problemOf(&perennial.GenerationAheadError{Connection: h.ID, Generation: h.Generation})
+	p.State = shown(h)
 	return p
 }
 
 // noteTimeout bounds a note that nobody waits for.
 const noteTimeout = 5 * time.Second
 
-func (a *API) noteBeside(ctx context.Context, b client.Backend, id string, n client.Note) {
+func (a *API) noteBeside(ctx context.Context, b Backend, id string, n wire.Note) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
 	a.background.Go(func() {
 		defer cancel()
@@ -247,12 +180,10 @@ func (a *API) noteBeside(ctx context.Context, b client.Backend, id string, n cli
 
 type refreshInput struct {
 	ConnectionPath
-	Body *struct {
-		IfGeneration int64 `json:"if_generation,omitempty" minimum:"0" doc:"Only if this is still the generation, however young its token is; absent: unless the token is young"`
-	} `required:"false"`
+	Body *wire.RefreshBody `required:"false"`
 }
 
-type refreshOutput struct{ Body State }
+type refreshOutput struct{ Body wire.TokenState }
 
 func (a *API) refresh(ctx context.Context, key perennial.APIKey, in *refreshInput) (*refreshOutput, error) {
 	b, err := a.backend(key.TenantID)
@@ -263,7 +194,7 @@ func (a *API) refresh(ctx context.Context, key perennial.APIKey, in *refreshInpu
 	if err != nil {
 		return nil, err
 	}
-	if p := denied(in.ID, held); p != nil {
+	if p := denied(held); p != nil {
 		return nil, p
 	}
 	generation := int64(0)
@@ -271,29 +202,26 @@ func (a *API) refresh(ctx context.Context, key perennial.APIKey, in *refreshInpu
 		generation = in.Body.IfGeneration
 	}
 	if generation > held.Generation {
-		return nil, generationAhead(in.ID, held)
+		return nil, generationAhead(held)
 	}
 	waiting, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
 	if err := b.Refresh(waiting, in.ID, generation); err != nil {
 		p := problemOf(err)
 		if held, err := b.Load(ctx, in.ID); err == nil {
-			state := stateOf(in.ID, held)
-			p.State = &state
+			p.State = shown(held)
 		}
 		return nil, p
 	}
 	if held, err = b.Load(ctx, in.ID); err != nil {
 		return nil, err
 	}
-	return &refreshOutput{stateOf(in.ID, held)}, nil
+	return &refreshOutput{*shown(held)}, nil
 }
 
 type noteInput struct {
 	ConnectionPath
-	Body struct {
-		Note client.Note `json:"note" enum:"used,unauthorized" doc:"used: it was handed out; unauthorized: an API answered 401 to it"`
-	}
+	Body wire.NoteBody
 }
 
 func (a *API) note(ctx context.Context, key perennial.APIKey, in *noteInput) (*struct{}, error) {

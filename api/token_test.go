@@ -12,6 +12,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/api"
 	"github.com/perennial-oauth/perennial/client/clienttest"
+	"github.com/perennial-oauth/perennial/client/wire"
 	"github.com/perennial-oauth/perennial/internal/apitest"
 	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/stretchr/testify/assert"
@@ -57,7 +58,7 @@ func TestToken(t *testing.T) {
 				assert.EqualValues(t, 2, p.State.Generation)
 				return
 			}
-			token := read[api.Token](t, answer)
+			token := read[wire.Token](t, answer)
 			want := int64(2)
 			if c.renewed {
 				want = 3
@@ -66,7 +67,7 @@ func TestToken(t *testing.T) {
 			assert.Equal(t, fmt.Sprint(clienttest.Secret, "-", want), token.AccessToken)
 			assert.Equal(t, want, token.State.Generation)
 			assert.InDelta(t, 1800, token.ExpiresIn, 5)
-			assert.Equal(t, con.AccountID, token.State.AccountID)
+			assert.Equal(t, con.AccountID, token.State.Account)
 		})
 	}
 	w.Answer(nil)
@@ -94,7 +95,7 @@ func TestTokenTypeIsBearer(t *testing.T) {
 	con := w.Connect("acme")
 	for _, stored := range []string{"bot", "user", "bearer", ""} {
 		w.Exec("UPDATE connections SET token_type = '" + stored + "' WHERE id = '" + con.ID + "'")
-		token := read[api.Token](t, w.Do(key, "GET", "/v1/connections/"+con.ID+"/token", ""))
+		token := read[wire.Token](t, w.Do(key, "GET", "/v1/connections/"+con.ID+"/token", ""))
 		assert.Equal(t, "Bearer", token.TokenType, stored)
 		assert.Equal(t, "Bearer", token.State.TokenType, stored)
 		shown := read[api.Connection](t, w.Do(key, "GET", "/v1/connections/"+con.ID, ""))
@@ -143,7 +144,7 @@ func TestTokenOfAnOldGeneration(t *testing.T) {
 	_, key := w.Key("acme", perennial.ScopeTokensRead)
 	con := w.Connect("acme")
 	w.Exec("UPDATE connections SET last_refreshed_at = now() - interval '5 minutes'")
-	token := read[api.Token](t, w.Do(key, "GET", "/v1/connections/"+con.ID+"/token?if_generation=1", ""))
+	token := read[wire.Token](t, w.Do(key, "GET", "/v1/connections/"+con.ID+"/token?if_generation=1", ""))
 	assert.EqualValues(t, 2, token.State.Generation)
 	assert.Equal(t, 1, w.Refreshes())
 }
@@ -156,7 +157,7 @@ func TestTokenOfAnEndedGrant(t *testing.T) {
 	_, key := w.Key("acme", perennial.ScopeTokensRead)
 	con := w.Connect("acme")
 	w.SetStatus(con.ID, perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant)
-	left := read[api.Token](t, w.Do(key, "GET", "/v1/connections/"+con.ID+"/token", ""))
+	left := read[wire.Token](t, w.Do(key, "GET", "/v1/connections/"+con.ID+"/token", ""))
 	assert.Equal(t, clienttest.Secret+"-1", left.AccessToken)
 	assert.Equal(t, perennial.StatusReconnectRequired, left.State.Status)
 	w.Exec("UPDATE connections SET expires_at = now() - interval '1 second'")
@@ -180,7 +181,7 @@ func TestRefresh(t *testing.T) {
 	for _, body := range []string{`{"if_generation": 1}`, `{"if_generation": 1}`, ""} {
 		answer := w.Do(key, "POST", at, body)
 		clean(t, answer.Body.String())
-		assert.EqualValues(t, 2, read[api.State](t, answer).Generation)
+		assert.EqualValues(t, 2, read[wire.TokenState](t, answer).Generation)
 	}
 	w.SetStatus(con.ID, perennial.StatusPaused, "")
 	assert.Equal(t, perennial.CodePaused, problemIn(t, w.Do(key, "POST", at, "")).Code)

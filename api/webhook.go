@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/wire"
 	"github.com/perennial-oauth/perennial/store"
 )
 
@@ -94,7 +95,7 @@ func (a *API) createWebhook(ctx context.Context, key perennial.APIKey, in *creat
 	if perennial.CodeOf(err) == perennial.CodeInvalid {
 		// Which address a name has here is nobody's business outside.
 		p := problem(perennial.CodeInvalid, "The endpoint is not usable.")
-		p.Errors = []Invalid{{Location: "body.url", Message: "must begin with https://, hold no credentials and no fragment, and name a public address"}}
+		p.Errors = []wire.Invalid{{Location: "body.url", Message: "must begin with https://, hold no credentials and no fragment, and name a public address"}}
 		return nil, p.because(err)
 	}
 	if err != nil {

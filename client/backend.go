@@ -2,9 +2,8 @@ package client
 
 import (
 	"context"
-	"time"
 
-	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/wire"
 )
 
 // Backend is where a [Client] has its tokens from. It is bound to one tenant and
@@ -28,40 +27,13 @@ type Backend interface {
 }
 
 // Note is something that is written down about a connection.
-type Note string
+type Note = wire.Note
 
 // The notes.
 const (
-	NoteUsed         Note = "used"         // last_used_at, at most once an hour
-	NoteUnauthorized Note = "unauthorized" // last_unauthorized_at
+	NoteUsed         = wire.NoteUsed         // last_used_at, at most once an hour
+	NoteUnauthorized = wire.NoteUnauthorized // last_unauthorized_at
 )
 
-// Held is what a backend holds of a connection. All times are by its clock, Now;
-// zero means "not known".
-type TokenState struct {
-	Access     perennial.Secret
-	TokenType  string // as it is stored; never a scheme of Authorization
-	Generation int64
-
-	App, Provider string // Provider is the catalogue's name
-	Title         string // of the provider, as customers know it
-	Account       string
-
-	Status      perennial.Status
-	Reason      perennial.Reason
-	FailingCode string    // why the last refresh failed
-	Since       time.Time // since when it is reconnect_required
-
-	Now         time.Time // read after the call began and before it ended
-	ExpiresAt   time.Time // of the access token
-	RefreshedAt time.Time // when this generation was stored
-	DueAt       time.Time // next_refresh_at: from then on a newer one may be there
-	RetryAt     time.Time // no refresh before it
-	LastUsedAt  time.Time
-
-	// KillsAccess: a refresh ends this access token at once, so that memory never
-	// answers without asking whether the generation still holds.
-	KillsAccess bool
-
-	ReconnectURL, HelpURL string
-}
+// TokenState is what a backend knows of a connection and its access token.
+type TokenState = wire.TokenState

@@ -158,7 +158,7 @@ func (c *Client) deadline(e *entry, beyond int64) time.Duration {
 	}
 	if s := e.last.Load(); s != nil {
 		if elapsed := s.elapsed(c.Now()); s.usable(elapsed, beyond) {
-			return min(c.Patience, s.remains(elapsed)/2)
+			return min(c.Patience, s.state.Left(elapsed)/2)
 		}
 	}
 	return c.Patience

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/wire"
 )
 
 // memoryLasts is for how long what was loaded is used without asking again.
@@ -12,12 +13,6 @@ const memoryLasts = time.Minute
 // endedLasts is the same where the grant has ended: what is left of it is not worth
 // much, and the customer may have reconnected.
 const endedLasts = 2 * time.Second
-
-// leastShare: no more than this part of a token's life is asked to be left.
-const minShare = 10
-
-// forever stands for an expiry that nobody knows.
-const forever = time.Duration(1<<63 - 1)
 
 // snapshot is a connection as it was loaded. It is never changed.
 //
@@ -30,22 +25,17 @@ type snapshot struct {
 	state  TokenState
 	loaded time.Time
 
-	left    time.Duration // to the expiry; forever: not known
-	minLife time.Duration // that is asked to be left: MinTTL
-	fresh   time.Duration // for how long memory answers
+	minTTL time.Duration // the life that callers ask to be left
+	fresh  time.Duration // for how long memory answers
 }
 
 // take makes a snapshot of what a load that began at began brought.
 func take(id string, h TokenState, began time.Time, minTTL time.Duration) *snapshot {
-	s := &snapshot{state: h, loaded: began, left: forever, fresh: memoryLasts}
+	s := &snapshot{state: h, loaded: began, minTTL: minTTL, fresh: memoryLasts}
 	s.token = Token{Access: h.Access, Type: perennial.TokenTypeBearer, Generation: h.Generation, Connection: id, Account: h.Account, Status: h.Status, Reason: h.Reason}
-	if !h.ExpiresAt.IsZero() {
-		s.left = h.ExpiresAt.Sub(h.Now)
-		s.token.ExpiresAt = began.Add(s.left).Round(0)
-		if life := h.ExpiresAt.Sub(h.RefreshedAt); !h.RefreshedAt.IsZero() && life > 0 {
-			s.minLife = min(minTTL, life/minShare)
-		}
-		s.fresh = min(s.fresh, s.left-s.minLife)
+	if left := h.Left(0); left != wire.Forever {
+		s.token.ExpiresAt = began.Add(left).Round(0)
+		s.fresh = min(s.fresh, left-h.MinLife(minTTL))
 	}
 	if !h.DueAt.IsZero() {
 		s.fresh = min(s.fresh, h.DueAt.Sub(h.Now))
@@ -66,25 +56,15 @@ func (s *snapshot) elapsed(now time.Time) time.Duration {
 	return max(now.Sub(s.loaded), time.Duration(now.UnixNano()-s.loaded.UnixNano()))
 }
 
-// remains is what is left of the token's life.
-func (s *snapshot) remains(elapsed time.Duration) time.Duration {
-	if s.left == forever {
-		return forever
-	}
-	return s.left - elapsed
-}
-
-// usable reports whether the token may be handed out at all: it lives, is newer
-// than beyond, and its connection's status allows it. What is left of an ended
-// grant does.
+// usable reports whether the token may be handed out, see [wire.TokenState.Usable].
 func (s *snapshot) usable(elapsed time.Duration, beyond int64) bool {
-	return s.token.Generation > beyond && s.remains(elapsed) > 0 && !s.token.Access.IsZero() &&
-		(s.state.Status == perennial.StatusActive || s.state.Status == perennial.StatusReconnectRequired)
+	return s.state.Usable(elapsed, beyond)
 }
 
-// enough reports whether the token has as much life left as is promised.
+// enough reports whether the token may be handed out without a refresh first, see
+// [wire.TokenState.Enough].
 func (s *snapshot) enough(elapsed time.Duration, beyond int64) bool {
-	return s.usable(elapsed, beyond) && s.remains(elapsed) >= s.minLife
+	return s.state.Enough(elapsed, beyond, s.minTTL)
 }
 
 // here turns a time of the backend's clock into one of this process's.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/wire"
 	"github.com/perennial-oauth/perennial/provider"
 )
 
@@ -86,9 +87,9 @@ func (c *Client) observe(ctx context.Context, now time.Time, s *snapshot, source
 	}
 	if s != nil {
 		call.App = s.state.App
-		call.Left = s.remains(s.elapsed(now))
+		call.Left = s.state.Left(s.elapsed(now))
 		// A failed call counts by its token's age only where that is what failed.
-		call.Dated = call.Left != forever && (err == nil || call.Left <= 0)
+		call.Dated = call.Left != wire.Forever && (err == nil || call.Left <= 0)
 		if !call.Dated {
 			call.Left = 0
 		}

@@ -11,10 +11,8 @@ import (
 	"go.temporal.io/sdk/client"
 )
 
-// beside keeps connections alive while Temporal does not answer: this process
-// asks the engine itself for what is overdue. The row is the fence there too, so
-// it does no harm where other workers reach Temporal. Unknown outcomes and
-// refusals are left to the workflows.
+// fallback keeps connections alive while Temporal does not answer: it refreshes overdue
+// connections in this process, see [refresh.Fallback].
 type fallback struct {
 	engine  *refresh.Engine
 	rows    overdue
@@ -57,7 +55,7 @@ func (b *fallback) run(ctx context.Context) {
 		if now := time.Since(answered) > fallbackAfter; now != away && ctx.Err() == nil {
 			away = now
 			b.shown(away)
-			b.log.Warn("Temporal is away: due connections are refreshed beside it", "away", away)
+			b.log.Warn("Temporal is away: this process refreshes due connections itself", "away", away)
 		}
 		if away {
 			b.look(ctx)
@@ -80,18 +78,14 @@ func (b *fallback) look(ctx context.Context) {
 	slots := make(chan struct{}, fallbackAtOnce)
 	var all sync.WaitGroup
 	for _, c := range due {
-		if c.Ambiguous() || c.Suspect() || !c.Open.IsZero() {
+		if refresh.LeftToWorkflow(c) {
 			continue
 		}
 		slots <- struct{}{}
 		all.Go(func() {
 			defer func() { <-slots }()
-			res, err := b.engine.Refresh(ctx, refresh.Request{ConnectionID: c.ID, App: c.App, Generation: c.Generation, Trigger: perennial.TriggerFallback})
-			if err != nil {
-				b.log.Error("not refreshed beside Temporal", "connection_id", c.ID, "error", err)
-			}
-			if res.Unsaved != nil { // there is no workflow that holds it
-				_ = b.engine.SaveLater(context.WithoutCancel(ctx), *res.Unsaved) // ends when it is kept
+			if _, err := refresh.Fallback(ctx, b.engine, c, func(save func()) { save() }); err != nil {
+				b.log.Error("not refreshed while Temporal is away", "connection_id", c.ID, "error", err)
 			}
 		})
 	}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/api"
-	"github.com/perennial-oauth/perennial/client"
 	"github.com/perennial-oauth/perennial/client/direct"
 	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/connect"
@@ -145,7 +144,7 @@ type tokens struct {
 	made []*direct.Backend
 }
 
-func (t *tokens) of(tenant string) (client.Backend, error) {
+func (t *tokens) of(tenant string) (api.Backend, error) {
 	t.once.Do(func() { t.workflows = direct.Temporal(t.temporal, t.deps.Config.TaskQueue) })
 	c := direct.Config{Tenant: tenant, Store: t.deps.Store, Keys: t.deps.Keyring, Workflows: t.workflows, Apps: t.deps.Config,
 		Links: t.deps.Config.Connect.Links}

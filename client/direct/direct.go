@@ -16,7 +16,6 @@ import (
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/seal"
-	"github.com/perennial-oauth/perennial/store"
 )
 
 // Store is what a backend needs of store.Store.
@@ -40,12 +39,6 @@ type Workflows interface {
 	Healthy(ctx context.Context) error
 }
 
-// Engine is what a backend needs of [refresh.Engine].
-type Engine interface {
-	Refresh(ctx context.Context, req refresh.Request) (refresh.Result, error)
-	SaveLater(ctx context.Context, req store.SaveRequest) error
-}
-
 // Config configures a [Backend]. Tenant, Store, Keys, Workflows and Apps are
 // needed.
 type Config struct {
@@ -58,7 +51,7 @@ type Config struct {
 	// Engine, when set, refreshes where Temporal does not answer: same fence, one
 	// request at the provider. It needs the refresh tokens' keyset, and a spool on
 	// a persistent volume.
-	Engine Engine
+	Engine refresh.FallbackEngine
 	// Answer is how long a workflow is waited for before the engine is asked.
 	// Defaults to 10 s.
 	Answer time.Duration
@@ -100,7 +93,7 @@ func (b *Backend) Load(ctx context.Context, id string) (client.TokenState, error
 		return client.TokenState{}, err
 	}
 	h := client.TokenState{
-		TokenType: c.TokenType, Generation: c.Generation,
+		ID: c.ID, TokenType: c.TokenType, Generation: c.Generation,
 		App: c.App, Provider: c.Provider, Title: c.Provider, Account: c.AccountID,
 		Status: c.Status, Reason: c.Reason, FailingCode: c.FailingCode,
 		Now: now, ExpiresAt: c.ExpiresAt, RefreshedAt: c.LastRefreshedAt, DueAt: c.NextRefreshAt, RetryAt: c.WaitsUntil(now), LastUsedAt: c.LastUsedAt,

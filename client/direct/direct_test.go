@@ -43,7 +43,7 @@ func TestBeside(t *testing.T) {
 	t.Parallel()
 	refreshed := func(b *bundle) func(refresh.Request) (refresh.Result, error) {
 		return func(req refresh.Request) (refresh.Result, error) {
-			assert.Equal(t, refresh.Request{ConnectionID: b.id, Generation: 1, Trigger: perennial.TriggerFallback}, req)
+			assert.Equal(t, refresh.Request{ConnectionID: b.id, Generation: 1, App: "app", Trigger: perennial.TriggerFallback}, req)
 			b.renew(30 * time.Minute)
 			return refresh.Result{Outcome: perennial.OutcomeRefreshed}, nil
 		}

@@ -78,8 +78,8 @@ func (b *Backend) ask(ctx context.Context, c perennial.Connection, generation in
 	return err
 }
 
-// beside refreshes in this process. Doubts are left to the workflow: what became
-// of an attempt without an answer, and whether a refusal is to be believed.
+// refreshHere refreshes in this process, see [refresh.Fallback], or waits for the process
+// that does.
 func (b *Backend) refreshHere(ctx context.Context, id string, generation int64) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -93,10 +93,10 @@ func (b *Backend) refreshHere(ctx context.Context, id string, generation int64) 
 		case row.Generation < generation:
 			return &perennial.GenerationAheadError{Connection: id, Generation: row.Generation}
 		case row.Open.Alive(now): // another process is at it
-		case row.Ambiguous(), row.Suspect(), !row.Open.IsZero():
+		case refresh.LeftToWorkflow(row):
 			return perennial.Errorf(perennial.CodeUnavailable, "connection %s: an earlier refresh is in doubt, which its workflow settles: %w", id, errSick)
 		default:
-			if busy, err := b.present(ctx, id, generation); err != nil || !busy {
+			if busy, err := b.present(ctx, row); err != nil || !busy {
 				return err
 			}
 		}
@@ -109,11 +109,8 @@ func (b *Backend) refreshHere(ctx context.Context, id string, generation int64) 
 }
 
 // present asks the engine; busy says that another process was quicker.
-func (b *Backend) present(ctx context.Context, id string, generation int64) (busy bool, err error) {
-	res, err := b.Engine.Refresh(ctx, refresh.Request{ConnectionID: id, Generation: generation, Trigger: perennial.TriggerFallback})
-	if res.Unsaved != nil { // there is no workflow that holds it
-		b.keeping.Go(func() { _ = b.Engine.SaveLater(context.WithoutCancel(ctx), *res.Unsaved) }) // ends when it is kept
-	}
+func (b *Backend) present(ctx context.Context, c perennial.Connection) (busy bool, err error) {
+	res, err := refresh.Fallback(ctx, b.Engine, c, b.keeping.Go)
 	switch {
 	case err != nil:
 		return false, err
@@ -122,5 +119,5 @@ func (b *Backend) present(ctx context.Context, id string, generation int64) (bus
 	case res.Outcome == perennial.OutcomeRefreshed, res.Outcome == perennial.OutcomeAlreadyFresh:
 		return false, nil
 	}
-	return false, perennial.Errorf(perennial.CodeUnavailable, "connection %s was not refreshed: %s %s", id, res.Outcome, res.Code)
+	return false, perennial.Errorf(perennial.CodeUnavailable, "connection %s was not refreshed: %s %s", c.ID, res.Outcome, res.Code)
 }

@@ -75,7 +75,7 @@ func setup(t testing.TB, url string) *bundle {
 	return b
 }
 
-func (b *bundle) of(tenant string, e Engine) *Backend {
+func (b *bundle) of(tenant string, e refresh.FallbackEngine) *Backend {
 	b.Helper()
 	out, err := New(Config{Tenant: tenant, Store: b.db, Keys: b.keyring, Workflows: b, Apps: b, Engine: e, Answer: time.Second,
 		Links: func(c perennial.Connection) (string, string) {

@@ -9,53 +9,25 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/client"
+	"github.com/perennial-oauth/perennial/client/wire"
 )
-
-// newSession is the API's, as session and ended are.
-type newSession struct {
-	App          string                `json:"app,omitempty"`
-	ConnectionID string                `json:"connection_id,omitempty"`
-	Host         string                `json:"host,omitempty"`
-	ReturnURL    string                `json:"return_url,omitempty"`
-	Scopes       []string              `json:"scopes,omitempty"`
-	Mode         perennial.ConnectMode `json:"mode,omitempty"`
-	TenantTitle  string                `json:"tenant_title,omitempty"`
-	Lifetime     int64                 `json:"lifetime,omitempty"` // seconds
-}
-
-type session struct {
-	ID            string                   `json:"id"`
-	App           string                   `json:"app"`
-	ConnectionID  string                   `json:"connection_id"`
-	ResultID      string                   `json:"result_id"`
-	Outcome       perennial.ConnectOutcome `json:"outcome"`
-	MissingScopes []string                 `json:"missing_scopes"`
-	ExpiresAt     time.Time                `json:"expires_at"`
-}
-
-type ended struct {
-	Revocation perennial.Revocation `json:"revocation"`
-}
 
 const sessionsPath = "/connect-sessions"
 
 // Connect implements [client.Connector].
 func (b *Backend) Connect(ctx context.Context, req client.ConnectRequest) (client.ConnectSession, error) {
-	return b.link(ctx, newSession{App: req.App, Host: req.Host, ReturnURL: req.ReturnURL, Scopes: req.Scopes, Mode: req.Mode, TenantTitle: req.TenantTitle,
-		Lifetime: int64(req.Lifetime / time.Second)})
+	return b.link(ctx, wire.NewSession{App: req.App, Host: req.Host, ReturnURL: req.ReturnURL, Scopes: req.Scopes, Mode: req.Mode, TenantTitle: req.TenantTitle,
+		Lifetime: int(req.Lifetime / time.Second)})
 }
 
 // Reconnect implements [client.Connector].
 func (b *Backend) Reconnect(ctx context.Context, id string, req client.ReconnectRequest) (client.ConnectSession, error) {
-	return b.link(ctx, newSession{ConnectionID: id, ReturnURL: req.ReturnURL, Scopes: req.Scopes, Mode: req.Mode, TenantTitle: req.TenantTitle,
-		Lifetime: int64(req.Lifetime / time.Second)})
+	return b.link(ctx, wire.NewSession{ConnectionID: id, ReturnURL: req.ReturnURL, Scopes: req.Scopes, Mode: req.Mode, TenantTitle: req.TenantTitle,
+		Lifetime: int(req.Lifetime / time.Second)})
 }
 
-func (b *Backend) link(ctx context.Context, n newSession) (client.ConnectSession, error) {
-	var made struct {
-		session
-		Link string `json:"link"`
-	}
+func (b *Backend) link(ctx context.Context, n wire.NewSession) (client.ConnectSession, error) {
+	var made wire.ConnectSession
 	p, err := b.request(ctx, http.MethodPost, sessionsPath, n, &made)
 	if err != nil {
 		return client.ConnectSession{}, err
@@ -63,7 +35,7 @@ func (b *Backend) link(ctx context.Context, n newSession) (client.ConnectSession
 	if p != nil {
 		return client.ConnectSession{}, p.refusal()
 	}
-	out := made.shown()
+	out := shown(made)
 	out.Link = perennial.NewSecret(made.Link)
 	return out, nil
 }
@@ -74,7 +46,7 @@ func (b *Backend) Session(ctx context.Context, id string) (client.ConnectSession
 	if err != nil {
 		return client.ConnectSession{}, err
 	}
-	var s session
+	var s wire.ConnectSession
 	p, err := b.request(ctx, http.MethodGet, path, nil, &s)
 	if err != nil {
 		return client.ConnectSession{}, err
@@ -82,10 +54,10 @@ func (b *Backend) Session(ctx context.Context, id string) (client.ConnectSession
 	if p != nil {
 		return client.ConnectSession{}, p.refusal()
 	}
-	return s.shown(), nil
+	return shown(s), nil
 }
 
-func (s session) shown() client.ConnectSession {
+func shown(s wire.ConnectSession) client.ConnectSession {
 	out := client.ConnectSession{ID: s.ID, App: s.App, Connection: s.ConnectionID, Outcome: s.Outcome, MissingScopes: s.MissingScopes, ExpiresAt: s.ExpiresAt}
 	if s.ResultID != "" {
 		out.Connection = s.ResultID
@@ -95,7 +67,9 @@ func (s session) shown() client.ConnectSession {
 
 // Disconnect implements [client.Connector].
 func (b *Backend) Disconnect(ctx context.Context, id string) (perennial.Revocation, error) {
-	var e ended
+	var e struct {
+		Revocation perennial.Revocation `json:"revocation"`
+	}
 	p, err := b.call(ctx, http.MethodPost, id, "/disconnect", nil, &e)
 	if err != nil {
 		return "", err
@@ -105,12 +79,6 @@ func (b *Backend) Disconnect(ctx context.Context, id string) (perennial.Revocati
 	}
 	return e.Revocation, nil
 }
-
-// The API's codes of a key that cannot do this: the key is what to correct.
-const (
-	codeUnauthorized perennial.Code = "unauthorized"
-	codeScope        perennial.Code = "insufficient_scope"
-)
 
 // refusal is the error of a problem with what a [client.Connector] was asked for.
 func (p *problem) refusal() error {
@@ -123,7 +91,7 @@ func (p *problem) refusal() error {
 	}
 	switch {
 	case code == perennial.CodeNotFound, code == perennial.CodeInvalid:
-	case code == codeUnauthorized, code == codeScope:
+	case code == wire.CodeUnauthorized, code == wire.CodeScope:
 		code = perennial.CodeInvalid
 	case !known[code]:
 		code = perennial.CodeUnavailable

@@ -13,10 +13,10 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/client"
+	"github.com/perennial-oauth/perennial/client/wire"
 )
 
 // Config configures a [Backend]. URL and Key are needed.
@@ -62,24 +62,23 @@ func New(c Config) (*Backend, error) {
 
 // Load implements [client.Backend].
 func (b *Backend) Load(ctx context.Context, id string) (client.TokenState, error) {
-	var t token
+	var t wire.Token
 	p, err := b.call(ctx, http.MethodGet, id, "/token?refresh=false", nil, &t)
 	switch {
 	case err != nil:
 		return client.TokenState{}, err
 	case p == nil:
-		h := t.Connection.tokenState()
-		h.Access = perennial.NewSecret(t.AccessToken)
-		return h, nil
-	case p.Connection != nil: // there is a row, but no token that may be handed out
-		return p.Connection.tokenState(), nil
+		t.State.Access = perennial.NewSecret(t.AccessToken)
+		return t.State, nil
+	case p.State != nil: // there is a row, but no token that may be handed out
+		return *p.State, nil
 	}
 	return client.TokenState{}, p.err(id)
 }
 
 // Refresh implements [client.Backend].
 func (b *Backend) Refresh(ctx context.Context, id string, generation int64) error {
-	p, err := b.call(ctx, http.MethodPost, id, "/refresh", map[string]int64{"if_generation": generation}, nil)
+	p, err := b.call(ctx, http.MethodPost, id, "/refresh", wire.RefreshBody{IfGeneration: generation}, nil)
 	if err != nil || p == nil {
 		return err
 	}
@@ -88,7 +87,7 @@ func (b *Backend) Refresh(ctx context.Context, id string, generation int64) erro
 
 // Note implements [client.Backend].
 func (b *Backend) Note(ctx context.Context, id string, n client.Note) error {
-	p, err := b.call(ctx, http.MethodPost, id, "/notes", map[string]client.Note{"note": n}, nil)
+	p, err := b.call(ctx, http.MethodPost, id, "/notes", wire.NoteBody{Note: n}, nil)
 	if err != nil || p == nil {
 		return err
 	}
@@ -154,7 +153,7 @@ func (b *Backend) request(ctx context.Context, method, path string, body, into a
 		}
 		return nil, nil
 	}
-	p := &problem{Status: answer.StatusCode}
+	p := &problem{wire.Problem{Status: answer.StatusCode}}
 	if !strings.HasPrefix(answer.Header.Get("Content-Type"), "application/problem+json") || json.Unmarshal(raw, p) != nil || p.Code == "" {
 		return nil, perennial.Errorf(perennial.CodeUnavailable, "the API's address answered with HTTP status %d, and not as Perennial does", answer.StatusCode)
 	}
@@ -165,21 +164,8 @@ func loopback(host string) bool {
 	return host == "localhost" || host == "127.0.0.1" || host == "::1"
 }
 
-// problem is an error of the API (RFC 9457).
-type problem struct {
-	Status     int            `json:"status"`
-	Code       perennial.Code `json:"code"`
-	Detail     string         `json:"detail"`
-	RequestID  string         `json:"request_id"`
-	Errors     []invalid      `json:"errors"`
-	Connection *state         `json:"connection"`
-}
-
-// invalid is what is wrong with one field of a request.
-type invalid struct {
-	Location string `json:"location"`
-	Message  string `json:"message"`
-}
+// problem is an error of the API.
+type problem struct{ wire.Problem }
 
 // known are the API's codes that are ours; any other says that it could not be
 // asked.
@@ -192,46 +178,11 @@ func (p *problem) err(id string) error {
 		return perennial.Errorf(perennial.CodeNotFound, "there is no connection %q of this API key's tenant", id)
 	}
 	code := p.Code
-	if code == perennial.CodeGenerationAhead && p.Connection != nil {
-		return &perennial.GenerationAheadError{Connection: id, Generation: p.Connection.Generation}
+	if code == perennial.CodeGenerationAhead && p.State != nil {
+		return &perennial.GenerationAheadError{Connection: id, Generation: p.State.Generation}
 	}
 	if !known[code] {
 		code = perennial.CodeUnavailable
 	}
 	return perennial.Errorf(code, "the API refused connection %s: %s (%s, HTTP status %d, request %s)", id, p.Detail, p.Code, p.Status, p.RequestID)
-}
-
-// token is the answer to GET .../token.
-type token struct {
-	AccessToken string `json:"access_token"`
-	Connection  state  `json:"connection"`
-}
-
-// state is the API's State; this package does not import the API.
-type state struct {
-	App          string           `json:"app"`
-	Provider     string           `json:"provider"`
-	Title        string           `json:"title"`
-	AccountID    string           `json:"account_id"`
-	Status       perennial.Status `json:"status"`
-	Reason       perennial.Reason `json:"reason"`
-	Since        time.Time        `json:"since"`
-	FailingCode  string           `json:"failing_code"`
-	ReconnectURL string           `json:"reconnect_url"`
-	HelpURL      string           `json:"help_url"`
-	TokenType    string           `json:"token_type"`
-	Generation   int64            `json:"generation"`
-	Now          time.Time        `json:"now"`
-	ExpiresAt    time.Time        `json:"expires_at"`
-	RefreshedAt  time.Time        `json:"refreshed_at"`
-	DueAt        time.Time        `json:"due_at"`
-	RetryAt      time.Time        `json:"retry_at"`
-	LastUsedAt   time.Time        `json:"last_used_at"`
-	KillsAccess  bool             `json:"refresh_ends_access_token"`
-}
-
-func (s *state) tokenState() client.TokenState {
-	return client.TokenState{App: s.App, Provider: s.Provider, Title: s.Title, Account: s.AccountID, Status: s.Status, Reason: s.Reason, Since: s.Since,
-		FailingCode: s.FailingCode, ReconnectURL: s.ReconnectURL, HelpURL: s.HelpURL, TokenType: s.TokenType, Generation: s.Generation, Now: s.Now,
-		ExpiresAt: s.ExpiresAt, RefreshedAt: s.RefreshedAt, DueAt: s.DueAt, RetryAt: s.RetryAt, LastUsedAt: s.LastUsedAt, KillsAccess: s.KillsAccess}
 }

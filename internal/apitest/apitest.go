@@ -19,7 +19,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/api"
-	"github.com/perennial-oauth/perennial/client"
 	"github.com/perennial-oauth/perennial/client/clienttest"
 	"github.com/perennial-oauth/perennial/client/direct"
 	"github.com/perennial-oauth/perennial/connect"
@@ -130,7 +129,7 @@ func New(t testing.TB, url string, more ...func(*api.Config)) *World {
 }
 
 // Backend is a tenant's own, below the API.
-func (w *World) Backend(tenant string) (client.Backend, error) {
+func (w *World) Backend(tenant string) (api.Backend, error) {
 	return direct.New(direct.Config{Tenant: tenant, Store: w.DB, Keys: w.Keyring, Workflows: w, Apps: w, Answer: time.Second,
 		Links: func(c perennial.Connection) (string, string) {
 			return "https://app.example/" + c.ID, "https://help.example"
