@@ -41,8 +41,11 @@ func (u *unsaved) Refresh(_ context.Context, req Request) (Result, error) {
 }
 
 func (u *unsaved) SaveLater(ctx context.Context, req store.SaveRequest) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	u.saved = append(u.saved, req)
-	return ctx.Err()
+	return nil
 }
 
 // TestFallbackSavesLater: a set that the store did not take is kept, also after the
