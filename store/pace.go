@@ -141,8 +141,8 @@ func (s *Store) claimDueSlowly(ctx context.Context, req ClaimDueRequest) (ClaimD
 	}
 	var rows []row
 	err = s.db.WithContext(ctx).Table("connections AS c, (SELECT ? AS now) AS t", nullable(now)).
-		Where("c.app = ? AND c.next_refresh_at <= ? AND "+unharmed+" AND "+undisturbed, req.App, nullable(now.Add(-req.Late))).
-		Order("c.next_refresh_at").Limit(req.Limit).Find(&rows).Error
+		Where("c.app = ? AND c.next_refresh_at IS NOT NULL AND "+s.ready()+" <= ? AND "+unharmed+" AND "+undisturbed, req.App, nullable(now.Add(-req.Late))).
+		Order(s.ready()).Limit(req.Limit).Find(&rows).Error
 	if err != nil {
 		return out, fmt.Errorf("find due connections of app %s: %w", req.App, err)
 	}
