@@ -60,7 +60,7 @@ type claimDecision struct {
 }
 
 // decideClaim is the fence. It is pure; c was read under the row's lock and now
-// is the database's clock.
+// is the database's clock. The fast path takes part of what it claims: claimable.go.
 func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimDecision {
 	d := claimDecision{claim: Claim{Now: now, RolledBack: c.Behind(req.Generation)}, set: columns{}}
 	answer := func(v Verdict, retryAt time.Time) claimDecision {
@@ -118,15 +118,7 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 	if req.Ungated {
 		return answer(VerdictWait, now)
 	}
-	d.set.with(columns{
-		"attempt_id":         req.AttemptID,
-		"attempt_digest":     c.RefreshTokenDigest,
-		"attempt_started_at": nullable(now),
-		"attempt_deadline":   nullable(now.Add(req.Lease)),
-		"attempt_sent":       false,
-		"attempt_trigger":    string(req.Trigger),
-		"queued_at":          nil,
-	})
+	d.set.with(claimColumns(c, req, now))
 	return answer(VerdictClaimed, time.Time{})
 }
 

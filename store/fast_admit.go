@@ -12,7 +12,7 @@ import (
 	"github.com/perennial-oauth/perennial/schema"
 )
 
-// QuickAdmitRequest asks the gate for a connection that the caller has not read. Its
+// FastAdmitRequest asks the gate for a connection that the caller has not read. Its
 // other fields are those of [AdmitRequest].
 type FastAdmitRequest struct {
 	ID             string
@@ -54,10 +54,10 @@ func (s *Store) FastAdmit(ctx context.Context, req FastAdmitRequest) (a Admissio
 	return a, true, err
 }
 
-// fastSlot is [Turns.Take] in SQL. It returns what it found, so that the caller knows
+// fastSlot is [RateSlots.Reserve] in SQL. It returns what it found, so that the caller knows
 // what it did.
 var fastSlot = numbered(`WITH t AS MATERIALIZED (SELECT clock_timestamp() AS now),
-c AS MATERIALIZED (SELECT c.queued_at IS NOT NULL AS waited FROM connections AS c, t WHERE c.id = ? AND c.generation = ? AND ` + ofApp + ` AND ` + unharmed + ` AND ` + undisturbed + `),
+c AS MATERIALIZED (SELECT c.queued_at IS NOT NULL AS waited FROM connections AS c, t WHERE ` + oneClaimable + `),
 found AS MATERIALIZED (SELECT app, slot_at, backlog_at FROM apps WHERE app = ? AND EXISTS (SELECT 1 FROM c) FOR UPDATE),
 asked AS (SELECT ?::bigint * interval '1 microsecond' AS lead, ?::bigint * interval '1 microsecond' AS patience, ?::bigint * interval '1 microsecond' AS gap),
 slot AS (SELECT GREATEST(found.slot_at, t.now + asked.lead) AS at FROM found, t, asked),

@@ -20,10 +20,10 @@ import (
 
 // A connection that nothing is wrong with, of an app that nothing is wrong with, is
 // what nearly every refresh meets. For it, reading the row, asking the gate and taking
-// the fence are one statement, and saving is another. Each names in its WHERE all that
-// [decideClaim], the gate and [Save] would look at, so it does nothing where they
-// would do anything else; then they are asked. PostgreSQL checks the WHERE again
-// once it holds the row's lock.
+// the fence are one statement, and saving is another. The WHERE of the first is
+// oneClaimable, that of the second names all that [Store.Save] would look at. A
+// statement whose WHERE matches nothing wrote nothing: then the gate, the fence and
+// Save decide. PostgreSQL checks the WHERE again once it holds the row's lock.
 
 // FastClaim takes the gate and the fence in one statement, of a connection that is
 // healthy or merely waited at the gate until its turn. ok is false where the statement
@@ -50,33 +50,11 @@ func (s *Store) FastClaim(ctx context.Context, app string, req ClaimRequest) (cl
 // whatever the server's default.
 const durable = `durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true))`
 
-// unharmed is a row, called c, that a claim or a bulk claim may take without a
-// second look, at the time t.now: nothing is wrong with the connection itself, though
-// its token may have expired while it waited at the gate.
-const unharmed = innocent + ` AND c.attempt_id = '' AND (c.next_attempt_at IS NULL OR c.next_attempt_at <= t.now)`
-
-// innocent is a row, called c, of which nothing failed and nothing is in doubt.
-const innocent = `c.status = 'active' AND (c.health = 'healthy' OR c.failing_code IN ('` + CodeCircuitOpen + `', '` + CodeSlowDown + `', '` + CodeRateLimit + `'))
-	AND c.failure_count = 0 AND c.ambiguous_since IS NULL AND c.suspect_since IS NULL AND c.confirm_at IS NULL`
-
-// undisturbed: no open circuit and no slow-down concerns c. It does not ask whether
-// failures are on record: one failing connection must not keep the others from the
-// fast path. A failure that could open the circuit looks for successes itself.
-const undisturbed = `NOT EXISTS (SELECT 1 FROM circuits WHERE circuits.app = c.app AND circuits.host = c.host
-		AND (circuits.reason <> '' OR circuits.slow_until > t.now))
-	AND NOT EXISTS (SELECT 1 FROM apps WHERE apps.app = c.app AND apps.slow_until > t.now)`
-
-// ofApp: c, found by its id, is of an app. No index has this form of the comparison:
-// with an equals sign, and before the table's first statistics, the plan read the app's
-// part of another index instead of the row.
-const ofApp = `c.app IS NOT DISTINCT FROM ?`
-
 // The time is read before the lock is taken: a start that is too early makes a
 // life and a hold shorter, never longer.
 var fastClaim = numbered(`WITH ` + durable + `, t AS MATERIALIZED (SELECT clock_timestamp() AS now)
-UPDATE connections AS c SET attempt_id = ?, attempt_digest = c.refresh_token_digest, attempt_started_at = t.now,
-	attempt_deadline = t.now + ?::bigint * interval '1 microsecond', attempt_sent = false, attempt_trigger = ?, queued_at = NULL, updated_at = t.now
-FROM durable, t WHERE c.id = ? AND c.generation = ? AND ` + ofApp + ` AND ` + unharmed + ` AND ` + undisturbed + `
+UPDATE connections AS c SET attempt_id = ?, ` + opensAttempt + `
+FROM durable, t WHERE ` + oneClaimable + `
 RETURNING ` + columnsOf("c", everyColumn) + `, t.now AS now`)
 
 // fastSave is [Store.Save] for a row that nobody has written since this attempt

@@ -133,7 +133,8 @@ func (s *Store) Admit(ctx context.Context, req AdmitRequest) (Admission, error) 
 	return out, err
 }
 
-// wideOpen reports that no open circuit, slow-down or limit concerns the connection.
+// wideOpen reports that no open circuit, slow-down or limit concerns the connection:
+// [gateOpen] of a row that was read.
 func (s *Store) wideOpen(ctx context.Context, c perennial.Connection, rate float64) (bool, time.Time, error) {
 	db := s.db.WithContext(ctx)
 	now, err := s.clock(db)

@@ -138,12 +138,17 @@ func (m *Memory) Claim(_ context.Context, req ClaimRequest) (Claim, error) {
 // FastClaim is [Store.FastClaim].
 func (m *Memory) FastClaim(ctx context.Context, app string, req ClaimRequest) (Claim, bool, error) {
 	c, now, err := m.Get(ctx, req.ID)
-	if err != nil || c.App != app || c.Status != perennial.StatusActive || c.Health != perennial.HealthHealthy || c.FailureCount > 0 ||
-		c.Generation != req.Generation || c.Open.ID != "" || !c.AmbiguousSince.IsZero() || !c.SuspectSince.IsZero() || !c.ConfirmAt.IsZero() || c.NextAttemptAt.After(now) {
+	if err != nil || c.App != app || c.Generation != req.Generation || !claimableAtOnce(c, now) || !m.gateOpen(c, now) {
 		return Claim{}, false, nil
 	}
 	claim, err := m.Claim(ctx, req)
 	return claim, claim.Verdict == VerdictClaimed, err
+}
+
+func (m *Memory) gateOpen(c perennial.Connection, now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return gateOpen(m.circuits[c.App+" "+c.Host], m.apps[c.App], now)
 }
 
 // FastAdmit is [Store.FastAdmit]: it never applies.

@@ -32,7 +32,7 @@ type ClaimDueRequest struct {
 	Beat int64
 }
 
-// Paced is what a pacer got.
+// ClaimDueResult is what a pacer got.
 type ClaimDueResult struct {
 	Claims []Claim
 	Beat   int64
@@ -43,7 +43,8 @@ type ClaimDueResult struct {
 
 // ClaimDue claims the due connections of a shard that nothing is wrong with, healthy or
 // merely held at the gate until now, those due first before the others, at most Limit.
-// Each is claimed as by [Store.FastClaim]; every other one is left to its workflow.
+// Each is claimed as by [Store.FastClaim], by the same rule (claimable.go); every
+// other one is left to its workflow.
 // Rows that somebody holds are passed over.
 func (s *Store) ClaimDue(ctx context.Context, req ClaimDueRequest) (ClaimDueResult, error) {
 	if s.dialect != schema.Postgres {
@@ -83,7 +84,7 @@ const ready = `GREATEST(c.next_refresh_at, c.next_attempt_at)`
 // join with t it was a filter in some: then the app's whole index was read whenever
 // fewer were due than the limit. Where the gate is shut for all, no row is looked at.
 const dueRows = `c.app = ? AND c.next_refresh_at IS NOT NULL AND ` + ready + ` <= (SELECT t.now - ?::bigint * interval '1 microsecond' FROM t)
-	AND ` + shardOf + ` AND ` + unharmed + ` AND ` + undisturbed + ` AND NOT ` + shut
+	AND ` + shardOf + ` AND ` + claimable + ` AND NOT ` + shut
 
 // shut: an app as a whole is slowed down, or has one host alone, and its circuit is open.
 const shut = `(EXISTS (SELECT 1 FROM apps, t WHERE apps.app = ? AND apps.slow_until > t.now)
@@ -99,8 +100,7 @@ var claimDue = `WITH ` + durable + `, t AS MATERIALIZED (SELECT clock_timestamp(
 pacer AS MATERIALIZED (SELECT beat FROM pacers WHERE app = ? AND shard = ? AND shards = ? AND beat >= ? FOR UPDATE),
 due AS MATERIALIZED (SELECT c.id FROM connections AS c, t, pacer WHERE ` + dueRows + ` ORDER BY ` + ready + ` LIMIT ? FOR UPDATE OF c SKIP LOCKED),
 beats AS (UPDATE pacers SET beat = beat + 1, updated_at = t.now FROM t WHERE app = ? AND shard = ? AND shards = ? AND EXISTS (SELECT 1 FROM due) RETURNING beat),
-claimed AS (UPDATE connections AS c SET attempt_id = ? || '-' || c.id, attempt_digest = c.refresh_token_digest, attempt_started_at = t.now,
-	attempt_deadline = t.now + ?::bigint * interval '1 microsecond', attempt_sent = false, attempt_trigger = ?, queued_at = NULL, updated_at = t.now
+claimed AS (UPDATE connections AS c SET attempt_id = ? || '-' || c.id, ` + opensAttempt + `
 FROM durable, t, due, beats WHERE c.id = due.id
 RETURNING ` + columnsOf("c", everyColumn) + `, t.now AS now, beats.beat AS beat)
 SELECT ` + columnsOf("claimed", everyColumn) + `, claimed.now, COALESCE(claimed.beat, pacers.beat) AS beat
@@ -141,7 +141,7 @@ func (s *Store) claimDueSlowly(ctx context.Context, req ClaimDueRequest) (ClaimD
 	}
 	var rows []row
 	err = s.db.WithContext(ctx).Table("connections AS c, (SELECT ? AS now) AS t", nullable(now)).
-		Where("c.app = ? AND c.next_refresh_at IS NOT NULL AND "+s.ready()+" <= ? AND "+unharmed+" AND "+undisturbed, req.App, nullable(now.Add(-req.Late))).
+		Where("c.app = ? AND c.next_refresh_at IS NOT NULL AND "+s.ready()+" <= ? AND "+claimable, req.App, nullable(now.Add(-req.Late))).
 		Order(s.ready()).Limit(req.Limit).Find(&rows).Error
 	if err != nil {
 		return out, fmt.Errorf("find due connections of app %s: %w", req.App, err)

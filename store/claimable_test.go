@@ -1,0 +1,512 @@
+package store
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/url"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/testpg"
+	"github.com/perennial-oauth/perennial/schema"
+)
+
+// TestClaimable: on every row the fence, the one statement, the bulk claim and their
+// rule in Go agree whether it may be claimed, and leave the same row.
+//
+// The rows are the plain one, those that differ from it in one thing, and as many as
+// the seed draws that differ in several.
+func TestClaimable(t *testing.T) {
+	t.Parallel()
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	for name, c := range map[string]struct {
+		open  func(*testing.T) *Store
+		near  time.Duration // the shortest time before or after now
+		drawn int
+	}{
+		"PostgreSQL": {frozenPostgres, time.Microsecond, 800},
+		"SQLite":     {freshSQLite, 10 * time.Minute, 300}, // its clock runs
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := c.open(t)
+			now, err := s.Now(t.Context())
+			require.NoError(t, err)
+			if s.dialect == schema.Postgres {
+				require.Equal(t, noon, now)
+			}
+			checkClaimable(t, s, now, claimCases(now, c.near, rand.New(rand.NewPCG(seed, 0)), c.drawn))
+		})
+	}
+}
+
+// TestClaimCasesCoverEveryColumn: a new column must be drawn too, or be named here as one
+// that says nothing about a claim.
+func TestClaimCasesCoverEveryColumn(t *testing.T) {
+	t.Parallel()
+	changed := map[string]bool{}
+	plain := flat(plainCase(noon).row)
+	for _, c := range claimCases(noon, time.Second, nil, 0) {
+		for name, value := range flat(c.row) {
+			if !reflect.DeepEqual(value, plain[name]) {
+				changed[name] = true
+			}
+		}
+	}
+	every := slices.Sorted(maps.Keys(fields))
+	require.Equal(t, []string{"access_token_sealed", "account_id", "app", "client_id_digest", "created_at", "failing_since",
+		"grant_expires_at", "grant_warned_days", "grant_warned_for", "host", "id", "idle_warned_days", "idle_warned_for",
+		"last_refreshed_at", "last_unauthorized_at", "last_used_at", "metadata", "provider", "reason", "refresh_count",
+		"refresh_token_digest", "refresh_token_expires_at", "refresh_token_sealed", "scopes", "tenant_id", "token_type", "updated_at"},
+		slices.DeleteFunc(every, func(name string) bool { return changed[name] }))
+}
+
+// claimCase is a connection, what its gate knows, and a claim of it.
+type claimCase struct {
+	name       string // how it differs from the plain one
+	row        row
+	circuit    *circuitRow // at its host
+	app        *appRow
+	otherHost  string // where another circuit of its app is open
+	secondHost bool   // its app has a connection at another host
+	req        ClaimRequest
+	otherApp   bool          // the claim names another app
+	late       time.Duration // see [ClaimDueRequest]
+}
+
+func plainCase(now time.Time) claimCase {
+	past := now.Add(-24 * time.Hour).Truncate(time.Second)
+	due := now.Add(-3 * time.Hour).Truncate(time.Second)
+	return claimCase{
+		row: row{TenantID: "acme", Provider: "hubspot", Host: "h", Cadence: "always", Status: "active", Health: "healthy", Generation: 5,
+			RefreshTokenDigest: "d", Metadata: "{}", NextRefreshAt: &due, CreatedAt: &past, UpdatedAt: &past},
+		app: &appRow{},
+		req: ClaimRequest{Generation: 5, Trigger: perennial.TriggerTimer, AttemptID: "mine", Lease: time.Minute, Class: perennial.ReplaySingleUse},
+	}
+}
+
+// claimCases are the plain case, every one that differs in one thing, and drawn ones
+// that differ in several.
+func claimCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []claimCase {
+	at := func(d time.Duration) *time.Time {
+		at := now.Add(d).Truncate(time.Microsecond)
+		return &at
+	}
+	type change struct {
+		name string
+		to   func(*claimCase)
+	}
+	var things [][]change
+	thing := func(name string, values ...func(*claimCase)) {
+		var changes []change
+		for i, to := range values {
+			changes = append(changes, change{fmt.Sprintf("%s %d", name, i), to})
+		}
+		things = append(things, changes)
+	}
+	// atTimes are past, now and future, and about the longest wait.
+	atTimes := func(name string, to func(*claimCase, *time.Time)) []change {
+		offsets := []time.Duration{-40 * time.Hour, -2 * time.Hour, -90 * time.Minute, -time.Hour, -30 * time.Minute, -near, near, 30 * time.Minute,
+			time.Hour, perennial.MaxWait - near, perennial.MaxWait + near, 40 * time.Hour}
+		if near < time.Minute { // the clock stands
+			offsets = append(offsets, -time.Hour+near, -time.Hour-near, 0, perennial.MaxWait)
+		}
+		changes := []change{{name + " unset", func(c *claimCase) { to(c, nil) }}}
+		for _, d := range offsets {
+			changes = append(changes, change{fmt.Sprintf("%s at %s", name, d), func(c *claimCase) { to(c, at(d)) }})
+		}
+		return changes
+	}
+	times := func(name string, to func(*claimCase, *time.Time)) { things = append(things, atTimes(name, to)) }
+
+	var statuses []func(*claimCase)
+	for _, s := range perennial.Statuses {
+		statuses = append(statuses, func(c *claimCase) { c.row.Status = string(s) })
+	}
+	thing("status", statuses...)
+	var healths []func(*claimCase)
+	for _, h := range perennial.Healths {
+		for _, code := range []string{"", CodeCircuitOpen, CodeSlowDown, CodeRateLimit, CodeRefusalHold, "http_503"} {
+			healths = append(healths, func(c *claimCase) { c.row.Health, c.row.FailingCode = string(h), code })
+		}
+	}
+	thing("health", healths...)
+	thing("failures", func(c *claimCase) { c.row.FailureCount = 1 }, func(c *claimCase) { c.row.FailureCount = 7 })
+	thing("ambiguous", func(c *claimCase) { c.row.AmbiguousSince, c.row.AmbiguousDigest = at(-time.Hour), "d" },
+		func(c *claimCase) { c.row.AmbiguousSince, c.row.AmbiguousDigest = at(-time.Hour), "old" })
+	thing("suspect", func(c *claimCase) { c.row.SuspectSince, c.row.SuspectDigest = at(-time.Hour), "d" },
+		func(c *claimCase) { c.row.SuspectSince, c.row.SuspectDigest = at(-time.Hour), "old" })
+	times("confirm", func(c *claimCase, at *time.Time) { c.row.ConfirmAt = at })
+	times("next attempt", func(c *claimCase, at *time.Time) { c.row.NextAttemptAt = at })
+	times("due", func(c *claimCase, at *time.Time) { c.row.NextRefreshAt = at })
+	times("expires", func(c *claimCase, at *time.Time) { c.row.ExpiresAt = at })
+	times("queued", func(c *claimCase, at *time.Time) { c.row.QueuedAt = at })
+	var attempts []change
+	for _, id := range []string{"other", "mine", ""} { // "": what an attempt left behind
+		for _, digest := range []string{"d", "old"} {
+			for _, sent := range []bool{false, true} {
+				attempts = append(attempts, atTimes(fmt.Sprintf("attempt %q of %s, sent %t, until", id, digest, sent), func(c *claimCase, deadline *time.Time) {
+					c.row.AttemptID, c.row.AttemptDigest, c.row.AttemptSent, c.row.AttemptTrigger, c.row.AttemptDeadline = id, digest, sent, "retry", deadline
+					if deadline != nil {
+						started := deadline.Add(-time.Minute)
+						c.row.AttemptStartedAt = &started
+					}
+				})...)
+			}
+		}
+	}
+	things = append(things, attempts)
+	var asked []func(*claimCase)
+	for _, generation := range []int64{1, 4, 6, 9, 5 + perennial.MaxGenerationGap, 6 + perennial.MaxGenerationGap} {
+		asked = append(asked, func(c *claimCase) { c.req.Generation = generation })
+	}
+	thing("asked for", asked...)
+	thing("generation", func(c *claimCase) { c.row.Generation = 6 }, func(c *claimCase) { c.row.Generation, c.req.Generation = 1, 1 })
+	thing("floor", func(c *claimCase) { c.row.GenerationFloor = 4 }, func(c *claimCase) { c.row.GenerationFloor = 1005 })
+	thing("cadence", func(c *claimCase) { c.row.Cadence = "on_use" })
+	thing("another app", func(c *claimCase) { c.otherApp = true })
+	var triggers, classes []func(*claimCase)
+	for _, trigger := range []perennial.Trigger{perennial.TriggerTimer, perennial.TriggerRetry, perennial.TriggerConfirm, perennial.TriggerKeepAlive, perennial.TriggerRequest} {
+		triggers = append(triggers, func(c *claimCase) { c.req.Trigger = trigger })
+	}
+	for _, class := range perennial.ReplayClasses {
+		classes = append(classes, func(c *claimCase) { c.req.Class = class })
+	}
+
+	circuit := func(c *claimCase) *circuitRow {
+		if c.circuit == nil {
+			c.circuit = &circuitRow{Failed: "[]"}
+		}
+		return c.circuit
+	}
+	app := func(c *claimCase) *appRow {
+		if c.app == nil {
+			c.app = &appRow{}
+		}
+		return c.app
+	}
+	thing("failures of the app", func(c *claimCase) {
+		r := circuit(c)
+		r.Failed, r.FailedReason, r.FailedSince, r.Probes, r.LastCanary = `["x"]`, "unavailable", at(-time.Minute), 3, "x"
+	})
+	for _, reason := range []string{"unavailable", "misconfigured"} {
+		times("circuit "+reason+", probe", func(c *claimCase, at *time.Time) {
+			circuit(c).Reason, circuit(c).NextProbeAt, circuit(c).OpenedAt = reason, at, at
+		})
+	}
+	times("host slowed", func(c *claimCase, at *time.Time) { circuit(c).SlowUntil = at })
+	thing("circuit of another host", func(c *claimCase) { c.otherHost = "a" }, func(c *claimCase) { c.otherHost = "z" })
+	thing("no app", func(c *claimCase) { c.app = nil })
+	times("app slowed", func(c *claimCase, at *time.Time) { app(c).SlowUntil = at })
+	times("slot", func(c *claimCase, at *time.Time) { app(c).SlotAt = at })
+	times("backlog", func(c *claimCase, at *time.Time) { app(c).BacklogAt = at })
+	times("release", func(c *claimCase, at *time.Time) { app(c).ReleaseUntil = at })
+	thing("refusal hold", func(c *claimCase) {
+		app(c).RefusalHold, app(c).HoldReason, app(c).HoldRaisedAt = true, "spike", at(-time.Hour)
+	})
+	thing("second host", func(c *claimCase) { c.secondHost = true })
+
+	ofRow := len(things)
+	thing("trigger", triggers...)
+	thing("class", classes...)
+	thing("late", func(c *claimCase) { c.late = 0 }, func(c *claimCase) { c.late = time.Hour }, func(c *claimCase) { c.late = 2 * time.Hour })
+
+	cases := []claimCase{plainCase(now)}
+	for _, changes := range things {
+		for _, change := range changes {
+			c := plainCase(now)
+			c.name = change.name
+			change.to(&c)
+			cases = append(cases, c)
+		}
+	}
+	for range drawn {
+		c := plainCase(now)
+		draw := func(changes []change) {
+			change := changes[r.IntN(len(changes))]
+			c.name += "; " + change.name
+			change.to(&c)
+		}
+		for _, changes := range things[ofRow:] { // what is asked
+			draw(changes)
+		}
+		for range 1 + r.IntN(5) { // few: else most rows would not be claimable
+			draw(things[r.IntN(ofRow)])
+		}
+		cases = append(cases, c)
+	}
+	return cases
+}
+
+// paths are the ways to claim. Each has a connection and an app of its own for each case.
+var paths = []string{"slow", "fast", "slot", "bulk"}
+
+func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
+	ctx := t.Context()
+	before := insertCases(t, s, now, cases)
+	unharmedRows, innocentRows, undisturbedRows := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for where, into := range map[string]map[string]bool{unharmed: unharmedRows, innocent: innocentRows, undisturbed: undisturbedRows} {
+		clock := "(SELECT ? AS now) AS t"
+		if s.dialect == schema.Postgres {
+			clock = "(SELECT ?::timestamptz AS now) AS t"
+		}
+		var ids []string
+		require.NoError(t, s.db.WithContext(ctx).Table("connections AS c, "+clock, nullable(now)).Where(where).Pluck("c.id", &ids).Error)
+		for _, id := range ids {
+			into[id] = true
+		}
+	}
+	taken := 0
+	for i, k := range cases {
+		id := func(path string) string { return fmt.Sprintf("%d-%s", i, path) }
+		inserted := func(path string) row { return before[id(path)] }
+		c := inserted("slow").connection()
+		circuit, app := circuitRow{}, appRow{}
+		if k.circuit != nil {
+			circuit = *k.circuit
+		}
+		if k.app != nil {
+			app = *k.app
+		}
+		req := k.req
+		req.ID = id("slow")
+		var wrong []string
+		same := func(what string, want, got any) {
+			if !reflect.DeepEqual(want, got) {
+				wrong = append(wrong, fmt.Sprintf("%s: want %v, got %v", what, want, got))
+			}
+		}
+		sameRow := func(what string, want, got row) {
+			wanted, have := flat(want), flat(got)
+			for _, name := range slices.Sorted(maps.Keys(fields)) {
+				same(what+": "+name, wanted[name], have[name])
+			}
+		}
+
+		// The rule in SQL is the rule in Go.
+		atOnce, open := claimableAtOnce(c, now), gateOpen(circuit, app, now)
+		same("innocent", nothingFailed(c), innocentRows[id("slow")])
+		same("unharmed", atOnce, unharmedRows[id("slow")])
+		same("undisturbed", open, undisturbedRows[id("slow")])
+
+		// What it names, the gate admits and the fence claims, writing nothing else.
+		wide, _, err := s.wideOpen(ctx, c, 0)
+		require.NoError(t, err)
+		same("the gate's one read", open, wide)
+		admission := decideAdmission(circuit, app, 0, AdmitRequest{Connection: c, Interval: time.Minute}, now).admission
+		same("the gate", open, admission.Admitted && !admission.Probe && !admission.NoteEveryReply)
+		fast := atOnce && open && c.Generation == req.Generation && !k.otherApp
+		if fast {
+			taken++
+		}
+		if atOnce {
+			req := req
+			req.Generation = c.Generation
+			decided := decideClaim(c, req, now)
+			same("the fence", VerdictClaimed, decided.claim.Verdict)
+			same("what the fence writes", claimColumns(c, req, now), decided.set)
+			same("a lost attempt", (*perennial.Attempt)(nil), decided.lost)
+			same("a restored row", false, decided.claim.RolledBack)
+		}
+
+		// A release leaves to the bulk claim those of which nothing failed.
+		var released []string
+		require.NoError(t, s.waitOver(ctx, ReleaseBatchRequest{App: id("slow"), Pooled: true}, now).Pluck("c.id", &released).Error)
+		waited := c.Status == perennial.StatusActive && !c.QueuedAt.IsZero() && !c.NextAttemptAt.IsZero() && !c.NextAttemptAt.After(now)
+		same("released", map[bool]int{true: 1}[waited && !nothingFailed(c)], len(released))
+
+		// The slow path does what the fence decides.
+		claim, err := s.Claim(ctx, req)
+		require.NoError(t, err)
+		decided := decideClaim(c, req, claim.Now)
+		same("slow: verdict", decided.claim.Verdict, claim.Verdict)
+		same("slow: wait", decided.claim.RetryAt.Truncate(time.Microsecond), claim.RetryAt.Truncate(time.Microsecond))
+		slow := inserted("slow").apply(decided.set)
+		if len(decided.set) > 0 {
+			slow.UpdatedAt = &claim.Now
+		}
+		sameRow("slow", slow, stored(t, s, id("slow")))
+
+		// The one statement.
+		asked := id("fast")
+		if k.otherApp {
+			asked = "other"
+		}
+		req.ID = id("fast")
+		claim, ok, err := s.FastClaim(ctx, asked, req)
+		require.NoError(t, err)
+		same("fast", fast && s.dialect == schema.Postgres, ok)
+		want := inserted("fast")
+		if ok {
+			want = claimedRow(want, req, claim.Now)
+			same("fast: answer", stored(t, s, id("fast")).connection(), claim.Connection)
+		}
+		sameRow("fast", want, stored(t, s, id("fast")))
+
+		// Its gate, of an app with a limit.
+		asked = id("slot")
+		if k.otherApp {
+			asked = "other"
+		}
+		slot, ok, err := s.FastAdmit(ctx, FastAdmitRequest{ID: id("slot"), Generation: req.Generation, App: asked, Rate: 10, Patience: time.Second})
+		require.NoError(t, err)
+		same("slot", fast && k.app != nil && s.dialect == schema.Postgres, ok)
+		if !ok || slot.Admitted {
+			sameRow("slot", inserted("slot"), stored(t, s, id("slot")))
+		}
+
+		// The bulk claim.
+		ready := latest(c.NextRefreshAt, c.NextAttemptAt)
+		due := !c.NextRefreshAt.IsZero() && atOnce && open
+		shard := Shard{App: id("bulk"), Of: 1}
+		if s.dialect == schema.Postgres {
+			n, err := s.Due(ctx, shard, 10)
+			require.NoError(t, err)
+			same("due", map[bool]int{true: 1}[due && !ready.After(now)], n)
+		}
+		paced, err := s.ClaimDue(ctx, ClaimDueRequest{Shard: shard, Limit: 10, Late: k.late, Lease: req.Lease, Trigger: req.Trigger})
+		require.NoError(t, err)
+		want = inserted("bulk")
+		if due = due && !ready.After(now.Add(-k.late)); due && len(paced.Claims) == 1 {
+			got := paced.Claims[0]
+			want = claimedRow(want, ClaimRequest{AttemptID: got.Connection.Open.ID, Lease: req.Lease, Trigger: req.Trigger}, got.Now)
+			same("bulk: answer", stored(t, s, id("bulk")).connection(), got.Connection)
+		}
+		same("bulk", map[bool]int{true: 1}[due], len(paced.Claims))
+		sameRow("bulk", want, stored(t, s, id("bulk")))
+
+		// The model.
+		m := NewMemory(func() time.Time { return now })
+		m.rows[req.ID], m.circuits[inserted("fast").App+" "+c.Host], m.apps[inserted("fast").App] = inserted("fast"), circuit, app
+		asked = inserted("fast").App
+		if k.otherApp {
+			asked = "other"
+		}
+		_, ok, err = m.FastClaim(ctx, asked, req)
+		require.NoError(t, err)
+		same("model", fast, ok)
+
+		require.Empty(t, wrong, "case %d: %s\n%+v\n%s", i, k.name, c, strings.Join(wrong, "\n"))
+	}
+	require.Greater(t, taken, len(cases)/5, "the fast path takes too few for a comparison")
+	require.Less(t, taken, 4*len(cases)/5, "the fast path leaves too few for a comparison")
+}
+
+// claimedRow is a row as a claim of it leaves it.
+func claimedRow(r row, req ClaimRequest, now time.Time) row {
+	r = r.apply(claimColumns(r.connection(), req, now))
+	r.UpdatedAt = &now
+	return r
+}
+
+// insertCases writes each case once for each path, and returns its rows by id.
+func insertCases(t *testing.T, s *Store, now time.Time, cases []claimCase) map[string]row {
+	t.Helper()
+	before := map[string]row{}
+	var rows []row
+	var circuits []circuitRow
+	var apps []appRow
+	type pacer struct {
+		App       string
+		Shard     int
+		Shards    int
+		UpdatedAt time.Time
+	}
+	var pacers []pacer
+	for i, c := range cases {
+		for _, path := range paths {
+			id := fmt.Sprintf("%d-%s", i, path)
+			r := c.row
+			r.ID, r.App, r.AccountID = id, id, id
+			before[id] = r
+			rows = append(rows, r)
+			if c.secondHost {
+				r := plainCase(now).row
+				r.ID, r.App, r.AccountID, r.Host, r.Status = id+"-second", id, id+"-second", "second", "disconnected"
+				rows = append(rows, r)
+			}
+			if c.circuit != nil {
+				r := *c.circuit
+				r.App, r.Host, r.UpdatedAt = id, c.row.Host, &now
+				circuits = append(circuits, r)
+			}
+			if c.otherHost != "" {
+				circuits = append(circuits, circuitRow{App: id, Host: c.otherHost, Failed: "[]", Reason: "unavailable", UpdatedAt: &now})
+			}
+			if c.app != nil {
+				r := *c.app
+				r.App, r.UpdatedAt = id, &now
+				apps = append(apps, r)
+			}
+			pacers = append(pacers, pacer{id, 0, 1, now})
+		}
+	}
+	db := s.db.WithContext(t.Context())
+	require.NoError(t, db.CreateInBatches(rows, 100).Error)
+	require.NoError(t, db.CreateInBatches(circuits, 100).Error)
+	require.NoError(t, db.CreateInBatches(apps, 100).Error)
+	require.NoError(t, db.Table("pacers").CreateInBatches(pacers, 100).Error)
+	return before
+}
+
+func stored(t *testing.T, s *Store, id string) (r row) {
+	t.Helper()
+	require.NoError(t, s.db.WithContext(t.Context()).Where("id = ?", id).Take(&r).Error)
+	return r
+}
+
+// flat is a row by column, as it can be compared.
+func flat(r row) map[string]any {
+	out := map[string]any{}
+	v := reflect.ValueOf(r)
+	for name, i := range fields {
+		switch value := v.Field(i).Interface().(type) {
+		case *time.Time:
+			out[name] = stamp(value).Truncate(time.Microsecond)
+		case []byte:
+			out[name] = string(value)
+		default:
+			out[name] = value
+		}
+	}
+	return out
+}
+
+// frozenPostgres is an empty database whose clock stands at noon: a function of its own
+// comes before PostgreSQL's.
+func frozenPostgres(t *testing.T) *Store {
+	t.Helper()
+	u, err := url.Parse(testpg.URL(t))
+	require.NoError(t, err)
+	query := u.Query()
+	query.Set("search_path", "public,pg_catalog")
+	u.RawQuery = query.Encode()
+	s := migrated(t, u.String())
+	require.NoError(t, s.db.WithContext(t.Context()).Exec(`CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz VOLATILE LANGUAGE sql
+		AS $$ SELECT timestamptz '`+noon.Format(time.RFC3339)+`' $$`).Error)
+	return s
+}
+
+func freshSQLite(t *testing.T) *Store {
+	t.Helper()
+	return migrated(t, "sqlite:"+filepath.Join(t.TempDir(), "claimable.db"))
+}
+
+func migrated(t *testing.T, url string) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), url)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	_, _, err = s.Migrate(t.Context())
+	require.NoError(t, err)
+	return s
+}
