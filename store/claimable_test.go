@@ -22,8 +22,8 @@ import (
 // TestClaimable: on every row the fence, the one statement, the bulk claim and their
 // rule in Go agree whether it may be claimed, and leave the same row.
 //
-// The rows are the plain one, those that differ from it in one thing, and as many as
-// the seed draws that differ in several.
+// The rows are the plain one, those that differ from it in one thing, and some that
+// differ in several, which the seed draws.
 func TestClaimable(t *testing.T) {
 	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
@@ -94,8 +94,8 @@ func plainCase(now time.Time) claimCase {
 	}
 }
 
-// claimCases are the plain case, every one that differs in one thing, and drawn ones
-// that differ in several.
+// claimCases are the plain case, every one that differs in one thing (in its times also
+// for a claim of late ones), and drawn ones that differ in several.
 func claimCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []claimCase {
 	at := func(d time.Duration) *time.Time {
 		at := now.Add(d).Truncate(time.Microsecond)
@@ -227,6 +227,10 @@ func claimCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []cl
 			c.name = change.name
 			change.to(&c)
 			cases = append(cases, c)
+			if strings.HasPrefix(c.name, "next attempt") || strings.HasPrefix(c.name, "due") {
+				c.name, c.late = c.name+"; late", time.Hour
+				cases = append(cases, c)
+			}
 		}
 	}
 	for range drawn {
