@@ -1,6 +1,6 @@
-// Package activities holds Perennial's Temporal activities. Each is thin: it
-// calls one of the rooms below and turns the answer into what may stand in a
-// workflow's history. No token, secret or provider body passes through here.
+// Package activities holds Perennial's Temporal activities. Each is thin: it calls one
+// package below and turns the result into what a workflow's history may hold. No token,
+// secret or provider body passes through here.
 package activities
 
 import (
@@ -26,23 +26,22 @@ type Engine interface {
 type Store interface {
 	// Get returns the row and the database's clock.
 	Get(ctx context.Context, id string) (perennial.Connection, time.Time, error)
-	// Digest sums up the ledger of a connection between two times.
+	// SummarizeLedger sums up a connection's ledger between two times.
 	SummarizeLedger(ctx context.Context, id string, from, to time.Time) (store.LedgerSummary, error)
 }
 
-// Activities are the activities' dependencies. Register a value with a worker,
-// or let a platform team's own worker do it; workflows refer to the methods of a
-// nil *Activities. Safe for concurrent use.
+// Activities holds the dependencies of the activities. Register a value with any
+// worker; workflows refer to the methods of a nil *Activities. Safe for concurrent use.
 type Activities struct {
 	Engine  Engine
 	Store   Store
-	Apps    refresh.Apps // for the provider's title in what people read
+	Apps    refresh.Apps // for the provider's title in texts for people
 	Journal Journal
 }
 
-// Journal gives a sealed token set that could not be stored to the connection's
-// workflow, which holds it until it is: connect.Temporal in production. It returns
-// once the set is durable there.
+// Journal passes a sealed token set that could not be stored to the connection's
+// workflow, which holds it until somebody has stored it: connect.Temporal in
+// production. It returns once the set is durable there.
 type Journal interface {
 	Unsaved(ctx context.Context, c perennial.Connection, req store.SaveRequest) error
 }
@@ -52,22 +51,22 @@ func New(engine Engine, rows Store, apps refresh.Apps, journal Journal) *Activit
 	return &Activities{Engine: engine, Store: rows, Apps: apps, Journal: journal}
 }
 
-// shortWait is the longest wait that is an activity retry, which ops see as a
-// pending activity with its cause and next try. Longer ones are workflow
-// timers: they must not bar continue-as-new. So is every wait of a held connection,
-// which failed at nothing itself: it is called in, and a timer is cheaper to end.
+// shortWait is the longest wait that becomes an activity retry. Ops see it as a pending
+// activity with its cause and next try. Longer waits are workflow timers, because a
+// pending activity would bar continue-as-new. Throttled connections also wait on a
+// timer: nothing failed, and a release can cancel a timer cheaply.
 const shortWait = time.Minute
 
 // LoadRequest asks for one row.
 type LoadRequest struct {
 	ConnectionID string `json:"connection_id"`
-	// Since is when the last digest was written, by the database's clock; zero: the
-	// workflow has seen none.
+	// Since is the end of the period that the last summary covered, by the database's
+	// clock. Zero: the workflow has no summary yet.
 	Since time.Time `json:"since,omitzero"`
 }
 
-// Load reads the connection's row; of a pooled app also what became of it since
-// its workflow last looked. A missing row is a View with Gone set, not an error.
+// Load reads the connection's row. For a pooled app it also sums up what happened since
+// the workflow last read it. A missing row is a View with Gone set, not an error.
 func (a *Activities) Load(ctx context.Context, req LoadRequest) (View, error) {
 	c, now, err := a.Store.Get(ctx, req.ConnectionID)
 	if perennial.CodeOf(err) == perennial.CodeNotFound {
@@ -89,7 +88,7 @@ func (a *Activities) Load(ctx context.Context, req LoadRequest) (View, error) {
 	return v, nil
 }
 
-// longestDigest bounds the time that one digest is about.
+// maxSummary bounds the period that one summary covers.
 const maxSummary = 7 * 24 * time.Hour
 
 func later(a, b time.Time) time.Time {
@@ -102,32 +101,31 @@ func later(a, b time.Time) time.Time {
 // RefreshRequest asks for one refresh.
 type RefreshRequest struct {
 	ConnectionID string            `json:"connection_id"`
-	App          string            `json:"app,omitempty"` // as the workflow knows it; a hint
+	App          string            `json:"app,omitempty"` // a hint: the app as the workflow knows it
 	Generation   int64             `json:"generation"`    // the highest that the workflow has seen
 	Trigger      perennial.Trigger `json:"trigger"`
-	// Once: answer the first outcome instead of retrying inside the activity,
-	// because somebody waits for it.
+	// Once: return the first outcome instead of retrying inside the activity, because a
+	// caller waits for it.
 	Once bool `json:"once,omitempty"`
 }
 
-// RefreshResult is what became of it.
+// RefreshResult is the result of a refresh.
 type RefreshResult struct {
 	Outcome    perennial.Outcome `json:"outcome"`
 	Code       string            `json:"code,omitempty"`
 	HTTPStatus int               `json:"http_status,omitempty"`
 	Recovered  bool              `json:"recovered,omitempty"`
 	View       View              `json:"view"`
-	// Again: worth another try within a minute, which the Refresh activity makes.
+	// Again: another try within a minute is worth it. The Refresh activity makes it.
 	Again bool `json:"again,omitempty"`
-	// Unsaved is the one thing of a token that ever enters a workflow: the
-	// sealed set of a reply that could not be stored yet. PersistSealed takes it.
+	// Unsaved is the only part of a token that ever enters a workflow: the sealed set
+	// of a reply that could not be stored yet. PersistSealed stores it.
 	Unsaved *store.SaveRequest `json:"unsaved,omitempty"`
 }
 
-// Refresh runs the engine once. A failure that is worth another try within a
-// minute is a retryable error with that delay, named by its outcome; anything
-// else is a result. The engine's row fences it: running it twice at once is
-// safe.
+// Refresh runs the engine once. If another try within a minute is worth it, it returns
+// a retryable error with that delay, whose type is the outcome. Anything else is a
+// result. The row fences the engine, so two runs at once are safe.
 func (a *Activities) Refresh(ctx context.Context, req RefreshRequest) (RefreshResult, error) {
 	out, res, err := a.refresh(ctx, req)
 	if err == nil && out.Again && !req.Once {
@@ -140,18 +138,18 @@ func (a *Activities) Refresh(ctx context.Context, req RefreshRequest) (RefreshRe
 	}
 	out.Again = false
 	if err == nil && out.Unsaved != nil {
-		// Also as a message: the result may be refused, because a process that was
-		// stopped for a while began when its time was over already.
+		// Send it as a signal too: Temporal may reject the result if this process was
+		// suspended and the activity's time had passed before it started.
 		keep(ctx, a.Journal, a.Engine, res.Connection, *out.Unsaved)
 	}
 	return out, err
 }
 
-// RefreshLocally is Refresh as a local activity: the first try of nearly every
-// refresh, and the last of most. It retries nothing. Its result is durable only
-// with the workflow task that it runs in, so a token set that could not be stored
-// does not stand in it: the workflow gets it as a message of its own, and the
-// result says so with [refresh.CodeUnsaved].
+// RefreshLocally is Refresh as a local activity. It makes the first try of nearly every
+// refresh, which is mostly the last. It retries nothing. Its result is durable only
+// with the workflow task that it runs in, so it never holds an unsaved token set: the
+// workflow receives that as a signal, and the result says so with
+// [refresh.CodeUnsaved].
 func (a *Activities) RefreshLocally(ctx context.Context, req RefreshRequest) (RefreshResult, error) {
 	out, res, err := a.refresh(ctx, req)
 	if err == nil && res.Unsaved != nil {
@@ -166,7 +164,7 @@ func (a *Activities) refresh(ctx context.Context, req RefreshRequest) (out Refre
 		ConnectionID: req.ConnectionID,
 		App:          req.App,
 		Generation:   req.Generation,
-		Floor:        req.Generation, // the workflow's own state
+		Floor:        req.Generation, // from the workflow's own state
 		Trigger:      req.Trigger,
 		RunID:        activity.GetInfo(ctx).WorkflowExecution.RunID,
 	})
@@ -182,14 +180,13 @@ func (a *Activities) refresh(ctx context.Context, req RefreshRequest) (out Refre
 	return out, res, nil
 }
 
-// Keeper stores a token set that an earlier refresh could not.
+// UnsavedSaver stores a token set that an earlier refresh could not store.
 type UnsavedSaver interface {
 	Persist(ctx context.Context, req store.SaveRequest) (refresh.Result, error)
 }
 
-// keep brings an unsaved token set to where it is safe: the connection's workflow,
-// or the store. It is the only copy where there is no spool, so nothing but one of
-// them ends the trying.
+// keep brings an unsaved token set to safety: to the connection's workflow, or to the
+// store. Without a spool it is the only copy, so keep tries until one of them has it.
 func keep(ctx context.Context, journal Journal, keeper UnsavedSaver, c perennial.Connection, unsaved store.SaveRequest) {
 	ctx = context.WithoutCancel(ctx)
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
@@ -214,21 +211,22 @@ const keepTimeout = 10 * time.Second
 const (
 	// ErrNotOurs: the set can never be stored. The workflow drops it.
 	ErrNotOurs = "not_ours"
-	// ErrSetAside: the set cannot be stored now. The workflow keeps it.
+	// ErrSetAside: the set cannot be stored now. The workflow sets it aside.
 	ErrSetAside = "set_aside"
 )
 
-// How often PersistSealed is tried where the database answers, and the set cannot be
-// stored: an hour long for one that other workers may open, for seven minutes where the
-// row is missing. The retry policy waits 30 s at most.
+// How often PersistSealed tries to store a set that an answering database does not
+// take: for an hour if other workers may open the set, for seven minutes if the row is
+// missing. The retry policy waits 30 s at most.
 const (
 	sealedTries  = 120
 	missingTries = 20
 )
 
-// PersistSealed stores the token set that a Refresh could not. Its retries have no end
-// while the database cannot be asked: it comes back. Any other failure ends them at
-// once, or after a while, with an error of type [ErrNotOurs] or [ErrSetAside].
+// PersistSealed stores the token set that a Refresh could not store. While the database
+// does not answer, its retries have no limit: the database comes back. Any other
+// failure ends them, at once or after a while, with an error of type [ErrNotOurs] or
+// [ErrSetAside].
 func (a *Activities) PersistSealed(ctx context.Context, req store.SaveRequest) (RefreshResult, error) {
 	res, err := a.Engine.Persist(ctx, req)
 	if err == nil {
@@ -246,7 +244,7 @@ func (a *Activities) PersistSealed(ctx context.Context, req store.SaveRequest) (
 	return RefreshResult{}, err
 }
 
-// retried are the outcomes that the activity tries again by itself.
+// retried lists the outcomes after which the activity tries again by itself.
 var retried = map[perennial.Outcome]bool{
 	perennial.OutcomeBusy:        true,
 	perennial.OutcomeRevoked:     true, // once more, to confirm

@@ -17,18 +17,18 @@ type Notifier interface {
 // use.
 type Deliverer struct{ Notify Notifier }
 
-// DeliveryRequest names an event and the endpoint that is to hear of it.
+// DeliveryRequest names an event and the endpoint that receives it.
 type DeliveryRequest struct {
 	EventID    string `json:"eventId"`
 	EndpointID string `json:"endpointId"`
 }
 
-// errNotDelivered is the type of a failed try.
+// errNotDelivered is the error type of a failed try.
 const errNotDelivered = "not_delivered"
 
-// Deliver makes one try and returns what the delivery came to: delivered or dead.
-// A try that failed is an error that Temporal retries when the delivery says; the
-// receiver's words are not in it.
+// Deliver makes one try and returns the state of the delivery: delivered or dead. A
+// failed try is an error that Temporal retries at the time that the delivery sets; it
+// does not repeat the receiver's words.
 func (d *Deliverer) Deliver(ctx context.Context, req DeliveryRequest) (perennial.DeliveryState, error) {
 	t, err := d.Notify.Deliver(ctx, req.EventID, req.EndpointID)
 	if err != nil {

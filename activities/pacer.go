@@ -13,7 +13,8 @@ import (
 	"go.temporal.io/sdk/activity"
 )
 
-// PaceEngine presents what a pacer has claimed; [refresh.Engine] in production.
+// PaceEngine presents the connections that a pacer has claimed; [refresh.Engine] in
+// production.
 type PaceEngine interface {
 	UnsavedSaver
 	RefreshClaimed(ctx context.Context, claim store.Claim, began, slot time.Time, runID string) (refresh.Result, error)
@@ -28,7 +29,7 @@ type PaceStore interface {
 	TakeSlots(ctx context.Context, app string, rate float64, lead, ahead time.Duration, n int) (first time.Time, gap time.Duration, taken int, err error)
 }
 
-// Workflows speaks to the connections' workflows; connect.Temporal in production.
+// Workflows signals the connections' workflows; connect.Temporal in production.
 type Workflows interface {
 	Signaller
 	Journal
@@ -43,45 +44,46 @@ type Pacer struct {
 	Timing    refresh.Timing
 }
 
-// PaceRequest asks a pacer to look after one shard of an app for a while.
+// PaceRequest makes a pacer refresh one shard of an app for a while.
 type PaceRequest struct {
 	App  string        `json:"app"`
 	N    int           `json:"n"`
 	Of   int           `json:"of"`
 	For  time.Duration `json:"for"`
-	Beat int64         `json:"beat,omitempty"` // the highest that was seen, see store.PaceRequest
-	// After is up to which connection a pacer that retires has handed over.
+	Beat int64         `json:"beat,omitempty"` // the highest seen so far, see store.ClaimDueRequest
+	// After is the last connection that a retiring pacer has handed over.
 	After string `json:"after,omitempty"`
 }
 
-// PaceResult is what it did.
+// PaceResult is what a pacer did.
 type PaceResult struct {
-	// Done: the app is not pooled any more, or has another number of pacers, and
-	// every connection was handed over.
+	// Done: the app is no longer pooled, or has another number of pacers, and this
+	// pacer has handed over every connection.
 	Done             bool          `json:"done,omitempty"`
 	Beat             int64         `json:"beat,omitempty"`
 	After            string        `json:"after,omitempty"`
 	Refreshed        int64         `json:"refreshed"`
 	HandedOver       int64         `json:"handed_over,omitempty"` // to the connections' own workflows
 	MarkedRolledBack int64         `json:"rewound,omitempty"`     // rows marked after a restore
-	Latest           time.Duration `json:"latest,omitempty"`      // the greatest lateness of a claim
+	Latest           time.Duration `json:"latest,omitempty"`      // the greatest delay of a claim after its due time
 }
 
 const (
-	// paceAtOnce is how many connections one pacer presents side by side.
+	// paceAtOnce bounds the connections that one pacer refreshes concurrently.
 	paceAtOnce = 64
-	// paceClaim is how many free places make a claim worth while.
+	// paceClaim is how many free places make a claim worth its cost.
 	paceClaim = paceAtOnce / 4
-	// paceFirst is how many it presents before the first of them has gone well:
-	// as many as open a circuit where the client is rejected. Each that goes well
-	// makes room for one more, so all places are given out after five round trips.
+	// paceFirst is how many connections the pacer presents before the first success: as
+	// many failures as open the circuit when the provider rejects the client. Each
+	// success frees one more place, so after five round trips all places are in use.
 	paceFirst = 2
-	// paceRest is between two looks at a shard where little was due.
+	// paceRest is the pause between two claims of a shard with little due.
 	paceRest = time.Second
-	// retiredLate is after how long a pacer that retires still takes a due
-	// connection: its own workflow, or another pacer, comes first.
+	// retiredLate is how late a connection must be before a retiring pacer still
+	// refreshes it. Its own workflow, or another pacer, comes first.
 	retiredLate = 10 * time.Second
-	// retiredPage is how many connections it hands over between two looks.
+	// retiredPage is how many connections a retiring pacer hands over between two
+	// claims.
 	retiredPage = 25
 )
 
@@ -91,22 +93,22 @@ type pace struct {
 	shard store.Shard
 	runID string
 	out   PaceResult
-	free  chan struct{} // one for each place that nobody has
-	late  time.Duration // see store.PaceRequest
+	free  chan struct{} // one entry for each free place
+	late  time.Duration // see store.ClaimDueRequest
 
 	mu       sync.Mutex
-	withheld int // places that are not given out yet: one fewer with each success
+	withheld int // places not in use yet; each success frees one
 
 	refreshed, handedOver atomic.Int64
 	all                   sync.WaitGroup
 }
 
-// Pace refreshes the due, healthy connections of one shard until its time is over
-// or the worker stops; what it has claimed by then it finishes. Whatever does not
-// end in stored tokens goes to the connection's own workflow. Where the app is no
-// longer pooled so, it hands its connections over, taking only those meanwhile that
-// are late. It heartbeats; two at once, after one was thought dead, do no harm: the
-// rows fence them.
+// Pace refreshes the due, healthy connections of one shard until its time is over or
+// the worker stops, and then finishes what it has claimed. Everything but stored tokens
+// it hands to the connection's own workflow. If the app no longer has this many pacers,
+// Pace hands its connections over, and meanwhile refreshes only those that are late. It
+// heartbeats. Two pacers at once, after one seemed dead, do no harm: the rows fence
+// them.
 func (p *Pacer) Pace(ctx context.Context, req PaceRequest) (PaceResult, error) {
 	if activity.HasHeartbeatDetails(ctx) {
 		var beat int64
@@ -130,7 +132,7 @@ func (r *pace) run(ctx context.Context, req PaceRequest) error {
 	for {
 		app, err := r.Apps.App(req.App)
 		if err != nil {
-			r.out.Done = true // nobody here knows the app
+			r.out.Done = true // this worker does not know the app
 			return nil
 		}
 		retired := app.Pacers != req.Of
@@ -141,7 +143,8 @@ func (r *pace) run(ctx context.Context, req PaceRequest) error {
 		activity.RecordHeartbeat(ctx, r.out.Beat)
 		more, err := r.claim(ctx, app.MaxRefreshesPerSecond)
 		if err != nil {
-			// The store is away. This process goes on asking: it knows the beat.
+			// The store does not answer. Go on trying here, because this process knows
+			// the beat.
 			activity.GetLogger(ctx).Error("nothing claimed", "app", req.App, "error", err)
 		}
 		rest := paceRest
@@ -166,8 +169,9 @@ func (r *pace) run(ctx context.Context, req PaceRequest) error {
 	}
 }
 
-// handBack tells the next connections of the shard to read their rows, which says
-// whose they are now. It reports whether all were told.
+// handBack signals the next connections of the shard to read their rows; the row alone
+// determines whether a pacer or the workflow refreshes it. handBack reports whether
+// every signal was sent.
 func (r *pace) handBack(ctx context.Context) (all bool) {
 	page, err := r.Store.Members(ctx, r.shard, r.out.After, retiredPage)
 	if err != nil {
@@ -187,8 +191,8 @@ func (r *pace) handBack(ctx context.Context) (all bool) {
 	return len(page) == 0
 }
 
-// withhold takes back the places that are free, but for paceFirst: what comes after
-// a rest begins with few.
+// withhold takes back all free places but paceFirst, so that the work after a pause
+// starts slowly.
 func (r *pace) withhold() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -201,8 +205,8 @@ func (r *pace) withhold() {
 	}
 }
 
-// claim claims as many connections as there are places, once enough are free, and
-// starts on them. It reports whether more may be due.
+// claim claims a connection for each free place, once enough are free, and starts to
+// refresh them. It reports whether more may be due.
 func (r *pace) claim(ctx context.Context, limit float64) (more bool, err error) {
 	r.mu.Lock()
 	enough := min(paceClaim, paceAtOnce-r.withheld)
@@ -235,8 +239,7 @@ func (r *pace) giveBack(places int) {
 	}
 }
 
-// release gives a place back, and another one that was withheld where this one
-// served well.
+// release frees a place, and after a success one more that was withheld.
 func (r *pace) release(well bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -247,8 +250,8 @@ func (r *pace) release(well bool) {
 	}
 }
 
-// take claims at most n connections and presents each on a goroutine of its own,
-// which gives its place back.
+// take claims at most n connections and refreshes each in its own goroutine, which
+// frees its place at the end.
 func (r *pace) take(ctx context.Context, n int, limit float64) (int, error) {
 	var slot time.Time
 	var gap time.Duration
@@ -284,15 +287,15 @@ func (r *pace) take(ctx context.Context, n int, limit float64) (int, error) {
 	return len(got.Claims), nil
 }
 
-// Slots under a limit lie at least claimLead ahead, which is what a claim takes,
-// and at most paceAhead.
+// The rate slots of a pacer lie at least claimLead ahead, which is how long a claim
+// takes, and at most paceAhead.
 const (
 	claimLead = 50 * time.Millisecond
 	paceAhead = time.Second
 )
 
-// present refreshes one claimed connection, and hands it over unless that went
-// well, as it nearly always does.
+// present refreshes one claimed connection. If that fails, which is rare, it hands the
+// connection over to its workflow.
 func (r *pace) present(ctx context.Context, claim store.Claim, began, slot time.Time) (well bool) {
 	c := claim.Connection
 	res, err := r.Engine.RefreshClaimed(ctx, claim, began, slot, r.runID)
@@ -306,7 +309,7 @@ func (r *pace) present(ctx context.Context, claim store.Claim, began, slot time.
 		return true
 	}
 	r.handedOver.Add(1)
-	// The sweep finds it where this fails.
+	// If the signal fails, the sweep finds the connection.
 	if tellErr := r.Workflows.Signal(context.WithoutCancel(ctx), c, nudge); tellErr != nil {
 		activity.GetLogger(ctx).Warn("connection not handed over", "connection_id", c.ID, "error", errors.Join(err, tellErr))
 	}

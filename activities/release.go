@@ -13,15 +13,14 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// LetGoStore finds the connections whose turn it is; store.Store in production.
+// ReleaseStore finds the connections whose wait is over; store.Store in production.
 type ReleaseStore interface {
 	AppState(ctx context.Context, app string) (store.AppState, error)
 	ReleaseBatch(ctx context.Context, req store.ReleaseBatchRequest) (cs []perennial.Connection, more bool, err error)
 	SignalledNotRefreshed(ctx context.Context, req store.ReleaseBatchRequest) (int, error)
 }
 
-// ReleaseActivity is the type of the Release activity. The recorded histories of
-// workflows have this name.
+// ReleaseActivity is the type of the Release activity in recorded histories.
 const ReleaseActivity = "LetGo"
 
 // Releaser holds the dependencies of the Release activity. Safe for concurrent use.
@@ -31,8 +30,8 @@ type Releaser struct {
 	Apps      refresh.Apps
 }
 
-// ReleaseResult says how many were called, and how many could not be: those the
-// sweep finds.
+// ReleaseResult counts the signalled connections, and those whose signal failed. The
+// sweep finds the latter.
 type ReleaseResult struct {
 	Signalled    int `json:"called"`
 	NotSignalled int `json:"not_told,omitempty"`
@@ -42,49 +41,49 @@ const (
 	releasePage   = 500
 	releaseAtOnce = 8
 	releaseEvery  = time.Second
-	// releaseAhead is how much of a release may be called and not gone yet. A workflow
-	// task that waits for longer than the sticky timeout is given to another worker,
-	// which replays it: called faster than they can go, connections go at half the pace.
+	// releaseAhead is how far the signals may run ahead of the refreshes. A workflow
+	// task that waits longer than the sticky timeout goes to another worker, which
+	// replays the workflow: signalled faster than they can refresh, connections refresh
+	// at half the pace.
 	releaseAhead = 2 * time.Second
-	// letGoStalled is after how many looks at which none had gone the others are called
-	// all the same.
+	// After this many polls without progress, signal the rest anyway.
 	releaseStalled = 10
 )
 
-// LetGo wakes the workflows of an app's waiting connections, each when its turn has
-// come and most of those before it have gone, until the release is over: they sleep
-// until the time that they were told while the circuit was open; of an app with
-// pacers, those that the pacers do not take. Their turns are as far apart as the
-// release's rate has them. It heartbeats, and goes on where the try before it was; run
-// twice at once it does no harm.
+// Release wakes the workflows of an app's waiting connections until the release is
+// over. Each gets its signal when its wait is over and most connections before it have
+// refreshed. Without a signal they would sleep until the time that the gate gave them
+// while the circuit was open. For an app with pacers it leaves out the connections that
+// pacers refresh. The waits are spaced at the release's rate. Release heartbeats and
+// continues where the try before it stopped; two at once do no harm.
 func (c *Releaser) Release(ctx context.Context, app string) (out ReleaseResult, err error) {
-	a, _ := c.Apps.App(app) // unknown here: its workflows may run elsewhere
+	a, _ := c.Apps.App(app) // if the app is unknown here, its workflows may run elsewhere
 	req := store.ReleaseBatchRequest{App: app, Pooled: a.Pacers > 0}
 	if activity.HasHeartbeatDetails(ctx) {
-		_ = activity.GetHeartbeatDetails(ctx, &req.After) // unreadable: from the beginning
+		_ = activity.GetHeartbeatDetails(ctx, &req.After) // if unreadable, start from the beginning
 	}
 	state, err := c.Store.AppState(ctx, app)
 	if err != nil {
 		return out, err
 	}
 	rate := store.ReleaseRate(a.MaxRefreshesPerSecond, state.Connections[perennial.StatusActive])
-	calls := releaseProgress{ahead: max(int(rate*releaseAhead.Seconds()), 1), gone: math.MinInt}
+	progress := releaseProgress{ahead: max(int(rate*releaseAhead.Seconds()), 1), refreshed: math.MinInt}
 	tick := time.NewTicker(releaseEvery)
 	defer tick.Stop()
 	for {
-		still, err := c.Store.SignalledNotRefreshed(ctx, req)
+		waiting, err := c.Store.SignalledNotRefreshed(ctx, req)
 		if err != nil {
 			return out, err
 		}
 		more := true
-		if req.Limit = min(calls.room(still), releasePage); req.Limit > 0 {
+		if req.Limit = min(progress.room(waiting), releasePage); req.Limit > 0 {
 			var page []perennial.Connection
 			if page, more, err = c.Store.ReleaseBatch(ctx, req); err != nil {
 				return out, err
 			}
-			notTold := c.signal(ctx, page)
-			out.Signalled, out.NotSignalled = out.Signalled+len(page)-notTold, out.NotSignalled+notTold
-			calls.made += len(page)
+			failures := c.signal(ctx, page)
+			out.Signalled, out.NotSignalled = out.Signalled+len(page)-failures, out.NotSignalled+failures
+			progress.signalled += len(page)
 			if n := len(page); n > 0 {
 				req.After = store.ReleaseCursor{At: page[n-1].NextAttemptAt, ID: page[n-1].ID}
 			}
@@ -104,28 +103,29 @@ func (c *Releaser) Release(ctx context.Context, app string) (out ReleaseResult, 
 	}
 }
 
-// calls knows how far those who were called have gone.
+// releaseProgress tracks how many signalled connections have refreshed.
 type releaseProgress struct {
-	ahead   int // may have been called and wait still
-	made    int
-	gone    int // the most that had
-	stalled int // looks since that grew
+	ahead     int // bound on the signalled connections that have not refreshed yet
+	signalled int
+	refreshed int // the most that have refreshed so far
+	stalled   int // polls since that number grew
 }
 
-// room is how many may be called now, with so many waiting that were called before.
-func (c *releaseProgress) room(still int) int {
+// room returns how many connections may be signalled now, if waiting of those signalled
+// before have not refreshed yet.
+func (c *releaseProgress) room(waiting int) int {
 	c.stalled++
-	if gone := c.made - still; gone > c.gone {
-		c.gone, c.stalled = gone, 0
+	if refreshed := c.signalled - waiting; refreshed > c.refreshed {
+		c.refreshed, c.stalled = refreshed, 0
 	}
 	if c.stalled >= releaseStalled {
-		return c.ahead // they do not come, and nobody waits for them
+		return c.ahead // they do not refresh: do not wait for them
 	}
-	return c.ahead - still
+	return c.ahead - waiting
 }
 
-// tell nudges a page's workflows and returns how many it could not.
-func (c *Releaser) signal(ctx context.Context, page []perennial.Connection) (notTold int) {
+// signal nudges the workflows of a page and returns how many signals failed.
+func (c *Releaser) signal(ctx context.Context, page []perennial.Connection) (failures int) {
 	failed := make([]error, len(page))
 	var g errgroup.Group
 	g.SetLimit(releaseAtOnce)
@@ -135,12 +135,12 @@ func (c *Releaser) signal(ctx context.Context, page []perennial.Connection) (not
 			return nil
 		})
 	}
-	_ = g.Wait() // each has its own error
+	_ = g.Wait() // each goroutine records its own error
 	for i, err := range failed {
 		if err != nil {
-			notTold++
-			activity.GetLogger(ctx).Warn("workflow not called; the sweep finds it", "connection_id", page[i].ID, "error", fmt.Sprint(err))
+			failures++
+			activity.GetLogger(ctx).Warn("workflow not signalled; the sweep finds it", "connection_id", page[i].ID, "error", fmt.Sprint(err))
 		}
 	}
-	return notTold
+	return failures
 }

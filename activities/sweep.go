@@ -9,7 +9,8 @@ import (
 	"go.temporal.io/sdk/activity"
 )
 
-// SweepStore finds the rows that nobody looks after; store.Store in production.
+// SweepStore finds the rows whose workflow missed a due time; store.Store in
+// production.
 type SweepStore interface {
 	Overdue(ctx context.Context, grace time.Duration, limit int) ([]perennial.Connection, error)
 	InDoubt(ctx context.Context, grace time.Duration, after string, limit int) ([]perennial.Connection, error)
@@ -17,7 +18,7 @@ type SweepStore interface {
 	Prune(ctx context.Context, keep time.Duration, limit int) (int64, error)
 }
 
-// Teller signals a connection's workflow, starting it where it does not run;
+// Signaller signals a connection's workflow and starts it if it is not running;
 // connect.Temporal in production.
 type Signaller interface {
 	Signal(ctx context.Context, c perennial.Connection, signal string) error
@@ -27,59 +28,59 @@ type Signaller interface {
 type Sweeper struct {
 	Store     SweepStore
 	Workflows Signaller
-	// StartPacers starts the pacers that do not run; nil: no app is pooled.
+	// StartPacers starts the pacers that are not running. Nil: no app is pooled.
 	StartPacers func(context.Context) error
-	// LetGo starts what wakes the waiting connections of a circuit that has closed;
-	// nil: they wake by themselves.
+	// StartRelease starts the release of apps whose circuit has closed. Nil: their
+	// connections wake by themselves.
 	StartRelease func(context.Context) error
-	// Dispatch has undelivered events delivered and returns how many deliveries it
-	// started; nil: nobody is told of events.
+	// Dispatch starts the deliveries of new events and returns how many it started.
+	// Nil: events are not delivered.
 	Dispatch func(context.Context) (int, error)
 }
 
 // SweepRequest asks for one pass over the connections.
 type SweepRequest struct {
-	Grace time.Duration `json:"grace"` // what a workflow is given to look after a due row by itself
-	// Full: every active row is read, whatever it says of itself.
+	Grace time.Duration `json:"grace"` // how long after its due time a row is left to its workflow
+	// Full: read every active row, whatever it says.
 	Full      bool          `json:"full,omitempty"`
 	Retention time.Duration `json:"retention"` // of the ledger and of delivered events
 }
 
-// SweepResult is what a pass found.
+// SweepResult counts what a pass found and did.
 type SweepResult struct {
 	Overdue  int   `json:"overdue"`
 	Doubtful int   `json:"doubtful,omitempty"`
 	Nudged   int   `json:"nudged"`
 	Warned   int   `json:"warned,omitempty"`
 	Pruned   int64 `json:"pruned,omitempty"`
-	// Delivering counts the deliveries of events that were started.
+	// Delivering counts the deliveries that the pass started.
 	Delivering int `json:"delivering,omitempty"`
-	// NotTold counts the workflows that could not be signalled; the next pass
-	// finds them again.
+	// NotSignalled counts the workflows whose signal failed; the next pass finds them
+	// again.
 	NotSignalled int `json:"not_told,omitempty"`
 }
 
 const (
-	// nudgeGap spaces the nudges of one pass: what was asleep together does not
-	// wake together.
+	// nudgeGap spaces the nudges of one pass, so that workflows that overslept together
+	// do not wake together.
 	nudgeGap = 20 * time.Millisecond
-	// sweepLimit bounds the connections of one pass; the next finds the rest.
+	// sweepLimit bounds the connections of one pass; the next pass finds the rest.
 	sweepLimit = 2000
-	// sweepPage is how many rows are read at once.
+	// sweepPage is how many rows one query reads.
 	sweepPage = 500
-	// pruneBatch is how many lines one statement deletes, and pruneFor how long a
-	// pass goes on with it.
+	// pruneBatch is how many lines one statement deletes, and pruneFor bounds the time
+	// that a pass spends on it.
 	pruneBatch = 5000
 	pruneFor   = 30 * time.Second
 )
 
-// nudge is the signal that makes a workflow read its row. It is named here
-// because the workflows name the activities.
+// nudge is the signal that makes a workflow read its row. It is defined here because
+// package workflows imports this package.
 const nudge = "nudge"
 
-// Sweep finds the connections that nobody looks after and nudges their
-// workflows, starts pacers that do not run, warns of ends that come near, has
-// undelivered events delivered, and deletes what is past its retention. It heartbeats; run twice at once it does no harm.
+// Sweep nudges the workflows of connections that missed a due time, starts pacers that
+// are not running, warns of ends that come near, starts the deliveries of new events,
+// and deletes what is past its retention. It heartbeats; two passes at once do no harm.
 func (s *Sweeper) Sweep(ctx context.Context, req SweepRequest) (SweepResult, error) {
 	var out SweepResult
 	told := map[string]bool{}
@@ -112,8 +113,8 @@ func (s *Sweeper) Sweep(ctx context.Context, req SweepRequest) (SweepResult, err
 	return out, errors.Join(warnErr, s.prune(ctx, req, &out), paceErr, letGoErr, dispatchErr)
 }
 
-// prune deletes what is past its retention, batch by batch: a large fleet writes
-// thousands of lines a second.
+// prune deletes what is past its retention, in batches: a large fleet writes thousands
+// of lines a second.
 func (s *Sweeper) prune(ctx context.Context, req SweepRequest, out *SweepResult) error {
 	for over := time.Now().Add(pruneFor); time.Now().Before(over); {
 		n, err := s.Store.Prune(ctx, req.Retention, pruneBatch)

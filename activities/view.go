@@ -8,9 +8,8 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 )
 
-// View is what a workflow knows of its connection's row. Times are the
-// database's; durations were counted from the database's now, so that no
-// worker's clock is compared with them.
+// View is what a workflow knows of its connection's row. Times are the database's.
+// Durations were measured from the database's now, so that no worker's clock matters.
 type View struct {
 	Gone bool `json:"gone,omitempty"`
 
@@ -18,7 +17,7 @@ type View struct {
 	Reason      perennial.Reason `json:"reason,omitempty"`
 	Health      perennial.Health `json:"health,omitempty"`
 	FailingCode string           `json:"failing_code,omitempty"`
-	Words       string           `json:"words,omitempty"` // the customer's words
+	Words       string           `json:"words,omitempty"` // for the customer
 
 	Tenant       string `json:"tenant,omitempty"`
 	App          string `json:"app,omitempty"`
@@ -30,15 +29,15 @@ type View struct {
 	ExpiresAt time.Time         `json:"expires_at,omitzero"`
 	Trigger   perennial.Trigger `json:"trigger,omitempty"` // what the next wake is for
 	Wait      time.Duration     `json:"wait,omitempty"`    // until the next wake
-	// RetryAt is set while a wait is in force: no attempt before it.
+	// RetryAt is the time before which no attempt is allowed; zero if there is no wait.
 	RetryAt time.Time `json:"retry_at,omitzero"`
-	// Paced: pacers refresh it; its workflow wakes for the digest.
+	// Pooled: pacers refresh the connection; its workflow wakes only for the summary.
 	Pooled  bool                 `json:"paced,omitempty"`
 	Summary *store.LedgerSummary `json:"digest,omitempty"`
-	// Turn: it waited at the gate, and its turn has come. Only the local Load says so,
-	// whose program is the one that runs the workflow task; so what follows from it needs
-	// no version marker. As with a marker, a program that does not know it cannot replay
-	// a run in which it was said.
+	// SlotGranted: the connection waited at the gate, and its wait is over. Only the
+	// local Load sets it, in the program that runs the workflow task, so what follows
+	// from it needs no version marker. As with a marker, a program that does not know
+	// this field cannot replay a run that has it.
 	SlotGranted bool `json:"turn,omitempty"`
 	// Young: the token is younger than a minute, or than a quarter of its life.
 	Young bool `json:"young,omitempty"`
@@ -78,8 +77,7 @@ func (a *Activities) view(c perennial.Connection, now time.Time) View {
 	return v
 }
 
-// young reports whether refreshing the token on somebody's mere request would
-// be waste.
+// young reports whether the token is too young to be refreshed on a mere request.
 func young(c perennial.Connection, now time.Time) bool {
 	if c.LastRefreshedAt.IsZero() || !c.ExpiresAt.After(now) {
 		return false

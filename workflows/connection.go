@@ -10,20 +10,20 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// acts is nil on purpose: it only names the activities.
+// acts is nil on purpose: it only gives the activities their names.
 var acts *activities.Activities
 
-// connectionWorkflow returns the workflow that lives as long as its connection.
-// In its steady state it sleeps on one timer until the token is due, refreshes in
-// a local activity and sleeps again: one workflow task for each refresh. What the
-// local activity does not do, the Refresh activity does, with its retries. Every
-// message only makes it read the row again. It ends when the connection is disconnected or its row is gone, and
-// the next connect starts it again under the same id.
+// connectionWorkflow returns the workflow of one connection. In its steady state it
+// sleeps on one timer until the token is due, refreshes in a local activity and sleeps
+// again: one workflow task for each refresh. When the local activity gives up, the
+// Refresh activity takes over, with its retries. A signal only makes the workflow read
+// the row again. It ends when the connection is disconnected or its row is gone; the
+// next connect starts it again under the same id.
 //
-// A connection in the cache keeps its goroutine's stack. Where it waits it is less
-// than 3,296 bytes deep, most of them the SDK's: so the collector makes 8 KiB of the
-// 16 that a refresh needs. That is why the state comes by pointer, and why the wait
-// is in the outermost function.
+// A worker that caches a connection keeps its goroutine's stack. While the workflow
+// waits, that stack is less than 3,296 bytes deep, most of it the SDK's, so the
+// collector shrinks the 16 KiB that a refresh needs to 8. This is why the state is
+// passed by pointer, and why the wait stands in the outermost function.
 func connectionWorkflow(o Options) func(workflow.Context, *State) error {
 	return func(ctx workflow.Context, s *State) error {
 		r, err := newRun(ctx, o, s)
@@ -47,29 +47,29 @@ func connectionWorkflow(o Options) func(workflow.Context, *State) error {
 	}
 }
 
-// life is one run of a connection's workflow.
+// run is one run (in Temporal's sense) of a connection's workflow.
 type run struct {
 	Options
 	state     State
 	view      activities.View
-	known     bool // view says what the row said
-	local     bool // looks and refreshes are local activities first
+	known     bool // view has been read from the row
+	local     bool // reads and refreshes try a local activity first
 	signals   []workflow.ReceiveChannel
 	unsaved   workflow.ReceiveChannel // see SignalUnsaved
 	unstored  []store.SaveRequest     // received, and not stored yet
-	requested workflow.Channel        // refresh_now wants a refresh
+	requested workflow.Channel        // an update handler wants a refresh
 	due       time.Time               // when the timer fires, by the workflow's clock
 
-	refreshes, messages int // in this run
-	loads               int // readings of the row that have ended
+	refreshes, messages int // counted in this run
+	loads               int // reads of the row that have ended
 	loading             bool
-	dropped             bool // a message was, in this run
-	inActivity          bool // in a Refresh activity, whose end reads the row if a message came
-	cycles              int  // refresh activities that have ended
+	dropped             bool // this run has dropped a message
+	inActivity          bool // a Refresh activity is running; when it ends after a signal, the row is read
+	cycles              int  // refreshes that have ended
 	last                activities.RefreshResult
 }
 
-// newLife begins a run.
+// newRun starts a run: it sets up the handlers and takes over the state.
 func newRun(ctx workflow.Context, o Options, s *State) (*run, error) {
 	r := &run{Options: o}
 	if s != nil {
@@ -98,31 +98,31 @@ func (r *run) setup(ctx workflow.Context) error {
 		workflow.UpdateHandlerOptions{Validator: r.refreshNowAllowed, Description: "refresh the access token now; many callers share one refresh"})
 }
 
-// revision counts the changes of this workflow's steps. It is raised a release after
-// a change came, so that this release can still be taken back: one that does not know
-// a revision takes its runs for old ones.
+// revision counts the changes of this workflow's steps. Raise it one release after a
+// change, so that the release with the change can still be rolled back: a program that
+// does not know a revision treats its runs as old ones.
 const revision = 1
 
-// change is one of them, and the first revision that has it.
+// change names a change of the steps, and the first revision that has it.
 type change struct {
 	name  string
 	since int
 }
 
-// changed reports whether the run takes the steps that a change brought. A run
-// that a program of at least that revision started does from its first event on,
-// and its input says so: a version marker, which is two events, two actions and a
-// write of the visibility store in every run, is for those that had begun before.
+// changed reports whether this run takes the changed steps. A run that was started by a
+// program of at least that revision does so from its first event; its input says so.
+// Only older runs need a version marker, which costs two events, two actions and a
+// write to the visibility store in every run.
 func (r *run) changed(ctx workflow.Context, c change) bool {
 	return r.state.Revision >= c.since || workflow.GetVersion(ctx, c.name, workflow.DefaultVersion, 1) != workflow.DefaultVersion
 }
 
-// changeLocalFirst: every look and every refresh was an activity, which is two
-// workflow tasks for each refresh.
+// changeLocalFirst: before it, every read and every refresh was an activity, which
+// costs two workflow tasks for each refresh.
 var changeLocalFirst = change{"local-first", 1}
 
-// next does all that comes before the next wait, and begins that. It returns none
-// where the run ends.
+// next does the pending work and starts the next wait. It returns nil when the run
+// should end.
 func (r *run) next(ctx workflow.Context) (*waiting, error) {
 	for {
 		if err := r.storeUnsaved(ctx); err != nil {
@@ -149,7 +149,7 @@ func (r *run) next(ctx workflow.Context) (*waiting, error) {
 	}
 }
 
-// act does what the end of a rest asks for.
+// act does what ended the wait: it reads the row or refreshes.
 func (r *run) act(ctx workflow.Context, w *waiting) error {
 	switch r.wake(w) {
 	case wokenByMessage:
@@ -163,8 +163,8 @@ func (r *run) act(ctx workflow.Context, w *waiting) error {
 	return r.refresh(ctx, activities.RefreshRequest{Trigger: r.view.Trigger})
 }
 
-// leave ends a run with err. A token set that came together with a cancellation is
-// stored first: it may be the only copy.
+// finish ends the run with err. It first stores a token set that arrived together with
+// a cancellation, because that may be the only copy.
 func (r *run) finish(ctx workflow.Context, err error) error {
 	if err == nil {
 		return nil
@@ -175,7 +175,7 @@ func (r *run) finish(ctx workflow.Context, err error) error {
 	return err
 }
 
-// begin takes over what the run before knew, or reads the row.
+// begin takes over the view of the run before, or reads the row.
 func (r *run) begin(ctx workflow.Context) error {
 	carried := r.state.View
 	r.state.View = nil
@@ -187,23 +187,23 @@ func (r *run) begin(ctx workflow.Context) error {
 	return nil
 }
 
-// full reports whether this run's history is long enough.
+// full reports whether this run's history is long enough to continue as new.
 func (r *run) full(ctx workflow.Context) bool {
 	return r.refreshes >= r.RefreshesPerRun || r.messages >= r.MessagesPerRun || workflow.GetInfo(ctx).GetContinueAsNewSuggested()
 }
 
-// changeServeToTheEnd: a run that was to end waited for those who had asked for a
-// refresh, and they for the refresh; and a message that came while the row was
-// being read was answered with that reading.
+// changeServeToTheEnd: before it, a run that should end and the callers of refresh_now
+// waited for each other; and a signal that arrived during a read of the row was
+// answered with that read.
 var changeServeToTheEnd = change{"serve-to-the-end", 1}
 
 func (r *run) servesToTheEnd(ctx workflow.Context) bool {
 	return r.changed(ctx, changeServeToTheEnd)
 }
 
-// handlersFinish waits until the update handlers have, before a run ends. It
-// reports false where the run has to go on first: they wait for a refresh, or
-// somebody has written.
+// handlersFinish waits for the update handlers before the run ends. It returns false
+// when the run must go on first: a handler waits for a refresh, or a signal arrived.
+// Otherwise the run and its callers would deadlock.
 func (r *run) handlersFinish(ctx workflow.Context) (bool, error) {
 	if workflow.AllHandlersFinished(ctx) {
 		return true, nil
@@ -216,8 +216,8 @@ func (r *run) handlersFinish(ctx workflow.Context) (bool, error) {
 	return !wanted(), err
 }
 
-// handOver takes in every signal and gives what is known to the next run; after a
-// signal that is nothing, so that it reads the row.
+// handOver receives all signals and passes the view to the next run. If there was a
+// signal it passes none, so that the next run reads the row.
 func (r *run) handOver() {
 	r.state.View, r.state.Next, r.state.Revision = nil, time.Time{}, revision
 	if !r.drain() && r.known {
@@ -225,7 +225,7 @@ func (r *run) handOver() {
 	}
 }
 
-// drain takes in all waiting signals and reports whether there was one.
+// drain receives all waiting signals and reports whether there was one.
 func (r *run) drain() bool {
 	before := r.messages
 	for _, ch := range r.signals {
@@ -236,11 +236,11 @@ func (r *run) drain() bool {
 	return r.messages > before
 }
 
-// end finishes the workflow unless somebody writes or asks meanwhile: then the row
-// is read again, because a connect may have revived it.
+// end ends the workflow, unless a signal or request arrives meanwhile. Then it reads
+// the row again, because a connect may have revived the connection.
 func (r *run) end(ctx workflow.Context) (bool, error) {
 	if !workflow.AllHandlersFinished(ctx) && r.servesToTheEnd(ctx) && r.requested.ReceiveAsync(nil) {
-		r.cycles++ // no refresh comes: whoever waits for one looks at the row again
+		r.cycles++ // no refresh follows: callers that wait for one read the row again
 	}
 	still, err := r.handlersFinish(ctx)
 	if err != nil {

@@ -15,17 +15,17 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// DeliverWorkflow is the registered name of the delivery of one event to one
+// DeliverWorkflow is the registered name of the workflow that delivers one event to one
 // endpoint. It ends when the event is delivered or given up.
 const DeliverWorkflow = "DeliverWorkflow"
 
-// deliverer is nil on purpose: it only names the activity.
+// deliverer is nil on purpose: it only gives the activity its name.
 var deliverer *activities.Deliverer
 
-// deliver is one activity, retried for days. Each failed try says itself when the
-// next one is, and the last one gives up; the policy is for tries that could not
-// be made or written down. It has no end by time: an event must not be lost
-// because we were away.
+// deliver runs one activity with retries over days. Each failed try returns when the
+// next one is due, and the last one gives up. The retry policy covers tries that could
+// not be made or recorded. It has no time limit: an outage of ours must not lose an
+// event.
 func deliver(ctx workflow.Context, req activities.DeliveryRequest) (perennial.DeliveryState, error) {
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: time.Minute,
@@ -42,13 +42,13 @@ func DeliveryID(taskQueue, event, endpoint string) string {
 	return fmt.Sprintf("perennial/%s/deliver/%s/%s", taskQueue, event, endpoint)
 }
 
-// StartDelivery starts the delivery of an event to an endpoint, unless it is under
-// way. It may be repeated, by any process.
+// StartDelivery starts the delivery of an event to an endpoint, unless it is running.
+// Any process may call it, repeatedly.
 func StartDelivery(ctx context.Context, c client.Client, taskQueue, event, endpoint string) error {
 	_, err := c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID: DeliveryID(taskQueue, event, endpoint), TaskQueue: taskQueue,
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE, // redelivered
+		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE, // an event may be redelivered
 	}, DeliverWorkflow, activities.DeliveryRequest{EventID: event, EndpointID: endpoint})
 	if _, running := errors.AsType[*serviceerror.WorkflowExecutionAlreadyStarted](err); err != nil && !running {
 		return fmt.Errorf("start the delivery of event %s to endpoint %s: %w", event, endpoint, err)

@@ -10,8 +10,8 @@ import (
 // ConnectionWorkflow is the registered name of the connection's workflow.
 const ConnectionWorkflow = "ConnectionWorkflow"
 
-// The signals. Each says one thing only: read the row again. The sender has
-// changed the row before.
+// The signals. Each means only: read the row again. The sender has changed the row
+// before it sends one.
 const (
 	SignalReconnected = "reconnected"
 	SignalDisconnect  = "disconnect"
@@ -20,15 +20,15 @@ const (
 	SignalNudge       = "nudge"
 )
 
-// SignalUnsaved carries a sealed token set that a refresh could not store, a
-// [store.SaveRequest]. It is stored before anything else is done. What is no token set
-// of the connection is dropped and counted.
+// SignalUnsaved carries a sealed token set that a refresh could not store, as a
+// [store.SaveRequest]. The workflow stores it before it does anything else. It drops
+// and counts a message that is not a token set of its connection.
 const SignalUnsaved = "unsaved"
 
-// Signals lists every signal that says: read the row again.
+// Signals lists the signals that make the workflow read its row again.
 var Signals = []string{SignalReconnected, SignalDisconnect, SignalPause, SignalResume, SignalNudge}
 
-// UpdateRefreshNow asks for a fresh token; many callers share one refresh.
+// UpdateRefreshNow asks for a fresh token. Concurrent callers share one refresh.
 const UpdateRefreshNow = "refresh_now"
 
 // QueryStatus returns a [StatusReply].
@@ -36,23 +36,23 @@ const QueryStatus = "status"
 
 // RefreshNow is the argument of [UpdateRefreshNow].
 type RefreshNow struct {
-	// IfGeneration, when above zero, asks for a refresh only if this is still
-	// the generation: a caller whose token was refused passes its own. One above
-	// the row's is an error of type [perennial.CodeGenerationAhead], whose details are
-	// the row's generation.
+	// IfGeneration, if above zero, asks for a refresh only while this is still the
+	// generation: a caller whose token was refused passes that token's generation. A
+	// number above the row's is an error of type [perennial.CodeGenerationAhead]; its
+	// details hold the row's generation.
 	IfGeneration int64 `json:"if_generation,omitempty"`
 }
 
-// RefreshNowReply is its answer.
+// RefreshNowReply is the result of [UpdateRefreshNow].
 type RefreshNowReply struct {
 	Outcome    perennial.Outcome `json:"outcome"`
 	Code       string            `json:"code,omitempty"`
 	Generation int64             `json:"generation"`
 	ExpiresAt  time.Time         `json:"expires_at,omitzero"`
-	RetryAt    time.Time         `json:"retry_at,omitzero"` // set while a wait is in force
+	RetryAt    time.Time         `json:"retry_at,omitzero"` // no attempt before it; zero if there is no wait
 }
 
-// StatusReply is the answer of [QueryStatus].
+// StatusReply is the result of [QueryStatus].
 type StatusReply struct {
 	Status      perennial.Status `json:"status"`
 	Reason      perennial.Reason `json:"reason,omitempty"`
@@ -63,11 +63,11 @@ type StatusReply struct {
 	Refreshes   int64            `json:"refreshes"`
 	Recent      []RecentRefresh  `json:"recent,omitempty"`
 	FailingCode string           `json:"failing_code,omitempty"`
-	SetAside    int              `json:"set_aside,omitempty"` // token sets that could not be stored and are tried again
-	Dropped     int64            `json:"dropped,omitempty"`   // messages that were no token sets of the connection
+	SetAside    int              `json:"set_aside,omitempty"` // token sets that could not be stored; each is tried again
+	Dropped     int64            `json:"dropped,omitempty"`   // messages that were not token sets of the connection
 }
 
-// The search attributes; all are keywords. They change only with the status.
+// The search attributes. All are keywords, and they change only with the status.
 var (
 	AttributeStatus   = temporal.NewSearchAttributeKeyKeyword("PerennialStatus")
 	AttributeProvider = temporal.NewSearchAttributeKeyKeyword("PerennialProvider")
@@ -75,7 +75,7 @@ var (
 	AttributeTenant   = temporal.NewSearchAttributeKeyKeyword("PerennialTenant")
 )
 
-// SearchAttributes are a connection's, for starting its workflow.
+// SearchAttributes returns the search attributes for starting a connection's workflow.
 func SearchAttributes(c perennial.Connection) temporal.SearchAttributes {
 	return temporal.NewSearchAttributes(
 		AttributeStatus.ValueSet(string(c.Status)),
@@ -85,7 +85,8 @@ func SearchAttributes(c perennial.Connection) temporal.SearchAttributes {
 	)
 }
 
-// Memo is what never changes about a connection, for people.
+// Memo returns the facts about a connection that never change, for people in the
+// Temporal UI.
 func Memo(c perennial.Connection) map[string]any {
 	return map[string]any{"connection": c.ID, "account": c.AccountID, "provider": c.Provider}
 }

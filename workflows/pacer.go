@@ -15,39 +15,40 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// PacerWorkflow is the registered name of a pacer: it refreshes the healthy
-// connections of one shard of a pooled app, in bulk.
+// PacerWorkflow is the registered name of a pacer: it refreshes the healthy connections
+// of one shard of a pooled app in bulk.
 const PacerWorkflow = "PacerWorkflow"
 
-// PacerState is all that a pacer carries over continue-as-new.
+// PacerState is everything that a pacer carries over continue-as-new.
 type PacerState struct {
 	App string `json:"app"`
 	N   int    `json:"n"`
 	Of  int    `json:"of"`
-	// Beat is the highest that was seen in the database, so that one that went
-	// backwards is known.
+	// Beat is the highest one seen in the database. A lower one later shows that the
+	// database went backwards.
 	Beat       int64  `json:"beat,omitempty"`
-	After      string `json:"after,omitempty"` // up to whom it handed over, when it retires
+	After      string `json:"after,omitempty"` // the last connection handed over, while the pacer retires
 	Refreshed  int64  `json:"refreshed,omitempty"`
 	HandedOver int64  `json:"handed_over,omitempty"`
 }
 
-// pacesPerRun bounds the history of one run: eight hours, where each activity works
-// for a minute.
+// pacesPerRun bounds the history of one run: eight hours, at a minute for each
+// activity.
 const pacesPerRun = 480
 
-// paceHeartbeat is after how long without a heartbeat another worker takes over.
+// paceHeartbeat returns how long an activity may stay silent before another worker
+// takes over.
 func paceHeartbeat(paceFor time.Duration) time.Duration {
 	return min(max(paceFor/2, 5*time.Second), 30*time.Second)
 }
 
-// pacerActs is nil on purpose: it only names the activity.
+// pacerActs is nil on purpose: it only gives the activity its name.
 var pacerActs *activities.Pacer
 
-// pacer returns the workflow that runs one Pace activity after the other, on
-// whichever worker has room: each is short, so that pacers spread over the workers
-// again after one was away. It ends when the app is no longer pooled so; the sweep
-// starts it.
+// pacer returns the workflow that runs one Pace activity after another, on any worker
+// with room. Each activity is short, so that pacers spread over the workers again when
+// one comes back. The workflow ends when the app no longer has this many pacers; the
+// sweep starts the new ones.
 func pacer(o Options) func(workflow.Context, PacerState) error {
 	return func(ctx workflow.Context, s PacerState) error { return pace(ctx, s, o.Timing) }
 }
@@ -76,14 +77,14 @@ func pace(ctx workflow.Context, s PacerState, t refresh.Timing) error {
 	return workflow.NewContinueAsNewError(ctx, PacerWorkflow, s)
 }
 
-// PacerID is the id of a pacer's workflow. The number of shards is in it: pacers of
-// another number end by themselves.
+// PacerID returns the id of a pacer's workflow. It includes the number of shards;
+// pacers with another number end by themselves.
 func PacerID(taskQueue, app string, n, of int) string {
 	return fmt.Sprintf("perennial/%s/pacer/%s/%d-of-%d", taskQueue, app, n+1, of)
 }
 
-// StartPacers starts the pacers of a pooled app that do not run. It may be
-// repeated, by any process.
+// StartPacers starts the pacers of a pooled app that are not running. Any process may
+// call it, repeatedly.
 func StartPacers(ctx context.Context, c client.Client, taskQueue, app string, of int) error {
 	var errs []error
 	for n := range of {

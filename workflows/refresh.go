@@ -11,8 +11,8 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// hear reads the row because a message came: what was being read when it came is
-// not enough, it may be from before.
+// onSignal reads the row after a signal. A read that was running when the signal
+// arrived does not count, because it may show the row from before.
 func (r *run) onSignal(ctx workflow.Context) error {
 	if r.loading && r.servesToTheEnd(ctx) {
 		if err := r.load(ctx); err != nil {
@@ -22,7 +22,7 @@ func (r *run) onSignal(ctx workflow.Context) error {
 	return r.load(ctx)
 }
 
-// load reads the row. Many may ask at once; one activity runs.
+// load reads the row. Concurrent callers share one activity.
 func (r *run) load(ctx workflow.Context) error {
 	if r.loading {
 		seen := r.loads
@@ -48,8 +48,8 @@ func (r *run) load(ctx workflow.Context) error {
 	return nil
 }
 
-// locally is for one try of a local activity; the activity of the same name has
-// the retries.
+// locally returns a context for one try of a local activity. The activity of the same
+// name has the retries.
 func (r *run) locally(ctx workflow.Context, timeout time.Duration, summary string) workflow.Context {
 	return workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
 		ScheduleToCloseTimeout: timeout,
@@ -58,12 +58,12 @@ func (r *run) locally(ctx workflow.Context, timeout time.Duration, summary strin
 	})
 }
 
-// changeNoBlindMinute: a refresh that ended without a result was followed by a
-// minute in which no message was heard, longer than some tokens had left.
+// changeNoBlindMinute: before it, a minute without listening followed a refresh that
+// ended without a result, which is longer than some tokens had left.
 var changeNoBlindMinute = change{"no-blind-minute", 1}
 
-// refresh makes one refresh: in a local activity, and where that does not do in
-// the Refresh activity.
+// refresh makes one refresh: in a local activity, or in the Refresh activity if that
+// gives up.
 func (r *run) refresh(ctx workflow.Context, req activities.RefreshRequest) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -81,26 +81,27 @@ func (r *run) refresh(ctx workflow.Context, req activities.RefreshRequest) error
 	return r.refreshRemotely(ctx, req)
 }
 
-// refreshLocally tries once, inside this workflow task. done is false where the
-// activity is to go on: the store could not be asked, or another try is due within
-// a minute.
+// refreshLocally tries once, inside this workflow task. done is false if the Refresh
+// activity should take over: the store did not answer, or another try is due within a
+// minute.
 func (r *run) refreshLocally(ctx workflow.Context, req activities.RefreshRequest) (done bool, err error) {
-	// A request on its way is not cancelled; what it brings is taken in.
+	// A cancellation does not stop a request that is under way; the workflow receives
+	// its result.
 	detached, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
 	var res activities.RefreshResult
 	err = workflow.ExecuteLocalActivity(r.locally(detached, r.Timing.StartToClose, fmt.Sprintf("generation %d", req.Generation)), acts.RefreshLocally, req).Get(detached, &res)
 	if err != nil {
-		return false, nil // it is on record, and the activity tells it again
+		return false, nil // the attempt is on record, and the activity reports it again
 	}
 	if res.Code == refresh.CodeUnsaved {
-		// The tokens were sent here before the activity ended; they come with the
-		// next workflow task.
+		// The activity sent the tokens here as a signal before it ended; they arrive
+		// with the next workflow task.
 		_, err = workflow.AwaitWithTimeout(detached, unsavedTimeout, r.hasUnstored)
 		r.receiveUnsaved(ctx)
 		if err == nil && len(r.unstored) == 0 {
 			r.ended(ctx, res)
-			err = r.load(ctx) // they were stored after all
+			err = r.load(ctx) // somebody has stored them meanwhile
 		}
 		return true, err
 	}
@@ -109,24 +110,24 @@ func (r *run) refreshLocally(ctx workflow.Context, req activities.RefreshRequest
 	return !res.Again || req.Once, nil
 }
 
-// ended takes note of a refresh.
+// ended records the end of a refresh.
 func (r *run) ended(ctx workflow.Context, res activities.RefreshResult) {
 	r.last = res
 	r.refreshes++
 	r.cycles++
-	r.requested.ReceiveAsync(nil) // whoever asked meanwhile shares this one
+	r.requested.ReceiveAsync(nil) // a request that arrived meanwhile shares this refresh
 	r.state.remember(RecentRefresh{At: workflow.Now(ctx).UTC(), Outcome: res.Outcome, Code: res.Code, Generation: res.View.Generation})
 }
 
-// refreshRemotely runs one Refresh activity. A message cancels it: a backing-off
-// one ends at once, a running one is waited for, and either way the row is read
-// again.
+// refreshRemotely runs one Refresh activity. A signal cancels it: an activity that is
+// backing off ends at once, a running one finishes first. Either way the workflow reads
+// the row again.
 func (r *run) refreshRemotely(ctx workflow.Context, req activities.RefreshRequest) error {
 	r.inActivity = true
 	defer func() { r.inActivity = false }()
 	actCtx, cancel := workflow.WithCancel(workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: r.Timing.StartToClose,
-		WaitForCancellation: true, // else the result of a running refresh is dropped
+		WaitForCancellation: true, // otherwise the result of a running refresh would be lost
 		RetryPolicy:         &temporal.RetryPolicy{MaximumInterval: 30 * time.Second},
 		Summary:             fmt.Sprintf("generation %d", req.Generation),
 	}))
@@ -150,7 +151,7 @@ func (r *run) refreshRemotely(ctx workflow.Context, req activities.RefreshReques
 	}
 	r.last = res
 	r.refreshes++
-	r.requested.ReceiveAsync(nil) // whoever asked meanwhile shares this one
+	r.requested.ReceiveAsync(nil) // a request that arrived meanwhile shares this refresh
 	defer func() { r.cycles++ }()
 	switch {
 	case err == nil:
@@ -162,20 +163,20 @@ func (r *run) refreshRemotely(ctx workflow.Context, req activities.RefreshReques
 	case temporal.IsCanceledError(err) && ctx.Err() != nil:
 		return err // the workflow itself is cancelled
 	case !temporal.IsCanceledError(err):
-		// Cancelled while it ran, and its worker died: it is not retried, and only
-		// its timeout comes back. The row says when to look again.
+		// It was cancelled while it ran, and its worker died. Temporal does not retry
+		// it; only its timeout comes back. The row says when to try again.
 		workflow.GetLogger(ctx).Error("refresh activity ended without a result", "error", err)
 		if !r.changed(ctx, changeNoBlindMinute) {
 			if err := workflow.Sleep(ctx, time.Minute); err != nil {
 				return err
 			}
 		}
-		r.last = activities.RefreshResult{Outcome: perennial.OutcomeUnknown, Code: "activity_failed"} // so that it is never a busy loop
+		r.last = activities.RefreshResult{Outcome: perennial.OutcomeUnknown, Code: "activity_failed"} // this keeps it from becoming a busy loop
 	}
 	return r.load(ctx)
 }
 
-// listen adds every signal to sel; hit is called for the one received.
+// listen adds every signal to sel and calls hit for each one received.
 func (r *run) listen(ctx workflow.Context, sel workflow.Selector, hit func()) {
 	for _, ch := range r.signals {
 		sel.AddReceive(ch, func(ch workflow.ReceiveChannel, _ bool) {
@@ -190,7 +191,7 @@ func (r *run) listen(ctx workflow.Context, sel workflow.Selector, hit func()) {
 	})
 }
 
-// absorb takes in what the row says, and shows it.
+// applyView takes over what the row says, and shows it in the Temporal UI.
 func (r *run) applyView(ctx workflow.Context, v activities.View) {
 	if r.known && v.RefreshCount > r.view.RefreshCount {
 		r.state.Refreshes += v.RefreshCount - r.view.RefreshCount
@@ -200,7 +201,7 @@ func (r *run) applyView(ctx workflow.Context, v activities.View) {
 	}
 	r.view, r.known = v, true
 	if c := (perennial.Connection{Generation: v.Generation}); !v.Gone && !c.Behind(r.state.Generation) {
-		r.state.Generation = v.Generation // the highest seen, unless no restore takes back so much
+		r.state.Generation = v.Generation // the highest seen, unless the row is further behind than any restore explains
 	}
 	r.due = workflow.Now(ctx).Add(v.Wait)
 	r.show(ctx)

@@ -10,23 +10,23 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// joinPatience is how long a caller waits for a refresh that others started
-// before it looks at the row again: that one may be backing off.
+// joinPatience bounds the wait of a caller for a refresh that others started. After it
+// the caller reads the row again, because that refresh may be backing off.
 const joinPatience = 15 * time.Second
 
-// refreshNowAllowed is the update's validator: it refuses where only a person
-// can help. It must not change or wait.
+// refreshNowAllowed is the update's validator. It rejects a request if only a person
+// can help. It must not change anything or wait.
 func (r *run) refreshNowAllowed(req RefreshNow) error {
 	if req.IfGeneration < 0 {
 		return temporal.NewNonRetryableApplicationError("if_generation must not be negative", string(perennial.CodeInvalid), nil)
 	}
 	if !r.known || r.loading || r.inActivity || r.signalled() {
-		return nil // what is known may be out of date; the handler reads the row first
+		return nil // the view may be out of date; the handler reads the row first
 	}
 	return refusal(r.view)
 }
 
-// told reports whether a message waits to be taken in.
+// signalled reports whether a signal waits to be received.
 func (r *run) signalled() bool {
 	for _, ch := range r.signals {
 		if ch.Len() > 0 {
@@ -36,7 +36,7 @@ func (r *run) signalled() bool {
 	return false
 }
 
-// refusal is the typed error for a status that allows no refresh, or nil.
+// refusal returns the typed error for a status that allows no refresh, or nil.
 func refusal(v activities.View) error {
 	code, ok := map[perennial.Status]perennial.Code{
 		perennial.StatusReconnectRequired: perennial.CodeReconnectRequired,
@@ -52,8 +52,8 @@ func refusal(v activities.View) error {
 	return temporal.NewNonRetryableApplicationError(fmt.Sprintf("not refreshed: %s", v.Words), string(code), nil)
 }
 
-// refreshNow is the update's handler. Callers that come while a refresh runs
-// share it.
+// refreshNow is the update's handler. Callers that arrive while a refresh runs share
+// it.
 func (r *run) refreshNow(ctx workflow.Context, req RefreshNow) (RefreshNowReply, error) {
 	for {
 		cycle := r.cycles
@@ -73,8 +73,8 @@ func (r *run) refreshNow(ctx workflow.Context, req RefreshNow) (RefreshNowReply,
 		if reply, ok := r.answered(req); ok {
 			return reply, nil
 		}
-		if r.cycles == cycle { // none ended while the row was read
-			r.requested.SendAsync(nil) // a full channel holds the same request
+		if r.cycles == cycle { // no refresh ended while the row was read
+			r.requested.SendAsync(nil) // if the channel is full, the same request is in it
 			if err := r.join(ctx, cycle); err != nil {
 				return RefreshNowReply{}, err
 			}
@@ -91,35 +91,35 @@ func (r *run) refreshNow(ctx workflow.Context, req RefreshNow) (RefreshNowReply,
 	}
 }
 
-// changeRefuseAhead: a caller's generation above the row's was refreshed for, again
-// and again, until the row would have reached it.
+// changeRefuseAhead: before it, a caller's generation above the row's caused refresh
+// after refresh, until the row would have reached that number.
 var changeRefuseAhead = change{"refuse-ahead", 2}
 
-// generationAhead is the typed error for a generation above the row's, which stands in
-// its details.
+// generationAhead returns the typed error for a generation above the row's; its details
+// hold the row's.
 func generationAhead(id string, row int64) error {
 	err := &perennial.GenerationAheadError{Connection: id, Generation: row}
 	return temporal.NewNonRetryableApplicationError(err.Error(), string(perennial.CodeGenerationAhead), nil, row)
 }
 
-// changeAskAgain: whoever asked for another than the newest generation was content
-// with the refresh that brought it.
+// changeAskAgain: before it, a caller that asked for a token newer than an old
+// generation was content with a refresh that brought a token it had seen already.
 var changeAskAgain = change{"ask-again", 1}
 
-// broughtNothingNew reports whether the refresh that ended brought, or found, the
-// very generation that the caller has seen refused: it was stored, and seen, before
-// the workflow was told.
+// broughtNothingNew reports whether the refresh that ended brought, or found, exactly
+// the generation that the caller has seen refused. This happens when the token was
+// stored, and used, before the workflow heard of it.
 func (r *run) broughtNothingNew(ctx workflow.Context, req RefreshNow) bool {
 	fresh := r.last.Outcome == perennial.OutcomeRefreshed || r.last.Outcome == perennial.OutcomeAlreadyFresh
 	return fresh && req.IfGeneration > 0 && r.view.Generation <= req.IfGeneration && r.changed(ctx, changeAskAgain)
 }
 
-// changeFreshLook: whoever asked while the row was being read was answered from that
-// reading, which may have been from before a reconnect.
+// changeFreshLook: before it, a caller that arrived during a read of the row was
+// answered from that read, which may have been from before a reconnect.
 var changeFreshLook = change{"fresh-look", 2}
 
-// join waits until a refresh after cycle has ended, or until patience has. The
-// timer of a wait that is over would be one more wake-up.
+// join waits until a refresh after cycle has ended, or for joinPatience. It cancels its
+// timer, which would otherwise wake the workflow once more.
 func (r *run) join(ctx workflow.Context, cycle int) error {
 	waitCtx, cancel := workflow.WithCancel(ctx)
 	defer cancel()
@@ -127,7 +127,7 @@ func (r *run) join(ctx workflow.Context, cycle int) error {
 	return err
 }
 
-// answered reports whether the row alone answers the request.
+// answered returns the reply if the row alone answers the request.
 func (r *run) answered(req RefreshNow) (RefreshNowReply, bool) {
 	switch {
 	case req.IfGeneration > 0 && r.view.Generation > req.IfGeneration,

@@ -8,18 +8,18 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// Options configure the workflows; the zero value is right for production.
+// Options configure the workflows. The zero value suits production.
 type Options struct {
 	Timing refresh.Timing // StartToClose bounds the Refresh activity.
-	// RefreshesPerRun and MessagesPerRun bound one run's history: past either the
-	// workflow continues as new when it is next idle. They default to
-	// [RefreshesPerRun] and 100.
+	// RefreshesPerRun and MessagesPerRun bound one run's history: past either, the
+	// workflow continues as new when it is next idle. They default to [RefreshesPerRun]
+	// and 100.
 	RefreshesPerRun int
 	MessagesPerRun  int
 }
 
-// RefreshesPerRun is the default of [Options]. A worker that does not have a
-// workflow in its cache reads half of a run's history on the average.
+// RefreshesPerRun is the default of [Options]. A worker without the workflow in its
+// cache reads half of a run's history on average.
 const RefreshesPerRun = 24
 
 func (o Options) withDefaults() Options {
@@ -42,12 +42,11 @@ func Register(r worker.WorkflowRegistry, o Options) {
 	r.RegisterWorkflowWithOptions(deliver, workflow.RegisterOptions{Name: DeliverWorkflow})
 }
 
-// loadTimeout bounds one reading of a row. Retries have no end: the database
-// comes back.
+// loadTimeout bounds one read of a row. Retries have no limit: the database comes back.
 const loadTimeout = 10 * time.Second
 
-// unsavedTimeout bounds the wait for a token set that is on its way here.
+// unsavedTimeout bounds the wait for a token set that a local activity has sent here.
 const unsavedTimeout = 10 * time.Second
 
-// leastRest is the shortest sleep after a refresh that brought nothing.
+// minWait is the shortest sleep after a refresh that brought nothing.
 const minWait = time.Second

@@ -14,12 +14,12 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// LetGoWorkflow is the registered name of what wakes the waiting connections of an
-// app whose circuit has closed.
+// ReleaseWorkflow is the registered name of the workflow that wakes an app's waiting
+// connections once its circuit has closed.
 const ReleaseWorkflow = "LetGoWorkflow"
 
-// letGo wakes them in one activity. It ends after an hour at most; what is asleep
-// then the sweep finds.
+// release wakes the connections in one activity, which ends after an hour at most. The
+// sweep finds those that still sleep then.
 func release(ctx workflow.Context, app string) (out activities.ReleaseResult, err error) {
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		ScheduleToCloseTimeout: time.Hour,
@@ -32,12 +32,13 @@ func release(ctx workflow.Context, app string) (out activities.ReleaseResult, er
 	return out, err
 }
 
-// ReleaseID is the id of the workflow that wakes an app's waiting connections.
+// ReleaseID returns the id of an app's release workflow.
 func ReleaseID(taskQueue, app string) string {
 	return fmt.Sprintf("perennial/%s/let-go/%s", taskQueue, app)
 }
 
-// StartRelease starts it unless it runs. It may be repeated, by any process.
+// StartRelease starts the release of an app's connections, unless it is running. Any
+// process may call it, repeatedly.
 func StartRelease(ctx context.Context, c client.Client, taskQueue, app string) error {
 	_, err := c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID: ReleaseID(taskQueue, app), TaskQueue: taskQueue,

@@ -23,9 +23,9 @@ func AttributeNames() []string {
 	return names
 }
 
-// Setup registers the search attributes in a namespace of a self-hosted server
-// and returns those it added. It may be repeated. On Temporal Cloud they are
-// made with Cloud's own tool.
+// Setup registers the search attributes in a namespace of a self-hosted server and
+// returns those it added. It may be repeated. On Temporal Cloud, use Cloud's own tool
+// instead.
 func Setup(ctx context.Context, c client.Client, namespace string) ([]string, error) {
 	have, err := c.OperatorService().ListSearchAttributes(ctx, &operatorservice.ListSearchAttributesRequest{Namespace: namespace})
 	if err != nil {
@@ -49,12 +49,12 @@ func Setup(ctx context.Context, c client.Client, namespace string) ([]string, er
 	return added, nil
 }
 
-// prepareTries is how often [Prepare] asks a server that does not answer, a second
+// prepareTries is how often [Prepare] tries a server that does not answer, a second
 // apart. Each try ends by itself after the SDK's 10 s for a request.
 const prepareTries = 5
 
-// Prepare runs [Setup] and then [SetupSweep] and returns what each made. A server that
-// has just started may drop a request: Prepare then repeats both.
+// Prepare runs [Setup] and then [SetupSweep], and returns what each of them made. A
+// server that has just started may drop a request; Prepare then repeats both.
 func Prepare(ctx context.Context, c client.Client, namespace, taskQueue string, s Sweep) (added []string, made bool, err error) {
 	for try := 1; ; try++ {
 		var more []string
@@ -73,7 +73,7 @@ func Prepare(ctx context.Context, c client.Client, namespace, taskQueue string, 
 	}
 }
 
-// dropped reports whether the server did not answer a request, or broke it off.
+// dropped reports whether the server gave no answer, or broke the connection off.
 func dropped(err error) bool {
 	var canceled *serviceerror.Canceled
 	return unreachable.Is(err) || errors.As(err, &canceled)

@@ -11,8 +11,8 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// show tells people what the row says: the card in every run, and the search
-// attributes where they changed.
+// show tells people what the row says: it updates the summary in every run, and the
+// search attributes when they change.
 func (r *run) show(ctx workflow.Context) {
 	workflow.SetCurrentDetails(ctx, r.summary())
 	if r.view.Gone {
@@ -41,7 +41,7 @@ func (r *run) show(ctx workflow.Context) {
 	}
 }
 
-// card is a short Markdown page for ops.
+// summary is a short Markdown page for ops.
 func (r *run) summary() string {
 	v := r.view
 	if v.Gone {

@@ -13,14 +13,14 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// SweepWorkflow is the registered name of the sweep: one pass over all
-// connections, started by a Temporal Schedule.
+// SweepWorkflow is the registered name of the sweep: one pass over all connections,
+// started by a Temporal Schedule.
 const SweepWorkflow = "SweepWorkflow"
 
-// Sweep says how connections are swept. Zero fields default.
+// Sweep configures the sweep. Zero fields take their defaults.
 type Sweep struct {
 	Every     time.Duration `json:"every"`     // between two passes. Defaults to 1 min.
-	Grace     time.Duration `json:"grace"`     // before a due row counts as forgotten. Defaults to 30 s.
+	Grace     time.Duration `json:"grace"`     // after its due time, before a row counts as forgotten. Defaults to 30 s.
 	FullEvery time.Duration `json:"fullEvery"` // between two passes that read every row. Defaults to 10 min.
 	Retention time.Duration `json:"retention"` // of the ledger. Defaults to 90 days.
 }
@@ -38,13 +38,14 @@ func (s Sweep) WithDefaults() Sweep {
 	return s
 }
 
-// sweepHeartbeat is after how long without a heartbeat another worker takes over: a
-// pass whose worker died, or never got it, keeps the next ones from starting.
+// sweepHeartbeat returns how long a pass may stay silent before another worker takes
+// over. A pass whose worker died, or that reached no worker, keeps the next one from
+// starting.
 func sweepHeartbeat(every time.Duration) time.Duration {
 	return min(max(every, 10*time.Second), time.Minute)
 }
 
-// sweeper is nil on purpose: it only names the activity.
+// sweeper is nil on purpose: it only gives the activity its name.
 var sweeper *activities.Sweeper
 
 // sweep makes one pass. The first pass of each FullEvery reads every row.
@@ -66,12 +67,12 @@ func sweep(ctx workflow.Context, s Sweep) (activities.SweepResult, error) {
 	return out, err
 }
 
-// SweepID is the id of the sweep's Schedule and of its workflows: one for each
+// SweepID returns the id of the sweep's Schedule and of its workflows. It includes the
 // task queue, because one namespace may serve several fleets.
 func SweepID(taskQueue string) string { return "perennial/" + taskQueue + "/sweep" }
 
-// SetupSweep makes the sweep's Schedule, or gives one that is there these
-// settings. It reports whether it was made. It may be repeated.
+// SetupSweep creates the sweep's Schedule, or gives an existing one these settings. It
+// reports whether it created one. It may be repeated.
 func SetupSweep(ctx context.Context, c client.Client, taskQueue string, s Sweep) (made bool, err error) {
 	s = s.WithDefaults()
 	spec := client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: s.Every}}}

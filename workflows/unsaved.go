@@ -13,7 +13,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// unsavedMessage is the payload of [SignalUnsaved]. A payload that is no token set
+// unsavedMessage is the payload of [SignalUnsaved]. A payload that is not a token set
 // decodes to an empty one. If decoding failed, the SDK would drop the message without
 // telling the workflow, Receive would keep waiting, and the SDK might decode the next
 // message over the remains.
@@ -29,13 +29,13 @@ func (m *unsavedMessage) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// receive takes in every token set that has come as a message, and never waits. It
-// drops what does not decode or is another connection's.
+// receiveUnsaved receives every token set that has arrived as a message. It never
+// waits. It drops messages that do not decode or belong to another connection.
 func (r *run) receiveUnsaved(ctx workflow.Context) {
 	for before := r.unsaved.Len(); before > 0; before = r.unsaved.Len() {
 		var m unsavedMessage
 		r.unsaved.ReceiveAsync(&m)
-		took := before - r.unsaved.Len() // more than one where the SDK dropped some
+		took := before - r.unsaved.Len() // more than one if the SDK dropped some
 		r.messages += took
 		if m.set.ID == r.state.ConnectionID {
 			r.unstored = append(r.unstored, m.set)
@@ -47,7 +47,7 @@ func (r *run) receiveUnsaved(ctx workflow.Context) {
 	}
 }
 
-// drop counts messages that are not stored, and logs the first of a run.
+// drop counts n messages that are not stored, and logs the first of a run.
 func (r *run) drop(ctx workflow.Context, n int, cause error) {
 	r.state.Dropped += int64(n)
 	workflow.GetMetricsHandler(ctx).Counter("perennial_unsaved_dropped").Inc(int64(n))
@@ -57,7 +57,7 @@ func (r *run) drop(ctx workflow.Context, n int, cause error) {
 	r.dropped = true
 }
 
-// storeUnsaved stores the token sets that came as messages.
+// storeUnsaved stores the token sets that arrived as messages.
 func (r *run) storeUnsaved(ctx workflow.Context) error {
 	for r.hasUnstored() {
 		r.receiveUnsaved(ctx)
@@ -82,10 +82,10 @@ func (r *run) storeUnsaved(ctx workflow.Context) error {
 	return nil
 }
 
-// persist stores the tokens that a refresh brought and could not store. Nothing
-// else is done meanwhile, and no message or cancellation ends it: they may be the
-// only copy. stored is false where the set can never be stored, which drops it, or
-// not now, which sets it aside.
+// persist stores a token set that a refresh received and could not store. Nothing else
+// happens meanwhile, and no message or cancellation ends it, because this may be the
+// only copy. stored is false if the set can never be stored (persist drops it), or not
+// now (persist sets it aside).
 func (r *run) persist(ctx workflow.Context, unsaved store.SaveRequest) (res activities.RefreshResult, stored bool, err error) {
 	res, err = r.tryPersist(ctx, unsaved, temporal.RetryPolicy{MaximumInterval: 30 * time.Second})
 	switch reason(err) {
@@ -111,7 +111,7 @@ func (r *run) tryPersist(ctx workflow.Context, unsaved store.SaveRequest, retrie
 	return res, err
 }
 
-// reason is the type of the error that ended PersistSealed, or empty.
+// reason returns the type of the error that ended PersistSealed, or "".
 func reason(err error) string {
 	if failed, ok := errors.AsType[*temporal.ApplicationError](err); ok {
 		return failed.Type()
@@ -121,13 +121,13 @@ func reason(err error) string {
 
 const (
 	maxSetAside   = 3
-	setAsideBytes = 128 << 10 // of all of them
+	setAsideBytes = 128 << 10 // of all sets together
 )
 
-// setAside keeps a token set that does not open with the workers' keys, or that the
-// database refuses, in the workflow's state: it is tried once more before each refresh.
-// The timer goes on. What there is no room for stays in the run's history, and in the
-// spool of the worker that received it.
+// setAside keeps a token set in the workflow's state if the workers' keys do not open
+// it or the database refuses it. Each refresh first tries it once more. The timer goes
+// on. If there is no room, the set stays in the run's history, and in the spool of the
+// worker that received it.
 func (r *run) setAside(ctx workflow.Context, unsaved store.SaveRequest, cause error) {
 	kept := append(slices.Clone(r.state.SetAside), unsaved)
 	raw, err := json.Marshal(kept) //workflowcheck:ignore -- a map's keys are sorted: each replay gives the same bytes
@@ -139,7 +139,7 @@ func (r *run) setAside(ctx workflow.Context, unsaved store.SaveRequest, cause er
 	workflow.GetLogger(ctx).Error("a token set is set aside", "generation", unsaved.NewGeneration, "error", cause)
 }
 
-// retrySetAside tries each token set that was set aside once more, and reports
+// retrySetAside tries once more to store each token set that was set aside. It reports
 // whether one was stored.
 func (r *run) retrySetAside(ctx workflow.Context) (stored bool) {
 	var still []store.SaveRequest

@@ -15,37 +15,37 @@ const (
 	wokenByRequest
 )
 
-// rest is one wait for the due time, a message or a request. What it waits for stays
-// where it is until [life.wake]: an update's validator runs before this goroutine
-// does, also for a message that came in the same workflow task, and a channel from
-// which somebody receives has none to show.
+// waiting is one wait for the due time, a signal or a request. It leaves signals and
+// requests in their channels until [run.wake]: an update's validator runs before this
+// goroutine, even for a signal of the same workflow task, and a channel with a pending
+// receiver shows it no signal.
 type waiting struct {
-	timer  workflow.Future // nil: there is nothing to wait for
+	timer  workflow.Future // nil: do not wait
 	cancel workflow.CancelFunc
 }
 
-// rest begins to wait; see [life.wake].
+// wait starts a wait; see [run.wake].
 func (r *run) wait(ctx workflow.Context) *waiting {
-	called := r.view.SlotGranted && r.last.Outcome == perennial.OutcomeThrottled // called in: it goes in this workflow task
-	if called || r.signalled() || r.hasUnstored() {
+	granted := r.view.SlotGranted && r.last.Outcome == perennial.OutcomeThrottled // the app gave it a rate slot: it refreshes in this workflow task
+	if granted || r.signalled() || r.hasUnstored() {
 		return &waiting{}
 	}
 	wait := r.view.Wait
 	if wait < minWait && r.last.Outcome != "" && r.last.Outcome != perennial.OutcomeRefreshed {
-		wait = minWait // whatever the row says, failing is never a busy loop
+		wait = minWait // whatever the row says, a failing refresh never becomes a busy loop
 	}
 	r.due = workflow.Now(ctx).Add(wait)
 	timerCtx, cancel := workflow.WithCancel(ctx)
 	return &waiting{workflow.NewTimerWithOptions(timerCtx, wait, workflow.TimerOptions{Summary: r.timerSummary()}), cancel}
 }
 
-// over reports whether a rest is.
+// ready reports whether the wait is over.
 func (r *run) ready(w *waiting) bool {
 	return w.timer.IsReady() || r.requested.Len() > 0 || r.signalled() || r.hasUnstored()
 }
 
-// wake ends a rest and says what ended it. Messages win: they may have changed
-// what is due.
+// wake ends a wait and returns what ended it. Signals win, because they may have
+// changed what is due.
 func (r *run) wake(w *waiting) waker {
 	if w.cancel != nil {
 		defer w.cancel()
@@ -61,10 +61,10 @@ func (r *run) wake(w *waiting) waker {
 	}
 }
 
-// holds reports whether a sealed token set waits to be stored.
+// hasUnstored reports whether a sealed token set waits to be stored.
 func (r *run) hasUnstored() bool { return len(r.unstored) > 0 || r.unsaved.Len() > 0 }
 
-// timerSummary is what the Temporal UI shows beside a sleeping timer.
+// timerSummary is the text beside the sleeping timer in the Temporal UI.
 func (r *run) timerSummary() string {
 	if r.view.Trigger == "" {
 		return string(r.view.Status)

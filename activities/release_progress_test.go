@@ -11,19 +11,19 @@ import (
 // the others are called all the same.
 func TestCallsWaitForThoseWhoGo(t *testing.T) {
 	t.Parallel()
-	c := releaseProgress{ahead: 200, gone: math.MinInt}
+	c := releaseProgress{ahead: 200, refreshed: math.MinInt}
 	still := 0
 	for range 50 { // sixty go between two looks
 		room := c.room(still)
 		assert.LessOrEqual(t, still+room, 200)
-		c.made += room
+		c.signalled += room
 		still += room - 60
 	}
 	assert.Equal(t, 140, still)
 	for range releaseStalled { // none goes
 		room := c.room(still)
 		assert.LessOrEqual(t, still+room, 200)
-		c.made += room
+		c.signalled += room
 		still += room
 	}
 	assert.Equal(t, 200, still)
