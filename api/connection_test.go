@@ -118,7 +118,7 @@ func TestStoredButNotTold(t *testing.T) {
 		assert.Equal(t, step.status, read[api.Connection](t, w.Do(key, "POST", "/v1/connections/"+c.ID+step.path, "")).Status)
 	}
 	assert.Equal(t, perennial.CadenceOnUse, read[api.Connection](t, w.Do(key, "PUT", "/v1/connections/"+c.ID+"/cadence", `{"cadence": "on_use"}`)).Cadence)
-	assert.Contains(t, w.Logs.String(), "workflow not told")
+	assert.Contains(t, w.Logs.String(), "workflow not signalled")
 }
 
 // TestListing: filters and pages.

@@ -60,7 +60,7 @@ func once[O any](ctx context.Context, a *API, c *call, repeatable bool, do func(
 	case request.Status != 0:
 		err2 := a.Store.EndRequest(ctx, request)
 		if err2 != nil {
-			a.Log.Error("what a request came to is not kept", "request_id", c.requestID, "error", err2)
+			a.Log.Error("the result of a request is not saved", "request_id", c.requestID, "error", err2)
 		}
 	case repeatable || problemOf(err).Code == perennial.CodeConflict: // nothing was changed, or it may be again
 		if err2 := a.Store.ForgetRequest(ctx, request); err2 != nil {

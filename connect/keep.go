@@ -83,7 +83,7 @@ func (s *Sessions) keep(ctx context.Context, app provider.App, c perennial.Conne
 		err = s.Store.SaveReply(ctx, c.ID, c.Starts, sealed, at, storeLease)
 	}
 	if err != nil { // go on: perhaps the connection can be stored
-		s.Service.Log.Error("token reply not kept", "session_id", c.ID, "error", err)
+		s.Service.Log.Error("token reply not saved in the session", "session_id", c.ID, "error", err)
 	}
 	c.ReplyAt, c.Tries, c.Outcome = at, 1, perennial.ConnectUnfinished
 	return s.finish(ctx, app, c, k)
@@ -266,10 +266,10 @@ func (s *Sessions) later(ctx context.Context, c perennial.ConnectSession, cause 
 		s.Service.Log.Error("grant given up", "session_id", c.ID, "app", c.App, "tries", c.Tries, "error", cause)
 		return s.end(ctx, c, perennial.ConnectProviderDown, nil, "")
 	}
-	s.Service.Log.Warn("grant kept, not stored yet", "session_id", c.ID, "app", c.App, "tries", c.Tries, "error", cause)
+	s.Service.Log.Warn("grant saved in the session, not stored yet", "session_id", c.ID, "app", c.App, "tries", c.Tries, "error", cause)
 	if err := s.Store.ReleaseSession(ctx, c.ID, c.Starts, retryWait(c.Tries)); err != nil {
 		if perennial.CodeOf(err) == perennial.CodeConflict {
-			return c, fmt.Errorf("the grant was not kept: %w", cause)
+			return c, fmt.Errorf("the grant was not saved: %w", cause)
 		}
 		return c, err
 	}

@@ -172,13 +172,13 @@ func (s *Service) guarded(ctx context.Context, write func() (perennial.Connectio
 
 func (s *Service) signal(ctx context.Context, c perennial.Connection, signal string) error {
 	if err := s.Workflows.Signal(ctx, c, signal); err != nil {
-		s.Log.Error("workflow not told", "connection_id", c.ID, "signal", signal, "error", err)
+		s.Log.Error("workflow not signalled", "connection_id", c.ID, "signal", signal, "error", err)
 		mend := "say the same again once Temporal is reachable"
 		if unregistered(err) {
 			mend = "run `perennial setup`, then say the same again"
 		}
 		return &perennial.Error{Code: perennial.CodeUnavailable, Err: err,
-			Message: fmt.Sprintf("connection %s is stored, but its workflow could not be told (%v): %s", c.ID, err, mend)}
+			Message: fmt.Sprintf("connection %s is stored, but its workflow could not be signalled (%v): %s", c.ID, err, mend)}
 	}
 	return nil
 }

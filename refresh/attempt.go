@@ -13,7 +13,7 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 )
 
-// attempt is one claimed presentation, from the claim to its closing.
+// attempt is one claimed presentation, from the claim until the attempt is closed.
 type attempt struct {
 	*Engine
 	req   Request
@@ -23,20 +23,20 @@ type attempt struct {
 	began time.Time
 	log   *slog.Logger
 
-	claimed time.Time // local, for durations since now
+	claimed time.Time // this process's clock at the claim, for durations
 
-	appErr error // the app is not usable: nothing is presented
+	appErr error // the app cannot be used: present nothing
 	gate   store.Admission
-	slot   time.Time // nothing is sent before it; zero: no limit
+	slot   time.Time // send nothing before it; zero: no limit
 	missed bool      // the slot had passed when the request was ready
-	gaveUp bool      // nothing was sent, by our own decision
+	gaveUp bool      // we decided to send nothing
 }
 
-// clock is the database's clock as it should read at this moment.
+// clock returns what the database's clock should show now.
 func (a *attempt) clock() time.Time { return a.now.Add(time.Since(a.claimed)) }
 
-// run prepares everything that can fail before the token is spent, presents,
-// and saves or closes.
+// run does everything that can fail before the token is spent, presents the token, and
+// then saves the new set or closes the attempt.
 func (a *attempt) run(ctx context.Context) (Result, error) {
 	token, problem := a.prepare()
 	if problem.Outcome != "" {
@@ -54,8 +54,8 @@ func (a *attempt) run(ctx context.Context) (Result, error) {
 	return a.close(ctx, reply)
 }
 
-// prepare opens the refresh token and proves that the reply could be sealed. A
-// reply with an outcome says why nothing may be presented.
+// prepare opens the refresh token and proves that the reply could be sealed. If the
+// reply it returns has an outcome, nothing may be presented, for that reason.
 func (a *attempt) prepare() (perennial.Secret, provider.Reply) {
 	problem := func(code, format string, args ...any) (perennial.Secret, provider.Reply) {
 		return perennial.Secret{}, provider.Reply{Outcome: perennial.OutcomeMisconfigured, Code: code, Description: fmt.Sprintf(format, args...)}
@@ -64,7 +64,8 @@ func (a *attempt) prepare() (perennial.Secret, provider.Reply) {
 		return problem("app_not_configured", "app %q is not in this worker's configuration", a.row.App)
 	}
 	if d := perennial.NewSecret(a.app.ClientID).Digest(); a.row.ClientIDDigest != "" && a.row.ClientIDDigest != d {
-		// A grant shown to another client answers invalid_grant: it would look revoked.
+		// A provider answers invalid_grant when another client presents a grant. That
+		// would look like a revocation.
 		return problem("client_id_mismatch", "app %q has another client_id than the one this connection was made with", a.row.App)
 	}
 	if len(a.row.RefreshTokenSealed) == 0 {
@@ -82,12 +83,12 @@ func (a *attempt) prepare() (perennial.Secret, provider.Reply) {
 	return token, provider.Reply{}
 }
 
-// nextGeneration is the number of the tokens to come. The claim has written the floor
-// of a database that went backwards into the row.
+// nextGeneration returns the number of the next token set. After a database went
+// backwards, the claim has written the floor into the row.
 func (a *attempt) nextGeneration() int64 { return a.row.NextGeneration() }
 
-// present shows the token with each client secret in turn; the next one only if
-// the provider rejected the client, and so did not spend the token.
+// present presents the token with each client secret in turn. It uses the next secret
+// only if the provider rejected the client and thus did not spend the token.
 func (a *attempt) present(ctx context.Context, token perennial.Secret) provider.Reply {
 	detached := seam.With(context.WithoutCancel(ctx), a.row.ID)
 	if seam.Off(seam.WithoutCancel) {
@@ -117,11 +118,11 @@ func (a *attempt) present(ctx context.Context, token perennial.Secret) provider.
 	return reply
 }
 
-// sendable is asked immediately before the first byte leaves: an error means that
+// sendable runs immediately before the first byte leaves. If it returns an error,
 // nothing is sent.
 func (a *attempt) sendable(ctx, sendCtx context.Context) error {
 	if err := ctx.Err(); err != nil {
-		return err // the caller left while leaving was still free
+		return err // the caller left while nothing was sent yet
 	}
 	if a.stalled() {
 		return errTooLate
@@ -142,14 +143,14 @@ func (a *attempt) sendable(ctx, sendCtx context.Context) error {
 	return nil
 }
 
-// stalled reports whether so much of the attempt has passed that another may hold
-// the fence before a request that leaves now has ended.
+// stalled reports whether the attempt is so old that another process may take the fence
+// before a request sent now would end.
 func (a *attempt) stalled() bool {
 	return time.Since(a.began)+a.Timing.HTTPTimeout > a.Timing.AttemptDeadline
 }
 
-// turn waits for the slot of the i-th request of this attempt. Each request has
-// its own.
+// waitForSlot waits for the rate slot of this attempt's i-th request. Each request has
+// its own slot.
 func (a *attempt) waitForSlot(ctx context.Context, i int) error {
 	a.slot = a.gate.SlotAt
 	if i > 0 && a.app.MaxRefreshesPerSecond > 0 {
@@ -177,8 +178,8 @@ func (a *attempt) waitForSlot(ctx context.Context, i int) error {
 	}
 }
 
-// save stores the tokens. The caller's cancellation no longer counts, and the
-// save is tried until SaveTimeout: it is idempotent.
+// save stores the tokens. The caller's cancellation no longer counts. save is
+// idempotent, and tries until SaveTimeout.
 func (a *attempt) save(ctx context.Context, reply provider.Reply, old perennial.Secret) (Result, error) {
 	if !seam.Off(seam.WithoutCancel) {
 		ctx = context.WithoutCancel(ctx)
@@ -206,7 +207,7 @@ func (a *attempt) save(ctx context.Context, reply provider.Reply, old perennial.
 		a.log.Warn("save not done yet", "error", err)
 		if a.Spool != nil && !kept {
 			if keepErr := a.Spool.Add(req); keepErr != nil {
-				a.log.Error("tokens not kept in the spool; they are tried and then handed to the workflow", "error", keepErr)
+				a.log.Error("tokens not written to the spool; the workflow holds them if they cannot be stored", "error", keepErr)
 			} else {
 				kept = true
 			}
@@ -232,7 +233,7 @@ func (a *attempt) saveRequest(reply provider.Reply, old perennial.Secret) (store
 	}
 	row := a.row
 	if a.req.Trigger == perennial.TriggerRequest {
-		row.LastUsedAt = a.now // somebody waits for it
+		row.LastUsedAt = a.now // a caller waits for the token
 	}
 	w, err := Tokens(a.Sealer, a.app, row, a.nextGeneration(), t, refreshToken, a.row.Open.StartedAt)
 	if err != nil {
@@ -270,7 +271,7 @@ func (a *attempt) saved(s store.SaveResult, reply provider.Reply) Result {
 	return res
 }
 
-// close ends an attempt that brought no tokens.
+// close closes an attempt that brought no tokens.
 func (a *attempt) close(ctx context.Context, reply provider.Reply) (Result, error) {
 	return a.closeWith(ctx, reply, decide(a.row, a.app.Provider, reply, a.now, a.Timing.ConfirmDelay))
 }
@@ -282,23 +283,23 @@ func (a *attempt) closeWith(ctx context.Context, reply provider.Reply, req store
 	req.Ledger = a.ledger(reply)
 	row, closed, err := a.Store.CloseAttempt(ctx, req)
 	if err != nil {
-		// The row keeps the open attempt; past its deadline it counts as unknown.
+		// The attempt stays open in the row; after its deadline its outcome counts as
+		// unknown.
 		return Result{}, fmt.Errorf("close attempt on connection %s (outcome %s): %w", a.row.ID, reply.Outcome, err)
 	}
 	a.note(ctx, reply)
 	res := Result{Outcome: reply.Outcome, Connection: row, Now: a.clock(), Code: reply.Code, Description: reply.Description,
 		HTTPStatus: reply.HTTPStatus, RetryAt: row.WaitsUntil(a.clock())}
 	if !closed && row.Generation > a.row.Generation {
-		res.Outcome = perennial.OutcomeAlreadyFresh // another won: its refusal of our token means nothing
+		res.Outcome = perennial.OutcomeAlreadyFresh // another attempt won, so a refusal of our token means nothing
 	}
 	a.log.Warn("not refreshed", a.facts(reply, "outcome", res.Outcome, "retry_at", res.RetryAt, "status", row.Status, "description", reply.Description)...)
 	return res, nil
 }
 
-// note tells the app's circuit what came. It is not told of what concerns this
-// connection or this worker alone. A failure to tell costs no token, but a success
-// that is not told leaves a circuit open for another probe's wait: it is tried
-// twice within what is left of ctx.
+// note reports the reply to the app's circuit, unless it concerns only this connection
+// or this worker. A failed report costs no token. But if a success goes unreported, the
+// circuit stays open until another probe, so note tries twice in what is left of ctx.
 func (a *attempt) note(ctx context.Context, reply provider.Reply) {
 	req := store.NoteRequest{Connection: a.row, Outcome: reply.Outcome, Code: reply.Code, Rate: a.app.MaxRefreshesPerSecond, Interval: a.Timing.ProbeInterval}
 	if reply.Outcome == perennial.OutcomeRateLimited && a.app.Provider.RateLimitScope != provider.ScopeConnection {
@@ -318,26 +319,25 @@ func (a *attempt) note(ctx context.Context, reply provider.Reply) {
 		err = a.Store.NoteReply(ctx, req)
 	}
 	if err != nil {
-		a.log.Warn("the app's circuit was not told", "error", err)
+		a.log.Warn("the app's circuit did not hear of the reply", "error", err)
 	}
 }
 
-// leastSlowDown is for how long an app is left alone after a 429 that names no
-// time.
+// minSlowDown is the pause of an app after a 429 without a time.
 const minSlowDown = 10 * time.Second
 
 // countable reports whether the reply counts toward the app's circuit.
 func countable(reply provider.Reply) bool {
 	switch reply.Outcome {
 	case perennial.OutcomeMisconfigured:
-		return reply.HTTPStatus != 0 // what the provider rejected, not our own settings
+		return reply.HTTPStatus != 0 // a rejection by the provider, not by our own settings
 	case perennial.OutcomeUnavailable, perennial.OutcomeUnknown:
 		return true
 	}
 	return false
 }
 
-// facts are the log categories of every attempt.
+// facts returns the log attributes that every attempt has.
 func (a *attempt) facts(reply provider.Reply, more ...any) []any {
 	return append([]any{
 		"seconds_remaining", int(a.row.ExpiresAt.Sub(a.now).Seconds()),

@@ -9,13 +9,12 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 )
 
-// failingAfter is the count of failures in a row from which a connection's
-// health is failing. A misconfigured client is failing at once: waiting does
-// not mend it.
+// failingAfter is how many failures in a row make a connection's health failing. A
+// misconfigured client fails at once: waiting does not mend it.
 const failingAfter = 3
 
-// decide turns a reply without tokens into what is written to the row. It is
-// pure: row is the claimed row, now the database's clock at the claim.
+// decide turns a reply without tokens into what is written to the row. It is pure. row
+// is the claimed row, now the database's clock at the claim.
 func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply, now time.Time, confirmDelay time.Duration) store.CloseRequest {
 	req := store.CloseRequest{
 		Failed:       true,
@@ -25,7 +24,7 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 		Queued:       countable(reply) && reply.RetryAfter == 0,
 	}
 	if !row.ExpiresAt.IsZero() && !row.ExpiresAt.After(now) && !row.Dormant(now) {
-		req.FailingAfter = 1 // its product is already without a token
+		req.FailingAfter = 1 // the product is already without a token
 	}
 	switch reply.Outcome {
 	case perennial.OutcomeMisconfigured:
@@ -33,8 +32,8 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 	case perennial.OutcomeRevoked:
 		req.Wait = 0
 		if !row.Suspect() && !seam.Off(seam.Confirm) {
-			// Not believed yet: a race or a provider's hiccup also says
-			// invalid_grant. Shown once more after the delay.
+			// Do not believe it yet: a race or a provider's hiccup also gives
+			// invalid_grant. Present the token once more after the delay.
 			req.Failed, req.Suspect, req.ConfirmAfter = false, true, confirmDelay
 			break
 		}
@@ -43,7 +42,7 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 		req.Ambiguous = !seam.Off(seam.AmbiguityMemory)
 		switch {
 		case entry.ServesToEnd() && row.ExpiresAt.After(now):
-			// Shown again, a spent token would end the living access token too.
+			// Presenting a spent token again would also revoke the living access token.
 			req.Wait, req.Queued = max(req.Wait, row.ExpiresAt.Sub(now)), false
 		case entry.ReplayClass == perennial.ReplayGrace:
 			req.Wait = withinGrace(row, entry.GraceWindow, now, req.Wait)
@@ -54,9 +53,9 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 	return req
 }
 
-// ownBackoff is the backoff after this row's failure. Malformed replies are asked
-// for ever more seldom, for they stay as they are; the first one after failures of
-// another kind has not shown that yet.
+// ownBackoff returns the backoff after this row's failure. Malformed replies rarely
+// change, so the wait for them grows; but the first one after another kind of failure
+// counts as a first failure.
 func ownBackoff(row perennial.Connection, reply provider.Reply) time.Duration {
 	wait := backoff(reply, row.FailureCount+1)
 	if reply.Code == provider.CodeMalformed && row.FailingCode != provider.CodeMalformed && reply.RetryAfter == 0 {
@@ -67,10 +66,9 @@ func ownBackoff(row perennial.Connection, reply provider.Reply) time.Duration {
 
 const firstMalformed = time.Minute
 
-// whileItLives shortens a wait of our own choice to half of the access token's
-// life that is left, so that what is mended within it is mended in time: its
-// product has not noticed yet. A wait that the provider asks for stands, and a
-// 429 is such a one even where it names no time.
+// whileItLives shortens a wait that we chose to half of the access token's remaining
+// life, so that a mend within it comes before the product notices. A wait that the
+// provider asked for stands. A 429 counts as such, even without a time.
 func whileItLives(reply provider.Reply, row perennial.Connection, now time.Time, wait time.Duration) time.Duration {
 	left := row.ExpiresAt.Sub(now)
 	if left <= 0 || reply.RetryAfter > 0 || reply.Outcome == perennial.OutcomeRateLimited {
@@ -82,8 +80,8 @@ func whileItLives(reply provider.Reply, row perennial.Connection, now time.Time,
 // leastBeforeEnd is the shortest wait that [whileItLives] makes.
 const minBeforeEnd = 5 * time.Second
 
-// withinGrace shortens a wait so that the token is shown again while the
-// provider still repeats its reply: at half of what is left of the window.
+// withinGrace shortens a wait so that the token is presented again while the provider
+// still repeats its reply: at half of what is left of the window.
 func withinGrace(row perennial.Connection, window time.Duration, now time.Time, wait time.Duration) time.Duration {
 	since := row.Open.StartedAt
 	if row.Ambiguous() {
@@ -96,11 +94,11 @@ func withinGrace(row perennial.Connection, window time.Duration, now time.Time, 
 	return max(left/2, time.Second)
 }
 
-// afterCut says since when the refresh token may have been spent, and when it is
-// presented again, after a reply whose own refresh token was lost on its way: within
-// a grace window; after the new access token's end if reuse would revoke that; else
-// halfway to its end, so that a grant that is lost is known while its product still
-// works.
+// afterCut handles a reply whose refresh token was lost on its way. It returns since
+// when the stored refresh token may have been spent, and when to present it again:
+// within a grace window; or after the new access token's end, if reuse would revoke
+// that token; or else halfway to its end, so that a lost grant shows while the product
+// still works.
 func afterCut(row perennial.Connection, entry provider.Entry, expires, now time.Time) (since, next time.Time) {
 	since = row.Open.StartedAt
 	if row.Ambiguous() {
@@ -120,12 +118,12 @@ func afterCut(row perennial.Connection, entry provider.Entry, expires, now time.
 	}
 }
 
-// unknownLife stands in for the life of an access token that nobody names.
+// unknownLife stands in for an unknown access token lifetime.
 const unknownLife = 30 * time.Minute
 
-// refusalReason names why a refresh token was refused for good. It is our loss
-// where the token may have been spent without us, and where that matters: a
-// reusable one, and one within its grace window, would not be refused for it.
+// refusalReason returns why a refresh token was refused for good. The loss is ours if
+// the token may have been spent without us, and if that matters: a reusable token, or
+// one within its grace window, would not be refused for it.
 func refusalReason(row perennial.Connection, entry provider.Entry, now time.Time) perennial.Reason {
 	past := func(t time.Time) bool { return !t.IsZero() && !t.After(now) }
 	switch {

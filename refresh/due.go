@@ -8,23 +8,23 @@ import (
 )
 
 const (
-	// longestRest is the longest that a refresh token goes unused while its
-	// connection is active: idle clocks are kept without knowing them.
+	// maxRest is the longest time that the refresh token of an active connection goes
+	// unused. This satisfies idle limits that we do not know.
 	maxRest = 24 * time.Hour
-	// blindLife stands in for the life of an access token that nobody named:
-	// short enough for every provider in the catalogue.
+	// blindLife stands in for an unknown access token lifetime: short enough for every
+	// provider in the catalogue.
 	blindLife = 30 * time.Minute
-	// pausedRest is the longest between two keep-alives of a paused connection.
+	// pausedRest is the longest time between two keep-alives of a paused connection.
 	pausedRest = 30 * 24 * time.Hour
-	// pausedBlindRest is the same where no idle life is known.
+	// pausedBlindRest is the same if the refresh token's idle limit is not known.
 	pausedBlindRest = 7 * 24 * time.Hour
-	// slowTimer wakes a connection that waits for its user, so that its workflow
-	// learns new versions.
+	// slowTimer wakes a connection that waits for its user, so that its workflow picks
+	// up new versions.
 	slowTimer = 24 * time.Hour
 )
 
-// Buffer is how long before the expiry of a token with the given life the
-// profile renews it, never more than 25 % of the life.
+// Buffer returns how long before its expiry the profile renews a token with the given
+// life: never more than 25 % of the life.
 func Buffer(profile provider.BufferProfile, life time.Duration) time.Duration {
 	buffer := 5 * time.Minute
 	switch profile {
@@ -36,25 +36,23 @@ func Buffer(profile provider.BufferProfile, life time.Duration) time.Duration {
 	return min(buffer, life/4)
 }
 
-// Due is when a token set that was first asked for at start is renewed: never
-// less than half of its life after start, never less than the buffer before its
-// end, at most a day after start. A life of zero or less means that none is
-// known; the token set is then renewed within half an hour. It is pure, so every
-// caller computes the same.
+// Due returns when to renew a token set that was requested at start: never less than
+// half of its life after start, never less than the buffer before its end, at most a
+// day after start. A life of zero or less is unknown; the token set is then renewed
+// within half an hour. Due is pure, so every caller computes the same.
 //
-// Renewals keep themselves apart. Connections with the same life have the same
-// cycle, a little shorter than that life less its buffer, and each has a place of
-// its own in it, by its id. A connection in its place is renewed once a cycle. One
-// that is not (it was imported with many others, or an outage held it up) is
-// renewed early until it is, which takes three renewals at most times.
+// Renewals spread by themselves. Connections with the same life have the same cycle, a
+// little shorter than that life less its buffer. Each has its own place in the cycle,
+// which follows from its id. A connection in its place is renewed once a cycle. One
+// that is out of place (many were imported at once, or an outage delayed it) is renewed
+// early until it is in place, which mostly takes three renewals at most.
 func Due(start time.Time, life time.Duration, profile provider.BufferProfile, id string, generation int64) time.Time {
 	return DueAfter(life, start, life, profile, id, generation)
 }
 
-// DueAfter is [Due] where before, the life of the token set that this one
-// replaces, is known; zero: there was none. Lives that differ each time keep
-// renewals apart by themselves; a place in a cycle that changes as well would
-// only cost renewals.
+// DueAfter is [Due] with the life of the token set that this one replaces; zero: there
+// was none. If lives differ each time, renewals spread by themselves, and a place in a
+// changing cycle would only cost renewals.
 func DueAfter(before time.Duration, start time.Time, life time.Duration, profile provider.BufferProfile, id string, generation int64) time.Time {
 	if life <= 0 {
 		before, life = blindLife, blindLife
@@ -75,34 +73,35 @@ func DueAfter(before time.Duration, start time.Time, life time.Duration, profile
 		most = min(most, life/10) // such an app renews late on purpose
 	}
 	if early > most {
-		// Its place is too early for one step; nor may all of those meet in another.
+		// Its place is too early for one step. Nor may all such connections meet in
+		// another place.
 		early = time.Duration(fraction(id, generation) * float64(most))
 	}
 	return end.Add(-early)
 }
 
-// sameLife is the part of a life by which the next may differ and count as the
-// same: a provider that rounds, a reply that took long.
+// sameLife is the part of a life by which the next life may differ and still count as
+// the same: a provider rounds, or a reply takes long.
 const sameLife = 50
 
-// cycleUnits are what cycles are rounded down to, so that a life which is now and
-// then some seconds shorter has the same cycle and leaves every connection in its
-// place.
+// cycleUnits are the units to which cycles are rounded down. A life that is some
+// seconds shorter now and then thus keeps its cycle, and every connection its place.
 var cycleUnits = []time.Duration{5 * time.Minute, time.Minute, 15 * time.Second, 5 * time.Second, time.Second}
 
-// cycleOf is the time between two renewals of a connection in its place, given
-// the longest: a third to four thirds of a unit, about 1 %, below it.
+// cycleOf returns the time between two renewals of a connection in its place: a third
+// to four thirds of a unit, about 1 %, below the longest time, last.
 func cycleOf(last time.Duration) time.Duration {
 	for _, unit := range cycleUnits {
 		if last >= 64*unit || unit == time.Second && last >= 10*unit {
 			return (last - unit/3).Truncate(unit)
 		}
 	}
-	return max(last, 1) // lives of seconds are for tests
+	return max(last, 1) // lives of seconds occur in tests
 }
 
-// fraction is a number from 0 to below 1 that depends on its arguments only, and
-// looks random: FNV-1a, with the last bits mixed into all (MurmurHash3's end).
+// fraction returns a number from 0 to below 1 that depends only on its arguments and
+// looks random: FNV-1a, whose last bits are mixed into all (the finalizer of
+// MurmurHash3).
 func fraction(id string, generation int64) float64 {
 	sum := uint64(14695981039346656037)
 	for i := range len(id) {
@@ -115,9 +114,9 @@ func fraction(id string, generation int64) float64 {
 	return float64(sum>>11) / (1 << 53)
 }
 
-// Wake is when a connection's workflow must look after it next, and what for.
-// An empty trigger means: read the row again, nothing to present. It is pure;
-// now is the database's clock.
+// Wake returns when a connection's workflow must act next, and for what. An empty
+// trigger means: read the row again, present nothing. It is pure. now is the database's
+// clock.
 func Wake(c perennial.Connection, now time.Time) (time.Time, perennial.Trigger) {
 	switch c.Status {
 	case perennial.StatusActive:
@@ -131,9 +130,9 @@ func Wake(c perennial.Connection, now time.Time) (time.Time, perennial.Trigger) 
 	case c.Suspect():
 		at, trigger = time.Time{}, perennial.TriggerConfirm
 	case c.FailureCount > 0, c.Ambiguous(), !c.Open.IsZero():
-		// An attempt came to nothing, or may have: that is settled as soon as its
-		// waits allow, however long the old access token would last. A grace
-		// window does not wait for the due time.
+		// An attempt failed, or its outcome is unknown. Settle that as soon as the
+		// row's waits allow, however long the old access token lasts. A grace window
+		// does not wait for the due time.
 		at, trigger = time.Time{}, perennial.TriggerRetry
 	case ImplausibleDue(c, now):
 		at = now
@@ -141,7 +140,7 @@ func Wake(c perennial.Connection, now time.Time) (time.Time, perennial.Trigger) 
 	return waits(c, now, at), trigger
 }
 
-// waits is at, or the end of what the row waits for before it.
+// waits returns the later of at and the end of the row's waits.
 func waits(c perennial.Connection, now, at time.Time) time.Time {
 	at = later(at, c.WaitsUntil(now))
 	if c.Open.Alive(now) {
@@ -150,9 +149,10 @@ func waits(c perennial.Connection, now, at time.Time) time.Time {
 	return at
 }
 
-// Absurd reports whether an active row's due time cannot be right: missing,
-// after the token's end (where the token is always kept valid), or further away
-// than any refresh token may rest. Such a row is due now. [store.Store.ImplausibleDue] finds the same rows.
+// ImplausibleDue reports whether an active row's due time cannot be right: missing,
+// after the token's end (for a connection whose token is always kept valid), or further
+// away than any refresh token may rest. Such a row is due now. [store.Store.InDoubt]
+// finds the same rows.
 func ImplausibleDue(c perennial.Connection, now time.Time) bool {
 	last := later(c.LastRefreshedAt, c.CreatedAt)
 	if last.After(now) {
@@ -169,8 +169,8 @@ func ImplausibleDue(c perennial.Connection, now time.Time) bool {
 	return c.NextRefreshAt.After(c.ExpiresAt)
 }
 
-// pausedWake keeps the idle clock of a paused connection: at half its idle
-// life.
+// pausedWake returns when to refresh a paused connection so that its refresh token does
+// not expire unused: at half of its idle life.
 func pausedWake(c perennial.Connection) time.Time {
 	last := later(c.LastRefreshedAt, c.CreatedAt)
 	rest := pausedBlindRest
@@ -180,7 +180,7 @@ func pausedWake(c perennial.Connection) time.Time {
 	return last.Add(rest)
 }
 
-// later returns the latest of the times; zero times do not count.
+// later returns the latest of the times. Zero times do not count.
 func later(times ...time.Time) time.Time {
 	var latest time.Time
 	for _, t := range times {

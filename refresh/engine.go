@@ -15,36 +15,35 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 )
 
-// Store is the fence and the memory: [store.Store] in production. Every method
-// is safe for concurrent use by many processes, and each is one short
-// transaction.
+// Store is the fence and the ledger: [store.Store] in production. Many processes may
+// call every method concurrently, and each is one short transaction.
 type Store interface {
 	Get(ctx context.Context, id string) (perennial.Connection, time.Time, error)
-	// Admit asks what the connection's app allows: its circuit and its limits.
+	// Admit asks whether the app's circuit and limits allow a refresh now.
 	Admit(ctx context.Context, req store.AdmitRequest) (store.Admission, error)
-	// NoteReply tells the app's circuit and limits what a presentation came to.
+	// NoteReply reports the outcome of a presentation to the app's circuit and limits.
 	NoteReply(ctx context.Context, req store.NoteRequest) error
 	Claim(ctx context.Context, req store.ClaimRequest) (store.Claim, error)
-	// FastClaim reads, asks and claims a healthy connection at once; ok is false,
-	// and nothing done, where there is anything to look at.
+	// FastClaim reads a healthy connection, asks the gate and claims, all at once. If
+	// ok is false, anything needs a closer look, and nothing was done.
 	FastClaim(ctx context.Context, app string, req store.ClaimRequest) (claim store.Claim, ok bool, err error)
-	// FastAdmit is the gate before it, of an app with a limit.
+	// FastAdmit asks the gate before FastClaim, for an app with a limit.
 	FastAdmit(ctx context.Context, req store.FastAdmitRequest) (a store.Admission, ok bool, err error)
-	// MarkSending fails when the attempt is no longer open or past its deadline.
+	// MarkSending fails if the attempt is no longer open or past its deadline.
 	MarkSending(ctx context.Context, id, attemptID string) error
-	// Save is idempotent: repeated after a lost answer it reports the same.
+	// Save is idempotent: repeated after a lost reply, it returns the same.
 	Save(ctx context.Context, req store.SaveRequest) (store.SaveResult, error)
 	CloseAttempt(ctx context.Context, req store.CloseRequest) (perennial.Connection, bool, error)
 }
 
-// Presenter shows one refresh token to one token endpoint, once. It must call
-// send immediately before the first byte leaves, and must not send when send
-// returns an error.
+// Presenter presents one refresh token to one token endpoint, once. It must call send
+// immediately before the first byte leaves, and must send nothing if send returns an
+// error.
 type Presenter interface {
 	Refresh(ctx context.Context, app provider.App, secret, refreshToken perennial.Secret, send func(context.Context) error) provider.Reply
 }
 
-// Apps finds an app by name; an unknown one is an error.
+// Apps finds an app by name. An unknown name is an error.
 type Apps interface {
 	App(name string) (provider.App, error)
 }
@@ -55,17 +54,16 @@ type Sealer interface {
 	Open(b seal.Binding, sealed []byte) (perennial.Secret, error)
 }
 
-// Spool keeps sealed token sets beside the store; spool.Spool in production.
+// Spool keeps sealed token sets outside of the store; spool.Spool in production.
 type Spool interface {
-	Ready() error // proves that a set could be kept
+	Ready() error // proves that the spool would take a set
 	Add(req store.SaveRequest) error
 	Drop(req store.SaveRequest) error
 	Has(connectionID string, generation int64) (bool, error)
-	List() ([]store.SaveRequest, error) // what can be read, beside an error for what cannot
+	List() ([]store.SaveRequest, error) // all readable sets, with an error for the others
 }
 
-// Config holds an engine's dependencies. All are needed but those with a
-// default.
+// Config holds an engine's dependencies. All are required but those with a default.
 type Config struct {
 	Store     Store
 	Presenter Presenter
@@ -77,32 +75,32 @@ type Config struct {
 	Log       *slog.Logger // Defaults to discarding.
 }
 
-// Observer is told of every answer of the engine, for metrics. It must not block.
+// Observer receives every result of the engine, for metrics. It must not block.
 type Observer interface{ Observe(o Observation) }
 
-// Observation is one answer.
+// Observation is one result.
 type Observation struct {
 	App        string
 	Presented  bool // the fence was taken
-	RolledBack bool // the row was behind the generation that was asked for
+	RolledBack bool // the row was behind the requested generation
 	LifeLeft   time.Duration
-	Terminal   perennial.Reason // why this attempt moved the connection to reconnect_required
-	// UnsavedRefused: a kept token set was not stored, and retrying at once does not help.
-	// It is said once for each set; the other fields are empty.
+	Terminal   perennial.Reason // the reason, if this attempt moved the connection to reconnect_required
+	// UnsavedRefused: an unsaved token set could not be stored, and retrying at once
+	// does not help. The engine reports this once for each set; the other fields are
+	// empty.
 	UnsavedRefused bool
 	Result         Result
 }
 
-// Engine refreshes connections. It is safe for concurrent use; two engines in
-// two processes may be asked for the same connection at once, and one request
-// reaches the provider.
+// Engine refreshes connections. It is safe for concurrent use. If two engines in two
+// processes refresh the same connection at once, the provider gets one request.
 type Engine struct {
 	Config
 	memory memory
 }
 
-// New returns an engine. The time chain is checked by the caller, who knows the
-// apps: [Timing.Validate].
+// New returns an engine. The caller, who knows the apps, checks the time chain with
+// [Timing.Validate].
 func New(c Config) *Engine {
 	c.Timing = c.Timing.WithDefaults()
 	if c.Log == nil {
@@ -114,39 +112,39 @@ func New(c Config) *Engine {
 // Request asks for one refresh.
 type Request struct {
 	ConnectionID string
-	// Generation is the one to replace: a row past it is already fresh. A row behind
-	// it is not refreshed, see [perennial.GenerationAheadError], unless Floor says that
+	// Generation is the one to replace: a row above it is already fresh. A row below it
+	// is not refreshed, see [perennial.GenerationAheadError], unless Floor shows that
 	// the number was given out.
 	Generation int64
 	// Floor is the highest generation that the connection's workflow has seen, or zero.
-	// A row behind it went backwards, and no number up to it is given out again. It
-	// must never come from a caller: only from a workflow's own state.
+	// A row below it went backwards, and no number up to Floor is given out again. It
+	// must come from a workflow's own state, never from a caller.
 	Floor   int64
 	Trigger perennial.Trigger
-	RunID   string // of the workflow, for the ledger; may be empty
-	App     string // the connection's, where the caller knows it: a healthy connection then costs less
+	RunID   string // the workflow's, for the ledger; may be empty
+	App     string // the connection's app, if known: it makes a healthy connection cheaper
 }
 
-// Result is what became of a request. It never holds a token.
+// Result is the result of a request. It never holds a token.
 type Result struct {
 	Outcome     perennial.Outcome
 	Connection  perennial.Connection // the row as it now is
 	Now         time.Time            // the database's clock at the claim
-	RetryAt     time.Time            // zero, or before when asking again is no use
+	RetryAt     time.Time            // zero, or the time before which asking again is useless
 	Code        string               // error code, bounded
 	Description string               // bounded and redacted
 	HTTPStatus  int
-	Recovered   bool // a late success healed a reconnect_required
+	Recovered   bool // a late success turned reconnect_required into active
 
-	// Unsaved is set when the provider replied with tokens that could not be
-	// stored yet. It holds them sealed, and must reach [Engine.Persist]: until
-	// then nobody may present the connection's refresh token, and this engine does
-	// not.
+	// Unsaved is set if the provider replied with tokens that could not be stored yet.
+	// It holds them sealed, and must reach [Engine.Persist]. Until then nobody may
+	// present the connection's refresh token, and this engine does not.
 	Unsaved *store.SaveRequest
 }
 
-// over is the request for this row: with the floor of a row that went backwards as
-// its generation, or an error where the generation is above the row's for no reason.
+// over fits the request to the row. For a row that went backwards the floor becomes the
+// generation. If the generation is above the row's without that reason, over returns an
+// error.
 func (r Request) over(row perennial.Connection) (Request, error) {
 	switch {
 	case row.Behind(r.Floor):
@@ -160,13 +158,14 @@ func (r Request) over(row perennial.Connection) (Request, error) {
 	return r, nil
 }
 
-// admitRequest asks for one presentation of the connection.
+// admitRequest asks the gate for one presentation of the connection.
 func (e *Engine) admitRequest(row perennial.Connection, app provider.App) store.AdmitRequest {
 	return store.AdmitRequest{Connection: row, Rate: app.MaxRefreshesPerSecond, Interval: e.Timing.ProbeInterval,
 		Patience: e.Timing.patience(len(app.ClientSecrets)), Lead: claimTakes}
 }
 
-// waitingClass is the class by which the fence makes a connection wait.
+// waitingClass returns the replay class that decides how long the fence makes a
+// connection wait.
 func waitingClass(e provider.Entry) perennial.ReplayClass {
 	if e.ReplayClass == perennial.ReplayReuseRevokes && !e.ServesToEnd() {
 		return perennial.ReplaySingleUse
@@ -174,11 +173,11 @@ func waitingClass(e provider.Entry) perennial.ReplayClass {
 	return e.ReplayClass
 }
 
-// claimTakes is how long before its slot a connection is claimed.
+// claimTakes is how long before its rate slot a connection is claimed.
 const claimTakes = 50 * time.Millisecond
 
-// CodeRolledBack marks a row that was behind its workflow: a restore or a
-// failover took it back.
+// CodeRolledBack marks a row that was behind its workflow: a restore or a failover took
+// it back.
 const CodeRolledBack = "store_rolled_back"
 
 // CodeUnsaved is the error code of a [Result] with Unsaved set.
@@ -186,15 +185,14 @@ const CodeUnsaved = "unsaved"
 
 var errTooLate = errors.New("claim too old to send")
 
-// Refresh claims the connection, presents its refresh token once and saves what
-// comes back.
+// Refresh claims the connection, presents its refresh token once and saves the reply.
 //
-// An error means that the store could not be asked, or could not be told: before
-// anything was sent, unless it says otherwise. What the provider answered is in
-// the Result. A cancelled ctx stops the work only up to the moment of sending;
-// from there the reply is read and saved under deadlines of the engine's own.
+// An error means that the store did not answer, or did not take the result; nothing was
+// sent unless the error says otherwise. The provider's answer is in the Result. A
+// cancelled ctx stops the work only before the request is sent. After that the engine
+// reads and saves the reply under its own deadlines.
 func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
-	began := time.Now() // only for durations: its monotonic reading is what counts
+	began := time.Now() // for durations: only its monotonic reading counts
 	a, gate, err := e.fastPath(ctx, req, began)
 	switch {
 	case err != nil:
@@ -251,16 +249,16 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 	return e.present(ctx, a)
 }
 
-// held is what the gate's refusal comes to.
+// throttled returns the result for a connection that the gate did not admit.
 func (e *Engine) throttled(gate store.Admission) Result {
 	res := Result{Outcome: perennial.OutcomeThrottled, Connection: gate.Connection, Now: gate.Now, RetryAt: gate.RetryAt, Code: gate.Code}
 	e.observe(Observation{App: gate.Connection.App, Result: res})
 	return res
 }
 
-// quick claims a healthy connection of an app that nothing is wrong with. Without an
-// error and an attempt, the long way is to be gone, unless the gate has a code: then
-// the connection waits.
+// fastPath claims a healthy connection of a healthy app. If it returns neither an
+// attempt nor an error, use the slow path, unless the gate returned a code: then the
+// connection waits.
 func (e *Engine) fastPath(ctx context.Context, req Request, began time.Time) (a *attempt, gate store.Admission, err error) {
 	app, appErr := e.Apps.App(req.App)
 	if req.App == "" || appErr != nil {
@@ -318,8 +316,8 @@ func (e *Engine) observe(o Observation) {
 	}
 }
 
-// savedOutcome: where the row moved on while we were away, a reconnect or a
-// disconnect has won.
+// savedOutcome returns the outcome of a save. If the row has moved on meanwhile, a
+// reconnect or a disconnect has won.
 func savedOutcome(s store.SaveResult) perennial.Outcome {
 	switch {
 	case s.Stored:

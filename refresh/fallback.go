@@ -20,17 +20,17 @@ func LeftToWorkflow(c perennial.Connection) bool {
 	return !c.Open.IsZero() || c.Ambiguous() || c.Suspect()
 }
 
-// Fallback refreshes a connection in this process, while Temporal is away. The row is the
-// fence here too, so it does no harm where another process reaches Temporal. Call it for
-// a row only that is not [LeftToWorkflow].
+// Fallback refreshes a connection in this process while Temporal is away. The row still
+// fences the attempt, so no harm comes if another process reaches Temporal. Do not call
+// it for a row that is [LeftToWorkflow].
 //
-// No workflow can hold a token set that the store does not take. save is therefore called
-// with a function that keeps the set in this process and its spool until it is stored;
-// run it before the process ends.
+// Without Temporal no workflow can hold a token set that the store does not take.
+// Fallback then calls save with a function that keeps the set in this process and its
+// spool until it is stored. Run that function before the process ends.
 func Fallback(ctx context.Context, e FallbackEngine, c perennial.Connection, save func(func())) (Result, error) {
 	res, err := e.Refresh(ctx, Request{ConnectionID: c.ID, App: c.App, Generation: c.Generation, Trigger: perennial.TriggerFallback})
 	if unsaved := res.Unsaved; unsaved != nil {
-		save(func() { _ = e.SaveLater(context.WithoutCancel(ctx), *unsaved) }) // returns when it is kept
+		save(func() { _ = e.SaveLater(context.WithoutCancel(ctx), *unsaved) }) // returns once the set is safe
 	}
 	return res, err
 }

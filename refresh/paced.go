@@ -11,21 +11,21 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 )
 
-// pacedLate is how late a connection may be before its own workflow, when it
-// happens to look, no longer leaves it to the pacers.
+// pacedLate is how late a connection may be before its own workflow, if it wakes,
+// refreshes it instead of leaving it to the pacers.
 const pacedLate = time.Second
 
-// Paced reports whether pacers look after a connection of a pooled app: it is
-// healthy, nothing of it is in doubt, and it is not late. Any other is looked after
-// by its own workflow.
+// OwnedByPacer reports whether pacers refresh this connection of a pooled app: it is
+// healthy, nothing about it is in doubt, and it is not late. Otherwise its own workflow
+// refreshes it.
 func OwnedByPacer(c perennial.Connection, now time.Time) bool {
 	return c.Status == perennial.StatusActive && c.Health == perennial.HealthHealthy && c.FailureCount == 0 &&
 		c.AmbiguousSince.IsZero() && c.SuspectSince.IsZero() && c.ConfirmAt.IsZero() && !c.NextAttemptAt.After(now) &&
 		(c.Open.IsZero() || c.Open.Alive(now)) && !ImplausibleDue(c, now) && c.NextRefreshAt.After(now.Add(-pacedLate))
 }
 
-// SummaryAt is when a paced connection's workflow next writes its digest: once a
-// day, at a time of day of its own.
+// SummaryAt returns when the workflow of a connection that pacers refresh next writes
+// its summary: once a day, at its own time of day.
 func SummaryAt(id string, now time.Time) time.Time {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(id)) // a hash never fails
@@ -36,12 +36,12 @@ func SummaryAt(id string, now time.Time) time.Time {
 	return at
 }
 
-// RefreshClaimed presents the refresh token of a connection that the caller has
-// claimed by [store.Store.ClaimDue], at slot at the earliest (zero: at once). began
-// is when the caller asked for the claim. Its answers are those of [Engine.Refresh].
+// RefreshClaimed presents the refresh token of a connection that the caller has claimed
+// with [store.Store.ClaimDue], not before slot (zero: at once). began is when the
+// caller asked for the claim. It returns what [Engine.Refresh] returns.
 func (e *Engine) RefreshClaimed(ctx context.Context, claim store.Claim, began, slot time.Time, runID string) (Result, error) {
 	c := claim.Connection
-	seam.At(seam.BeforeClaim, c.ID) // one hold of it is held at: the claim was for many
+	seam.At(seam.BeforeClaim, c.ID) // a fault that stops one connection stops it here: the claim was for many
 	a := e.newAttempt(Request{ConnectionID: c.ID, Generation: c.Generation, Trigger: c.Open.Trigger, RunID: runID, App: c.App}, claim, began)
 	a.gate = store.Admission{Admitted: true, SlotAt: slot}
 	a.app, a.appErr = e.Apps.App(c.App)
@@ -56,6 +56,6 @@ func (e *Engine) RefreshClaimed(ctx context.Context, claim store.Claim, began, s
 	return e.present(ctx, a)
 }
 
-// codeSpooled: the connection's newest tokens wait in the spool, or the spool does
-// not take any.
+// codeSpooled: the connection's newest tokens are in the spool, or the spool does not
+// work.
 const codeSpooled = "spool"

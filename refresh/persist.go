@@ -29,10 +29,10 @@ var ErrSetAside = errors.New("the token set is set aside")
 func (e *Engine) Persist(ctx context.Context, req store.SaveRequest) (Result, error) {
 	res, err := e.persist(ctx, req)
 	if err != nil {
-		err = fmt.Errorf("store the kept tokens of connection %s: %w", req.ID, err)
+		err = fmt.Errorf("store the unsaved tokens of connection %s: %w", req.ID, err)
 		if refused := perennial.CodeOf(err) == perennial.CodeInvalid; (refused || parked(err)) && e.memory.first(req) {
 			e.observe(Observation{UnsavedRefused: true})
-			e.Log.Error("a kept token set cannot be stored", "connection_id", req.ID, "attempt_id", req.AttemptID, "generation", req.NewGeneration, "for_good", refused, "error", err)
+			e.Log.Error("an unsaved token set cannot be stored", "connection_id", req.ID, "attempt_id", req.AttemptID, "generation", req.NewGeneration, "for_good", refused, "error", err)
 		}
 		return Result{}, err
 	}
@@ -40,7 +40,7 @@ func (e *Engine) Persist(ctx context.Context, req store.SaveRequest) (Result, er
 	return res, nil
 }
 
-// parked reports whether a kept set waits for something that no retry brings about.
+// parked reports whether an unsaved set waits for something that no retry brings about.
 func parked(err error) bool {
 	code := perennial.CodeOf(err)
 	return code == perennial.CodeNotFound || code == perennial.CodeSealed || errors.Is(err, ErrSetAside)
@@ -58,26 +58,26 @@ func (e *Engine) persist(ctx context.Context, req store.SaveRequest) (Result, er
 	switch {
 	case err == nil:
 	case row.Generation > req.Generation || row.Status == perennial.StatusDisconnected:
-		return Result{Outcome: perennial.OutcomeAlreadyFresh, Connection: row, Now: now}, nil // it can replace nothing any more
+		return Result{Outcome: perennial.OutcomeAlreadyFresh, Connection: row, Now: now}, nil // it can no longer replace anything
 	case row.Open.ID == "" || row.Open.ID != req.AttemptID || row.Open.Digest != req.Digest:
 		return Result{}, errors.Join(err, ErrSetAside)
 	default: // the row's own attempt: another process has the keys
 		return Result{}, err
 	}
 	if !token.IsZero() {
-		req.RefreshTokenDigest = token.Digest() // what the set says of its token is not believed
+		req.RefreshTokenDigest = token.Digest() // only the opened token says what the set holds
 	}
 	saved, err := e.save(ctx, firstRetry(req, now))
 	if err != nil {
 		return Result{}, err
 	}
 	seam.At(seam.AfterCommit, req.ID)
-	e.Log.Info("kept tokens stored", "connection_id", req.ID, "stored", saved.Stored, "generation", saved.Connection.Generation)
+	e.Log.Info("unsaved tokens stored", "connection_id", req.ID, "stored", saved.Stored, "generation", saved.Connection.Generation)
 	return Result{Outcome: savedOutcome(saved), Connection: saved.Connection, Now: now, Recovered: saved.Recovered}, nil
 }
 
-// opened opens both tokens of a set as row's at the set's new generation, and returns
-// the refresh token.
+// opened opens both tokens of a set as the row's at the set's new generation, and
+// returns the refresh token.
 func (e *Engine) opened(row perennial.Connection, req store.SaveRequest) (token perennial.Secret, err error) {
 	if e.Sealer == nil { // this engine neither makes nor receives sets
 		return token, nil
@@ -88,8 +88,8 @@ func (e *Engine) opened(row perennial.Connection, req store.SaveRequest) (token 
 	return e.Sealer.Open(seal.BindingOf(row, seal.FieldRefreshToken, req.NewGeneration), req.RefreshTokenSealed)
 }
 
-// soon bounds the times of a set, which its seal does not cover: one that lies too far
-// ahead is unknown, and the connection is due at once.
+// firstRetry bounds the times of a set, because its seal does not cover them: a time
+// too far ahead becomes unknown, and the connection is due at once.
 func firstRetry(req store.SaveRequest, now time.Time) store.SaveRequest {
 	last := now.Add(maxLife)
 	for _, t := range []*time.Time{&req.ExpiresAt, &req.RefreshTokenExpiresAt, &req.GrantExpiresAt, &req.NextRefreshAt, &req.NextAttemptAt} {

@@ -8,22 +8,22 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// Timing is the time chain of one refresh. Each bound lies inside the next, so
-// that whoever gives up later can rely on the earlier one being over:
+// Timing is the time chain of one refresh. Each bound lies inside the next, so that a
+// process that gives up later can rely on the earlier step being over:
 //
 //	HTTPTimeout x client secrets + SaveTimeout < StartToClose < AttemptDeadline
 //	StartToClose < WorkerStop < the grace the platform gives a stopping process
 //
-// The platform's grace is set beside the process (compose: stop_grace_period,
+// The platform's grace is configured with the process (compose: stop_grace_period,
 // Kubernetes: terminationGracePeriodSeconds); [Timing.Validate] checks the rest.
 type Timing struct {
-	HTTPTimeout     time.Duration // one presentation, connect to last byte. Defaults to 20 s.
+	HTTPTimeout     time.Duration // one presentation, from connecting to the last byte. Defaults to 20 s.
 	SaveTimeout     time.Duration // all tries to save a reply. Defaults to 15 s.
 	StartToClose    time.Duration // the Refresh activity. Defaults to 80 s.
-	AttemptDeadline time.Duration // how long a claim holds the fence. Defaults to 90 s.
+	AttemptDeadline time.Duration // the lease of a claim: how long it may keep the fence. Defaults to 90 s.
 	WorkerStop      time.Duration // how long a stopping worker waits for its activities. Defaults to 85 s.
 	ConfirmDelay    time.Duration // between a first refusal and its confirmation. Defaults to 1 min.
-	ProbeInterval   time.Duration // between two of the first four probes of an open circuit, half as long as between later ones. Defaults to 30 s.
+	ProbeInterval   time.Duration // between two of the first four probes of an open circuit; twice as long later. Defaults to 30 s.
 	PaceFor         time.Duration // how long a pacer stays on one worker. Defaults to 1 min.
 }
 
@@ -45,8 +45,8 @@ func (t Timing) WithDefaults() Timing {
 	return t
 }
 
-// Validate checks the chain for an app with as many client secrets as secrets
-// says (at least one) and names every link that does not hold.
+// Validate checks the chain for an app with the given number of client secrets (at
+// least one) and names every bound that does not hold.
 func (t Timing) Validate(secrets int) error {
 	var errs []error
 	check := func(ok bool, format string, args ...any) {
@@ -68,14 +68,14 @@ func (t Timing) Validate(secrets int) error {
 	return errors.Join(errs...)
 }
 
-// patience is for how long an attempt waits for its turn under a limit: what the
-// chain leaves, at most a second.
+// patience returns how long an attempt may wait for its rate slot: what the chain
+// leaves, at most a second.
 func (t Timing) patience(secrets int) time.Duration {
 	work := t.HTTPTimeout*time.Duration(max(secrets, 1)) + t.SaveTimeout
 	return max(min(t.StartToClose-work, time.Second)/2, 0)
 }
 
-// String names every link, for start-up logs.
+// String lists every bound, for start-up logs.
 func (t Timing) String() string {
 	return fmt.Sprintf("http=%s save=%s start_to_close=%s deadline=%s worker_stop=%s confirm=%s",
 		t.HTTPTimeout, t.SaveTimeout, t.StartToClose, t.AttemptDeadline, t.WorkerStop, t.ConfirmDelay)

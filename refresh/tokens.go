@@ -10,19 +10,19 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 )
 
-// CodeNoLifetime is the failing code of a connection whose access token's life
-// nobody names: neither the reply nor the catalogue. It is renewed every half
-// hour and shown, never slept on.
+// CodeNoLifetime is the failing code of a connection whose access token has no known
+// lifetime, from neither the reply nor the catalogue. The token is renewed every half
+// hour, and the code is shown, so that nobody relies on a guess.
 const CodeNoLifetime = "no_lifetime"
 
-// longestLife bounds a lifetime that a provider names; past it the number is
-// taken for a mistake and treated as not given.
+// maxLife bounds a lifetime that a provider names. A longer one counts as a mistake,
+// and as not given.
 const maxLife = 10 * 365 * 24 * time.Hour
 
-// Tokens seals a token set as generation of connection c and computes its
-// clocks. start is the database's time at or before the request was sent, so
-// that an expiry is never later than the truth. The refresh token is given
-// apart, because a reply without one keeps the old.
+// Tokens seals a token set as generation of connection c and computes its times. start
+// is the database's time at or before the request was sent, so that an expiry is never
+// later than the truth. refreshToken is an argument of its own because a reply without
+// one keeps the old.
 func Tokens(s Sealer, app provider.App, c perennial.Connection, generation int64, t perennial.TokenSet, refreshToken perennial.Secret, start time.Time) (store.TokenWrite, error) {
 	w := store.TokenWrite{
 		Generation:         generation,
@@ -48,7 +48,8 @@ func Tokens(s Sealer, app provider.App, c perennial.Connection, generation int64
 	}
 	w.NextRefreshAt = DueAfter(lifeOf(c), start, life, app.Buffer, c.ID, generation)
 	if c.Dormant(start) {
-		// Only its refresh token is kept: the longest rest, in a place of its own.
+		// Only its refresh token needs to be kept alive: use the longest rest, in its
+		// own place.
 		w.NextRefreshAt = Due(start, 2*maxRest, app.Buffer, c.ID, generation)
 	}
 	if idle := knownLife(t.RefreshTokenExpiresIn, app.Provider.IdleLifetime); idle > 0 {
@@ -63,8 +64,8 @@ func Tokens(s Sealer, app provider.App, c perennial.Connection, generation int64
 	return w, nil
 }
 
-// lifeOf is about the life of the token set that a row holds, zero where it is not
-// known. It is short by the time of the request that brought the set.
+// lifeOf returns roughly the life of the row's token set, zero if unknown. It is too
+// short by the duration of the request that brought the set.
 func lifeOf(c perennial.Connection) time.Duration {
 	if c.ExpiresAt.IsZero() || c.LastRefreshedAt.IsZero() {
 		return 0
@@ -72,7 +73,7 @@ func lifeOf(c perennial.Connection) time.Duration {
 	return max(c.ExpiresAt.Sub(c.LastRefreshedAt), 0)
 }
 
-// knownLife is the life a reply named, where it is usable, else the catalogue's.
+// knownLife returns the reply's lifetime if it is usable, else the catalogue's.
 func knownLife(named, catalogue time.Duration) time.Duration {
 	if named > 0 && named <= maxLife {
 		return named

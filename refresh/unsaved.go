@@ -12,16 +12,16 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 )
 
-// memory holds the token sets that this process received and has not seen stored:
-// whoever asks for one of their connections must know of them, wherever else they
-// are kept. The zero value is empty.
+// memory holds the token sets that this process received and has not seen stored. A
+// caller that asks for one of their connections must see them, wherever else they are.
+// The zero value is empty.
 type memory struct {
 	mu       sync.Mutex
-	sets     []store.SaveRequest // nearly always none
-	reported map[string]bool     // attempts whose sets could not be stored, and were logged
+	sets     []store.SaveRequest // nearly always empty
+	reported map[string]bool     // attempts whose unsaved sets were logged
 }
 
-// first reports whether it is called the first time for the set.
+// first reports whether this is its first call for the set.
 func (m *memory) first(req store.SaveRequest) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -33,7 +33,7 @@ func (m *memory) first(req store.SaveRequest) bool {
 	return !before
 }
 
-// mostReported bounds what is remembered of sets that were logged.
+// maxReported bounds the memory of logged sets.
 const maxReported = 10_000
 
 func (m *memory) add(req store.SaveRequest) {
@@ -60,10 +60,10 @@ func (m *memory) has(id string, generation int64) bool {
 	return slices.ContainsFunc(m.sets, func(s store.SaveRequest) bool { return s.ID == id && s.Generation >= generation })
 }
 
-// Keep stores a token set that an earlier [Engine.Refresh] could not, or keeps it
-// in the spool: it tries until one of them takes it. It is for a process that
-// refreshes beside Temporal, whose workflow would else hold the set; it is the
-// only copy, so nothing but the end of ctx ends the trying.
+// SaveLater stores a token set that an earlier [Engine.Refresh] could not store, or
+// puts it into the spool: it tries until one of them takes the set. Use it in a process
+// that refreshes without Temporal, whose workflow would otherwise hold the set. This is
+// the only copy, so only the end of ctx stops the tries.
 func (e *Engine) SaveLater(ctx context.Context, req store.SaveRequest) error {
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		_, err := e.Persist(ctx, req)
@@ -85,9 +85,9 @@ func (e *Engine) SaveLater(ctx context.Context, req store.SaveRequest) error {
 	}
 }
 
-// StoreUnsaved stores every token set that this process or its spool holds. It is
-// called at start and from time to time; a set that the store does not take stays.
-// One that waits for its row or for its keys is logged once and is no error.
+// StoreUnsaved stores every token set that this process or its spool holds. Call it at
+// start and regularly. A set that the store does not take stays. A set that waits for
+// its row or for its keys is logged once and is no error.
 func (e *Engine) StoreUnsaved(ctx context.Context) error {
 	errs := e.storeUnsaved(ctx, func(store.SaveRequest) bool { return true })
 	return errors.Join(slices.DeleteFunc(errs, parked)...)
@@ -104,21 +104,21 @@ func (e *Engine) storeUnsavedOf(ctx context.Context, id string, generation int64
 	holds, err := e.hasUnsaved(id, generation)
 	if err == nil && holds {
 		errs := e.storeUnsaved(ctx, func(r store.SaveRequest) bool { return r.ID == id })
-		// Another connection's file may have caused the error: look again.
+		// Another connection's file may have caused the error: check again.
 		if holds, err = e.hasUnsaved(id, generation); err == nil && holds {
-			err = errors.Join(append(errs, errStillKept)...)
+			err = errors.Join(append(errs, errStillUnsaved)...)
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("refresh connection %s, whose tokens are kept and not stored yet: %w", id, err)
+		return fmt.Errorf("refresh connection %s, whose newest tokens are not stored yet: %w", id, err)
 	}
 	return nil
 }
 
-var errStillKept = errors.New("a kept token set is still there")
+var errStillUnsaved = errors.New("an unsaved token set is still there")
 
-// holds reports whether this process or its spool holds a token set that may replace
-// the connection's generation.
+// hasUnsaved reports whether this process or its spool holds a token set that may
+// replace the connection's generation.
 func (e *Engine) hasUnsaved(id string, generation int64) (bool, error) {
 	if e.memory.has(id, generation) || e.Spool == nil {
 		return e.memory.has(id, generation), nil
@@ -126,7 +126,8 @@ func (e *Engine) hasUnsaved(id string, generation int64) (bool, error) {
 	return e.Spool.Has(id, generation)
 }
 
-// storeUnsaved tries to store every wanted set; the error of one stops no other.
+// storeUnsaved tries to store every wanted set. The error of one set does not stop the
+// others.
 func (e *Engine) storeUnsaved(ctx context.Context, wanted func(store.SaveRequest) bool) (errs []error) {
 	kept := e.memory.list()
 	if e.Spool != nil {
@@ -147,8 +148,8 @@ func (e *Engine) storeUnsaved(ctx context.Context, wanted func(store.SaveRequest
 	return errs
 }
 
-// settle stores one kept set and drops it from the spool. A set that can never be
-// stored is set aside there and bars nothing.
+// settle stores one unsaved set and drops it from the spool. If a set can never be
+// stored, settle sets it aside in the spool, where it bars nothing.
 func (e *Engine) settle(ctx context.Context, req store.SaveRequest) error {
 	_, err := e.Persist(ctx, req)
 	switch {

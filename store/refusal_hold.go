@@ -283,7 +283,7 @@ func (s *Store) Incidents(ctx context.Context) ([]Incident, error) {
 	err := s.db.WithContext(ctx).Raw(`SELECT app, host, 'circuit' AS kind, code FROM circuits WHERE reason <> ''
 		UNION ALL SELECT app, '' AS host, 'hold' AS kind, '' AS code FROM apps WHERE hold_terminal ORDER BY 1, 2, 3`).Scan(&out).Error
 	if err != nil {
-		return nil, fmt.Errorf("read the troubles: %w", err)
+		return nil, fmt.Errorf("read the incidents: %w", err)
 	}
 	return out, nil
 }

@@ -24,7 +24,7 @@ func (s *Store) ReleasingApps(ctx context.Context) (apps []string, err error) {
 	}
 	err = s.db.WithContext(ctx).Model(&appRow{}).Where("release_until > ?", nullable(now)).Order("app").Pluck("app", &apps).Error
 	if err != nil {
-		return nil, fmt.Errorf("find the apps whose connections are let go: %w", err)
+		return nil, fmt.Errorf("find the apps whose connections are being released: %w", err)
 	}
 	return apps, nil
 }
@@ -45,7 +45,7 @@ type ReleaseBatchRequest struct {
 func (s *Store) ReleaseBatch(ctx context.Context, req ReleaseBatchRequest) (cs []perennial.Connection, more bool, err error) {
 	db := s.db.WithContext(ctx)
 	fail := func(err error) ([]perennial.Connection, bool, error) {
-		return nil, false, fmt.Errorf("let the connections of app %s go: %w", req.App, err)
+		return nil, false, fmt.Errorf("release the connections of app %s: %w", req.App, err)
 	}
 	now, err := s.Now(ctx)
 	if err != nil {
@@ -84,7 +84,7 @@ func (s *Store) SignalledNotRefreshed(ctx context.Context, req ReleaseBatchReque
 		err = s.waitOver(ctx, req, now).Where("(c.next_attempt_at, c.id) <= (?, ?)", nullable(req.After.At), req.After.ID).Count(&n).Error
 	}
 	if err != nil {
-		return 0, fmt.Errorf("count the connections of app %s that were called: %w", req.App, err)
+		return 0, fmt.Errorf("count the signalled connections of app %s: %w", req.App, err)
 	}
 	return int(n), nil
 }

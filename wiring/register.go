@@ -101,7 +101,7 @@ func (p *Part) Start(ctx context.Context) (stop func()) {
 	stops = append(stops, poll(ctx, func(ctx context.Context) error {
 		_, err := p.dispatch(ctx)
 		return err
-	}, "events are not delivered at present", p.log), poll(ctx, p.startRelease, "waiting connections are not let go at present", p.log))
+	}, "events are not delivered at present", p.log), poll(ctx, p.startRelease, "waiting connections cannot be released at present", p.log))
 	return func() {
 		for i := len(stops) - 1; i >= 0; i-- {
 			stops[i]()

@@ -118,7 +118,7 @@ func StoreUnsaved(ctx context.Context, engine *refresh.Engine, log *slog.Logger)
 		for {
 			if err := engine.StoreUnsaved(ctx); err != nil && ctx.Err() == nil && time.Since(complained) >= complainEvery {
 				complained = time.Now()
-				log.Error("kept tokens are not stored yet", "error", err)
+				log.Error("unsaved tokens are not stored yet", "error", err)
 			}
 			select {
 			case <-ctx.Done():

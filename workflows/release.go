@@ -46,7 +46,7 @@ func StartRelease(ctx context.Context, c client.Client, taskQueue, app string) e
 		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 	}, ReleaseWorkflow, app)
 	if _, running := errors.AsType[*serviceerror.WorkflowExecutionAlreadyStarted](err); err != nil && !running {
-		return fmt.Errorf("let the waiting connections of app %s go: %w", app, err)
+		return fmt.Errorf("release the waiting connections of app %s: %w", app, err)
 	}
 	return nil
 }

@@ -102,15 +102,15 @@ func (s *Spool) Add(req store.SaveRequest) error {
 	defer s.proved.Store(nil) // there is less room now, or none
 	body, err := json.Marshal(req)
 	if err != nil {
-		return fmt.Errorf("keep the tokens of connection %s: %w", req.ID, err)
+		return fmt.Errorf("spool the tokens of connection %s: %w", req.ID, err)
 	}
 	sum := sha256.Sum256(body)
 	path, err := s.write(".new-*", append([]byte(hex.EncodeToString(sum[:])+"\n"), body...))
 	if err != nil {
-		return fmt.Errorf("keep the tokens of connection %s: %w", req.ID, err)
+		return fmt.Errorf("spool the tokens of connection %s: %w", req.ID, err)
 	}
 	if err := os.Rename(path, s.path(req)); err != nil {
-		return fmt.Errorf("keep the tokens of connection %s: %w", req.ID, err)
+		return fmt.Errorf("spool the tokens of connection %s: %w", req.ID, err)
 	}
 	return s.syncDir()
 }

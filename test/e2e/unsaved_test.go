@@ -47,7 +47,7 @@ func TestStoreAwayAfterTheReply(t *testing.T) {
 	assert.Len(t, kept, 1, "the spool has them too")
 	_, err = db.Exec("ALTER TABLE away RENAME TO connections")
 	require.NoError(t, err)
-	s.until(c.ID, "the kept tokens stored, and refreshed again", generation(3))
+	s.until(c.ID, "the unsaved tokens stored, and refreshed again", generation(3))
 	s.eventually("the spool is empty", func() bool {
 		kept, err := filepath.Glob(filepath.Join(s.dir, "spool", "*.sealed"))
 		require.NoError(t, err)
