@@ -11,7 +11,7 @@ import (
 	"gorm.io/gorm"
 )
 
-// keyRow is an API key.
+// keyRow is a row of the table api_keys.
 type keyRow struct {
 	ID         string     `gorm:"column:id;primaryKey"`
 	TenantID   string     `gorm:"column:tenant_id"`
@@ -35,9 +35,9 @@ func (r keyRow) key() perennial.APIKey {
 	return k
 }
 
-// AddKey writes a new API key and returns it as it stands in the database. One
-// without a tenant, a scope or a hash, or whose names have characters that do not
-// show, is an error of [perennial.CodeInvalid].
+// AddKey writes a new API key and returns it as stored. A key without a tenant, a scope
+// or a hash, or with invisible characters in its names, is an error of
+// [perennial.CodeInvalid].
 func (s *Store) AddKey(ctx context.Context, k perennial.APIKey) (perennial.APIKey, error) {
 	if k.ID == "" || k.TenantID == "" || len(k.Scopes) == 0 || len(k.SecretHash) == 0 {
 		return k, perennial.Errorf(perennial.CodeInvalid, "an API key needs an id, a tenant, a scope and a secret")
@@ -65,7 +65,7 @@ func (s *Store) AddKey(ctx context.Context, k perennial.APIKey) (perennial.APIKe
 	return k, err
 }
 
-// Key returns an API key, also one that was revoked.
+// Key returns an API key, even a revoked one.
 func (s *Store) Key(ctx context.Context, id string) (perennial.APIKey, error) {
 	var rows []keyRow
 	if err := s.db.WithContext(ctx).Where("id = ?", id).Limit(1).Find(&rows).Error; err != nil {
@@ -81,8 +81,8 @@ func noKey(id string) error {
 	return perennial.Errorf(perennial.CodeNotFound, "there is no API key %q: `perennial apikey list` shows those that there are", id)
 }
 
-// Keys are the API keys, oldest first, revoked ones among them: all, or one
-// tenant's for a tenant that is not empty.
+// Keys lists the API keys of a tenant, or all for an empty tenant: oldest first, with
+// the revoked ones.
 func (s *Store) Keys(ctx context.Context, tenant string) ([]perennial.APIKey, error) {
 	q := s.db.WithContext(ctx).Order("created_at, id")
 	if tenant != "" {
@@ -99,7 +99,8 @@ func (s *Store) Keys(ctx context.Context, tenant string) ([]perennial.APIKey, er
 	return out, nil
 }
 
-// RevokeKey ends an API key for good. One that was revoked before keeps its time.
+// RevokeKey ends an API key for good. A key that was revoked before keeps the time of
+// that.
 func (s *Store) RevokeKey(ctx context.Context, id string) error {
 	now, err := s.Now(ctx)
 	if err != nil {
@@ -115,8 +116,8 @@ func (s *Store) RevokeKey(ctx context.Context, id string) error {
 	return nil
 }
 
-// TouchKey notes that a key was used, at most once an hour. A missing key is not
-// an error.
+// TouchKey records the use of a key, at most once an hour. A missing key is not an
+// error.
 func (s *Store) TouchKey(ctx context.Context, id string) error {
 	now, err := s.Now(ctx)
 	if err != nil {

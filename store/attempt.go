@@ -33,7 +33,7 @@ type attemptRow struct {
 // TableName implements gorm's Tabler.
 func (attemptRow) TableName() string { return "attempts" }
 
-// appendAttempt writes a line of the ledger once: written again, it stays.
+// appendAttempt adds a line to the ledger. Added again, the first line stays.
 func appendAttempt(tx *gorm.DB, a perennial.Attempt) error {
 	r := newAttemptRow(a)
 	if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&r).Error; err != nil {
@@ -49,8 +49,8 @@ func newAttemptRow(a perennial.Attempt) attemptRow {
 		RequestID: a.RequestID, StartedAt: a.StartedAt.UTC().Truncate(time.Microsecond)}
 }
 
-// attemptColumns, attemptMarks and attemptValues are a line for a statement
-// written by hand.
+// attemptColumns, attemptMarks and attemptValues are the parts of a ledger line in a
+// statement written by hand.
 const (
 	attemptColumns = `id, connection_id, generation, trigger_name, outcome, error_code, http_status, retry_after_ms, duration_ms, life_left_ms, lateness_ms, retries, run_id, trace_id, request_id, started_at`
 	attemptMarks   = `?, ?, ?::bigint, ?, ?, ?, ?::integer, ?::bigint, ?::bigint, ?::bigint, ?::bigint, ?::integer, ?, ?, ?, ?::timestamptz`
@@ -61,8 +61,8 @@ func attemptValues(r attemptRow) []any {
 		r.LatenessMS, r.Retries, r.RunID, r.TraceID, r.RequestID, r.StartedAt}
 }
 
-// ledgerLine makes sure that a line is under its own attempt and connection: one
-// without an id would be dropped as a repetition of another.
+// ledgerLine gives a line the id of its attempt and connection. A line without an id
+// would be dropped as a repetition of another.
 func ledgerLine(a perennial.Attempt, connectionID, attemptID string) perennial.Attempt {
 	a.ConnectionID = connectionID
 	if attemptID != "" {
@@ -71,13 +71,13 @@ func ledgerLine(a perennial.Attempt, connectionID, attemptID string) perennial.A
 	return a
 }
 
-// Attempts are a connection's last attempts, newest first, at most limit.
+// Attempts returns a connection's last attempts, newest first, at most limit.
 func (s *Store) Attempts(ctx context.Context, connectionID string, limit int) ([]perennial.Attempt, error) {
 	return s.AttemptsAfter(ctx, connectionID, time.Time{}, "", limit)
 }
 
-// AttemptsAfter is the page of [Store.Attempts] after the attempt id that started
-// at started; the zero time is the first page.
+// AttemptsAfter returns the page of [Store.Attempts] after the attempt id that started
+// at started. The zero time gives the first page.
 func (s *Store) AttemptsAfter(ctx context.Context, connectionID string, started time.Time, id string, limit int) ([]perennial.Attempt, error) {
 	var rows []attemptRow
 	q := s.db.WithContext(ctx).Where("connection_id = ?", connectionID)

@@ -11,44 +11,44 @@ import (
 	"gorm.io/gorm"
 )
 
-// NoteRequest tells the gate what a presentation came to.
+// NoteRequest reports the outcome of a presentation to the gate.
 type NoteRequest struct {
 	Connection perennial.Connection
 	Outcome    perennial.Outcome
 	Code       string
-	// SlowDown is how long the whole app, or the app at this host only, is to be
-	// left alone; 0: not at all.
+	// SlowDown is how long the app must pause, as a whole or at this host only; 0: not
+	// at all.
 	SlowDown     time.Duration
 	SlowDownHost bool
 	Interval     time.Duration // between two probes
-	Rate         float64       // most requests a second of the app; 0: no limit
+	Rate         float64       // the app's limit of requests a second; 0: none
 }
 
-// The reasons for which a circuit opens.
+// The reasons why a circuit opens.
 const (
 	reasonMisconfigured = "misconfigured" // the provider rejects the client
-	reasonUnavailable   = "unavailable"   // no usable answer comes
+	reasonUnavailable   = "unavailable"   // no usable reply arrives
 )
 
-// circuitReason is what an outcome counts toward.
+// circuitReason gives the reason that an outcome counts toward.
 var circuitReason = map[perennial.Outcome]string{
 	perennial.OutcomeMisconfigured: reasonMisconfigured,
 	perennial.OutcomeUnavailable:   reasonUnavailable,
 	perennial.OutcomeUnknown:       reasonUnavailable,
 }
 
-// openAfter is how many distinct connections must fail alike, with no success
-// between, to open a circuit. A rejected client is rejected for all; a lost
-// answer may be one connection's bad luck.
+// openAfter is how many distinct connections must fail for the same reason, with no
+// success between, to open a circuit. A provider that rejects the client rejects it for
+// all connections; a lost reply may be bad luck of one.
 var openAfter = map[string]int{reasonMisconfigured: 2, reasonUnavailable: 5}
 
-// inARow is how often one connection of an app with few must have failed in a row
-// for an outage.
+// inARow is how many failures in a row of one connection count as an outage, in an app
+// with few connections.
 const inARow = 3
 
-// NoteReply counts a failure toward the circuit of its app and host, or closes
-// it, or slows the app down. Opening and closing emit an event. Closing lets the
-// waiting connections go at the release rate. After an error it may be repeated.
+// NoteReply counts a failure toward the circuit of the app and host, closes the
+// circuit, or slows the app down. Opening and closing emit an event. Closing starts the
+// release of the waiting connections. It may be repeated after an error.
 func (s *Store) NoteReply(ctx context.Context, req NoteRequest) error {
 	c := req.Connection
 	closing, rate := false, 0.0
@@ -86,10 +86,11 @@ func (s *Store) NoteReply(ctx context.Context, req NoteRequest) error {
 	if err := s.markOpenAttempts(ctx, c); err != nil {
 		return err
 	}
-	// Those that wait are called before: should this process end in between, they
-	// find the circuit open and wait again, where a closed one would leave them
-	// asleep. Apart: see Admit. Whoever is due and has not asked gets a turn too: pacers
-	// would take them all at once.
+	// Make the waiting connections due first. If this process ends in between, they
+	// find the circuit open and wait again; if it closed the circuit first, they would
+	// sleep on. This is a transaction of its own: see Admit. Connections that are due
+	// and have not asked get a time in the release too, because pacers would take them
+	// all at once.
 	due := func(tx *gorm.DB, now time.Time) *gorm.DB {
 		return tx.Where("app = ? AND host = ?", c.App, c.Host).
 			Where("queued_at IS NOT NULL OR failure_count = 0 AND next_refresh_at <= ? AND (next_attempt_at IS NULL OR next_attempt_at <= ?)", nullable(now), nullable(now))
@@ -99,19 +100,20 @@ func (s *Store) NoteReply(ctx context.Context, req NoteRequest) error {
 	}
 	return s.durably(ctx, "close the circuit of app "+c.App, func(tx *gorm.DB) error {
 		circuit, _, now, err := s.lockGate(tx, c.App, c.Host)
-		if err != nil || circuit.Reason == "" { // another was first
+		if err != nil || circuit.Reason == "" { // another process was first
 			return err
 		}
 		return s.closeCircuit(tx, circuit, rate, req.Interval, now)
 	})
 }
 
-// closesWithin is when the first of the waiting connections comes.
+// closesWithin is how soon the first waiting connection becomes due.
 const closesWithin = time.Second
 
-// markOpenAttempts queues the connections of a circuit whose attempts are on their way
-// while it closes. [Store.release] leaves them alone, and what they bring may be of the
-// time before: see closeColumns. A claim has cleared queued_at, a save clears it again.
+// markOpenAttempts marks the connections with attempts under way while a circuit
+// closes, by setting queued_at. [Store.release] leaves them alone, and their replies
+// may be from before the closing: see closeColumns. A claim has cleared queued_at, a
+// save clears it again.
 func (s *Store) markOpenAttempts(ctx context.Context, c perennial.Connection) error {
 	return s.durably(ctx, "queue the open attempts of app "+c.App, func(tx *gorm.DB) error {
 		now, err := s.clock(tx)
@@ -127,12 +129,12 @@ func (s *Store) markOpenAttempts(ctx context.Context, c perennial.Connection) er
 	})
 }
 
-// queuedAt finds the connections that wait at a circuit.
+// queuedAt matches the connections that wait at a circuit.
 const queuedAt = "app = ? AND host = ? AND queued_at IS NOT NULL"
 
-// closes reports whether an outcome proves wrong what the circuit opened for: a
-// refused grant shows that the client was accepted, any answer at all that the
-// host is there.
+// closes reports whether an outcome disproves the reason of an open circuit: a refused
+// grant shows that the provider accepted the client, any reply at all shows that the
+// host is up.
 func closes(reason string, o perennial.Outcome) bool {
 	switch o {
 	case perennial.OutcomeRefreshed, perennial.OutcomeRevoked:
@@ -157,7 +159,7 @@ func (s *Store) countFailure(tx *gorm.DB, circuit circuitRow, req NoteRequest, r
 	if err != nil {
 		return err
 	}
-	// In a small app few connections must do; one lost answer must not.
+	// In a small app a few connections must suffice; one lost reply must not.
 	blip := reason == reasonUnavailable && len(failed) < enough && req.Connection.FailureCount+1 < inARow
 	if len(failed) < min(enough, max(some, 1)) || blip {
 		return updateCircuit(tx, circuit, now, set)
@@ -189,7 +191,7 @@ func listText(ids []string) string {
 	return string(out)
 }
 
-// countUpTo counts a circuit's active connections, at most limit.
+// countUpTo counts a circuit's active connections, up to limit.
 func countUpTo(tx *gorm.DB, r circuitRow, limit int) (int, error) {
 	var ids []string
 	err := tx.Table("connections").Where("app = ? AND host = ? AND status = 'active'", r.App, r.Host).Limit(limit).Pluck("id", &ids).Error
@@ -208,11 +210,11 @@ func sizeOf(tx *gorm.DB, r circuitRow) (size int64, err error) {
 	return size, nil
 }
 
-// succeededSince reports whether a connection of the circuit was refreshed after
-// since. It asks the database only if this process saw no such success itself: there
-// no index leads to the newest one, and a save must not keep one up to date. While
-// others succeed the search ends at the first of them; a search that finds none
-// reads all rows once and opens the circuit.
+// succeededSince reports whether a connection of the circuit was refreshed after since.
+// It asks the database only if this process saw no such success itself: no index leads
+// to the newest one, because a save must not have to maintain it. While others succeed,
+// the search ends at the first of them. A search that finds none reads all rows, once,
+// and then the circuit opens.
 func (s *Store) succeededSince(tx *gorm.DB, r circuitRow, since time.Time) (bool, error) {
 	if s.successes.last(r.App, r.Host).After(since) {
 		return true, nil
@@ -242,8 +244,9 @@ func (s *Store) closeCircuit(tx *gorm.DB, circuit circuitRow, rate float64, inte
 	return emit(tx, perennial.Event{Type: perennial.EventCircuitClosed, App: circuit.App, Data: perennial.EventData{Host: circuit.Host, Code: circuit.Code}}, now)
 }
 
-// release makes waiting active connections due after a while, so many a second,
-// those that expire first before the others; more is written into their rows too.
+// release makes waiting active connections due, the first after the given time and then
+// at the given rate a second, those with the earliest expiry first. It also writes the
+// columns in more.
 func (s *Store) release(ctx context.Context, after time.Duration, rate float64, more columns, which func(tx *gorm.DB, now time.Time) *gorm.DB) error {
 	return s.durably(ctx, "let the waiting connections go", func(tx *gorm.DB) error {
 		now, err := s.clock(tx)
@@ -268,6 +271,6 @@ func (s *Store) release(ctx context.Context, after time.Duration, rate float64, 
 	})
 }
 
-// releaseBatch is how many connections are let go with one statement: they come
-// together, and the limiter spaces them.
+// releaseBatch is how many connections one statement makes due. They become due
+// together; the rate slots space them.
 const releaseBatch = 25

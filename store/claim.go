@@ -9,10 +9,9 @@ import (
 	"gorm.io/gorm"
 )
 
-// Claim takes the fence of one connection for one attempt, in one short
-// transaction. It is also what proves the store writable before a refresh token
-// is spent. Repeated with the same AttemptID it gives the same answer, as long
-// as that attempt is open.
+// Claim takes the fence of one connection for one attempt, in one short transaction. It
+// also proves that the store accepts writes before a refresh token is spent. Repeated
+// with the same AttemptID while that attempt is open, it returns the same.
 func (s *Store) Claim(ctx context.Context, req ClaimRequest) (Claim, error) {
 	if req.AttemptID == "" || req.Lease <= 0 {
 		return Claim{}, perennial.Errorf(perennial.CodeInvalid, "a claim of connection %s needs an attempt id and a time to hold it", req.ID)
@@ -51,16 +50,16 @@ func (s *Store) Claim(ctx context.Context, req ClaimRequest) (Claim, error) {
 	return claim, nil
 }
 
-// claimDecision is a claim's answer, what is written for it, and the ledger line
-// of an attempt that was found lost.
+// claimDecision is the result of a claim, the columns to write for it, and the ledger
+// line of an attempt that was found lost.
 type claimDecision struct {
 	claim Claim
 	set   columns
 	lost  *perennial.Attempt
 }
 
-// decideClaim is the fence. It is pure; c was read under the row's lock and now
-// is the database's clock. The fast path takes part of what it claims: claimable.go.
+// decideClaim is the fence. It is pure. c was read under the row's lock, and now is the
+// database's clock. The fast path claims some of the same rows: claimable.go.
 func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimDecision {
 	d := claimDecision{claim: Claim{Now: now, RolledBack: c.Behind(req.Generation)}, set: columns{}}
 	answer := func(v Verdict, retryAt time.Time) claimDecision {
@@ -69,11 +68,11 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 	}
 	switch {
 	case c.Open.ID != "" && c.Open.ID == req.AttemptID:
-		return answer(VerdictClaimed, time.Time{}) // the first answer was lost
+		return answer(VerdictClaimed, time.Time{}) // the caller did not get the first reply
 	case c.Generation > req.Generation:
 		return answer(VerdictAlreadyFresh, time.Time{})
 	}
-	// From here the row may be written, whatever the answer.
+	// From here on the row may change, whatever the verdict.
 	ambiguous := c.Ambiguous()
 	doubt := func(since time.Time) {
 		if !ambiguous && !seam.Off(seam.AmbiguityMemory) {
@@ -86,8 +85,8 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 		doubt(c.Open.StartedAt)
 	}
 	if d.claim.RolledBack && c.Status != perennial.StatusDisconnected {
-		// What the row knows is older than what was given out. A live attempt is
-		// to know it too, so that it names a refusal rightly.
+		// The row is older than the generations given out. Mark this in a live attempt
+		// too, so that it names a refusal correctly.
 		doubt(now)
 		if req.Generation > c.GenerationFloor {
 			d.set["generation_floor"] = req.Generation
@@ -105,8 +104,8 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 	}
 	wait := c.WaitsUntil(now)
 	if req.Class == perennial.ReplayReuseRevokes && ambiguous && c.ExpiresAt.After(wait) {
-		// Shown again, a spent token would end the living access token too. The row
-		// says so, so that everybody who looks at it sleeps as long.
+		// Presenting a spent token again would also revoke the living access token.
+		// Write the wait into the row, so that every reader waits as long.
 		wait = c.ExpiresAt
 		if wait.After(now) {
 			d.set["next_attempt_at"] = nullable(wait)
@@ -122,22 +121,21 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 	return answer(VerdictClaimed, time.Time{})
 }
 
-// Claimable reports whether a claim of the row as it was read would succeed, so
-// that the gate is asked for nothing that the fence would refuse: a canary that is
-// not presented keeps a circuit open. It is pure; now is the database's clock.
+// Claimable reports whether a claim of the row as read would succeed. Ask it before the
+// gate: if the gate made a connection its canary and the fence then refused it, the
+// circuit would stay open. It is pure. now is the database's clock.
 func Claimable(c perennial.Connection, req ClaimRequest, now time.Time) bool {
 	return decideClaim(c, req, now).claim.Verdict == VerdictClaimed
 }
 
-// refreshable: only active connections are refreshed; a paused one's idle clock is
-// kept.
+// refreshable reports whether the status allows a refresh: active does; paused does
+// only to keep the refresh token from expiring unused.
 func refreshable(s perennial.Status, trigger perennial.Trigger) bool {
 	return s == perennial.StatusActive || s == perennial.StatusPaused && trigger == perennial.TriggerKeepAlive
 }
 
-// lostOutcome is what became of an attempt that was found open past its
-// deadline. Where the sending mark is kept and was not written, it is proven that
-// nothing was sent.
+// lostOutcome returns the outcome of an attempt that was found open after its deadline.
+// If the replay class uses the sending mark and the mark is missing, nothing was sent.
 func lostOutcome(c perennial.Connection, class perennial.ReplayClass) perennial.Outcome {
 	if class == perennial.ReplayReuseRevokes && !c.Open.Sent {
 		return perennial.OutcomeUnavailable
@@ -145,7 +143,7 @@ func lostOutcome(c perennial.Connection, class perennial.ReplayClass) perennial.
 	return perennial.OutcomeUnknown
 }
 
-// lostAttempt is the ledger line of such an attempt.
+// lostAttempt returns the ledger line of such an attempt.
 func lostAttempt(c perennial.Connection, class perennial.ReplayClass) *perennial.Attempt {
 	code := map[perennial.Outcome]string{perennial.OutcomeUnknown: "attempt_lost", perennial.OutcomeUnavailable: "attempt_lost_unsent"}
 	outcome := lostOutcome(c, class)
@@ -156,8 +154,8 @@ func lostAttempt(c perennial.Connection, class perennial.ReplayClass) *perennial
 	}
 }
 
-// MarkSending writes the `sending` mark, guarded by the attempt and its
-// deadline; past either it is an error of [perennial.CodeConflict], and nothing
+// MarkSending writes the `sending` mark, guarded by the attempt and its deadline. If
+// either no longer holds, it returns an error of [perennial.CodeConflict], and nothing
 // may be sent.
 func (s *Store) MarkSending(ctx context.Context, id, attemptID string) error {
 	if ok, err := s.fastMarkSending(ctx, id, attemptID); ok || err != nil {

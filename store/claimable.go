@@ -8,25 +8,25 @@ import (
 
 // May a connection be claimed? Two rules answer.
 //
-// The fence, [decideClaim], answers for every row, after the gate, [decideAdmission]. It
-// reads the row under its lock and may write more than the claim: a doubt, a lost
+// The fence, [decideClaim], answers for every row, after the gate, [decideAdmission].
+// It reads the row under its lock and may write more than the claim: a doubt, a lost
 // attempt, a longer wait.
 //
 // The rule of the fast path stands in this file, once in Go and once in SQL. It is
-// narrower. It names the rows of which nothing failed before, which the gate would admit
-// and which the fence would claim with [claimColumns] and nothing else. Every other row
-// is left to the gate and the fence.
+// narrower. It matches the rows without any failure that the gate would admit and that
+// the fence would claim with [claimColumns] and nothing else. It leaves every other row
+// to the gate and the fence.
 //
 //	Go               SQL           used by
-//	nothingFailed    innocent      [Store.LetGo], [Store.Called]
+//	nothingFailed    innocent      [Store.ReleaseBatch], [Store.SignalledNotRefreshed]
 //	claimableAtOnce  unharmed      claimable
 //	gateOpen         undisturbed   claimable; [Store.wideOpen] asks the same of a row that was read
 //	                 claimable     oneClaimable, [Store.ClaimDue], [Store.Due]
 //	                 oneClaimable  [Store.FastClaim], [Store.FastAdmit]
 //	claimColumns     opensAttempt  [Store.FastClaim], [Store.ClaimDue]
 //
-// The Go column is what [Memory] and the fence use. A change of one is a change of its
-// counterpart; TestClaimable compares them, the gate and the fence on rows of every kind.
+// [Memory] and the fence use the Go column. Change both columns together; TestClaimable
+// compares them, the gate and the fence on rows of every kind.
 
 // claimable: c may be claimed at t.now.
 const claimable = unharmed + ` AND ` + undisturbed
@@ -34,31 +34,30 @@ const claimable = unharmed + ` AND ` + undisturbed
 // oneClaimable: c has an id, a generation and an app, and may be claimed at t.now.
 const oneClaimable = `c.id = ? AND c.generation = ? AND ` + ofApp + ` AND ` + claimable
 
-// unharmed is a row, called c, that a claim or a bulk claim may take without a
-// second look, at the time t.now: nothing is wrong with the connection itself, though
-// its token may have expired while it waited at the gate. In Go it is [claimableAtOnce].
+// unharmed matches a row c that a claim may take at t.now without a closer look:
+// nothing is wrong with the connection itself, though its token may have expired while
+// it waited at the gate. In Go it is [claimableAtOnce].
 const unharmed = innocent + ` AND c.attempt_id = '' AND (c.next_attempt_at IS NULL OR c.next_attempt_at <= t.now)`
 
-// innocent is a row, called c, of which nothing failed and nothing is in doubt. In Go
-// it is [nothingFailed].
+// innocent matches a row c without a failure or a doubt. In Go it is [nothingFailed].
 const innocent = `c.status = 'active' AND (c.health = 'healthy' OR c.failing_code IN ('` + CodeCircuitOpen + `', '` + CodeSlowDown + `', '` + CodeRateLimit + `'))
 	AND c.failure_count = 0 AND c.ambiguous_since IS NULL AND c.suspect_since IS NULL AND c.confirm_at IS NULL`
 
-// undisturbed: no open circuit and no slow-down concerns c. It does not ask whether
-// failures are on record: one failing connection must not keep the others from the
-// fast path. A failure that could open the circuit looks for successes itself. In Go it
+// undisturbed: no open circuit and no slow-down concerns c. It does not ask for
+// recorded failures, because one failing connection must not keep the others from the
+// fast path; a failure that could open the circuit looks for successes itself. In Go it
 // is [gateOpen].
 const undisturbed = `NOT EXISTS (SELECT 1 FROM circuits WHERE circuits.app = c.app AND circuits.host = c.host
 		AND (circuits.reason <> '' OR circuits.slow_until > t.now))
 	AND NOT EXISTS (SELECT 1 FROM apps WHERE apps.app = c.app AND apps.slow_until > t.now)`
 
-// ofApp: c, found by its id, is of an app. No index has this form of the comparison:
-// with an equals sign, and before the table's first statistics, the plan read the app's
-// part of another index instead of the row.
+// ofApp: c, found by its id, belongs to an app. No index supports this form of the
+// comparison, on purpose. With an equals sign, and before the table's first statistics,
+// the plan read the app's part of another index instead of the row.
 const ofApp = `c.app IS NOT DISTINCT FROM ?`
 
-// opensAttempt is what a claim writes beside attempt_id, given its hold in microseconds
-// and its trigger. In Go it is [claimColumns].
+// opensAttempt has the columns that a claim writes besides attempt_id. Its parameters
+// are the lease in microseconds and the trigger. In Go it is [claimColumns].
 const opensAttempt = `attempt_digest = c.refresh_token_digest, attempt_started_at = t.now,
 	attempt_deadline = t.now + ?::bigint * interval '1 microsecond', attempt_sent = false, attempt_trigger = ?, queued_at = NULL, updated_at = t.now`
 
@@ -74,13 +73,13 @@ func claimableAtOnce(c perennial.Connection, now time.Time) bool {
 	return nothingFailed(c) && c.Open.IsZero() && !c.NextAttemptAt.After(now)
 }
 
-// gateOpen is undisturbed in Go: circuit and app are those of the connection. Under a
-// limit of requests a second the caller needs a slot too.
+// gateOpen is undisturbed in Go, for the connection's circuit and app. If the app has a
+// limit of requests a second, the caller needs a rate slot too.
 func gateOpen(circuit circuitRow, app appRow, now time.Time) bool {
 	return circuit.Reason == "" && !latest(stamp(circuit.SlowUntil), stamp(app.SlowUntil)).After(now)
 }
 
-// claimColumns are what a claim writes: opensAttempt in Go.
+// claimColumns returns what a claim writes: opensAttempt in Go.
 func claimColumns(c perennial.Connection, req ClaimRequest, now time.Time) columns {
 	return columns{
 		"attempt_id":         req.AttemptID,

@@ -8,10 +8,10 @@ import (
 	"gorm.io/gorm"
 )
 
-// CloseAttempt ends an attempt that brought no tokens. closed is false, with no
-// error, when its guards no longer match; the row is returned as it is. The
-// ledger line is written either way: the token was presented. A missing row is
-// an error of [perennial.CodeNotFound].
+// CloseAttempt closes an attempt that brought no tokens. closed is false, with no
+// error, if its guards no longer match; the row is then returned as it is. The ledger
+// line is written either way, because the token was presented. A missing row is an
+// error of [perennial.CodeNotFound].
 func (s *Store) CloseAttempt(ctx context.Context, req CloseRequest) (c perennial.Connection, closed bool, err error) {
 	if req.AttemptID == "" {
 		return c, false, perennial.Errorf(perennial.CodeInvalid, "closing an attempt on connection %s needs the attempt's id", req.ID)
@@ -41,19 +41,19 @@ func (s *Store) CloseAttempt(ctx context.Context, req CloseRequest) (c perennial
 		err = notFound(req.ID)
 	}
 	if err == nil && closed && req.Suspect {
-		err = s.raiseRefusalHold(ctx, c.App) // apart: see Admit
+		err = s.raiseRefusalHold(ctx, c.App) // a transaction of its own: see Admit
 	}
 	return c, closed, err
 }
 
-// closeColumns is what a close writes. It is pure: c was read under the row's
-// lock and now is the database's clock.
-// held says that the app's hold_terminal keeps a terminal step back.
+// closeColumns returns what a close writes. It is pure. c was read under the row's
+// lock, and now is the database's clock. held says that the app's refusal hold prevents
+// a terminal step.
 func closeColumns(c perennial.Connection, req CloseRequest, now time.Time, held bool) columns {
 	set := columns{"next_attempt_at": nil, "confirm_at": nil}
 	set.noAttempt()
 	wait := req.Wait
-	if req.Queued && !c.QueuedAt.IsZero() { // its circuit has closed since it was claimed: nobody would call it in
+	if req.Queued && !c.QueuedAt.IsZero() { // its circuit has closed since the claim, so no release would wake it
 		wait = min(wait, closesWithin)
 	}
 	if wait > 0 {

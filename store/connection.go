@@ -26,10 +26,11 @@ func (s *Store) Get(ctx context.Context, id string) (perennial.Connection, time.
 	return rows[0].connection(), now, err
 }
 
-// FindByAccount returns the live connection of an account, else the one that was
-// disconnected last, which a connect revives, else [perennial.CodeNotFound].
+// FindByAccount returns the live connection of an account; if there is none, the one
+// that was disconnected last, which a connect revives; if there is none either, an
+// error of [perennial.CodeNotFound].
 func (s *Store) FindByAccount(ctx context.Context, tenant, app, account string) (perennial.Connection, error) {
-	// Each has an index of its own, which the status written out leads to.
+	// Each condition has its own index, which the planner finds by the literal status.
 	for _, which := range []string{"status <> 'disconnected'", "status = 'disconnected'"} {
 		var rows []row
 		err := s.db.WithContext(ctx).Where("tenant_id = ? AND app = ? AND account_id = ?", tenant, app, account).Where(which).
@@ -44,7 +45,7 @@ func (s *Store) FindByAccount(ctx context.Context, tenant, app, account string) 
 	return perennial.Connection{}, perennial.Errorf(perennial.CodeNotFound, "account %q is not connected through app %q", account, app)
 }
 
-// Insert stores a new connection; an account that is connected already is an
+// Insert stores a new connection. If the account is connected already, it returns an
 // error of [perennial.CodeConflict].
 func (s *Store) Insert(ctx context.Context, c perennial.Connection, w TokenWrite) (perennial.Connection, error) {
 	if err := perennial.CheckGeneration(c.ID, 0, w.Generation); err != nil {
@@ -74,8 +75,8 @@ func (s *Store) Insert(ctx context.Context, c perennial.Connection, w TokenWrite
 	return out, err
 }
 
-// SetCadence changes how often a connection is refreshed. Its workflow is to be
-// told.
+// SetCadence changes how often a connection is refreshed. Signal its workflow
+// afterwards.
 func (s *Store) SetCadence(ctx context.Context, id string, cadence perennial.Cadence) (perennial.Connection, error) {
 	if cadence != perennial.CadenceAlways && cadence != perennial.CadenceOnUse {
 		return perennial.Connection{}, perennial.Errorf(perennial.CodeInvalid, "there is no cadence %q: it is always or on_use", cadence)
@@ -95,9 +96,9 @@ func (s *Store) SetCadence(ctx context.Context, id string, cadence perennial.Cad
 	return out, err
 }
 
-// ReplaceTokens stores a new grant of an existing connection: guarded by
-// generation, and by the status from unless that is empty. Every clock and doubt
-// of the old grant is cleared.
+// ReplaceTokens stores a new grant of an existing connection. Its guards are the
+// generation and, unless empty, the status from. It clears every time and doubt of the
+// old grant.
 func (s *Store) ReplaceTokens(ctx context.Context, id string, from perennial.Status, generation int64, w TokenWrite) (perennial.Connection, error) {
 	if err := (perennial.Connection{ID: id, Generation: generation}).CheckNext(w.Generation); err != nil {
 		return perennial.Connection{}, err
@@ -107,8 +108,8 @@ func (s *Store) ReplaceTokens(ctx context.Context, id string, from perennial.Sta
 	})
 }
 
-// SetStatus changes the status, guarded by generation and by the statuses that
-// it starts from. Disconnected wipes the tokens.
+// SetStatus changes the status. Its guards are the generation and the statuses in from.
+// StatusDisconnected wipes the tokens.
 func (s *Store) SetStatus(ctx context.Context, id string, from []perennial.Status, generation int64, to perennial.Status, reason perennial.Reason) (perennial.Connection, error) {
 	return s.guarded(ctx, id, generation, func(c perennial.Connection, _ time.Time) (columns, bool) {
 		set := columns{"status": string(to), "reason": string(reason)}
@@ -119,7 +120,8 @@ func (s *Store) SetStatus(ctx context.Context, id string, from []perennial.Statu
 	})
 }
 
-// guarded writes what decide says if the generation is still the one given.
+// guarded writes the columns that decide returns, if the generation is still the given
+// one.
 func (s *Store) guarded(ctx context.Context, id string, generation int64, decide func(perennial.Connection, time.Time) (columns, bool)) (perennial.Connection, error) {
 	var out perennial.Connection
 	found, err := s.locked(ctx, id, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
@@ -145,8 +147,8 @@ func (s *Store) guarded(ctx context.Context, id string, generation int64, decide
 	return out, err
 }
 
-// tokenColumns are those of a new grant; every clock and doubt of an old one is
-// cleared.
+// tokenColumns returns the columns of a new grant. They clear every time and doubt of
+// an old one.
 func tokenColumns(w TokenWrite, now time.Time) columns {
 	set := columns{
 		"generation":               w.Generation,
@@ -188,7 +190,7 @@ func (s *Store) List(ctx context.Context, f Filter) ([]perennial.Connection, err
 	return out, nil
 }
 
-// Count returns how many connections match f, whatever its limit. It reads all of
+// Count returns how many connections match f, regardless of its limit. It reads all of
 // them.
 func (s *Store) Count(ctx context.Context, f Filter) (int64, error) {
 	q, _ := f.narrow(s.db.WithContext(ctx).Model(&row{}))
@@ -199,14 +201,14 @@ func (s *Store) Count(ctx context.Context, f Filter) (int64, error) {
 	return n, nil
 }
 
-// narrow adds the filter's conditions, but for its limit. It returns the order, which
-// is that of the ids, in the form that fits the same index.
+// narrow adds the filter's conditions except the limit. It returns the order, by id, in
+// the form that fits the same index.
 func (f Filter) narrow(q *gorm.DB) (narrowed *gorm.DB, order string) {
-	if f.Health != "" { // of another status it says nothing
+	if f.Health != "" { // health means nothing for another status
 		q = q.Where("status = 'active'")
 	}
 	order = "id"
-	few := true // written out, these lead to the small indexes of what is seldom so
+	few := true // as literals, these lead to the small indexes of rare values
 	switch {
 	case f.Status != "" && f.Status != perennial.StatusActive:
 		q = q.Where("status <> 'active'")
@@ -216,9 +218,9 @@ func (f Filter) narrow(q *gorm.DB) (narrowed *gorm.DB, order string) {
 		few = false
 	}
 	if f.TenantID != "" && !few {
-		// As a range and in this order only the tenant's index fits. With an equals sign
-		// a plan may walk the whole table in the order of the ids, which is quick for a
-		// tenant with many connections and slow for one with few.
+		// As a range, and in this order, only the tenant's index fits. With an equals
+		// sign a plan may walk the whole table in the order of the ids, which is fast
+		// for a tenant with many connections and slow for one with few.
 		q = q.Where("(tenant_id, id) > (?, ?) AND tenant_id <= ?", f.TenantID, f.After, f.TenantID)
 		f.TenantID, order = "", "tenant_id, id"
 	} else {
@@ -235,7 +237,8 @@ func (f Filter) narrow(q *gorm.DB) (narrowed *gorm.DB, order string) {
 	return q, order
 }
 
-// Counts are the connections of each status; every status is in it.
+// Counts returns the number of connections in each status. It has an entry for every
+// status.
 func (s *Store) Counts(ctx context.Context) (map[perennial.Status]int64, error) {
 	return counts(s.db.WithContext(ctx).Table("connections"))
 }
@@ -258,13 +261,12 @@ func counts(q *gorm.DB) (map[perennial.Status]int64, error) {
 	return out, nil
 }
 
-// touchEvery is how often last_used_at is written at most: it is read in hours
-// and days, and a write for each token read would cost more than the read.
+// touchEvery bounds how often last_used_at is written. Readers of it need hours and
+// days, and a write for each token read would cost more than the read.
 const touchEvery = time.Hour
 
-// TouchUsed notes that a token of the connection was used, at most once an hour.
-// A caller that has the row at hand may spare the question. A missing row is not
-// an error.
+// TouchUsed records that somebody used a token of the connection, at most once an hour.
+// A caller that knows the row may skip the call. A missing row is not an error.
 func (s *Store) TouchUsed(ctx context.Context, id string) error {
 	now, err := s.Now(ctx)
 	if err != nil {

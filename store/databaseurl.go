@@ -10,10 +10,10 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// checkPostgresURL refuses a URL of PostgreSQL that would be dialed otherwise than
-// it reads: with a fall-back to plaintext that nobody asked for, or with part of a
-// password as its host. No error repeats any of the URL: where it is malformed, a
-// password may be anywhere in it.
+// checkPostgresURL refuses a PostgreSQL URL that would connect differently from what it
+// says: with an unrequested fall-back to plaintext, or with part of a password as its
+// host. No error repeats any part of the URL, because in a malformed one a password may
+// be anywhere.
 func checkPostgresURL(raw string) error {
 	if err := checkUserinfo(raw); err != nil {
 		return err
@@ -37,7 +37,7 @@ func checkPostgresURL(raw string) error {
 		note(f.Host, f.TLSConfig != nil)
 	}
 	for host := range plain {
-		if encrypted[host] { // the modes prefer, which is the default, and allow
+		if encrypted[host] { // the modes prefer (the default) and allow
 			return perennial.Errorf(perennial.CodeInvalid, "the database is on another machine, and its connection would fall back to plaintext: "+
 				"state in the database URL sslmode=verify-full with sslrootcert=FILE (the certificate of its authority), or sslmode=disable if the network between is trusted. "+
 				"Without sslmode, and with prefer or allow, whoever is between can read every query")
@@ -46,7 +46,7 @@ func checkPostgresURL(raw string) error {
 	return nil
 }
 
-// checkUserinfo finds a user or a password with characters that end it early.
+// checkUserinfo finds a user or a password that some character in it cuts short.
 func checkUserinfo(raw string) error {
 	_, rest, _ := strings.Cut(raw, "://")
 	authority, after := rest, ""
@@ -60,7 +60,7 @@ func checkUserinfo(raw string) error {
 	return nil
 }
 
-// unparsed says what of a URL is not readable, in words that hold nothing of it.
+// unparsed says which part of a URL cannot be read, without repeating any of it.
 func unparsed(err error) error {
 	if file, ok := errors.AsType[*fs.PathError](err); ok {
 		return perennial.Errorf(perennial.CodeInvalid, "the database URL, or a PG variable, names a file that cannot be read: %s", file.Err)
@@ -69,8 +69,8 @@ func unparsed(err error) error {
 		"with special characters of the password written with their code (%%40 for @, %%2F for /, %%25 for %%); look also at the PG variables of the environment, such as PGSSLMODE, PGSSLROOTCERT and PGSERVICE")
 }
 
-// isLocal reports whether nothing between this process and the host is a network:
-// a Unix socket, or a loopback address.
+// isLocal reports whether no network lies between this process and the host: it is a
+// Unix socket or a loopback address.
 func isLocal(host string) bool {
 	if network, _ := pgconn.NetworkAddress(host, 0); network == "unix" || strings.EqualFold(host, "localhost") {
 		return true

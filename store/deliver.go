@@ -9,16 +9,16 @@ import (
 	"gorm.io/gorm"
 )
 
-// Parcel is all that delivering one event to one endpoint needs.
+// DeliveryPayload has everything that the delivery of one event to one endpoint needs.
 type DeliveryPayload struct {
 	Delivery perennial.Delivery
 	Event    perennial.Event
 	Endpoint perennial.WebhookEndpoint
-	Now      time.Time // of the database
+	Now      time.Time // the database's clock
 }
 
-// Parcel reads one delivery with its event and its endpoint. Where one of them is
-// gone it is an error of [perennial.CodeNotFound].
+// DeliveryPayload reads one delivery with its event and its endpoint. If one of them is
+// gone, it returns an error of [perennial.CodeNotFound].
 func (s *Store) DeliveryPayload(ctx context.Context, event, endpoint string) (DeliveryPayload, error) {
 	var p DeliveryPayload
 	q := s.db.WithContext(ctx)
@@ -48,17 +48,17 @@ func noDelivery(event, endpoint string) error {
 	return perennial.Errorf(perennial.CodeNotFound, "there is no delivery of event %q to endpoint %q: `perennial webhook deliveries` shows those that there are", event, endpoint)
 }
 
-// Tried is what became of one try.
+// DeliveryResult is the result of one try.
 type DeliveryResult struct {
 	EventID, EndpointID string
-	State               perennial.DeliveryState // pending: it is tried again
-	Status              int                     // of HTTP; 0: no reply
-	Error               string                  // in our words; empty for delivered
-	Next                time.Duration           // pending: until the next try
-	NotSent             bool                    // it is given up without a try
+	State               perennial.DeliveryState // pending: there will be another try
+	Status              int                     // the HTTP status; 0: no reply
+	Error               string                  // in our words; empty if delivered
+	Next                time.Duration           // if pending: the time until the next try
+	NotSent             bool                    // given up without a try
 }
 
-// RecordDelivery writes what became of a try. A delivery that is not pending any more
+// RecordDelivery records the result of a try. A delivery that is no longer pending
 // stays as it is.
 func (s *Store) RecordDelivery(ctx context.Context, t DeliveryResult) error {
 	return s.durably(ctx, "record the delivery of event "+t.EventID, func(tx *gorm.DB) error {
@@ -78,8 +78,8 @@ func (s *Store) RecordDelivery(ctx context.Context, t DeliveryResult) error {
 	})
 }
 
-// finish writes a pending delivery's new state, and settles its event when no
-// other delivery of it is pending. d.Tries are added.
+// finish writes the new state of a pending delivery, and settles its event if no other
+// delivery of it is pending. It adds d.Tries.
 func finish(tx *gorm.DB, d perennial.Delivery, now time.Time) error {
 	set := map[string]any{"state": string(d.State), "tries": gorm.Expr("tries + ?", d.Tries), "next_try_at": nullable(d.NextTryAt), "last_error": d.LastError}
 	if d.Tries > 0 {
@@ -88,8 +88,8 @@ func finish(tx *gorm.DB, d perennial.Delivery, now time.Time) error {
 	if d.State == perennial.DeliveryDelivered {
 		set["delivered_at"] = nullable(now)
 	}
-	// The event first: two deliveries of it that end at once take turns, and the
-	// later one settles it.
+	// Lock the event first: if two of its deliveries end at once, the later one settles
+	// it.
 	err := tx.Exec("UPDATE outbox SET tries = tries + ?, last_error = ? WHERE id = ?", d.Tries, d.LastError, d.EventID).Error
 	if err == nil {
 		err = tx.Table("webhook_deliveries").Where("event_id = ? AND endpoint_id = ? AND state = 'pending'", d.EventID, d.EndpointID).Updates(set).Error
@@ -101,9 +101,9 @@ func finish(tx *gorm.DB, d perennial.Delivery, now time.Time) error {
 	return wrap("record the delivery of event "+d.EventID, err)
 }
 
-// Redeliver makes a dead or delivered delivery pending again, due now, and counts
-// its tries anew. One that is pending is tried again anyway, and an endpoint that
-// was removed cannot be reached: both are errors of [perennial.CodeConflict].
+// Redeliver makes a dead or delivered delivery pending again, due now, with a new count
+// of tries. It returns an error of [perennial.CodeConflict] if the delivery is pending,
+// because it is tried again anyway, or if the endpoint was removed.
 func (s *Store) Redeliver(ctx context.Context, event, endpoint string) error {
 	p, err := s.DeliveryPayload(ctx, event, endpoint)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"gorm.io/gorm/clause"
 )
 
-// deliveryRow is one event on its way to one endpoint.
+// deliveryRow is the delivery of one event to one endpoint.
 type deliveryRow struct {
 	EventID     string     `gorm:"column:event_id;primaryKey"`
 	EndpointID  string     `gorm:"column:endpoint_id;primaryKey"`
@@ -32,17 +32,17 @@ func (r deliveryRow) delivery() perennial.Delivery {
 		LastError: r.LastError, NextTryAt: stamp(r.NextTryAt), DeliveredAt: stamp(r.DeliveredAt), CreatedAt: stamp(r.CreatedAt)}
 }
 
-// unplanned are the events of which it is not written yet who is to hear of them.
+// unplanned matches the events without deliveries yet.
 const unplanned = "delivered_at IS NULL AND NOT EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.event_id = outbox.id)"
 
-// PlanDeliveries writes, for at most limit new events, oldest first, a pending
-// delivery for each endpoint that wants it. An event that nobody wants counts as
-// delivered. It returns how many events it looked at. Many processes may do so at
-// once: no delivery is made twice.
+// PlanDeliveries takes at most limit new events, oldest first, and writes a pending
+// delivery for each endpoint that subscribes to them. An event without subscribers
+// counts as delivered. It returns how many events it took. Many processes may call it
+// at once; no delivery is made twice.
 func (s *Store) PlanDeliveries(ctx context.Context, limit int) (int, error) {
 	var some []outboxRow
 	if err := s.db.WithContext(ctx).Where(unplanned).Limit(1).Find(&some).Error; err != nil || len(some) == 0 {
-		return 0, wrap("look for new events", err) // mostly: nothing, and then nothing is locked
+		return 0, wrap("look for new events", err) // mostly there is nothing; then lock nothing
 	}
 	planned := 0
 	err := s.durably(ctx, "plan deliveries", func(tx *gorm.DB) error {
@@ -92,9 +92,8 @@ func (s *Store) PlanDeliveries(ctx context.Context, limit int) (int, error) {
 	return planned, err
 }
 
-// DueDeliveries returns pending deliveries that nobody was asked to make yet, and
-// those whose next try is more than grace ago: their workflow is gone. At most
-// limit.
+// DueDeliveries returns pending deliveries that were never started, and those whose
+// next try is more than grace ago, so that their workflow must be gone. At most limit.
 func (s *Store) DueDeliveries(ctx context.Context, grace time.Duration, limit int) ([]perennial.Delivery, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
@@ -104,7 +103,7 @@ func (s *Store) DueDeliveries(ctx context.Context, grace time.Duration, limit in
 		Order("created_at, event_id").Limit(limit))
 }
 
-// DeliveryStarted notes that somebody was asked to make a delivery now.
+// DeliveryStarted records that a delivery's workflow was started now.
 func (s *Store) DeliveryStarted(ctx context.Context, d perennial.Delivery) error {
 	now, err := s.Now(ctx)
 	if err != nil {
@@ -112,15 +111,15 @@ func (s *Store) DeliveryStarted(ctx context.Context, d perennial.Delivery) error
 	}
 	q := s.db.WithContext(ctx).Table("webhook_deliveries").Where("event_id = ? AND endpoint_id = ? AND state = 'pending'", d.EventID, d.EndpointID)
 	if d.NextTryAt.IsZero() {
-		q = q.Where("next_try_at IS NULL") // its workflow may have written a later one already
+		q = q.Where("next_try_at IS NULL") // its workflow may have written a later time already
 	} else {
 		q = q.Where("next_try_at <= ?", nullable(now))
 	}
 	return wrap("note the delivery of event "+d.EventID, q.Update("next_try_at", nullable(now)).Error)
 }
 
-// Deliveries are the last ones, newest first, at most limit: all, or those of one
-// state.
+// Deliveries returns the last deliveries, newest first, at most limit: of one state, or
+// all for an empty state.
 func (s *Store) Deliveries(ctx context.Context, state perennial.DeliveryState, limit int) ([]perennial.Delivery, error) {
 	q := s.db.WithContext(ctx).Order("created_at DESC, event_id DESC, endpoint_id").Limit(limit)
 	if state != "" {
@@ -129,20 +128,19 @@ func (s *Store) Deliveries(ctx context.Context, state perennial.DeliveryState, l
 	return deliveries(q)
 }
 
-// DeliveryFilter narrows a list of one tenant's deliveries; zero fields match
+// DeliveryFilter narrows a list of one tenant's deliveries. Zero fields match
 // everything.
 type DeliveryFilter struct {
-	TenantID   string // needed
+	TenantID   string // required
 	EndpointID string
 	State      perennial.DeliveryState
-	// After is the delivery that the page follows: its EventID, EndpointID and
-	// CreatedAt.
+	// After is the delivery before the page: its EventID, EndpointID and CreatedAt.
 	After perennial.Delivery
 	Limit int // 0: 100; at most 1,000
 }
 
-// DeliveriesOf are the deliveries to one tenant's own endpoints, newest first,
-// those to removed ones among them.
+// DeliveriesOf returns the deliveries to one tenant's endpoints, newest first,
+// including those to removed endpoints.
 func (s *Store) DeliveriesOf(ctx context.Context, f DeliveryFilter) ([]perennial.Delivery, error) {
 	if f.TenantID == "" {
 		return nil, perennial.Errorf(perennial.CodeInvalid, "whose deliveries?")

@@ -12,8 +12,8 @@ import (
 	"github.com/perennial-oauth/perennial/schema"
 )
 
-// FastAdmitRequest asks the gate for a connection that the caller has not read. Its
-// other fields are those of [AdmitRequest].
+// FastAdmitRequest asks the gate for a connection that the caller has not read. Rate,
+// Patience and Lead are those of [AdmitRequest].
 type FastAdmitRequest struct {
 	ID             string
 	Generation     int64
@@ -22,10 +22,10 @@ type FastAdmitRequest struct {
 	Patience, Lead time.Duration
 }
 
-// FastAdmit is [Store.Admit] for a connection as [Store.FastClaim] takes it, of an app
-// with a limit of requests a second: one statement takes a slot, or a place in the
-// queue, which another writes into the row. ok is false where it does not apply: then
-// nothing was written, and [Store.Admit] is to be asked.
+// FastAdmit is [Store.Admit] for a connection that [Store.FastClaim] would take, in an
+// app with a limit of requests a second. One statement reserves a rate slot, or a place
+// in the queue, which a second statement writes into the row. If ok is false, it does
+// not apply: nothing was written, and the caller must use [Store.Admit].
 func (s *Store) FastAdmit(ctx context.Context, req FastAdmitRequest) (a Admission, ok bool, err error) {
 	if s.dialect != schema.Postgres || req.Rate <= 0 || seam.Off(seam.Circuit) {
 		return Admission{}, false, nil
@@ -42,7 +42,7 @@ func (s *Store) FastAdmit(ctx context.Context, req FastAdmitRequest) (a Admissio
 	if err != nil {
 		return Admission{}, false, fmt.Errorf("ask the gate of app %s: %w", req.App, err)
 	}
-	// What the statement did, from what it found.
+	// Repeat in Go what the statement did with the values it found.
 	at, admitted, _ := RateSlots{SlotAt: slotAt.Time.UTC(), BacklogAt: backlogAt.Time.UTC()}.Reserve(req.ID, waited, req.Rate, req.Patience, req.Lead, now.UTC())
 	a = Admission{Now: now.UTC(), Admitted: admitted}
 	if admitted {
@@ -54,8 +54,8 @@ func (s *Store) FastAdmit(ctx context.Context, req FastAdmitRequest) (a Admissio
 	return a, true, err
 }
 
-// fastSlot is [RateSlots.Reserve] in SQL. It returns what it found, so that the caller knows
-// what it did.
+// fastSlot is [RateSlots.Reserve] in SQL. It returns the values it found, so that the
+// caller can tell what it did.
 var fastSlot = numbered(`WITH t AS MATERIALIZED (SELECT clock_timestamp() AS now),
 c AS MATERIALIZED (SELECT c.queued_at IS NOT NULL AS waited FROM connections AS c, t WHERE ` + oneClaimable + `),
 found AS MATERIALIZED (SELECT app, slot_at, backlog_at FROM apps WHERE app = ? AND EXISTS (SELECT 1 FROM c) FOR UPDATE),
@@ -70,8 +70,8 @@ UPDATE apps SET updated_at = t.now,
 FROM found, slot, turn, asked, t, c WHERE apps.app = found.app
 RETURNING found.slot_at, found.backlog_at, c.waited, t.now`)
 
-// fastPark is [Store.park] in one statement, for a row that nothing else is to be
-// written into: its token outlives the wait.
+// fastPark is [Store.park] in one statement, for a row that needs no other change: its
+// token outlives the wait.
 func (s *Store) fastPark(ctx context.Context, req FastAdmitRequest, a Admission) (perennial.Connection, error) {
 	r, ok, err := oneRow(ctx, s.sql, everyColumn, nil, fastParkStatement, nullable(a.RetryAt), req.ID, req.Generation, nullable(a.RetryAt))
 	if err != nil {

@@ -18,18 +18,18 @@ import (
 	"gorm.io/gorm"
 )
 
-// A connection that nothing is wrong with, of an app that nothing is wrong with, is
-// what nearly every refresh meets. For it, reading the row, asking the gate and taking
-// the fence are one statement, and saving is another. The WHERE of the first is
-// oneClaimable, that of the second names all that [Store.Save] would look at. A
-// statement whose WHERE matches nothing wrote nothing: then the gate, the fence and
-// Save decide. PostgreSQL checks the WHERE again once it holds the row's lock.
+// Nearly every refresh meets a healthy connection of a healthy app. For it, reading the
+// row, asking the gate and taking the fence are one statement, and saving is another.
+// The WHERE clause of the first is oneClaimable; that of the second repeats every
+// condition of [Store.Save]. A statement whose WHERE clause matches nothing has written
+// nothing; then the slow path decides: the gate, the fence and Save. PostgreSQL checks
+// the WHERE clause again once it holds the row's lock.
 
-// FastClaim takes the gate and the fence in one statement, of a connection that is
-// healthy or merely waited at the gate until its turn. ok is false where the statement
-// does not apply: then nothing was written, and the connection goes by [Store.Get],
-// [Store.Admit] and [Store.Claim]. Of an app with a limit of requests a second the
-// caller has a slot, by [Store.FastAdmit].
+// FastClaim asks the gate and takes the fence in one statement, for a connection that
+// is healthy or only waited at the gate. If ok is false, the statement does not apply:
+// nothing was written, and the caller must use [Store.Get], [Store.Admit] and
+// [Store.Claim]. If the app has a limit of requests a second, the caller first needs a
+// rate slot from [Store.FastAdmit].
 func (s *Store) FastClaim(ctx context.Context, app string, req ClaimRequest) (claim Claim, ok bool, err error) {
 	if s.dialect != schema.Postgres || req.AttemptID == "" || req.Lease <= 0 ||
 		seam.Off(seam.ClaimBeforeSpend) || seam.Off(seam.Fence) || seam.Off(seam.Circuit) {
@@ -46,19 +46,19 @@ func (s *Store) FastClaim(ctx context.Context, app string, req ClaimRequest) (cl
 	return Claim{Verdict: VerdictClaimed, Connection: r.connection(), Now: now.UTC()}, true, nil
 }
 
-// durable makes the commit of a statement's own transaction wait for the disk,
-// whatever the server's default.
+// durable makes the commit of a statement's own transaction wait for the disk, whatever
+// the server's default.
 const durable = `durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true))`
 
-// The time is read before the lock is taken: a start that is too early makes a
-// life and a hold shorter, never longer.
+// The time is read before the lock is taken. A start that is too early shortens a life
+// and a lease, never lengthens them.
 var fastClaim = numbered(`WITH ` + durable + `, t AS MATERIALIZED (SELECT clock_timestamp() AS now)
 UPDATE connections AS c SET attempt_id = ?, ` + opensAttempt + `
 FROM durable, t WHERE ` + oneClaimable + `
 RETURNING ` + columnsOf("c", everyColumn) + `, t.now AS now`)
 
-// fastSave is [Store.Save] for a row that nobody has written since this attempt
-// claimed it: what is to be written then follows from the row as it was claimed.
+// fastSave is [Store.Save] for a row that nobody has written since this attempt claimed
+// it. The claimed row alone then determines what to write.
 func (s *Store) fastSave(ctx context.Context, req SaveRequest) (saved SaveResult, ok bool, err error) {
 	seen := req.Claimed
 	if s.dialect != schema.Postgres || seen.ID != req.ID || seen.Status != perennial.StatusActive || seen.Health != perennial.HealthHealthy ||
@@ -66,8 +66,8 @@ func (s *Store) fastSave(ctx context.Context, req SaveRequest) (saved SaveResult
 		return SaveResult{}, false, nil
 	}
 	set := saveColumns(seen, req, seen.Open.StartedAt)
-	delete(set, "last_refreshed_at")       // the time of this statement
-	names := slices.Sorted(maps.Keys(set)) // in one order, so that the statement is prepared once
+	delete(set, "last_refreshed_at")       // the statement sets its own time
+	names := slices.Sorted(maps.Keys(set)) // in a fixed order, so that the statement is prepared once
 	args := make([]any, 0, len(names)+32)
 	var text strings.Builder
 	text.WriteString("WITH " + durable + ", t AS MATERIALIZED (SELECT clock_timestamp() AS now), saved AS (UPDATE connections AS c SET last_refreshed_at = t.now, updated_at = t.now")
@@ -87,7 +87,7 @@ RETURNING ` + columnsOf("c", openColumns) + "), line AS (INSERT INTO attempts ("
 		}
 		return nil
 	}
-	if seam.Waits { // a place before the commit
+	if seam.Waits { // a place for faults before the commit
 		err = s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 			err := write(tx.Statement.ConnPool)
 			if err == nil && ok {
@@ -112,8 +112,8 @@ type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// oneRow reads the named columns of the first row that a statement returns, and
-// last, unless that is nil, from the column after them.
+// oneRow reads the named columns of the first row that a statement returns and, unless
+// last is nil, the column after them into last.
 func oneRow(ctx context.Context, q querier, names []string, last any, statement string, args ...any) (r row, ok bool, err error) {
 	rows, err := q.QueryContext(ctx, statement, args...)
 	if err != nil {
@@ -150,8 +150,8 @@ func numbered(statement string) string {
 	return b.String()
 }
 
-// fastMarkSending is [Store.MarkSending] in one statement. It leaves updated_at, so that
-// the save that follows still finds the row as it was claimed.
+// fastMarkSending is [Store.MarkSending] in one statement. It does not change
+// updated_at, so that the following save still finds the row as it was claimed.
 func (s *Store) fastMarkSending(ctx context.Context, id, attemptID string) (ok bool, err error) {
 	if s.dialect != schema.Postgres {
 		return false, nil
@@ -164,8 +164,8 @@ func (s *Store) fastMarkSending(ctx context.Context, id, attemptID string) (ok b
 	return result.RowsAffected == 1, nil
 }
 
-// everyColumn and openColumns are the columns of a connection, with and without
-// what is sealed. A statement names them: a column that a newer program adds must
+// everyColumn and openColumns are the columns of a connection, with and without the
+// sealed ones. A statement names them, because a column that a newer program adds must
 // not change what an older program's prepared statement returns.
 var everyColumn, openColumns = func() (every, open []string) {
 	for name := range fields {

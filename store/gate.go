@@ -15,43 +15,43 @@ import (
 	"gorm.io/gorm/clause"
 )
 
-// The gate stands before the fence: it answers for a whole app, where the fence
-// answers for one connection. It holds the app's circuit, its limit of requests
-// a second and its slow-down, all in the database, so that they hold for the
-// whole fleet.
+// The gate comes before the fence: it decides for a whole app, the fence for one
+// connection. It consists of the app's circuit, its limit of requests a second and its
+// slow-down. All are in the database, so that they hold for the whole fleet.
 
-// AdmitRequest asks whether a connection may be presented now, as far as others
-// are concerned.
+// AdmitRequest asks whether the app's circuit and limits allow a refresh of the
+// connection now.
 type AdmitRequest struct {
-	Connection perennial.Connection // as read just before
-	Rate       float64              // most requests a second of the app; 0: no limit
+	Connection perennial.Connection // as just read
+	Rate       float64              // the app's limit of requests a second; 0: none
 	Interval   time.Duration        // between two probes of an open circuit
-	Patience   time.Duration        // how far ahead a slot may lie for which the caller waits
-	Lead       time.Duration        // how far ahead a slot lies at least: what a claim takes
+	Patience   time.Duration        // how far ahead a rate slot may lie if the caller is to wait for it
+	Lead       time.Duration        // how far ahead a rate slot must lie: the duration of a claim
 }
 
-// DefaultReleaseRate is how many held connections are let go in a second at least.
+// DefaultReleaseRate is the minimum number of waiting connections that a release wakes
+// in a second.
 const DefaultReleaseRate = 100.0
 
-// Admission is the gate's answer.
+// Admission is the gate's decision.
 type Admission struct {
 	Now      time.Time // the database's clock
 	Admitted bool
 	Probe    bool      // as the canary of an open circuit
-	SlotAt   time.Time // admitted: nothing is sent before it; zero: no limit
-	RetryAt  time.Time // not admitted: written into the row
-	Code     string    // not admitted: one of the Code constants
-	// Noted: the circuit is open, so that every reply must be passed to
-	// [Store.NoteReply], and not only failures.
+	SlotAt   time.Time // if admitted: send nothing before it; zero: no limit
+	RetryAt  time.Time // if not admitted: as written into the row
+	Code     string    // if not admitted: one of the Code constants
+	// NoteEveryReply: the circuit is open, so the caller must pass every reply to
+	// [Store.NoteReply], not only failures.
 	NoteEveryReply bool
-	Connection     perennial.Connection // not admitted: the row as it now is
+	Connection     perennial.Connection // if not admitted: the row as it now is
 }
 
-// Why a connection is not admitted.
+// The reasons why the gate does not admit a connection.
 const (
 	CodeCircuitOpen = "circuit_open" // waits for the app's circuit to close
-	CodeSlowDown    = "slow_down"    // the provider asked the app for less
-	CodeRateLimit   = "rate_limit"   // waits its turn under max_refreshes_per_second
+	CodeSlowDown    = "slow_down"    // the provider asked the app for fewer requests
+	CodeRateLimit   = "rate_limit"   // waits for a rate slot under max_refreshes_per_second
 )
 
 // circuitRow is the circuit of one app at one host.
@@ -81,7 +81,7 @@ func (r circuitRow) failed() []string {
 	return ids
 }
 
-// appRow is what is kept of an app.
+// appRow is a row of the table apps.
 type appRow struct {
 	App          string     `gorm:"column:app;primaryKey"`
 	SlotAt       *time.Time `gorm:"column:slot_at"`
@@ -98,9 +98,9 @@ type appRow struct {
 // TableName implements gorm's Tabler.
 func (appRow) TableName() string { return "apps" }
 
-// Admit asks the gate. Where it is wide open this is one read; else one short
-// transaction takes a slot, makes the connection the circuit's canary, or writes
-// into its row until when it waits.
+// Admit asks the gate. If nothing concerns the app, that is one read. Otherwise one
+// short transaction reserves a rate slot, makes the connection the circuit's canary, or
+// writes into its row how long it must wait.
 func (s *Store) Admit(ctx context.Context, req AdmitRequest) (Admission, error) {
 	c := req.Connection
 	open, now, err := s.wideOpen(ctx, c, req.Rate)
@@ -127,14 +127,14 @@ func (s *Store) Admit(ctx context.Context, req AdmitRequest) (Admission, error) 
 	if err != nil || out.Admitted {
 		return out, err
 	}
-	// Apart: no transaction locks a connection while it holds a gate, because one
-	// that holds a connection may ask for its app.
+	// A transaction of its own: none locks a connection while it holds a gate's locks,
+	// because a transaction with a locked connection may lock its app.
 	out.Connection, err = s.park(ctx, c, out)
 	return out, err
 }
 
 // wideOpen reports that no open circuit, slow-down or limit concerns the connection:
-// [gateOpen] of a row that was read.
+// [gateOpen] for a row that was read.
 func (s *Store) wideOpen(ctx context.Context, c perennial.Connection, rate float64) (bool, time.Time, error) {
 	db := s.db.WithContext(ctx)
 	now, err := s.clock(db)
@@ -148,8 +148,8 @@ func (s *Store) wideOpen(ctx context.Context, c perennial.Connection, rate float
 	return concerned == 0, now, err
 }
 
-// lockGate locks the circuit and the app, making their rows where they are
-// missing, always in this order.
+// lockGate locks the circuit and the app, always in this order. It creates their rows
+// if missing.
 func (s *Store) lockGate(tx *gorm.DB, appName, host string) (circuit circuitRow, app appRow, now time.Time, err error) {
 	if now, err = s.clock(tx); err != nil {
 		return
@@ -166,8 +166,8 @@ func (s *Store) lockGate(tx *gorm.DB, appName, host string) (circuit circuitRow,
 	return
 }
 
-// lockApp locks the app's row, making it where it is missing; the time it returns
-// was read after that.
+// lockApp locks the app's row and creates it if missing. The time it returns was read
+// after that.
 func (s *Store) lockApp(tx *gorm.DB, appName string, now time.Time) (app appRow, after time.Time, err error) {
 	stampNow := now.Truncate(time.Microsecond)
 	if err = tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&appRow{App: appName, UpdatedAt: &stampNow}).Error; err != nil {
@@ -192,17 +192,16 @@ type admissionDecision struct {
 	circuit, app columns
 }
 
-// spacing is kept between two slots beyond what the limit asks for: a request
-// may leave up to [SlotTolerance] late and be as long again on its way, and no
-// second may see more than the limit and one.
+// spacing widens the gap between two rate slots beyond what the limit demands. A
+// request may leave up to [SlotTolerance] late and take as long again on its way, and
+// no second may see more than one request above the limit.
 const spacing = 1.2
 
-// SlotTolerance is how late after its slot a request may still leave.
+// SlotTolerance is how late after its rate slot a request may still leave.
 const SlotTolerance = 100 * time.Millisecond
 
-// decideAdmission is the gate. It is pure; circuit and app were read under their
-// locks, candidates is what [Store.candidates] counted and now is the database's
-// clock.
+// decideAdmission is the gate. It is pure. circuit and app were read under their locks,
+// candidates comes from [Store.candidates], and now is the database's clock.
 func decideAdmission(circuit circuitRow, app appRow, candidates int, req AdmitRequest, now time.Time) admissionDecision {
 	c := req.Connection
 	d := admissionDecision{admission: Admission{Now: now, NoteEveryReply: circuit.Reason != ""}, circuit: columns{}, app: columns{}}
@@ -221,7 +220,8 @@ func decideAdmission(circuit circuitRow, app appRow, candidates int, req AdmitRe
 	}
 	if req.Rate > 0 {
 		turns := RateSlots{SlotAt: stamp(app.SlotAt), BacklogAt: stamp(app.BacklogAt)}
-		// A probe goes before the queue, which moves again only once it succeeded.
+		// A probe goes before the queue, because the queue moves only after a probe
+		// succeeds.
 		at, admitted, after := turns.Reserve(c.ID, probe || !c.QueuedAt.IsZero(), req.Rate, req.Patience, req.Lead, now)
 		if after.SlotAt != turns.SlotAt {
 			d.app["slot_at"] = nullable(after.SlotAt)
@@ -230,7 +230,7 @@ func decideAdmission(circuit circuitRow, app appRow, candidates int, req AdmitRe
 			d.app["backlog_at"] = nullable(after.BacklogAt)
 		}
 		if !admitted {
-			return held(at, CodeRateLimit) // the probe is left to the next connection that asks
+			return held(at, CodeRateLimit) // leave the probe to the next connection that asks
 		}
 		d.admission.SlotAt = at
 	}
@@ -241,10 +241,11 @@ func decideAdmission(circuit circuitRow, app appRow, candidates int, req AdmitRe
 	return d
 }
 
-// probeFrom is when the connection may be the next canary of an open circuit. The
-// last canary is one interval behind the others: what fails with one token may
-// succeed with another. If none of them took the probe by then, it may again:
-// however many there were when the circuit opened, it may be the only one left.
+// probeFrom returns when the connection may be the next canary of an open circuit. The
+// last canary must wait one interval longer than the others, because a probe that fails
+// with one token may succeed with another. If no other took the probe by then, the last
+// canary may go again: it may be the only connection left, however many there were when
+// the circuit opened.
 func probeFrom(circuit circuitRow, req AdmitRequest) time.Time {
 	next := stamp(circuit.NextProbeAt)
 	if req.Connection.ID == circuit.LastCanary && circuit.Connections > 1 {
@@ -253,12 +254,12 @@ func probeFrom(circuit circuitRow, req AdmitRequest) time.Time {
 	return next
 }
 
-// minCandidates is how many connections should ask within one interval after a probe
-// is due: some of them may be paused or disconnected until then.
+// minCandidates is how many connections should ask within one interval after a probe is
+// due. Some of them may be paused or disconnected by then.
 const minCandidates = 10
 
-// probeSpread is how long after [probeFrom] a connection asks again: within one
-// interval as long as few others do, so that a due probe never waits longer.
+// probeSpread returns how long after [probeFrom] a connection asks again. While few
+// others ask, it is within one interval, so that a due probe never waits longer.
 func probeSpread(circuit circuitRow, candidates int, req AdmitRequest, now time.Time) time.Duration {
 	c := req.Connection
 	switch {
@@ -271,7 +272,7 @@ func probeSpread(circuit circuitRow, candidates int, req AdmitRequest, now time.
 }
 
 // candidates counts the other connections that will ask within one interval after the
-// next probe of an open circuit is due, at most [minCandidates].
+// next probe of an open circuit is due, up to [minCandidates].
 func (s *Store) candidates(tx *gorm.DB, r circuitRow, req AdmitRequest) (int, error) {
 	if r.Reason == "" {
 		return 0, nil
@@ -287,13 +288,13 @@ func (s *Store) candidates(tx *gorm.DB, r circuitRow, req AdmitRequest) (int, er
 	return len(ids), nil
 }
 
-// releaseWithin is within what time the connections of a large app are let go:
-// slower, those which become due meanwhile would outrun them.
+// releaseWithin is the time in which the connections of a large app are released. A
+// slower release could never catch up with the connections that become due meanwhile.
 const releaseWithin = 10 * time.Minute
 
-// ReleaseRate is how many held connections of an app are let go in a second:
-// [DefaultReleaseRate], more for an app with many, never more than the slots of its
-// limit. A limit of 0 is none.
+// ReleaseRate returns how many waiting connections of an app are released in a second:
+// [DefaultReleaseRate], more for an app with many, but never more than its limit has
+// rate slots. A limit of 0 is none.
 func ReleaseRate(limit float64, connections int64) float64 {
 	rate := max(DefaultReleaseRate, float64(connections)/releaseWithin.Seconds())
 	if limit > 0 {
@@ -302,9 +303,10 @@ func ReleaseRate(limit float64, connections int64) float64 {
 	return rate
 }
 
-// ProbeWait is the wait after the probes-th probe that found the circuit still
-// broken: twenty times the first, then twice it. Whoever waits learns of the end of
-// an outage so late at most; in a long one fewer tokens are put at risk.
+// ProbeWait returns the wait after the given number of probes that found the circuit
+// still broken: twenty times the first wait, later twice that. A waiting connection
+// learns of the end of an outage that much later at most. In a long outage, fewer
+// probes put fewer tokens at risk.
 func ProbeWait(first time.Duration, probes int) time.Duration {
 	if probes < 20 {
 		return first
@@ -312,14 +314,14 @@ func ProbeWait(first time.Duration, probes int) time.Duration {
 	return 2 * first
 }
 
-// heldSpread is over how long the connections of an open circuit come back to
-// ask: about two a second, at least one interval and at most 20 minutes. They are
-// the canaries; a circuit that closes calls them in.
+// heldSpread returns the time over which the connections of an open circuit ask again:
+// about two a second, at least one interval and at most 20 minutes. They are the
+// canaries. A circuit that closes wakes them earlier.
 func heldSpread(connections int64, interval time.Duration) time.Duration {
 	return max(min(time.Duration(connections)*500*time.Millisecond, 20*time.Minute), interval)
 }
 
-// spread is a point within d that differs between connections and over time.
+// spread returns a point within d that differs between connections and over time.
 func spread(id string, now time.Time, d time.Duration) time.Duration {
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%s/%d", id, now.UnixMicro())
@@ -330,7 +332,7 @@ func spread(id string, now time.Time, d time.Duration) time.Duration {
 	return time.Duration(float64(sum>>11) / (1 << 53) * float64(d))
 }
 
-// park writes into the row until when it waits, unless it moved on.
+// park writes into the row how long it must wait, unless the row has moved on.
 func (s *Store) park(ctx context.Context, seen perennial.Connection, a Admission) (after perennial.Connection, err error) {
 	found, err := s.locked(ctx, seen.ID, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
 		after = c

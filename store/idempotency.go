@@ -10,18 +10,18 @@ import (
 	"gorm.io/gorm/clause"
 )
 
-// idempotencyKept is for how long what a request came to is kept.
+// idempotencyKept is how long the result of a request is kept.
 const idempotencyKept = 24 * time.Hour
 
-// Answered is what a request with an Idempotency-Key came to.
+// IdempotentRequest is a request with an Idempotency-Key, and its result.
 type IdempotentRequest struct {
 	APIKeyID    string
 	KeyHash     string // of the Idempotency-Key
-	Fingerprint string // of the request, keyed: it gives nothing of its body away
-	Status      int    // of HTTP; 0: under way, or cut off
+	Fingerprint string // a keyed hash of the request, which reveals nothing of its body
+	Status      int    // of HTTP; 0: still running, or cut off
 	Answer      string // without secrets
 	CreatedAt   time.Time
-	Now         time.Time // of the database
+	Now         time.Time // the database's clock
 }
 
 type answeredRow struct {
@@ -38,10 +38,10 @@ func (answeredRow) TableName() string { return "idempotency_keys" }
 
 const ofRequest = "api_key_id = ? AND key_hash = ?"
 
-// BeginRequest takes an Idempotency-Key for a request. first says that nobody had
-// it within the last 24 hours, and that the caller is to carry the request out;
-// else earlier is what the first request with it came to. Of many at once one is
-// the first.
+// BeginRequest claims an Idempotency-Key for a request. first is true if no request had
+// it within the last 24 hours: the caller then executes the request. Otherwise earlier
+// is the result of the first request with it. Of many concurrent callers one is the
+// first.
 func (s *Store) BeginRequest(ctx context.Context, a IdempotentRequest) (earlier IdempotentRequest, first bool, err error) {
 	err = s.durably(ctx, "take an Idempotency-Key", func(tx *gorm.DB) error {
 		now, err := s.clock(tx)
@@ -69,7 +69,7 @@ func (s *Store) BeginRequest(ctx context.Context, a IdempotentRequest) (earlier 
 	return earlier, first, err
 }
 
-// EndRequest writes what a request came to.
+// EndRequest writes the result of a request.
 func (s *Store) EndRequest(ctx context.Context, a IdempotentRequest) error {
 	if a.Status == 0 {
 		return perennial.Errorf(perennial.CodeInvalid, "a request that ended has a status")
@@ -78,14 +78,14 @@ func (s *Store) EndRequest(ctx context.Context, a IdempotentRequest) error {
 		Updates(map[string]any{"status": a.Status, "answer": a.Answer}).Error)
 }
 
-// ForgetRequest gives an Idempotency-Key back: the request changed nothing, and may
-// be carried out anew.
+// ForgetRequest frees an Idempotency-Key: the request changed nothing and may be
+// executed anew.
 func (s *Store) ForgetRequest(ctx context.Context, a IdempotentRequest) error {
 	return wrap("give an Idempotency-Key back", s.db.WithContext(ctx).Where(ofRequest+" AND status = 0", a.APIKeyID, a.KeyHash).Delete(&answeredRow{}).Error)
 }
 
-// PruneRequests deletes what is older than 24 hours, at most limit, and returns how
-// many.
+// PruneRequests deletes at most limit requests that are older than 24 hours, and
+// returns how many.
 func (s *Store) PruneRequests(ctx context.Context, limit int) (int64, error) {
 	now, err := s.Now(ctx)
 	if err != nil {

@@ -11,10 +11,10 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// Memory makes the same decisions as [Store] over rows in memory, by a clock of
-// the caller's. It is for models and benchmarks of the engine: nothing outlives
-// the process. It keeps no events, and holds are raised by the caller. It is safe
-// for concurrent use.
+// Memory makes the same decisions as [Store] over rows in memory, by a clock of the
+// caller's. It is for models and benchmarks of the engine: nothing outlives the
+// process. It keeps no events, and the caller raises refusal holds. It is safe for
+// concurrent use.
 type Memory struct {
 	Clock func() time.Time // the database's
 
@@ -22,7 +22,7 @@ type Memory struct {
 	rows     map[string]row
 	circuits map[string]circuitRow
 	apps     map[string]appRow
-	Ledger   []perennial.Attempt // not to be read while the store is used
+	Ledger   []perennial.Attempt // do not read it while the store is in use
 }
 
 // NewMemory returns an empty store with a clock.
@@ -30,7 +30,7 @@ func NewMemory(clock func() time.Time) *Memory {
 	return &Memory{Clock: clock, rows: map[string]row{}, circuits: map[string]circuitRow{}, apps: map[string]appRow{}}
 }
 
-// fields are the row's, by column.
+// fields has the index of the row's field for each column.
 var fields = func() map[string]int {
 	out := map[string]int{}
 	t := reflect.TypeFor[row]()
@@ -62,7 +62,7 @@ func (r row) apply(set columns) row {
 	return r
 }
 
-// Put makes a connection with a first token set, or gives one a new grant.
+// Put creates a connection with a first token set, or gives one a new grant.
 func (m *Memory) Put(c perennial.Connection, w TokenWrite) perennial.Connection {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -103,7 +103,7 @@ func (m *Memory) Admit(_ context.Context, req AdmitRequest) (Admission, error) {
 		circuit.Failed = "[]"
 	}
 	d := decideAdmission(circuit, m.apps[c.App], 0, req, now)
-	// Only the app's slots are kept: a model of one connection has no circuit.
+	// Only the app's rate slots are modelled: a model of one connection has no circuit.
 	app := m.apps[c.App]
 	if at, ok := d.app["slot_at"].(time.Time); ok {
 		app.SlotAt = &at
@@ -115,7 +115,7 @@ func (m *Memory) Admit(_ context.Context, req AdmitRequest) (Admission, error) {
 	return d.admission, nil
 }
 
-// NoteReply takes note of nothing: circuits are the database's.
+// NoteReply does nothing: only the database has circuits.
 func (m *Memory) NoteReply(context.Context, NoteRequest) error { return nil }
 
 // Claim is [Store.Claim].

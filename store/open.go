@@ -1,7 +1,6 @@
-// Package store keeps connections and their ledger in PostgreSQL, or in SQLite
-// for development and tests. The row is the fence of every refresh: each write
-// names its columns and its guard, and each time that is compared is the
-// database's own.
+// Package store keeps connections and their ledger in PostgreSQL, or in SQLite for
+// development and tests. The row is the fence of every refresh: each write names its
+// columns and its guard, and compares times only with the database's own clock.
 package store
 
 import (
@@ -32,13 +31,12 @@ type Store struct {
 	successes successes
 }
 
-// Pool says how many connections to PostgreSQL one process keeps. SQLite needs none
-// of it.
+// Pool bounds the connections to PostgreSQL of one process. SQLite ignores it.
 type Pool struct {
-	// MaxOpen bounds the open connections. Defaults to [DefaultMaxOpen]; at least 2,
-	// of which migrating needs both.
+	// MaxOpen bounds the open connections. Defaults to [DefaultMaxOpen]. It must be at
+	// least 2, because migrating needs two.
 	MaxOpen int
-	// IdleTime is after how long an unused connection is closed. Defaults to 1 min.
+	// IdleTime is how long an unused connection stays open. Defaults to 1 min.
 	IdleTime time.Duration
 }
 
@@ -50,7 +48,8 @@ func (p Pool) withDefaults() Pool {
 	return Pool{MaxOpen: cmp.Or(p.MaxOpen, DefaultMaxOpen), IdleTime: cmp.Or(p.IdleTime, time.Minute)}
 }
 
-// sqliteConns bounds the pool of a process on SQLite, where one writes at a time.
+// sqliteConns bounds the pool of a process on SQLite, which allows one writer at a
+// time.
 const sqliteConns = 20
 
 // Open is [OpenPool] with the defaults of [Pool].
@@ -68,10 +67,10 @@ func OpenPool(ctx context.Context, url string, pool Pool) (*Store, error) {
 		return nil, err
 	}
 	db, err := gorm.Open(dialector, &gorm.Config{
-		Logger:                 logger.Discard, // statements carry sealed values
-		SkipDefaultTransaction: true,           // each write says itself what it is in
+		Logger:                 logger.Discard, // statements contain sealed values
+		SkipDefaultTransaction: true,           // each write opens its own transaction
 		DisableAutomaticPing:   true,
-		// A statement names its columns: a column that a newer program adds must
+		// Name the columns in each statement: a column that a newer program adds must
 		// not change what an older program's prepared statement returns.
 		QueryFields: true,
 	})
@@ -91,13 +90,13 @@ func OpenPool(ctx context.Context, url string, pool Pool) (*Store, error) {
 		s.sql.SetConnMaxIdleTime(pool.IdleTime)
 	}
 	if err := s.Ping(ctx); err != nil {
-		_ = s.sql.Close() // the ping's error is the one to read
+		_ = s.sql.Close() // return the ping's error instead
 		return nil, unopened(err, url)
 	}
 	return s, nil
 }
 
-// dial makes the connections of the database that url names.
+// dial opens the database that url names.
 func dial(ctx context.Context, url string) (schema.Dialect, gorm.Dialector, error) {
 	switch {
 	case strings.HasPrefix(url, "postgres://"), strings.HasPrefix(url, "postgresql://"):
@@ -113,18 +112,18 @@ func dial(ctx context.Context, url string) (schema.Dialect, gorm.Dialector, erro
 		if err := tightenSQLite(strings.TrimPrefix(url, "sqlite:")); err != nil {
 			return "", nil, err
 		}
-		// A lost commit would be a lost token: synchronous stays FULL here too.
+		// A lost commit would be a lost token, so synchronous stays FULL here too.
 		return schema.SQLite, sqlite.Open("file:" + uriPath.Replace(strings.TrimPrefix(url, "sqlite:")) +
 			"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)"), nil
 	}
 	return "", nil, perennial.Errorf(perennial.CodeInvalid, "the database URL must begin with postgres:// or sqlite:")
 }
 
-// uriPath escapes what would end the path of SQLite's file: URI.
+// uriPath escapes the characters that would end the path in SQLite's file: URI.
 var uriPath = strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23")
 
-// unopened is the error of a database that cannot be reached, or that refuses the user,
-// the password or the name. Trying again does not mend a refusal.
+// unopened returns the error for a database that cannot be reached, or that refuses the
+// user, the password or the name. Trying again does not help against a refusal.
 func unopened(err error, url string) error {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && (strings.HasPrefix(pg.Code, "28") || pg.Code == "3D000") {
 		return perennial.Errorf(perennial.CodeInvalid, "the database refuses the user, the password or the name in database_url: %s", withoutURL(err, url))
@@ -132,7 +131,7 @@ func unopened(err error, url string) error {
 	return perennial.Errorf(perennial.CodeUnavailable, "the database does not answer: %s", withoutURL(err, url))
 }
 
-// withoutURL keeps a password in the URL out of an error.
+// withoutURL removes a password in the URL from an error.
 func withoutURL(err error, url string) string {
 	return strings.ReplaceAll(err.Error(), url, "(database URL)")
 }
@@ -140,31 +139,31 @@ func withoutURL(err error, url string) string {
 // Close closes the pool.
 func (s *Store) Close() error { return s.sql.Close() }
 
-// Ping asks whether the database answers.
+// Ping reports whether the database answers.
 func (s *Store) Ping(ctx context.Context) error { return s.sql.PingContext(ctx) }
 
-// Migrate brings the schema to this program's version; it returns the version
-// before and after.
+// Migrate brings the schema to this program's version. It returns the versions before
+// and after.
 func (s *Store) Migrate(ctx context.Context) (from, to int64, err error) {
 	return schema.Migrate(ctx, s.sql, s.dialect)
 }
 
-// NewestMigration is what MigrateDown takes back.
+// NewestMigration returns the migration that MigrateDown would undo.
 func (s *Store) NewestMigration(ctx context.Context) (schema.Migration, error) {
 	return schema.Newest(ctx, s.sql, s.dialect)
 }
 
-// MigrateDown takes the newest migration back.
+// MigrateDown undoes the newest migration.
 func (s *Store) MigrateDown(ctx context.Context) error { return schema.Down(ctx, s.sql, s.dialect) }
 
 // CheckSchema refuses a schema outside this program's range.
 func (s *Store) CheckSchema(ctx context.Context) error { return schema.Check(ctx, s.sql) }
 
-// Now is the database's clock, in UTC.
+// Now returns the database's clock, in UTC.
 func (s *Store) Now(ctx context.Context) (time.Time, error) { return s.clock(s.db.WithContext(ctx)) }
 
-// clock reads the time at this moment, also inside a transaction. SQLite keeps
-// milliseconds, PostgreSQL microseconds.
+// clock returns the current time, also inside a transaction. SQLite has milliseconds,
+// PostgreSQL microseconds.
 func (s *Store) clock(tx *gorm.DB) (time.Time, error) {
 	if s.dialect == schema.SQLite {
 		var text string
@@ -180,15 +179,15 @@ func (s *Store) clock(tx *gorm.DB) (time.Time, error) {
 	return now.UTC(), nil
 }
 
-// durably runs fn in a transaction whose commit is on disk before it returns,
-// whatever the server's default: a lost commit would be a lost token. doing says
-// what for, in errors.
+// durably runs fn in a transaction whose commit is on disk when durably returns,
+// whatever the server's default: a lost commit would be a lost token. Errors begin with
+// doing.
 func (s *Store) durably(ctx context.Context, doing string, fn func(tx *gorm.DB) error) error {
 	var inner error
 	err := s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 		if s.dialect == schema.Postgres {
-			// Local to the transaction, so that it also holds behind a pooler that
-			// shares sessions.
+			// It is local to the transaction, so that it also works behind a pooler
+			// that shares sessions.
 			if inner = tx.Exec(`SET LOCAL synchronous_commit = on`).Error; inner != nil {
 				inner = fmt.Errorf("%s: %w", doing, inner)
 				return inner
@@ -203,9 +202,9 @@ func (s *Store) durably(ctx context.Context, doing string, fn func(tx *gorm.DB) 
 	return err
 }
 
-// locked runs fn in a transaction that holds the row. fn gets the row and the
-// database's clock, both read after the lock was taken. found is false, and fn
-// is not called, where there is no such row.
+// locked runs fn in a transaction that has locked the row. It passes the row and the
+// database's clock, both read after the lock was taken. If there is no such row, found
+// is false and fn does not run.
 func (s *Store) locked(ctx context.Context, id string, fn func(tx *gorm.DB, c perennial.Connection, now time.Time) error) (found bool, err error) {
 	err = s.durably(ctx, "write connection "+id, func(tx *gorm.DB) error {
 		query := tx.Where("id = ?", id)
@@ -229,7 +228,7 @@ func (s *Store) locked(ctx context.Context, id string, fn func(tx *gorm.DB, c pe
 	return found, err
 }
 
-// update writes columns of the row that fn's transaction holds.
+// update writes columns of the row that the transaction has locked.
 func update(tx *gorm.DB, id string, now time.Time, set columns) error {
 	if len(set) == 0 {
 		return nil
@@ -253,7 +252,7 @@ func notFound(id string) error {
 	return perennial.Errorf(perennial.CodeNotFound, "there is no connection %q: `perennial list` shows those that there are", id)
 }
 
-// duplicate reports whether err is a unique index's refusal.
+// duplicate reports whether err comes from a unique index.
 func duplicate(err error) bool {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return pg.Code == "23505"
@@ -261,8 +260,9 @@ func duplicate(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "UNIQUE constraint failed")
 }
 
-// Refused reports whether the database refused a statement for its values (SQLSTATE
-// classes 22 and 23, and SQLite's constraints): it refuses the same values for ever.
+// IsDataError reports whether the database refused a statement because of its values
+// (SQLSTATE classes 22 and 23, and SQLite's constraints). It would always refuse the
+// same values.
 func IsDataError(err error) bool {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "23")

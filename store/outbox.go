@@ -11,7 +11,7 @@ import (
 	"gorm.io/gorm"
 )
 
-// outboxRow is an event that waits to be delivered, or was.
+// outboxRow is an event, delivered or not.
 type outboxRow struct {
 	ID           string     `gorm:"column:id;primaryKey"`
 	Type         string     `gorm:"column:type"`
@@ -25,7 +25,7 @@ type outboxRow struct {
 // TableName implements gorm's Tabler.
 func (outboxRow) TableName() string { return "outbox" }
 
-// emit writes an event in the transaction that makes the change true.
+// emit writes an event in the same transaction as its change.
 func emit(tx *gorm.DB, e perennial.Event, now time.Time) error {
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -43,8 +43,8 @@ func emit(tx *gorm.DB, e perennial.Event, now time.Time) error {
 	return nil
 }
 
-// emitChange writes the one event, if any, that the change of a connection from
-// before to after is. The zero before means that it is new.
+// emitChange writes the event, if any, of a connection's change from before to after. A
+// zero before means a new connection.
 func emitChange(tx *gorm.DB, before, after perennial.Connection, now time.Time) error {
 	t := changeOf(before, after)
 	if t == "" {
@@ -53,7 +53,7 @@ func emitChange(tx *gorm.DB, before, after perennial.Connection, now time.Time) 
 	return emit(tx, connectionEvent(t, after), now)
 }
 
-// changeOf names the change; "" for one that nobody need hear of.
+// changeOf returns the type of the change's event, or "" if it has none.
 func changeOf(before, after perennial.Connection) perennial.EventType {
 	if before.Status != after.Status {
 		switch {
@@ -83,8 +83,8 @@ func connectionEvent(t perennial.EventType, c perennial.Connection) perennial.Ev
 	}}
 }
 
-// Events are the last events, newest first, at most limit: of one connection, or
-// of all for an empty id.
+// Events returns the last events, newest first, at most limit: of one connection, or of
+// all for an empty id.
 func (s *Store) Events(ctx context.Context, connectionID string, limit int) ([]perennial.Event, error) {
 	q := s.db.WithContext(ctx).Order("created_at DESC, id DESC").Limit(limit)
 	if connectionID != "" {
@@ -105,7 +105,7 @@ func (s *Store) Events(ctx context.Context, connectionID string, limit int) ([]p
 	return out, nil
 }
 
-// head is the event without its data.
+// head returns the event without its data.
 func (r outboxRow) head() perennial.Event {
 	return perennial.Event{ID: r.ID, Type: perennial.EventType(r.Type), App: r.App, TenantID: r.TenantID, ConnectionID: r.ConnectionID, CreatedAt: stamp(r.CreatedAt)}
 }

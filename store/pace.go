@@ -16,36 +16,35 @@ import (
 // Shard is one part of an app's connections, by a hash of their ids.
 type Shard struct {
 	App string
-	N   int // of this shard, from 0
-	Of  int // shards that the app has
+	N   int // the number of this shard, from 0
+	Of  int // how many shards the app has
 }
 
-// PaceRequest claims due connections in bulk.
+// ClaimDueRequest claims due connections in bulk.
 type ClaimDueRequest struct {
 	Shard
 	Limit   int
-	Late    time.Duration // only connections that have been due for as long
+	Late    time.Duration // only connections that are at least this late
 	Lease   time.Duration
 	Trigger perennial.Trigger
-	// Beat is the highest that this pacer has seen. A database that is behind it
-	// went backwards, and gives nothing.
+	// Beat is the highest that this pacer has seen. If the database has a lower one, it
+	// went backwards, and no connection is claimed.
 	Beat int64
 }
 
-// ClaimDueResult is what a pacer got.
+// ClaimDueResult holds the claims of a pacer.
 type ClaimDueResult struct {
 	Claims []Claim
 	Beat   int64
-	// RolledBack: the database is behind the beat that was given out. [Store.Rewind]
-	// is to be called before anything is claimed.
+	// RolledBack: the database's beat is below the one that was given out. Call
+	// [Store.MarkRolledBack] before the next claim.
 	RolledBack bool
 }
 
-// ClaimDue claims the due connections of a shard that nothing is wrong with, healthy or
-// merely held at the gate until now, those due first before the others, at most Limit.
-// Each is claimed as by [Store.FastClaim], by the same rule (claimable.go); every
-// other one is left to its workflow.
-// Rows that somebody holds are passed over.
+// ClaimDue claims due connections of a shard, at most Limit, earliest due time first.
+// It takes only those that are healthy or that only waited at the gate, and claims each
+// as [Store.FastClaim] does, by the same rule (claimable.go). It leaves every other
+// connection to its workflow, and skips rows that another transaction has locked.
 func (s *Store) ClaimDue(ctx context.Context, req ClaimDueRequest) (ClaimDueResult, error) {
 	if s.dialect != schema.Postgres {
 		return s.claimDueSlowly(ctx, req)
@@ -62,7 +61,7 @@ func (s *Store) ClaimDue(ctx context.Context, req ClaimDueRequest) (ClaimDueResu
 		return ClaimDueResult{}, fmt.Errorf("claim due connections of app %s: %w", req.App, err)
 	}
 	if len(got) == 0 {
-		return s.beat(ctx, req) // it has no row yet, or no more
+		return s.beat(ctx, req) // the pacer has no row yet, or no longer
 	}
 	out := ClaimDueResult{Beat: max(got[0].Beat, req.Beat), RolledBack: got[0].Beat < req.Beat}
 	if got[0].Row.ID == "" {
@@ -79,19 +78,21 @@ const shardOf = `(hashtext(c.id) & 2147483647) % ? = ?`
 // ready is when c can be refreshed: the expression of the index connections_due.
 const ready = `GREATEST(c.next_refresh_at, c.next_attempt_at)`
 
-// dueRows are the rows, called c, that a bulk claim may take. Their time's bound comes
-// from a subquery, so that every plan has it as the condition of the index. From the
-// join with t it was a filter in some: then the app's whole index was read whenever
-// fewer were due than the limit. Where the gate is shut for all, no row is looked at.
+// dueRows matches the rows c that a bulk claim may take. The bound of their time comes
+// from a subquery, so that every plan uses it as the condition of the index. When it
+// came from the join with t, some plans used it as a filter, and read the app's whole
+// index whenever fewer connections were due than the limit. If the gate is shut for the
+// whole app, no row is read.
 const dueRows = `c.app = ? AND c.next_refresh_at IS NOT NULL AND ` + ready + ` <= (SELECT t.now - ?::bigint * interval '1 microsecond' FROM t)
 	AND ` + shardOf + ` AND ` + claimable + ` AND NOT ` + shut
 
-// shut: an app as a whole is slowed down, or has one host alone, and its circuit is open.
+// shut: the whole app is slowed down; or it has only one host, and the circuit there is
+// open.
 const shut = `(EXISTS (SELECT 1 FROM apps, t WHERE apps.app = ? AND apps.slow_until > t.now)
 	OR EXISTS (SELECT 1 FROM circuits WHERE circuits.app = ? AND circuits.reason <> ''
 		AND circuits.host = (SELECT min(host) FROM connections WHERE app = ?) AND circuits.host = (SELECT max(host) FROM connections WHERE app = ?)))`
 
-// due are the arguments of dueRows.
+// due returns the arguments of dueRows.
 func (s Shard) due(late time.Duration) []any {
 	return []any{s.App, late.Microseconds(), s.Of, s.N, s.App, s.App, s.App, s.App}
 }
@@ -106,7 +107,7 @@ RETURNING ` + columnsOf("c", everyColumn) + `, t.now AS now, beats.beat AS beat)
 SELECT ` + columnsOf("claimed", everyColumn) + `, claimed.now, COALESCE(claimed.beat, pacers.beat) AS beat
 FROM pacers LEFT JOIN claimed ON true WHERE pacers.app = ? AND pacers.shard = ? AND pacers.shards = ?`
 
-// beat reads the pacer's beat, making its row where there is none.
+// beat reads the pacer's beat, and creates its row if missing.
 func (s *Store) beat(ctx context.Context, req ClaimDueRequest) (ClaimDueResult, error) {
 	var beats []int64
 	db := s.db.WithContext(ctx)
@@ -128,8 +129,8 @@ func (s *Store) beat(ctx context.Context, req ClaimDueRequest) (ClaimDueResult, 
 	return ClaimDueResult{Beat: req.Beat, RolledBack: req.Beat > 0}, nil
 }
 
-// claimDueSlowly is ClaimDue where one statement cannot do it. A development
-// database has one process, and any shard takes any connection.
+// claimDueSlowly is ClaimDue for a database that cannot do it in one statement. A
+// development database has one process, so any shard may claim any connection.
 func (s *Store) claimDueSlowly(ctx context.Context, req ClaimDueRequest) (ClaimDueResult, error) {
 	out, err := s.beat(ctx, req)
 	if err != nil || out.RolledBack {
@@ -167,15 +168,15 @@ func (s *Store) claimDueSlowly(ctx context.Context, req ClaimDueRequest) (ClaimD
 	return out, nil
 }
 
-// givenOut is how many generations of one connection a restore may have taken
-// back at most: at two an hour, three weeks.
+// givenOut bounds how many generations of one connection a restore can have taken back:
+// at two an hour, three weeks.
 const givenOut = 1000
 
-// Rewind is for a database that went backwards under a pacer. Nobody knows which
-// rows of the shard are behind, nor by how much: each token may have been spent,
-// and generations go on above every one that may have been given out. The beat is
-// set to what was known. It returns how many rows it marked; repeated with the same
-// beat it marks none.
+// MarkRolledBack handles a database that went backwards while a pacer ran. Nobody knows
+// which rows of the shard are behind, nor by how much. It marks each token as possibly
+// spent, and raises the generation floor above every number that may have been given
+// out. It sets the beat to the known one. It returns how many rows it marked; repeated
+// with the same beat, it marks none.
 func (s *Store) MarkRolledBack(ctx context.Context, shard Shard, beat int64) (marked int64, err error) {
 	err = s.durably(ctx, "mark the rows of app "+shard.App+" after a restore", func(tx *gorm.DB) error {
 		now, err := s.clock(tx)
@@ -201,8 +202,8 @@ func (s *Store) MarkRolledBack(ctx context.Context, shard Shard, beat int64) (ma
 	return marked, err
 }
 
-// Due counts the connections that [Store.ClaimDue] would take now, at most limit,
-// without touching them: slots are not to be taken for others.
+// Due counts the connections that [Store.ClaimDue] would claim now, up to limit,
+// without changing them, so that a pacer reserves no rate slots it does not need.
 func (s *Store) Due(ctx context.Context, shard Shard, limit int) (int, error) {
 	if s.dialect != schema.Postgres {
 		return limit, nil // a development database
@@ -216,8 +217,8 @@ SELECT count(*) FROM (SELECT 1 FROM connections AS c, t WHERE `+dueRows+` LIMIT 
 	return due, nil
 }
 
-// Members are a shard's active connections with ids after the one given, in the
-// order of their ids, at most limit.
+// Members returns a shard's active connections with ids above the given one, ordered by
+// id, at most limit.
 func (s *Store) Members(ctx context.Context, shard Shard, after string, limit int) ([]perennial.Connection, error) {
 	q := s.db.WithContext(ctx).Table("connections AS c").Where("c.app = ? AND c.status = 'active' AND c.id > ?", shard.App, after)
 	if s.dialect == schema.Postgres {
@@ -234,11 +235,11 @@ func (s *Store) Members(ctx context.Context, shard Shard, after string, limit in
 	return out, nil
 }
 
-// TakeSlots takes up to n slots of an app that has a limit of rate requests a
-// second, as [Store.Admit] takes one: the first at least lead ahead, none more than
-// ahead. It returns the time of the first and the gap to each next; taken is 0 where
-// others wait, or where a slow-down is in force: then each connection asks for
-// itself.
+// TakeSlots reserves up to n rate slots of an app with a limit of rate requests a
+// second, as [Store.Admit] reserves one: the first at least lead ahead, none more than
+// ahead. It returns the time of the first slot and the gap between slots. taken is 0 if
+// connections wait in the queue, or during a slow-down: then each connection must ask
+// for itself.
 func (s *Store) TakeSlots(ctx context.Context, appName string, rate float64, lead, ahead time.Duration, n int) (first time.Time, gap time.Duration, taken int, err error) {
 	err = s.durably(ctx, "take slots of app "+appName, func(tx *gorm.DB) error {
 		now, err := s.clock(tx)
@@ -264,16 +265,17 @@ func (s *Store) TakeSlots(ctx context.Context, appName string, rate float64, lea
 	return first, gap, taken, err
 }
 
-// Digest is what became of a connection between two looks of its workflow.
+// LedgerSummary sums up a connection's attempts between two reads by its workflow.
 type LedgerSummary struct {
 	From      time.Time     `json:"from"`
 	To        time.Time     `json:"to"`
 	Refreshed int           `json:"refreshed"`            // generations gained
-	Failed    int           `json:"failed,omitempty"`     // presentations that brought none
-	MinLife   time.Duration `json:"least_life,omitempty"` // left when a refresh began
+	Failed    int           `json:"failed,omitempty"`     // attempts without a new token set
+	MinLife   time.Duration `json:"least_life,omitempty"` // shortest remaining life at the start of a refresh
 }
 
-// Digest reads the ledger of a connection since a time; to is the database's now.
+// SummarizeLedger sums up a connection's ledger from a time until to, the database's
+// now.
 func (s *Store) SummarizeLedger(ctx context.Context, id string, from, to time.Time) (LedgerSummary, error) {
 	d := LedgerSummary{From: from, To: to}
 	var sum struct {

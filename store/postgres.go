@@ -10,13 +10,14 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// openPostgres returns a pool for the server that url names. It connects once, to
-// learn whether a pooler such as PgBouncer stands before the server.
+// openPostgres returns a pool for the server that url names. It connects once, to learn
+// whether a pooler such as PgBouncer stands in front of the server.
 //
-// Behind a pooler in transaction mode two statements of one connection may reach two
-// sessions, so statements are not prepared by name. The server then plans each anew,
-// which costs more than running it; a direct connection keeps its prepared statements
-// (docs/decisions/0020-poolers.md). default_query_exec_mode in the URL overrides both.
+// Behind a pooler in transaction mode, two statements of one connection may reach two
+// sessions, so statements are not prepared by name. The server then plans each of them
+// anew, which costs more than running it; a direct connection keeps its prepared
+// statements (docs/decisions/0020-poolers.md). default_query_exec_mode in the URL
+// overrides both.
 func openPostgres(ctx context.Context, url string) (*sql.DB, error) {
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
@@ -34,15 +35,15 @@ func openPostgres(ctx context.Context, url string) (*sql.DB, error) {
 	return stdlib.OpenDB(*config), nil
 }
 
-// behindPooler reports whether something answers in the server's place: a pooler
-// names a process of its own choice as the one to cancel, and not the session's.
-// Proxies that pass bytes on, as load balancers do, are no poolers.
+// behindPooler reports whether a pooler answers instead of the server: its cancel key
+// names another process than the session's own. A proxy that only passes bytes on, as a
+// load balancer does, is not a pooler.
 func behindPooler(ctx context.Context, config *pgx.ConnConfig) (bool, error) {
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return false, err
 	}
-	defer func() { _ = conn.Close(ctx) }() // its answer is here already
+	defer func() { _ = conn.Close(ctx) }() // its answer has arrived already
 	var pid uint32
 	if err := conn.QueryRow(ctx, "SELECT pg_backend_pid()", pgx.QueryExecModeExec).Scan(&pid); err != nil {
 		return false, fmt.Errorf("ask the server for its process: %w", err)

@@ -2,13 +2,13 @@ package store
 
 import "time"
 
-// Turns is what an app's limit knows: the next free slot, and the next place in
-// the queue of those who found none.
+// RateSlots is the state of an app's limit: the next free slot, and the next place in
+// the queue of connections that found no slot.
 type RateSlots struct{ SlotAt, BacklogAt time.Time }
 
-// Take gives out a slot, or a time to come back. It is pure. waited says that the
-// caller's turn in the queue came: it goes before new ones. A slot further ahead
-// than patience is not given out; lead is the least time to one.
+// Reserve reserves a slot, or returns when to ask again. It is pure. waited says that
+// the caller's wait in the queue is over: it goes before new callers. Reserve never
+// takes a slot further ahead than patience, nor nearer than lead.
 func (t RateSlots) Reserve(id string, waited bool, rate float64, patience, lead time.Duration, now time.Time) (at time.Time, admitted bool, after RateSlots) {
 	gap := time.Duration(spacing / rate * float64(time.Second))
 	slot := latest(t.SlotAt, now.Add(lead))
@@ -19,7 +19,7 @@ func (t RateSlots) Reserve(id string, waited bool, rate float64, patience, lead 
 		t.BacklogAt = turn.Add(gap)
 		return turn, false, t
 	case tooFar:
-		return slot.Add(spread(id, now, patience)), false, t // its turn came, the slots are late
+		return slot.Add(spread(id, now, patience)), false, t // its wait is over, but the slots are late
 	}
 	t.SlotAt = slot.Add(gap)
 	return slot, true, t

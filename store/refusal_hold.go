@@ -13,25 +13,25 @@ import (
 	"gorm.io/gorm/clause"
 )
 
-// CodeRefusalHold is the failing code of a connection whose refusal was
-// confirmed while its app's hold_terminal was raised.
+// CodeRefusalHold is the failing code of a connection whose refusal was confirmed while
+// its app's refusal hold was raised.
 const CodeRefusalHold = "held_terminal"
 
 const (
-	// holdWait is how long a held refusal waits before it is tried again, at
-	// least; at most twice as long.
+	// holdWait is how long a refused connection on hold waits before it is tried again:
+	// at least this, at most twice as long.
 	holdWait = 5 * time.Minute
-	// refusalWindow is over which first refusals are counted, and baseline over
-	// which the usual number is known.
+	// refusalWindow is the period in which first refusals are counted, and baseline the
+	// period that shows how many are usual.
 	refusalWindow = 10 * time.Minute
 	baseline      = 7 * 24 * time.Hour
-	// muteAfterConfirm is how long refusals raise no hold after an operator
+	// muteAfterConfirm is how long refusals raise no hold after an operator has
 	// confirmed that they are real.
 	muteAfterConfirm = time.Hour
 )
 
-// firstRefusal is the last time that a connection's token was refused for the
-// first time.
+// firstRefusal is the last time that a connection's token was refused for the first
+// time.
 type firstRefusal struct {
 	App          string     `gorm:"column:app;primaryKey"`
 	ConnectionID string     `gorm:"column:connection_id;primaryKey"`
@@ -41,8 +41,8 @@ type firstRefusal struct {
 // TableName implements gorm's Tabler.
 func (firstRefusal) TableName() string { return "first_refusals" }
 
-// refusalHeld notes a first refusal, and reports whether a hold keeps a terminal
-// step back.
+// refusalHeld records a first refusal, and reports whether the app's refusal hold
+// prevents a terminal step.
 func (s *Store) refusalHeld(tx *gorm.DB, c perennial.Connection, req CloseRequest, now time.Time) (bool, error) {
 	if req.Suspect && !c.Suspect() {
 		at := now.UTC().Truncate(time.Microsecond)
@@ -56,7 +56,8 @@ func (s *Store) refusalHeld(tx *gorm.DB, c perennial.Connection, req CloseReques
 		return false, nil
 	}
 	if s.dialect == schema.Postgres {
-		// Whoever ends the hold waits for this close, and then finds its connection.
+		// A transaction that ends the hold waits for this close, and then finds its
+		// connection.
 		tx = tx.Clauses(clause.Locking{Strength: "SHARE"})
 	}
 	app, err := readApp(tx, c.App)
@@ -74,8 +75,8 @@ func readApp(tx *gorm.DB, name string) (appRow, error) {
 	return rows[0], nil
 }
 
-// raiseRefusalHold raises the app's hold where there are more first refusals than an
-// app of its size and habits has.
+// raiseRefusalHold raises the app's refusal hold if there are more first refusals than
+// usual for the app and its size.
 func (s *Store) raiseRefusalHold(ctx context.Context, name string) error {
 	return s.durably(ctx, "count the refusals of app "+name, func(tx *gorm.DB) error {
 		now, err := s.clock(tx)
@@ -101,7 +102,7 @@ func (s *Store) raiseRefusalHold(ctx context.Context, name string) error {
 		if recent < holdThreshold(size, before) {
 			return nil
 		}
-		// Only now locked, and looked at again: an operator may just have confirmed.
+		// Lock only now, and check again: an operator may have confirmed a moment ago.
 		app, now, err = s.lockApp(tx, name, now)
 		if err != nil || app.RefusalHold || stamp(app.MutedUntil).After(now) {
 			return err
@@ -111,13 +112,13 @@ func (s *Store) raiseRefusalHold(ctx context.Context, name string) error {
 	})
 }
 
-// minSpike is how many refusals are never a spike less than.
+// minSpike: fewer refusals than this are never treated as a spike.
 const minSpike = 3
 
-// holdThreshold is how many first refusals within the window are a spike for an
-// app with size active connections, where before were refused over the baseline:
-// a tenth of a small app, ten and the square root of a large one, and at least
-// four times the usual.
+// holdThreshold returns how many first refusals within the window make a spike, for an
+// app with size active connections and before refusals over the baseline: a tenth of a
+// small app, ten plus the square root of a large one, and at least four times the usual
+// number.
 func holdThreshold(size, before int64) int64 {
 	usual := float64(before) * float64(refusalWindow) / float64(baseline)
 	bySize := math.Min(float64(size)/10, 10+math.Sqrt(float64(size)))
@@ -146,8 +147,8 @@ func (s *Store) setRefusalHold(tx *gorm.DB, name string, hold bool, reason strin
 	return emit(tx, perennial.Event{Type: event, App: name, Data: perennial.EventData{Code: reason}}, now)
 }
 
-// Hold raises an app's hold_terminal by hand: refreshing goes on, no connection
-// moves to reconnect_required. It may be repeated.
+// RaiseRefusalHold raises an app's refusal hold by hand: refreshing goes on, but no
+// connection moves to reconnect_required. It may be repeated.
 func (s *Store) RaiseRefusalHold(ctx context.Context, name, reason string) error {
 	return s.durably(ctx, "hold app "+name, func(tx *gorm.DB) error {
 		app, err := readApp(tx, name)
@@ -162,16 +163,16 @@ func (s *Store) RaiseRefusalHold(ctx context.Context, name, reason string) error
 	})
 }
 
-// ConfirmRefusalHold ends a hold because the refusals are real: each held connection is
-// presented once more, and a refusal is then terminal. For an hour no spike
-// raises a new hold.
+// ConfirmRefusalHold ends a hold because the refusals are real. Each connection on hold
+// is presented once more, and a refusal is then terminal. For an hour no spike raises a
+// new hold.
 func (s *Store) ConfirmRefusalHold(ctx context.Context, name string) error {
 	return s.endRefusalHold(ctx, name, muteAfterConfirm, nil)
 }
 
-// DismissRefusalHold ends a hold as a false alarm: every suspicion of the app is
-// forgotten, so that each connection needs two refusals anew. It also makes the
-// next probe of the app's open circuits due.
+// DismissRefusalHold ends a hold as a false alarm. It forgets every first refusal of
+// the app, so that each connection again needs two to become terminal. It also makes
+// the next probe of the app's open circuits due.
 func (s *Store) DismissRefusalHold(ctx context.Context, name string) error {
 	return s.endRefusalHold(ctx, name, 0, columns{"suspect_since": nil, "suspect_digest": "", "confirm_at": nil})
 }
@@ -201,7 +202,7 @@ func (s *Store) endRefusalHold(ctx context.Context, name string, mute time.Durat
 	suspects := func(tx *gorm.DB, _ time.Time) *gorm.DB {
 		return tx.Where("app = ? AND suspect_since IS NOT NULL", name)
 	}
-	return s.release(ctx, 0, DefaultReleaseRate, more, suspects) // apart: see Admit
+	return s.release(ctx, 0, DefaultReleaseRate, more, suspects) // a transaction of its own: see Admit
 }
 
 // Circuit is the state of one app at one host.
@@ -209,8 +210,8 @@ type Circuit struct {
 	App         string    `json:"app"`
 	Host        string    `json:"host"`
 	Open        bool      `json:"open"`
-	Reason      string    `json:"reason,omitempty"` // misconfigured, unavailable
-	Code        string    `json:"code,omitempty"`   // what the provider said
+	Reason      string    `json:"reason,omitempty"` // misconfigured or unavailable
+	Code        string    `json:"code,omitempty"`   // the provider's error code
 	OpenedAt    time.Time `json:"opened_at,omitzero"`
 	NextProbeAt time.Time `json:"next_probe_at,omitzero"`
 	Probes      int       `json:"probes,omitempty"`
@@ -218,7 +219,7 @@ type Circuit struct {
 	SlowUntil   time.Time `json:"slow_until,omitzero"`
 }
 
-// AppState is what the fleet knows of one app.
+// AppState is the state of one app across the fleet.
 type AppState struct {
 	App          string                     `json:"app"`
 	RefusalHold  bool                       `json:"hold_terminal"`
@@ -229,13 +230,12 @@ type AppState struct {
 	Circuits     []Circuit                  `json:"circuits"`
 	Connections  map[perennial.Status]int64 `json:"connections"`
 	Failing      int64                      `json:"failing"`
-	Queued       int64                      `json:"queued"`  // wait for a circuit or a limit
-	Suspect      int64                      `json:"suspect"` // refused once, or held
+	Queued       int64                      `json:"queued"`  // connections that wait for a circuit or a limit
+	Suspect      int64                      `json:"suspect"` // connections refused once, or on hold
 }
 
-// AppIncidents reads what an app is in trouble with: its state without the numbers of
-// connections, which are as dear to read as there are many. One that was never in
-// trouble has the zero state.
+// AppIncidents reads the state of an app without the numbers of connections, whose cost
+// grows with the app. An app that never had an incident has the zero state.
 func (s *Store) AppIncidents(ctx context.Context, name string) (AppState, error) {
 	db := s.db.WithContext(ctx)
 	r, err := readApp(db, name)
@@ -255,7 +255,7 @@ func (s *Store) AppIncidents(ctx context.Context, name string) (AppState, error)
 	return out, nil
 }
 
-// AppState reads an app's state with its numbers.
+// AppState reads the state of an app with its numbers of connections.
 func (s *Store) AppState(ctx context.Context, name string) (AppState, error) {
 	out, err := s.AppIncidents(ctx, name)
 	if err != nil {
@@ -274,10 +274,11 @@ func (s *Store) AppState(ctx context.Context, name string) (AppState, error) {
 	return out, nil
 }
 
-// Trouble is one open circuit (kind "circuit") or one raised hold (kind "hold").
+// Incident is one open circuit (kind "circuit") or one raised refusal hold (kind
+// "hold").
 type Incident struct{ App, Host, Kind, Code string }
 
-// Troubles lists the open circuits and raised holds of all apps.
+// Incidents lists the open circuits and raised refusal holds of all apps.
 func (s *Store) Incidents(ctx context.Context) ([]Incident, error) {
 	var out []Incident
 	err := s.db.WithContext(ctx).Raw(`SELECT app, host, 'circuit' AS kind, code FROM circuits WHERE reason <> ''

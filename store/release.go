@@ -9,14 +9,14 @@ import (
 	"gorm.io/gorm"
 )
 
-// Turn is a place in the order in which waiting connections are let go.
+// ReleaseCursor is a position in the order in which a release wakes connections.
 type ReleaseCursor struct {
 	At time.Time `json:"at,omitzero"`
 	ID string    `json:"id,omitempty"`
 }
 
-// ReleasingApps names the apps whose circuit has closed and whose waiting connections
-// are being let go, in their order.
+// ReleasingApps returns the names, in order, of the apps whose circuit has closed and
+// whose waiting connections are being released.
 func (s *Store) ReleasingApps(ctx context.Context) (apps []string, err error) {
 	now, err := s.Now(ctx)
 	if err != nil {
@@ -29,19 +29,21 @@ func (s *Store) ReleasingApps(ctx context.Context) (apps []string, err error) {
 	return apps, nil
 }
 
-// ReleaseBatchRequest asks for the waiting connections of an app whose turn has come.
+// ReleaseBatchRequest asks for the connections of an app whose wait is over.
 type ReleaseBatchRequest struct {
 	App    string
-	Pooled bool // those that pacers take are left to them
+	Pooled bool // the app has pacers: leave out the connections that they refresh
 	After  ReleaseCursor
 	Limit  int
 }
 
-// LetGo returns the waiting connections of an app whose turn has come since After,
-// at most Limit, in the order of their turns, and whether the release goes on: then
-// more may come. At the first look, with After zero, who was held while the circuit
-// closed, and would wait for longer than the release lasts, is called in: once, for
-// who is held again has another cause.
+// ReleaseBatch returns connections of an app whose wait is over, after the cursor
+// After, in the order of their waits, at most Limit. more says that the release goes on
+// and further connections may follow.
+//
+// The first call, with After zero, also pulls forward connections parked while the
+// circuit was closing whose wait outlasts the release. This happens once: a later park
+// has another cause.
 func (s *Store) ReleaseBatch(ctx context.Context, req ReleaseBatchRequest) (cs []perennial.Connection, more bool, err error) {
 	db := s.db.WithContext(ctx)
 	fail := func(err error) ([]perennial.Connection, bool, error) {
@@ -72,8 +74,8 @@ func (s *Store) ReleaseBatch(ctx context.Context, req ReleaseBatchRequest) (cs [
 	return cs, len(until) > 0 || len(cs) == req.Limit, err
 }
 
-// Called counts those up to After who wait though their turn has come: LetGo returned
-// them, and they have not gone yet.
+// SignalledNotRefreshed counts the connections up to After that still wait though their
+// wait is over: ReleaseBatch returned them, and they have not refreshed yet.
 func (s *Store) SignalledNotRefreshed(ctx context.Context, req ReleaseBatchRequest) (int, error) {
 	if req.After.At.IsZero() {
 		return 0, nil
@@ -89,7 +91,7 @@ func (s *Store) SignalledNotRefreshed(ctx context.Context, req ReleaseBatchReque
 	return int(n), nil
 }
 
-// waitOver finds the connections of an app that wait though their turn has come.
+// waitOver selects the connections of an app that are parked and whose wait is over.
 func (s *Store) waitOver(ctx context.Context, req ReleaseBatchRequest, now time.Time) *gorm.DB {
 	q := s.db.WithContext(ctx).Table("connections AS c").Where("c.status = 'active' AND c.app = ? AND c.queued_at IS NOT NULL AND c.next_attempt_at <= ?", req.App, nullable(now))
 	if req.Pooled {

@@ -8,10 +8,10 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// columns are the names and values of one write.
+// columns holds the names and values of one write.
 type columns map[string]any
 
-// row is a line of the table connections.
+// row is a row of the table connections.
 type row struct {
 	ID                    string     `gorm:"column:id;primaryKey"`
 	TenantID              string     `gorm:"column:tenant_id"`
@@ -89,14 +89,14 @@ func (r row) connection() perennial.Connection {
 	if r.AttemptID != "" {
 		c.Open = perennial.OpenAttempt{ID: r.AttemptID, Digest: r.AttemptDigest, StartedAt: stamp(r.AttemptStartedAt), Deadline: stamp(r.AttemptDeadline), Sent: r.AttemptSent, Trigger: perennial.Trigger(r.AttemptTrigger)}
 	}
-	// A row that another program wrote badly must not cost the connection.
+	// A value that another program wrote badly must not cost the connection.
 	if err := json.Unmarshal([]byte(r.Metadata), &c.Metadata); err != nil {
 		c.Metadata = nil
 	}
 	return c
 }
 
-// stamp reads a nullable time; null is the zero time.
+// stamp converts a nullable time; null becomes the zero time.
 func stamp(t *time.Time) time.Time {
 	if t == nil {
 		return time.Time{}
@@ -104,8 +104,8 @@ func stamp(t *time.Time) time.Time {
 	return t.UTC()
 }
 
-// nullable is what is written for t: null for the zero time, else UTC at the
-// microseconds that PostgreSQL keeps.
+// nullable converts a time for a write: the zero time becomes null; others become UTC
+// with the microseconds that PostgreSQL keeps.
 func nullable(t time.Time) any {
 	if t.IsZero() {
 		return nil
@@ -126,12 +126,12 @@ func metadataText(m map[string]string) string {
 
 func scopesText(s []string) string { return strings.Join(s, " ") }
 
-// noAttempt closes the open attempt.
+// noAttempt adds the columns that close the open attempt.
 func (set columns) noAttempt() columns {
 	return set.with(columns{"attempt_id": "", "attempt_digest": "", "attempt_started_at": nil, "attempt_deadline": nil, "attempt_sent": false, "attempt_trigger": ""})
 }
 
-// noDoubt forgets everything that was known of the old refresh token.
+// noDoubt adds the columns that forget everything about the old refresh token.
 func (set columns) noDoubt() columns {
 	return set.with(columns{"ambiguous_since": nil, "ambiguous_digest": "", "suspect_since": nil, "suspect_digest": "", "confirm_at": nil,
 		"next_attempt_at": nil, "queued_at": nil, "failure_count": 0, "health": string(perennial.HealthHealthy), "failing_code": "", "failing_since": nil})

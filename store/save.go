@@ -11,18 +11,18 @@ import (
 	"gorm.io/gorm"
 )
 
-// Save stores the tokens of a successful attempt, guarded by the generation and
-// by the refresh token that was presented: not by the attempt, so that a late
-// success still lands, and not by a status that this program set itself. It
-// never revives a paused or disconnected connection.
+// Save stores the tokens of a successful attempt. Its guards are the generation and the
+// refresh token that was presented. The attempt is no guard, so that a late success
+// still lands; nor is a status that this program set itself. Save never revives a
+// paused or disconnected connection.
 //
-// A row that a restore or a failover took back takes the tokens too, while nobody
-// has stored any in it since they were asked for: they are the newest there are.
+// A row that a restore or a failover took back takes the tokens too, if no token set
+// was stored in it since they were requested: they are the newest there are.
 //
-// Repeated after a lost answer it reports Stored again, but no longer Recovered.
-// The ledger line is written even where the guards refuse the tokens: the token
-// was presented. A missing row is an error of [perennial.CodeNotFound]; a new
-// generation that cannot follow the old one or the row's is [perennial.CodeInvalid].
+// Repeated after a lost reply, Save returns Stored again, but no longer Recovered. It
+// writes the ledger line even if the guards refuse the tokens, because the token was
+// presented. A missing row is an error of [perennial.CodeNotFound]; a new generation
+// that cannot follow the old one or the row's is [perennial.CodeInvalid].
 func (s *Store) Save(ctx context.Context, req SaveRequest) (SaveResult, error) {
 	if err := perennial.CheckGeneration(req.ID, req.Generation, req.NewGeneration); err != nil {
 		return SaveResult{}, err
@@ -33,7 +33,7 @@ func (s *Store) Save(ctx context.Context, req SaveRequest) (SaveResult, error) {
 	var saved SaveResult
 	found, err := s.locked(ctx, req.ID, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
 		if c.Generation == req.NewGeneration && c.RefreshTokenDigest == req.RefreshTokenDigest && bytes.Equal(c.AccessTokenSealed, req.AccessTokenSealed) {
-			saved = SaveResult{Stored: true, Connection: c} // already done; the answer was lost
+			saved = SaveResult{Stored: true, Connection: c} // already stored; the reply to the caller was lost
 			return nil
 		}
 		taken := takes(c, req)
@@ -72,14 +72,14 @@ func (s *Store) Save(ctx context.Context, req SaveRequest) (SaveResult, error) {
 	return saved, nil
 }
 
-// takes reports whether c is to have the tokens of req.
+// takes reports whether c should store the tokens of req.
 func takes(c perennial.Connection, req SaveRequest) bool {
 	switch {
 	case c.Status == perennial.StatusDisconnected:
 		return false
 	case c.Generation == req.Generation:
 		return c.RefreshTokenDigest == req.Digest || seam.Off(seam.DigestGuard)
-	default: // by the database's clock, both
+	default: // both by the database's clock
 		return c.Generation < req.Generation && c.LastRefreshedAt.Before(req.Ledger.StartedAt)
 	}
 }
@@ -123,7 +123,7 @@ func saveColumns(c perennial.Connection, req SaveRequest, now time.Time) columns
 	return set
 }
 
-// failing sets the health to failing for code; an empty code leaves it.
+// failing sets the health to failing for code. An empty code changes nothing.
 func (set columns) failing(c perennial.Connection, code string, now time.Time) columns {
 	if code == "" {
 		return set

@@ -10,7 +10,7 @@ import (
 	"gorm.io/gorm"
 )
 
-// sessionRow is a connect session.
+// sessionRow is a row of the table connect_sessions.
 type sessionRow struct {
 	ID             string     `gorm:"column:id;primaryKey"`
 	TenantID       string     `gorm:"column:tenant_id"`
@@ -53,8 +53,8 @@ func (r sessionRow) session() perennial.ConnectSession {
 	return s
 }
 
-// AddSession writes a new connect session that lives for life from now, and
-// returns it as it stands in the database.
+// AddSession writes a new connect session that lives for life from now, and returns it
+// as stored.
 func (s *Store) AddSession(ctx context.Context, c perennial.ConnectSession, life time.Duration) (perennial.ConnectSession, error) {
 	err := s.durably(ctx, "write connect session "+c.ID, func(tx *gorm.DB) error {
 		now, err := s.clock(tx)
@@ -78,18 +78,18 @@ func (s *Store) AddSession(ctx context.Context, c perennial.ConnectSession, life
 	return c, err
 }
 
-// SessionByID returns a session and the database's clock. A missing one is an
-// error of [perennial.CodeNotFound], here and below.
+// SessionByID returns a session and the database's clock. A missing session is an error
+// of [perennial.CodeNotFound], here and below.
 func (s *Store) SessionByID(ctx context.Context, id string) (perennial.ConnectSession, time.Time, error) {
 	return s.session(ctx, "id = ?", id)
 }
 
-// SessionByLink is the same for the digest of a link's token.
+// SessionByLink finds a session by the digest of its link's token.
 func (s *Store) SessionByLink(ctx context.Context, digest string) (perennial.ConnectSession, time.Time, error) {
 	return s.session(ctx, "link_digest = ?", digest)
 }
 
-// SessionByState is the same for the digest of the newest state.
+// SessionByState finds a session by the digest of its newest state.
 func (s *Store) SessionByState(ctx context.Context, digest string) (perennial.ConnectSession, time.Time, error) {
 	return s.session(ctx, "state_digest = ?", digest)
 }
@@ -97,7 +97,7 @@ func (s *Store) SessionByState(ctx context.Context, digest string) (perennial.Co
 func (s *Store) session(ctx context.Context, where, value string) (perennial.ConnectSession, time.Time, error) {
 	var rows []sessionRow
 	db := s.db.WithContext(ctx)
-	if value != "" { // an empty digest is nobody's
+	if value != "" { // an empty digest matches no session
 		if err := db.Where(where, value).Limit(1).Find(&rows).Error; err != nil {
 			return perennial.ConnectSession{}, time.Time{}, fmt.Errorf("read a connect session: %w", err)
 		}
@@ -109,17 +109,17 @@ func (s *Store) session(ctx context.Context, where, value string) (perennial.Con
 	return rows[0].session(), now, err
 }
 
-// SessionDigests are the digests of the links and of the newest states of all
-// sessions that are kept.
+// SessionDigests returns the digests of the links and the newest states of all stored
+// sessions.
 func (s *Store) SessionDigests(ctx context.Context) ([]string, error) {
 	var all []string
 	err := s.db.WithContext(ctx).Raw("SELECT link_digest FROM connect_sessions UNION ALL SELECT state_digest FROM connect_sessions WHERE state_digest IS NOT NULL").Scan(&all).Error
 	return all, wrap("read the digests of the connect sessions", err)
 }
 
-// StartSession writes a new authorization request over the one before it, guarded
-// by the number of requests so far. A session that is done, has expired or holds a
-// reply is an error of [perennial.CodeConflict].
+// StartSession replaces a session's authorization request by a new one. Its guard is
+// the number of requests so far. If the session is done, has expired or holds a reply,
+// it returns an error of [perennial.CodeConflict].
 func (s *Store) StartSession(ctx context.Context, id string, starts int64, stateDigest, browserDigest string, verifierSealed []byte) error {
 	return s.writeSession(ctx, id, "starts = ? AND reply_sealed IS NULL AND outcome <> 'connected' AND expires_at > ?",
 		func(now time.Time) []any { return []any{starts, nullable(now)} },
@@ -129,16 +129,16 @@ func (s *Store) StartSession(ctx context.Context, id string, starts int64, state
 		})
 }
 
-// ConsumeState uses the newest state up, once: the second caller gets an error
-// of [perennial.CodeConflict]. The verifier is wiped.
+// ConsumeState consumes the newest state, once, and wipes the verifier. The second
+// caller gets an error of [perennial.CodeConflict].
 func (s *Store) ConsumeState(ctx context.Context, id string, starts int64) error {
 	return s.writeSession(ctx, id, "starts = ? AND answered_at IS NULL AND expires_at > ?",
 		func(now time.Time) []any { return []any{starts, nullable(now)} },
 		func(now time.Time) columns { return columns{"answered_at": nullable(now), "verifier_sealed": nil} })
 }
 
-// SaveReply writes the sealed token reply of the newest request, which the caller
-// stores within lease.
+// SaveReply saves the sealed token reply to the newest request. The caller then stores
+// the grant within lease.
 func (s *Store) SaveReply(ctx context.Context, id string, starts int64, sealed []byte, at time.Time, lease time.Duration) error {
 	return s.writeSession(ctx, id, "starts = ? AND answered_at IS NOT NULL AND reply_sealed IS NULL",
 		func(time.Time) []any { return []any{starts} },
@@ -148,8 +148,8 @@ func (s *Store) SaveReply(ctx context.Context, id string, starts int64, sealed [
 		})
 }
 
-// LeaseSession gives one caller the reply to store, for lease; others get an
-// error of [perennial.CodeConflict] until it ends.
+// LeaseSession leases the saved reply to one caller, which stores the grant. Until the
+// lease ends, others get an error of [perennial.CodeConflict].
 func (s *Store) LeaseSession(ctx context.Context, id string, lease time.Duration) (perennial.ConnectSession, error) {
 	err := s.writeSession(ctx, id, "reply_sealed IS NOT NULL AND (lease_until IS NULL OR lease_until <= ?)",
 		func(now time.Time) []any { return []any{nullable(now)} },
@@ -163,15 +163,15 @@ func (s *Store) LeaseSession(ctx context.Context, id string, lease time.Duration
 	return c, err
 }
 
-// ReleaseSession ends a lease early, after wait, where storing did not succeed.
+// ReleaseSession makes a lease end after wait, because storing the grant failed.
 func (s *Store) ReleaseSession(ctx context.Context, id string, starts int64, wait time.Duration) error {
 	return s.writeSession(ctx, id, "starts = ? AND reply_sealed IS NOT NULL",
 		func(time.Time) []any { return []any{starts} },
 		func(now time.Time) columns { return columns{"lease_until": nullable(now.Add(wait))} })
 }
 
-// FinishSession writes what came of the newest request and wipes its secrets.
-// result is the connection that was stored, if any.
+// FinishSession writes the outcome of the newest request and wipes its secrets. result
+// is the id of the stored connection, if any.
 func (s *Store) FinishSession(ctx context.Context, id string, starts int64, outcome perennial.ConnectOutcome, missing []string, result string) error {
 	return s.writeSession(ctx, id, "starts = ? AND outcome <> 'connected'",
 		func(time.Time) []any { return []any{starts} },
@@ -181,8 +181,8 @@ func (s *Store) FinishSession(ctx context.Context, id string, starts int64, outc
 		})
 }
 
-// writeSession writes set where the row is as guarded says. args and set get the
-// database's clock.
+// writeSession writes the columns that set returns, if the row matches guard. args and
+// set receive the database's clock.
 func (s *Store) writeSession(ctx context.Context, id, guard string, args func(now time.Time) []any, set func(now time.Time) columns) error {
 	return s.durably(ctx, "write connect session "+id, func(tx *gorm.DB) error {
 		now, err := s.clock(tx)
@@ -200,7 +200,8 @@ func (s *Store) writeSession(ctx context.Context, id, guard string, args func(no
 	})
 }
 
-// UnfinishedSessions are those whose reply nobody is storing, oldest first.
+// UnfinishedSessions returns the sessions with a saved reply and no lease, oldest
+// first.
 func (s *Store) UnfinishedSessions(ctx context.Context, limit int) ([]perennial.ConnectSession, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
@@ -219,8 +220,8 @@ func (s *Store) UnfinishedSessions(ctx context.Context, limit int) ([]perennial.
 	return out, nil
 }
 
-// PruneSessions deletes at most limit of those that expired more than retention
-// ago, but none that still holds a reply.
+// PruneSessions deletes at most limit sessions that expired more than retention ago,
+// but none with a saved reply.
 func (s *Store) PruneSessions(ctx context.Context, retention time.Duration, limit int) (int64, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
@@ -234,9 +235,8 @@ func (s *Store) PruneSessions(ctx context.Context, retention time.Duration, limi
 	return result.RowsAffected, nil
 }
 
-// AccountInUse reports whether any tenant has a connection of the account that
-// still works. Ending a grant of such an account at its provider could end that
-// connection too.
+// AccountInUse reports whether any tenant has a working connection of the account.
+// Revoking a grant of such an account at its provider could end that connection too.
 func (s *Store) AccountInUse(ctx context.Context, app, account string) (bool, error) {
 	var n int64
 	err := s.db.WithContext(ctx).Table("connections").Where("app = ? AND account_id = ? AND status IN ('active', 'paused')", app, account).Count(&n).Error

@@ -8,9 +8,9 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// tightenSQLite makes the file of a new database, so that no other user can read
-// it: SQLite would make it as the umask says. Its journals get the mode of the
-// file. Those of a database that an older release made are made tight too.
+// tightenSQLite creates the file of a new database with a mode that keeps other users
+// from reading it; SQLite itself would use the umask. Its journals get the mode of the
+// file. It also tightens the files of a database from an older release.
 func tightenSQLite(path string) error {
 	if path == ":memory:" {
 		return nil

@@ -11,10 +11,10 @@ import (
 	"gorm.io/gorm"
 )
 
-// Overdue returns active connections whose due time, and every wait, passed more than
-// grace ago, at most limit: their workflow has not looked after them. An open attempt
-// counts by its deadline. The apps take turns, and of each those come first that were
-// due first: an app whose provider is away does not hide the others.
+// Overdue returns active connections whose due time and waits ended more than grace
+// ago, at most limit: their workflow has missed them. For an open attempt its deadline
+// counts. The apps alternate, each with its earliest due time first, so that an app
+// whose provider is down does not hide the others.
 func (s *Store) Overdue(ctx context.Context, grace time.Duration, limit int) ([]perennial.Connection, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
@@ -22,7 +22,7 @@ func (s *Store) Overdue(ctx context.Context, grace time.Duration, limit int) ([]
 	}
 	past := nullable(now.Add(-grace))
 	db := s.db.WithContext(ctx)
-	var apps [][]string // the ids of each
+	var apps [][]string // the ids of each app
 	for app := ""; ; {
 		var next, overdue []string
 		if err := db.Raw("SELECT app FROM connections WHERE status = 'active' AND app > ? ORDER BY app LIMIT 1", app).Scan(&next).Error; err != nil {
@@ -50,7 +50,7 @@ func (s *Store) Overdue(ctx context.Context, grace time.Duration, limit int) ([]
 	return out, err
 }
 
-// ready is the SQL of when c can be refreshed.
+// ready returns the SQL for the time from which c can be refreshed.
 func (s *Store) ready() string {
 	if s.dialect == schema.SQLite {
 		return "max(c.next_refresh_at, COALESCE(c.next_attempt_at, c.next_refresh_at))"
@@ -58,7 +58,8 @@ func (s *Store) ready() string {
 	return ready
 }
 
-// inTurns is the first of each list, the second of each, and so on, at most limit.
+// inTurns returns the first of each list, then the second of each, and so on, at most
+// limit.
 func inTurns(lists [][]string, limit int) (out []string) {
 	for i, more := 0, true; more; i++ {
 		more = false
@@ -71,12 +72,11 @@ func inTurns(lists [][]string, limit int) (out []string) {
 	return out
 }
 
-// Doubtful returns active connections that are not due and yet need looking
-// after: an attempt that was lost, a refusal to confirm or a failure whose waits
-// passed more than grace ago, and rows whose due time or wait cannot be right
-// (refresh.ImplausibleDue, and waits beyond [perennial.MaxWait]). A paused one is
-// among them when its keep-alive is an hour late. It reads a page: at most limit,
-// with ids after the one given.
+// InDoubt returns active connections that are not due and still need attention: with a
+// lost attempt, an unconfirmed refusal or a failure whose waits ended more than grace
+// ago, or with an impossible due time or wait (refresh.ImplausibleDue, and waits beyond
+// [perennial.MaxWait]). It also returns a paused one whose keep-alive is an hour late.
+// It reads one page: at most limit rows, with ids above the given one.
 func (s *Store) InDoubt(ctx context.Context, grace time.Duration, after string, limit int) ([]perennial.Connection, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
@@ -102,8 +102,7 @@ func (s *Store) InDoubt(ctx context.Context, grace time.Duration, after string, 
 	return s.swept(q.Order("id"), limit)
 }
 
-// earlier is the SQL of min(column, now) + d, given now and now + d as its
-// arguments.
+// earlier returns the SQL for min(column, now) + d. Its arguments are now and now + d.
 func (s *Store) earlier(column string, d time.Duration) string {
 	if s.dialect == schema.SQLite {
 		return fmt.Sprintf("(CASE WHEN %[1]s <= ? THEN strftime('%%Y-%%m-%%d %%H:%%M:%%f', %[1]s, '+%[2]d seconds') || '+00:00' ELSE ? END)", column, int(d.Seconds()))
@@ -111,15 +110,15 @@ func (s *Store) earlier(column string, d time.Duration) string {
 	return fmt.Sprintf("(CASE WHEN %[1]s <= ? THEN %[1]s + interval '%[2]d seconds' ELSE ? END)", column, int(d.Seconds()))
 }
 
-// The longest rests of a paused connection's refresh token, as the engine keeps
+// The longest times between two refreshes of a paused connection, as the engine defines
 // them: with a known idle life, and without.
 const (
 	pausedRest      = 30 * 24 * time.Hour
 	pausedBlindRest = 7 * 24 * time.Hour
 )
 
-// halfway is the SQL of "at has passed the middle between from and to", given at
-// twice.
+// halfway returns the SQL for "the argument, given twice, is past the middle between
+// from and to".
 func (s *Store) halfway(from, to string) string {
 	if s.dialect == schema.SQLite {
 		return fmt.Sprintf("julianday(%s) - julianday(?) <= julianday(?) - julianday(%s)", to, from)
@@ -139,12 +138,13 @@ func (s *Store) swept(q *gorm.DB, limit int) ([]perennial.Connection, error) {
 	return out, nil
 }
 
-// warnAt are the days before an end at which it is told, soonest first.
+// warnAt has the numbers of days before an end at which a warning is emitted, smallest
+// first.
 var warnAt = []int{1, 7, 30}
 
-// Warn emits connection.expiring_soon for every live connection whose refresh
-// token's idle end, or whose grant's end, is 30, 7 or 1 days away: once for each
-// threshold and each end. It returns how many it emitted.
+// Warn emits connection.expiring_soon for every live connection whose refresh token's
+// idle end, or whose grant's end, is 30, 7 or 1 days away: once for each threshold and
+// each end. It returns how many events it emitted.
 func (s *Store) Warn(ctx context.Context, limit int) (int, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
@@ -197,8 +197,8 @@ func (s *Store) warn(ctx context.Context, id string) (warned int, err error) {
 	return warned, err
 }
 
-// warning is the threshold that is due for an end, 0 for none. before is the
-// last warning given.
+// warning returns the threshold that is due for an end, 0 for none. before is the last
+// warning emitted.
 func warning(end time.Time, before perennial.Warning, now time.Time) int {
 	if end.IsZero() || !end.After(now) {
 		return 0
@@ -211,7 +211,7 @@ func warning(end time.Time, before perennial.Warning, now time.Time) int {
 	return days
 }
 
-// within is the smallest threshold that d does not pass, 0 for none.
+// within returns the smallest threshold that d does not exceed, 0 for none.
 func within(d time.Duration) int {
 	for _, days := range warnAt {
 		if d <= time.Duration(days)*24*time.Hour {
@@ -221,13 +221,13 @@ func within(d time.Duration) int {
 	return 0
 }
 
-// stillThere is by how much an end that a provider counts down may seem to move
-// between two readings.
+// stillThere is by how much an end that a provider states as a countdown may differ
+// between two readings and still count as the same.
 const stillThere = time.Hour
 
-// warnedColumns note, for a clock that was set anew, which thresholds its whole
-// life lies within: passing those is nothing to warn of. An end that did not move
-// keeps its warnings.
+// warnedColumns handles a clock that was set anew. If its whole life lies within a
+// threshold, passing that threshold is no reason to warn, and the columns mark it as
+// warned. An end that did not move keeps its warnings.
 func warnedColumns(clock string, was, end, now time.Time) columns {
 	if end.IsZero() || end.Sub(was) < stillThere {
 		return nil
@@ -235,8 +235,8 @@ func warnedColumns(clock string, was, end, now time.Time) columns {
 	return columns{clock + "_warned_days": within(end.Sub(now)), clock + "_warned_for": nullable(end)}
 }
 
-// Prune deletes ledger lines, settled events and deliveries, and noted refusals
-// that are older than keep, at most limit of each. It returns how many.
+// Prune deletes ledger lines, settled events and deliveries, and recorded refusals that
+// are older than keep, at most limit of each. It returns how many.
 func (s *Store) Prune(ctx context.Context, keep time.Duration, limit int) (int64, error) {
 	now, err := s.Now(ctx)
 	if err != nil {

@@ -6,15 +6,15 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// Verdict is the answer to a claim.
+// Verdict is the result of a claim.
 type Verdict string
 
 // The verdicts. Only VerdictClaimed allows a presentation.
 const (
 	VerdictClaimed      Verdict = "claimed"
-	VerdictAlreadyFresh Verdict = "already_fresh" // the row's generation is past the one asked for
-	VerdictBusy         Verdict = "busy"          // a live attempt is open; wait for its deadline
-	VerdictWait         Verdict = "wait"          // next_attempt_at or confirm_at lies ahead
+	VerdictAlreadyFresh Verdict = "already_fresh" // the row's generation is above the requested one
+	VerdictBusy         Verdict = "busy"          // an attempt is open; wait for its deadline
+	VerdictWait         Verdict = "wait"          // next_attempt_at or confirm_at is in the future
 	VerdictRefused      Verdict = "refused"       // the status does not allow it
 	VerdictNotFound     Verdict = "not_found"     // no such row
 )
@@ -22,29 +22,29 @@ const (
 // ClaimRequest asks for the fence of one connection.
 type ClaimRequest struct {
 	ID string
-	// Generation is the one to replace. Above the row's it is believed to have been
-	// given out before the database went backwards, so it must not come from outside;
-	// above by more than [perennial.MaxGenerationGap] it is not believed.
+	// Generation is the one to replace. A number above the row's counts as given out
+	// before the database went backwards, so it must not come from outside. A number
+	// above it by more than [perennial.MaxGenerationGap] is ignored.
 	Generation int64
 	Trigger    perennial.Trigger
-	AttemptID  string        // unique for this call; claiming again with it is idempotent
+	AttemptID  string        // unique for this call; a repeated claim with it is idempotent
 	Lease      time.Duration // how long the attempt may stay open, from the database's now
 	Class      perennial.ReplayClass
-	// Ungated: the gate was not asked, because the row as it was read could not be
-	// claimed. Where that has changed meanwhile the answer is [VerdictWait], until now.
+	// Ungated: the gate was not asked, because the row could not be claimed when it was
+	// read. If it can be claimed now, the verdict is [VerdictWait], until now.
 	Ungated bool
 }
 
-// Claim is the answer. Connection is the row as it now is; when claimed, its
+// Claim is the result of a claim. Connection is the row as it now is. If claimed, its
 // Open field is this attempt.
 type Claim struct {
 	Verdict    Verdict
 	Connection perennial.Connection
 	Now        time.Time // the database's clock during the claim
 	RetryAt    time.Time // busy, wait: when to ask again
-	// RolledBack is true when the row was behind the generation asked for, by at most
+	// RolledBack is true if the row was behind the requested generation, by at most
 	// [perennial.MaxGenerationGap]: the database went backwards. The claim then marks
-	// the row ambiguous and keeps the number as the row's floor.
+	// the row ambiguous and stores the number as the row's floor.
 	RolledBack bool
 }
 
@@ -53,47 +53,47 @@ type SaveRequest struct {
 	ID            string
 	AttemptID     string
 	Generation    int64  // guard: the row's generation when claimed
-	Digest        string // guard: of the refresh token that was presented
-	NewGeneration int64  // what the tokens were sealed for; above Generation
+	Digest        string // guard: digest of the refresh token that was presented
+	NewGeneration int64  // the generation that the tokens were sealed for; above Generation
 
 	AccessTokenSealed  []byte
 	RefreshTokenSealed []byte
-	RefreshTokenDigest string // of the refresh token now stored
+	RefreshTokenDigest string // digest of the refresh token in this set
 	TokenType          string
-	Scopes             []string          // nil keeps
-	Metadata           map[string]string // merged over what is there
+	Scopes             []string          // nil: keep the stored ones
+	Metadata           map[string]string // merged over the stored values
 
 	ExpiresAt             time.Time // zero: unknown
-	RefreshTokenExpiresAt time.Time // zero keeps
-	GrantExpiresAt        time.Time // zero keeps
+	RefreshTokenExpiresAt time.Time // zero: keep the stored one
+	GrantExpiresAt        time.Time // zero: keep the stored one
 	NextRefreshAt         time.Time
-	FailingCode           string // not empty: stored, but health is failing for this cause
+	FailingCode           string // if not empty: the set is stored, but health is failing with this code
 
-	// AmbiguousSince, if not zero, says that the refresh token now stored may have
-	// been spent since; it is not presented again before NextAttemptAt.
+	// AmbiguousSince, if not zero, says since when the refresh token in this set may
+	// have been spent. It is not presented again before NextAttemptAt.
 	AmbiguousSince time.Time
 	NextAttemptAt  time.Time
 
 	Ledger perennial.Attempt
 
-	// Claimed is the row as it was claimed, where this process did that. While
-	// nobody else has written it, the save is one statement. It is not kept.
+	// Claimed is the row as this process claimed it, if it did. While nobody else has
+	// written the row, the save is one statement. It is not part of the JSON.
 	Claimed perennial.Connection `json:"-"`
 }
 
-// Saved is what a save did.
+// SaveResult is the result of a save.
 type SaveResult struct {
-	// Stored is false when the guards no longer match: the row moved on and
-	// the tokens were not written.
+	// Stored is false if the guards no longer match: the row has moved on, and the
+	// tokens were not written.
 	Stored bool
-	// Recovered is true when the save healed a reconnect_required.
+	// Recovered is true if the save turned reconnect_required into active.
 	Recovered  bool
 	Connection perennial.Connection // the row as it now is
 }
 
-// CloseRequest ends an attempt that brought no tokens. Its guards are the
-// attempt id, the generation and the digest: a late close never touches a newer
-// attempt or a newer token.
+// CloseRequest closes an attempt that brought no tokens. Its guards are the attempt id,
+// the generation and the digest: a late close never touches a newer attempt or a newer
+// token.
 type CloseRequest struct {
 	ID         string
 	AttemptID  string
@@ -103,28 +103,28 @@ type CloseRequest struct {
 	Failed    bool          // counts as a failure of the connection
 	Wait      time.Duration // next_attempt_at = database now + Wait; 0 clears it
 	Ambiguous bool          // the token may have been spent
-	Suspect   bool          // first definite refusal: remember it
+	Suspect   bool          // first definite refusal: record it
 	// ConfirmAfter, with Suspect, sets confirm_at = database now + ConfirmAfter.
 	ConfirmAfter time.Duration
-	// FailingAfter is the count of consecutive failures from which health is
-	// failing; 0 means never by this close.
+	// FailingAfter is how many consecutive failures make health failing; 0: this close
+	// never does.
 	FailingAfter int
 	FailingCode  string
-	// Queued: what failed may be the app's fault; the wait ends early when its
-	// circuit closes.
+	// Queued: the app may have caused the failure; the wait ends early when its circuit
+	// closes.
 	Queued bool
-	// Terminal, when not empty, moves an active or paused connection to
-	// reconnect_required with this reason, unless the app's hold_terminal keeps it
-	// back: then it stays as it is, failing with [CodeRefusalHold].
+	// Terminal, if not empty, moves an active or paused connection to
+	// reconnect_required with this reason. The app's refusal hold prevents that: then
+	// the connection keeps its status, failing with [CodeRefusalHold].
 	Terminal perennial.Reason
 
 	Ledger perennial.Attempt
 }
 
-// TokenWrite is a token set that comes from a consent, not from a refresh:
-// connect, reconnect. It becomes the row's Generation.
+// TokenWrite is a token set that comes from a consent (connect, reconnect), not from a
+// refresh. It sets the row's Generation.
 type TokenWrite struct {
-	Generation            int64 // what the tokens were sealed for
+	Generation            int64 // the generation that the tokens were sealed for
 	AccessTokenSealed     []byte
 	RefreshTokenSealed    []byte
 	RefreshTokenDigest    string
@@ -141,14 +141,14 @@ type TokenWrite struct {
 	FailingCode           string
 }
 
-// Filter narrows a list; zero fields match everything.
+// Filter narrows a list. Zero fields match everything.
 type Filter struct {
 	Status    perennial.Status
-	Health    perennial.Health // matches active connections only: of others it says nothing
+	Health    perennial.Health // matches active connections only; health means nothing for others
 	Provider  string
 	App       string
 	TenantID  string
 	AccountID string
-	After     string // connection id: the page after it; ids are listed in order
+	After     string // connection id: list those after it, ordered by id
 	Limit     int    // 0: 100; at most 1,000
 }

@@ -11,17 +11,17 @@ import (
 	"github.com/perennial-oauth/perennial/schema"
 )
 
-// useColumns are what handing out an access token needs; no refresh token is
-// among them. The order is that of the scan in ForTokenRead.
+// useColumns are the columns needed to hand out an access token; no refresh token is
+// among them. They are in the order of the scan in ForTokenRead.
 const useColumns = `app, provider, host, account_id, status, reason, health, failing_code, generation, access_token_sealed, token_type,
  expires_at, next_refresh_at, next_attempt_at, confirm_at, last_refreshed_at, last_used_at, updated_at`
 
-// ForTokenRead returns what handing out a tenant's access token needs of its
-// connection, and the database's clock. Another tenant's connection is an error
-// of [perennial.CodeNotFound], as a missing one is.
+// ForTokenRead returns the parts of a tenant's connection that are needed to hand out
+// its access token, and the database's clock. Another tenant's connection is an error
+// of [perennial.CodeNotFound], like a missing one.
 //
-// It is read far more often than anything else here: one statement on one round
-// trip, past the mapper.
+// It is called far more often than anything else here: one statement in one round trip,
+// without the mapper.
 func (s *Store) ForTokenRead(ctx context.Context, tenant, id string) (perennial.Connection, time.Time, error) {
 	c := perennial.Connection{ID: id, TenantID: tenant}
 	var now time.Time
@@ -54,8 +54,8 @@ func (s *Store) ForTokenRead(ctx context.Context, tenant, id string) (perennial.
 	return c, now.UTC(), nil
 }
 
-// ReconnectSince is since when a connection that is reconnect_required is so: the
-// time of its event, or of the row's last write where the event was deleted.
+// ReconnectSince returns when the connection entered reconnect_required: the time of
+// its event, or of the row's last write if the event was deleted.
 func (s *Store) ReconnectSince(ctx context.Context, c perennial.Connection) (time.Time, error) {
 	var rows []struct {
 		CreatedAt *time.Time
@@ -71,12 +71,12 @@ func (s *Store) ReconnectSince(ctx context.Context, c perennial.Connection) (tim
 	return stamp(rows[0].CreatedAt), nil
 }
 
-// unauthorizedEvery is how often last_unauthorized_at is written at most: a
-// storm of 401s must not become a storm of writes.
+// unauthorizedEvery bounds how often last_unauthorized_at is written: a storm of 401s
+// must not become a storm of writes.
 const unauthorizedEvery = time.Second
 
-// TouchUnauthorized notes that an API refused a token of the connection, at most
-// once a second. A missing row is not an error.
+// TouchUnauthorized records that an API refused a token of the connection, at most once
+// a second. A missing row is not an error.
 func (s *Store) TouchUnauthorized(ctx context.Context, id string) error {
 	now, err := s.Now(ctx)
 	if err != nil {

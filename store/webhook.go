@@ -36,8 +36,8 @@ func (r endpointRow) endpoint() perennial.WebhookEndpoint {
 	return w
 }
 
-// AddEndpoint writes a new endpoint, whose secret has version 1, and returns it
-// as it stands in the database.
+// AddEndpoint writes a new endpoint, whose secret has version 1, and returns it as
+// stored.
 func (s *Store) AddEndpoint(ctx context.Context, w perennial.WebhookEndpoint) (perennial.WebhookEndpoint, error) {
 	err := s.durably(ctx, "write webhook endpoint "+w.ID, func(tx *gorm.DB) error {
 		now, err := s.clock(tx)
@@ -59,8 +59,8 @@ func (s *Store) AddEndpoint(ctx context.Context, w perennial.WebhookEndpoint) (p
 	return w, err
 }
 
-// Endpoints are those in use, oldest first: all, or one tenant's for a tenant
-// that is not empty.
+// Endpoints returns the endpoints in use, oldest first: one tenant's, or all for an
+// empty tenant.
 func (s *Store) Endpoints(ctx context.Context, tenant string) ([]perennial.WebhookEndpoint, error) {
 	return endpoints(s.db.WithContext(ctx), tenant)
 }
@@ -81,7 +81,7 @@ func endpoints(q *gorm.DB, tenant string) ([]perennial.WebhookEndpoint, error) {
 	return out, nil
 }
 
-// Endpoint returns one, also one that was removed.
+// Endpoint returns an endpoint, even a removed one.
 func (s *Store) Endpoint(ctx context.Context, id string) (perennial.WebhookEndpoint, error) {
 	var rows []endpointRow
 	if err := s.db.WithContext(ctx).Where("id = ?", id).Limit(1).Find(&rows).Error; err != nil {
@@ -97,8 +97,8 @@ func noEndpoint(id string) error {
 	return perennial.Errorf(perennial.CodeNotFound, "there is no webhook endpoint %q: `perennial webhook list` shows those that there are", id)
 }
 
-// RotateSecret makes sealed the endpoint's secret, guarded by the version of the
-// one before it, which stays valid for keep. One that was itself being replaced
+// RotateSecret replaces the endpoint's secret by sealed. Its guard is the version of
+// the old secret, which stays valid for keep. A secret that was already being replaced
 // ends now.
 func (s *Store) RotateSecret(ctx context.Context, id string, version int64, sealed []byte, keep time.Duration) error {
 	return s.durably(ctx, "rotate the secret of webhook endpoint "+id, func(tx *gorm.DB) error {
@@ -118,8 +118,8 @@ func (s *Store) RotateSecret(ctx context.Context, id string, version int64, seal
 	})
 }
 
-// RemoveEndpoint ends an endpoint: its secrets are wiped, and what was on its way
-// to it is dead.
+// RemoveEndpoint ends an endpoint: it wipes the secrets and marks its pending
+// deliveries dead.
 func (s *Store) RemoveEndpoint(ctx context.Context, id string) error {
 	return s.durably(ctx, "remove webhook endpoint "+id, func(tx *gorm.DB) error {
 		now, err := s.clock(tx)
