@@ -5,33 +5,33 @@ import (
 	"time"
 )
 
-// Scope is what an API key may do.
+// Scope is a right of an API key.
 type Scope string
 
-// The scopes. Each also allows reading connections, their history and apps; none
-// but admin allows what the others do.
+// The scopes. Each also allows reading connections, their history and apps. Only admin
+// includes the others.
 const (
-	ScopeTokensRead       Scope = "tokens:read"       // access tokens, and having them refreshed
-	ScopeConnectionsWrite Scope = "connections:write" // making, repairing, pausing and ending connections
-	ScopeAdmin            Scope = "admin"             // all of it, and webhooks
+	ScopeTokensRead       Scope = "tokens:read"       // read access tokens and have them refreshed
+	ScopeConnectionsWrite Scope = "connections:write" // create, repair, pause and disconnect connections
+	ScopeAdmin            Scope = "admin"             // everything, including webhooks
 )
 
 // Scopes lists every scope.
 var Scopes = []Scope{ScopeTokensRead, ScopeConnectionsWrite, ScopeAdmin}
 
-// APIKey is a key of the HTTP API. It is bound to one tenant. Its secret is not in
-// it: who has lost it makes a new key.
+// APIKey is a key of the HTTP API. It is bound to one tenant. It does not contain its
+// secret: if the secret is lost, make a new key.
 type APIKey struct {
 	ID       string  `json:"id"`
 	TenantID string  `json:"tenant_id"`
-	Name     string  `json:"name,omitempty"` // for people: whose key it is
+	Name     string  `json:"name,omitempty"` // for people: who uses the key
 	Scopes   []Scope `json:"scopes"`
 
 	// SecretHash is the SHA-256 of the key's secret part.
 	SecretHash []byte `json:"-"`
 
 	CreatedAt  time.Time `json:"created_at"`
-	LastUsedAt time.Time `json:"last_used_at,omitzero"` // to the hour
+	LastUsedAt time.Time `json:"last_used_at,omitzero"` // rounded to the hour
 	RevokedAt  time.Time `json:"revoked_at,omitzero"`   // zero: in use
 }
 

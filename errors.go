@@ -5,28 +5,28 @@ import (
 	"fmt"
 )
 
-// Code names a kind of [Error]; it is stable and meant for programs.
+// Code names a kind of [Error]. It is stable and meant for programs.
 type Code string
 
 // The codes.
 const (
 	CodeInvalid           Code = "invalid"            // the request or setting is wrong
 	CodeNotFound          Code = "not_found"          // no such connection, app or provider
-	CodeConflict          Code = "conflict"           // the row moved on; read it and decide again
-	CodeAccountMismatch   Code = "account_mismatch"   // a reconnect by another account
+	CodeConflict          Code = "conflict"           // the row has changed: read it and decide again
+	CodeAccountMismatch   Code = "account_mismatch"   // a reconnect with another account
 	CodeReconnectRequired Code = "reconnect_required" // only the user can repair it
 	CodePaused            Code = "paused"
 	CodeDisconnected      Code = "disconnected"
 	CodeGenerationAhead   Code = "generation_ahead" // the caller's generation is above the row's, see [GenerationAheadError]
 	CodeUnavailable       Code = "unavailable"      // try again later
-	CodeSealed            Code = "sealed"           // a sealed value does not open here
+	CodeSealed            Code = "sealed"           // a sealed value does not open with these keys
 	CodeSchema            Code = "schema"           // the database schema is outside this program's range
 	CodeInternal          Code = "internal"
 )
 
-// Error is what a person or a calling program is shown: a code, and a message
-// that says what to do. It never holds a token or a provider's body. Err, when
-// set, is the cause and is part of Error().
+// Error is an error for a person or a calling program: a code, and a message that says
+// what to do. It never holds a token or a provider's body. Err, if set, is the cause
+// and part of Error().
 type Error struct {
 	Code    Code
 	Message string
@@ -45,8 +45,8 @@ func (e *Error) Error() string { return e.Message }
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// CodeOf returns the code of the first [Error] in err's chain, [CodeInternal]
-// where there is none, and "" for nil.
+// CodeOf returns the code of the first [Error] in err's chain, [CodeInternal] if there
+// is none, and "" for nil.
 func CodeOf(err error) Code {
 	if err == nil {
 		return ""

@@ -2,7 +2,7 @@ package perennial
 
 import "time"
 
-// EventType names a change that others are told of.
+// EventType names a change that webhooks report.
 type EventType string
 
 // The event types.
@@ -19,8 +19,7 @@ const (
 	EventHoldEnded         EventType = "app.hold_ended"
 )
 
-// Event is one change, written in the transaction that made it. It holds no
-// token.
+// Event is one change, written in the same transaction. It holds no token.
 type Event struct {
 	ID           string    `json:"id"`
 	Type         EventType `json:"type"`
@@ -31,17 +30,17 @@ type Event struct {
 	CreatedAt    time.Time `json:"created_at"`
 }
 
-// EventData says what changed; what does not concern the event is left out.
+// EventData says what changed. Fields that do not concern the event are empty.
 type EventData struct {
 	Provider   string    `json:"provider,omitempty"`
 	AccountID  string    `json:"account_id,omitempty"`
 	Status     Status    `json:"status,omitempty"`
 	Reason     Reason    `json:"reason,omitempty"`
 	Health     Health    `json:"health,omitempty"`
-	Code       string    `json:"code,omitempty"` // why it is failing, why a circuit opened
+	Code       string    `json:"code,omitempty"` // why the connection is failing, why a circuit opened
 	Generation int64     `json:"generation,omitempty"`
 	Host       string    `json:"host,omitempty"`
 	Clock      string    `json:"clock,omitempty"` // expiring_soon: refresh_token or grant
-	Days       int       `json:"days,omitempty"`  // expiring_soon: left, rounded up
+	Days       int       `json:"days,omitempty"`  // expiring_soon: days left, rounded up
 	EndsAt     time.Time `json:"ends_at,omitzero"`
 }

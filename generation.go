@@ -6,12 +6,13 @@ import "fmt"
 // that every JSON reader keeps exactly.
 const MaxGeneration = 1<<53 - 1
 
-// MaxGenerationGap is the most generations that a row can be behind the numbers that
-// were given out. A number further above the row's is a mistake and is not used.
+// MaxGenerationGap bounds how many generations a row can be behind the numbers given
+// out. A number further above the row's is a mistake and is ignored.
 const MaxGenerationGap = 10_000
 
-// restartGeneration follows a row at or above [MaxGeneration], which a program before
-// this bound could write. It is above every number that honest refreshes reach.
+// restartGeneration follows a row at or above [MaxGeneration], which only a program
+// from before this bound could write. It is above every number that honest refreshes
+// reach.
 const restartGeneration = 1 << 40
 
 // Behind reports whether the database lost generations up to floor, a number that was
@@ -21,9 +22,9 @@ func (c Connection) Behind(floor int64) bool {
 	return floor > 0 && ahead > 0 && ahead <= MaxGenerationGap && floor < MaxGeneration
 }
 
-// NextGeneration is the number of the next stored token set. It is above the row's
-// and above every one that was given out before the database went backwards. Only
-// for a row at or above [MaxGeneration] it is lower: its numbering starts again.
+// NextGeneration returns the number of the next stored token set. It is above the row's
+// and above every number given out before the database went backwards. Only after a row
+// at or above [MaxGeneration] is it lower: then the numbering starts again.
 func (c Connection) NextGeneration() int64 {
 	switch {
 	case c.Generation >= MaxGeneration:
@@ -36,7 +37,8 @@ func (c Connection) NextGeneration() int64 {
 }
 
 // CheckGeneration returns an error of [CodeInvalid] unless next may be the generation
-// of a token set that replaces generation old. It knows no floor: see [Connection.Takes].
+// of a token set that replaces generation old. It ignores the floor: see
+// [Connection.CheckNext].
 func CheckGeneration(id string, old, next int64) error {
 	restarts := old >= MaxGeneration && next == restartGeneration
 	if next < 1 || next > MaxGeneration || next <= old && !restarts {
@@ -45,8 +47,8 @@ func CheckGeneration(id string, old, next int64) error {
 	return nil
 }
 
-// Takes returns an error of [CodeInvalid] unless next may be the generation that
-// follows the row's: see [CheckGeneration] and [MaxGenerationGap].
+// CheckNext returns an error of [CodeInvalid] unless next may be the generation after
+// the row's: see [CheckGeneration] and [MaxGenerationGap].
 func (c Connection) CheckNext(next int64) error {
 	if err := CheckGeneration(c.ID, c.Generation, next); err != nil {
 		return err
@@ -57,8 +59,8 @@ func (c Connection) CheckNext(next int64) error {
 	return nil
 }
 
-// GenerationAheadError says that a caller named a generation above the row's. Nothing
-// was refreshed. After a restore of the database an honest caller meets it: it must
+// GenerationAheadError means that a caller named a generation above the row's. Nothing
+// was refreshed. An honest caller meets it after a restore of the database: it must
 // forget its token and that token's generation, and read the connection again.
 type GenerationAheadError struct {
 	Connection string
@@ -70,7 +72,7 @@ func (e *GenerationAheadError) Error() string {
 	return fmt.Sprintf("connection %s is at generation %d, and the generation that was asked for is above it: forget that token and get the current one", e.Connection, e.Generation)
 }
 
-// Unwrap gives the error its [Code].
+// Unwrap returns the [Code] as an error.
 func (e *GenerationAheadError) Unwrap() error {
 	return &Error{Code: CodeGenerationAhead, Message: e.Error()}
 }

@@ -9,16 +9,16 @@ import (
 	"unique"
 )
 
-// redacted is all that any formatting or encoding of a [Secret] shows.
+// redacted is all that formatting or encoding a [Secret] shows.
 const redacted = "[redacted]"
 
-// Secret holds a token, client secret or code and redacts itself in every
-// formatting and encoding: fmt verbs, slog, JSON, text, gob. Only
-// [Secret.Reveal] returns the value. The zero value is the empty secret.
+// Secret holds a token, client secret or code and redacts itself in every formatting
+// and encoding: fmt verbs, slog, JSON, text, gob. Only [Secret.Reveal] returns the
+// value. The zero value is the empty secret.
 //
-// The value is held by a handle and not as a string: fmt prints the unexported
-// fields of a struct without asking their methods, and would find a string
-// there. Secrets of the same value are equal by ==.
+// It holds the value in a handle, not in a string, because fmt prints the unexported
+// fields of a struct without calling their methods and would find a string there.
+// Secrets with the same value are equal by ==.
 type Secret struct{ value unique.Handle[string] }
 
 // NewSecret wraps value.
@@ -29,7 +29,7 @@ func NewSecret(value string) Secret {
 	return Secret{value: unique.Make(value)}
 }
 
-// Reveal returns the value itself. Each call is a place to review.
+// Reveal returns the value itself. Review every call.
 func (s Secret) Reveal() string {
 	if s.IsZero() {
 		return ""
@@ -40,10 +40,9 @@ func (s Secret) Reveal() string {
 // IsZero reports whether the secret is empty.
 func (s Secret) IsZero() bool { return s == Secret{} }
 
-// Digest returns the lower-case hex SHA-256 of the value, and "" for the empty
-// secret. It identifies a token in guards without storing it; tokens have
-// enough entropy that the digest gives nothing away, so it must not be used on
-// passwords.
+// Digest returns the lower-case hex SHA-256 of the value, and "" for the empty secret.
+// It identifies a token in guards without storing it. Tokens have so much entropy that
+// the digest reveals nothing; do not use it for passwords.
 func (s Secret) Digest() string {
 	if s.IsZero() {
 		return ""
@@ -58,8 +57,8 @@ func (s Secret) String() string { return redacted }
 // GoString implements [fmt.GoStringer].
 func (s Secret) GoString() string { return "perennial.Secret(" + redacted + ")" }
 
-// Format implements [fmt.Formatter], so that no verb reaches the field. A write
-// error is the caller's writer's own and cannot be returned from here.
+// Format implements [fmt.Formatter], so that no verb reaches the field. A write error
+// belongs to the caller's writer and cannot be returned from here.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
 // LogValue implements [slog.LogValuer].

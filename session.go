@@ -8,62 +8,62 @@ import (
 // ConnectMode is how a connect page is shown.
 type ConnectMode string
 
-// The modes. A page goes back to the product by itself; a popup tells the window
-// that opened it, and closes.
+// The modes. A page sends the customer back to the product; a popup reports to the
+// window that opened it, and closes.
 const (
 	ConnectPage  ConnectMode = "page"
 	ConnectPopup ConnectMode = "popup"
 )
 
-// ConnectOutcome is what came of the last consent of a connect session; empty
-// while none has ended.
+// ConnectOutcome is the outcome of the last consent of a connect session; empty while
+// none has ended.
 type ConnectOutcome string
 
-// The outcomes. After each but connected the link may be used again until it
-// expires; unfinished goes on by itself.
+// The outcomes. After every outcome but connected, the link works again until it
+// expires. After unfinished, the session goes on by itself.
 const (
 	ConnectConnected       ConnectOutcome = "connected"
 	ConnectDenied          ConnectOutcome = "access_denied"    // RFC 6749 section 4.1.2.1
-	ConnectProviderDown    ConnectOutcome = "provider_down"    // it said so, or did not answer
-	ConnectMisconfigured   ConnectOutcome = "misconfigured"    // our registration, never the user
-	ConnectCodeRefused     ConnectOutcome = "code_refused"     // it expired, or was used already
+	ConnectProviderDown    ConnectOutcome = "provider_down"    // the provider said so, or did not answer
+	ConnectMisconfigured   ConnectOutcome = "misconfigured"    // our registration is wrong, never the user
+	ConnectCodeRefused     ConnectOutcome = "code_refused"     // the code expired, or was used already
 	ConnectMixedUp         ConnectOutcome = "mixed_up"         // another issuer answered (RFC 9207)
-	ConnectAccountUnknown  ConnectOutcome = "account_unknown"  // the provider does not say whose the grant is
-	ConnectAccountMismatch ConnectOutcome = "account_mismatch" // a reconnect by another account
+	ConnectAccountUnknown  ConnectOutcome = "account_unknown"  // the provider does not say which account the grant is for
+	ConnectAccountMismatch ConnectOutcome = "account_mismatch" // a reconnect with another account
 	ConnectScopesMissing   ConnectOutcome = "scopes_missing"
 	ConnectNoRefreshToken  ConnectOutcome = "no_refresh_token"
-	ConnectGone            ConnectOutcome = "connection_gone" // the connection to be reconnected is no more
-	ConnectUnfinished      ConnectOutcome = "unfinished"      // the grant is kept sealed, and stored as soon as that is possible
+	ConnectGone            ConnectOutcome = "connection_gone" // the connection to reconnect no longer exists
+	ConnectUnfinished      ConnectOutcome = "unfinished"      // the grant is saved, sealed, and will be stored as soon as possible
 )
 
 // ConnectOutcomes lists every outcome.
 var ConnectOutcomes = []ConnectOutcome{ConnectConnected, ConnectDenied, ConnectProviderDown, ConnectMisconfigured, ConnectCodeRefused, ConnectMixedUp,
 	ConnectAccountUnknown, ConnectAccountMismatch, ConnectScopesMissing, ConnectNoRefreshToken, ConnectGone, ConnectUnfinished}
 
-// ConnectSession is one link that lets a customer connect, or reconnect, one
-// account. Link, state and browser are kept as digests only. All times are the
-// database's clock, in UTC.
+// ConnectSession is one link by which a customer connects, or reconnects, one account.
+// Of link, state and browser it has only digests. All times are the database's clock,
+// in UTC.
 type ConnectSession struct {
 	ID           string      `json:"id"`
 	TenantID     string      `json:"tenant_id"`
-	TenantTitle  string      `json:"tenant_title,omitempty"` // as the page calls the tenant
+	TenantTitle  string      `json:"tenant_title,omitempty"` // the tenant's name on the page
 	App          string      `json:"app"`
-	ConnectionID string      `json:"connection_id,omitempty"` // to be reconnected; empty: a connect
-	Host         string      `json:"host,omitempty"`          // of the account, where each has its own
+	ConnectionID string      `json:"connection_id,omitempty"` // the connection to reconnect; empty: a connect
+	Host         string      `json:"host,omitempty"`          // the account's host, if each has its own
 	ReturnURL    string      `json:"return_url,omitempty"`
 	Mode         ConnectMode `json:"mode"`
 	Scopes       []string    `json:"scopes,omitempty"` // required
 
 	LinkDigest     string `json:"-"`
 	Starts         int64  `json:"-"` // authorization requests so far
-	StateDigest    string `json:"-"` // of the newest
-	BrowserDigest  string `json:"-"` // that sent it
+	StateDigest    string `json:"-"` // of the newest request
+	BrowserDigest  string `json:"-"` // of the browser that sent it
 	VerifierSealed []byte `json:"-"` // code_verifier (RFC 7636)
 
-	AnsweredAt  time.Time `json:"-"` // the newest state was used
-	ReplySealed []byte    `json:"-"` // the token reply, until it is stored
-	ReplyAt     time.Time `json:"-"` // when it was asked for
-	Tries       int       `json:"-"` // to store it
+	AnsweredAt  time.Time `json:"-"` // when the newest state was used
+	ReplySealed []byte    `json:"-"` // the token reply, until its grant is stored
+	ReplyAt     time.Time `json:"-"` // when the reply was requested
+	Tries       int       `json:"-"` // tries to store the grant
 
 	Outcome  ConnectOutcome `json:"outcome,omitempty"`
 	Missing  []string       `json:"missing_scopes,omitempty"`
@@ -73,15 +73,13 @@ type ConnectSession struct {
 	ExpiresAt time.Time `json:"expires_at"`
 }
 
-// Done reports that the session's grant is stored: its link leads nowhere any
-// more.
+// Done reports whether the session's grant is stored. Its link is then used up.
 func (s ConnectSession) Done() bool { return s.Outcome == ConnectConnected }
 
-// Open reports whether the link may still be used. now is the database's clock.
+// Open reports whether the link still works. now is the database's clock.
 func (s ConnectSession) Open(now time.Time) bool { return !s.Done() && now.Before(s.ExpiresAt) }
 
-// connectWords are the customer's words for each outcome; {p} is the provider's
-// title.
+// connectTexts has the texts for the customer, by outcome; {p} is the provider's title.
 var connectTexts = map[ConnectOutcome]StatusText{
 	ConnectConnected:       {"{p} is connected", "You can close this page.", ""},
 	ConnectDenied:          {"{p} was not connected", "Access was not allowed in {p}, so nothing was changed.", "Try again and choose to allow access."},
@@ -97,8 +95,8 @@ var connectTexts = map[ConnectOutcome]StatusText{
 	ConnectUnfinished:      {"Almost done", "Access to {p} was allowed and is being stored.", "Wait a moment, then look again. You need not allow access a second time."},
 }
 
-// DescribeConnect turns an outcome into the customer's words. title is the
-// provider's name as customers know it ("HubSpot").
+// DescribeConnect turns an outcome into text for the customer. title is the provider's
+// name as customers know it ("HubSpot").
 func DescribeConnect(o ConnectOutcome, title string) StatusText {
 	w, ok := connectTexts[o]
 	if !ok {

@@ -2,11 +2,11 @@ package perennial
 
 import "strings"
 
-// Words are what a customer is told about a connection. Pages, API, command
-// line and events all take them from [Describe].
+// StatusText is what a customer reads about a connection. Pages, API, command line and
+// events all get it from [Describe].
 type StatusText struct {
 	Label  string `json:"label"`            // "Connected", "Reconnect needed", ...
-	Detail string `json:"detail"`           // one plain sentence: why
+	Detail string `json:"detail"`           // the reason, in one plain sentence
 	Action string `json:"action,omitempty"` // what the customer should do; empty: nothing
 }
 
@@ -18,7 +18,7 @@ func (w StatusText) String() string {
 	return w.Label + ": " + strings.TrimSuffix(w.Detail, ".")
 }
 
-// wordsRow is a line of the one table. {p} stands for the provider's title.
+// statusTextRow is a row of statusTexts. {p} stands for the provider's title.
 type statusTextRow struct {
 	status Status
 	health Health // "" matches any
@@ -28,8 +28,8 @@ type statusTextRow struct {
 
 const reconnectAction = "Reconnect {p}; your settings are kept."
 
-// wordsTable is read from top to bottom; the first matching row is taken. The
-// last row of each status matches every health and reason.
+// statusTexts is read from top to bottom; the first matching row counts. The last row
+// of each status matches every health and reason.
 var statusTexts = []statusTextRow{
 	{StatusActive, HealthFailing, "", StatusText{"Connected", "{p} has not answered our latest renewals; we keep trying", ""}},
 	{StatusActive, "", "", StatusText{"Connected", "", ""}},
@@ -45,21 +45,21 @@ var statusTexts = []statusTextRow{
 	{StatusDisconnected, "", "", StatusText{"Disconnected", "", "Connect {p} to use it again."}},
 }
 
-// outlooks say what happens to a connection of each status by itself; an active one
-// is refreshed at its due time.
+// outlooks has what happens by itself to a connection of each status. An active one is
+// refreshed at its due time.
 var outlooks = map[Status]string{
 	StatusReconnectRequired: "nothing until the customer reconnects; what is left of the access token is served until it expires",
 	StatusPaused:            "no refresh until it is resumed; only its refresh token is kept from expiring unused",
 	StatusDisconnected:      "nothing; connecting the account again revives it under this id",
 }
 
-// Outlook says, for operators, what happens to a connection of this status by itself.
-// It is empty for an active one: its due time says that.
+// Outlook returns, for operators, what happens by itself to a connection of this
+// status. It is empty for an active one, whose due time says that.
 func Outlook(s Status) string { return outlooks[s] }
 
-// Describe turns a connection's state into the customer's words. title is the
-// provider's name as customers know it ("HubSpot"). A status that this program
-// does not know is shown as "Unknown", never as connected.
+// Describe turns a connection's state into text for the customer. title is the
+// provider's name as customers know it ("HubSpot"). A status that this program does not
+// know becomes "Unknown", never connected.
 func Describe(status Status, health Health, reason Reason, title string) StatusText {
 	for _, row := range statusTexts {
 		if row.status != status || (row.health != "" && row.health != health) || (row.reason != "" && row.reason != reason) {

@@ -9,25 +9,25 @@ import (
 var EventTypes = []EventType{EventConnected, EventReconnectRequired, EventRecovered, EventFailing, EventExpiringSoon, EventDisconnected,
 	EventCircuitOpened, EventCircuitClosed, EventHoldRaised, EventHoldEnded}
 
-// WebhookEndpoint is where events are sent. Its secrets are sealed.
+// WebhookEndpoint is a URL that receives events. Its secrets are sealed.
 type WebhookEndpoint struct {
 	ID       string      `json:"id"`
-	TenantID string      `json:"tenant_id,omitempty"` // empty: every tenant's events, and those of apps
+	TenantID string      `json:"tenant_id,omitempty"` // empty: the events of every tenant and of apps
 	URL      string      `json:"url"`
-	Types    []EventType `json:"types,omitempty"` // empty: all
+	Types    []EventType `json:"types,omitempty"` // empty: all types
 
 	SecretSealed    []byte    `json:"-"`
-	SecretVersion   int64     `json:"secret_version"` // of SecretSealed; the old one's is one less
+	SecretVersion   int64     `json:"secret_version"` // the version of SecretSealed; the old secret's is one less
 	OldSecretSealed []byte    `json:"-"`
-	OldSecretUntil  time.Time `json:"old_secret_until,omitzero"` // until then messages carry the old secret's signature too
+	OldSecretUntil  time.Time `json:"old_secret_until,omitzero"` // until then messages also carry the old secret's signature
 
 	DisabledAt time.Time `json:"disabled_at,omitzero"` // zero: in use
 	CreatedAt  time.Time `json:"created_at"`
 }
 
-// Wants reports whether the endpoint is to hear of e: one of its tenant and of
-// its types, that happened after the endpoint was made. An endpoint without a
-// tenant hears of all tenants and of apps.
+// Wants reports whether the endpoint receives e: an event of its tenant and its types,
+// after the endpoint was created. An endpoint without a tenant receives the events of
+// all tenants and of apps.
 func (w WebhookEndpoint) Wants(e Event) bool {
 	return w.DisabledAt.IsZero() &&
 		(w.TenantID == "" || w.TenantID == e.TenantID) &&
@@ -35,23 +35,23 @@ func (w WebhookEndpoint) Wants(e Event) bool {
 		!e.CreatedAt.Before(w.CreatedAt)
 }
 
-// DeliveryState says how far a delivery is.
+// DeliveryState is the state of a delivery.
 type DeliveryState string
 
 // The states.
 const (
 	DeliveryPending   DeliveryState = "pending"
-	DeliveryDelivered DeliveryState = "delivered" // the receiver said so
-	DeliveryDead      DeliveryState = "dead"      // given up; it can be redelivered by hand
+	DeliveryDelivered DeliveryState = "delivered" // the receiver confirmed it
+	DeliveryDead      DeliveryState = "dead"      // given up; an operator can redeliver it
 )
 
-// Delivery is one event on its way to one endpoint.
+// Delivery is the delivery of one event to one endpoint.
 type Delivery struct {
 	EventID     string        `json:"event_id"`
 	EndpointID  string        `json:"endpoint_id"`
 	State       DeliveryState `json:"state"`
 	Tries       int           `json:"tries"`
-	LastStatus  int           `json:"last_status,omitempty"` // of HTTP; 0: no reply
+	LastStatus  int           `json:"last_status,omitempty"` // the HTTP status; 0: no reply
 	LastError   string        `json:"last_error,omitempty"`  // in our words, never the receiver's
 	NextTryAt   time.Time     `json:"next_try_at,omitzero"`
 	DeliveredAt time.Time     `json:"delivered_at,omitzero"`

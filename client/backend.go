@@ -6,27 +6,27 @@ import (
 	"github.com/perennial-oauth/perennial/client/wire"
 )
 
-// Backend is where a [Client] has its tokens from. It is bound to one tenant and
-// answers for no other's connections. It is safe for concurrent use; the client
-// calls it at most once at a time for each connection, but for Note.
+// Backend supplies a [Client] with tokens. It is bound to one tenant and serves only
+// that tenant's connections. It is safe for concurrent use. For each connection the
+// client makes one call at a time, except Note.
 type Backend interface {
-	// Load reads a connection as it now is. An error of
-	// [perennial.CodeNotFound] says that the tenant has none of that id; any
-	// other, that it could not be asked.
+	// Load reads a connection as it now is. An error of [perennial.CodeNotFound] means
+	// that the tenant has no such connection; any other error means that the backend
+	// could not find out.
 	Load(ctx context.Context, id string) (TokenState, error)
-	// Refresh asks for a token newer than generation and waits for what becomes
-	// of it. nil means: load again, it may have moved. An error says that nothing
-	// newer can be had now; the client still loads again. One of
-	// [perennial.CodeGenerationAhead] says that generation is above the connection's,
-	// as after a restore of the database. The end of ctx
-	// ends the waiting, never a request that was sent to the provider.
+	// Refresh asks for a token newer than generation and waits for the result. nil
+	// means: load again, there may be a newer one. An error means that no newer token
+	// can be had now; the client loads again all the same. An error of
+	// [perennial.CodeGenerationAhead] means that generation is above the connection's,
+	// as after a restore of the database. The end of ctx ends only the wait, never a
+	// request that was sent to the provider.
 	Refresh(ctx context.Context, id string, generation int64) error
-	// Note writes down what became of a token. It is called for connections that
-	// Load returned only.
+	// Note records what happened to a token. The client calls it only for connections
+	// that Load returned.
 	Note(ctx context.Context, id string, n Note) error
 }
 
-// Note is something that is written down about a connection.
+// Note is something that a client records about a connection.
 type Note = wire.Note
 
 // The notes.

@@ -13,29 +13,29 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// Config configures a [Client]. Backend is needed.
+// Config configures a [Client]. Backend is required.
 type Config struct {
 	Backend Backend
 
-	// MinTTL is the life that a token is asked to have left, cut to 10 % of its
+	// MinTTL is the remaining life that a token should have, at most 10 % of its whole
 	// life. Defaults to 2 min.
 	MinTTL time.Duration
-	// Patience is how long a call waits for a refresh while the token at hand
-	// still lives, at most half of what is left of it; then that one serves.
+	// Patience is how long a call waits for a refresh while the current token still
+	// lives, at most half of what is left of it; then the call returns that token.
 	// Defaults to 5 s.
 	Patience time.Duration
-	// LoadTimeout bounds one reading of the backend. Defaults to 3 s.
+	// LoadTimeout bounds one call of the backend's Load. Defaults to 3 s.
 	LoadTimeout time.Duration
-	// RefreshTimeout bounds the waiting for one refresh. Defaults to 30 s.
+	// RefreshTimeout bounds the wait for one refresh. Defaults to 30 s.
 	RefreshTimeout time.Duration
-	// MaxConnections is how many connections are kept in memory; past it, those
-	// that are not in use are forgotten first. Defaults to 100,000.
+	// MaxConnections bounds the connections in memory. Past it, the client forgets
+	// unused ones first. Defaults to 100,000.
 	MaxConnections int
 
 	// Base sends the requests of [Client.HTTPClient]. Defaults to
 	// http.DefaultTransport.
 	Base http.RoundTripper
-	// AllowHTTP lets a token travel without TLS to other machines. Defaults to
+	// AllowHTTP allows a token to travel to other machines without TLS. Defaults to
 	// false: RFC 6750 section 5.3 forbids it.
 	AllowHTTP bool
 
@@ -77,13 +77,13 @@ func (c Config) validate() error {
 	return nil
 }
 
-// Client hands out access tokens of one tenant's connections. It is safe for
-// concurrent use; make one for each tenant and process, and keep it.
+// Client returns access tokens of one tenant's connections. It is safe for concurrent
+// use. Make one for each tenant and process, and keep it.
 type Client struct {
 	Config
 	clock clock
 
-	entries sync.Map // id to *entry
+	entries sync.Map // connection id to *entry
 	count   atomic.Int64
 
 	away atomic.Bool    // the last load did not reach the backend
@@ -98,16 +98,15 @@ func New(c Config) (*Client, error) {
 	return &Client{Config: c.withDefaults()}, nil
 }
 
-// Close waits for what is under way for callers that have left. The backend may
-// be closed after it.
+// Close waits for background work that callers have left behind. Close the backend
+// after it.
 func (c *Client) Close() { c.work.Wait() }
 
-// Token returns a valid access token with at least MinTTL left; or, while no
-// newer one can be had, what is left of the last until it expires. It never
-// returns an expired one.
+// Token returns a valid access token with at least MinTTL left. If no newer token can
+// be had, it returns the last one until it expires. It never returns an expired token.
 //
-// It waits for the backend and for a refresh where memory does not answer; all
-// callers wait for the same. The end of ctx ends this caller's waiting only.
+// If memory does not suffice, it waits for the backend and for a refresh. All callers
+// share that wait. The end of ctx ends only this caller's wait.
 func (c *Client) Token(ctx context.Context, id string) (Token, error) {
 	now := c.Now()
 	if known, ok := c.entries.Load(id); ok {
@@ -127,8 +126,8 @@ func (c *Client) Token(ctx context.Context, id string) (Token, error) {
 	return got.snapshot.token, nil
 }
 
-// TokenSource returns a source for golang.org/x/oauth2 of the connection's
-// tokens. Its waiting ends with ctx. The tokens' Expiry is when to ask again.
+// TokenSource returns a source of the connection's tokens for golang.org/x/oauth2. The
+// end of ctx ends its waits. The Expiry of its tokens is when to ask again.
 func (c *Client) TokenSource(ctx context.Context, id string) oauth2.TokenSource {
 	return tokenSource(func() (*oauth2.Token, error) {
 		t, err := c.Token(ctx, id)
@@ -156,5 +155,6 @@ func (c *Client) HTTPClient(id string) *http.Client {
 	return &http.Client{Transport: c.Transport(id)}
 }
 
-// Transport returns what is inside [Client.HTTPClient], for setting its hook.
+// Transport returns the transport inside [Client.HTTPClient], for example to set its
+// hook.
 func (c *Client) Transport(id string) *Transport { return &Transport{client: c, id: id} }

@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// offsetWorth is from which offset on a clock is worth a warning.
+// Warn when the clock is off by more than this.
 const warnOffset = 30 * time.Second
 
-// clock knows by how much this process's clock is behind the backend's. No token
-// is handed out by it: a wrong clock does no harm here. But what else runs on
-// this machine may reckon by it.
+// clock tracks how far this process's clock is behind the backend's. Tokens do not
+// depend on it, so a wrong clock does no harm here. But other programs on this machine
+// may depend on their clock.
 type clock struct {
 	offset atomic.Int64
 	warned atomic.Bool
 }
 
-// saw notes the backend's clock, which was read between began and ended.
+// saw records the backend's clock, which was read between began and ended.
 func (c *clock) saw(backend, began, ended time.Time, log *slog.Logger) time.Duration {
 	half := ended.Sub(began) / 2
 	offset := backend.Sub(began.Round(0).Add(half))
@@ -31,6 +31,6 @@ func (c *clock) saw(backend, began, ended time.Time, log *slog.Logger) time.Dura
 	return offset
 }
 
-// ClockOffset is by how much this process's clock is behind the backend's, as of
-// the last load; 0 before the first.
+// ClockOffset returns how far this process's clock was behind the backend's at the last
+// load; 0 before the first load.
 func (c *Client) ClockOffset() time.Duration { return time.Duration(c.clock.offset.Load()) }

@@ -1,20 +1,19 @@
-// Package client gives product code a valid access token whenever it asks, and
-// an [http.Client] that uses it (RFC 6750) and mends a 401 once.
+// Package client gives product code a valid access token at any time, and an
+// [http.Client] that uses it (RFC 6750) and mends a 401 once.
 //
-// A [Client] is bound to one tenant by its [Backend]: package direct is the one
-// over the store and Temporal, package remote that over the HTTP API.
-// [Client.Token] answers from memory where that was loaded less than a minute ago
-// and the token is not due; else from the backend;
-// where that is too old too, it asks for a refresh that all callers of all
-// processes share. While the backend is out of reach, what is in memory serves
-// until it expires. [Client.HTTPClient] does it all for an http.Client, and
-// [Client.TokenSource] for golang.org/x/oauth2.
+// A [Client] is bound to one tenant by its [Backend]. Package direct has a backend over
+// the store and Temporal, package remote one over the HTTP API. [Client.Token] answers
+// from memory if that was loaded less than a minute ago and the token is not due.
+// Otherwise it asks the backend. If the backend's token is too old as well, it asks for
+// a refresh, which all callers in all processes share. While the backend is out of
+// reach, the token in memory serves until it expires. [Client.HTTPClient] does all this
+// for an http.Client, and [Client.TokenSource] for golang.org/x/oauth2.
 //
 // [Client.Connect] and [Client.Reconnect] make links by which a customer connects an
-// account; [Client.Disconnect] ends a connection, at the provider too.
+// account; [Client.Disconnect] ends a connection, also at the provider.
 //
-// Errors are told apart with [errors.As]: [ErrReconnectRequired],
+// Use [errors.As] to tell the errors apart: [ErrReconnectRequired],
 // [ErrStillUnauthorized], [ErrUnavailable], [ErrNotFound], [ErrPaused], [ErrInvalid].
-// No error and no log line holds a token or a link. docs/client.md says which
-// request is sent again when.
+// No error and no log line holds a token or a link. docs/client.md says which requests
+// are sent again, and when.
 package client

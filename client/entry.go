@@ -10,46 +10,46 @@ import (
 // entry is what a client knows of one connection.
 type entry struct {
 	id   string
-	last atomic.Pointer[snapshot] // nil: nothing that may be handed out is known
+	last atomic.Pointer[snapshot] // nil: no usable token is known
 
-	// mu is never held while anything is waited for.
+	// mu is never held during a wait.
 	mu     sync.Mutex
-	flight *flight // under way; at most one
+	flight *flight // the one in progress, or nil
 
 	// Only the flight uses the rest.
-	refreshAfter time.Time     // no refresh is asked for before it: the last one brought nothing
-	backoff      time.Duration // how far that was ahead
-	loadAfter    time.Time     // the backend is not asked before it: it was out of reach
-	loadErr      error         // so it said
-	usedAt       time.Time     // when use was noted last
-	mended       mended        // also read by the transport, under mu
+	refreshAfter time.Time     // no refresh before it: the last one brought nothing
+	backoff      time.Duration // the wait before refreshAfter
+	loadAfter    time.Time     // no load before it: the backend was out of reach
+	loadErr      error         // the error of that load
+	usedAt       time.Time     // when the last use was recorded
+	mended       mended        // the transport reads it too, under mu
 }
 
-// mended is the generation that a 401's refresh brought. A 401 to that one too
-// within a while is not mended by one more refresh.
+// mended is the generation that the refresh after a 401 brought. If an API answers 401
+// to it soon, another refresh does not help.
 type mended struct {
 	generation int64
 	at         time.Time
 }
 
-// flight is one asking of the backend that many callers wait for.
+// flight is one load or refresh that many callers wait for.
 type flight struct {
-	beyond int64         // the generation that is not good enough
-	loaded chan struct{} // closed when the row was read, or could not be
+	beyond int64         // the generation that is too old
+	loaded chan struct{} // closed when the load has ended
 	done   chan struct{} // closed when got is set
 	got    result
 }
 
-// got is what came of a flight. With err, snapshot is what was last known, for
-// metrics; it may be nil.
+// result is the result of a flight. With an error, snapshot is the last known state,
+// for metrics; it may be nil.
 type result struct {
 	snapshot  *snapshot
 	source    Source
-	refreshed bool // by this flight's asking
+	refreshed bool // this flight's request brought it
 	err       error
 }
 
-// entryOf returns the connection's entry, making it where there is none.
+// entryOf returns the connection's entry and creates it if missing.
 func (c *Client) entryOf(id string) *entry {
 	if known, ok := c.entries.Load(id); ok {
 		return known.(*entry)
@@ -61,8 +61,8 @@ func (c *Client) entryOf(id string) *entry {
 	return known.(*entry)
 }
 
-// forget drops connections that were not asked for lately, until a tenth of the
-// room is free. One that is under way goes on; its next caller loads again.
+// forget drops connections that nobody has used lately, until a tenth of the room is
+// free. A flight in progress goes on; its next caller loads again.
 func (c *Client) forget() {
 	now := c.Now()
 	for _, idle := range []bool{true, false} {
@@ -82,8 +82,8 @@ func (c *Client) drop(id string, e *entry) {
 	}
 }
 
-// fetch gets a token of a generation above beyond, past memory. It waits for the
-// flight that is under way, or starts one.
+// fetch gets a token with a generation above beyond, without looking at memory. It
+// joins the flight in progress, or starts one.
 func (c *Client) fetch(ctx context.Context, id string, beyond int64) result {
 	e := c.entryOf(id)
 	for {
@@ -93,16 +93,16 @@ func (c *Client) fetch(ctx context.Context, id string, beyond int64) result {
 		case left, !joined:
 			return got
 		case got.err == nil && (got.snapshot.token.Generation > beyond || f.beyond >= beyond):
-			got.refreshed = false // by another's asking
+			got.refreshed = false // another caller's request brought it
 			return got
 		case got.err != nil && f.beyond <= beyond:
 			return got
 		}
-		// Others asked for more, or for less, than this caller does.
+		// The flight's callers wanted another generation than this caller does.
 	}
 }
 
-// join returns the flight that is under way, else starts one.
+// join returns the flight in progress, or starts one.
 func (e *entry) join(ctx context.Context, c *Client, beyond int64) (f *flight, joined bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -111,7 +111,7 @@ func (e *entry) join(ctx context.Context, c *Client, beyond int64) (f *flight, j
 	}
 	f = &flight{beyond: beyond, loaded: make(chan struct{}), done: make(chan struct{})}
 	e.flight = f
-	ctx = context.WithoutCancel(ctx) // one caller leaving must not fail the others
+	ctx = context.WithoutCancel(ctx) // one caller that leaves must not fail the others
 	c.work.Go(func() {
 		got := c.fly(ctx, e, f)
 		e.mu.Lock()
@@ -122,8 +122,8 @@ func (e *entry) join(ctx context.Context, c *Client, beyond int64) (f *flight, j
 	return f, false
 }
 
-// wait waits for a flight. Who has a token that still lives does not wait until
-// it is gone, see patience; left says that it left so, or by its context.
+// wait waits for a flight. A caller with a living token waits only until deadline. left
+// says that the caller stopped waiting, for that reason or because its context ended.
 func (c *Client) wait(ctx context.Context, e *entry, f *flight, beyond int64) (out result, left bool) {
 	timer := time.NewTimer(c.deadline(e, beyond))
 	defer timer.Stop()
@@ -144,14 +144,14 @@ func (c *Client) wait(ctx context.Context, e *entry, f *flight, beyond int64) (o
 			return result{snapshot: e.last.Load(), source: SourceNone, err: waiting(e.id, ctx)}, true
 		case <-timer.C:
 			if s := e.last.Load(); s != nil && s.usable(s.elapsed(c.Now()), beyond) {
-				return result{snapshot: s, source: SourceCallerGone}, true
+				return result{snapshot: s, source: SourceRemaining}, true
 			}
 		}
 	}
 }
 
-// patience is how long to wait before what is in memory is taken: at most half of
-// what is left of it, and not at all while the backend is out of reach.
+// deadline returns how long to wait before using the token in memory: at most half of
+// its remaining life, and not at all while the backend is out of reach.
 func (c *Client) deadline(e *entry, beyond int64) time.Duration {
 	if c.away.Load() {
 		return 0

@@ -7,16 +7,16 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// ErrReconnectRequired says that only the customer can help: the grant is gone,
-// and nothing is left of its access token. Show ReconnectURL.
+// ErrReconnectRequired means that only the customer can help: the grant is gone, and
+// its last access token has expired. Show ReconnectURL.
 type ErrReconnectRequired struct {
 	Connection, Account string
 	Reason              perennial.Reason
 	Since               time.Time // by the backend's clock
 	Words               perennial.StatusText
-	// ReconnectURL is the product's own page, by connect.reconnect_url of the
-	// configuration; [Client.Reconnect] makes the link that it leads to. Empty where
-	// none is configured, as HelpURL.
+	// ReconnectURL is the product's own page, from connect.reconnect_url of the
+	// configuration; [Client.Reconnect] makes the link for that page. It is empty if
+	// none is configured, and so is HelpURL.
 	ReconnectURL string
 	HelpURL      string
 }
@@ -33,19 +33,19 @@ func (e *ErrReconnectRequired) Error() string {
 	return text
 }
 
-// Unwrap gives the error its [perennial.Code].
+// Unwrap returns the [perennial.Code] as an error.
 func (e *ErrReconnectRequired) Unwrap() error {
 	return &perennial.Error{Code: perennial.CodeReconnectRequired, Message: e.Error()}
 }
 
-// ErrStillUnauthorized says that an API refused a token with 401, and a newer one
-// too. It is a fault of mapping, storage or permission, not one that reconnecting
-// mends: is it the right account's connection, the right API, enough scopes?
+// ErrStillUnauthorized means that an API answered 401 to a token and then to a newer
+// one. Reconnecting does not help: check whether this is the right account's
+// connection, the right API, and enough scopes.
 type ErrStillUnauthorized struct {
 	Connection, Account string
-	Method, Endpoint    string // without user and query
+	Method, Endpoint    string // the URL without user and query
 	Generation          int64  // of the token that was refused last
-	// ClockOffset is by how much this process's clock is behind the backend's.
+	// ClockOffset is how far this process's clock is behind the backend's.
 	ClockOffset time.Duration
 }
 
@@ -55,18 +55,18 @@ func (e *ErrStillUnauthorized) Error() string {
 		e.Connection, e.Account, e.Method, e.Endpoint, e.Generation, e.ClockOffset.Round(time.Millisecond))
 }
 
-// Unwrap gives the error its [perennial.Code].
+// Unwrap returns the [perennial.Code] as an error.
 func (e *ErrStillUnauthorized) Unwrap() error {
 	return &perennial.Error{Code: perennial.CodeInternal, Message: e.Error()}
 }
 
-// ErrUnavailable says that there is no valid token now, and that there may be one
-// later without anybody's doing; or that something else cannot be done now.
+// ErrUnavailable means that there is no valid token now, but that there may be one
+// later without anybody's help; or that something else cannot be done now.
 type ErrUnavailable struct {
-	Connection string    // empty: it is about none
-	Doing      string    // what was asked for; empty: a token
+	Connection string    // empty: it concerns none
+	Doing      string    // what the caller wanted; empty: a token
 	RetryAt    time.Time // by this process's clock
-	Code       string    // why the last refresh failed, where that is known
+	Code       string    // why the last refresh failed, if known
 	Err        error     // may be nil
 }
 
@@ -89,17 +89,17 @@ func (e *ErrUnavailable) Error() string {
 	return text
 }
 
-// Unwrap gives the error its [perennial.Code], and its cause.
+// Unwrap returns the [perennial.Code] as an error, and the cause.
 func (e *ErrUnavailable) Unwrap() error {
 	return &perennial.Error{Code: perennial.CodeUnavailable, Message: e.Error(), Err: e.Err}
 }
 
-// ErrNotFound says that the tenant has no such connection, or no longer; or no
-// such connect session.
+// ErrNotFound means that the tenant has no such connection, or no longer; or no such
+// connect session.
 type ErrNotFound struct {
 	Connection   string
-	Session      string // that was looked for; empty: a connection was
-	Disconnected bool   // it was ended; connecting the account again revives it
+	Session      string // the session that was not found; empty: it was a connection
+	Disconnected bool   // it was disconnected; connecting the account again revives it
 }
 
 // Error implements error.
@@ -113,7 +113,7 @@ func (e *ErrNotFound) Error() string {
 	return fmt.Sprintf("there is no connection %q of this tenant", e.Connection)
 }
 
-// Unwrap gives the error its [perennial.Code].
+// Unwrap returns the [perennial.Code] as an error.
 func (e *ErrNotFound) Unwrap() error {
 	code := perennial.CodeNotFound
 	if e.Disconnected {
@@ -122,10 +122,10 @@ func (e *ErrNotFound) Unwrap() error {
 	return &perennial.Error{Code: code, Message: e.Error()}
 }
 
-// ErrInvalid says that a request, or what this client and its server are configured
-// with, is wrong: asking again does not help before that is corrected.
+// ErrInvalid means that the request, or the configuration of this client or its server,
+// is wrong. Repeating it does not help before somebody corrects that.
 type ErrInvalid struct {
-	Connection string // empty: it is about none
+	Connection string // empty: it concerns none
 	Message    string // what is wrong
 }
 
@@ -137,12 +137,12 @@ func (e *ErrInvalid) Error() string {
 	return e.Message
 }
 
-// Unwrap gives the error its [perennial.Code].
+// Unwrap returns the [perennial.Code] as an error.
 func (e *ErrInvalid) Unwrap() error {
 	return &perennial.Error{Code: perennial.CodeInvalid, Message: e.Error()}
 }
 
-// ErrPaused says that the connection is paused until somebody resumes it.
+// ErrPaused means that the connection is paused until somebody resumes it.
 type ErrPaused struct{ Connection string }
 
 // Error implements error.
@@ -150,7 +150,7 @@ func (e *ErrPaused) Error() string {
 	return fmt.Sprintf("connection %s is paused: resume it to use it", e.Connection)
 }
 
-// Unwrap gives the error its [perennial.Code].
+// Unwrap returns the [perennial.Code] as an error.
 func (e *ErrPaused) Unwrap() error {
 	return &perennial.Error{Code: perennial.CodePaused, Message: e.Error()}
 }

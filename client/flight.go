@@ -8,29 +8,28 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// How long a refresh that brought nothing keeps the next from being asked for.
-// The row is read meanwhile, so that a newer token is found at once.
+// How long the client waits with the next refresh after one that brought nothing.
+// Meanwhile it reads the row, and so finds a newer token at once.
 const (
 	minBackoff = time.Second
 	maxBackoff = 15 * time.Second
 )
 
-// mendedLasts is for how long a refresh that a 401 caused is not repeated for
-// another 401.
+// mendedLasts is how long the refresh for one 401 counts for further 401s.
 const mendedLasts = time.Minute
 
-// awayRetry is when to try again a backend that is out of reach: it must not be
-// met by every call at once when it is back.
+// awayRetry is when to try a backend again that was out of reach. Without it, every
+// call at once would meet the backend when it comes back.
 const awayRetry = 250 * time.Millisecond
 
-// waiting is the error of a caller whose context ended.
+// waiting returns the error of a caller whose context ended.
 func waiting(id string, ctx context.Context) error {
 	return fmt.Errorf("wait for an access token of connection %s: %w", id, ctx.Err())
 }
 
-// fly loads the connection; where its token is too old, or not above beyond, it
-// asks for a refresh and loads again. It runs at most once at a time for each
-// connection.
+// fly loads the connection. If its token is too old, or its generation not above
+// beyond, fly asks for a refresh and loads again. It runs at most once at a time for
+// each connection.
 func (c *Client) fly(ctx context.Context, e *entry, f *flight) result {
 	beyond := f.beyond
 	s, err := c.load(ctx, e)
@@ -73,9 +72,9 @@ func (c *Client) fly(ctx context.Context, e *entry, f *flight) result {
 	return c.settle(ctx, e, s, out, beyond, refreshErr)
 }
 
-// forgetAhead returns the generation that is not good enough: beyond, or none where
-// that is above the row's. The database was restored then, so what this client knows
-// by its generations is void, and the row's token is the one to use.
+// forgetAhead returns the generation that is too old: beyond, or none if beyond is
+// above the row's. In that case the database was restored, so everything that this
+// client knows by its generations is void, and the row's token is the right one.
 func (c *Client) forgetAhead(e *entry, s *snapshot, beyond int64) int64 {
 	if beyond <= s.token.Generation {
 		return beyond
@@ -86,8 +85,8 @@ func (c *Client) forgetAhead(e *entry, s *snapshot, beyond int64) int64 {
 	return 0
 }
 
-// load reads the connection and keeps it in memory. Without a snapshot, err says
-// why.
+// load reads the connection and keeps it in memory. If it returns no snapshot, err is
+// the reason.
 func (c *Client) load(ctx context.Context, e *entry) (*snapshot, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.LoadTimeout)
 	defer cancel()
@@ -97,7 +96,7 @@ func (c *Client) load(ctx context.Context, e *entry) (*snapshot, error) {
 	}
 	held, err := c.Backend.Load(ctx, e.id)
 	if err != nil {
-		code := perennial.CodeOf(err) // one connection's own trouble is not the backend's
+		code := perennial.CodeOf(err) // a failure of one connection is not the backend's
 		c.away.Store(code != perennial.CodeNotFound && code != perennial.CodeSealed)
 		e.loadAfter, e.loadErr = c.Now().Add(awayRetry), err
 		return nil, err
@@ -109,7 +108,7 @@ func (c *Client) load(ctx context.Context, e *entry) (*snapshot, error) {
 	}
 	s := take(e.id, held, began, c.MinTTL)
 	if denied(s) != nil {
-		e.last.Store(nil) // memory does not answer for it
+		e.last.Store(nil) // memory must not answer for it
 	} else {
 		e.last.Store(s)
 	}
@@ -126,8 +125,8 @@ func (c *Client) refresh(ctx context.Context, e *entry, generation int64) error 
 	return err
 }
 
-// unread answers where the connection could not be loaded: from memory, until
-// its token expires.
+// unread returns the result if the connection could not be loaded: the token in memory,
+// until that expires.
 func (c *Client) unread(e *entry, beyond int64, err error) result {
 	if perennial.CodeOf(err) == perennial.CodeNotFound {
 		e.last.Store(nil)
@@ -137,12 +136,12 @@ func (c *Client) unread(e *entry, beyond int64, err error) result {
 	now := c.Now()
 	s := e.last.Load()
 	if s != nil && s.usable(s.elapsed(now), beyond) {
-		return result{snapshot: s, source: SourceCallerGone}
+		return result{snapshot: s, source: SourceRemaining}
 	}
 	return result{snapshot: s, source: SourceNone, err: &ErrUnavailable{Connection: e.id, RetryAt: now.Add(awayRetry).Round(0), Err: err}}
 }
 
-// denied is the error of a connection whose status allows no use, or nil.
+// denied returns the error for a connection whose status allows no use, or nil.
 func denied(s *snapshot) error {
 	switch s.state.Status {
 	case perennial.StatusPaused:
@@ -153,14 +152,14 @@ func denied(s *snapshot) error {
 	return nil
 }
 
-// settle answers with the snapshot where it may be used, else says why there is
-// nothing to use.
+// settle returns the snapshot's token if it is usable, else the reason why there is
+// none.
 func (c *Client) settle(ctx context.Context, e *entry, s *snapshot, out result, beyond int64, cause error) result {
 	now := c.Now()
 	out.snapshot = s
 	if elapsed := s.elapsed(now); s.usable(elapsed, beyond) {
 		if !s.enough(elapsed, beyond) {
-			out.source = SourceCallerGone
+			out.source = SourceRemaining
 		}
 		c.used(ctx, e, s, now)
 		return out
@@ -183,15 +182,14 @@ func (c *Client) settle(ctx context.Context, e *entry, s *snapshot, out result, 
 	return out
 }
 
-// mend remembers that a 401's refresh brought generation.
+// mend records that the refresh after a 401 brought generation.
 func (e *entry) mend(generation int64, now time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.mended = mended{generation, now}
 }
 
-// mendedBy reports whether generation is what a 401's refresh brought a short
-// while ago.
+// mendedBy reports whether the refresh after a recent 401 brought generation.
 func (e *entry) mendedBy(generation int64, now time.Time) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()

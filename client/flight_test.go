@@ -71,7 +71,7 @@ func TestRefreshBringsNothing(t *testing.T) {
 		ends := b.backend.state.ExpiresAt
 		for time.Until(ends) > 0 {
 			assert.EqualValues(t, 1, b.get().Generation)
-			assert.Equal(t, SourceCallerGone, b.last().Source)
+			assert.Equal(t, SourceRemaining, b.last().Source)
 			time.Sleep(100 * time.Millisecond)
 		}
 		assert.LessOrEqual(t, b.backend.refreshes, 9, "1, 2, 4, 8, 15 s apart")

@@ -7,29 +7,28 @@ import (
 	"github.com/perennial-oauth/perennial/client/wire"
 )
 
-// memoryLasts is for how long what was loaded is used without asking again.
+// memoryLasts is how long memory answers without a new load.
 const memoryLasts = time.Minute
 
-// endedLasts is the same where the grant has ended: what is left of it is not worth
-// much, and the customer may have reconnected.
+// endedLasts is the same for an ended grant: the rest of its token is worth little, and
+// the customer may have reconnected.
 const endedLasts = 2 * time.Second
 
-// snapshot is a connection as it was loaded. It is never changed.
+// snapshot is a connection as loaded. It never changes.
 //
-// Everything is measured from loaded, when the load began, by durations that
-// the backend's clock gave: so no clock of this process is compared with one of
-// another, and as the backend read its clock later, nothing is thought to live
-// longer than it does.
+// All times are durations since loaded, the start of the load, and the backend's clock
+// gave them. So no clock of this process is compared with another's. Because the
+// backend read its clock later, nothing seems to live longer than it does.
 type snapshot struct {
 	token  Token
 	state  TokenState
 	loaded time.Time
 
-	minTTL time.Duration // the life that callers ask to be left
-	fresh  time.Duration // for how long memory answers
+	minTTL time.Duration // the remaining life that callers want
+	fresh  time.Duration // how long memory answers
 }
 
-// take makes a snapshot of what a load that began at began brought.
+// take makes a snapshot of a state whose load started at began.
 func take(id string, h TokenState, began time.Time, minTTL time.Duration) *snapshot {
 	s := &snapshot{state: h, loaded: began, minTTL: minTTL, fresh: memoryLasts}
 	s.token = Token{Access: h.Access, Type: perennial.TokenTypeBearer, Generation: h.Generation, Connection: id, Account: h.Account, Status: h.Status, Reason: h.Reason}
@@ -49,9 +48,9 @@ func take(id string, h TokenState, began time.Time, minTTL time.Duration) *snaps
 	return s
 }
 
-// elapsed is how long ago the snapshot was loaded. Where the wall clock and the
-// monotonic one disagree, since the machine slept or its clock was set, the
-// longer time counts: asking once too often costs nothing.
+// elapsed returns how long ago the snapshot was loaded. If the wall clock and the
+// monotonic clock disagree, because the machine slept or its clock was set, the longer
+// time counts: one load too many costs nothing.
 func (s *snapshot) elapsed(now time.Time) time.Duration {
 	return max(now.Sub(s.loaded), time.Duration(now.UnixNano()-s.loaded.UnixNano()))
 }
@@ -67,7 +66,7 @@ func (s *snapshot) enough(elapsed time.Duration, beyond int64) bool {
 	return s.state.Enough(elapsed, beyond, s.minTTL)
 }
 
-// here turns a time of the backend's clock into one of this process's.
+// here converts a time of the backend's clock into one of this process's.
 func (s *snapshot) here(t time.Time) time.Time {
 	if t.IsZero() {
 		return t

@@ -6,16 +6,16 @@ import (
 )
 
 const (
-	// usedEvery is how often last_used_at is written at most.
+	// usedEvery bounds how often last_used_at is written.
 	usedEvery = time.Hour
-	// usedRetry keeps a write that does not succeed from being tried at each load.
+	// usedRetry keeps a failing write from being tried at each load.
 	usedRetry = time.Minute
 	// noteTimeout bounds one write.
 	noteTimeout = 5 * time.Second
 )
 
-// used notes that a token was handed out, where the row says that it is time.
-// Memory is loaded anew each minute, so loads alone tell of use.
+// used records that a token was used, if the row's last record is old enough. Memory is
+// loaded anew each minute, so the loads alone show the use.
 func (c *Client) used(ctx context.Context, e *entry, s *snapshot, now time.Time) {
 	last := s.state.LastUsedAt
 	if !last.IsZero() && s.state.Now.Sub(last) < usedEvery || !e.usedAt.IsZero() && now.Sub(e.usedAt) < usedRetry {
@@ -25,8 +25,8 @@ func (c *Client) used(ctx context.Context, e *entry, s *snapshot, now time.Time)
 	c.note(ctx, e.id, NoteUsed)
 }
 
-// note writes beside the caller: nobody waits for it, and its failure costs only
-// the note.
+// note writes in the background: no caller waits for it, and a failure costs only the
+// note.
 func (c *Client) note(ctx context.Context, id string, n Note) {
 	ctx = context.WithoutCancel(ctx)
 	c.work.Go(func() {

@@ -10,12 +10,12 @@ import (
 	"github.com/perennial-oauth/perennial/provider"
 )
 
-// Observer is told of what a client does, for metrics; metrics.Client is the one
-// for Prometheus. It must not block, and is called by many goroutines at once.
+// Observer receives what a client does, for metrics; metrics.Client is the one for
+// Prometheus. It must not block. Many goroutines call it at once.
 type Observer interface {
 	Call(Call)
 	Refused(Refused)
-	// Clock tells by how much this process's clock is behind the backend's.
+	// Clock receives how far this process's clock is behind the backend's.
 	Clock(offset time.Duration)
 }
 
@@ -24,46 +24,45 @@ type Source string
 
 // The sources.
 const (
-	SourceMemory     Source = "memory"
-	SourceStore      Source = "store"   // loaded
-	SourceRefresh    Source = "refresh" // a refresh was waited for
-	SourceCallerGone Source = "left"    // too old, and nothing newer to be had: what is left serves
-	SourceNone       Source = "none"    // an error
+	SourceMemory    Source = "memory"
+	SourceStore     Source = "store"   // loaded
+	SourceRefresh   Source = "refresh" // a refresh, which the caller waited for
+	SourceRemaining Source = "left"    // the rest of an old token's life, because there was no newer token
+	SourceNone      Source = "none"    // an error
 )
 
 // Call is one call of [Client.Token].
 type Call struct {
-	App    string // empty where the connection could not be read
+	App    string // empty if the connection could not be read
 	Source Source
-	// Left is the life that the token has left as the call goes ahead. Where there
-	// was only an expired one it is below zero, and Source is none.
+	// Left is the token's remaining life at the time of the call. If there was only an
+	// expired token, it is negative and Source is none.
 	Left   time.Duration
 	Dated  bool          // Left is known
-	Waited time.Duration // for the store and for a refresh
-	// Queued is how long ago the work was enqueued, see [WithEnqueuedAt]; 0: not
-	// said.
+	Waited time.Duration // time spent on the store and on a refresh
+	// Queued is how long ago the work was enqueued, see [WithEnqueuedAt]; 0: unknown.
 	Queued time.Duration
-	Code   perennial.Code // of the error, or [CodeLeft]; empty: none
+	Code   perennial.Code // the error's code, or [CodeCallerGone]; empty: no error
 }
 
-// CodeLeft is the code of a call whose caller's context ended.
+// CodeCallerGone is the code of a call whose context ended.
 const CodeCallerGone perennial.Code = "left"
 
-// Refused is one 401 that an API answered.
+// Refused is one 401 from an API.
 type Refused struct {
 	App       string
 	Means     provider.Unauthorized
-	Second    bool // a newer token was refused too
-	Stale     bool // the token had been replaced already: nothing was refreshed
+	Second    bool // it refused a newer token too
+	Stale     bool // the token had been replaced already, so nothing was refreshed
 	Refreshed bool // this 401 caused a refresh
 	Retried   bool // the request was sent again
 }
 
 type enqueuedKey struct{}
 
-// WithEnqueuedAt says when the work that ctx is for was enqueued, so that queue
-// delay shows in the metrics: a job that carries its token waits longer than the
-// token lives. Ask for the token when the job runs.
+// WithEnqueuedAt records in ctx when its work was enqueued, so that the metrics show
+// the queue delay. A job that carries its token may wait longer than the token lives:
+// get the token when the job runs.
 func WithEnqueuedAt(ctx context.Context, at time.Time) context.Context {
 	return context.WithValue(ctx, enqueuedKey{}, at)
 }
@@ -76,7 +75,7 @@ func queued(ctx context.Context, now time.Time) time.Duration {
 	return max(now.Sub(at), 0)
 }
 
-// observe tells of one call. s may be nil.
+// observe reports one call. s may be nil.
 func (c *Client) observe(ctx context.Context, now time.Time, s *snapshot, source Source, waited time.Duration, err error) {
 	if c.Observer == nil {
 		return
@@ -88,7 +87,7 @@ func (c *Client) observe(ctx context.Context, now time.Time, s *snapshot, source
 	if s != nil {
 		call.App = s.state.App
 		call.Left = s.state.Left(s.elapsed(now))
-		// A failed call counts by its token's age only where that is what failed.
+		// A failed call counts toward the token's age only if age was the failure.
 		call.Dated = call.Left != wire.Forever && (err == nil || call.Left <= 0)
 		if !call.Dated {
 			call.Left = 0

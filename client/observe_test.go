@@ -20,9 +20,9 @@ func TestObserved(t *testing.T) {
 	}{
 		"30 minutes left":                  {30 * time.Minute, 0, Call{Source: SourceStore, Left: 30 * time.Minute}},
 		"2 minutes left":                   {2 * time.Minute, 0, Call{Source: SourceStore, Left: 2 * time.Minute}},
-		"2 minutes - 1 ns left":            {2*time.Minute - 1, 0, Call{Source: SourceCallerGone, Left: 2*time.Minute - 1}},
-		"2 minutes - 1 ns left, 3 s later": {2*time.Minute - 1, 3 * time.Second, Call{Source: SourceCallerGone, Left: 117*time.Second - 1, Waited: 3 * time.Second}},
-		"1 ns left":                        {1, 0, Call{Source: SourceCallerGone, Left: 1}},
+		"2 minutes - 1 ns left":            {2*time.Minute - 1, 0, Call{Source: SourceRemaining, Left: 2*time.Minute - 1}},
+		"2 minutes - 1 ns left, 3 s later": {2*time.Minute - 1, 3 * time.Second, Call{Source: SourceRemaining, Left: 117*time.Second - 1, Waited: 3 * time.Second}},
+		"1 ns left":                        {1, 0, Call{Source: SourceRemaining, Left: 1}},
 		"expired 0 seconds ago":            {0, 0, Call{Source: SourceNone, Code: perennial.CodeUnavailable}},
 		"expired 1 ns ago":                 {-1, 0, Call{Source: SourceNone, Code: perennial.CodeUnavailable, Left: -1}},
 		"expired an hour ago, 3 s later":   {-time.Hour, 3 * time.Second, Call{Source: SourceNone, Code: perennial.CodeUnavailable, Left: -time.Hour - 3*time.Second, Waited: 3 * time.Second}},

@@ -12,10 +12,10 @@ import (
 	"github.com/perennial-oauth/perennial/provider"
 )
 
-// idempotent are the methods of RFC 9110 section 9.2.2; the empty one is GET.
+// idempotent has the methods of RFC 9110 section 9.2.2; the empty one is GET.
 var idempotent = []string{"", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete}
 
-// repeatable reports whether sending the request twice does what once does: an
+// repeatable reports whether sending the request twice has the same effect as once: an
 // idempotent method, an idempotency key, or a POST that is known to be a read.
 func repeatable(req *http.Request, entry provider.Entry) bool {
 	return slices.Contains(idempotent, req.Method) ||
@@ -23,12 +23,12 @@ func repeatable(req *http.Request, entry provider.Entry) bool {
 		req.Method == http.MethodPost && entry.ReadsOnly(req.URL.Path)
 }
 
-// replayable reports whether the body can be had a second time.
+// replayable reports whether the body can be read a second time.
 func replayable(req *http.Request) bool {
 	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
 }
 
-// rewound is the request with its body from the start.
+// rewound returns the request with its body from the start.
 func rewound(req *http.Request) (*http.Request, error) {
 	out := *req
 	if req.Body != nil && req.Body != http.NoBody {
@@ -41,8 +41,8 @@ func rewound(req *http.Request) (*http.Request, error) {
 	return &out, nil
 }
 
-// mostPeeked bounds what is read of a 401's body before its caller, and what is
-// read of one that is thrown away, so that its connection can be used again.
+// maxPeeked bounds how much of a 401's body is read ahead of the caller, and how much
+// of a discarded body, so that its connection can be used again.
 const maxPeeked = 64 << 10
 
 // peek reads the beginning of the body and puts it back.
@@ -62,7 +62,7 @@ func peek(resp *http.Response) []byte {
 	return head
 }
 
-// failing is a reader whose error was met already.
+// failing is a reader that returns an error met earlier.
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
@@ -72,8 +72,8 @@ func discard(resp *http.Response) {
 	if resp.Body == nil {
 		return
 	}
-	_, _ = io.CopyN(io.Discard, resp.Body, 2*maxPeeked) // what is longer costs the connection
-	_ = resp.Body.Close()                               // it was read; nothing is lost
+	_, _ = io.CopyN(io.Discard, resp.Body, 2*maxPeeked) // a longer one costs the connection
+	_ = resp.Body.Close()                               // everything was read; nothing is lost
 }
 
 // closing closes the body of a request that is not sent, as a RoundTripper must.
@@ -84,19 +84,18 @@ func closing(req *http.Request, err error) error {
 	return err
 }
 
-// entryFor is the catalogue's entry of a connection that was loaded, and its app.
+// entryFor returns the catalogue's entry of a loaded connection, and its app.
 func (c *Client) entryFor(id string) (app string, of provider.Entry) {
 	if known, ok := c.entries.Load(id); ok {
 		if s := known.(*entry).last.Load(); s != nil {
-			of, _ = provider.Lookup(s.state.Provider) // an unknown one has no spellings
+			of, _ = provider.Lookup(s.state.Provider) // an unknown provider has no spellings
 			return s.state.App, of
 		}
 	}
 	return "", of
 }
 
-// renewLater has a newer token got for the next request; this one is not sent
-// again.
+// renewLater gets a newer token for the next request. This request is not sent again.
 func (c *Client) renewLater(ctx context.Context, refused Token, told *Refused) {
 	e := c.entryOf(refused.Connection)
 	if e.mendedBy(refused.Generation, c.Now()) {

@@ -9,19 +9,19 @@ import (
 	"github.com/perennial-oauth/perennial/provider"
 )
 
-// Transport is an [http.RoundTripper] that gives each request the connection's
-// access token (RFC 6750 section 2.1) and answers a 401 once: with a newer token,
-// and the same request again where that does no harm. docs/client.md has the
-// table of what is sent again when.
+// Transport is an [http.RoundTripper] that gives each request the connection's access
+// token (RFC 6750 section 2.1). It reacts to a 401 once: it gets a newer token, and
+// sends the same request again if that does no harm. docs/client.md has the table of
+// what it sends again, and when.
 //
-// A request that already carries Authorization is refused. A redirect to another
-// host, or away from TLS, is followed without the token. Make one with
-// [Client.Transport]; it is safe for concurrent use once its fields are set.
+// It refuses a request that already has an Authorization header. It follows a redirect
+// to another host, or away from TLS, without the token. [Client.Transport] makes one.
+// It is safe for concurrent use once its fields are set.
 type Transport struct {
-	// BeforeRetry, when set, is asked before a request is sent again: it may look
-	// whether the first one took effect, or compare a fingerprint. Its word is
-	// final, also for a request that the rules would not repeat; an error ends the
-	// request. A body that cannot be read again is never asked about.
+	// BeforeRetry, if set, decides before a request is sent again. It may check whether
+	// the first request took effect, or compare a fingerprint. Its decision is final,
+	// even for a request that the rules would not repeat. An error ends the request. It
+	// is not called for a body that cannot be read again.
 	BeforeRetry func(Retry) (bool, error)
 	// Base sends the requests. Defaults to the client's.
 	Base http.RoundTripper
@@ -30,12 +30,12 @@ type Transport struct {
 	id     string
 }
 
-// Retry is what a hook is asked about.
+// Retry is what BeforeRetry decides about.
 type Retry struct {
-	Request    *http.Request // the caller's; its body is read through GetBody
+	Request    *http.Request // the caller's; read its body through GetBody
 	Connection string
-	Generation int64 // of the new token
-	ByRule     bool  // the rules would repeat it
+	Generation int64 // the new token's
+	ByRule     bool  // the rules would repeat the request
 }
 
 // RoundTrip implements [http.RoundTripper].
@@ -57,7 +57,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return t.unauthorized(req, resp, token)
 }
 
-// CloseIdleConnections is what http.Client asks for.
+// CloseIdleConnections implements the method that http.Client looks for.
 func (t *Transport) CloseIdleConnections() {
 	if base, ok := t.base().(interface{ CloseIdleConnections() }); ok {
 		base.CloseIdleConnections()
@@ -71,7 +71,7 @@ func (t *Transport) base() http.RoundTripper {
 	return t.client.Base
 }
 
-// refuses is the error of a request that must not be given a token.
+// refuses returns the error for a request that must not get a token.
 func (t *Transport) refuses(req *http.Request) error {
 	switch {
 	case len(req.Header.Values("Authorization")) > 0:
@@ -84,8 +84,8 @@ func (t *Transport) refuses(req *http.Request) error {
 	return nil
 }
 
-// send sends the request with the token. What comes back names the caller's
-// request, not the one with the token in it.
+// send sends the request with the token. The response refers to the caller's request,
+// not to the one with the token.
 func (t *Transport) send(req *http.Request, token Token) (*http.Response, error) {
 	out := req.Clone(req.Context())
 	out.Header.Set("Authorization", token.header())
@@ -96,7 +96,7 @@ func (t *Transport) send(req *http.Request, token Token) (*http.Response, error)
 	return resp, err
 }
 
-// unauthorized answers a first 401.
+// unauthorized reacts to a first 401.
 func (t *Transport) unauthorized(req *http.Request, resp *http.Response, refused Token) (*http.Response, error) {
 	c := t.client
 	c.note(req.Context(), t.id, NoteUnauthorized)
@@ -104,7 +104,7 @@ func (t *Transport) unauthorized(req *http.Request, resp *http.Response, refused
 	told := Refused{App: app, Means: entry.ReadUnauthorized(resp.Header, peek(resp))}
 	defer func() { c.refused(told) }()
 	if told.Means == provider.UnauthorizedNotPermitted {
-		return resp, nil // no token helps
+		return resp, nil // no token would help
 	}
 	byRule := repeatable(req, entry)
 	if !replayable(req) || !byRule && t.BeforeRetry == nil {
@@ -116,7 +116,7 @@ func (t *Transport) unauthorized(req *http.Request, resp *http.Response, refused
 	if got.err != nil {
 		discard(resp)
 		if _, ok := errors.AsType[*ErrUnavailable](got.err); ok && c.entryOf(t.id).mendedBy(refused.Generation, c.Now()) {
-			return nil, t.still(req, refused) // it was mended just now, and that did not help
+			return nil, t.still(req, refused) // a refresh just before did not help
 		}
 		return nil, got.err
 	}
@@ -136,7 +136,7 @@ func (t *Transport) unauthorized(req *http.Request, resp *http.Response, refused
 	return t.again(req, token, app)
 }
 
-// again sends the request a second time, and for the last.
+// again sends the request a second and last time.
 func (t *Transport) again(req *http.Request, token Token, app string) (*http.Response, error) {
 	second, err := rewound(req)
 	if err != nil {
@@ -164,8 +164,8 @@ func (t *Transport) still(req *http.Request, token Token) error {
 		Generation: token.Generation, ClockOffset: t.client.ClockOffset()}
 }
 
-// redirectedAway reports whether a redirect led to another host than the one the
-// caller named, or away from TLS: then also on the way back.
+// redirectedAway reports whether a redirect led to another host than the caller's, or
+// away from TLS. It then also applies on the way back.
 func redirectedAway(req *http.Request) bool {
 	for r := req; r.Response != nil && r.Response.Request != nil; r = r.Response.Request {
 		before := r.Response.Request
@@ -181,7 +181,7 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// endpoint is where a request went, without user, query and fragment.
+// endpoint returns the request's URL without user, query and fragment.
 func endpoint(req *http.Request) string {
 	return req.URL.Scheme + "://" + req.URL.Host + req.URL.EscapedPath()
 }

@@ -1,5 +1,5 @@
-// Package clienttest is the contract of [client.Backend] as one suite, which
-// every backend must pass, each below a client as product code has it.
+// Package clienttest is the contract of [client.Backend] as a test suite, which every
+// backend must pass beneath a client.
 package clienttest
 
 import (
@@ -16,31 +16,31 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Secret begins every token of a fixture, so that it can be looked for.
+// Secret begins every token of a fixture, so that tests can search for it.
 const Secret = "planted-access-token"
 
-// Fixture is one connection, active, at generation 1, and its backend. The
-// functions change the row as other programs do.
+// Fixture is one active connection at generation 1, with its backend. The functions
+// change the row as other programs do.
 type Fixture struct {
-	Backend client.Backend        // of the tenant; a [client.Connector], as the others
+	Backend client.Backend        // of the tenant; it is a [client.Connector], like the others
 	Other   client.Backend        // of another tenant
-	Bare    func() client.Backend // of the tenant, where no connect links are configured
+	Bare    func() client.Backend // of the tenant, without configured connect links
 	ID      string
 
-	App       string // that customers may be asked to connect
-	ReturnURL string // that they may return to
+	App       string // an app with connect links
+	ReturnURL string // an allowed return URL
 	Revocable string // a connection at a provider with a revocation endpoint
 
 	Renew      func(life time.Duration) // the next generation, with the token "<Secret>-<generation>"
 	SetStatus  func(perennial.Status, perennial.Reason)
 	Row        func() perennial.Connection
-	Refreshes  func() int                                           // that reached whoever refreshes
-	Revoked    func() int                                           // grants, at the provider
-	Find       func(link perennial.Secret) perennial.ConnectSession // as its page does
-	OutOfReach func() func()                                        // until what it returns is called
+	Refreshes  func() int                                           // refreshes that reached the engine or workflow
+	Revoked    func() int                                           // grants revoked at the provider
+	Find       func(link perennial.Secret) perennial.ConnectSession // finds a session as its page does
+	OutOfReach func() func()                                        // cuts the backend off until the returned function is called
 }
 
-// Run runs the suite. setup makes a fixture of t's own.
+// Run runs the suite. setup makes a fixture for each test.
 func Run(t *testing.T, setup func(*testing.T) Fixture) {
 	for name, test := range map[string]func(*testing.T, Fixture){
 		"what is held":               testHeld,
@@ -163,7 +163,7 @@ func testNotes(t *testing.T, f Fixture) {
 	c := over(t, f.Backend)
 	_, err := c.Token(t.Context(), f.ID)
 	require.NoError(t, err)
-	c.Close() // waits for what is under way
+	c.Close() // waits for background work
 	assert.NotZero(t, f.Row().LastUsedAt)
 	require.NoError(t, f.Backend.Note(t.Context(), f.ID, client.NoteUnauthorized))
 	assert.NotZero(t, f.Row().LastUnauthorizedAt)

@@ -13,13 +13,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TokenOf is the last part of a link, by which its page finds its session.
+// TokenOf returns the last part of a link, by which the page finds its session.
 func TokenOf(link perennial.Secret) perennial.Secret {
 	whole := link.Reveal()
 	return perennial.NewSecret(whole[strings.LastIndex(whole, "/")+1:])
 }
 
-// missing are ids that no connection has.
+// missing has ids that no connection has.
 var missing = []string{"", ".", "..", "../apps", "a/b", "con_nothing", "a b?c#d%", strings.Repeat("x", 500)}
 
 func testConnect(t *testing.T, f Fixture) {
@@ -159,7 +159,7 @@ func testRevoke(t *testing.T, f Fixture) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-// connectorErrors asks everything of a client.
+// connectorErrors calls every method of a client and returns the errors.
 func connectorErrors(t *testing.T, c *client.Client, f Fixture) map[string]error {
 	_, connect := c.Connect(t.Context(), client.ConnectRequest{App: f.App})
 	_, reconnect := c.Reconnect(t.Context(), f.ID, client.ReconnectRequest{})

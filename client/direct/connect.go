@@ -15,13 +15,14 @@ type Sessions interface {
 	Session(ctx context.Context, id string) (perennial.ConnectSession, error)
 }
 
-// Ender ends connections, at their providers too: [connect.Ender] in production.
+// Disconnector ends connections, also at their providers: [connect.Disconnector] in
+// production.
 type Disconnector interface {
 	Disconnect(ctx context.Context, id string) (perennial.Connection, perennial.Revocation, error)
 }
 
-// endTimeout bounds a disconnect, which goes on where its caller leaves: a grant
-// that is not revoked then is not revoked by asking again.
+// endTimeout bounds a disconnect, which goes on after its caller has left. A second
+// request would not revoke a grant that the first failed to revoke.
 const endTimeout = 30 * time.Second
 
 // Connect implements [client.Connector].
@@ -67,7 +68,7 @@ func (b *Backend) Session(ctx context.Context, id string) (client.ConnectSession
 
 func session(c perennial.ConnectSession) client.ConnectSession {
 	out := client.ConnectSession{ID: c.ID, App: c.App, Connection: c.ConnectionID, Outcome: c.Outcome, ExpiresAt: c.ExpiresAt}
-	if len(c.Missing) > 0 { // else nil, in every backend
+	if len(c.Missing) > 0 { // otherwise nil, as from every backend
 		out.MissingScopes = c.Missing
 	}
 	if c.ResultID != "" {
@@ -85,14 +86,14 @@ func (b *Backend) Disconnect(ctx context.Context, id string) (perennial.Revocati
 	if b.Disconnector == nil {
 		return "", perennial.Errorf(perennial.CodeInvalid, "this client ends no connections: direct.Config.Ender is not set; a connect.Ender ends them at the provider too")
 	}
-	if _, _, err := b.Store.ForTokenRead(ctx, b.Tenant, id); err != nil { // an ender knows no tenants
+	if _, _, err := b.Store.ForTokenRead(ctx, b.Tenant, id); err != nil { // the disconnector knows no tenants
 		return "", err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
 	c, revocation, err := b.Disconnector.Disconnect(ctx, id)
 	if c.Status == perennial.StatusDisconnected && perennial.CodeOf(err) == perennial.CodeUnavailable {
-		err = nil // the row is what counts: its workflow reads it at its next wake
+		err = nil // only the row counts: its workflow reads it at its next wake
 	}
 	return revocation, err
 }

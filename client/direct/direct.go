@@ -1,6 +1,6 @@
-// Package direct is the client's backend over Perennial's own store and Temporal,
-// for product code that may reach both. It opens access tokens only; it needs the
-// refresh tokens' keyset only where it is given an engine or an ender.
+// Package direct is the client's backend over Perennial's own store and Temporal, for
+// product code that can reach both. It opens only access tokens. It needs the refresh
+// tokens' keyset only if it has an engine or a disconnector.
 package direct
 
 import (
@@ -32,43 +32,42 @@ type Keys interface {
 	Open(b seal.Binding, sealed []byte) (perennial.Secret, error)
 }
 
-// Workflows speaks to the connections' workflows; see [Temporal].
+// Workflows sends requests to the connections' workflows; see [Temporal].
 type Workflows interface {
 	connect.Refresher
-	// Healthy asks whether Temporal answers at all.
+	// Healthy reports whether Temporal answers at all.
 	Healthy(ctx context.Context) error
 }
 
-// Config configures a [Backend]. Tenant, Store, Keys, Workflows and Apps are
-// needed.
+// Config configures a [Backend]. Tenant, Store, Keys, Workflows and Apps are required.
 type Config struct {
 	Tenant    string
 	Store     Store
 	Keys      Keys
 	Workflows Workflows
-	Apps      refresh.Apps // for each app's entry of the catalogue
+	Apps      refresh.Apps // for the catalogue's entry of each app
 
-	// Engine, when set, refreshes where Temporal does not answer: same fence, one
-	// request at the provider. It needs the refresh tokens' keyset, and a spool on
-	// a persistent volume.
+	// Engine, if set, refreshes while Temporal does not answer: with the same fence,
+	// and one request to the provider. It needs the refresh tokens' keyset, and a spool
+	// on a persistent volume.
 	Engine refresh.FallbackEngine
-	// Answer is how long a workflow is waited for before the engine is asked.
+	// Answer is how long the backend waits for a workflow before it asks the engine.
 	// Defaults to 10 s.
 	Answer time.Duration
 
-	// Links, when set, gives the URLs that ErrReconnectRequired carries.
+	// Links, if set, returns the URLs in ErrReconnectRequired.
 	Links func(c perennial.Connection) (reconnect, help string)
-	// Sessions, when set, makes the links of Connect and Reconnect.
+	// Sessions, if set, makes the links of Connect and Reconnect.
 	Sessions Sessions
-	// Ender, when set, is what Disconnect ends connections with. It needs the
-	// refresh tokens' keyset.
+	// Disconnector, if set, does the work of Disconnect. It needs the refresh tokens'
+	// keyset.
 	Disconnector Disconnector
 }
 
 // Backend implements [client.Backend] for one tenant.
 type Backend struct {
 	Config
-	sick    atomic.Int64 // when Temporal was last found not to answer, in Unix nanoseconds
+	sick    atomic.Int64 // when Temporal last failed to answer, in Unix nanoseconds
 	keeping sync.WaitGroup
 }
 
@@ -98,7 +97,7 @@ func (b *Backend) Load(ctx context.Context, id string) (client.TokenState, error
 		Status: c.Status, Reason: c.Reason, FailingCode: c.FailingCode,
 		Now: now, ExpiresAt: c.ExpiresAt, RefreshedAt: c.LastRefreshedAt, DueAt: c.NextRefreshAt, RetryAt: c.WaitsUntil(now), LastUsedAt: c.LastUsedAt,
 	}
-	if app, err := b.Apps.App(c.App); err == nil { // one that left the configuration is still served
+	if app, err := b.Apps.App(c.App); err == nil { // an app that left the configuration is still served
 		h.Title, h.KillsAccess = app.Provider.Title, app.Provider.RefreshKillsAccessToken
 	}
 	if len(c.AccessTokenSealed) > 0 {
@@ -128,6 +127,6 @@ func (b *Backend) Note(ctx context.Context, id string, n client.Note) error {
 	return fmt.Errorf("no note %q", n)
 }
 
-// Close waits until the token sets of this backend's own refreshes are kept. The
-// client is closed before, the store after it.
+// Close waits until the token sets of this backend's own refreshes are safe. Close the
+// client before it and the store after it.
 func (b *Backend) Close() { b.keeping.Wait() }

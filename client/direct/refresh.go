@@ -13,24 +13,24 @@ import (
 )
 
 const (
-	// probeTimeout is how long Temporal may take to say that it is there, where an
-	// engine stands by, and where none does.
+	// probeTimeout is how long Temporal may take to answer a health check if there is
+	// an engine to fall back on, probeTimeoutAlone if there is none.
 	probeTimeout      = 2 * time.Second
 	probeTimeoutAlone = 5 * time.Second
-	// sickLasts is for how long a Temporal that did not answer is not asked by
-	// those who can do without it.
+	// sickLasts is how long a backend with an engine does not ask a Temporal that did
+	// not answer.
 	sickLasts = 5 * time.Second
-	// lookEvery is how often the row is read while another process refreshes.
+	// lookEvery is how often to read the row while another process refreshes.
 	lookEvery = 200 * time.Millisecond
 )
 
-// errSick is the cause where Temporal was not asked, or gave no answer.
+// errSick is the cause if Temporal did not answer, or recently failed to.
 var errSick = errors.New("Temporal does not answer")
 
-// Refresh implements [client.Backend]: by the connection's workflow, or by the
-// engine where there is one and no workflow answers.
+// Refresh implements [client.Backend]. The connection's workflow does the refresh. If
+// no workflow answers, the engine does it, if there is one.
 func (b *Backend) Refresh(ctx context.Context, id string, generation int64) error {
-	c, _, err := b.Store.ForTokenRead(ctx, b.Tenant, id) // a workflow knows no tenants
+	c, _, err := b.Store.ForTokenRead(ctx, b.Tenant, id) // workflows know no tenants
 	if err != nil {
 		return err
 	}
@@ -48,8 +48,8 @@ func (b *Backend) Refresh(ctx context.Context, id string, generation int64) erro
 	return b.refreshHere(ctx, id, generation)
 }
 
-// ask asks the workflow. Beside it Temporal is asked whether it is there, since
-// its client would wait for it for as long as it may.
+// ask asks the workflow. Meanwhile it checks whether Temporal answers at all, because
+// Temporal's client would wait as long as it may.
 func (b *Backend) ask(ctx context.Context, c perennial.Connection, generation int64) error {
 	probing := probeTimeoutAlone
 	if b.Engine != nil {
@@ -92,7 +92,7 @@ func (b *Backend) refreshHere(ctx context.Context, id string, generation int64) 
 			return nil
 		case row.Generation < generation:
 			return &perennial.GenerationAheadError{Connection: id, Generation: row.Generation}
-		case row.Open.Alive(now): // another process is at it
+		case row.Open.Alive(now): // another process is refreshing
 		case refresh.LeftToWorkflow(row):
 			return perennial.Errorf(perennial.CodeUnavailable, "connection %s: an earlier refresh is in doubt, which its workflow settles: %w", id, errSick)
 		default:
@@ -108,7 +108,7 @@ func (b *Backend) refreshHere(ctx context.Context, id string, generation int64) 
 	}
 }
 
-// present asks the engine; busy says that another process was quicker.
+// present asks the engine. busy says that another process was faster.
 func (b *Backend) present(ctx context.Context, c perennial.Connection) (busy bool, err error) {
 	res, err := refresh.Fallback(ctx, b.Engine, c, b.keeping.Go)
 	switch {

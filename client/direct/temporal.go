@@ -8,7 +8,7 @@ import (
 	temporal "go.temporal.io/sdk/client"
 )
 
-// Temporal is the [Workflows] of a Temporal client.
+// Temporal returns the [Workflows] of a Temporal client.
 func Temporal(c temporal.Client, taskQueue string) Workflows {
 	return &overTemporal{&connect.Temporal{Client: c, TaskQueue: taskQueue}}
 }

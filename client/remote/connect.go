@@ -80,11 +80,11 @@ func (b *Backend) Disconnect(ctx context.Context, id string) (perennial.Revocati
 	return e.Revocation, nil
 }
 
-// refusal is the error of a problem with what a [client.Connector] was asked for.
+// refusal returns the error for a problem that a [client.Connector]'s request got.
 func (p *problem) refusal() error {
 	code, detail := p.Code, p.Detail
 	for _, e := range p.Errors {
-		if e.Location == "path.id" || e.Location == "body.connection_id" { // it cannot be one's
+		if e.Location == "path.id" || e.Location == "body.connection_id" { // no connection can have this id
 			code = perennial.CodeNotFound
 		}
 		detail += fmt.Sprintf(" %s: %s.", e.Location, e.Message)

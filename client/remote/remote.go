@@ -1,7 +1,7 @@
 // Package remote is the client's backend over Perennial's HTTP API, for product code
-// that has nothing but its address and an API key: with the scope tokens:read, and
-// connections:write to connect, reconnect and disconnect. The key's tenant is the
-// client's.
+// that has only its address and an API key. The key needs the scope tokens:read, and
+// connections:write to connect, reconnect and disconnect. The client's tenant is the
+// key's.
 package remote
 
 import (
@@ -19,15 +19,15 @@ import (
 	"github.com/perennial-oauth/perennial/client/wire"
 )
 
-// Config configures a [Backend]. URL and Key are needed.
+// Config configures a [Backend]. URL and Key are required.
 type Config struct {
-	URL string           // of the server: https://perennial.example
-	Key perennial.Secret // of the API
+	URL string           // the server's: https://perennial.example
+	Key perennial.Secret // the API key
 
-	// HTTP sends the requests, and follows no redirect: the key is for one address.
-	// Defaults to a client of its own.
+	// HTTP sends the requests. It follows no redirect, because the key belongs to one
+	// address. Defaults to a client of its own.
 	HTTP *http.Client
-	// AllowHTTP lets the key travel without TLS to other machines. Defaults to
+	// AllowHTTP allows the key to travel to other machines without TLS. Defaults to
 	// false: RFC 6750 section 5.3 forbids it.
 	AllowHTTP bool
 }
@@ -70,7 +70,7 @@ func (b *Backend) Load(ctx context.Context, id string) (client.TokenState, error
 	case p == nil:
 		t.State.Access = perennial.NewSecret(t.AccessToken)
 		return t.State, nil
-	case p.State != nil: // there is a row, but no token that may be handed out
+	case p.State != nil: // there is a row, but no usable token
 		return *p.State, nil
 	}
 	return client.TokenState{}, p.err(id)
@@ -94,7 +94,7 @@ func (b *Backend) Note(ctx context.Context, id string, n client.Note) error {
 	return p.err(id)
 }
 
-// maxAnswer bounds what is read of an answer.
+// maxAnswer bounds how much of an answer is read.
 const maxAnswer = 1 << 20
 
 // call makes one request about a connection.
@@ -106,8 +106,8 @@ func (b *Backend) call(ctx context.Context, method, id, rest string, body, into 
 	return b.request(ctx, method, path+rest, body, into)
 }
 
-// under is the path of what id names. PathEscape leaves dots, and a path of them
-// would be another one.
+// under returns the path of the item with this id. PathEscape leaves dots alone, and a
+// path of dots would lead elsewhere.
 func under(collection, id string) (string, error) {
 	if strings.Trim(id, ".") == "" {
 		return "", perennial.Errorf(perennial.CodeNotFound, "there is nothing with the id %q", id)
@@ -115,8 +115,8 @@ func under(collection, id string) (string, error) {
 	return collection + url.PathEscape(id), nil
 }
 
-// request makes one request. A refusal is the problem; err says that there was no
-// answer of the API.
+// request makes one request. A refusal comes back as the problem; err means that the
+// API did not answer.
 func (b *Backend) request(ctx context.Context, method, path string, body, into any) (*problem, error) {
 	var send io.Reader
 	if body != nil {
@@ -167,13 +167,13 @@ func loopback(host string) bool {
 // problem is an error of the API.
 type problem struct{ wire.Problem }
 
-// known are the API's codes that are ours; any other says that it could not be
-// asked.
+// known has the API's codes that this package passes on. Any other code counts as no
+// answer.
 var known = map[perennial.Code]bool{perennial.CodeInvalid: true, perennial.CodeConflict: true, perennial.CodeReconnectRequired: true, perennial.CodePaused: true,
 	perennial.CodeDisconnected: true, perennial.CodeGenerationAhead: true, perennial.CodeUnavailable: true, perennial.CodeSealed: true, perennial.CodeInternal: true}
 
 func (p *problem) err(id string) error {
-	// An id that cannot be one's is not found either.
+	// An id that no connection can have is not found either.
 	if p.Code == perennial.CodeNotFound || p.Code == perennial.CodeInvalid && p.Status == http.StatusUnprocessableEntity {
 		return perennial.Errorf(perennial.CodeNotFound, "there is no connection %q of this API key's tenant", id)
 	}
