@@ -52,42 +52,44 @@ type Connections interface {
 	SetCadence(ctx context.Context, id string, cadence perennial.Cadence) (perennial.Connection, error)
 }
 
-// Disconnects ends connections, at the provider too: connect.Ender in production.
+// Disconnects ends connections, also at their providers: connect.Disconnector in
+// production.
 type Disconnects interface {
 	Disconnect(ctx context.Context, id string) (perennial.Connection, perennial.Revocation, error)
 }
 
-// Webhooks keeps endpoints: notify.Service in production.
+// Webhooks stores webhook endpoints: notify.Service in production.
 type Webhooks interface {
 	Add(ctx context.Context, tenant, url string, types []perennial.EventType) (perennial.WebhookEndpoint, perennial.Secret, error)
 	Rotate(ctx context.Context, id string, keep time.Duration) (perennial.Secret, error)
 }
 
-// Observer is told of every request; metrics.API in production.
+// Observer receives every request; metrics.API in production.
 type Observer interface {
-	// Request: operation is its id in the OpenAPI document, empty where there is
-	// none; code is the problem's, empty for a success.
+	// Request: operation is the id in the OpenAPI document, empty if there is none;
+	// code is the problem's, empty for a success.
 	Request(operation string, status int, code string, took time.Duration)
 }
 
-// Config configures an [API]. All but the last part is needed.
+// Config configures an [API]. All fields but those with a default are required.
 type Config struct {
 	Store       Store
 	Connections Connections
 	Disconnects Disconnects
 	Webhooks    Webhooks
-	Sessions    Sessions // nil where no connect pages are configured
-	// Tokens hands out the access tokens of one tenant; direct.New in production.
+	Sessions    Sessions // nil if no connect pages are configured
+	// Tokens returns the backend with the access tokens of one tenant; direct.New in
+	// production.
 	Tokens func(tenant string) (Backend, error)
 	Apps   []provider.App
 
-	// Rate is how many requests a second each key may make of this process, and
-	// Burst how many at once. They default to 2,000 and to two seconds of Rate.
+	// Rate is how many requests a second each key may make to this process, and Burst
+	// how many at once. They default to 2,000 and to two seconds of Rate.
 	Rate  float64
 	Burst int
-	// Failures is how many keys that are not valid each address may present to this
-	// process in a minute; more are answered with 429 and not looked up. A valid key
-	// is always let through. Defaults to 60.
+	// Failures is how many invalid keys each address may present to this process in a
+	// minute. Further ones get a 429 without a look-up. A valid key always passes.
+	// Defaults to 60.
 	Failures int
 	Log      *slog.Logger // Defaults to discarding.
 	Observer Observer     // may be nil
@@ -130,12 +132,12 @@ type API struct {
 	limits     *limits
 	failures   *guard.Failures
 	backends   sync.Map        // tenant to Backend
-	background sync.WaitGroup  // notes that nobody waits for
-	document   []byte          // of OpenAPI
-	names      map[string]bool // of fields and parameters in it
+	background sync.WaitGroup  // notes that no request waits for
+	document   []byte          // the OpenAPI document
+	names      map[string]bool // of the fields and parameters in it
 }
 
-// DocumentPath is where the OpenAPI document is served. It needs no key.
+// DocumentPath is the path of the OpenAPI document. It needs no key.
 const DocumentPath = "/v1/openapi.json"
 
 // New returns the API.
@@ -170,17 +172,16 @@ func New(c Config) (*API, error) {
 	return a, nil
 }
 
-// Close waits for what is under way beside requests. The store may be closed after
-// it.
+// Close waits for background work. Close the store after it.
 func (a *API) Close() { a.background.Wait() }
 
-// Document is the API's OpenAPI 3.1 document, as JSON.
+// Document returns the API's OpenAPI 3.1 document, as JSON.
 func (a *API) Document() []byte { return a.document }
 
 const securityScheme = "apiKey"
 
-// schemaNames are the names in the document of the types that have another one in Go:
-// generated clients know them by these.
+// schemaNames has the names in the document for types with another name in Go.
+// Generated clients use these names.
 var schemaNames = map[reflect.Type]string{
 	reflect.TypeFor[perennial.StatusText](): "Words",
 	reflect.TypeFor[wire.TokenState]():      "State",
@@ -218,7 +219,7 @@ func (a *API) description() huma.Config {
 	}
 }
 
-// transform makes every error a [Problem] that names its request.
+// transform turns every error into a [Problem] that names its request.
 func (a *API) transform(ctx huma.Context, _ string, v any) (any, error) {
 	if m, ok := v.(*huma.ErrorModel); ok {
 		v = a.fromHuma(m)
@@ -229,7 +230,7 @@ func (a *API) transform(ctx huma.Context, _ string, v any) (any, error) {
 	return v, nil
 }
 
-// namesIn are the names that an OpenAPI document gives to parameters and fields.
+// namesIn returns the names of all parameters and fields in an OpenAPI document.
 func namesIn(document []byte) (map[string]bool, error) {
 	var root any
 	if err := json.Unmarshal(document, &root); err != nil {
@@ -261,7 +262,7 @@ func namesIn(document []byte) (map[string]bool, error) {
 	return names, nil
 }
 
-// app finds an app of the configuration; ok is false for one that left it.
+// app finds an app of the configuration. ok is false if the app has left it.
 func (a *API) app(name string) (app provider.App, ok bool) {
 	for _, app := range a.Apps {
 		if app.Name == name {
@@ -271,7 +272,7 @@ func (a *API) app(name string) (app provider.App, ok bool) {
 	return provider.App{}, false
 }
 
-// backend is a tenant's, made once.
+// backend returns a tenant's backend, which it makes once.
 func (a *API) backend(tenant string) (Backend, error) {
 	if known, ok := a.backends.Load(tenant); ok {
 		return known.(Backend), nil

@@ -10,8 +10,8 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 )
 
-// App is a client registration at a provider, and what it is in trouble with. Its
-// connections are of many tenants: how many there are is not shown.
+// App is a client registration at a provider, with its incidents. Its connections
+// belong to many tenants, so their number is not shown.
 type App struct {
 	_            struct{}  `additionalProperties:"true"`
 	Name         string    `json:"name"`
@@ -24,8 +24,8 @@ type App struct {
 	Circuits     []Circuit `json:"circuits" nullable:"false" doc:"By host of the token endpoint; those that were never in trouble are left out"`
 }
 
-// Circuit is an app's at one host. While it is open one connection at a time is
-// tried, and the others wait.
+// Circuit is an app's circuit at one host. While it is open, one connection at a time
+// probes, and the others wait.
 type Circuit struct {
 	_           struct{}  `additionalProperties:"true"`
 	Host        string    `json:"host"`

@@ -16,7 +16,7 @@ import (
 )
 
 // Connection is a connection as the API shows it. It holds no token. Times are the
-// database's clock; one that is not known is left out.
+// database's clock; unknown ones are left out.
 type Connection struct {
 	_           struct{}             `additionalProperties:"true"`
 	ID          string               `json:"id" example:"con_0193a6e0-0000-7000-8000-000000000000" doc:"Stable for ever: a reconnect keeps it"`
@@ -67,8 +67,8 @@ func (a *API) title(c perennial.Connection) string {
 	return c.Provider
 }
 
-// TokenReply is a token endpoint's reply (RFC 6749 section 5.1), as the provider
-// sent it. It redacts itself.
+// TokenReply is a token endpoint's reply (RFC 6749 section 5.1) as the provider sent
+// it. It redacts itself.
 type TokenReply struct{ raw perennial.Secret }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -92,15 +92,15 @@ func (TokenReply) Schema(huma.Registry) *huma.Schema {
 	return s
 }
 
-// ConnectionPath names a connection in a path.
+// ConnectionPath is a connection's id in a path.
 type ConnectionPath struct {
 	ID string `path:"id" maxLength:"100" pattern:"^[A-Za-z0-9_-]+$" doc:"The connection"`
 }
 
 type connectionOutput struct{ Body Connection }
 
-// The forms of what a caller names. No control characters: they are in no name, and
-// not every database takes them.
+// The bodies that name a new connection. Their patterns exclude control characters: no
+// name has them, and not every database takes them.
 type newConnection struct {
 	App       string     `json:"app" minLength:"1" maxLength:"100" pattern:"^[^\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]+$" doc:"Of the configuration, that got the grant"`
 	AccountID string     `json:"account_id" minLength:"1" maxLength:"255" pattern:"^[^\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]+$" doc:"The account's id at the provider (portal id, realm id)"`
@@ -140,7 +140,7 @@ func (a *API) registerConnections() {
 		summary: "List a connection's refresh attempts, newest first"}, a.listAttempts)
 }
 
-// own reads a connection of the caller's tenant; any other is not found.
+// own reads a connection of the caller's tenant. Any other is not found.
 func (a *API) own(ctx context.Context, key perennial.APIKey, id string) (perennial.Connection, error) {
 	c, _, err := a.Store.Get(ctx, id)
 	if err != nil {
@@ -237,7 +237,7 @@ func (a *API) getConnection(ctx context.Context, key perennial.APIKey, in *Conne
 	return &connectionOutput{a.show(c)}, nil
 }
 
-// grant reads a token reply as the app's provider writes it.
+// grant reads a token reply in the app's provider's form.
 func (a *API) grant(key perennial.APIKey, appName, account string, reply TokenReply) (connect.Grant, error) {
 	g := connect.Grant{Tenant: key.TenantID, App: appName, Account: account}
 	app, ok := a.app(appName)
@@ -251,9 +251,10 @@ func (a *API) grant(key perennial.APIKey, appName, account string, reply TokenRe
 	return g, err
 }
 
-// stored answers with a row that was written. Where only the workflow could not be
-// told the answer is a success all the same: the row is what counts, and the sweep
-// has its workflow read it. Asked again, the tokens would be older ones by then.
+// stored returns the answer for a row that was written. If only the signal to the
+// workflow failed, that is a success all the same: only the row counts, and the sweep
+// makes the workflow read it. If the caller repeated the request, its tokens might be
+// older than the row's by then.
 func (a *API) stored(c perennial.Connection, err error) (*connectionOutput, error) {
 	if err != nil && (c.ID == "" || perennial.CodeOf(err) != perennial.CodeUnavailable) {
 		return nil, err
@@ -287,7 +288,7 @@ func (a *API) replaceTokens(ctx context.Context, key perennial.APIKey, in *repla
 	return a.stored(a.Connections.Reconnect(ctx, c.ID, g))
 }
 
-// turn is the handler of a change of status.
+// changeStatus returns the handler of a change of status.
 func changeStatus(a *API, to func(context.Context, string) (perennial.Connection, error)) func(context.Context, perennial.APIKey, *ConnectionPath) (*connectionOutput, error) {
 	return func(ctx context.Context, key perennial.APIKey, in *ConnectionPath) (*connectionOutput, error) {
 		if _, err := a.own(ctx, key, in.ID); err != nil {
@@ -309,7 +310,7 @@ func (a *API) setCadence(ctx context.Context, key perennial.APIKey, in *cadenceI
 		return nil, err
 	}
 	c, err := a.Connections.SetCadence(ctx, in.ID, in.Body.Cadence)
-	if err != nil && c.ID != "" { // written; the workflow reads it at its next wake
+	if err != nil && c.ID != "" { // the row is written; the workflow reads it at its next wake
 		err = nil
 	}
 	return a.stored(c, err)

@@ -14,24 +14,24 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 )
 
-// A request with an Idempotency-Key is carried out once, as in the IETF's draft
-// draft-ietf-httpapi-idempotency-key-header. It matters here: tokens that are stored
+// A request with an Idempotency-Key is executed once, as in the IETF's draft
+// draft-ietf-httpapi-idempotency-key-header. This matters here: tokens that are stored
 // a second time may be older than those that they replace.
 
-// idempotencyKeyForm is what an Idempotency-Key may look like.
+// idempotencyKeyForm is the form of an Idempotency-Key.
 const idempotencyKeyForm = `^[!-~]{1,255}$`
 
 var idempotencyKey = regexp.MustCompile(idempotencyKeyForm)
 
-// underWay is how long the first request may take; one that has not ended then was
-// cut off.
+// underWay bounds how long the first request may run. One that has not ended by then
+// was cut off.
 const underWay = 2 * answerTimeout
 
-// secretBearer is an answer that shows a secret once. What is kept of it does not.
+// secretBearer is an answer that shows a secret once. The stored copy does not have it.
 type secretBearer interface{ withoutSecret() any }
 
-// fingerprint tells requests apart without giving anything of them away: it is
-// keyed by the caller's own secret, which is not kept.
+// fingerprint distinguishes requests without revealing anything of them: its key is the
+// caller's own secret, which is not stored.
 func fingerprint(key, method, uri string, body []byte) string {
 	mac := hmac.New(sha256.New, []byte(key))
 	for _, part := range []string{method, uri} {
@@ -42,8 +42,8 @@ func fingerprint(key, method, uri string, body []byte) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// once carries a request out unless one with its key was: then the answer is that
-// one's. repeatable says that doing it twice does no harm.
+// once executes a request unless an earlier one had the same key. Then it returns that
+// one's answer. repeatable says that executing it twice does no harm.
 func once[O any](ctx context.Context, a *API, c *call, repeatable bool, do func() (*O, error)) (*O, error) {
 	hash := sha256.Sum256([]byte(c.idempotencyKey))
 	request := store.IdempotentRequest{APIKeyID: c.key.ID, KeyHash: hex.EncodeToString(hash[:]), Fingerprint: c.fingerprint}
@@ -62,7 +62,7 @@ func once[O any](ctx context.Context, a *API, c *call, repeatable bool, do func(
 		if err2 != nil {
 			a.Log.Error("the result of a request is not saved", "request_id", c.requestID, "error", err2)
 		}
-	case repeatable || problemOf(err).Code == perennial.CodeConflict: // nothing was changed, or it may be again
+	case repeatable || problemOf(err).Code == perennial.CodeConflict: // nothing has changed, or a second execution is harmless
 		if err2 := a.Store.ForgetRequest(ctx, request); err2 != nil {
 			a.Log.Error("an Idempotency-Key is not given back", "request_id", c.requestID, "error", err2)
 		}
@@ -70,8 +70,8 @@ func once[O any](ctx context.Context, a *API, c *call, repeatable bool, do func(
 	return out, err
 }
 
-// kept is what is kept of an answer; status 0: nothing, since its outcome is not
-// certain, or not final.
+// kept returns the part of an answer to store. Status 0: none, because the outcome is
+// not certain or not final.
 func (a *API) kept(c *call, out any, err error) (status int, answer string) {
 	if err != nil {
 		p := problemOf(err)
@@ -84,7 +84,7 @@ func (a *API) kept(c *call, out any, err error) (status int, answer string) {
 		}
 		return p.Status, string(raw)
 	}
-	if reflect.ValueOf(out).IsNil() { // nothing is said but the status
+	if reflect.ValueOf(out).IsNil() { // only the status is stored
 		return c.success, ""
 	}
 	if s, ok := out.(secretBearer); ok {

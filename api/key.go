@@ -14,20 +14,20 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// A key reads pk_<id>_<secret>: 64 and 256 random bits in hexadecimal. What begins
-// with pk_ can be looked for where it does not belong.
+// A key reads pk_<id>_<secret>: 64 and 256 random bits in hexadecimal. The prefix pk_
+// makes leaked keys easy to search for.
 const (
 	keyPrefix   = "pk_"
 	keyIDBytes  = 8
 	secretBytes = 32
 )
 
-// NewKey makes a key of a tenant. The whole key is returned beside it, for this
-// once; what is kept is the hash of its secret.
+// NewKey makes a key for a tenant. It returns the whole key only this once; the stored
+// key has the hash of its secret.
 //
-// The hash is one SHA-256, not a password's slow hash: that makes guessing what
-// people think of slow, and nobody guesses 256 random bits. A slow one would cost
-// each request, and let anybody without a key keep the server busy.
+// The hash is one SHA-256, not a password's slow hash. A slow hash makes guessing of
+// human choices slow, but nobody guesses 256 random bits. It would cost each request,
+// and let anybody without a key keep the server busy.
 func NewKey(tenant, name string, scopes ...perennial.Scope) (perennial.APIKey, perennial.Secret) {
 	random := func(n int) string {
 		raw := make([]byte, n)
@@ -41,8 +41,8 @@ func NewKey(tenant, name string, scopes ...perennial.Scope) (perennial.APIKey, p
 	return k, perennial.NewSecret(k.ID + "_" + secret)
 }
 
-// splitKey cuts a key into its id and its secret. What NewKey cannot have made is
-// no key: nothing is looked up for it.
+// splitKey splits a key into its id and its secret. A key that NewKey cannot have made
+// is not looked up.
 func splitKey(key string) (id, secret string, ok bool) {
 	const idEnds = len(keyPrefix) + 2*keyIDBytes
 	if len(key) != idEnds+1+2*secretBytes || !strings.HasPrefix(key, keyPrefix) || key[idEnds] != '_' {
@@ -56,11 +56,11 @@ func isHex(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'f') })
 }
 
-// KeyLasts is for how long a key that was read is believed: so soon at the latest a
-// revocation holds in every process.
+// KeyLasts is how long a key that was read counts as valid. A revocation therefore
+// holds in every process after this time at the latest.
 const KeyLasts = 3 * time.Second
 
-// mostKeys bounds what is remembered; past it everything is forgotten.
+// maxKeys bounds the memory of keys; past it everything is forgotten.
 const maxKeys = 10_000
 
 // keys verifies API keys. It is safe for concurrent use.
@@ -80,8 +80,8 @@ type knownKey struct {
 }
 
 // verify returns the key whose secret was presented. ok is false for an unknown, a
-// wrong and a revoked one alike, after the same work; err says that it could not be
-// looked up. verify calls may before it looks up a key that is not in memory. If may
+// wrong and a revoked key alike, after the same work. err means that the look-up
+// failed. verify calls may before it looks up a key that is not in memory. If may
 // returns false, verify looks the key up only if the list of all keys has it.
 func (k *keys) verify(ctx context.Context, presented string, may func() bool) (key perennial.APIKey, ok bool, err error) {
 	id, secret, ok := splitKey(presented)
@@ -106,7 +106,7 @@ func (k *keys) verify(ctx context.Context, presented string, may func() bool) (k
 	return key, true, nil
 }
 
-// used notes at most once an hour that a key was used, by its right secret.
+// used records the use of a key by its right secret, at most once an hour.
 func (k *keys) used(ctx context.Context, key perennial.APIKey) {
 	now := k.now()
 	if now.Sub(key.LastUsedAt) <= usedEvery {
@@ -125,11 +125,11 @@ func (k *keys) used(ctx context.Context, key perennial.APIKey) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyTimeout)
 	defer cancel()
-	_ = k.store.TouchKey(ctx, key.ID) // its failure costs only the note
+	_ = k.store.TouchKey(ctx, key.ID) // a failure costs only the record
 }
 
-// secretMatches compares in a time that says nothing of where they differ, nor of
-// whether there is such a key.
+// secretMatches compares in a time that reveals neither where they differ nor whether
+// there is such a key.
 func secretMatches(hash []byte, secret string) bool {
 	got := sha256.Sum256([]byte(secret))
 	want, known := [sha256.Size]byte{}, len(hash) == sha256.Size
@@ -139,8 +139,8 @@ func secretMatches(hash []byte, secret string) bool {
 	return subtle.ConstantTimeCompare(got[:], want[:]) == 1 && known
 }
 
-// remembered returns a key that was read less than [KeyLasts] ago; zero: there is
-// none.
+// remembered returns a key that was read less than [KeyLasts] ago; zero: there is no
+// such key.
 func (k *keys) remembered(id string) (key perennial.APIKey, fresh bool) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
@@ -151,7 +151,7 @@ func (k *keys) remembered(id string) (key perennial.APIKey, fresh bool) {
 func (k *keys) read(ctx context.Context, id string) (perennial.APIKey, error) {
 	now := k.now()
 	read, err, _ := k.flights.Do(id, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyTimeout) // others wait for it too
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyTimeout) // other requests wait for it too
 		defer cancel()
 		key, err := k.store.Key(ctx, id)
 		if perennial.CodeOf(err) == perennial.CodeNotFound {
@@ -174,13 +174,13 @@ func (k *keys) read(ctx context.Context, id string) (perennial.APIKey, error) {
 	return read.(perennial.APIKey), nil
 }
 
-// keyTimeout bounds the reading of one key.
+// keyTimeout bounds the look-up of one key.
 const keyTimeout = 3 * time.Second
 
-// keyList holds the hashes of all keys and reads them at most once in [KeyLasts]. It
+// keyList has the hashes of all keys and reads them at most once in [KeyLasts]. It
 // serves an address that is over its limit: guesses then cost no look-up, and the
-// address's valid keys still pass, also those new to this process. It is safe for
-// concurrent use.
+// address's valid keys still pass, even those that this process has not seen before. It
+// is safe for concurrent use.
 type keyList struct {
 	store Store
 	now   func() time.Time
@@ -190,7 +190,7 @@ type keyList struct {
 	readAt time.Time
 }
 
-// holds reports whether there is a key of this id and secret.
+// holds reports whether there is a key with this id and secret.
 func (l *keyList) holds(ctx context.Context, id, secret string) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

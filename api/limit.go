@@ -7,7 +7,7 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// limits holds each key to a rate, in this process. It is safe for concurrent use.
+// limits limits the rate of each key in this process. It is safe for concurrent use.
 type limits struct {
 	rate  rate.Limit
 	burst int
@@ -16,8 +16,7 @@ type limits struct {
 	ofKey map[string]*rate.Limiter
 }
 
-// take counts a request of a key. Where it is one too many it says how long to
-// wait.
+// take counts a request of a key. If it exceeds the limit, wait is how long to wait.
 func (l *limits) take(key string, now time.Time) (wait time.Duration, ok bool) {
 	l.mu.Lock()
 	limiter := l.ofKey[key]

@@ -11,7 +11,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// operation is one of the API, as the document and the handlers need it.
+// operation describes an operation of the API for the document and the handlers.
 type operation struct {
 	id, method, path string
 	tag              string
@@ -19,11 +19,11 @@ type operation struct {
 	description      string
 	scopes           []perennial.Scope
 	success          int // Defaults to 200.
-	// writes: it changes something; it goes on where the caller leaves, and takes an
-	// Idempotency-Key.
+	// writes: the operation changes something. It goes on if the caller leaves, and
+	// accepts an Idempotency-Key.
 	writes bool
-	// repeatable: after an answer of 5xx the same Idempotency-Key carries it out
-	// again, since doing it twice does no harm.
+	// repeatable: executing it twice does no harm, so after an answer of 5xx the same
+	// Idempotency-Key executes it again.
 	repeatable bool
 	conflicts  bool // it may answer 409
 }
@@ -41,20 +41,20 @@ func scopesOf(op *huma.Operation) []perennial.Scope {
 func writes(op *huma.Operation) bool { yes, _ := op.Metadata[metaWrites].(bool); return yes }
 
 var (
-	// reading is allowed to every key: each has one of these.
+	// reading is allowed to every key, because each has one of these scopes.
 	reading  = []perennial.Scope{perennial.ScopeTokensRead, perennial.ScopeConnectionsWrite, perennial.ScopeAdmin}
 	tokens   = []perennial.Scope{perennial.ScopeTokensRead, perennial.ScopeAdmin}
 	changing = []perennial.Scope{perennial.ScopeConnectionsWrite, perennial.ScopeAdmin}
 	ruling   = []perennial.Scope{perennial.ScopeAdmin}
 )
 
-// register adds an operation. Whatever handle fails with becomes a problem.
+// register adds an operation. Every error of handle becomes a problem.
 func register[I, O any](a *API, o operation, handle func(context.Context, perennial.APIKey, *I) (*O, error)) {
 	if o.success == 0 {
 		o.success = http.StatusOK
 	}
 	op := huma.Operation{OperationID: o.id, Method: o.method, Path: o.path, Tags: []string{o.tag}, Summary: o.summary, Description: o.description,
-		DefaultStatus: o.success, MaxBodyBytes: maxBody + 1, BodyReadTimeout: -1, // the body was read before, see readBody
+		DefaultStatus: o.success, MaxBodyBytes: maxBody + 1, BodyReadTimeout: -1, // readBody has read the body before
 		Responses: a.responses(o),
 		Metadata:  map[string]any{metaScopes: o.scopes, metaWrites: o.writes}}
 	for _, s := range o.scopes {
@@ -86,7 +86,7 @@ func register[I, O any](a *API, o operation, handle func(context.Context, perenn
 	})
 }
 
-// responses are those that an operation may give beside its success.
+// responses returns the responses of an operation other than its success.
 func (a *API) responses(o operation) map[string]*huma.Response {
 	schema := a.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "")
 	codes := []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusUnprocessableEntity,

@@ -7,14 +7,14 @@ import (
 	"github.com/perennial-oauth/perennial/client/wire"
 )
 
-// Page asks for a part of a list.
+// Page selects a part of a list.
 type Page struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many at most"`
 	Cursor string `query:"cursor" maxLength:"1000" doc:"next_cursor of the page before; it is opaque"`
 }
 
-// cursor writes where a page ended. Tenants are not in it: it is laid over the
-// caller's own list.
+// cursor encodes where a page ended. It has no tenant: it applies to the caller's own
+// list.
 func cursor(last any) string {
 	raw, err := json.Marshal(last)
 	if err != nil { // plain structs always marshal
@@ -23,7 +23,7 @@ func cursor(last any) string {
 	return base64.RawURLEncoding.EncodeToString(raw)
 }
 
-// readCursor reads one; the empty cursor leaves into as it is.
+// readCursor decodes a cursor. The empty cursor leaves into unchanged.
 func (p Page) readCursor(into any) error {
 	if p.Cursor == "" {
 		return nil
@@ -43,7 +43,8 @@ func (p Page) readCursor(into any) error {
 	return nil
 }
 
-// cut takes the page off one more row than it has, and says where it ended.
+// cut takes rows, which may be one longer than the page, and returns the page and where
+// it ended.
 func cut[T any](rows []T, limit int, last func(T) any) (page []T, next string) {
 	if len(rows) <= limit {
 		return rows, ""

@@ -17,7 +17,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/unreachable"
 )
 
-// Problem is every error of the API, with what its answer does not show.
+// Problem is an error of the API, with the parts that its answer does not show.
 type Problem struct {
 	wire.Problem
 	headers http.Header
@@ -40,7 +40,7 @@ const (
 	retryAfterUnavailable                = 5 * time.Second
 )
 
-// statuses is the one table from a code to HTTP.
+// statuses maps every code to its HTTP status.
 var statuses = map[perennial.Code]int{
 	perennial.CodeInvalid:           http.StatusUnprocessableEntity,
 	perennial.CodeNotFound:          http.StatusNotFound,
@@ -68,7 +68,7 @@ var statuses = map[perennial.Code]int{
 	codeNotAcceptable:               http.StatusNotAcceptable,
 }
 
-// problem makes a problem of a code of the table.
+// problem makes a problem with a code of that table.
 func problem(code perennial.Code, format string, args ...any) *Problem {
 	status := statuses[code]
 	return &Problem{Problem: wire.Problem{Title: http.StatusText(status), Status: status, Code: code, Detail: fmt.Sprintf(format, args...)}}
@@ -77,7 +77,7 @@ func problem(code perennial.Code, format string, args ...any) *Problem {
 // Error implements error.
 func (p *Problem) Error() string { return p.Detail }
 
-// Unwrap returns the cause, which no answer shows.
+// Unwrap returns the cause, which is never in the answer.
 func (p *Problem) Unwrap() error { return p.cause }
 
 // GetStatus implements [huma.StatusError].
@@ -99,20 +99,20 @@ func (p *Problem) header(name, value string) *Problem {
 	return p
 }
 
-// retryAfter is in whole seconds (RFC 9110 section 10.2.3), at least one.
+// retryAfter sets Retry-After in whole seconds (RFC 9110 section 10.2.3), at least one.
 func (p *Problem) retryAfter(d time.Duration) *Problem {
 	return p.header("Retry-After", strconv.Itoa(max(1, int(math.Ceil(d.Seconds())))))
 }
 
 func (p *Problem) because(err error) *Problem { p.cause = err; return p }
 
-// noConnection is the same for one that is missing and one of another tenant.
+// noConnection is the problem for a missing connection and for another tenant's.
 func noConnection() *Problem {
 	return problem(perennial.CodeNotFound, "There is no such connection.")
 }
 
-// problemOf is what an error of the rooms below is to the caller. What they say is
-// shown only where they say it of the request.
+// problemOf returns the problem for an error of the packages below. It shows their
+// message only if it is about the request.
 func problemOf(err error) *Problem {
 	if p, ok := errors.AsType[*Problem](err); ok {
 		return p
@@ -144,7 +144,7 @@ func unavailable(err error) *Problem {
 	return problem(perennial.CodeUnavailable, "This cannot be done at present: try again.").retryAfter(retryAfterUnavailable).because(err)
 }
 
-// messageOf is what the first of our own errors says.
+// messageOf returns the message of the first of our own errors.
 func messageOf(err error) string {
 	if e, ok := errors.AsType[*perennial.Error](err); ok {
 		return e.Message
@@ -157,8 +157,8 @@ func outOfReach(err error) bool {
 	return unreachable.Is(err) || errors.Is(err, context.Canceled)
 }
 
-// fromHuma turns what the library says of a request into our problem. It repeats
-// the value that it does not like, which may be a token: ours does not.
+// fromHuma turns the library's error about a request into our problem. The library
+// repeats the offending value, which may be a token; our problem does not.
 func (a *API) fromHuma(m *huma.ErrorModel) *Problem {
 	code, ok := map[int]perennial.Code{
 		http.StatusRequestEntityTooLarge: codeTooLarge,
@@ -177,21 +177,21 @@ func (a *API) fromHuma(m *huma.ErrorModel) *Problem {
 	for _, e := range m.Errors {
 		i := wire.Invalid{Location: a.location(e.Location), Message: e.Message}
 		if m.Status == http.StatusBadRequest || !plainMessage.MatchString(e.Message) {
-			i.Message = "is not readable" // the parser's words may repeat what it read
+			i.Message = "is not readable" // the parser's words may repeat its input
 		}
 		p.Errors = append(p.Errors, i)
 	}
 	return p
 }
 
-// plainMessage is what the library's own messages look like that name a rule. Those
-// of Go's JSON parser begin otherwise.
+// plainMessage matches the library's own messages that name a rule. Messages of Go's
+// JSON parser begin otherwise.
 var plainMessage = regexp.MustCompile(`^(expected|unexpected|required|invalid|unknown query parameter|validation failed)`)
 
 var index = regexp.MustCompile(`\[\d+\]`)
 
-// location keeps of a path to a field what the document names: a caller may have
-// put a token where a name belongs.
+// location keeps the names of a field's path that the document has: a caller may have
+// put a token in place of a name.
 func (a *API) location(path string) string {
 	var out []string
 	for name := range strings.SplitSeq(path, ".") {

@@ -26,9 +26,9 @@ import (
 const (
 	// maxBody bounds a request's body; a token reply with a JWT or two is far below.
 	maxBody = 256 << 10
-	// answerTimeout bounds a request: also while the database accepts connections and
-	// says nothing, every caller gets an answer. One that changes something goes on
-	// where its caller leaves: what arrived is carried out.
+	// answerTimeout bounds a request: even if the database accepts connections and says
+	// nothing, every caller gets an answer. A request that changes something goes on if
+	// its caller leaves: what has arrived is executed.
 	answerTimeout = 30 * time.Second
 	readTimeout   = 10 * time.Second
 )
@@ -47,7 +47,7 @@ type call struct {
 
 type callKey struct{}
 
-// callOf is the request that ctx belongs to.
+// callOf returns the call that ctx belongs to.
 func callOf(ctx context.Context) *call {
 	c, _ := ctx.Value(callKey{}).(*call)
 	if c == nil {
@@ -56,13 +56,13 @@ func callOf(ctx context.Context) *call {
 	return c
 }
 
-// failed notes the problem that a request ends with.
+// failed records the problem that a request ends with.
 func (c *call) failed(p *Problem) {
 	p.RequestID = c.requestID
 	c.problem = p
 }
 
-// recorder notes the status of an answer.
+// recorder records the status of an answer.
 type recorder struct {
 	http.ResponseWriter
 	status int
@@ -91,7 +91,7 @@ func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := a.Now()
 	c := &call{requestID: uuid.NewString(), header: w.Header()}
-	// The answers are one tenant's: no cache between may keep any.
+	// The answers belong to one tenant, so no cache in between may keep them.
 	for name, value := range map[string]string{"X-Request-Id": c.requestID, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"} {
 		w.Header().Set(name, value)
 	}
@@ -120,7 +120,8 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mux.ServeHTTP(answer, r)
 }
 
-// unrouted is the answer where no operation is meant: h is what net/http would do.
+// unrouted returns the problem for a request that matches no operation. h is what
+// net/http would do.
 func unrouted(h http.Handler, r *http.Request) *Problem {
 	probe := &header{http.Header{}, 0}
 	h.ServeHTTP(probe, r)
@@ -130,7 +131,7 @@ func unrouted(h http.Handler, r *http.Request) *Problem {
 	return problem(perennial.CodeNotFound, "There is nothing at this path; %s describes what there is.", DocumentPath)
 }
 
-// header is an answer of which only the header matters.
+// header is a response writer that keeps only the header.
 type header struct {
 	h      http.Header
 	status int
@@ -148,11 +149,11 @@ func (a *API) refuse(w http.ResponseWriter, c *call, p *Problem) {
 	}
 	w.Header().Set("Content-Type", problemType)
 	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(p) // whoever does not read it has left
+	_ = json.NewEncoder(w).Encode(p) // if the caller does not read it, it has left
 }
 
-// done logs and counts a request. The path is not in it: a caller may have put a
-// token there.
+// done logs and counts a request, without the path: a caller may have put a token
+// there.
 func (a *API) done(c *call, status int, took time.Duration) {
 	level, code := slog.LevelDebug, ""
 	attributes := []slog.Attr{slog.String("request_id", c.requestID), slog.String("operation", c.operation), slog.Int("status", status), slog.Duration("took", took),
@@ -171,8 +172,7 @@ func (a *API) done(c *call, status int, took time.Duration) {
 	}
 }
 
-// admit lets a request through to its operation: its key, its scope, its rate, its
-// body.
+// admit passes a request on to its operation if key, scope, rate and body allow it.
 func (a *API) admit(ctx huma.Context, next func(huma.Context)) {
 	r, w := humago.Unwrap(ctx)
 	c := callOf(r.Context())
@@ -192,7 +192,7 @@ func (a *API) admit(ctx huma.Context, next func(huma.Context)) {
 	next(ctx)
 }
 
-// authenticate finds whose request it is (RFC 6750).
+// authenticate finds the tenant of a request by its key (RFC 6750).
 func (a *API) authenticate(r *http.Request, c *call, op *huma.Operation, presented string) *Problem {
 	try := a.failures.Try(guard.Client(r.RemoteAddr), a.Now())
 	key, ok, err := a.keys.verify(r.Context(), presented, try.Reserve)
@@ -219,7 +219,7 @@ func (a *API) authenticate(r *http.Request, c *call, op *huma.Operation, present
 	return nil
 }
 
-// failed is the answer to a key that is not valid.
+// failed returns the problem for an invalid key.
 func (a *API) failed(try *guard.Try) *Problem {
 	wait, tell, ok := try.Failed()
 	if tell {
@@ -231,7 +231,7 @@ func (a *API) failed(try *guard.Try) *Problem {
 	return unauthorized("The API key is not valid.", `error="invalid_token", error_description="unknown or revoked"`)
 }
 
-// bearer is the API key of a request.
+// bearer returns the API key of a request.
 func bearer(r *http.Request) (string, *Problem) {
 	given := r.Header.Values("Authorization")
 	if len(given) == 0 {
@@ -255,15 +255,15 @@ func challenge(parameters string) string {
 	return `Bearer realm="perennial", ` + parameters
 }
 
-// readBody reads the whole body, within its bound, before anything is done.
+// readBody reads the whole body, within its bound, before anything else happens.
 func (a *API) readBody(w http.ResponseWriter, r *http.Request, c *call, op *huma.Operation, presented string) *Problem {
 	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(readTimeout)) // a test's writer has none
+	_ = control.SetReadDeadline(time.Now().Add(readTimeout)) // a test's writer has no deadline
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err == nil {
-		// net/http reads on while a request is answered, to see its caller leave. A
-		// deadline that passes then ends the context of this request, and of every
-		// later one of its connection.
+		// net/http goes on reading while a request is answered, to notice that the
+		// caller leaves. A deadline that passes then would end the context of this
+		// request, and of every later one on its connection.
 		_ = control.SetReadDeadline(time.Time{})
 	}
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
@@ -294,13 +294,13 @@ func (a *API) readBody(w http.ResponseWriter, r *http.Request, c *call, op *huma
 
 var errNUL = errors.New("the character NUL")
 
-// hasNUL finds what PostgreSQL's text cannot hold.
+// hasNUL finds the character that PostgreSQL's text cannot hold.
 func hasNUL(text []byte) bool {
 	return bytes.Contains(text, []byte(`\u0000`)) || bytes.IndexByte(text, 0) >= 0
 }
 
-// usable reports whether a URL is text without control or invisible characters,
-// and gives no parameter twice.
+// usable reports whether a URL is text without control or invisible characters and
+// without repeated parameters.
 func usable(u *url.URL) bool {
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil || !printable.Is(u.Path) {

@@ -35,7 +35,7 @@ func (a *API) registerSessions() {
 		summary: "Show what came of a connect link"}, a.getSession)
 }
 
-// noSessions is said where no connect pages are configured.
+// noSessions is the problem returned when connect pages are not configured.
 func noSessions() *Problem {
 	return problem(perennial.CodeInvalid, "This server makes no connect links: connect.base_url is not configured.")
 }
@@ -64,7 +64,7 @@ func (a *API) createSession(ctx context.Context, key perennial.APIKey, in *struc
 	return out, nil
 }
 
-// SessionPath names a connect session in a path.
+// SessionPath is a connect session's id in a path.
 type SessionPath struct {
 	ID string `path:"id" maxLength:"100" pattern:"^[A-Za-z0-9_-]+$" doc:"The connect session"`
 }

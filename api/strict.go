@@ -13,21 +13,21 @@ import (
 	"github.com/perennial-oauth/perennial/internal/printable"
 )
 
-// Names of members are compared as they are: "Account_Id" is not account_id. Else
-// a rule would be checked on one of two members, and the other one used. The
-// setting is the library's own and holds for the whole process.
+// Names of members are compared exactly: "Account_Id" is not account_id. Otherwise a
+// rule could be checked on one of two members, and the other one used. The setting is
+// the library's own and holds for the whole process.
 func init() { huma.ValidateStrictCasing = true }
 
-// maxDepth bounds how deep a body's objects and lists lie inside each other.
+// maxDepth bounds how deep a body's objects and lists are nested.
 const maxDepth = 32
 
-// foreign is the member whose text is a provider's: it is kept as it came.
+// foreign is the member whose text comes from a provider; it stays as it is.
 const foreign = "tokens"
 
-// checkJSON refuses a body that two parsers may read differently, or whose text
-// does not show what it says: invalid UTF-8, lone surrogates, two members of one
-// name, deep nesting, control and invisible characters. What is no JSON at all is
-// left to the operation, which says so.
+// checkJSON refuses a body that two parsers may read differently, or whose text hides
+// what it says: invalid UTF-8, lone surrogates, two members with one name, deep
+// nesting, control and invisible characters. A body that is not JSON at all is left to
+// the operation, which refuses it.
 func (a *API) checkJSON(body []byte) *Problem {
 	if !json.Valid(body) {
 		return nil
@@ -51,8 +51,8 @@ func (a *API) checkJSON(body []byte) *Problem {
 // scanner walks through a JSON text that is known to be valid.
 type scanner struct{ tokens *json.Decoder }
 
-// value reads one value, found at where. It returns where something is wrong, and
-// what; an empty message means that nothing is.
+// value reads one value, found at where. It returns where something is wrong, and what;
+// an empty message means that nothing is.
 func (s *scanner) value(where string, depth int, foreignText bool) (at, message string) {
 	token, err := s.tokens.Token()
 	if err != nil {
@@ -106,8 +106,8 @@ func (s *scanner) object(where string, depth int, foreignText bool) (at, message
 	return "", ""
 }
 
-// loneSurrogate reports whether a valid JSON text has an escape that is half of a
-// character: parsers read it as different texts.
+// loneSurrogate reports whether a valid JSON text has an escape for half of a
+// character, which parsers read differently.
 func loneSurrogate(text []byte) bool {
 	for i := 0; i+1 < len(text); i++ {
 		if text[i] != '\\' {
@@ -127,7 +127,7 @@ func loneSurrogate(text []byte) bool {
 
 func inLowHalf(unit int) bool { return unit >= 0xdc00 && unit <= 0xdfff }
 
-// escapedUnit reads uXXXX at the beginning of text; it is -1 for anything else.
+// escapedUnit reads uXXXX at the beginning of text; it returns -1 for anything else.
 func escapedUnit(text []byte) int {
 	if len(text) < 5 || text[0] != 'u' {
 		return -1

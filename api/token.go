@@ -10,20 +10,20 @@ import (
 )
 
 const (
-	// patience is how long a refresh is waited for while the token at hand lives, at
-	// most half of what is left of it.
+	// patience is how long a request waits for a refresh while the current token lives,
+	// at most half of what is left of it.
 	patience = 5 * time.Second
-	// refreshTimeout is how long it is waited for where there is nothing else.
+	// refreshTimeout is how long it waits if there is no other token.
 	refreshTimeout = 25 * time.Second
-	// mendedLasts is for how long a token that was just stored is not replaced for a
-	// 401: another one will not mend it.
+	// mendedLasts is how long after storing a token a 401 does not cause another
+	// refresh: a newer token would not mend it.
 	mendedLasts = time.Minute
-	// usedEvery is how often last_used_at is written at most.
+	// usedEvery bounds how often last_used_at is written.
 	usedEvery = time.Hour
 )
 
-// Backend reads the tokens of one tenant and has them refreshed; it is a
-// client.Backend, whose contract holds here: direct.Backend in production.
+// Backend reads the tokens of one tenant and has them refreshed. It is a
+// client.Backend, with that contract: direct.Backend in production.
 type Backend interface {
 	Load(ctx context.Context, id string) (wire.TokenState, error)
 	Refresh(ctx context.Context, id string, generation int64) error
@@ -39,7 +39,7 @@ type tokenInput struct {
 
 type tokenOutput struct{ Body wire.Token }
 
-// shown is a state as the API shows it.
+// shown returns a state as the API shows it.
 func shown(s wire.TokenState) *wire.TokenState {
 	s.TokenType = perennial.TokenTypeBearer
 	return &s
@@ -97,11 +97,11 @@ func (a *API) getToken(ctx context.Context, key perennial.APIKey, in *tokenInput
 	return &tokenOutput{wire.TokenOf(held)}, nil
 }
 
-// renew has the token refreshed and loads it again. It waits only for as long as
-// the token at hand allows.
+// renew has the token refreshed and loads it again. It waits only as long as the
+// current token allows.
 func (a *API) renew(ctx context.Context, b Backend, in *tokenInput, held wire.TokenState) (wire.TokenState, error) {
 	if held.RetryAt.After(held.Now) {
-		return held, nil // a wait is in force
+		return held, nil // the row demands a wait
 	}
 	wait := refreshTimeout
 	if held.Usable(0, in.IfGeneration) && !held.ExpiresAt.IsZero() {
@@ -126,7 +126,7 @@ func (a *API) renew(ctx context.Context, b Backend, in *tokenInput, held wire.To
 	return next, nil
 }
 
-// denied is the problem of a connection whose status allows no token.
+// denied returns the problem of a connection whose status allows no token, or nil.
 func denied(h wire.TokenState) *Problem {
 	var p *Problem
 	switch h.Status {
@@ -141,7 +141,7 @@ func denied(h wire.TokenState) *Problem {
 	return p
 }
 
-// none is the problem where there is no token to hand out.
+// none returns the problem if there is no usable token.
 func none(h wire.TokenState) *Problem {
 	if h.Status == perennial.StatusReconnectRequired {
 		p := problem(perennial.CodeReconnectRequired, "%s.", perennial.Describe(h.Status, "", h.Reason, h.Title))
@@ -157,15 +157,15 @@ func none(h wire.TokenState) *Problem {
 	return p
 }
 
-// generationAhead is the problem of a caller's generation above the row's, as one
-// that met a restore of the database has.
+// generationAhead returns the problem for a caller's generation above the row's. A
+// caller meets it after a restore of the database.
 func generationAhead(h wire.TokenState) *Problem {
 	p := problemOf(&perennial.GenerationAheadError{Connection: h.ID, Generation: h.Generation})
 	p.State = shown(h)
 	return p
 }
 
-// noteTimeout bounds a note that nobody waits for.
+// noteTimeout bounds a note in the background.
 const noteTimeout = 5 * time.Second
 
 func (a *API) noteBeside(ctx context.Context, b Backend, id string, n wire.Note) {
@@ -229,7 +229,7 @@ func (a *API) note(ctx context.Context, key perennial.APIKey, in *noteInput) (*s
 	if err != nil {
 		return nil, err
 	}
-	if _, err := a.own(ctx, key, in.ID); err != nil { // a backend notes what it is told
+	if _, err := a.own(ctx, key, in.ID); err != nil { // the backend records notes without a check
 		return nil, err
 	}
 	return nil, b.Note(ctx, in.ID, in.Body.Note)

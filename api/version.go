@@ -8,7 +8,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/version"
 )
 
-// Version says which build of the server answers.
+// Version is the build of the server that answers.
 type Version struct {
 	_          struct{} `additionalProperties:"true"`
 	Version    string   `json:"version" example:"v1.2.3" doc:"The release; unknown: the build did not record it"`

@@ -10,7 +10,7 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 )
 
-// Webhook is an endpoint that events of the tenant are sent to.
+// Webhook is an endpoint that receives events of the tenant.
 type Webhook struct {
 	_              struct{}              `additionalProperties:"true"`
 	ID             string                `json:"id" example:"whe_6f0c3ab2-0000-4000-8000-000000000000"`
@@ -53,8 +53,8 @@ func (a *API) registerWebhooks() {
 		success: http.StatusAccepted, summary: "Send an event again that was given up, or that the receiver lost"}, a.redeliver)
 }
 
-// ownWebhook reads an endpoint of the caller's tenant; any other is not found, nor
-// is, unless removed allows it, one that was removed.
+// ownWebhook reads an endpoint of the caller's tenant. Any other is not found; nor is a
+// removed one, unless removed allows it.
 func (a *API) ownWebhook(ctx context.Context, key perennial.APIKey, id string, removed bool) (perennial.WebhookEndpoint, error) {
 	w, err := a.Store.Endpoint(ctx, id)
 	if perennial.CodeOf(err) == perennial.CodeNotFound || err == nil && (w.TenantID != key.TenantID || !w.DisabledAt.IsZero() && !removed) {
@@ -93,7 +93,7 @@ type createWebhookInput struct {
 func (a *API) createWebhook(ctx context.Context, key perennial.APIKey, in *createWebhookInput) (*webhookOutput, error) {
 	w, secret, err := a.Webhooks.Add(ctx, key.TenantID, in.Body.URL, in.Body.Types)
 	if perennial.CodeOf(err) == perennial.CodeInvalid {
-		// Which address a name has here is nobody's business outside.
+		// Do not reveal which address a name has in this network.
 		p := problem(perennial.CodeInvalid, "The endpoint is not usable.")
 		p.Errors = []wire.Invalid{{Location: "body.url", Message: "must begin with https://, hold no credentials and no fragment, and name a public address"}}
 		return nil, p.because(err)
@@ -106,7 +106,7 @@ func (a *API) createWebhook(ctx context.Context, key perennial.APIKey, in *creat
 	return out, nil
 }
 
-// WebhookPath names a webhook endpoint in a path.
+// WebhookPath is a webhook endpoint's id in a path.
 type WebhookPath struct {
 	ID string `path:"id" maxLength:"100" pattern:"^[A-Za-z0-9_-]+$" doc:"The endpoint"`
 }
@@ -126,7 +126,7 @@ func (a *API) deleteWebhook(ctx context.Context, key perennial.APIKey, in *Webho
 	return nil, a.Store.RemoveEndpoint(ctx, in.ID)
 }
 
-// oldSecretKept is how long a rotated secret goes on signing where nothing is said.
+// oldSecretKept is how long a rotated secret goes on signing by default.
 const oldSecretKept = 24 * time.Hour
 
 type rotateSecretInput struct {
@@ -157,7 +157,7 @@ func (a *API) rotateSecret(ctx context.Context, key perennial.APIKey, in *rotate
 	return out, nil
 }
 
-// Delivery is one event on its way to one endpoint.
+// Delivery is the delivery of one event to one endpoint.
 type Delivery struct {
 	_           struct{}                `additionalProperties:"true"`
 	EventID     string                  `json:"event_id"`

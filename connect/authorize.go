@@ -13,8 +13,8 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// What keeps an authorization response from being taken. Nothing is changed, and
-// no code is shown to the provider.
+// The reasons to reject an authorization response. Nothing changes then, and no code
+// goes to the provider.
 var (
 	ErrStateUnknown = errors.New("the state of the authorization response is missing, is not known, or was replaced")
 	ErrOtherBrowser = errors.New("the authorization response came from another browser than the request")
@@ -25,16 +25,16 @@ var (
 // Authorization is a request for consent.
 type Authorization struct {
 	Session perennial.ConnectSession
-	Title   string           // of the provider
-	URL     string           // to send the browser to
-	Browser perennial.Secret // that the browser must show again with the response
-	Life    time.Duration    // of the link, from now
+	Title   string           // the provider's title
+	URL     string           // where to send the browser
+	Browser perennial.Secret // a secret that the browser must present with the response
+	Life    time.Duration    // remaining life of the link
 }
 
-// Start begins a request for consent: with a state, a verifier and a browser
-// secret of its own, which end those of any request before it. What the browser
-// already holds is never taken over. A link that leads nowhere any more is
-// [ErrExpired], an unknown one an error of [perennial.CodeNotFound].
+// Start begins a request for consent. It makes a new state, verifier and browser
+// secret, which replace those of any request before; it never reuses a secret that the
+// browser already has. A used-up or expired link is [ErrExpired], an unknown one an
+// error of [perennial.CodeNotFound].
 func (s *Sessions) Start(ctx context.Context, link perennial.Secret) (Authorization, error) {
 	c, now, err := s.Store.SessionByLink(ctx, link.Digest())
 	if err != nil {
@@ -62,7 +62,7 @@ func (s *Sessions) Start(ctx context.Context, link perennial.Secret) (Authorizat
 	return Authorization{Session: c, Title: app.Provider.Title, URL: target, Browser: browser, Life: c.ExpiresAt.Sub(now)}, nil
 }
 
-// app is the session's app at the account's host.
+// app returns the session's app at the account's host.
 func (s *Sessions) app(c perennial.ConnectSession) (provider.App, error) {
 	app, err := s.Service.Apps.App(c.App)
 	if err != nil {
@@ -75,14 +75,14 @@ func sessionBinding(c perennial.ConnectSession, field seal.Field, start int64) s
 	return seal.Binding{Tenant: c.TenantID, Connection: c.ID, Field: field, Generation: start}
 }
 
-// SameBrowser reports whether browser is the secret that the newest request of
-// the session gave out. It takes the same time for every wrong one.
+// SameBrowser reports whether browser is the secret of the session's newest request. It
+// takes the same time for every wrong secret.
 func SameBrowser(c perennial.ConnectSession, browser perennial.Secret) bool {
 	return c.BrowserDigest != "" && subtle.ConstantTimeCompare([]byte(c.BrowserDigest), []byte(browser.Digest())) == 1
 }
 
-// longestStore bounds what follows a response: exchange, look-up and save. The
-// lease is longer, so that nobody else begins meanwhile.
+// maxStore bounds the work after a response: exchange, look-up and save. The lease is
+// longer, so that no other process starts meanwhile.
 const (
 	exchangeTimeout = 20 * time.Second
 	askTimeout      = 10 * time.Second
@@ -90,12 +90,12 @@ const (
 	storeLease      = maxStore + 30*time.Second
 )
 
-// Answer takes an authorization response (RFC 6749 section 4.1.2) that came to
-// app's redirect URI. browser returns the secret that the browser shows for a
-// session, if any. Where the response is taken, the session is returned with its
-// outcome, whatever that is; else one of the errors above, for [ErrAnswered] and
-// [ErrExpired] with the session. The code is shown to the provider at most once.
-// Once it is, ctx ending changes nothing.
+// Answer processes an authorization response (RFC 6749 section 4.1.2) to app's redirect
+// URI. browser returns the secret that the browser presents for a session, if any. If
+// it accepts the response, Answer returns the session with its outcome, whatever that
+// is; otherwise one of the errors above, with the session for [ErrAnswered] and
+// [ErrExpired]. It sends the code to the provider at most once. From then on the end of
+// ctx changes nothing.
 func (s *Sessions) Answer(ctx context.Context, app string, response url.Values, browser func(session string) perennial.Secret) (perennial.ConnectSession, error) {
 	for _, name := range []string{"state", "code", "error", "iss"} {
 		if len(response[name]) > 1 { // RFC 6749 section 3.1
@@ -120,7 +120,7 @@ func (s *Sessions) Answer(ctx context.Context, app string, response url.Values, 
 	if !now.Before(c.ExpiresAt) {
 		return c, ErrExpired
 	}
-	sent := c // with the verifier, which is wiped now
+	sent := c // with the verifier, which the store wipes now
 	if err := s.Store.ConsumeState(ctx, c.ID, c.Starts); perennial.CodeOf(err) == perennial.CodeConflict {
 		return c, ErrAnswered
 	} else if err != nil {
@@ -131,7 +131,7 @@ func (s *Sessions) Answer(ctx context.Context, app string, response url.Values, 
 	return s.take(ctx, sent, app, response)
 }
 
-// take turns a response whose state was just used up into an outcome.
+// take turns a response whose state was just consumed into an outcome.
 func (s *Sessions) take(ctx context.Context, c perennial.ConnectSession, to string, response url.Values) (perennial.ConnectSession, error) {
 	app, err := s.app(c)
 	if err != nil {
@@ -174,8 +174,8 @@ func (s *Sessions) take(ctx context.Context, c perennial.ConnectSession, to stri
 	return s.keep(ctx, app, c, k, at)
 }
 
-// refusal is the outcome of an error response (RFC 6749 section 4.1.2.1). Its
-// description is never shown: it comes from whoever made the URL.
+// refusal returns the outcome of an error response (RFC 6749 section 4.1.2.1). Its
+// description is never shown, because anybody can make such a URL.
 func refusal(code string) perennial.ConnectOutcome {
 	switch code {
 	case "access_denied":
@@ -184,14 +184,14 @@ func refusal(code string) perennial.ConnectOutcome {
 		return perennial.ConnectProviderDown
 	case "invalid_request", "unauthorized_client", "unsupported_response_type", "invalid_scope", "invalid_client":
 		return perennial.ConnectMisconfigured
-	default: // of OpenID Connect, or the provider's own: the user did not go through with it
+	default: // a code of OpenID Connect or of the provider: the user did not complete the consent
 		return perennial.ConnectDenied
 	}
 }
 
-// exchange shows the code once. It is shown with the next secret only where the
-// provider rejected the client, and so never looked at the code. It returns the
-// number of the secret that was accepted.
+// exchange sends the code once. It sends it with the next client secret only if the
+// provider rejected the client, and so never looked at the code. It returns the number
+// of the accepted secret.
 func (s *Sessions) exchange(ctx context.Context, app provider.App, code provider.AuthorizationCode) (provider.Reply, int) {
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
 	defer cancel()

@@ -15,26 +15,26 @@ type Opener interface {
 	Open(b seal.Binding, sealed []byte) (perennial.Secret, error)
 }
 
-// Revoker ends a token at its provider: provider.Client in production.
+// Revoker revokes a token at its provider: provider.Client in production.
 type Revoker interface {
 	Revoke(ctx context.Context, app provider.App, token perennial.Secret) error
 }
 
-// Ender disconnects connections, at their providers too. It is safe for concurrent
-// use.
+// Disconnector disconnects connections, also at their providers. It is safe for
+// concurrent use.
 type Disconnector struct {
 	Service  *Service
 	Keys     Opener
 	Provider Revoker
 }
 
-// revokeTimeout bounds the provider's answer; it is no condition of disconnecting.
+// revokeTimeout bounds the wait for the provider. Disconnecting does not depend on it.
 const revokeTimeout = 10 * time.Second
 
-// Disconnect ends a connection as [Service.Disconnect] does, and then its grant at
-// the provider. The row comes first: a refresh cannot start any more, and where the
-// provider does not answer the customer is disconnected all the same. What the
-// provider says is no error; it is asked once.
+// Disconnect ends a connection as [Service.Disconnect] does, and then revokes its grant
+// at the provider. The row comes first, so that no refresh can start any more; if the
+// provider does not answer, the customer is disconnected all the same. The provider is
+// asked once, and its answer is never an error.
 func (e *Disconnector) Disconnect(ctx context.Context, id string) (perennial.Connection, perennial.Revocation, error) {
 	before, _, err := e.Service.Store.Get(ctx, id)
 	if err != nil {

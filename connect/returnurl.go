@@ -9,16 +9,16 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// longestReturnURL bounds a return URL in bytes.
+// maxReturnURL bounds a return URL in bytes.
 const maxReturnURL = 2048
 
-// ReturnURLs are the places to which a connect page may send the customer: whole
-// URLs without a query. Each allows itself and every path below it, at the very
-// same scheme, host and port; anything else would be an open redirector (RFC 9700
-// section 4.11).
+// ReturnURLs are the places to which a connect page may send the customer: whole URLs
+// without a query. Each allows itself and every path below it, with exactly the same
+// scheme, host and port. Anything else would be an open redirector (RFC 9700 section
+// 4.11).
 type ReturnURLs []string
 
-// Check returns the URL that raw is, or an error of [perennial.CodeInvalid].
+// Check parses raw, or returns an error of [perennial.CodeInvalid].
 func (r ReturnURLs) Check(raw string) (*url.URL, error) {
 	u, ok := plainURL(raw)
 	if ok {
@@ -30,7 +30,7 @@ func (r ReturnURLs) Check(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// plainURL reads a URL that every program reads alike: no user, no fragment, no
+// plainURL parses a URL that every program reads alike: no user, no fragment, no
 // backslash, no dots or escaped slashes in its path, however often escaped.
 func plainURL(raw string) (*url.URL, bool) {
 	if len(raw) > maxReturnURL || strings.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r == '\\' || r >= 0x7f }) {

@@ -17,8 +17,8 @@ import (
 	"github.com/perennial-oauth/perennial/workflows"
 )
 
-// Store is what the service needs of store.Store. Writes are guarded; one that
-// lost its guard fails with [perennial.CodeConflict].
+// Store is what the service needs of store.Store. Writes are guarded; a write whose
+// guard no longer matches fails with [perennial.CodeConflict].
 type Store interface {
 	Get(ctx context.Context, id string) (perennial.Connection, time.Time, error)
 	Now(ctx context.Context) (time.Time, error)
@@ -29,13 +29,13 @@ type Store interface {
 	SetStatus(ctx context.Context, id string, from []perennial.Status, generation int64, to perennial.Status, reason perennial.Reason) (perennial.Connection, error)
 }
 
-// Workflows tells a connection's workflow to read its row; see [Temporal].
+// Workflows signals a connection's workflow to read its row; see [Temporal].
 type Workflows interface {
-	// Tell signals the workflow, starting it where it does not run.
+	// Signal signals the workflow and starts it if it is not running.
 	Signal(ctx context.Context, c perennial.Connection, signal string) error
 }
 
-// Config holds the service's dependencies; all are needed but Log.
+// Config holds the service's dependencies. All but Log are required.
 type Config struct {
 	Store     Store
 	Apps      refresh.Apps
@@ -55,26 +55,25 @@ func New(c Config) *Service {
 	return &Service{c}
 }
 
-// Grant is what a consent brought.
+// Grant is the result of a consent.
 type Grant struct {
 	Tenant, App, Account string
-	Host                 string // of its token endpoint, where the provider gives each account its own
+	Host                 string // the host of the account's token endpoint, if each account has its own
 	Tokens               perennial.TokenSet
-	// ObtainedAt is when the token reply was asked for; zero: not known, and the
-	// connection is refreshed at once.
+	// ObtainedAt is when the token reply was requested. Zero: not known; the connection
+	// is then refreshed at once.
 	ObtainedAt time.Time
 }
 
-// guardTries bounds how often a write that lost its guard is tried on the row as
-// it then is. Each loss means that somebody else's write went through.
+// guardTries bounds the tries of a write whose guard failed, each on the row as it then
+// is. Each failure means that another write succeeded.
 const guardTries = 5
 
-// Connect stores a grant. An account that is already connected is updated in
-// place; one that was disconnected is revived under the same id.
+// Connect stores a grant. An account that is connected already is updated in place; a
+// disconnected one is revived under the same id.
 //
-// The stored tokens are durable when Connect returns, also when it returns an
-// error of code unavailable: then the row is written but the workflow could not
-// be told.
+// The stored tokens are durable when Connect returns, even with an error of code
+// unavailable: then the row is written, but the signal to the workflow failed.
 func (s *Service) Connect(ctx context.Context, g Grant) (perennial.Connection, error) {
 	app, err := s.check(g)
 	if err != nil {
@@ -92,8 +91,8 @@ func (s *Service) Connect(ctx context.Context, g Grant) (perennial.Connection, e
 	})
 }
 
-// Reconnect stores a new grant of the connection's own account. Another account
-// is refused and changes nothing.
+// Reconnect stores a new grant of the connection's own account. It refuses another
+// account and then changes nothing.
 func (s *Service) Reconnect(ctx context.Context, id string, g Grant) (perennial.Connection, error) {
 	return s.guarded(ctx, func() (perennial.Connection, error) {
 		c, _, err := s.Store.Get(ctx, id)
@@ -116,8 +115,8 @@ func (s *Service) Reconnect(ctx context.Context, id string, g Grant) (perennial.
 	})
 }
 
-// Pause stops the refreshing of access tokens; the refresh token's idle clock is
-// still kept.
+// Pause stops the refreshing of access tokens. The refresh token is still kept from
+// expiring unused.
 func (s *Service) Pause(ctx context.Context, id string) (perennial.Connection, error) {
 	return s.changeStatus(ctx, id, "pause", perennial.StatusPaused, perennial.StatusActive)
 }
@@ -127,7 +126,7 @@ func (s *Service) Resume(ctx context.Context, id string) (perennial.Connection, 
 	return s.changeStatus(ctx, id, "resume", perennial.StatusActive, perennial.StatusPaused)
 }
 
-// SetCadence changes how often a connection is refreshed and tells its workflow.
+// SetCadence changes how often a connection is refreshed, and signals its workflow.
 func (s *Service) SetCadence(ctx context.Context, id string, cadence perennial.Cadence) (perennial.Connection, error) {
 	c, err := s.Store.SetCadence(ctx, id, cadence)
 	if err != nil {
@@ -136,14 +135,14 @@ func (s *Service) SetCadence(ctx context.Context, id string, cadence perennial.C
 	return c, s.Workflows.Signal(ctx, c, workflows.SignalNudge)
 }
 
-// Disconnect ends a connection: its tokens are wiped and its workflow completes.
+// Disconnect ends a connection: it wipes the tokens, and the workflow completes.
 func (s *Service) Disconnect(ctx context.Context, id string) (perennial.Connection, error) {
 	return s.changeStatus(ctx, id, "disconnect", perennial.StatusDisconnected,
 		perennial.StatusActive, perennial.StatusPaused, perennial.StatusReconnectRequired)
 }
 
-// turn changes the status by compare-and-set and tells the workflow. Turning to
-// the status that already is succeeds and tells again.
+// changeStatus changes the status by compare-and-set and signals the workflow. If the
+// row has that status already, it succeeds and signals again.
 func (s *Service) changeStatus(ctx context.Context, id, signal string, to perennial.Status, from ...perennial.Status) (perennial.Connection, error) {
 	c, err := retryConflicts(func() (perennial.Connection, error) {
 		c, _, err := s.Store.Get(ctx, id)
@@ -161,7 +160,7 @@ func (s *Service) changeStatus(ctx context.Context, id, signal string, to perenn
 	return c, s.signal(ctx, c, signal)
 }
 
-// guarded writes tokens, again where the row moved on, and tells the workflow.
+// guarded writes tokens, again if the row has moved on, and signals the workflow.
 func (s *Service) guarded(ctx context.Context, write func() (perennial.Connection, error)) (perennial.Connection, error) {
 	c, err := retryConflicts(write)
 	if err != nil {
@@ -242,8 +241,8 @@ func (s *Service) replace(ctx context.Context, app provider.App, c perennial.Con
 	return s.Store.ReplaceTokens(ctx, c.ID, c.Status, c.Generation, w)
 }
 
-// tokens seals a consent's tokens. A start in the database's future is cut to
-// its now; without a start the connection is due at once.
+// tokens seals a consent's tokens. A start in the database's future becomes its now.
+// Without a start the connection is due at once.
 func (s *Service) tokens(ctx context.Context, app provider.App, c perennial.Connection, generation int64, g Grant) (store.TokenWrite, error) {
 	now, err := s.Store.Now(ctx)
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"github.com/perennial-oauth/perennial/provider"
 )
 
-// SessionStore is what sessions need of store.Store. Writes are guarded; one that
-// lost its guard fails with [perennial.CodeConflict].
+// SessionStore is what sessions need of store.Store. Writes are guarded; a write whose
+// guard no longer matches fails with [perennial.CodeConflict].
 type SessionStore interface {
 	Now(ctx context.Context) (time.Time, error)
 	AddSession(ctx context.Context, s perennial.ConnectSession, life time.Duration) (perennial.ConnectSession, error)
@@ -36,25 +36,25 @@ type SessionStore interface {
 	SessionDigests(ctx context.Context) ([]string, error)
 }
 
-// Authorizer speaks to providers; provider.Client in production.
+// Authorizer sends requests to providers; provider.Client in production.
 type Authorizer interface {
 	Exchange(ctx context.Context, app provider.App, secret perennial.Secret, code provider.AuthorizationCode) provider.Reply
 	Account(ctx context.Context, app provider.App, secret, accessToken perennial.Secret, hint, host string) (provider.Account, error)
 	Revoke(ctx context.Context, app provider.App, token perennial.Secret) error
 }
 
-// SessionsConfig holds the dependencies and settings of [Sessions]. Store and
-// BaseURL are enough to create sessions; to serve them all are needed.
+// SessionsConfig holds the dependencies and settings of [Sessions]. Store and BaseURL
+// suffice to create sessions; serving them needs all.
 type SessionsConfig struct {
 	Service  *Service // stores the grants; its Apps, Sealer and Log are used too
 	Store    SessionStore
 	Provider Authorizer
 
-	// BaseURL is what people reach the connect pages under, without /connect:
+	// BaseURL is the address of the connect pages for people, without /connect:
 	// "https://connect.example.com". Each app's redirect URI is
-	// BaseURL/connect/callback/<app>, and is to be registered at the provider.
+	// BaseURL/connect/callback/<app>; register it at the provider.
 	BaseURL string
-	// ReturnURLs may be returned to. Defaults to none.
+	// ReturnURLs are the allowed return URLs. Defaults to none.
 	ReturnURLs ReturnURLs
 	// Lifetime of a link. Defaults to 30 min.
 	Lifetime time.Duration
@@ -72,7 +72,7 @@ const (
 	maxLifetime     = 24 * time.Hour
 )
 
-// NewSessions returns the sessions; a BaseURL that is no plain URL is an error of
+// NewSessions returns the sessions. A BaseURL that is not a plain URL is an error of
 // [perennial.CodeInvalid].
 func NewSessions(c SessionsConfig) (*Sessions, error) {
 	u, ok := plainURL(c.BaseURL)
@@ -88,49 +88,50 @@ func NewSessions(c SessionsConfig) (*Sessions, error) {
 
 // SessionRequest asks for a link.
 type SessionRequest struct {
-	// Tenant whose connection it is to be. With ConnectionID it may be empty;
-	// where it is not, it must be that connection's.
+	// Tenant is the tenant of the connection. With ConnectionID it may be empty;
+	// otherwise it must be that connection's.
 	Tenant string
-	// App of the configuration. With ConnectionID it is the connection's.
+	// App is an app of the configuration. With ConnectionID it is the connection's.
 	App string
-	// ConnectionID is to be reconnected; empty: a connect.
+	// ConnectionID is the connection to reconnect; empty: a connect.
 	ConnectionID string
-	// Host of the account, where the provider has one for each.
+	// Host is the account's own host, if the provider has one for each account.
 	Host string
-	// ReturnURL is where the customer goes afterwards; it must be below one of the
-	// allowed ones. Empty: nowhere. It gets the parameters connect_outcome,
-	// connect_session and, once connected, connection_id.
+	// ReturnURL is where the page sends the customer at the end. It must be below an
+	// allowed one. The page adds the parameters connect_outcome, connect_session and,
+	// once connected, connection_id. Empty: the customer stays on the page.
 	ReturnURL string
-	// Scopes are asked for and required. Defaults to the app's.
+	// Scopes are requested, and required in the grant. Defaults to the app's.
 	Scopes []string
-	// Mode defaults to page. A popup needs a ReturnURL: its origin is told.
+	// Mode defaults to page. A popup needs a ReturnURL, because it reports to that
+	// URL's origin.
 	Mode perennial.ConnectMode
-	// TenantTitle is what the page calls the tenant: "Acme Inc.". At most 100
-	// characters. The customer sees there for whom access is given.
+	// TenantTitle is the tenant's name on the page: "Acme Inc.". At most 100
+	// characters. It tells the customer who gets access.
 	TenantTitle string
-	// Lifetime of the link, from 1 min to 24 h. Defaults to that of the sessions.
+	// Lifetime of the link, from 1 min to 24 h. Defaults to the Lifetime of
+	// [SessionsConfig].
 	Lifetime time.Duration
 }
 
 // Session is a new session with its link.
 type Session struct {
 	perennial.ConnectSession
-	// Link leads to the page. Whoever has it can connect an account of theirs to
-	// the tenant until it expires: give it to the customer only.
+	// Link leads to the page. Anybody who has it can connect an account of their own to
+	// the tenant until it expires: give it only to the customer.
 	Link perennial.Secret
 }
 
-// newToken is a new unguessable value: 256 bits.
+// newToken returns a new unguessable value: 256 bits.
 func newToken(prefix string) perennial.Secret {
 	var raw [32]byte
 	_, _ = rand.Read(raw[:]) // it never fails: crypto/rand ends the program instead
 	return perennial.NewSecret(prefix + base64.RawURLEncoding.EncodeToString(raw[:]))
 }
 
-// CreateSession makes a link. A request that cannot be met is an error of
-// [perennial.CodeInvalid], as for an unknown app; a connection that is not there,
-// or is another tenant's, is [perennial.CodeNotFound]. Nothing is asked of the
-// provider.
+// CreateSession makes a link. A request that cannot be met, for example with an unknown
+// app, is an error of [perennial.CodeInvalid]; a connection that does not exist, or is
+// another tenant's, is [perennial.CodeNotFound]. It does not contact the provider.
 func (s *Sessions) CreateSession(ctx context.Context, req SessionRequest) (Session, error) {
 	c, err := s.checked(ctx, req)
 	if err != nil {
@@ -155,7 +156,7 @@ func (s *Sessions) CreateSession(ctx context.Context, req SessionRequest) (Sessi
 	return Session{c, perennial.NewSecret(s.BaseURL + "/connect/" + token.Reveal())}, nil
 }
 
-// longestTitle bounds a tenant's title in characters.
+// maxTitle bounds a tenant's title in characters.
 const maxTitle = 100
 
 var scopeForm = regexp.MustCompile(`^[\x21\x23-\x5B\x5D-\x7E]{1,256}$`) // RFC 6749 section 3.3
@@ -166,7 +167,7 @@ func (s *Sessions) checked(ctx context.Context, req SessionRequest) (perennial.C
 	if c.ConnectionID != "" {
 		con, _, err := s.Service.Store.Get(ctx, c.ConnectionID)
 		if err == nil && c.TenantID != "" && c.TenantID != con.TenantID {
-			// In the words of a connection that there is not.
+			// Say the same as for a connection that does not exist.
 			err = perennial.Errorf(perennial.CodeNotFound, "there is no connection %q", c.ConnectionID)
 		}
 		if err != nil {
@@ -178,7 +179,7 @@ func (s *Sessions) checked(ctx context.Context, req SessionRequest) (perennial.C
 		c.TenantID, c.App, c.Host = con.TenantID, con.App, con.Host
 	}
 	app, err := s.Service.Apps.App(c.App)
-	if perennial.CodeOf(err) == perennial.CodeNotFound { // which is said of connections
+	if perennial.CodeOf(err) == perennial.CodeNotFound { // that code is for connections
 		err = perennial.Errorf(perennial.CodeInvalid, "%w", err)
 	}
 	if err != nil {
@@ -231,11 +232,11 @@ func (s *Sessions) check(app provider.App, c perennial.ConnectSession) error {
 
 var linkForm = regexp.MustCompile(`^cl_[A-Za-z0-9_-]{43}$`)
 
-// IsLink reports whether token has the form of a link's. Another one was never
-// made, and needs no look-up.
+// IsLink reports whether token has the form of a link's token. A token of another form
+// was never made and needs no look-up.
 func IsLink(token perennial.Secret) bool { return linkForm.MatchString(token.Reveal()) }
 
-// Digests are those of the links and of the newest states of all sessions.
+// Digests returns the digests of the links and of the newest states of all sessions.
 func (s *Sessions) Digests(ctx context.Context) ([]string, error) {
 	return s.Store.SessionDigests(ctx)
 }
@@ -243,13 +244,13 @@ func (s *Sessions) Digests(ctx context.Context) ([]string, error) {
 // View is what a page shows of a session.
 type View struct {
 	perennial.ConnectSession
-	Title      string               // of the provider
-	Connection perennial.Connection // that is to be reconnected; zero: none
+	Title      string               // the provider's title
+	Connection perennial.Connection // the connection to reconnect; zero: none
 	Now        time.Time            // the database's clock
 }
 
-// Find returns the session of a link's token. A link that is not known is an
-// error of [perennial.CodeNotFound].
+// Find returns the session of a link's token. An unknown link is an error of
+// [perennial.CodeNotFound].
 func (s *Sessions) Find(ctx context.Context, link perennial.Secret) (View, error) {
 	c, now, err := s.Store.SessionByLink(ctx, link.Digest())
 	if err != nil {
@@ -270,15 +271,15 @@ func (s *Sessions) Find(ctx context.Context, link perennial.Secret) (View, error
 	return v, err
 }
 
-// Session returns a session by its id, for the product that made it. A missing one
-// is [perennial.CodeNotFound].
+// Session returns a session by its id, for the product that made it. A missing one is
+// [perennial.CodeNotFound].
 func (s *Sessions) Session(ctx context.Context, id string) (perennial.ConnectSession, error) {
 	c, _, err := s.Store.SessionByID(ctx, id)
 	return c, err
 }
 
-// BackURL is where a customer returns to, with the outcome; "" where the session
-// has no return URL, or one that is not allowed any more.
+// BackURL returns the return URL with the outcome added; "" if the session has no
+// return URL, or one that is no longer allowed.
 func (s *Sessions) BackURL(c perennial.ConnectSession) string {
 	u, err := s.ReturnURLs.Check(c.ReturnURL)
 	if c.ReturnURL == "" || err != nil {
@@ -298,7 +299,7 @@ func (s *Sessions) BackURL(c perennial.ConnectSession) string {
 	return u.String()
 }
 
-// BackOrigin is the origin (RFC 6454) of the session's return URL, "" for none.
+// BackOrigin returns the origin (RFC 6454) of the session's return URL, "" for none.
 func (s *Sessions) BackOrigin(c perennial.ConnectSession) string {
 	u, err := s.ReturnURLs.Check(c.ReturnURL)
 	if c.ReturnURL == "" || err != nil {
@@ -313,8 +314,8 @@ func (s *Sessions) BackOrigin(c perennial.ConnectSession) string {
 	return u.Scheme + "://" + host
 }
 
-// RedirectURI is an app's own: where each app has another, an answer of one
-// provider cannot pass for that of another (RFC 9700 section 4.4.2).
+// RedirectURI returns an app's own redirect URI. Because each app has another, a
+// response of one provider cannot pass for one of another (RFC 9700 section 4.4.2).
 func (s *Sessions) RedirectURI(app string) string {
 	return s.BaseURL + "/connect/callback/" + url.PathEscape(app)
 }

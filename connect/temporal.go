@@ -17,7 +17,8 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// Temporal speaks to the connections' workflows. It is safe for concurrent use.
+// Temporal signals and updates the connections' workflows. It is safe for concurrent
+// use.
 type Temporal struct {
 	Client    client.Client
 	TaskQueue string
@@ -25,14 +26,14 @@ type Temporal struct {
 	flights singleflight.Group
 }
 
-// Tell signals the connection's workflow, starting it where it does not run.
-// Both are one atomic step, and neither needs a running worker.
+// Signal signals the connection's workflow and starts it if it is not running. Both are
+// one atomic step, and neither needs a running worker.
 func (t *Temporal) Signal(ctx context.Context, c perennial.Connection, signal string) error {
 	return t.signal(ctx, c, signal, nil)
 }
 
-// Unsaved gives the connection's workflow a sealed token set to store. It returns
-// once the set is in the workflow's history.
+// Unsaved sends a sealed token set to the connection's workflow, which stores it. It
+// returns once the set is in the workflow's history.
 func (t *Temporal) Unsaved(ctx context.Context, c perennial.Connection, req store.SaveRequest) error {
 	return t.signal(ctx, c, workflows.SignalUnsaved, req)
 }
@@ -43,7 +44,7 @@ func (t *Temporal) signal(ctx context.Context, c perennial.Connection, signal st
 		TypedSearchAttributes: workflows.SearchAttributes(c),
 		Memo:                  workflows.Memo(c),
 		StaticSummary:         c.Provider + " " + c.AccountID,
-		// A finished one is started again: the same id lives as long as the account.
+		// Start a finished workflow again: its id lives as long as the account.
 		WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 	}, workflows.ConnectionWorkflow, workflows.NewState(c.ID))
 	if unregistered(err) {
@@ -56,21 +57,21 @@ func (t *Temporal) signal(ctx context.Context, c perennial.Connection, signal st
 }
 
 // unregistered reports whether Temporal refused a start because its namespace lacks one
-// of our search attributes. It does so also for a workflow that runs already.
+// of our search attributes. It does so even if the workflow is running already.
 func unregistered(err error) bool {
 	var invalid *serviceerror.InvalidArgument
 	return errors.As(err, &invalid) && strings.Contains(invalid.Message, "search attribute")
 }
 
-// RefreshNow asks the connection's workflow for a fresh token and waits for the
-// answer. Callers in one process that ask the same share one update; a refusal
-// is a [perennial.Error] with the code of the refusal, a generation above the row's a
-// [perennial.GenerationAheadError], a workflow that does not run an error of
+// RefreshNow asks the connection's workflow for a fresh token and waits for the result.
+// Concurrent callers in one process with the same request share one update. A refusal
+// is a [perennial.Error] with its code, a generation above the row's a
+// [perennial.GenerationAheadError], a workflow that is not running an error of
 // [perennial.CodeNotFound].
 func (t *Temporal) RefreshNow(ctx context.Context, id string, req workflows.RefreshNow) (workflows.RefreshNowReply, error) {
 	flight := t.flights.DoChan(fmt.Sprintf("%s/%d", id, req.IfGeneration), func() (any, error) {
-		// One caller leaving must not fail the others; nor may a request that no
-		// worker answers keep every later one waiting.
+		// One caller that leaves must not fail the others. And a request that no worker
+		// answers must not keep every later one waiting.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refreshNowTimeout)
 		defer cancel()
 		return t.refreshNow(ctx, id, req)
@@ -84,14 +85,14 @@ func (t *Temporal) RefreshNow(ctx context.Context, id string, req workflows.Refr
 	}
 }
 
-// Asker is [Temporal], or what stands in for it.
+// Refresher is [Temporal], or a stand-in for it.
 type Refresher interface {
 	RefreshNow(ctx context.Context, id string, req workflows.RefreshNow) (workflows.RefreshNowReply, error)
 	Signal(ctx context.Context, c perennial.Connection, signal string) error
 }
 
-// Refresh is RefreshNow for a connection whose workflow may have been ended by
-// hand: one that does not run is started first.
+// Refresh is RefreshNow for a connection whose workflow may have been terminated by
+// hand: it first starts a workflow that is not running.
 func Refresh(ctx context.Context, w Refresher, c perennial.Connection, req workflows.RefreshNow) (workflows.RefreshNowReply, error) {
 	reply, err := w.RefreshNow(ctx, c.ID, req)
 	if perennial.CodeOf(err) != perennial.CodeNotFound || c.Status == perennial.StatusDisconnected {
@@ -103,7 +104,8 @@ func Refresh(ctx context.Context, w Refresher, c perennial.Connection, req workf
 	return w.RefreshNow(ctx, c.ID, req)
 }
 
-// refreshNowTimeout bounds one shared request; who still wants a token asks anew.
+// refreshNowTimeout bounds one shared request. A caller that still wants a token asks
+// again.
 const refreshNowTimeout = 2 * time.Minute
 
 func (t *Temporal) refreshNow(ctx context.Context, id string, req workflows.RefreshNow) (workflows.RefreshNowReply, error) {

@@ -13,29 +13,28 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// formCookie holds what a form's token is made with. It lives as long as the
-// browser runs.
+// formCookie holds the key of a form's token. It lives as long as the browser runs.
 const formCookie = "connect-form"
 
-// sessionCookie is the name of the cookie that binds a session's state to one
-// browser: each session has its own, so that two tabs do not disturb each other.
+// sessionCookie returns the name of the cookie that binds a session's state to one
+// browser. Each session has its own, so that two tabs do not disturb each other.
 func sessionCookie(id string) string {
 	sum := sha256.Sum256([]byte(id))
 	return "connect-" + hex.EncodeToString(sum[:8])
 }
 
-// cookieName has the prefix with which browsers take a cookie from this host
-// alone, over https alone: no other host of the domain can plant one.
+// cookieName adds the prefix that makes browsers accept a cookie only from this host
+// and only over https, so that no other host of the domain can plant one.
 func (h *Handler) cookieName(name string) string {
 	if h.secure {
 		return "__Host-" + name
 	}
-	return name // http is for this machine only
+	return name // http is only for this machine
 }
 
 func (h *Handler) setCookie(w http.ResponseWriter, name, value string, life time.Duration) {
 	http.SetCookie(w, &http.Cookie{Name: h.cookieName(name), Value: value, Path: "/", MaxAge: int(life / time.Second), Secure: h.secure, HttpOnly: true,
-		SameSite: http.SameSiteLaxMode}) // Lax: the provider sends the browser back
+		SameSite: http.SameSiteLaxMode}) // Lax, because the provider sends the browser back
 }
 
 func (h *Handler) cookie(r *http.Request, name string) string {
@@ -46,20 +45,20 @@ func (h *Handler) cookie(r *http.Request, name string) string {
 	return c.Value
 }
 
-// browser is the secret that the browser shows for a session.
+// browser returns the secret that the browser presents for a session.
 func (h *Handler) browser(r *http.Request, id string) perennial.Secret {
 	secret, _, _ := strings.Cut(h.cookie(r, sessionCookie(id)), ".")
 	return perennial.NewSecret(secret)
 }
 
-// link is the token of the session's link, which the callback's URL does not hold.
+// link returns the token of the session's link, which is not in the callback's URL.
 func (h *Handler) link(r *http.Request, id string) perennial.Secret {
 	_, link, _ := strings.Cut(h.cookie(r, sessionCookie(id)), ".")
 	return perennial.NewSecret(link)
 }
 
-// formToken is what the form of a link's page must bring back, bound to this
-// browser and this link. It sets the cookie where there is none.
+// formToken returns the token that the form of a link's page must send back, bound to
+// this browser and this link. It sets the cookie if it is missing.
 func (h *Handler) formToken(w http.ResponseWriter, r *http.Request, link perennial.Secret) string {
 	key := h.cookie(r, formCookie)
 	if len(key) < 32 {
@@ -77,9 +76,9 @@ func tokenOf(key string, link perennial.Secret) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// ownForm reports whether a form was sent by our own page in this browser. Else
-// another site could start a consent, and at a provider that does not ask twice
-// the customer's account would be connected without a click of theirs.
+// ownForm reports whether our own page in this browser sent the form. Otherwise another
+// site could start a consent, and a provider that does not ask twice would connect the
+// customer's account without a click of theirs.
 func (h *Handler) ownForm(r *http.Request, link perennial.Secret) bool {
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":

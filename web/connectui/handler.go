@@ -21,15 +21,15 @@ import (
 	"github.com/perennial-oauth/perennial/internal/unreachable"
 )
 
-// Config holds the handler's dependencies and what its pages say.
+// Config holds the handler's dependencies and the texts of its pages.
 type Config struct {
 	Sessions *connect.Sessions
 	Product  string       // that asks for access, as customers know it. Defaults to "This service".
-	HelpURL  string       // linked on each page; empty: no link
+	HelpURL  string       // each page links to it; empty: no link
 	Log      *slog.Logger // Defaults to discarding.
-	// Failures is how many links and states that are not known each client address
-	// may bring in a minute; more are answered with 429 and not looked up. What is
-	// known is always let through. Defaults to 60.
+	// Failures is how many unknown links and states each client address may present in
+	// a minute. Further ones get a 429 without a look-up. A known one always passes.
+	// Defaults to 60.
 	Failures int
 }
 
@@ -54,8 +54,8 @@ var pages = template.Must(template.ParseFS(templates, "templates/*.html"))
 // maxForm bounds a posted form in bytes: it holds one token.
 const maxForm = 4 << 10
 
-// New returns the handler, to be mounted at /connect/ of the base URL's host. A
-// path in the base URL is that of a proxy which takes it away.
+// New returns the handler. Mount it at /connect/ of the base URL's host. If the base
+// URL has a path, a proxy must remove it.
 func New(c Config) (*Handler, error) {
 	if c.Product == "" {
 		c.Product = "This service"
@@ -81,15 +81,15 @@ func New(c Config) (*Handler, error) {
 	return h, nil
 }
 
-// pageTimeout bounds one page, so that a customer gets an answer also while the
-// database says nothing. It is below the time that the server gives an answer.
+// pageTimeout bounds one page, so that a customer gets an answer even while the
+// database says nothing. It is below the server's own limit for an answer.
 const pageTimeout = 40 * time.Second
 
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
-	header.Set("Referrer-Policy", "no-referrer") // the callback's URL holds a code
+	header.Set("Referrer-Policy", "no-referrer") // the callback's URL has a code in it
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("X-Frame-Options", "DENY")
 	header.Set("X-Robots-Tag", "noindex")
@@ -104,9 +104,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mux.ServeHTTP(w, r.WithContext(ctx))
 }
 
-// policy is the Content-Security-Policy of each page. Forms go to ourselves only:
-// browsers hold every redirect after a form to form-action too, and where a
-// provider redirects to nobody knows. So the way to it begins with a page.
+// policy is the Content-Security-Policy of each page. Forms may only go to our own
+// origin: browsers also check every redirect after a form against form-action, and
+// nobody knows where a provider redirects. So the way to the provider begins with a
+// page.
 const policy = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 func cached(next http.Handler) http.Handler {
@@ -116,12 +117,12 @@ func cached(next http.Handler) http.Handler {
 	})
 }
 
-// path is a path of ours as a browser sees it.
+// path returns a path of ours as a browser sees it.
 func (h *Handler) path(elements ...string) string {
 	return strings.TrimSuffix(h.base.Path, "/") + "/connect/" + strings.Join(elements, "/")
 }
 
-// show is a link's page. It changes nothing: links are opened by scanners too.
+// show serves a link's page. It changes nothing, because scanners open links too.
 func (h *Handler) show(w http.ResponseWriter, r *http.Request) {
 	link := perennial.NewSecret(r.PathValue("link"))
 	v, ok := h.find(w, r, link)
@@ -131,7 +132,8 @@ func (h *Handler) show(w http.ResponseWriter, r *http.Request) {
 	h.render(w, http.StatusOK, h.page(w, r, link, v, false))
 }
 
-// find writes the page itself where there is nothing to show.
+// find returns the session of a link. If there is nothing to show, it writes the page
+// itself.
 func (h *Handler) find(w http.ResponseWriter, r *http.Request, link perennial.Secret) (connect.View, bool) {
 	if !connect.IsLink(link) {
 		h.render(w, http.StatusNotFound, problems["link"])
@@ -158,7 +160,7 @@ func (h *Handler) find(w http.ResponseWriter, r *http.Request, link perennial.Se
 	return v, false
 }
 
-// post starts the consent, or looks again after a grant that is being stored.
+// post starts the consent, or checks again whether a grant is stored.
 func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	link := perennial.NewSecret(r.PathValue("link"))
 	v, ok := h.find(w, r, link)
@@ -179,8 +181,8 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// cookieOutlives is for how long after the link's end its cookie is kept, so that
-// who comes back too late is told so.
+// cookieOutlives is how long a link's cookie lives after the link, so that a customer
+// who comes back too late learns why.
 const cookieOutlives = time.Hour
 
 func (h *Handler) start(w http.ResponseWriter, r *http.Request, link perennial.Secret) {
@@ -189,7 +191,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request, link perennial.S
 	case errors.Is(err, connect.ErrExpired):
 		h.render(w, http.StatusGone, problems["expired"])
 		return
-	case perennial.CodeOf(err) == perennial.CodeConflict: // pressed twice: the other press goes on
+	case perennial.CodeOf(err) == perennial.CodeConflict: // the customer pressed twice: the other press goes on
 		http.Redirect(w, r, h.path(link.Reveal()), http.StatusSeeOther)
 		return
 	case err != nil:
@@ -201,8 +203,8 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request, link perennial.S
 	h.render(w, http.StatusOK, content{Heading: "Taking you to " + a.Title, Detail: "If nothing happens, use the button.", Onward: a.URL, OnwardLabel: "Continue to " + a.Title})
 }
 
-// finish looks again after a grant that is being stored. A form's answer does not
-// redirect to the product: see [policy].
+// finish checks again whether a grant is stored. The answer to a form does not redirect
+// to the product: see [policy].
 func (h *Handler) finish(w http.ResponseWriter, r *http.Request, v connect.View, link perennial.Secret) {
 	c, err := h.Sessions.Finish(r.Context(), v.ID)
 	if err != nil {
@@ -219,8 +221,8 @@ func (h *Handler) finish(w http.ResponseWriter, r *http.Request, v connect.View,
 	h.render(w, http.StatusOK, h.outcome(v))
 }
 
-// callback is an app's redirect URI. It shows nothing itself: its URL holds a
-// code, and the browser leaves it at once.
+// callback serves an app's redirect URI. It shows nothing itself: its URL has a code in
+// it, so the browser leaves it at once.
 func (h *Handler) callback(w http.ResponseWriter, r *http.Request) {
 	try, ok := h.admit(w, r, perennial.NewSecret(r.URL.Query().Get("state")))
 	if !ok {
@@ -247,8 +249,8 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, h.path("problem", code), http.StatusSeeOther)
 }
 
-// onward leaves the callback: to the product where all is well, else to the
-// link's page, which says what came of it.
+// onward leaves the callback: for the product if all is well, otherwise for the link's
+// page, which shows the outcome.
 func (h *Handler) onward(w http.ResponseWriter, r *http.Request, c perennial.ConnectSession, link perennial.Secret) {
 	target := h.path(link.Reveal())
 	if back := h.Sessions.BackURL(c); c.Done() && c.Mode == perennial.ConnectPage && back != "" {
@@ -266,7 +268,7 @@ func (h *Handler) problem(w http.ResponseWriter, r *http.Request) {
 	h.render(w, status, p)
 }
 
-// failed says that the fault is ours.
+// failed shows that the fault is ours.
 func (h *Handler) failed(w http.ResponseWriter, err error) {
 	h.Log.Error("connect page not served", "error", err)
 	status := http.StatusInternalServerError
@@ -276,7 +278,7 @@ func (h *Handler) failed(w http.ResponseWriter, err error) {
 	h.render(w, status, problems["ours"])
 }
 
-// render writes a page. It is made whole first, so that no half page is sent.
+// render writes a page. It renders the whole page first, so that no half page is sent.
 func (h *Handler) render(w http.ResponseWriter, status int, c content) {
 	c.Product, c.HelpURL, c.Static = h.Product, h.HelpURL, h.path("static")
 	var page bytes.Buffer
@@ -290,5 +292,5 @@ func (h *Handler) render(w http.ResponseWriter, status int, c content) {
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write(page.Bytes()) // the customer left: nobody to tell
+	_, _ = w.Write(page.Bytes()) // an error means that the customer has left
 }

@@ -12,13 +12,13 @@ import (
 	"github.com/perennial-oauth/perennial/internal/guard"
 )
 
-// defaultFailures is how many links and states that are not known each client
-// address may bring in a minute.
+// defaultFailures is how many unknown links and states each client address may present
+// in a minute.
 const defaultFailures = 60
 
-// admit reports whether the token of a link, or a state, may be looked up; else it
-// writes the page that says so. An address that is over its limit may look up what
-// there is: so nobody locks out the customers behind the same NAT or proxy. The
+// admit reports whether the token of a link, or a state, may be looked up; otherwise it
+// writes the page that says so. An address over its limit may still look up a known
+// one, so that nobody can lock out the customers behind the same NAT or proxy. The
 // caller must settle the try.
 func (h *Handler) admit(w http.ResponseWriter, r *http.Request, token perennial.Secret) (try *guard.Try, ok bool) {
 	try = h.failures.Try(guard.Client(r.RemoteAddr), time.Now())
@@ -42,18 +42,18 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request, token perennial.
 	return nil, false
 }
 
-// settle ends a try: what was found costs nothing.
+// settle ends a try. A known token costs nothing.
 func settle(try *guard.Try, found bool) {
 	if found {
 		try.Release()
 	}
 }
 
-// knownEvery is how often the list of what there is may be read.
+// knownEvery bounds how often the list of known links and states is read.
 const knownEvery = 3 * time.Second
 
-// known has the digests of all links and states. It is read only while an address
-// is over its limit. It is safe for concurrent use.
+// known has the digests of all links and states. It is read only while an address is
+// over its limit. It is safe for concurrent use.
 type known struct {
 	load func(ctx context.Context) ([]string, error)
 

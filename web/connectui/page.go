@@ -9,13 +9,13 @@ import (
 	"github.com/perennial-oauth/perennial/connect"
 )
 
-// content is what the one template shows. Empty parts are left out.
+// content is the input of the only template. Empty parts are left out.
 type content struct {
-	Product, HelpURL, Static string // of every page
+	Product, HelpURL, Static string // the same on every page
 
 	Heading string
 	Good    bool // the heading is good news
-	Alert   bool // it is bad news
+	Alert   bool // the heading is bad news
 	Detail  string
 	Facts   []fact
 	Items   []string // after the detail: permissions
@@ -33,14 +33,14 @@ type content struct {
 
 type fact struct{ Name, Value string }
 
-// tell is what the script of a popup tells the window that opened it.
+// tell is the message of a popup's script to the window that opened it.
 type tell struct {
-	Origin  string // exact; nobody else hears it
+	Origin  string // exactly this origin receives it
 	Message string // JSON
 	Close   bool
 }
 
-// message is what a popup's opener gets.
+// message is the JSON that a popup's opener gets.
 type message struct {
 	Type         string                   `json:"type"` // always "perennial.connect"
 	Outcome      perennial.ConnectOutcome `json:"outcome"`
@@ -48,7 +48,7 @@ type message struct {
 	ConnectionID string                   `json:"connection_id,omitempty"`
 }
 
-// problems are the pages for what belongs to no session, or to none that may be
+// problems has the pages for requests without a session, or with one that must not be
 // shown here.
 var problems = map[string]content{
 	"link": {Heading: "This link does not work", Alert: true, Detail: "It is not complete, or it is too old.",
@@ -73,11 +73,11 @@ func (h *Handler) expired(c perennial.ConnectSession) content {
 	return p
 }
 
-// back is the return URL for a plain link, "" for none.
+// back returns the return URL for a plain link, "" for none.
 func (h *Handler) back(c perennial.ConnectSession) string { return h.Sessions.BackURL(c) }
 
-// page is a link's page as its session stands. Only the browser that began sees
-// what came of it. again: the form did not come from our page.
+// page returns a link's page in the state of its session. Only the browser that began
+// sees the outcome. again: the form did not come from our page.
 func (h *Handler) page(w http.ResponseWriter, r *http.Request, link perennial.Secret, v connect.View, again bool) content {
 	mine := connect.SameBrowser(v.ConnectSession, h.browser(r, v.ID))
 	var p content
@@ -98,7 +98,7 @@ func (h *Handler) page(w http.ResponseWriter, r *http.Request, link perennial.Se
 	return p
 }
 
-// begin says what will be connected, for whom.
+// begin says what will be connected, and for which tenant.
 func (h *Handler) begin(v connect.View) content {
 	p := content{Heading: "Connect " + v.Title, Post: "Continue to " + v.Title, Back: h.back(v.ConnectSession), BackLabel: "Cancel"}
 	for_ := ""
@@ -121,12 +121,12 @@ func (h *Handler) begin(v connect.View) content {
 	return p
 }
 
-// sentenceEnd ends a sentence, also after a name that ends in a full stop: Acme Inc.
+// sentenceEnd ends a sentence, even after a name that ends in a full stop: Acme Inc.
 func sentenceEnd(s string) string { return strings.TrimSuffix(s, ".") + "." }
 
 func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
-// outcome says what came of the last consent.
+// outcome shows the outcome of the last consent.
 func (h *Handler) outcome(v connect.View) content {
 	words := perennial.DescribeConnect(v.Outcome, v.Title)
 	p := content{Heading: words.Label, Detail: words.Detail, Items: v.Missing, Action: words.Action, Back: h.back(v.ConnectSession), BackLabel: "Back to " + h.Product}

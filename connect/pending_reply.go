@@ -14,14 +14,15 @@ import (
 	"github.com/perennial-oauth/perennial/seal"
 )
 
-// kept is a token reply that is on its way into a connection.
+// pendingReply is a token reply that is not stored in a connection yet.
 type pendingReply struct {
 	perennial.TokenSet
-	Hint   string // of the account
-	Secret int    // the number of the client secret that was accepted
+	Hint   string // the account's id, if the callback named it
+	Secret int    // the number of the client secret that the provider accepted
 }
 
-// plain is its form inside the seal, the one place where tokens are encoded.
+// plain is the form of a reply inside the seal, the only place where tokens are
+// encoded.
 type plain struct {
 	AccessToken, RefreshToken                        octets
 	TokenType                                        string
@@ -32,7 +33,7 @@ type plain struct {
 	Secret                                           int
 }
 
-// octets is a token: any bytes, where a JSON string is UTF-8.
+// octets is a token. A token may have any bytes, a JSON string only UTF-8.
 type octets string
 
 // MarshalJSON implements json.Marshaler.
@@ -75,8 +76,8 @@ func (s *Sessions) opened(c perennial.ConnectSession) (pendingReply, error) {
 		Scopes: p.Scopes, ExpiresIn: p.ExpiresIn, RefreshTokenExpiresIn: p.RefreshTokenExpiresIn, GrantExpiresIn: p.GrantExpiresIn, Metadata: p.Metadata}, p.Hint, p.Secret}, nil
 }
 
-// keep seals the reply into the session before anything else is asked or done:
-// from then on neither a failing look-up nor a crash loses the grant.
+// keep seals the reply into the session before anything else happens. From then on
+// neither a failing look-up nor a crash loses the grant.
 func (s *Sessions) keep(ctx context.Context, app provider.App, c perennial.ConnectSession, k pendingReply, at time.Time) (perennial.ConnectSession, error) {
 	sealed, err := s.sealed(c, k)
 	if err == nil {
@@ -89,8 +90,8 @@ func (s *Sessions) keep(ctx context.Context, app provider.App, c perennial.Conne
 	return s.finish(ctx, app, c, k)
 }
 
-// Finish stores the reply that a session holds. Where somebody else is at it, or
-// it was not long ago, the session is returned as it is.
+// Finish stores the reply that a session holds. If another process does so at the
+// moment, or a try failed not long ago, Finish returns the session as it is.
 func (s *Sessions) Finish(ctx context.Context, id string) (perennial.ConnectSession, error) {
 	c, err := s.Store.LeaseSession(ctx, id, storeLease)
 	if perennial.CodeOf(err) == perennial.CodeConflict {
@@ -113,8 +114,8 @@ func (s *Sessions) Finish(ctx context.Context, id string) (perennial.ConnectSess
 	return s.finish(ctx, app, c, k)
 }
 
-// FinishAll finishes the sessions that a crash or a silent provider left, at most
-// limit, and deletes those that expired more than a day ago. Call it each few
+// FinishAll finishes at most limit sessions that a crash or a silent provider left
+// unfinished, and deletes those that expired more than a day ago. Call it every few
 // seconds. It returns how many it finished.
 func (s *Sessions) FinishAll(ctx context.Context, limit int) (int, error) {
 	all, err := s.Store.UnfinishedSessions(ctx, limit)
@@ -130,21 +131,20 @@ func (s *Sessions) FinishAll(ctx context.Context, limit int) (int, error) {
 	return n, errors.Join(append(errs, err)...)
 }
 
-// sessionsKept is for how long an expired session is kept, so that its link says
-// why it leads nowhere.
+// sessionsKept is how long an expired session stays, so that its link can say why it
+// does not work.
 const sessionsKept = 24 * time.Hour
 
-// mostTries bounds how often a reply is tried to be stored: over more than two
-// hours.
+// maxTries bounds the tries to store a reply, which span more than two hours.
 const maxTries = 20
 
-// retryWait is how long after a failed try the next one waits: 2 s, doubling up
-// to 10 min.
+// retryWait returns the wait after a number of failed tries: 2 s, doubling up to 10
+// min.
 func retryWait(tries int) time.Duration {
 	return min(time.Second<<min(max(tries, 1), 10), 10*time.Minute)
 }
 
-// finish finds out whose the grant is, checks it and stores it.
+// finish finds the account of the grant, checks the grant and stores it.
 func (s *Sessions) finish(ctx context.Context, app provider.App, c perennial.ConnectSession, k pendingReply) (perennial.ConnectSession, error) {
 	var secret perennial.Secret
 	if k.Secret < len(app.ClientSecrets) {
@@ -156,7 +156,7 @@ func (s *Sessions) finish(ctx context.Context, app provider.App, c perennial.Con
 	switch {
 	case perennial.CodeOf(err) == perennial.CodeInvalid:
 		s.Service.Log.Error("account not found", "session_id", c.ID, "app", c.App, "error", err)
-		return s.end(ctx, c, perennial.ConnectAccountUnknown, nil, "") // not revoked: it may be a connection's
+		return s.end(ctx, c, perennial.ConnectAccountUnknown, nil, "") // do not revoke it: it may be a connection's grant
 	case err != nil:
 		return s.later(ctx, c, err)
 	}
@@ -180,7 +180,7 @@ func (s *Sessions) finish(ctx context.Context, app provider.App, c perennial.Con
 	return s.store(ctx, app, c, k, account.ID)
 }
 
-// examine says why a grant is refused, "" for not at all.
+// examine returns the outcome for which a grant is refused, or "".
 func (s *Sessions) examine(ctx context.Context, app provider.App, c perennial.ConnectSession, k pendingReply, account string) (perennial.ConnectOutcome, []string, error) {
 	if c.ConnectionID != "" {
 		con, _, err := s.Service.Store.Get(ctx, c.ConnectionID)
@@ -202,8 +202,8 @@ func (s *Sessions) examine(ctx context.Context, app provider.App, c perennial.Co
 	return "", nil, nil
 }
 
-// store writes the connection and tells its workflow. In a second try the row may
-// hold the grant already, refreshed since: then it is not put back.
+// store writes the connection and signals its workflow. In a second try the row may
+// hold the grant already, refreshed since; then store leaves it alone.
 func (s *Sessions) store(ctx context.Context, app provider.App, c perennial.ConnectSession, k pendingReply, account string) (perennial.ConnectSession, error) {
 	g := Grant{Tenant: c.TenantID, App: c.App, Account: account, Host: c.Host, Tokens: k.TokenSet, ObtainedAt: c.ReplyAt}
 	if c.Tries > 1 {
@@ -220,9 +220,9 @@ func (s *Sessions) store(ctx context.Context, app provider.App, c perennial.Conn
 		con, err = s.Service.Connect(ctx, g)
 	}
 	switch code := perennial.CodeOf(err); {
-	case con.ID != "": // stored; where the workflow could not be told, the sweep tells it
+	case con.ID != "": // stored; if the signal failed, the sweep sends it
 		return s.end(ctx, c, perennial.ConnectConnected, nil, con.ID)
-	case code == perennial.CodeAccountMismatch: // examined, but the service has the last word
+	case code == perennial.CodeAccountMismatch: // examine allowed it, but the service decides
 		s.revoke(ctx, app, c, k, account)
 		return s.end(ctx, c, perennial.ConnectAccountMismatch, nil, "")
 	case code == perennial.CodeNotFound:
@@ -237,9 +237,9 @@ func (s *Sessions) store(ctx context.Context, app provider.App, c perennial.Conn
 	}
 }
 
-// revoke ends a refused grant at the provider (RFC 7009), so that nothing of it
-// is left. At many providers that ends every grant of the account to this app: so
-// it is not done where a connection of that account works.
+// revoke revokes a refused grant at the provider (RFC 7009), so that nothing of it
+// remains. At many providers that ends every grant of the account to this app, so
+// revoke does nothing if a connection of that account works.
 func (s *Sessions) revoke(ctx context.Context, app provider.App, c perennial.ConnectSession, k pendingReply, account string) {
 	log := s.Service.Log.With("session_id", c.ID, "app", c.App)
 	used, err := s.Store.AccountInUse(ctx, c.App, account)
@@ -282,7 +282,7 @@ func (s *Sessions) end(ctx context.Context, c perennial.ConnectSession, outcome 
 	c.Outcome, c.Missing, c.ResultID = outcome, missing, result
 	err := s.Store.FinishSession(ctx, c.ID, c.Starts, outcome, missing, result)
 	switch {
-	case err == nil, perennial.CodeOf(err) == perennial.CodeConflict: // a newer request goes on
+	case err == nil, perennial.CodeOf(err) == perennial.CodeConflict: // a newer request takes over
 	case outcome == perennial.ConnectConnected: // the grant is stored: FinishAll ends the session
 		s.Service.Log.Error("connect session not ended", "session_id", c.ID, "error", err)
 	default:
