@@ -16,7 +16,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/printable"
 )
 
-// AccountFrom is the kind of place where a provider says whose a grant is.
+// AccountFrom is the place in which a provider names the account of a grant.
 type AccountFrom string
 
 // The places.
@@ -25,21 +25,21 @@ const (
 	AccountFromReply         AccountFrom = "reply"         // a member of the token reply
 	AccountFromIDToken       AccountFrom = "id_token"      // a claim of its ID token (OpenID Connect Core)
 	AccountFromIntrospection AccountFrom = "introspection" // a member of the introspection reply (RFC 7662)
-	AccountFromURL           AccountFrom = "url"           // a member of what a URL answers to the access token
-	AccountFromHost          AccountFrom = "host"          // each account has a host of its own
+	AccountFromURL           AccountFrom = "url"           // a member of a URL's answer to the access token
+	AccountFromHost          AccountFrom = "host"          // the host, of which each account has its own
 )
 
 // AccountsFrom lists the places.
 var AccountsFrom = []AccountFrom{AccountFromCallback, AccountFromReply, AccountFromIDToken, AccountFromIntrospection, AccountFromURL, AccountFromHost}
 
-// AccountSource says where a new grant's account id is found. The zero value
-// says that it is not known: then the configuration must.
+// AccountSource says where to find a new grant's account id. The zero value means that
+// this is not known; then the configuration must say it.
 type AccountSource struct {
 	From AccountFrom
 	Name string // of the parameter, member or claim; dots lead into objects and lists: "0.tenantId"
-	// URL is what [AccountFromURL] asks. With [AccountFromCallback] it is asked
-	// too, {account} being the parameter's value, and must answer 2xx: the
-	// parameter travels through the user's browser.
+	// URL is the URL for [AccountFromURL]. With [AccountFromCallback] it must answer
+	// 2xx, with the parameter's value in place of {account}: the parameter travels
+	// through the user's browser and needs this check.
 	URL string
 }
 
@@ -67,20 +67,20 @@ func (e Entry) validateAccount() error {
 	return nil
 }
 
-// longestAccount bounds an account id.
+// maxAccount bounds an account id.
 const maxAccount = 256
 
-// Account is what the provider says of an access token.
+// Account is the provider's account of an access token.
 type Account struct {
 	ID     string
-	Scopes []string // nil: it does not say
+	Scopes []string // nil: the provider does not say
 }
 
-// Account finds the account id of a new grant. hint is what the authorization
-// response or the token reply said, host the account's own. secret is one that
-// the client is accepted with. No answer is an error of
-// [perennial.CodeUnavailable], an answer without an id one of
-// [perennial.CodeInvalid]; neither holds a secret or anything that was answered.
+// Account finds the account id of a new grant. hint comes from the authorization
+// response or the token reply, host is the account's own, and secret is a client secret
+// that the provider accepts. If there is no answer, the error is
+// [perennial.CodeUnavailable]; if the answer has no id, [perennial.CodeInvalid].
+// Neither error repeats a secret or any part of the answer.
 func (c *Client) Account(ctx context.Context, app App, secret, accessToken perennial.Secret, hint, host string) (Account, error) {
 	s := app.Provider.Account
 	switch s.From {
@@ -138,7 +138,7 @@ func bearer(ctx context.Context, target string, token perennial.Secret) (*http.R
 	return req, nil
 }
 
-// introspection is a request of RFC 7662 section 2.1.
+// introspection makes a request of RFC 7662 section 2.1.
 func (a App) introspection(ctx context.Context, secret, token perennial.Secret) (*http.Request, error) {
 	form := url.Values{"token": {token.Reveal()}, "token_type_hint": {"access_token"}}
 	req, err := a.clientRequest(ctx, a.Provider.IntrospectURL, secret, form)
@@ -184,7 +184,7 @@ func decode(raw []byte) (any, error) {
 	return body, nil
 }
 
-// accountIn is the account id that a token reply names, "" for none.
+// accountIn returns the account id in a token reply, "" for none.
 func (a App) accountIn(raw []byte) string {
 	body, err := decode(raw)
 	if err != nil {
@@ -199,9 +199,9 @@ func (a App) accountIn(raw []byte) string {
 	return ""
 }
 
-// claims reads an ID token. It came from the token endpoint itself over TLS, which
-// vouches for it in place of its signature (OpenID Connect Core 3.1.3.7); that it
-// is for this client, and from this issuer where that is known, is checked.
+// claims reads an ID token. It came over TLS from the token endpoint itself, which
+// replaces the check of its signature (OpenID Connect Core 3.1.3.7). claims checks that
+// it is for this client and, if the issuer is known, from that issuer.
 func (a App) claims(idToken string) any {
 	parts := strings.Split(idToken, ".")
 	if len(parts) != 3 {
@@ -227,7 +227,7 @@ func (a App) claims(idToken string) any {
 	return claims
 }
 
-// at is the text at a path of member names and list indices, "" for none.
+// at returns the text at a path of member names and list indices, "" for none.
 func at(v any, path string) string {
 	for name := range strings.SplitSeq(path, ".") {
 		switch in := v.(type) {

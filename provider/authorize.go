@@ -10,9 +10,9 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// AuthorizationURL is where a browser is sent for consent: an authorization
-// request (RFC 6749 section 4.1.1) with state and the S256 challenge of verifier
-// (RFC 7636). redirectURI is sent as it is.
+// AuthorizationURL returns the URL to which a browser goes for consent: an
+// authorization request (RFC 6749 section 4.1.1) with state and the S256 challenge of
+// verifier (RFC 7636). It sends redirectURI unchanged.
 func (a App) AuthorizationURL(redirectURI, state string, verifier perennial.Secret, scopes []string) (string, error) {
 	if a.Provider.AuthURL == "" {
 		return "", perennial.Errorf(perennial.CodeInvalid, "app %s: auth_url is needed to ask for consent", a.Name)
@@ -41,24 +41,24 @@ func sortedKeys(m map[string]string) []string {
 	return keys
 }
 
-// AuthorizationCode is what an authorization response brought, with what the
-// request that it answers was made with.
+// AuthorizationCode is the code of an authorization response, with the values of its
+// request.
 type AuthorizationCode struct {
 	Code        perennial.Secret
 	Verifier    perennial.Secret // code_verifier (RFC 7636)
 	RedirectURI string           // as in the authorization request
 }
 
-// Exchange presents an authorization code once (RFC 6749 section 4.1.3),
-// authenticating with secret. ctx bounds the whole exchange. An outcome of
-// [perennial.OutcomeRefreshed] means that tokens came, [perennial.OutcomeRevoked]
-// that the code was refused. The reply holds no secret but its tokens.
+// Exchange presents an authorization code once (RFC 6749 section 4.1.3) and
+// authenticates with secret. ctx bounds the whole exchange. The outcome
+// [perennial.OutcomeRefreshed] means that tokens came, [perennial.OutcomeRevoked] that
+// the code was refused. The reply holds no secret but its tokens.
 func (c *Client) Exchange(ctx context.Context, app App, secret perennial.Secret, code AuthorizationCode) Reply {
 	began := time.Now()
 	trip := &oneShot{transport: c.transport, send: func(context.Context) error { return nil }, entry: app.Provider}
 	config, basic := app.client(secret)
 	config.RedirectURL = code.RedirectURI
-	_, _ = config.Exchange(trip.context(ctx), code.Code.Reveal(), oauth2.VerifierOption(code.Verifier.Reveal())) // the trip has kept the reply
+	_, _ = config.Exchange(trip.context(ctx), code.Code.Reveal(), oauth2.VerifierOption(code.Verifier.Reveal())) // trip has recorded the reply
 	reply := trip.reply(app.Provider, began, secret, code.Code, code.Verifier, basic)
 	if reply.Outcome == perennial.OutcomeRefreshed {
 		reply.Account = app.accountIn(trip.body)
@@ -66,10 +66,10 @@ func (c *Client) Exchange(ctx context.Context, app App, secret perennial.Secret,
 	return reply
 }
 
-// CheckIssuer refuses an authorization response of another issuer (RFC 9207
-// section 2.4), and one without an iss where the provider always sends it. It is
-// compared where it is known and sent; each app's own redirect URI is the defence
-// elsewhere (RFC 9700 section 4.4.2).
+// CheckIssuer reports whether an authorization response may be from this provider (RFC
+// 9207 section 2.4). It refuses another issuer, and a missing iss if the provider
+// always sends one. It compares the issuer if that is known and sent; otherwise each
+// app's own redirect URI is the defence (RFC 9700 section 4.4.2).
 func (e Entry) CheckIssuer(iss string) bool {
 	switch {
 	case e.Issuer == "":
@@ -81,9 +81,9 @@ func (e Entry) CheckIssuer(iss string) bool {
 	}
 }
 
-// MissingScopes are those of required that granted does not have. Nil granted
-// means that the reply named none: then they are as they were asked for (RFC 6749
-// section 5.1). A provider may write a scope with its resource before it
+// MissingScopes returns the required scopes that were not granted. A nil granted means
+// that the reply named none: the grant then has the requested scopes (RFC 6749 section
+// 5.1). A provider may write a scope with its resource in front
 // (https://graph.microsoft.com/User.Read).
 func (e Entry) MissingScopes(required, granted []string) []string {
 	if granted == nil {

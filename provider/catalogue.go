@@ -1,5 +1,5 @@
-// Package provider knows OAuth 2.0 token endpoints (RFC 6749): a catalogue of
-// real ones, the refresh request, and the reading of what they answer.
+// Package provider knows OAuth 2.0 token endpoints (RFC 6749): it has a catalogue of
+// real ones, makes the refresh request, and reads the replies.
 package provider
 
 import (
@@ -39,7 +39,8 @@ func Names() []string {
 	return names
 }
 
-// Validate reports what an entry, with the configuration laid over it, lacks.
+// Validate returns an error if an entry, with the configuration's settings, is
+// incomplete.
 func (e Entry) Validate() error {
 	switch {
 	case e.TokenURL == "":

@@ -8,14 +8,14 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// CodeMalformed is the code of a success status whose body holds neither tokens
-// nor an error.
+// CodeMalformed is the code for a success status whose body has neither tokens nor an
+// error.
 const CodeMalformed = "malformed_reply"
 
-// evidence is all that is known of one presentation.
+// evidence is everything known about one presentation.
 type evidence struct {
 	sent        bool  // a byte of the request may have left
-	err         error // of the transport; nil when a reply was read whole
+	err         error // of the transport; nil if a whole reply was read
 	transport   string
 	status      int
 	readable    bool // the body was a JSON object or a form
@@ -25,7 +25,7 @@ type evidence struct {
 	basic       bool // WWW-Authenticate asks for Basic
 }
 
-// outcomeOfCode are the RFC 6749 section 5.2 codes.
+// outcomeOfCode has the codes of RFC 6749 section 5.2.
 var outcomeOfCode = map[string]perennial.Outcome{
 	"invalid_grant":          perennial.OutcomeRevoked,
 	"invalid_client":         perennial.OutcomeMisconfigured,
@@ -35,8 +35,8 @@ var outcomeOfCode = map[string]perennial.Outcome{
 	"invalid_request":        perennial.OutcomeRejected,
 }
 
-// wrongClient are the codes, in lower case, that name the client's id or secret as
-// wrong: nothing else of the request was looked at.
+// wrongClient has the codes, in lower case, that reject the client's id or secret: the
+// provider looked at nothing else of the request.
 var wrongClient = map[string]bool{
 	"invalid_client":               true, // RFC 6749 section 5.2
 	"invalid_client_id":            true, // Slack
@@ -47,11 +47,10 @@ var wrongClient = map[string]bool{
 	"incorrect_client_credentials": true, // GitHub
 }
 
-// ClientRejected reports whether another client secret may be accepted: the
-// provider called the client wrong, or answered 401 for a reason that is not known.
-// RFC 6749 section 5.2 has 401 for a wrong client alone. The refresh token or the
-// code counts as not spent; where the 401 had another reason, it would be shown
-// again in the same way at the next attempt.
+// ClientRejected reports whether another client secret may be accepted: the provider
+// rejected the client, or answered 401 for an unknown reason. RFC 6749 section 5.2 uses
+// 401 only for a wrong client. The refresh token or code counts as not spent. If the
+// 401 had another reason, the next attempt would present it in the same way anyway.
 func (r Reply) ClientRejected() bool {
 	switch r.Outcome {
 	case perennial.OutcomeMisconfigured:
@@ -62,9 +61,9 @@ func (r Reply) ClientRejected() bool {
 	return false
 }
 
-// classify is the one function that says what a presentation came to, and under
-// which code. Unless it is proven that the refresh token was not spent, what is
-// not a definite answer is unknown.
+// classify is the only function that decides the outcome of a presentation, and its
+// code. Anything but a definite answer is unknown, unless it is proven that the refresh
+// token was not spent.
 func classify(e Entry, ev evidence) (perennial.Outcome, string) {
 	code := ev.code
 	fallback := func(own string) string {
@@ -101,12 +100,12 @@ func classify(e Entry, ev evidence) (perennial.Outcome, string) {
 	case ev.status >= 500:
 		return perennial.OutcomeUnknown, "http_" + strconv.Itoa(ev.status)
 	case ev.status >= 300 && ev.status < 400:
-		// Never followed: it would show the token to another host.
+		// Never follow it: that would send the token to another host.
 		return perennial.OutcomeMisconfigured, "redirected"
 	case ev.status == http.StatusNotFound, ev.status == http.StatusMethodNotAllowed, ev.status == http.StatusGone:
 		return perennial.OutcomeMisconfigured, fallback("endpoint_not_found")
 	case ev.status == http.StatusUnauthorized && code == "" && ev.basic:
-		return perennial.OutcomeMisconfigured, "invalid_client" // RFC 6749 section 5.2, without its words
+		return perennial.OutcomeMisconfigured, "invalid_client" // as in RFC 6749 section 5.2, but without its code
 	case ev.status >= 400:
 		return perennial.OutcomeRejected, fallback("http_" + strconv.Itoa(ev.status))
 	case ev.readable && code != "":

@@ -29,11 +29,11 @@ var entriesAToL = []Entry{
 		GrantLifetime:   365 * day,
 		Spellings: []Spelling{
 			{HTTPStatus: 403, Code: "invalid_grant", Outcome: perennial.OutcomeRevoked},
-			// A dead refresh token was seen to answer so (pipeshub PR 2736, raycast
-			// issue 11836). In other words it is the app's fault, as in RFC 6749.
+			// A dead refresh token gets this answer (pipeshub PR 2736, raycast issue
+			// 11836). With another text it is the app's fault, as in RFC 6749.
 			{HTTPStatus: 403, Code: "unauthorized_client", Contains: "refresh_token", Outcome: perennial.OutcomeRevoked},
 		},
-		// A missing scope is answered with 401 (raycast issue 11212).
+		// A missing scope gets a 401 (raycast issue 11212).
 		APISpellings: []APISpelling{{Contains: "scope does not match", Means: UnauthorizedNotPermitted}},
 		Notes:        "The reuse interval, and unauthorized_client for a dead refresh token, are reports of third parties.",
 	},
@@ -58,7 +58,7 @@ var entriesAToL = []Entry{
 	{
 		Name: "dropbox", Title: "Dropbox",
 		AuthURL: "https://www.dropbox.com/oauth2/authorize", TokenURL: "https://api.dropboxapi.com/oauth2/token", AuthStyle: oauth2.AuthStyleInParams,
-		AuthParams:  map[string]string{"token_access_type": "offline"},         // else there is no refresh token
+		AuthParams:  map[string]string{"token_access_type": "offline"},         // otherwise there is no refresh token
 		Account:     AccountSource{From: AccountFromReply, Name: "account_id"}, // Dropbox, /oauth2/token
 		ReplayClass: perennial.ReplayReusable, ReplaySource: "it does not rotate (Dropbox developer pages)",
 		DefaultLifetime: 4 * time.Hour,
@@ -89,10 +89,11 @@ var entriesAToL = []Entry{
 	{
 		Name: "google", Title: "Google",
 		AuthURL: "https://accounts.google.com/o/oauth2/v2/auth", TokenURL: "https://oauth2.googleapis.com/token", RevokeURL: "https://oauth2.googleapis.com/revoke", AuthStyle: oauth2.AuthStyleInParams,
-		// A refresh token comes with offline access only, and again only with a new consent.
+		// A refresh token comes only with offline access, and comes again only with a
+		// new consent.
 		AuthParams:    map[string]string{"access_type": "offline", "prompt": "consent"},
 		Issuer:        "https://accounts.google.com",
-		ScopesUnnamed: []string{"email", "profile"},                         // they come back under other names
+		ScopesUnnamed: []string{"email", "profile"},                         // the reply has them under other names
 		Account:       AccountSource{From: AccountFromIDToken, Name: "sub"}, // needs the scope openid
 		ReplayClass:   perennial.ReplayReusable, ReplaySource: "it does not rotate (Google, using OAuth 2.0)",
 		DefaultLifetime: time.Hour,
@@ -107,10 +108,10 @@ var entriesAToL = []Entry{
 		IntrospectURL: "https://api.hubapi.com/oauth/v3/token/introspect",
 		RevokeURL:     "https://api.hubapi.com/oauth/v3/token/revoke", // HubSpot, "Revoke an OAuth token": refresh tokens
 		AuthStyle:     oauth2.AuthStyleInParams,
-		// Every token reply names hub_id and scopes since 2025-08-18 (HubSpot changelog,
-		// "Additional details returned when generating OAuth access tokens"). The
-		// introspection's reference of 2026-09 lists hub_id too, that of v3 only active,
-		// which is all that a third party got: so it is not asked.
+		// Every token reply has had hub_id and scopes since 2025-08-18 (HubSpot
+		// changelog, "Additional details returned when generating OAuth access
+		// tokens"). The introspection's reference of 2026-09 lists hub_id too, that of
+		// v3 only active, which is all that a third party got; so it is not used.
 		Account:      AccountSource{From: AccountFromReply, Name: "hub_id"},
 		ReplayClass:  perennial.ReplayUnknown,
 		ReplaySource: "sources conflict: the v1 reference calls the refresh token long-lived and lists no new one, a third party says that the old one dies",
@@ -121,8 +122,8 @@ var entriesAToL = []Entry{
 			{Code: "RATE_LIMITS", Outcome: perennial.OutcomeRateLimited},
 		},
 		// "The OAuth token used to make this call expired 0 second(s) ago." (airbyte
-		// issue 74726); a token that it does not know is INVALID_AUTHENTICATION, a
-		// missing scope is MISSING_SCOPES with 403.
+		// issue 74726); an unknown token gives INVALID_AUTHENTICATION, a missing scope
+		// MISSING_SCOPES with 403.
 		APISpellings: []APISpelling{
 			{Code: "EXPIRED_AUTHENTICATION", Means: UnauthorizedToken},
 			{Code: "INVALID_AUTHENTICATION", Means: UnauthorizedToken},

@@ -16,12 +16,12 @@ var entriesMToZ = []Entry{
 		ReplayClass:   perennial.ReplayReusable, ReplaySource: "a used refresh token is not revoked (Microsoft, refresh tokens)",
 		DefaultLifetime: time.Hour,
 		IdleLifetime:    90 * day,
-		Spellings: []Spelling{ // sign in again, under whatever code; Microsoft may renumber them
+		Spellings: []Spelling{ // the user must sign in again, whatever the code; Microsoft may renumber them
 			{HTTPStatus: 400, Contains: "AADSTS700082:", Outcome: perennial.OutcomeRevoked}, // unused for too long
 			{HTTPStatus: 400, Contains: "AADSTS70008:", Outcome: perennial.OutcomeRevoked},  // expired
 			{HTTPStatus: 400, Contains: "AADSTS700084:", Outcome: perennial.OutcomeRevoked}, // a single-page app's 24 h
 			{HTTPStatus: 400, Contains: "AADSTS50173:", Outcome: perennial.OutcomeRevoked},  // the password was changed
-			{HTTPStatus: 400, Contains: "AADSTS50076:", Outcome: perennial.OutcomeRevoked},  // a second factor is asked for
+			{HTTPStatus: 400, Contains: "AADSTS50076:", Outcome: perennial.OutcomeRevoked},  // a second factor is required
 		},
 		RequestIDHeader: "X-Ms-Request-Id",
 		Notes:           "Single-page apps and one-time passcodes: 24 h; set idle_lifetime. A tenant of its own sets auth_url and token_url. The access token's life, 60 to 90 min, is not verified, and the codes are from a third party.",
@@ -59,8 +59,8 @@ var entriesMToZ = []Entry{
 		ReplayClass:     perennial.ReplayUnknown,
 		ReplaySource:    "the value changes about each 24 h (third party); how long the old one stays good is not documented",
 		DefaultLifetime: time.Hour,
-		// Rolling 100 days and, since the policy of November 2025, at most five
-		// years (Intuit developer blog, 2025-11-12).
+		// 100 days from the last use and, since the policy of November 2025, at most
+		// five years (Intuit developer blog, 2025-11-12).
 		IdleLifetime:    100 * day,
 		GrantLifetime:   5 * 365 * day,
 		RequestIDHeader: "Intuit_tid",
@@ -73,9 +73,9 @@ var entriesMToZ = []Entry{
 		AuthURL: "https://{host}/services/oauth2/authorize", TokenURL: "https://{host}/services/oauth2/token", IntrospectURL: "https://{host}/services/oauth2/introspect",
 		RevokeURL: "https://{host}/services/oauth2/revoke", AuthStyle: oauth2.AuthStyleInParams, HostSuffixes: []string{".salesforce.com"},
 		ReplayClass: perennial.ReplayReuseRevokes, ReplaySource: "with refresh token rotation, showing a used one revokes the current tokens (third party quoting Salesforce); without rotation nothing is lost by the care",
-		// No reply names a life: it is the org's session timeout, 2 h by default.
+		// No reply has a lifetime: it is the org's session timeout, 2 h by default.
 		DefaultLifetime: 2 * time.Hour,
-		IdleLifetime:    30 * day, // of partner apps
+		IdleLifetime:    30 * day, // for partner apps
 		MetadataFields:  []string{"instance_url", "id"},
 		AccountField:    "organisation id",
 		Notes:           "Its connect links need account: {from: url, ...} with the URL of userinfo and organization_id. An org may set a shorter session timeout (15 min at least): set default_lifetime then. The 2 h are not verified.",
@@ -102,7 +102,7 @@ var entriesMToZ = []Entry{
 		Spellings: []Spelling{ // errors come with status 200 and ok false
 			{Code: "invalid_refresh_token", Outcome: perennial.OutcomeRevoked},
 			{Code: "ratelimited", Outcome: perennial.OutcomeRateLimited},
-			// Part of the work may have been done (Slack, errors of its methods).
+			// Slack may have done part of the work (Slack, errors of its methods).
 			{Code: "internal_error", Outcome: perennial.OutcomeUnknown},
 			{Code: "fatal_error", Outcome: perennial.OutcomeUnknown},
 		},
@@ -126,7 +126,7 @@ var entriesMToZ = []Entry{
 		AuthURL: "https://marketplace.stripe.com/oauth/v2/authorize", TokenURL: "https://api.stripe.com/v1/oauth/token", AuthStyle: oauth2.AuthStyleInHeader, SecretAsUser: true,
 		Account:     AccountSource{From: AccountFromReply, Name: "stripe_user_id"},
 		ReplayClass: perennial.ReplayUnknown, ReplaySource: "it rotates (third party); what becomes of the old one is not documented",
-		// No reply names a life; other clients take an hour (nango PR 1780).
+		// No reply has a lifetime; other clients use an hour (nango PR 1780).
 		DefaultLifetime: time.Hour,
 		IdleLifetime:    365 * day,
 		RequestIDHeader: "Request-Id",
@@ -166,7 +166,8 @@ var entriesMToZ = []Entry{
 		ReplayClass:    perennial.ReplayReusable, ReplaySource: "it does not rotate (Zoho, OAuth)",
 		DefaultLifetime: time.Hour,
 		Spellings: []Spelling{
-			// Ten access tokens for each refresh token in ten minutes, with status 200.
+			// The limit is ten access tokens for each refresh token in ten minutes; the
+			// answer has status 200.
 			{Code: "Access Denied", Contains: "too many requests", Outcome: perennial.OutcomeRateLimited},
 			{Code: "invalid_code", Outcome: perennial.OutcomeRevoked},
 		},
@@ -179,9 +180,9 @@ var entriesMToZ = []Entry{
 		Account:     AccountSource{From: AccountFromURL, URL: "https://api.zoom.us/v2/users/me", Name: "account_id"},
 		ReplayClass: perennial.ReplayUnknown, ReplaySource: "it rotates and the newest must be used (third party)",
 		DefaultLifetime: time.Hour,
-		IdleLifetime:    90 * day, // most sources; an old one says 15 years
-		// The words are in the member reason: seen by third parties with 401, and
-		// since 2022 with 400 and invalid_grant.
+		IdleLifetime:    90 * day, // according to most sources; an old one says 15 years
+		// The text is in the member reason: third parties saw it with 401, and since
+		// 2022 with 400 and invalid_grant.
 		Spellings: []Spelling{{HTTPStatus: 401, Contains: "Invalid Token", Outcome: perennial.OutcomeRevoked}},
 		Notes:     "The refresh token's life is not verified.",
 	},

@@ -9,23 +9,22 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// hostPlaceholder stands in an entry's URLs where each account has a host of its
-// own.
+// hostPlaceholder stands in an entry's URLs if each account has its own host.
 const hostPlaceholder = "{host}"
 
-// longestHost is the bound of a name in the DNS (RFC 1035 section 2.3.4).
+// maxHost is the longest name in the DNS (RFC 1035 section 2.3.4).
 const maxHost = 253
 
 var hostForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
 
-// HostNeeded reports whether each account has a token endpoint of its own.
+// HostNeeded reports whether each account has its own token endpoint.
 func (e Entry) HostNeeded() bool { return strings.Contains(e.TokenURL, hostPlaceholder) }
 
-// At returns the app as it is at host: {host} in its URLs is replaced. An app
-// whose token endpoint is the same for all accounts is returned unchanged. A host
-// that the entry does not allow is an error of [perennial.CodeInvalid]: a refresh
-// token must not be sent anywhere else. Where the entry names no hosts only those
-// of this machine are allowed.
+// At returns the app for an account at host: it replaces {host} in the URLs. If the
+// token endpoint is the same for all accounts, it returns the app unchanged. A host
+// that the entry does not allow is an error of [perennial.CodeInvalid], because a
+// refresh token must not go anywhere else. If the entry names no hosts, only those of
+// this machine are allowed.
 func (a App) At(host string) (App, error) {
 	if !a.Provider.HostNeeded() {
 		return a, nil
@@ -41,8 +40,8 @@ func (a App) At(host string) (App, error) {
 	return a, nil
 }
 
-// allows reports whether host is a plain name, with a port on this machine only,
-// that one of the suffixes matches.
+// allows reports whether host is a plain name that one of the suffixes matches. Only a
+// host of this machine may have a port.
 func (e Entry) allows(host string) bool {
 	name, port, err := net.SplitHostPort(host)
 	if err != nil {

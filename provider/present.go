@@ -21,14 +21,14 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// ClientConfig configures a [Client]; the zero value is right for production.
+// ClientConfig configures a [Client]. The zero value suits production.
 type ClientConfig struct {
-	// Transport sends the requests. It must not resend one by itself. Defaults
-	// to a transport of the client's own.
+	// Transport sends the requests. It must not resend any by itself. Defaults to a
+	// transport of the client's own.
 	Transport http.RoundTripper
 }
 
-// Client speaks to token endpoints. It is safe for concurrent use.
+// Client sends requests to token endpoints. It is safe for concurrent use.
 type Client struct{ transport http.RoundTripper }
 
 // NewClient returns a client.
@@ -39,22 +39,22 @@ func NewClient(c ClientConfig) *Client {
 	return &Client{transport: c.Transport}
 }
 
-// Refresh presents refreshToken once (RFC 6749 section 6), authenticating with
-// secret. send is called immediately before the first byte can leave; if it
-// fails nothing is sent. ctx bounds the whole exchange. The reply's outcome is
-// never empty, and the reply holds no secret but its tokens.
+// Refresh presents refreshToken once (RFC 6749 section 6) and authenticates with
+// secret. It calls send immediately before the first byte can leave; if send fails,
+// nothing is sent. ctx bounds the whole exchange. The reply always has an outcome, and
+// no secret but its tokens.
 func (c *Client) Refresh(ctx context.Context, app App, secret, refreshToken perennial.Secret, send func(context.Context) error) Reply {
 	began := time.Now()
 	trip := &oneShot{transport: c.transport, send: send, entry: app.Provider}
 	config, basic := app.client(secret)
 	source := config.TokenSource(trip.context(ctx), &oauth2.Token{RefreshToken: refreshToken.Reveal()})
-	// The trip has kept the reply; x/oauth2's reading of it is not needed, and its
-	// error would hold the whole body.
+	// trip has recorded the reply. The result of x/oauth2 is not needed, and its error
+	// would hold the whole body.
 	_, _ = source.Token()
 	return trip.reply(app.Provider, began, secret, refreshToken, basic)
 }
 
-// client is the app as x/oauth2 knows it, authenticating with secret; basic is
+// client returns the app in the form of x/oauth2, authenticating with secret. basic is
 // what its Basic header would hold.
 func (a App) client(secret perennial.Secret) (config oauth2.Config, basic perennial.Secret) {
 	user, password := a.Provider.credentials(a.ClientID, secret)
@@ -65,7 +65,7 @@ func (a App) client(secret perennial.Secret) (config oauth2.Config, basic perenn
 	}, perennial.NewSecret(url.QueryEscape(user) + ":" + url.QueryEscape(password))
 }
 
-// credentials are the name and the password by which the client authenticates
+// credentials returns the name and the password with which the client authenticates
 // (RFC 6749 section 2.3.1).
 func (e Entry) credentials(clientID string, secret perennial.Secret) (user, password string) {
 	if e.SecretAsUser {
@@ -74,7 +74,7 @@ func (e Entry) credentials(clientID string, secret perennial.Secret) (user, pass
 	return clientID, secret.Reveal()
 }
 
-// oneShot lets exactly one request through and keeps what came back.
+// oneShot lets exactly one request through and records the reply.
 type oneShot struct {
 	transport http.RoundTripper
 	send      func(context.Context) error
@@ -82,15 +82,16 @@ type oneShot struct {
 
 	used   bool
 	sent   atomic.Bool
-	at     time.Time // when it was about to be sent
+	at     time.Time // just before it was sent
 	err    error
 	status int
 	header http.Header
 	body   []byte
-	whole  bool // the body is proven to have arrived to its end
+	whole  bool // the body has provably arrived to its end
 }
 
-// context is ctx with the trip as x/oauth2's client, which follows no redirect.
+// context returns ctx with this transport as the client of x/oauth2. It follows no
+// redirect.
 func (o *oneShot) context(ctx context.Context) context.Context {
 	return context.WithValue(ctx, oauth2.HTTPClient, &http.Client{
 		Transport:     o,
@@ -109,10 +110,10 @@ func (o *oneShot) RoundTrip(req *http.Request) (*http.Response, error) {
 	if o.err = o.send(req.Context()); o.err != nil {
 		return nil, o.err
 	}
-	// Without GetBody, and with a method that is not idempotent, net/http cannot
-	// send the request again on another connection.
+	// Without GetBody, and with a method that is not idempotent, net/http cannot send
+	// the request again on another connection.
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { o.sent.Store(true) }}
-	pass := func() {} // the seam
+	pass := func() {} // the place for faults
 	if seam.Waits {
 		pass = seam.Written(req.Context(), trace)
 	}
@@ -146,16 +147,16 @@ func (o *oneShot) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// endProven reports whether a body that was read without an error is proven to be
-// whole: by its length, its last chunk, a stream's end or gzip's checksum. One that
-// ends with its connection may have been cut (RFC 9112 section 8).
+// endProven reports whether a body that was read without an error is provably whole: by
+// its length, its last chunk, a stream's end or gzip's checksum. A body that ends with
+// its connection may have been cut (RFC 9112 section 8).
 func endProven(resp *http.Response) bool {
 	return resp.ContentLength >= 0 || len(resp.TransferEncoding) > 0 || resp.ProtoMajor >= 2 || resp.Uncompressed
 }
 
-// certain is the part of the body that arrived whole. JSON that can be read did. In
-// a form with tokens whose end is not proven, the last member may be cut: it is
-// left out, for half a refresh token in place of a good one ends the grant.
+// certain returns the part of the body that provably arrived whole. Readable JSON did.
+// In a form with tokens but without a proven end, the last member may be cut; certain
+// leaves it out, because half a refresh token in place of a good one ends the grant.
 func (o *oneShot) certain() []byte {
 	if o.whole || !isTokenForm(o.body) {
 		return o.body
@@ -168,8 +169,8 @@ func isTokenForm(body []byte) bool {
 	return !bytes.HasPrefix(body, []byte("{")) && bytes.Contains(body, []byte("_token="))
 }
 
-// rewrite adds the entry's own members to the form that x/oauth2 made, and gives
-// it the form that the provider reads.
+// rewrite adds the entry's own members to the form that x/oauth2 made, and encodes it
+// as the provider expects.
 func (e Entry) rewrite(req *http.Request) error {
 	if !e.JSONBody && len(e.RefreshParams) == 0 {
 		return nil
@@ -180,7 +181,7 @@ func (e Entry) rewrite(req *http.Request) error {
 	}
 	form, err := url.ParseQuery(string(raw))
 	if err != nil {
-		return errors.New("the request is not a form") // it holds the token
+		return errors.New("the request is not a form") // an error with more detail would hold the token
 	}
 	for k, v := range e.RefreshParams {
 		form.Set(k, v)
@@ -200,8 +201,8 @@ func (e Entry) rewrite(req *http.Request) error {
 	return nil
 }
 
-// reply turns what was kept into a [Reply]. A reply that broke off is taken if it
-// holds a whole access token.
+// reply turns the recorded exchange into a [Reply]. It accepts a reply that broke off
+// if that has a whole access token.
 func (o *oneShot) reply(e Entry, began time.Time, secrets ...perennial.Secret) Reply {
 	read := readReply(o.certain(), e, o.at)
 	ev := evidence{sent: o.sent.Load(), err: o.err, transport: transportCode(o.err), status: o.status, readable: read.readable,
@@ -226,7 +227,7 @@ func (o *oneShot) reply(e Entry, began time.Time, secrets ...perennial.Secret) R
 	return r
 }
 
-// transportCode names a transport error without its text, which may hold a URL.
+// transportCode names a transport error without its text, which may have a URL in it.
 func transportCode(err error) string {
 	var dns *net.DNSError
 	var op *net.OpError

@@ -11,14 +11,14 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// longRun is what may be a token: a long run of token characters. RFC 6749
-// descriptions are sentences; a word of this length is none.
+// longRun matches what may be a token: a long run of token characters. The descriptions
+// of RFC 6749 are sentences, which have no words of this length.
 var longRun = regexp.MustCompile(`[A-Za-z0-9+/_\-=.%~]{20,}`)
 
-// blankUnprintable replaces by a space whatever has no place in a line of text: control
-// characters, NUL, bidirectional marks, bytes that are not UTF-8. What a provider
-// wrote and the database stores goes through here: PostgreSQL refuses a row with
-// NUL or invalid UTF-8 in a text, and with it the tokens of that row.
+// blankUnprintable replaces by a space everything that does not belong in a line of
+// text: control characters, NUL, bidirectional marks, bytes that are not UTF-8. Every
+// text of a provider that the database stores passes through here: PostgreSQL refuses a
+// row with NUL or invalid UTF-8, and with it the tokens of that row.
 func blankUnprintable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) && r != unicode.ReplacementChar {
@@ -28,7 +28,7 @@ func blankUnprintable(s string) string {
 	}, s)
 }
 
-// clean makes s one printable line of at most limit bytes.
+// clean turns s into one printable line of at most limit bytes.
 func clean(s string, limit int) string {
 	if len(s) > 4*limit {
 		s = s[:4*limit]
@@ -39,8 +39,8 @@ func clean(s string, limit int) string {
 	return strings.TrimSpace(s)
 }
 
-// redact returns s without any of the secrets, in any form that an echoing
-// server could repeat them, and without anything else that looks like a token.
+// redact removes from s every secret, in any form in which a server could echo it, and
+// everything else that looks like a token.
 func redact(s string, secrets ...perennial.Secret) string {
 	for _, secret := range secrets {
 		raw := secret.Reveal()
@@ -56,16 +56,16 @@ func redact(s string, secrets ...perennial.Secret) string {
 	return longRun.ReplaceAllString(s, "[redacted]")
 }
 
-// minSecret: nothing shorter, in bytes, is secret, and removing it would garble
-// the text.
+// minSecret: a shorter text, in bytes, is not secret, and removing it would garble the
+// rest.
 const minSecret = 4
 
 // idForm is the form of a request id: a UUID, hex, base64, or parts of them.
 var idForm = regexp.MustCompile(`^[A-Za-z0-9._:=+/@-]{1,128}$`)
 
-// requestID is the provider's own id of a request, for support cases. A UUID looks
-// like a token, so its form proves nothing: an id that shares a part with one of
-// the exchange's secrets is dropped, any other is kept.
+// requestID returns the provider's own id of a request, for support cases. A UUID looks
+// like a token, so the form of an id proves nothing: requestID drops an id that shares
+// a part with one of the exchange's secrets, and keeps any other.
 func (e Entry) requestID(h http.Header, secrets ...perennial.Secret) string {
 	if e.RequestIDHeader == "" {
 		return ""
@@ -83,8 +83,8 @@ func (e Entry) requestID(h http.Header, secrets ...perennial.Secret) string {
 	return id
 }
 
-// sharesRun reports whether id repeats a short secret, or a run of a long one: any
-// of 24 bytes, and some from 16 on. Two UUIDs of one millisecond share less.
+// sharesRun reports whether id repeats a short secret, or a run of a long one: any run
+// of 24 bytes, and some from 16 bytes on. Two UUIDs of the same millisecond share less.
 func sharesRun(id, secret string) bool {
 	const run, step = 16, 8
 	if len(secret) <= run+step {
@@ -98,7 +98,7 @@ func sharesRun(id, secret string) bool {
 	return false
 }
 
-// describe bounds and redacts what a provider says for people.
+// describe bounds and redacts a provider's text for people.
 func describe(s string, secrets ...perennial.Secret) string {
 	if len(s) > 4096 {
 		s = s[:4096]
@@ -106,7 +106,7 @@ func describe(s string, secrets ...perennial.Secret) string {
 	return clean(redact(s, secrets...), 200)
 }
 
-// codeOf bounds an error code; what does not look like one is not kept.
+// codeOf bounds an error code. It drops anything that does not look like one.
 func codeOf(s string, secrets ...perennial.Secret) string {
 	if s = clean(s, 64); !plainCode.MatchString(s) || holdsSecret(s, secrets) {
 		return ""

@@ -16,7 +16,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// maxBody bounds what is read of any reply.
+// maxBody bounds how much of any reply is read.
 const maxBody = 1 << 20
 
 // tokenReply is a token endpoint's body, read leniently.
@@ -28,9 +28,9 @@ type tokenReply struct {
 	readable          bool // the body was an object or a form
 }
 
-// readReply reads a token reply. It never fails: what cannot be used is left
-// out, and a bad lifetime never costs the token. sent is when the request was
-// sent, for replies that name an instant instead of a lifetime.
+// readReply reads a token reply. It never fails: it leaves out what it cannot use, and
+// a bad lifetime never costs the token. sent is when the request was sent, for replies
+// with an instant instead of a lifetime.
 func readReply(body []byte, e Entry, sent time.Time) tokenReply {
 	members, ok := object(body)
 	if !ok {
@@ -66,8 +66,8 @@ func readReply(body []byte, e Entry, sent time.Time) tokenReply {
 	return r
 }
 
-// tokensAt is the object that holds the tokens: never parts of two, which would
-// pair one token's access with another's refresh.
+// tokensAt returns the object that has the tokens. It never combines two objects, which
+// would pair the access token of one grant with the refresh token of another.
 func (e Entry) tokensAt(members map[string]any) map[string]any {
 	if nested, ok := members[e.TokensUnder].(map[string]any); ok && e.TokensUnder != "" && text(members["access_token"]) == "" {
 		return nested
@@ -75,7 +75,7 @@ func (e Entry) tokensAt(members map[string]any) map[string]any {
 	return members
 }
 
-// object reads a JSON object or, as some servers send, a form.
+// object reads a JSON object or a form, which some servers send.
 func object(body []byte) (map[string]any, bool) {
 	body = bytes.TrimSpace(body)
 	if len(body) == 0 || len(body) > maxBody {
@@ -101,9 +101,9 @@ func object(body []byte) (map[string]any, bool) {
 	return members, true
 }
 
-// firstByte stands for byte 0 in JSON that is not UTF-8. The decoder would put
-// U+FFFD in the place of each such byte, and a token would be another one; so the
-// bytes pass through it as private-use characters.
+// firstByte stands for byte 0 in JSON that is not UTF-8. The decoder would replace each
+// such byte by U+FFFD and so change a token. Therefore the bytes pass through it as
+// private-use characters.
 const firstByte rune = 0x10FE00
 
 func withoutBytes(body []byte) []byte {
@@ -136,14 +136,14 @@ func withBytes(s string) string {
 	return string(out)
 }
 
-// replyError finds the error code in the places where providers put it. A
-// member that is not a string is not a code.
+// replyError finds the error code in the places where providers put it. A member that
+// is not a string is not a code.
 func replyError(m map[string]any) (code, description string) {
 	description = first(m, "error_description", "message", "reason")
 	if nested, ok := m["error"].(map[string]any); ok {
 		return first(nested, "code", "type", "status"), first(nested, "message", "description")
 	}
-	// HubSpot's own code, in status, says more than the RFC's in error.
+	// HubSpot's own code, in status, says more than RFC 6749's in error.
 	if s := text(m["status"]); strings.HasPrefix(s, "BAD_") {
 		return s, description
 	}
@@ -159,7 +159,7 @@ func first(m map[string]any, names ...string) string {
 	return ""
 }
 
-// text is a member's value as text: strings and numbers only.
+// text returns a member's value as text: strings and numbers only.
 func text(v any) string {
 	switch v := v.(type) {
 	case string:
@@ -170,10 +170,10 @@ func text(v any) string {
 	return ""
 }
 
-// The bounds of what is stored of a reply's scopes.
+// The bounds of a reply's stored scopes.
 const (
 	maxScopes = 1000
-	maxScope  = 256 // bytes of each; a longer one is left out
+	maxScope  = 256 // bytes of each scope; a longer one is left out
 )
 
 // scopes reads a scope parameter (RFC 6749 section 3.3), or a list of scopes.
@@ -198,8 +198,8 @@ func scopes(m map[string]any) []string {
 	return nil
 }
 
-// lifetime reads seconds as a number or as text. What is not a positive, finite
-// count of seconds is 0: not given.
+// lifetime reads seconds, as a number or as text. Anything but a positive, finite
+// number of seconds becomes 0: not given.
 func lifetime(v any) time.Duration {
 	seconds, err := strconv.ParseFloat(strings.TrimSpace(text(v)), 64)
 	if err != nil || math.IsNaN(seconds) || seconds <= 0 || seconds > float64(math.MaxInt64/int64(time.Second)) {
@@ -217,8 +217,7 @@ func firstLifetime(m map[string]any, names ...string) time.Duration {
 	return 0
 }
 
-// until reads an instant (RFC 3339, or seconds since 1970) as time left after
-// from.
+// until reads an instant (RFC 3339, or seconds since 1970) as the time left after from.
 func until(v any, from time.Time) time.Duration {
 	at, ok := instant(text(v))
 	if !ok || from.IsZero() {
@@ -237,9 +236,9 @@ func instant(s string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// ParseTokens reads a token reply (RFC 6749 section 5.1) as a person hands it
-// in: JSON, with an optional obtained_at (RFC 3339, or seconds since 1970) that
-// says when it was asked for. Errors never repeat the input.
+// ParseTokens reads a token reply (RFC 6749 section 5.1) from a person: JSON, with an
+// optional obtained_at (RFC 3339, or seconds since 1970), the time of its request.
+// Errors never repeat the input.
 func ParseTokens(r io.Reader, e Entry) (t perennial.TokenSet, obtainedAt time.Time, err error) {
 	body, err := io.ReadAll(io.LimitReader(r, maxBody+1))
 	if err != nil {

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// Revoke ends a token at the provider (RFC 7009). It does nothing where the
-// provider has no revocation endpoint. The next client secret is tried if the
-// provider calls the client wrong.
+// Revoke revokes a token at the provider (RFC 7009). It does nothing if the provider
+// has no revocation endpoint. If the provider rejects the client, it tries the next
+// client secret.
 func (c *Client) Revoke(ctx context.Context, app App, token perennial.Secret) error {
 	if app.Provider.RevokeURL == "" {
 		return nil
@@ -39,7 +39,7 @@ func (c *Client) Revoke(ctx context.Context, app App, token perennial.Secret) er
 	return nil
 }
 
-// revocation is a request of RFC 7009 section 2.1.
+// revocation makes a request of RFC 7009 section 2.1.
 func (a App) revocation(ctx context.Context, secret, token perennial.Secret) (*http.Request, error) {
 	form := url.Values{"token": {token.Reveal()}, "token_type_hint": {"refresh_token"}}
 	req, err := a.clientRequest(ctx, a.Provider.RevokeURL, secret, form)
@@ -49,7 +49,8 @@ func (a App) revocation(ctx context.Context, secret, token perennial.Secret) (*h
 	return req, nil
 }
 
-// clientRequest is a form that the client authenticates (RFC 6749 section 2.3).
+// clientRequest makes a form request that the client authenticates (RFC 6749 section
+// 2.3).
 func (a App) clientRequest(ctx context.Context, endpoint string, secret perennial.Secret, form url.Values) (*http.Request, error) {
 	user, password := a.Provider.credentials(a.ClientID, secret)
 	if a.Provider.AuthStyle == oauth2.AuthStyleInParams {
@@ -67,8 +68,8 @@ func (a App) clientRequest(ctx context.Context, endpoint string, secret perennia
 	return req, nil
 }
 
-// revoke sends the request once. Of the reply it reads what a refusal says (RFC
-// 7009 section 2.2.1); a body that breaks off says nothing.
+// revoke sends the request once. It reads the reply for a refusal (RFC 7009 section
+// 2.2.1); a body that breaks off contains none.
 func (c *Client) revoke(app App, req *http.Request, secrets ...perennial.Secret) (Reply, error) {
 	resp, err := c.transport.RoundTrip(req)
 	if err != nil {

@@ -8,27 +8,28 @@ import (
 	"strings"
 )
 
-// Unauthorized is what a 401 of a provider's API means (RFC 6750 section 3.1).
+// Unauthorized is the meaning of a 401 of a provider's API (RFC 6750 section 3.1).
 type Unauthorized string
 
-// The meanings. An unclear 401 is treated as an expired token: RFC 6750 asks for
-// no error code, and many providers send none.
+// The meanings. An unclear 401 counts as an expired token: RFC 6750 does not require an
+// error code, and many providers send none.
 const (
 	UnauthorizedUnclear      Unauthorized = "unclear"
 	UnauthorizedToken        Unauthorized = "token"         // expired, revoked or malformed: another token may help
-	UnauthorizedNotPermitted Unauthorized = "not_permitted" // the token is good and may not do this: none helps
+	UnauthorizedNotPermitted Unauthorized = "not_permitted" // the token is valid but may not do this: no token helps
 )
 
-// APISpelling is one provider's own way to say in a 401's body what it means.
-// Zero fields match anything; one of Code and Contains is set.
+// APISpelling is a provider's own way to express the meaning of a 401 in its body. Zero
+// fields match anything; one of Code and Contains is set.
 type APISpelling struct {
-	Code     string // of the error, compared without case
-	Contains string // in the message, compared without case
+	Code     string // the error's code, compared without case
+	Contains string // part of the message, compared without case
 	Means    Unauthorized
 }
 
-// ReadUnauthorized reads a 401 of the provider's API: the provider's own
-// spelling in the body, which may be cut, else the error of WWW-Authenticate.
+// ReadUnauthorized returns the meaning of a 401 of the provider's API: by the
+// provider's own spelling in the body, which may be cut; otherwise by the error in
+// WWW-Authenticate.
 func (e Entry) ReadUnauthorized(h http.Header, body []byte) Unauthorized {
 	if len(e.APISpellings) > 0 {
 		code, message := apiError(body)
@@ -54,8 +55,8 @@ func (s APISpelling) matches(code, message string) bool {
 		(s.Contains == "" || strings.Contains(strings.ToLower(message), strings.ToLower(s.Contains)))
 }
 
-// apiError finds an error's code and message in a JSON object, or in the first
-// of an array of them, under the names that providers use.
+// apiError finds an error's code and message in a JSON object, or in the first object
+// of an array, under the names that providers use.
 func apiError(body []byte) (code, message string) {
 	var object map[string]json.RawMessage
 	var list []map[string]json.RawMessage
@@ -74,9 +75,9 @@ func apiError(body []byte) (code, message string) {
 	return first("category", "errorCode", "code", "error"), first("message", "detail", "Detail", "error_description")
 }
 
-// bearerError is the error parameter of a Bearer challenge, "" for none. Other
-// schemes may stand before or after it in the same header. The bytes are the
-// provider's and need not be UTF-8: nothing here changes their number.
+// bearerError returns the error parameter of a Bearer challenge, "" for none. Other
+// schemes may stand before or after it in the same header. The bytes are the provider's
+// and need not be UTF-8: nothing here changes their number.
 func bearerError(challenge string) string {
 	params, _ := challengeOf(challenge, "Bearer")
 	return parameter(params, "error")
@@ -90,7 +91,7 @@ func asksForBasic(h http.Header) bool {
 	})
 }
 
-// challengeOf finds a scheme's challenge; params is what follows the scheme.
+// challengeOf finds a scheme's challenge. params is the text after the scheme.
 func challengeOf(challenge, scheme string) (params string, ok bool) {
 	for i := 0; i+len(scheme) <= len(challenge); i++ {
 		before := strings.TrimRight(challenge[:i], " \t")
@@ -104,8 +105,8 @@ func challengeOf(challenge, scheme string) (params string, ok bool) {
 	return "", false
 }
 
-// parameter finds name in the auth-params of one challenge (RFC 9110 section
-// 11.2): token or quoted string, commas between. It ends at the next scheme.
+// parameter finds name in the auth-params of one challenge (RFC 9110 section 11.2):
+// token or quoted string, with commas between. It stops at the next scheme.
 func parameter(params, name string) string {
 	for rest := params; ; {
 		rest = strings.TrimLeft(rest, " \t,")
