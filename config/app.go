@@ -13,16 +13,16 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// appReader resolves one app: the catalogue's entry with its settings laid over.
+// appReader resolves one app: the catalogue's entry with the app's settings.
 type appReader struct {
 	*loader
 	key  string // of the app: "apps.0"
-	name string // as messages call it
+	name string // the app's name in messages
 	file fileApp
 }
 
-// app returns the app, and what is wrong with its client secrets where they are
-// optional.
+// app returns the app. If its client secrets are optional, missing says what is wrong
+// with them.
 func (l *loader) app(key string, i int, a fileApp) (app provider.App, missing error) {
 	r := &appReader{loader: l, key: key, name: "apps: " + a.Name, file: a}
 	if !plainName.MatchString(a.Name) {
@@ -63,7 +63,7 @@ func (l *loader) app(key string, i int, a fileApp) (app provider.App, missing er
 	return app, missing
 }
 
-// pacers is the app's pace as a number: 0 is own.
+// pacers returns the app's pace as a number of pacers: 0 is own.
 func (r *appReader) pacers() int {
 	switch r.file.Pace {
 	case "", "own":
@@ -85,23 +85,24 @@ func (r *appReader) pacers() int {
 	return *r.file.Pacers
 }
 
-// defaultPacers is how many pacers a pooled app has: two share the work of a fleet
-// over two workers.
+// defaultPacers is the number of pacers of a pooled app: two spread a fleet's work over
+// two workers.
 const defaultPacers = 2
 
-// problem notes a problem of one of the app's keys.
+// problem records a problem of one of the app's keys.
 func (r *appReader) problem(key, format string, args ...any) {
 	r.at(r.key+"."+key, "%s: %s "+format, append([]any{r.name, key}, args...)...)
 }
 
-// needs notes a missing value; one of the wrong type was noted by its line.
+// needs records a missing value. A value of the wrong type is recorded by its line
+// already.
 func (r *appReader) needs(key, value string) {
 	if value == "" && !r.wrong[r.lines[r.key+"."+key]] {
 		r.problem(key, "is needed")
 	}
 }
 
-// hostOf is a URL's host and port, "" for one that cannot be read.
+// hostOf returns a URL's host and port, "" if the URL cannot be parsed.
 func hostOf(raw string) string {
 	u, err := url.Parse(strings.ReplaceAll(raw, "{host}", "host.invalid"))
 	if err != nil {
@@ -113,7 +114,7 @@ func hostOf(raw string) string {
 func (r *appReader) overlay(e *provider.Entry) {
 	a := r.file
 	if a.TokenURL != "" && hostOf(a.TokenURL) != hostOf(e.TokenURL) {
-		// Another server's tokens are not for the catalogue's endpoints.
+		// The catalogue's endpoints must not get another server's tokens.
 		e.IntrospectURL, e.RevokeURL = "", ""
 	}
 	for _, u := range []struct {
@@ -209,7 +210,7 @@ func (r *appReader) account(e *provider.Entry, a fileAccount) {
 	}
 }
 
-// badURL says what is wrong with a provider's URL, "" for nothing. {host} in it
+// badURL says what is wrong with a provider's URL, "" if nothing is. {host} in it
 // stands for each of hosts.
 func badURL(raw string, hosts []string) string {
 	if !strings.Contains(raw, "{host}") {
@@ -229,8 +230,8 @@ func badURL(raw string, hosts []string) string {
 	return ""
 }
 
-// badPlainURL is the same for one URL. Tokens travel over TLS only, but for this
-// machine itself.
+// badPlainURL is badURL for one URL. Tokens may travel only over TLS, except within
+// this machine.
 func badPlainURL(raw string) string {
 	u, err := url.Parse(raw)
 	switch {

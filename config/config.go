@@ -1,5 +1,5 @@
-// Package config reads perennial.yaml and the PERENNIAL_* variables, checks all
-// of it at once and says in one line each what is wrong.
+// Package config reads perennial.yaml and the PERENNIAL_* variables and checks
+// everything at once. Each problem is one line that says what is wrong.
 package config
 
 import (
@@ -19,49 +19,48 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 )
 
-// Sweep is how connections are swept; see workflows.Sweep. Zero fields mean its
-// defaults.
+// Sweep configures the sweep; see workflows.Sweep. Zero fields take its defaults.
 type Sweep struct{ Every, Grace, FullEvery, Retention time.Duration }
 
-// Worker is what one worker process is given.
+// Worker configures one worker process.
 type Worker struct {
-	// Cache is how many workflows it keeps in memory between their wakes; 0: the
-	// SDK's default, 10,000.
+	// Cache is how many workflows stay in memory between their wakes; 0: the SDK's
+	// default, 10,000.
 	Cache int
 }
 
-// pooledCache is the default of [Worker.Cache] where every app is pooled: workflows
-// that wake once a day are not worth their memory, nor the collector's time.
+// pooledCache is the default of [Worker.Cache] if every app is pooled: workflows that
+// wake once a day are worth neither their memory nor the collector's time.
 const pooledCache = 500
 
-// Notify is how others are told of events.
+// Notify configures webhooks.
 type Notify struct {
-	AllowPrivate bool // webhook endpoints on private networks, and plain http
+	AllowPrivate bool // allows webhook endpoints on private networks, and plain http
 }
 
-// Server is what a server process is given.
+// Server configures a server process.
 type Server struct {
 	Listen          string  // address of the API and the connect pages
 	Health          string  // address of the health checks and metrics
 	TLSCert, TLSKey string  // paths of PEM files; empty: TLS ends before the server
-	Rate            float64 // requests a second of each API key; 0: the API's default
-	Burst           int     // of them at once; 0: the API's default
+	Rate            float64 // each API key's limit of requests a second; 0: the API's default
+	Burst           int     // requests at once; 0: the API's default
 }
 
-// Connect is what connect links and their pages are made with.
+// Connect configures connect links and their pages.
 type Connect struct {
-	BaseURL    string   // that people reach the pages under; empty: no links are made
-	ReturnURLs []string // below which a page may send the customer back
-	// ReconnectURL is the product's page on which a customer asks for a reconnect,
-	// with placeholders; see [Connect.Links].
+	BaseURL    string   // the address of the pages for people; empty: no links
+	ReturnURLs []string // a page may send the customer back to URLs below these
+	// ReconnectURL is the product's page on which a customer starts a reconnect, with
+	// placeholders; see [Connect.Links].
 	ReconnectURL string
-	Product      string        // that asks for access, as customers know it
-	HelpURL      string        // linked on each page
+	Product      string        // the product that asks for access, as customers know it
+	HelpURL      string        // each page links to it
 	Lifetime     time.Duration // of a link; 0: 30 min
 }
 
-// Config is a checked configuration. It is not changed after loading, so it may
-// be shared.
+// Config is a checked configuration. It never changes after loading, so it may be
+// shared.
 type Config struct {
 	DatabaseURL         string // postgres://... or sqlite:PATH
 	DatabasePool        store.Pool
@@ -69,7 +68,7 @@ type Config struct {
 	Spool               string // folder of the spool, on a persistent volume; empty: none
 	KMSURI              string // of the key that wraps them; empty: plaintext files
 	AllowPlaintextKeys  bool
-	TaskQueue           string // of Temporal
+	TaskQueue           string // Temporal's task queue
 	Listen              string // address of the health checks
 	LogLevel, LogFormat string
 	Timing              refresh.Timing
@@ -83,13 +82,13 @@ type Config struct {
 	secretsMissing map[string]error // by app
 }
 
-// NeedSecrets returns what is wrong with the client secrets of an app, of
-// [perennial.CodeInvalid]; nil where they were read. Only a configuration of
-// [LoadWithoutSecrets] lacks any.
+// NeedSecrets returns the problem with an app's client secrets, of
+// [perennial.CodeInvalid], or nil if they were read. Only a configuration from
+// [LoadWithoutSecrets] can lack them.
 func (c *Config) NeedSecrets(app string) error { return c.secretsMissing[app] }
 
-// App returns an app by name; an unknown one is an error of
-// [perennial.CodeNotFound] that lists those there are.
+// App returns an app by name. An unknown one is an error of [perennial.CodeNotFound]
+// that lists the known ones.
 func (c *Config) App(name string) (provider.App, error) {
 	var names []string
 	for _, app := range c.Apps {
@@ -104,17 +103,17 @@ func (c *Config) App(name string) (provider.App, error) {
 	return provider.App{}, perennial.Errorf(perennial.CodeNotFound, "there is no app %q in the configuration; there are: %s", name, strings.Join(names, ", "))
 }
 
-// LoadEnviron reads the file at path and lays the variables of environ (as from
-// os.Environ) over it; an empty variable counts as not set. The error joins every
-// problem found, one line each, in the order of the file, each a [perennial.Error]
-// of [perennial.CodeInvalid]. It never holds a secret.
+// LoadEnviron reads the file at path; the variables of environ (as from os.Environ)
+// override it. An empty variable counts as not set. The error joins every problem
+// found, one line each, in the order of the file, each a [perennial.Error] of
+// [perennial.CodeInvalid]. It never holds a secret.
 func LoadEnviron(path string, environ []string) (*Config, error) {
 	return load(path, environ, false)
 }
 
-// LoadWithoutSecrets does the same for a program that presents nothing to a provider:
-// client secrets that are not set, or cannot be read, are no problem. What presents
-// one after all asks [Config.NeedSecrets] first.
+// LoadWithoutSecrets is LoadEnviron for a program that presents nothing to a provider:
+// a client secret that is not set, or cannot be read, is no problem. Code that presents
+// one after all must call [Config.NeedSecrets] first.
 func LoadWithoutSecrets(path string, environ []string) (*Config, error) {
 	return load(path, environ, true)
 }
@@ -140,9 +139,9 @@ func read(path string) ([]byte, error) {
 	return raw, nil
 }
 
-// HealthAddresses returns where a worker and a server of this configuration serve
-// their health checks, as HOST:PORT. Nothing else of it is checked. Without a path
-// only the variables count.
+// HealthAddresses returns the addresses of the health checks of a worker and a server
+// with this configuration, as HOST:PORT. It checks nothing else. Without a path only
+// the variables count.
 func HealthAddresses(path string, environ []string) (worker, server string, err error) {
 	var raw []byte
 	if path != "" {
@@ -155,7 +154,7 @@ func HealthAddresses(path string, environ []string) (worker, server string, err 
 	if l.decode(raw, &f); l.unread {
 		return "", "", l.err()
 	}
-	l.problems = nil // of settings that are not asked for
+	l.problems = nil // other settings are not checked
 	known := map[string]bool{}
 	worker = cmp.Or(l.variable("listen", known), f.Listen, defaultListen)
 	l.checkListen(worker)
@@ -181,7 +180,7 @@ func (l *loader) parse(raw []byte) (*Config, error) {
 	known := map[string]bool{"PERENNIAL_CACHE_DIR": true}
 	c := &Config{AllowPlaintextKeys: l.allowPlaintext(f, known)}
 	for _, s := range []struct {
-		name     string // PERENNIAL_ and this in capitals is its variable
+		name     string // its variable is PERENNIAL_ and this in capitals
 		file, to *string
 		def      string
 	}{
@@ -241,7 +240,7 @@ func (l *loader) parse(raw []byte) (*Config, error) {
 	return c, nil
 }
 
-// variable is the value that a setting's variable gives, "" for none.
+// variable returns the value of a setting's variable, "" for none.
 func (l *loader) variable(name string, known map[string]bool) string {
 	variable := "PERENNIAL_" + strings.ToUpper(name)
 	known[variable] = true
@@ -297,8 +296,8 @@ func isAddress(s string) bool {
 	return err == nil && bad == nil
 }
 
-// needed notes that a setting is missing; one of the wrong type was noted by its
-// line.
+// needed records that a setting is missing. A value of the wrong type is recorded by
+// its line already.
 func (l *loader) needed(name, what string) {
 	if !l.wrong[l.lines[name]] {
 		l.at(name, "%s (or PERENNIAL_%s) is needed: %s", name, strings.ToUpper(name), what)

@@ -10,8 +10,8 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// connect checks the settings of connect links; known gets their variables. All
-// are optional: without a base_url no link is made.
+// connect checks the settings of connect links and adds their variables to known. All
+// are optional: without a base_url there are no links.
 func (l *loader) connect(f fileConnect, known map[string]bool) Connect {
 	for _, s := range []struct {
 		name string
@@ -40,7 +40,7 @@ func (l *loader) connect(f fileConnect, known map[string]bool) Connect {
 		Lifetime: l.lifetime(f.Lifetime)}
 }
 
-// lifetime is that of a link.
+// lifetime parses the lifetime of a link.
 func (l *loader) lifetime(value string) time.Duration {
 	at, where := "connect.lifetime", "connect: lifetime"
 	if variable, ok := l.from["connect_lifetime"]; ok {
@@ -53,7 +53,7 @@ func (l *loader) lifetime(value string) time.Duration {
 	return d
 }
 
-// connectProblem notes what is wrong with the setting at key, if anything is.
+// connectProblem records what is wrong with the setting at key, if anything is.
 func (l *loader) connectProblem(key, why string) {
 	name, _, _ := strings.Cut(key, ".")
 	switch _, given := l.from["connect_"+name]; {
@@ -73,8 +73,8 @@ func badURLWithoutQuery(raw string) string {
 	return why
 }
 
-// reconnectURL fills a reconnect_url in; nothing of a connection leaves the place
-// that it is put in.
+// reconnectURL fills the placeholders of a reconnect_url. A value of the connection
+// cannot change anything but its own place.
 func reconnectURL(template string, c perennial.Connection) string {
 	escape := func(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 	return strings.NewReplacer("{connection_id}", escape(c.ID), "{tenant_id}", escape(c.TenantID), "{app}", escape(c.App)).Replace(template)
@@ -96,8 +96,8 @@ func badReconnectURL(raw string) string {
 	return badPlainURL(filled)
 }
 
-// Links are the URLs that a customer is shown whose connection needs a reconnect:
-// the product's own page, and help. Each is "" where it is not configured.
+// Links returns the URLs for a customer whose connection needs a reconnect: the
+// product's own page, and help. Each is "" if not configured.
 func (c Connect) Links(con perennial.Connection) (reconnect, help string) {
 	return reconnectURL(c.ReconnectURL, con), c.HelpURL
 }

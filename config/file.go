@@ -152,7 +152,7 @@ var (
 	plainWords   = regexp.MustCompile(`^[a-z ,-]+$`)
 )
 
-// keysOf are the keys that each type of the file knows.
+// keysOf has the known keys of each type in the file.
 var keysOf = map[string][]string{"file": keys[file](), "filePool": keys[filePool](), "fileTiming": keys[fileTiming](), "fileSweep": keys[fileSweep](), "fileWorker": keys[fileWorker](), "fileNotify": keys[fileNotify](),
 	"fileServer": keys[fileServer](), "fileConnect": keys[fileConnect](), "fileAccount": keys[fileAccount](), "fileApp": keys[fileApp]()}
 
@@ -168,7 +168,7 @@ func (l *loader) decode(raw []byte, f *file) {
 	var root, more yaml.Node
 	documents := yaml.NewDecoder(bytes.NewReader(raw))
 	if err := documents.Decode(&root); errors.Is(err, io.EOF) {
-		return // an empty file: variables may give everything
+		return // an empty file: variables may have every setting
 	} else if err != nil {
 		l.unreadable(err)
 		return
@@ -193,12 +193,12 @@ func (l *loader) decode(raw []byte, f *file) {
 	}
 }
 
-// unreadable repeats the parser's words only where they are its own.
+// unreadable repeats the parser's words only if they are its own.
 func (l *loader) unreadable(err error) {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	line := 0
 	if m := atLine.FindStringSubmatch(text); m != nil {
-		line, _ = strconv.Atoi(m[1]) // 0 where it is none
+		line, _ = strconv.Atoi(m[1]) // 0 if it is no number
 		text = m[2]
 	}
 	if plainWords.MatchString(text) {
@@ -213,7 +213,7 @@ func (l *loader) unreadable(err error) {
 func (l *loader) wrongType(text string) {
 	line := 0
 	if m := atLine.FindStringSubmatch(text); m != nil {
-		line, _ = strconv.Atoi(m[1]) // 0 where it is none
+		line, _ = strconv.Atoi(m[1]) // 0 if it is no number
 		text = m[2]
 	}
 	says := "this value is not usable here"
@@ -221,7 +221,7 @@ func (l *loader) wrongType(text string) {
 		says = "unknown key " + shown(m[1]) + didYouMean(m[1], keysOf[m[2]])
 	} else if m := givenTwice.FindStringSubmatch(text); m != nil {
 		says = "this key is given already at line " + m[1]
-		l.unread = true // the keys beside it are not read
+		l.unread = true // the parser skipped the keys beside it
 	} else if m := wrongKind.FindStringSubmatch(text); m != nil {
 		says = "this key does not take " + cmp.Or(kinds[m[1]], "such a value")
 	}
@@ -256,7 +256,7 @@ func (l *loader) timing(f fileTiming) refresh.Timing {
 	}.WithDefaults()
 }
 
-// longestSilence is the longest that an active connection may go unlooked-at.
+// maxSilence bounds how long nobody checks an active connection.
 const maxSilence = 30 * time.Minute
 
 func (l *loader) sweep(f fileSweep) Sweep {
@@ -292,7 +292,7 @@ func (l *loader) worker(f fileWorker) Worker {
 	return Worker{Cache: *f.Cache}
 }
 
-// server reads the settings of the server; known gets its variables.
+// server reads the settings of the server and adds their variables to known.
 func (l *loader) server(f fileServer, known map[string]bool) Server {
 	s := Server{TLSCert: f.TLSCert, TLSKey: f.TLSKey}
 	for _, a := range []struct {
@@ -325,12 +325,12 @@ func (l *loader) server(f fileServer, known map[string]bool) Server {
 	return s
 }
 
-// ofUsers are the variables by which programs that use the HTTP API know it; the
-// same shell may start a worker.
+// ofUsers has the variables of programs that use the HTTP API; the same shell may start
+// a worker.
 var ofUsers = map[string]bool{"PERENNIAL_URL": true, "PERENNIAL_KEY": true}
 
-// unknownVariables finds misspelt settings: a variable of ours that nothing
-// reads. Those of tests and of the API's users are left alone.
+// unknownVariables finds misspelt settings: variables with our prefix that nothing
+// reads. It ignores those of tests and of the API's users.
 func (l *loader) unknownVariables(known map[string]bool) {
 	var unknown []string
 	for name := range l.env {

@@ -13,17 +13,17 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// loader gathers the problems of one configuration.
+// loader collects the problems of one configuration.
 type loader struct {
 	path     string
 	env      map[string]string
 	lines    map[string]int    // of each key and list element: "apps.0.token_url"
-	from     map[string]string // settings that a variable gave: its name
+	from     map[string]string // by setting: the variable that gave it
 	wrong    map[int]bool      // lines with a value of the wrong type
-	unread   bool              // part of the file could not be read: what seems missing may be there
+	unread   bool              // part of the file could not be read, so a seemingly missing setting may be in it
 	problems []problem
 
-	secretsOptional bool // client secrets that cannot be read are no problem
+	secretsOptional bool // a client secret that cannot be read is no problem
 }
 
 type problem struct {
@@ -31,9 +31,9 @@ type problem struct {
 	text string
 }
 
-// at notes a problem of the value at key, or where it is not in the file, of
-// what it would stand in. What it is told must hold no value of the file but
-// through [shown]: a secret may stand at any wrong place.
+// at records a problem of the value at key. If the key is not in the file, the problem
+// belongs to its parent. The text must not have a value of the file in it except
+// through [shown]: a secret may be in any wrong place.
 func (l *loader) at(key, format string, args ...any) {
 	line := l.lines[key]
 	for line == 0 && strings.Contains(key, ".") {
@@ -43,7 +43,7 @@ func (l *loader) at(key, format string, args ...any) {
 	l.problems = append(l.problems, problem{line, fmt.Sprintf(format, args...)})
 }
 
-// setting notes a problem of a top-level setting, which a variable may have given.
+// setting records a problem of a top-level setting, which may come from a variable.
 func (l *loader) setting(name, format string, args ...any) {
 	if variable, ok := l.from[name]; ok {
 		l.at("", "the environment variable "+variable+" "+format, args...)
@@ -52,7 +52,7 @@ func (l *loader) setting(name, format string, args ...any) {
 	l.at(name, name+" "+format, args...)
 }
 
-// err joins the problems, by line; those of no line come last.
+// err joins the problems by line; those without a line come last.
 func (l *loader) err() error {
 	slices.SortStableFunc(l.problems, func(a, b problem) int {
 		if a.line == 0 || b.line == 0 {
@@ -71,8 +71,8 @@ func (l *loader) err() error {
 	return errors.Join(errs...)
 }
 
-// index notes the line of every key. Aliases are not followed: what they give
-// has no line of its own here.
+// index records the line of every key. It does not follow aliases, whose values have no
+// line of their own here.
 func (l *loader) index(at string, n *yaml.Node) {
 	switch n.Kind {
 	case yaml.MappingNode:
@@ -99,8 +99,8 @@ func join(at, key string) string {
 
 var plainName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,40}$`)
 
-// shown quotes a name that looks like one. Anything else may be a secret at the
-// wrong place.
+// shown quotes a name if it looks like one. Anything else may be a secret in the wrong
+// place.
 func shown(name string) string {
 	if plainName.MatchString(name) {
 		return strconv.Quote(name)
@@ -108,7 +108,7 @@ func shown(name string) string {
 	return "(not shown)"
 }
 
-// didYouMean suggests the nearest of known, "" where none is near.
+// didYouMean suggests the nearest of known, "" if none is near.
 func didYouMean(name string, known []string) string {
 	best, least := "", min(2, len(name)/3)+1
 	for _, k := range known {
@@ -122,7 +122,7 @@ func didYouMean(name string, known []string) string {
 	return "; did you mean " + best + "?"
 }
 
-// distance is Levenshtein's.
+// distance returns the Levenshtein distance.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

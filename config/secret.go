@@ -13,14 +13,13 @@ import (
 	"github.com/perennial-oauth/perennial/internal/private"
 )
 
-// maxSecret bounds a secret file: a path of something else is found at once.
+// maxSecret bounds a secret file, so that a path to something else is noticed at once.
 const maxSecret = 64 << 10
 
-// secrets reads the client secrets at once, so that a missing one is found at
-// start; where they are optional, what is wrong with their values is returned
-// instead. Their values are in no message; nor is what the file gives as a path or
-// as the name of a variable that does not look like one, since that is where a
-// secret is pasted by mistake.
+// secrets reads the client secrets now, so that a missing one is noticed at start. If
+// they are optional, it returns the problem with their values instead of recording it.
+// No message repeats their values, nor a path or variable name from the file that does
+// not look like one: people paste secrets there by mistake.
 func (r *appReader) secrets() (all []perennial.Secret, missing error) {
 	env, files := r.file.ClientSecretEnv, r.file.ClientSecretFile
 	switch {
@@ -60,7 +59,7 @@ func (r *appReader) secrets() (all []perennial.Secret, missing error) {
 	return all, unread.err()
 }
 
-// notAName is wrong whoever reads the file.
+// notAName is a mistake for whichever program reads the file.
 const notAName = "must name an environment variable; the secret itself does not belong in the file"
 
 var (
@@ -85,8 +84,7 @@ func (l *loader) secretVariable(name string) (value, why string) {
 	return value, ""
 }
 
-// secretFile reads regular files only: a pipe or a device would block or never
-// end.
+// secretFile reads only regular files: a pipe or a device would block or never end.
 func secretFile(path string) (value, why string) {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
@@ -106,7 +104,7 @@ func secretFile(path string) (value, why string) {
 	switch {
 	case err != nil:
 		return "", fmt.Sprintf("names a file that cannot be read: %s", err)
-	case private.CheckFile("the secret", path) != nil: // its words have the path
+	case private.CheckFile("the secret", path) != nil: // its text has the path in it
 		return "", "names a file that other users can read, write or replace: run `chmod 600` on it, and `chmod go-w` on the folders above it; in Kubernetes give the volume of the secret defaultMode 0440"
 	case len(raw) > maxSecret:
 		return "", "names a file that is too large for a secret"

@@ -13,11 +13,11 @@ import (
 	"github.com/perennial-oauth/perennial/internal/printable"
 )
 
-// Addresses says where messages may go. An endpoint's URL is a customer's text:
-// without this they could have the worker call the machines around it (SSRF).
+// Addresses decides where messages may go. A customer chooses an endpoint's URL, and
+// could otherwise make the worker call the machines around it (SSRF).
 type Addresses struct {
-	// AllowPrivate allows this machine, private networks and plain http. The
-	// metadata services of clouds, link-local and multicast addresses stay refused.
+	// AllowPrivate allows this machine, private networks and plain http. The metadata
+	// services of clouds, link-local and multicast addresses stay refused.
 	AllowPrivate bool
 	// Resolver finds a name's addresses at registration. Defaults to the system's.
 	Resolver interface {
@@ -25,15 +25,15 @@ type Addresses struct {
 	}
 }
 
-// private lists what is not of the public Internet (IANA's registries of special
-// purpose addresses) and what carries another address inside.
+// private lists the addresses outside the public Internet (IANA's registries of special
+// purpose addresses) and those that contain another address.
 var private = netguard.Prefixes("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24",
 	"192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
 	"2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
 
-var publicIPv6 = netip.MustParsePrefix("2000::/3") // all that is given out
+var publicIPv6 = netip.MustParsePrefix("2000::/3") // all addresses in use
 
-// check refuses an address that no message may go to.
+// check refuses an address to which no message may go.
 func (a Addresses) check(ip netip.Addr) error {
 	if netguard.Forbidden(ip) {
 		return errPrivate
@@ -54,7 +54,7 @@ func carriesPrivate(ip netip.Addr) bool {
 	return false
 }
 
-// Control implements [net.Dialer.Control]: it sees the address that is dialed,
+// Control implements [net.Dialer.Control]. It sees the address that is really dialed,
 // whatever a name resolved to before.
 func (a Addresses) Control(_, address string, _ syscall.RawConn) error {
 	to, err := netip.ParseAddrPort(address)
@@ -64,9 +64,9 @@ func (a Addresses) Control(_, address string, _ syscall.RawConn) error {
 	return a.check(to.Addr())
 }
 
-// CheckURL refuses, at registration, a URL that no message can or may go to. The
-// address is checked again whenever it is dialed. The error does not repeat the
-// URL: it may hold a password.
+// CheckURL refuses, at registration, a URL to which no message can or may go. The
+// address is checked again at each dial. The error does not repeat the URL, which may
+// have a password in it.
 func (a Addresses) CheckURL(ctx context.Context, raw string) error {
 	u, err := url.Parse(raw)
 	switch {

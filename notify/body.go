@@ -9,15 +9,15 @@ import (
 	"github.com/perennial-oauth/perennial/provider"
 )
 
-// Body is a message as a receiver gets it, in the form of Standard Webhooks.
+// Body is a message to a receiver, in the form of Standard Webhooks.
 type Body struct {
 	Type      perennial.EventType `json:"type"`
-	Timestamp time.Time           `json:"timestamp"` // of the change
+	Timestamp time.Time           `json:"timestamp"` // when the change was made
 	Data      Data                `json:"data"`
 }
 
-// Data says what changed; what does not concern the event is left out. It holds no
-// token.
+// Data says what changed. Fields that do not concern the event are left out. It holds
+// no token.
 type Data struct {
 	ConnectionID string                `json:"connection_id,omitempty"`
 	TenantID     string                `json:"tenant_id,omitempty"`
@@ -41,8 +41,8 @@ type Apps interface {
 	App(name string) (provider.App, error)
 }
 
-// body is the message for e: the same bytes whenever it is asked for, as long as
-// the app keeps its title.
+// body returns the message for e. It has the same bytes each time, as long as the app
+// keeps its title.
 func body(e perennial.Event, apps Apps) ([]byte, error) {
 	d := e.Data
 	b := Body{Type: e.Type, Timestamp: e.CreatedAt, Data: Data{
@@ -52,7 +52,7 @@ func body(e perennial.Event, apps Apps) ([]byte, error) {
 	}}
 	if d.Status != "" {
 		title := d.Provider
-		if app, err := apps.App(e.App); err == nil { // it may have left the configuration since
+		if app, err := apps.App(e.App); err == nil { // the app may have left the configuration
 			title = app.Provider.Title
 		}
 		words := perennial.Describe(d.Status, d.Health, d.Reason, title)

@@ -14,15 +14,14 @@ import (
 const (
 	// dueGrace is how late a planned try may be before its workflow counts as gone.
 	dueGrace = 2 * time.Minute
-	// dispatchLimit bounds the events and deliveries of one pass; the next finds
+	// dispatchLimit bounds the events and deliveries of one pass; the next pass finds
 	// the rest.
 	dispatchLimit = 500
 )
 
-// Dispatch has every event that is new delivered to whom it concerns, and every
-// delivery that nobody looks after: start is called for each, and must do no harm
-// where one is under way. It returns how many were started. Many processes may
-// dispatch at once.
+// Dispatch plans the deliveries of every new event, and calls start for each new
+// delivery and for each whose workflow is gone. start must do no harm if the delivery
+// is running. Dispatch returns how many it started. Many processes may call it at once.
 func (s *Service) Dispatch(ctx context.Context, start func(ctx context.Context, event, endpoint string) error) (int, error) {
 	if _, err := s.Store.PlanDeliveries(ctx, dispatchLimit); err != nil {
 		return 0, err
@@ -44,16 +43,16 @@ func (s *Service) Dispatch(ctx context.Context, start func(ctx context.Context, 
 	return started, nil
 }
 
-// The tries of one delivery: 24 over three days, as far apart as wait says. They
-// are counted in the row, so that days on which we could not try do not count.
+// The tries of one delivery: 24 over three days, with waits between them as in wait.
+// The row counts them, so that days on which we could not try do not count.
 const (
 	defaultTries = 24
-	firstWait    = 5 * time.Second // doubled each time: elapsed after 13 waits: 11 h
-	maxWait      = 6 * time.Hour   // ten more of it: three days
+	firstWait    = 5 * time.Second // doubles each time; after 13 waits 11 h have passed
+	maxWait      = 6 * time.Hour   // ten more of these: three days
 )
 
-// wait is how long to wait after a number of failed tries. It is a little longer
-// at random: what failed together does not come again together.
+// wait returns the wait after a number of failed tries. A random part lengthens it, so
+// that deliveries that failed together do not return together.
 func wait(tries int) time.Duration {
 	d := firstWait
 	for n := 1; n < tries && d < maxWait; n++ {
@@ -63,9 +62,9 @@ func wait(tries int) time.Duration {
 	return d + rand.N(d/10)
 }
 
-// Deliver makes one try. What became of it is recorded and returned: a failed try
-// is no error, and leaves the delivery pending, to be tried after Next, or dead.
-// An error means that the try could not be made or not be recorded.
+// Deliver makes one try, and records and returns its result. A failed try is not an
+// error: the delivery stays pending, to be tried again after Next, or is dead. An error
+// means that the try could not be made or not be recorded.
 func (s *Service) Deliver(ctx context.Context, event, endpoint string) (t store.DeliveryResult, err error) {
 	t = store.DeliveryResult{EventID: event, EndpointID: endpoint}
 	p, err := s.Store.DeliveryPayload(ctx, event, endpoint)
@@ -75,7 +74,7 @@ func (s *Service) Deliver(ctx context.Context, event, endpoint string) (t store.
 	case err != nil:
 		return t, err
 	case p.Delivery.State != perennial.DeliveryPending:
-		t.State = p.Delivery.State // its answer was lost on the way
+		t.State = p.Delivery.State // the receiver's answer to an earlier try was lost
 		return t, nil
 	case !p.Endpoint.DisabledAt.IsZero():
 		return s.giveUp(ctx, event, endpoint, p, "the endpoint was removed")
@@ -96,7 +95,7 @@ func (s *Service) Deliver(ctx context.Context, event, endpoint string) (t store.
 			t.State, t.Next = perennial.DeliveryDead, 0
 		}
 	}
-	// What was sent is recorded, also where the worker stops meanwhile.
+	// Record what was sent even if the worker stops meanwhile.
 	save, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
 	if err := s.Store.RecordDelivery(save, t); err != nil {
@@ -106,10 +105,10 @@ func (s *Service) Deliver(ctx context.Context, event, endpoint string) (t store.
 	return t, nil
 }
 
-// recordTimeout bounds the writing down of a try.
+// recordTimeout bounds the recording of a try.
 const recordTimeout = 10 * time.Second
 
-// giveUp makes a pending delivery a dead letter, for why.
+// giveUp makes a pending delivery dead, for the reason why.
 func (s *Service) giveUp(ctx context.Context, event, endpoint string, p store.DeliveryPayload, why string) (store.DeliveryResult, error) {
 	t := store.DeliveryResult{EventID: event, EndpointID: endpoint, State: perennial.DeliveryDead, Error: why, NotSent: true}
 	if err := s.Store.RecordDelivery(ctx, t); err != nil {

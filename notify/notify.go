@@ -1,6 +1,6 @@
-// Package notify tells products what changed: it signs the events of the outbox
-// by the scheme of Standard Webhooks (https://www.standardwebhooks.com) and
-// delivers each at least once to every endpoint that wants it.
+// Package notify tells products what changed: it signs the events of the outbox by the
+// scheme of Standard Webhooks (https://www.standardwebhooks.com) and delivers each at
+// least once to every endpoint that subscribes to it.
 package notify
 
 import (
@@ -43,29 +43,29 @@ type Config struct {
 	Sealer    Sealer
 	Apps      Apps
 	Addresses Addresses
-	Timeout   time.Duration // of one try. Defaults to 15 s.
+	Timeout   time.Duration // for one try. Defaults to 15 s.
 	Tries     int           // before a delivery is dead. Defaults to 24, over three days.
 	Log       *slog.Logger  // Defaults to discarding.
-	Observer  Observer      // Defaults to nobody.
+	Observer  Observer      // Defaults to none.
 }
 
-// Observer is told of every try; metrics.Notify in production. It must be safe for
+// Observer receives every try; metrics.Notify in production. It must be safe for
 // concurrent use.
 type Observer interface{ Try(t Try) }
 
-// Try is one try to deliver an event, or its giving up.
+// Try is one try to deliver an event, or the decision to give it up.
 type Try struct {
-	Event perennial.EventType     // empty where the event is gone
-	State perennial.DeliveryState // after it; pending: it failed, and comes again
-	Age   time.Duration           // of the event
+	Event perennial.EventType     // empty if the event is gone
+	State perennial.DeliveryState // afterwards; pending: it failed, and there will be another
+	Age   time.Duration           // age of the event
 }
 
 type nobody struct{}
 
 func (nobody) Try(Try) {}
 
-// Service keeps endpoints and delivers to them. It is safe for concurrent use by
-// many processes.
+// Service stores endpoints and delivers events to them. It is safe for concurrent use
+// by many processes.
 type Service struct {
 	Config
 	sender *sender
@@ -101,9 +101,9 @@ func binding(w perennial.WebhookEndpoint, version int64) seal.Binding {
 	return seal.Binding{Tenant: w.TenantID, Connection: w.ID, Field: seal.FieldWebhookSecret, Generation: version}
 }
 
-// Add registers an endpoint: of a tenant, or of all for an empty one; for some
-// types of event, or for all. It hears of what happens from now on. The secret is
-// returned this once, for whoever verifies the signatures.
+// Add registers an endpoint for a tenant, or for all if tenant is empty, and for some
+// types of event, or for all. It receives events from now on. Add returns the secret
+// only this once, for the verification of signatures.
 func (s *Service) Add(ctx context.Context, tenant, url string, types []perennial.EventType) (perennial.WebhookEndpoint, perennial.Secret, error) {
 	for _, t := range types {
 		if !slices.Contains(perennial.EventTypes, t) {
@@ -126,9 +126,9 @@ func (s *Service) Add(ctx context.Context, tenant, url string, types []perennial
 	return w, secret, err
 }
 
-// Rotate gives the endpoint a new secret and returns it this once. For keep the
-// old one signs too, so that the receiver can change over; a secret that was being
-// replaced already ends at once.
+// Rotate gives the endpoint a new secret and returns it only this once. For keep the
+// old one signs too, so that the receiver can change over. A secret that was already
+// being replaced ends at once.
 func (s *Service) Rotate(ctx context.Context, id string, keep time.Duration) (perennial.Secret, error) {
 	w, err := s.Store.Endpoint(ctx, id)
 	if err != nil {
@@ -142,7 +142,7 @@ func (s *Service) Rotate(ctx context.Context, id string, keep time.Duration) (pe
 	return secret, s.Store.RotateSecret(ctx, id, w.SecretVersion, sealed, keep)
 }
 
-// secrets are those that sign now, the newest first.
+// secrets returns the secrets that sign now, the newest first.
 func (s *Service) secrets(w perennial.WebhookEndpoint, now time.Time) ([]perennial.Secret, error) {
 	newest, err := s.Sealer.Open(binding(w, w.SecretVersion), w.SecretSealed)
 	if err != nil {

@@ -25,8 +25,8 @@ import (
 var errPrivate = errors.New("the address is not public")
 
 const (
-	sendTimeout = 15 * time.Second // of one try, from the lookup to the end of the reply
-	replyRead   = 4 << 10          // bytes of a reply's body that are read, and thrown away
+	sendTimeout = 15 * time.Second // for one try, from the lookup to the end of the reply
+	replyRead   = 4 << 10          // bytes of a reply's body that are read and discarded
 	headersRead = 32 << 10
 	dialTimeout = 5 * time.Second
 	idlePerHost = 4
@@ -42,7 +42,7 @@ func newSender(a Addresses, timeout time.Duration) *sender {
 	return &sender{&http.Client{
 		Timeout: timeout,
 		Transport: &http.Transport{
-			Proxy:                  nil, // a proxy would dial where the check does not see
+			Proxy:                  nil, // a proxy would dial past the check
 			DialContext:            dialer.DialContext,
 			ForceAttemptHTTP2:      true,
 			TLSHandshakeTimeout:    dialTimeout,
@@ -56,18 +56,18 @@ func newSender(a Addresses, timeout time.Duration) *sender {
 	}}
 }
 
-// message is what is sent: the same bytes at every try but for the time.
+// message is one message: the same bytes at every try, except for the time.
 type message struct {
 	id      string
 	body    []byte
 	at      time.Time
-	secrets []perennial.Secret // each signs; a receiver that knows one of them accepts
+	secrets []perennial.Secret // each of them signs; a receiver accepts if it knows one
 }
 
-// reply is what came of sending a message.
+// reply is the result of sending a message.
 type reply struct {
-	status int           // of HTTP; 0: no reply
-	after  time.Duration // for how long the receiver asks to be left alone; 0: it does not say
+	status int           // the HTTP status; 0: no reply
+	after  time.Duration // how long the receiver wants a pause; 0: it does not say
 }
 
 // send posts m once. The error is in our own words: neither the URL nor anything

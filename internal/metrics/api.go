@@ -7,8 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// API implements api.Observer. It is safe for concurrent use. No label is a tenant,
-// a key or a path.
+// API implements api.Observer. It is safe for concurrent use. No label is a tenant, a
+// key or a path.
 type API struct {
 	requests *prometheus.CounterVec
 	took     *prometheus.HistogramVec

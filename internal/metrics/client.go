@@ -17,7 +17,7 @@ import (
 //
 // and the share that memory answered, calls_total with source "memory" over all.
 type Client struct {
-	apps sync.Map // app to *appClient: no labels are looked up on the way from memory
+	apps sync.Map // app to *appClient, so that an answer from memory looks up no labels
 
 	calls     *prometheus.CounterVec
 	lifeLeft  *prometheus.HistogramVec
@@ -29,7 +29,7 @@ type Client struct {
 	offset    prometheus.Gauge
 }
 
-// appClient are the metrics of one app that every call touches.
+// appClient has the metrics of one app that every call changes.
 type appClient struct {
 	fromMemory prometheus.Counter
 	lifeLeft   prometheus.Observer

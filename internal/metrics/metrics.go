@@ -1,6 +1,6 @@
-// Package metrics counts what the refresh engine does and shows what the fleet
-// is in trouble with, for Prometheus. No label is a connection or a tenant, and
-// nothing here can hold a token.
+// Package metrics counts what the refresh engine does, and shows the fleet's incidents,
+// for Prometheus. No label is a connection or a tenant, and nothing here can hold a
+// token.
 package metrics
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
-// Metrics implement [refresh.Observer]. They are safe for concurrent use.
+// Metrics implements [refresh.Observer]. It is safe for concurrent use.
 type Metrics struct {
 	attempts     *prometheus.CounterVec
 	throttled    *prometheus.CounterVec
@@ -77,7 +77,7 @@ func (m *Metrics) Observe(o refresh.Observation) {
 	}
 }
 
-// Beside says whether this process refreshes beside Temporal.
+// Fallback records whether this process refreshes without Temporal.
 func (m *Metrics) Fallback(on bool) {
 	m.fallback.Set(0)
 	if on {
@@ -85,9 +85,8 @@ func (m *Metrics) Fallback(on bool) {
 	}
 }
 
-// RegisterProcess registers what the process itself needs: CPU, memory, file
-// descriptors, of Go's heap what lived through the last collection, and which build
-// it is.
+// RegisterProcess registers the metrics of the process itself: CPU, memory, file
+// descriptors, the Go heap that survived the last collection, and the build.
 func RegisterProcess(r prometheus.Registerer) {
 	build := version.Get()
 	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "perennial", Name: "build_info", Help: "1; the labels say which build this is.",
@@ -97,12 +96,12 @@ func RegisterProcess(r prometheus.Registerer) {
 		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(live)))
 }
 
-// Troubles reads what the fleet is in trouble with; store.Store in production.
+// Incidents reads the fleet's incidents; store.Store in production.
 type Incidents interface {
 	Incidents(ctx context.Context) ([]store.Incident, error)
 }
 
-// Spool counts the token sets that wait to be stored; spool.Spool in production.
+// Spool counts the unsaved token sets; spool.Spool in production.
 type Spool interface {
 	Count() (sets, corrupt int, err error)
 }
@@ -115,9 +114,8 @@ type fleet struct {
 	trouble, spooled, corrupt *prometheus.Desc
 }
 
-// RegisterFleet registers gauges that are read at each scrape: open circuits and
-// raised holds, from two small tables, and what the spool keeps. spool may be
-// nil.
+// RegisterFleet registers gauges that are read at each scrape: open circuits and raised
+// refusal holds, from two small tables, and the sets in the spool. spool may be nil.
 func RegisterFleet(r prometheus.Registerer, rows Incidents, spool Spool) {
 	r.MustRegister(&fleet{rows: rows, spool: spool,
 		trouble: prometheus.NewDesc("perennial_trouble", "1 for each open circuit (kind circuit) and raised hold_terminal (kind hold).", []string{"app", "host", "kind", "code"}, nil),
@@ -136,7 +134,7 @@ func (f *fleet) Describe(out chan<- *prometheus.Desc) {
 // scrapeTimeout bounds the reading of the tables.
 const scrapeTimeout = 3 * time.Second
 
-// Collect implements [prometheus.Collector]. What cannot be read is left out.
+// Collect implements [prometheus.Collector]. It leaves out what it cannot read.
 func (f *fleet) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()

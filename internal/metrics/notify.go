@@ -12,8 +12,8 @@ type Notify struct {
 	age   *prometheus.HistogramVec
 }
 
-// NewNotify registers the metrics of deliveries with r. No label is an endpoint:
-// a tenant may register many.
+// NewNotify registers the metrics of deliveries with r. No label is an endpoint,
+// because a tenant may register many.
 func NewNotify(r prometheus.Registerer) *Notify {
 	m := &Notify{
 		tries: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "perennial", Subsystem: "webhook", Name: "tries_total",

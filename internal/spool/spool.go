@@ -1,5 +1,5 @@
-// Package spool keeps token sets that could not be stored yet in files on a
-// persistent volume. What is kept is sealed as at rest; the spool opens nothing.
+// Package spool keeps token sets that could not be stored yet in files on a persistent
+// volume. The sets are sealed as in the database; the spool opens none.
 package spool
 
 import (
@@ -24,21 +24,19 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 )
 
-// Spool is a folder of sealed token sets, one file each. It is safe for
-// concurrent use, also by several processes on one machine: a file is whole or
-// not there.
+// Spool is a folder of sealed token sets, one file each. It is safe for concurrent use,
+// also by several processes on one machine: a file is whole or not there.
 type Spool struct {
 	dir    string
 	max    int
-	proved atomic.Pointer[time.Time] // when it last proved itself
+	proved atomic.Pointer[time.Time] // when it last proved that it can be written
 }
 
-// proofLasts is for how long a proof of readiness is believed. A disk that fills
-// up within it is found by the refresh after; what that one cannot keep goes to
-// the workflow.
+// proofLasts is how long a proof of readiness counts. If the disk fills up within that
+// time, the next refresh notices, and a set that it cannot spool goes to the workflow.
 const proofLasts = time.Second
 
-// Most is how many token sets a spool takes by default. One is about 4 KiB.
+// MaxSets is the default bound of the sets in a spool. A set takes about 4 KiB.
 const MaxSets = 10000
 
 const (
@@ -47,12 +45,11 @@ const (
 	aside   = ".set-aside" // can never be stored; bars nothing
 )
 
-// longestFile bounds what is read of one file, in bytes. A token set has some KiB.
+// maxFile bounds how much of one file is read, in bytes. A token set has some KiB.
 const maxFile = 8 << 20
 
-// Open makes the folder where it is missing, refuses one that other users could
-// write into, and proves that it can be written.
-// most bounds the token sets in it; 0 means [Most].
+// Open creates the folder if missing, refuses one that other users could write to, and
+// proves that it can be written. most bounds the token sets in it; 0 means [MaxSets].
 func Open(dir string, most int) (*Spool, error) {
 	if most <= 0 {
 		most = MaxSets
@@ -64,9 +61,9 @@ func Open(dir string, most int) (*Spool, error) {
 	return s, s.Ready()
 }
 
-// Ready proves, by writing and syncing a file, that a token set could be kept; a
-// proof of the last second counts. It is asked before a refresh token is spent;
-// its error says what to do.
+// Ready proves, by writing and syncing a file, that the spool would take a token set. A
+// proof counts for a second. Call it before a refresh token is spent. Its error says
+// what to do.
 func (s *Spool) Ready() error {
 	if at := s.proved.Load(); at != nil && time.Since(*at) < proofLasts {
 		return nil
@@ -97,7 +94,7 @@ func (s *Spool) prove() error {
 	return nil
 }
 
-// Keep writes a token set and returns once it is on disk.
+// Add writes a token set and returns once it is on disk.
 func (s *Spool) Add(req store.SaveRequest) error {
 	defer s.proved.Store(nil) // there is less room now, or none
 	body, err := json.Marshal(req)
@@ -115,7 +112,7 @@ func (s *Spool) Add(req store.SaveRequest) error {
 	return s.syncDir()
 }
 
-// Drop removes a token set that was stored. One that is not there is fine.
+// Drop removes a token set that has been stored. A missing one is no error.
 func (s *Spool) Drop(req store.SaveRequest) error {
 	if err := os.Remove(s.path(req)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("drop the stored tokens of connection %s: %w", req.ID, err)
@@ -123,8 +120,8 @@ func (s *Spool) Drop(req store.SaveRequest) error {
 	return nil
 }
 
-// SetAside keeps a token set that can never be stored under another name, where it
-// is not read again and bars nothing. One that is not there is fine.
+// SetAside gives a token set that can never be stored another name, under which it is
+// not read again and bars nothing. A missing one is no error.
 func (s *Spool) SetAside(req store.SaveRequest) error {
 	path := s.path(req)
 	if err := os.Rename(path, strings.TrimSuffix(path, suffix)+aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -133,8 +130,8 @@ func (s *Spool) SetAside(req store.SaveRequest) error {
 	return s.syncDir()
 }
 
-// Kept reads every token set. A file that is not whole is set aside under
-// another name and told in the error, beside those that could be read.
+// List reads every token set. It renames a file that is not whole, and reports it in
+// the error, together with the sets that it could read.
 func (s *Spool) List() ([]store.SaveRequest, error) {
 	names, err := s.names()
 	if err != nil {
@@ -145,7 +142,7 @@ func (s *Spool) List() ([]store.SaveRequest, error) {
 	for _, name := range names {
 		raw, err := s.read(name)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // stored meanwhile, by another process
+			continue // another process has stored it meanwhile
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("read the spool: %w", err))
@@ -163,9 +160,9 @@ func (s *Spool) List() ([]store.SaveRequest, error) {
 	return out, errors.Join(errs...)
 }
 
-// Holds reports whether a token set of the connection, newer than generation, is
-// kept. While it is, nobody may present the connection's refresh token. A corrupt
-// one is an error that says what to do: its tokens may be the only good ones.
+// Has reports whether the spool has a token set of the connection that is newer than
+// generation. While it has, nobody may present the connection's refresh token. A
+// corrupt file is an error that says what to do: its tokens may be the only valid ones.
 func (s *Spool) Has(connectionID string, generation int64) (bool, error) {
 	found, err := filepath.Glob(filepath.Join(s.dir, fileName(connectionID)+".*"))
 	if err != nil {
@@ -175,9 +172,9 @@ func (s *Spool) Has(connectionID string, generation int64) (bool, error) {
 	for _, path := range found {
 		n, ok := replaced(path)
 		switch {
-		case !isFile(path): // nothing that we wrote
-		case ok && n < generation: // the row has moved on: it can replace nothing any more
-		case ok && n-generation > perennial.MaxGenerationGap: // no generation of this row
+		case !isFile(path): // not a file of ours
+		case ok && n < generation: // the row has moved on: the set can replace nothing any more
+		case ok && n-generation > perennial.MaxGenerationGap: // not a generation of this row
 		case strings.HasSuffix(path, corrupt):
 			return true, perennial.Errorf(perennial.CodeSealed, "the spool holds tokens of connection %s that cannot be read: bring %s back from a backup of the volume as %s, or remove it, and the stored token is presented again",
 				connectionID, path, strings.TrimSuffix(path, corrupt)+suffix)
@@ -188,8 +185,8 @@ func (s *Spool) Has(connectionID string, generation int64) (bool, error) {
 	return holds, nil
 }
 
-// replaced is the generation that the set in a file replaces, from its name. ok is
-// false for a name that is not ours: rather hold than lose.
+// replaced returns the generation that a file's set replaces, from its name. If the
+// name is not ours, ok is false: rather wait than lose a token.
 func replaced(path string) (n int64, ok bool) {
 	parts := strings.Split(filepath.Base(path), ".")
 	if len(parts) < 2 {
@@ -230,7 +227,7 @@ func decode(raw []byte) (req store.SaveRequest, ok bool) {
 	return req, req.ID != "" && perennial.CheckGeneration(req.ID, req.Generation, req.NewGeneration) == nil
 }
 
-// read reads one file. It never waits for a writer, as a named pipe's reader does.
+// read reads one file. Unlike a named pipe's reader it never waits for a writer.
 func (s *Spool) read(name string) ([]byte, error) {
 	f, err := os.OpenFile(filepath.Join(s.dir, name), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -258,10 +255,10 @@ func (s *Spool) path(req store.SaveRequest) string {
 	return filepath.Join(s.dir, fmt.Sprintf("%s.%d.%s%s", fileName(req.ID), req.Generation, fileName(req.AttemptID), suffix))
 }
 
-// fileName makes any id a plain name without a pattern's signs.
+// fileName turns any id into a plain name without the characters of a pattern.
 func fileName(id string) string { return hex.EncodeToString([]byte(id)) }
 
-// write makes a file of mode 0600 whose content is on disk.
+// write creates a file of mode 0600 and returns once its content is on disk.
 func (s *Spool) write(pattern string, content []byte) (path string, err error) {
 	f, err := os.CreateTemp(s.dir, pattern)
 	if err != nil {
