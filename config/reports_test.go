@@ -3,6 +3,7 @@ package config_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/perennial-oauth/perennial/config"
@@ -25,15 +26,15 @@ apps:
     token_url: https://acme.example/token
     auth_style: params
 `
-	refused := []bool{false}
-	for line, today := range map[string][]bool{
-		"spellings: [{http_status: 400, code: invalid_request, contains: refresh_token, outcome: revoked}]": refused,
-		"refresh_params: {scope: api offline_access}":                                                       refused,
-		"tokens_under: data":                                refused,
-		"refresh_kills_access_token: true":                  refused,
-		"scope_separator: ','":                              refused,
-		"json_body: true":                                   refused,
-		"api_spellings: [{http_status: 403, means: token}]": refused,
+	unknown := []string{"unknown key"}
+	for line, today := range map[string][]string{
+		"spellings: [{http_status: 400, code: invalid_request, contains: refresh_token, outcome: revoked}]": unknown,
+		"refresh_params: {scope: api offline_access}":                                                       unknown,
+		"tokens_under: data":                                unknown,
+		"refresh_kills_access_token: true":                  unknown,
+		"scope_separator: ','":                              unknown,
+		"json_body: true":                                   unknown,
+		"api_spellings: [{http_status: 403, means: token}]": unknown,
 		"default_lifetime: 1h":                              nil,
 		"auth_params: {access_type: offline}":               nil,
 	} {
@@ -42,7 +43,14 @@ apps:
 			path := filepath.Join(t.TempDir(), "perennial.yaml")
 			require.NoError(t, os.WriteFile(path, []byte(base+"    "+line+"\n"), 0o600))
 			_, err := config.LoadEnviron(path, []string{"ACME_SECRET=s"})
-			knownwrong.Equal(t, err == nil, true, today...)
+			problem := ""
+			if err != nil {
+				problem = "another problem: " + err.Error()
+				if strings.Contains(problem, "unknown key") {
+					problem = "unknown key"
+				}
+			}
+			knownwrong.Equal(t, problem, "", today...)
 		})
 	}
 }

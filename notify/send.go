@@ -70,8 +70,8 @@ type reply struct {
 	after  time.Duration // how long the receiver wants a pause; 0: it does not say
 }
 
-// send posts m once. The error is in our own words: neither the URL nor anything
-// of the reply is in it.
+// send posts m once. The error is in our own words: it has neither the URL nor any part
+// of the reply in it.
 func (s *sender) send(ctx context.Context, to string, m message) (reply, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(m.body))
 	if err != nil {
@@ -91,8 +91,8 @@ func (s *sender) send(ctx context.Context, to string, m message) (reply, error) 
 		return reply{}, errors.New(plain(err))
 	}
 	defer resp.Body.Close()
-	// Read to its end a short body leaves the connection usable; its content is
-	// the receiver's own.
+	// Reading a short body to its end keeps the connection usable. Its content stays
+	// unknown.
 	_, _ = io.CopyN(io.Discard, resp.Body, replyRead)
 	r := reply{status: resp.StatusCode, after: retryafter.Read(resp.Header, m.at)}
 	switch {
@@ -105,7 +105,7 @@ func (s *sender) send(ctx context.Context, to string, m message) (reply, error) 
 	}
 }
 
-// sign is the header webhook-signature: one signature for each secret.
+// sign returns the header webhook-signature: one signature for each secret.
 func sign(m message) (string, error) {
 	var all []string
 	for _, secret := range m.secrets {
@@ -122,7 +122,7 @@ func sign(m message) (string, error) {
 	return strings.Join(all, " "), nil
 }
 
-// plain names a failed request's cause in fixed words: an error of the transport
+// plain names the cause of a failed request in fixed words: an error of the transport
 // may repeat the URL, or bytes of the reply.
 func plain(err error) string {
 	if u, ok := errors.AsType[*url.Error](err); ok {

@@ -12,15 +12,15 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// Migration is one that was applied.
+// Migration is an applied migration.
 type Migration struct {
 	Version int64
-	Name    string   // of its file
-	Loses   []string // what taking it back deletes, in words; empty: nothing that is stored
+	Name    string   // from its file's name
+	Loses   []string // stored data that undoing it deletes, in words
 }
 
-// Newest is the migration that [Down] takes back. Where there is none it is an error
-// of [perennial.CodeConflict], and where it is a newer program's, of
+// Newest returns the migration that [Down] would undo. If there is none, it returns an
+// error of [perennial.CodeConflict]; if a newer program applied it, of
 // [perennial.CodeSchema].
 func Newest(ctx context.Context, db *sql.DB, d Dialect) (Migration, error) {
 	version, err := current(ctx, db)
@@ -49,7 +49,7 @@ var (
 	dropsColumn = regexp.MustCompile(`(?i)ALTER TABLE (\w+) DROP COLUMN (\w+)`)
 )
 
-// losses reads what a migration's way down deletes.
+// losses reads which data a migration's way down deletes.
 func losses(migration string) []string {
 	_, down, _ := strings.Cut(migration, "-- +goose Down")
 	var out []string
@@ -66,7 +66,7 @@ func losses(migration string) []string {
 	return out
 }
 
-// current is the schema's version; 0: never migrated.
+// current returns the schema's version; 0: never migrated.
 func current(ctx context.Context, db *sql.DB) (int64, error) {
 	var version sql.NullInt64
 	err := db.QueryRowContext(ctx, `SELECT max(version_id) FROM goose_db_version WHERE is_applied`).Scan(&version)

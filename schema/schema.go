@@ -1,7 +1,6 @@
-// Package schema holds the database's numbered migrations, for PostgreSQL and
-// SQLite, and applies them. Each is plain SQL, up and down, and records the
-// oldest program that may run on it, so that old and new workers run side by
-// side during a deploy.
+// Package schema has the database's numbered migrations, for PostgreSQL and SQLite, and
+// applies them. Each is plain SQL, up and down, and records the oldest program that may
+// run on it, so that old and new workers run side by side during a deploy.
 package schema
 
 import (
@@ -20,8 +19,8 @@ import (
 	"github.com/pressly/goose/v3/lock"
 )
 
-// Version is the newest schema that this program knows, and Oldest the oldest
-// that it can run on.
+// Version is the newest schema that this program knows, and Oldest the oldest that it
+// can run on.
 const (
 	Version int64 = 9
 	Oldest  int64 = 6
@@ -47,12 +46,12 @@ func provider(db *sql.DB, d Dialect) (*goose.Provider, error) {
 	if d == SQLite {
 		return goose.NewProvider(goose.DialectSQLite3, db, dir)
 	}
-	// Several processes may migrate at once: one does, the others wait. The lock is a
-	// row with a lease and not an advisory lock: a pooler in transaction mode gives each
-	// statement another session. It holds no transaction open, which a concurrent index
-	// build would wait for.
+	// If several processes migrate at once, one does the work and the others wait. The
+	// lock is a row with a lease, not an advisory lock, because a pooler in transaction
+	// mode gives each statement another session. It keeps no transaction open, which a
+	// concurrent index build would wait for.
 	locker, err := lock.NewPostgresTableLocker(
-		lock.WithTableLeaseDuration(15*time.Second), lock.WithTableHeartbeatInterval(3*time.Second), // so long after a crash
+		lock.WithTableLeaseDuration(15*time.Second), lock.WithTableHeartbeatInterval(3*time.Second), // how long a crashed process keeps the lock
 		lock.WithTableLockTimeout(250*time.Millisecond, 2400)) // 10 min
 	if err != nil {
 		return nil, fmt.Errorf("migration lock: %w", err)
@@ -60,9 +59,9 @@ func provider(db *sql.DB, d Dialect) (*goose.Provider, error) {
 	return goose.NewProvider(goose.DialectPostgres, db, dir, goose.WithLocker(locker))
 }
 
-// Migrate brings the schema to [Version]. Several processes may do so at once. On
-// PostgreSQL it needs two connections of the pool. After a failure it may be
-// repeated. It returns the version before and after.
+// Migrate brings the schema to [Version]. Several processes may call it at once. On
+// PostgreSQL it needs two connections of the pool. It may be repeated after a failure.
+// It returns the versions before and after.
 func Migrate(ctx context.Context, db *sql.DB, d Dialect) (from, to int64, err error) {
 	p, err := provider(db, d)
 	if err != nil {
@@ -80,9 +79,9 @@ func Migrate(ctx context.Context, db *sql.DB, d Dialect) (from, to int64, err er
 	return from, to, nil
 }
 
-// up applies what is missing above from. Without a lock, as on SQLite and beside an
-// older program that has another one, two processes may apply the same migration:
-// one of them fails, and goes on from what the other has done.
+// up applies the missing migrations above from. Without the lock, as on SQLite and
+// beside an older program with another lock, two processes may apply the same
+// migration: one of them fails, and continues after the other's work.
 func up(ctx context.Context, p *goose.Provider, from int64) error {
 	for {
 		_, err := p.Up(ctx)
@@ -97,8 +96,8 @@ func up(ctx context.Context, p *goose.Provider, from int64) error {
 	}
 }
 
-// Down takes the newest migration back. It loses what only the newer schema
-// can hold.
+// Down undoes the newest migration. It loses the data that only the newer schema can
+// hold.
 func Down(ctx context.Context, db *sql.DB, d Dialect) error {
 	p, err := provider(db, d)
 	if err != nil {

@@ -6,31 +6,31 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// Field names a sealed column; it also chooses the keyset.
+// Field names a sealed column. It also selects the keyset.
 type Field string
 
-// The sealed fields of a connection, each with a keyset of its own.
+// The sealed fields of a connection. Each has its own keyset.
 const (
 	FieldAccessToken  Field = "access_token"
 	FieldRefreshToken Field = "refresh_token"
 )
 
-// FieldWebhookSecret is what an endpoint's messages are signed with. It is sealed
-// by the refresh tokens' keyset: who only reads access tokens can sign nothing.
-// Its binding names the endpoint in place of a connection, and the secret's
-// version in place of a generation.
+// FieldWebhookSecret is the signing secret of a webhook endpoint. The refresh tokens'
+// keyset seals it, so that a process that only reads access tokens cannot sign
+// messages. Its binding names the endpoint instead of a connection, and the secret's
+// version instead of a generation.
 const FieldWebhookSecret Field = "webhook_secret"
 
-// What a connect session holds for a short time: the code verifier of its newest
-// authorization request, and the token reply until it is stored. They are sealed
-// by the refresh tokens' keyset. Their binding names the session in place of a
-// connection, and the number of the request in place of a generation.
+// The short-lived secrets of a connect session: the code verifier of its newest
+// authorization request, and the token reply until it is stored. The refresh tokens'
+// keyset seals them. Their binding names the session instead of a connection, and the
+// number of the request instead of a generation.
 const (
 	FieldCodeVerifier Field = "code_verifier"
 	FieldTokenReply   Field = "token_reply"
 )
 
-// keyset is the field whose keyset seals f.
+// keyset returns the field whose keyset seals f.
 func (f Field) keyset() Field {
 	switch f {
 	case FieldWebhookSecret, FieldCodeVerifier, FieldTokenReply:
@@ -39,12 +39,12 @@ func (f Field) keyset() Field {
 	return f
 }
 
-// Fields lists those that have a keyset.
+// Fields lists the fields with a keyset.
 var Fields = []Field{FieldAccessToken, FieldRefreshToken}
 
-// Binding is what a sealed value belongs to. It is the associated data of the
-// encryption: a value copied to another tenant, connection, field or generation
-// does not open.
+// Binding names the owner of a sealed value. It is the associated data of the
+// encryption: a value copied to another tenant, connection, field or generation does
+// not open.
 type Binding struct {
 	Tenant     string
 	Connection string
@@ -52,7 +52,7 @@ type Binding struct {
 	Generation int64
 }
 
-// BindingOf names field of connection at generation.
+// BindingOf returns the binding of a connection's field at a generation.
 func BindingOf(c perennial.Connection, field Field, generation int64) Binding {
 	return Binding{Tenant: c.TenantID, Connection: c.ID, Field: field, Generation: generation}
 }

@@ -16,15 +16,15 @@ import (
 	"github.com/tink-crypto/tink-go/v2/tink"
 )
 
-// fileOf names each field's keyset file inside the directory of keys.
+// fileOf has the name of each field's keyset file in the directory of keys.
 var fileOf = map[Field]string{
 	FieldAccessToken:  "access.keyset.json",
 	FieldRefreshToken: "refresh.keyset.json",
 }
 
-// Generate makes both keysets in dir, wrapped by kek. Without kek they are
-// plaintext files, which needs allowPlaintext. Existing keys are never
-// overwritten: losing them loses every token.
+// Generate makes both keysets in dir, wrapped by kek. Without kek they are plaintext
+// files, which needs allowPlaintext. It never overwrites existing keys: losing them
+// loses every token.
 func Generate(dir string, kek tink.AEAD, allowPlaintext bool) error {
 	if err := plaintextAllowed(kek, allowPlaintext); err != nil {
 		return err
@@ -42,7 +42,7 @@ func Generate(dir string, kek tink.AEAD, allowPlaintext bool) error {
 	}
 	for i, field := range Fields {
 		if err := generate(dir, field, kek); err != nil {
-			for _, made := range Fields[:i] { // by this call: nothing is sealed with it yet
+			for _, made := range Fields[:i] { // this call made it: nothing is sealed with it yet
 				err = errors.Join(err, os.Remove(filepath.Join(dir, fileOf[made])))
 			}
 			return err
@@ -56,7 +56,7 @@ func generate(dir string, field Field, kek tink.AEAD) error {
 	if err != nil {
 		return fmt.Errorf("make a %s key: %w", field, err)
 	}
-	// Link, unlike Rename, fails when another process was quicker.
+	// Link, unlike Rename, fails if another process was faster.
 	path := filepath.Join(dir, fileOf[field])
 	if err = write(path, handle, kek, os.Link); errors.Is(err, fs.ErrExist) {
 		return alreadyThere(path)
@@ -68,8 +68,8 @@ func alreadyThere(path string) error {
 	return perennial.Errorf(perennial.CodeConflict, "%s is there already: it is not overwritten, because every stored token needs it. Name another directory, or add a key with `perennial keys rotate`", path)
 }
 
-// Rotate adds a new key to both keysets and makes it the one that seals; the old
-// ones still open. Running processes must be restarted to know it, all readers
+// Rotate adds a new key to both keysets and makes it the sealing key; the old keys
+// still open. Running processes learn of it only by a restart: restart all readers
 // before any writer.
 func Rotate(dir string, kek tink.AEAD, allowPlaintext bool) error {
 	if err := plaintextAllowed(kek, allowPlaintext); err != nil {
@@ -83,7 +83,7 @@ func Rotate(dir string, kek tink.AEAD, allowPlaintext bool) error {
 		return err
 	}
 	rotated := map[Field]*keyset.Handle{}
-	for _, field := range Fields { // all are read before the first is written
+	for _, field := range Fields { // read all of them before writing the first
 		if rotated[field], err = withNewKey(filepath.Join(dir, fileOf[field]), kek); err != nil {
 			return errors.Join(err, unlock())
 		}
@@ -96,8 +96,8 @@ func Rotate(dir string, kek tink.AEAD, allowPlaintext bool) error {
 	return unlock()
 }
 
-// lock keeps two rotations apart: of two that read the same keyset, the one that
-// writes last would drop the other's key, and every token sealed with it.
+// lock prevents two rotations at once: if both read the same keyset, the one that
+// writes last would drop the other's key, and with it every token sealed with that key.
 func lock(dir string) (unlock func() error, err error) {
 	path := filepath.Join(dir, ".rotating")
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
@@ -132,9 +132,9 @@ func withNewKey(path string, kek tink.AEAD) (*keyset.Handle, error) {
 	return manager.Handle()
 }
 
-// Load reads the keysets in dir, unwrapping them by kek; nil kek means plaintext
-// files, which need allowPlaintext and mode 0600. One of the two may be missing:
-// a process that only reads access tokens has no refresh keyset.
+// Load reads the keysets in dir and unwraps them with kek. A nil kek means plaintext
+// files, which need allowPlaintext and mode 0600. One of the two may be missing: a
+// process that only reads access tokens has no refresh keyset.
 func Load(dir string, kek tink.AEAD, allowPlaintext bool) (*Keyring, error) {
 	if err := plaintextAllowed(kek, allowPlaintext); err != nil {
 		return nil, err
@@ -159,7 +159,7 @@ func Load(dir string, kek tink.AEAD, allowPlaintext bool) (*Keyring, error) {
 	return newKeyring(handles)
 }
 
-// checkDir refuses a directory in which other users could put keys of theirs.
+// checkDir refuses a directory in which other users could put their own keys.
 func checkDir(dir string) error {
 	err := private.CheckDir("the directory of keys", dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -187,14 +187,14 @@ func read(path string, kek tink.AEAD) (*keyset.Handle, error) {
 		return nil, fmt.Errorf("read a keyset: %w", err)
 	}
 	defer f.Close()
-	info, err := f.Stat() // of the file that is read, whatever its name points to by now
+	info, err := f.Stat() // of the open file, wherever its name points to by now
 	if err != nil {
 		return nil, fmt.Errorf("read a keyset: %w", err)
 	}
 	if kek == nil && info.Mode().Perm()&0o077 != 0 {
 		return nil, perennial.Errorf(perennial.CodeInvalid, "%s can be read by others (mode %04o): run `chmod 600 %s`", path, info.Mode().Perm(), path)
 	}
-	if info.Mode().Perm()&0o002 != 0 { // a wrapped one may be read, but not replaced
+	if info.Mode().Perm()&0o002 != 0 { // others may read a wrapped keyset, but not replace it
 		return nil, perennial.Errorf(perennial.CodeInvalid, "%s can be written by others (mode %04o): run `chmod 600 %s`", path, info.Mode().Perm(), path)
 	}
 	reader := keyset.NewJSONReader(f)
@@ -210,8 +210,8 @@ func read(path string, kek tink.AEAD) (*keyset.Handle, error) {
 	return handle, nil
 }
 
-// write makes the whole keyset beside path and lets place put it there, so that
-// a crash leaves no half file.
+// write writes the whole keyset to a file beside path, which place then moves to path,
+// so that a crash leaves no half file.
 func write(path string, handle *keyset.Handle, kek tink.AEAD, place func(from, to string) error) error {
 	var raw bytes.Buffer
 	var err error
@@ -227,7 +227,7 @@ func write(path string, handle *keyset.Handle, kek tink.AEAD, place func(from, t
 	if err != nil {
 		return fmt.Errorf("write the keyset %s: %w", path, err)
 	}
-	defer func() { _ = os.Remove(f.Name()) }() // gone already after a rename
+	defer func() { _ = os.Remove(f.Name()) }() // already gone after a rename
 	_, err = f.Write(raw.Bytes())
 	if err == nil {
 		err = f.Sync()
@@ -244,8 +244,8 @@ func write(path string, handle *keyset.Handle, kek tink.AEAD, place func(from, t
 	return nil
 }
 
-// syncDir makes a new name last: a key that a power cut takes back may have
-// sealed tokens already.
+// syncDir makes a new name durable: a key that a power cut takes back may have sealed
+// tokens already.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

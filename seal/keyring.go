@@ -1,6 +1,6 @@
-// Package seal encrypts tokens at rest with Tink AEAD. Access tokens and refresh
-// tokens have keysets of their own, so that a process which only hands out
-// access tokens cannot open a refresh token.
+// Package seal encrypts tokens at rest with Tink AEAD. Access tokens and refresh tokens
+// have separate keysets, so that a process that only hands out access tokens cannot
+// open a refresh token.
 package seal
 
 import (
@@ -36,8 +36,8 @@ func newKeyring(handles map[Field]*keyset.Handle) (*Keyring, error) {
 	return k, nil
 }
 
-// NewEphemeral returns a keyring whose keys live in this process only, for
-// tests and examples.
+// NewEphemeral returns a keyring whose keys exist only in this process, for tests and
+// examples.
 func NewEphemeral() (*Keyring, error) {
 	handles := map[Field]*keyset.Handle{}
 	for _, field := range Fields {
@@ -50,16 +50,16 @@ func NewEphemeral() (*Keyring, error) {
 	return newKeyring(handles)
 }
 
-// CanOpen reports whether the keyset of field is here.
+// CanOpen reports whether the keyring has the keyset of field.
 func (k *Keyring) CanOpen(field Field) bool { _, ok := k.boxes[field.keyset()]; return ok }
 
-// PrimaryKeyID is the id of the key that seals field now.
+// PrimaryKeyID returns the id of the key that seals field now.
 func (k *Keyring) PrimaryKeyID(field Field) (uint32, error) {
 	b, err := k.box(field)
 	return b.primary, err
 }
 
-// Seal encrypts s for b. The id of the key stands in the result, see [KeyID].
+// Seal encrypts s for b. The result contains the id of the key, see [KeyID].
 func (k *Keyring) Seal(b Binding, s perennial.Secret) ([]byte, error) {
 	box, err := k.box(b.Field)
 	if err != nil {
@@ -72,8 +72,8 @@ func (k *Keyring) Seal(b Binding, s perennial.Secret) ([]byte, error) {
 	return sealed, nil
 }
 
-// Open decrypts what was sealed for the very same b; anything else is an error
-// of [perennial.CodeSealed].
+// Open decrypts a value that was sealed for exactly the same b. Anything else is an
+// error of [perennial.CodeSealed].
 func (k *Keyring) Open(b Binding, sealed []byte) (perennial.Secret, error) {
 	box, err := k.box(b.Field)
 	if err != nil {
@@ -97,7 +97,7 @@ func (k *Keyring) box(field Field) (box, error) {
 	return b, nil
 }
 
-// KeyID is the id of the key that sealed was sealed with.
+// KeyID returns the id of the key that sealed was sealed with.
 func KeyID(sealed []byte) (uint32, error) {
 	// Tink's prefix: one byte of version, four of key id, big endian.
 	if len(sealed) < 5 || sealed[0] != 1 {

@@ -25,17 +25,17 @@ import (
 	sdklog "go.temporal.io/sdk/log"
 )
 
-// Deps are a process's own rooms, opened from one configuration.
+// Deps has what every process needs, opened from one configuration.
 type Deps struct {
 	Config  *config.Config
 	Store   *store.Store
 	Keyring *seal.Keyring
-	Spool   *spool.Spool // nil until OpenSpool, and where none is configured
+	Spool   *spool.Spool // nil before OpenSpool, and if none is configured
 	Log     *slog.Logger
 }
 
-// Open opens the store, refuses a schema outside this program's range, and
-// loads the keys.
+// Open opens the store, refuses a schema outside this program's range, and loads the
+// keys.
 func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Deps, error) {
 	keyring, err := LoadKeys(ctx, cfg)
 	if err != nil {
@@ -46,14 +46,14 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Deps, err
 		return nil, err
 	}
 	if err := s.CheckSchema(ctx); err != nil {
-		_ = s.Close() // the schema's error is the one to read
+		_ = s.Close() // return the schema's error instead
 		return nil, err
 	}
 	return &Deps{Config: cfg, Store: s, Keyring: keyring, Log: log}, nil
 }
 
-// OpenSpool opens the spool where one is configured. Only a process that
-// refreshes needs it.
+// OpenSpool opens the spool if one is configured. Only a process that refreshes needs
+// it.
 func (d *Deps) OpenSpool() error {
 	if d.Config.Spool == "" {
 		return nil
@@ -66,7 +66,7 @@ func (d *Deps) OpenSpool() error {
 	return nil
 }
 
-// LoadKeys loads the keysets, unwrapping them by the configured KMS.
+// LoadKeys loads the keysets and unwraps them with the configured KMS.
 func LoadKeys(ctx context.Context, cfg *config.Config) (*seal.Keyring, error) {
 	kek, err := KEK(ctx, cfg)
 	if err != nil {
@@ -75,7 +75,7 @@ func LoadKeys(ctx context.Context, cfg *config.Config) (*seal.Keyring, error) {
 	return seal.Load(cfg.KeysDir, kek, cfg.AllowPlaintextKeys)
 }
 
-// KEK is the key that wraps the keysets, nil where none is configured.
+// KEK returns the key that wraps the keysets, nil if none is configured.
 func KEK(ctx context.Context, cfg *config.Config) (tink.AEAD, error) {
 	if cfg.KMSURI == "" {
 		return nil, nil
@@ -83,7 +83,7 @@ func KEK(ctx context.Context, cfg *config.Config) (tink.AEAD, error) {
 	return kms.KEK(ctx, cfg.KMSURI)
 }
 
-// EngineConfig is what a refresh engine of this process is made from.
+// EngineConfig returns the configuration of a refresh engine in this process.
 func (d *Deps) EngineConfig() refresh.Config {
 	c := refresh.Config{
 		Store:     d.Store,
@@ -99,14 +99,14 @@ func (d *Deps) EngineConfig() refresh.Config {
 	return c
 }
 
-// Notify keeps webhook endpoints and delivers events to them. observer, which may
-// be nil, is told of every try.
+// Notify returns the service that stores webhook endpoints and delivers events to them.
+// observer, which may be nil, receives every try.
 func (d *Deps) Notify(observer notify.Observer) *notify.Service {
 	return notify.New(notify.Config{Store: d.Store, Sealer: d.Keyring, Apps: d.Config,
 		Addresses: notify.Addresses{AllowPrivate: d.Config.Notify.AllowPrivate}, Log: d.Log, Observer: observer})
 }
 
-// Sessions makes connect links, whose grants service stores. Without a
+// Sessions returns the maker of connect links; service stores their grants. Without a
 // connect.base_url it is an error of [perennial.CodeInvalid].
 func (d *Deps) Sessions(service *connect.Service) (*connect.Sessions, error) {
 	c := d.Config.Connect
@@ -114,12 +114,12 @@ func (d *Deps) Sessions(service *connect.Service) (*connect.Sessions, error) {
 		BaseURL: c.BaseURL, ReturnURLs: c.ReturnURLs, Lifetime: c.Lifetime})
 }
 
-// ConnectPages serves the pages of the links, to be mounted at /connect/.
+// ConnectPages returns the handler of the links' pages. Mount it at /connect/.
 func (d *Deps) ConnectPages(sessions *connect.Sessions) (*connectui.Handler, error) {
 	return connectui.New(connectui.Config{Sessions: sessions, Product: d.Config.Connect.Product, HelpURL: d.Config.Connect.HelpURL, Log: d.Log})
 }
 
-// spoolCounts is nil where there is no spool.
+// spoolCounts returns nil if there is no spool.
 func (d *Deps) spoolCounts() metrics.Spool {
 	if d.Spool == nil {
 		return nil
@@ -134,8 +134,8 @@ func (d *Deps) Close() {
 	}
 }
 
-// Dial connects to Temporal as TEMPORAL_* and Temporal's own configuration file
-// say, and fails where no server answers.
+// Dial connects to Temporal as configured by TEMPORAL_* and Temporal's own
+// configuration file. It fails if no server answers.
 func Dial(ctx context.Context, cfg *config.Config, environ []string, log *slog.Logger) (client.Client, error) {
 	options, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{EnvLookup: lookup(environ)})
 	if err != nil {
@@ -153,7 +153,7 @@ func Dial(ctx context.Context, cfg *config.Config, environ []string, log *slog.L
 	return c, nil
 }
 
-// NewLogger makes the process's logger as the configuration says.
+// NewLogger makes the process's logger as configured.
 func NewLogger(cfg *config.Config, w io.Writer) *slog.Logger {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(cfg.LogLevel)); err != nil {
@@ -166,7 +166,7 @@ func NewLogger(cfg *config.Config, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, options))
 }
 
-// environment is a lookup over os.Environ's form.
+// environment looks variables up in the form of os.Environ.
 type environment []string
 
 func lookup(environ []string) environment { return environment(environ) }

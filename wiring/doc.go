@@ -1,4 +1,4 @@
-// Package wiring wires Perennial's processes: it reads the configuration, opens what
-// it names, checks it, and runs a worker or a server until it is told to stop. A
-// platform team's own worker uses [Open] and [Deps.Register].
+// Package wiring wires Perennial's processes: it reads the configuration, opens the
+// store, keys and spool, checks them, and runs a worker or a server until it should
+// stop. A platform team's own worker uses [Open] and [Deps.Register].
 package wiring

@@ -26,10 +26,10 @@ type overdue interface {
 }
 
 const (
-	fallbackEvery  = 5 * time.Second  // between two looks
-	fallbackAfter  = 15 * time.Second // of silence Temporal counts as away
-	fallbackGrace  = time.Second      // after its due time a connection is taken
-	fallbackLimit  = 200              // connections in one look
+	fallbackEvery  = 5 * time.Second  // between two passes
+	fallbackAfter  = 15 * time.Second // of silence make Temporal count as away
+	fallbackGrace  = time.Second      // after its due time a connection is refreshed
+	fallbackLimit  = 200              // connections in one pass
 	fallbackAtOnce = 8
 )
 
@@ -42,7 +42,7 @@ func temporalHealthy(t client.Client) func(context.Context) bool {
 	}
 }
 
-// run looks until ctx ends.
+// run makes passes until ctx ends.
 func (b *fallback) run(ctx context.Context) {
 	answered := time.Now()
 	away := false
@@ -68,7 +68,7 @@ func (b *fallback) run(ctx context.Context) {
 	}
 }
 
-// look refreshes what is overdue, a few at once.
+// look refreshes overdue connections, a few at once.
 func (b *fallback) look(ctx context.Context) {
 	due, err := b.rows.Overdue(ctx, fallbackGrace, fallbackLimit)
 	if err != nil {

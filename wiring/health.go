@@ -19,17 +19,17 @@ import (
 	"go.temporal.io/sdk/client"
 )
 
-// Health answers /healthz (the process lives), /readyz and /metrics.
+// Health serves /healthz (the process lives), /readyz and /metrics.
 //
-// /readyz fails for what is this process's own: it has not started, it stops, its
-// program does not fit the schema, it has no keys. A server that all processes share
-// makes none of them unready: else an outage of it would take every process out of
-// its Service at once, also for what still works, and callers would get no answer
-// instead of one that says what to do. /readyz?verbose lists the shared servers too,
-// and perennial_database_up and perennial_temporal_up show them.
+// /readyz fails for reasons of this process alone: it has not started, it is stopping,
+// its program does not fit the schema, it has no keys. A server that all processes
+// share makes none of them unready. Otherwise an outage of it would take every process
+// out of its Service at once, even for the work that is still possible, and callers
+// would get no answer instead of one that says what to do. /readyz?verbose lists the
+// shared servers too, and perennial_database_up and perennial_temporal_up show them.
 //
-// No probe waits for a server: what it reports was found in the background, lookEvery
-// ago at most.
+// No probe waits for a server: it reports a state that a background check found, at
+// most lookEvery ago.
 type Health struct {
 	checks
 	listener   net.Listener
@@ -37,16 +37,16 @@ type Health struct {
 	stopChecks func()
 }
 
-// checks know in what state the process is. They are safe for concurrent use.
+// checks knows the state of the process. It is safe for concurrent use.
 type checks struct {
-	checkSchema   func(context.Context) error // of perennial.CodeSchema: out of range; another: the database does not answer
+	checkSchema   func(context.Context) error // perennial.CodeSchema: out of range; any other error: the database does not answer
 	checkTemporal func(context.Context) error
 	missingKeys   []string
 	log           *slog.Logger
 
 	started, draining atomic.Bool
-	schema            atomic.Pointer[string] // what is wrong with it; nil: nothing
-	database          since                  // it does not answer
+	schema            atomic.Pointer[string] // what is wrong with the schema; nil: nothing
+	database          since                  // since when it has not answered
 	temporal          since
 }
 
@@ -56,13 +56,13 @@ type since struct{ atomic.Pointer[time.Time] }
 func (s *since) up() bool { return s.Load() == nil }
 
 const (
-	// probeTimeout bounds one look at a server.
+	// probeTimeout bounds one check of a server.
 	probeTimeout = 3 * time.Second
 	lookEvery    = 2 * time.Second
 )
 
-// ServeHealth serves health checks and the metrics of registry at listen, to which it
-// adds whether the database and Temporal answer. /readyz fails until
+// ServeHealth serves health checks and the metrics of registry at listen. It adds
+// metrics for whether the database and Temporal answer. /readyz fails until
 // [Health.Started].
 func ServeHealth(listen string, deps *Deps, t client.Client, registry *prometheus.Registry) (*Health, error) {
 	l, err := net.Listen("tcp", listen)
@@ -81,7 +81,7 @@ func ServeHealth(listen string, deps *Deps, t client.Client, registry *prometheu
 	}
 	metrics.RegisterServers(registry, h.database.up, h.temporal.up)
 	mux := http.NewServeMux()
-	// What cannot be read while the database is away must not hide the rest.
+	// Metrics that cannot be read while the database is away must not hide the others.
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", h.ready)
@@ -97,7 +97,7 @@ func ServeHealth(listen string, deps *Deps, t client.Client, registry *prometheu
 	return h, nil
 }
 
-// every does do now and at each interval until ctx ends.
+// every runs do now and at each interval until ctx ends.
 func every(ctx context.Context, interval time.Duration, do func(context.Context)) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
@@ -110,9 +110,9 @@ func every(ctx context.Context, interval time.Duration, do func(context.Context)
 	}
 }
 
-// lookAtDatabase asks for the schema again: a migration may have gone beneath a
-// running process. A database that does not answer says nothing about its schema, so
-// the last answer stays.
+// lookAtDatabase checks the schema again, because a migration may have run beneath the
+// process. A database that does not answer says nothing about its schema, so the last
+// result stays.
 func (c *checks) lookAtDatabase(ctx context.Context) {
 	probe, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -134,10 +134,10 @@ func (c *checks) lookAtTemporal(ctx context.Context) {
 	c.note(ctx, &c.temporal, "Temporal", c.checkTemporal(probe))
 }
 
-// note keeps since when a server does not answer, and logs each change once.
+// note records since when a server has not answered, and logs each change once.
 func (c *checks) note(ctx context.Context, s *since, name string, err error) {
 	switch now := time.Now(); {
-	case ctx.Err() != nil: // the process ends
+	case ctx.Err() != nil: // the process is ending
 	case err == nil && s.Swap(nil) != nil:
 		c.log.Info(name + " answers again")
 	case err != nil && s.CompareAndSwap(nil, &now):
@@ -148,8 +148,8 @@ func (c *checks) note(ctx context.Context, s *since, name string, err error) {
 // check is a line of /readyz?verbose.
 type check struct {
 	name  string
-	wrong string // empty: nothing
-	fatal bool   // what is wrong makes the process unready
+	wrong string // empty if nothing is
+	fatal bool   // this makes the process unready
 }
 
 func (c *checks) list() []check {
@@ -204,7 +204,7 @@ func (c *checks) ready(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, verdict)
 }
 
-// Address is where it listens.
+// Address returns the address that it listens on.
 func (h *Health) Address() string { return h.listener.Addr().String() }
 
 // Started makes /readyz succeed.
@@ -213,7 +213,7 @@ func (h *Health) Started() { h.started.Store(true) }
 // Stopping makes /readyz fail, so that the platform sends no more requests here.
 func (h *Health) Stopping() { h.draining.Store(true) }
 
-// Close ends it.
+// Close stops serving.
 func (h *Health) Close() error {
 	h.stopChecks()
 	return h.server.Close()

@@ -16,17 +16,17 @@ import (
 	"github.com/perennial-oauth/perennial/internal/private"
 )
 
-// The bounds of one request and of one connection of the network. The API bounds
-// its work within them.
+// The bounds of one request and of one network connection. The API's own limits are
+// within them.
 const (
 	headerTimeout = 5 * time.Second
 	readTimeout   = 20 * time.Second
-	writeTimeout  = 60 * time.Second // a refresh that is waited for takes up to 25 s
+	writeTimeout  = 60 * time.Second // a caller may wait 25 s for a refresh
 	idleTimeout   = 2 * time.Minute
 	maxHeader     = 32 << 10
 )
 
-// serving is a server that takes requests.
+// serving is a running HTTP server.
 type serving struct {
 	listener net.Listener
 	server   *http.Server
@@ -64,7 +64,7 @@ func listen(c config.Server, h http.Handler, log *slog.Logger) (*serving, error)
 
 func (s *serving) address() string { return s.listener.Addr().String() }
 
-// drain takes no more requests and waits for those that run.
+// drain accepts no more requests and waits for the running ones.
 func (s *serving) drain() error {
 	ctx, cancel := context.WithTimeout(context.Background(), DrainTimeout)
 	defer cancel()

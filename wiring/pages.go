@@ -9,13 +9,12 @@ import (
 	"github.com/perennial-oauth/perennial/connect"
 )
 
-// PagesPath is where the pages are mounted on which customers connect and
-// reconnect.
+// PagesPath is the path of the pages on which customers connect and reconnect.
 const PagesPath = "/connect/"
 
 // links makes connect links and serves their pages.
 type links struct {
-	sessions *connect.Sessions // nil: connect.base_url is not configured, and nothing is found
+	sessions *connect.Sessions // nil: connect.base_url is not configured, and no page exists
 	pages    http.Handler
 	close    func()
 }
@@ -38,11 +37,11 @@ func openLinks(ctx context.Context, deps *Deps, service *connect.Service) (*link
 const (
 	finishEvery   = 5 * time.Second
 	finishLimit   = 100
-	finishTimeout = time.Minute // for one round: a provider may be asked whose a grant is
+	finishTimeout = time.Minute // for one round: it may ask a provider for the account of a grant
 )
 
-// finishing stores the grants that a crash or a silent provider left, until stop is
-// called, which waits for its end.
+// finishing stores the grants that a crash or a silent provider left unfinished. Its
+// stop function waits for its end.
 func finishing(ctx context.Context, deps *Deps, sessions *connect.Sessions) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var done sync.WaitGroup
@@ -53,7 +52,7 @@ func finishing(ctx context.Context, deps *Deps, sessions *connect.Sessions) (sto
 			round, end := context.WithTimeout(ctx, finishTimeout)
 			_, err := sessions.FinishAll(round, finishLimit)
 			end()
-			if err != nil && !failing && ctx.Err() == nil { // once: it lasts as long as an outage
+			if err != nil && !failing && ctx.Err() == nil { // log it once: it lasts as long as an outage
 				deps.Log.Error("connects that were cut off are not finished at present", "error", err)
 			}
 			failing = err != nil

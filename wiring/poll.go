@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// soonEvery is how often a worker looks for what is to be done soon: new events to
-// deliver, connections to let go. Where there is nothing it is one read of an index
-// or of a small table. The sweep does the same, should this loop end.
+// pollEvery is how often a worker checks for new events to deliver and connections to
+// release. If there is nothing, a check is one read of an index or of a small table. If
+// this loop ended, the sweep would do the same work.
 const pollEvery = 2 * time.Second
 
-// soonTimeout bounds one look.
+// pollTimeout bounds one check.
 const pollTimeout = 30 * time.Second
 
-// soon looks again and again until the returned function is called; failing is what
-// is logged where that does not go.
+// poll runs look repeatedly until the returned function is called. It logs failing if
+// look fails.
 func poll(ctx context.Context, look func(context.Context) error, failing string, log *slog.Logger) (stop func()) {
 	return inBackground(ctx, func(ctx context.Context) {
-		// Workers that started together do not look together.
+		// Workers that started together should not poll together.
 		next := time.NewTimer(rand.N(pollEvery))
 		defer next.Stop()
 		told := false
@@ -32,7 +32,7 @@ func poll(ctx context.Context, look func(context.Context) error, failing string,
 			bounded, cancel := context.WithTimeout(ctx, pollTimeout)
 			err := look(bounded)
 			cancel()
-			if err != nil && !told && ctx.Err() == nil { // once: it lasts as long as an outage
+			if err != nil && !told && ctx.Err() == nil { // log it once: it lasts as long as an outage
 				log.Error(failing, "error", err)
 			}
 			told = err != nil

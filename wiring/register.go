@@ -18,7 +18,7 @@ import (
 	"go.temporal.io/sdk/worker"
 )
 
-// Registry takes workflows and activities: any Temporal worker.
+// Registry registers workflows and activities: any Temporal worker.
 type Registry interface {
 	worker.WorkflowRegistry
 	worker.ActivityRegistry
@@ -35,9 +35,9 @@ type Part struct {
 }
 
 // Register adds Perennial's workflows and activities to a worker that listens on the
-// configured task queue over c; its WorkerStopTimeout must be Config.Timing.WorkerStop
-// or more. Metrics are added to registry. Call OpenSpool before, and Start of what is
-// returned once the worker has started.
+// configured task queue over c. The worker's WorkerStopTimeout must be at least
+// Config.Timing.WorkerStop. Register adds metrics to registry. Call OpenSpool before
+// it, and Start of the result once the worker has started.
 func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registerer) (*Part, error) {
 	for _, field := range seal.Fields {
 		if !d.Keyring.CanOpen(field) {
@@ -72,7 +72,7 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 		}
 		return errors.Join(errs...)
 	}
-	if d.Spool != nil { // without one, what cannot be saved would have no journal
+	if d.Spool != nil { // without a spool, a set that cannot be saved would be safe nowhere
 		p.fallback = &fallback{engine: p.engine, rows: d.Store, healthy: temporalHealthy(c), shown: counts.Fallback, log: d.Log}
 	}
 	workflows.Register(w, workflows.Options{Timing: d.Config.Timing})
@@ -85,11 +85,10 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 	return p, nil
 }
 
-// Start begins what a worker does beside its tasks: it has events delivered and
-// waiting connections let go, and refreshes due connections while Temporal is away,
-// until ctx ends; and it stores what is kept and not stored, until stop is called.
-// Call that after the worker's Stop, whose last refreshes may leave something there.
-// It waits for all of it.
+// Start begins the worker's work outside of tasks. Until ctx ends it delivers events,
+// releases waiting connections, and refreshes due connections while Temporal is away.
+// Until stop is called it stores unsaved token sets. Call stop after the worker's Stop,
+// whose last refreshes may leave such sets. stop waits for the end of everything.
 func (p *Part) Start(ctx context.Context) (stop func()) {
 	stops := []func(){StoreUnsaved(ctx, p.engine, p.log)}
 	if p.fallback != nil {

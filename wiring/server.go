@@ -25,13 +25,13 @@ import (
 	temporal "go.temporal.io/sdk/client"
 )
 
-// DrainTimeout is how long a server that stops waits for running requests. It is
-// above the longest that one may take; the platform's grace must be above it.
+// DrainTimeout is how long a stopping server waits for running requests. It exceeds the
+// longest request; the platform's grace must exceed it.
 const DrainTimeout = 40 * time.Second
 
-// RunServer reads the configuration, checks it against the world, and serves until ctx
-// ends: then no new request is taken, running ones are waited for, and RunServer returns
-// nil. environ is as from os.Environ; logs go to logs.
+// RunServer reads the configuration, checks it against the real servers and files, and
+// serves until ctx ends. Then it accepts no new request, waits for the running ones,
+// and returns nil. environ is in the form of os.Environ. It writes its log to logs.
 func RunServer(ctx context.Context, args, environ []string, logs io.Writer) error {
 	options, err := program.Parse("server", args)
 	if err != nil {
@@ -85,7 +85,7 @@ func RunServer(ctx context.Context, args, environ []string, logs io.Writer) erro
 	}
 	defer v1.Close()
 	mux := http.NewServeMux()
-	mux.Handle("/", v1) // it says itself what it does not have
+	mux.Handle("/", v1) // it answers by itself for paths that it does not have
 	mux.Handle(PagesPath, links.pages)
 
 	health, err := ServeHealth(cfg.Server.Health, deps, t, registry)
@@ -131,11 +131,11 @@ func newAPI(deps *Deps, service *connect.Service, links *links, tokens *tokens, 
 	return api.New(c)
 }
 
-// tokens makes the backends that hand out each tenant's tokens.
+// tokens makes the backends of the tenants' tokens.
 type tokens struct {
 	deps     *Deps
 	temporal temporal.Client
-	engine   *refresh.Engine // nil: Temporal alone refreshes
+	engine   *refresh.Engine // nil: only Temporal refreshes
 
 	once      sync.Once
 	workflows direct.Workflows // shared: callers of one connection share a refresh
@@ -161,7 +161,7 @@ func (t *tokens) of(tenant string) (api.Backend, error) {
 	return b, nil
 }
 
-// close waits until the token sets of this process's own refreshes are kept.
+// close waits until the token sets of this process's own refreshes are safe.
 func (t *tokens) close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -175,8 +175,7 @@ const (
 	pruneLimit = 10_000
 )
 
-// pruning deletes old Idempotency-Keys until stop is called, which waits for its
-// end.
+// pruning deletes old Idempotency-Keys. Its stop function waits for its end.
 func pruning(ctx context.Context, deps *Deps, log *slog.Logger) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var done sync.WaitGroup

@@ -18,9 +18,9 @@ import (
 	"go.temporal.io/sdk/worker"
 )
 
-// RunWorker reads the configuration, checks it against the world, and works until ctx
-// ends: then no new work is taken, running refreshes are waited for, and RunWorker
-// returns nil. environ is as from os.Environ; logs go to logs.
+// RunWorker reads the configuration, checks it against the real servers and files, and
+// works until ctx ends. Then it takes no new work, waits for the running refreshes, and
+// returns nil. environ is in the form of os.Environ. It writes its log to logs.
 func RunWorker(ctx context.Context, args, environ []string, logs io.Writer) error {
 	options, err := program.Parse("worker", args)
 	if err != nil {
@@ -47,7 +47,7 @@ func RunWorker(ctx context.Context, args, environ []string, logs io.Writer) erro
 	defer temporalClient.Close()
 
 	if cfg.Worker.Cache > 0 {
-		worker.SetStickyWorkflowCacheSize(cfg.Worker.Cache) // of the process, and only before its first worker
+		worker.SetStickyWorkflowCacheSize(cfg.Worker.Cache) // it holds for the process, and only before the first worker
 	}
 	w := worker.New(temporalClient, cfg.TaskQueue, WorkerOptions(cfg))
 	registry := prometheus.NewRegistry()
@@ -76,40 +76,43 @@ func RunWorker(ctx context.Context, args, environ []string, logs io.Writer) erro
 	return health.Close()
 }
 
-// WorkerOptions are the options of a worker that keeps connections alive. What they do
-// not name is the SDK's default.
+// WorkerOptions returns the options of a worker that keeps connections alive. The SDK's
+// defaults apply to the rest.
 func WorkerOptions(cfg *config.Config) worker.Options {
 	return worker.Options{
 		WorkerStopTimeout: cfg.Timing.WorkerStop,
-		// A task queue has four partitions, and a poll waits at one of them. With the
-		// SDK's two, one of which is for its own cache, two partitions had delivered next
-		// to nothing eleven minutes after 20,000 workflows were made, 8,600 connections
-		// were overdue, and the machine was idle. A poll that waits costs little.
+		// A task queue has four partitions, and a poll waits at one of them. The SDK's
+		// default is two polls, one of which is for the worker's own cache. With that,
+		// two partitions had delivered almost nothing eleven minutes after 20,000
+		// workflows were started, 8,600 connections were overdue, and the machine was
+		// idle. A waiting poll costs little.
 		MaxConcurrentWorkflowTaskPollers: 16,
 		MaxConcurrentActivityTaskPollers: 8,
-		// A task that waits for longer than this for the worker with its workflow in its
-		// cache is given to any, which replays it: a worker that is behind by more falls
-		// behind further. With ten seconds a herd of 20,000 went at 40 a second, nearly
-		// all of them ten seconds late; the SDK's is five. What a worker that died had
-		// been given, and had not begun, waits as long: of 2,000 connections that each
-		// refresh every 100 s, 1 in 100 was 80 s late when it was 80.
+		// A task that waits longer than this for the worker with its workflow in the
+		// cache goes to any worker, which replays the workflow; so a worker that is
+		// further behind falls behind even more. With ten seconds, a herd of 20,000
+		// refreshed at 40 a second, nearly all of them ten seconds late; the SDK's
+		// default is five. On the other hand, tasks that a dead worker had received and
+		// not started wait just as long: with 80 s, of 2,000 connections that each
+		// refresh every 100 s, 1 in 100 was 80 s late.
 		StickyScheduleToStartTimeout: min(cfg.Timing.StartToClose, stickyFor),
 	}
 }
 
-// stickyFor is no longer than the default buffer of a token that lives for two minutes.
+// stickyFor is at most the default buffer of a token that lives for two minutes.
 const stickyFor = 30 * time.Second
 
-// What is kept is tried twice a second, which is a look at an empty folder: when the
-// store is back after an outage it must be there before another worker presents the
-// token again. An outage is not complained of as often.
+// Unsaved tokens are retried twice a second; usually this only lists an empty
+// directory. When the store is back after an outage, they must be in it before another
+// worker presents the old token again. The log has fewer lines about an outage.
 const (
 	storeUnsavedEvery = 500 * time.Millisecond
 	complainEvery     = 30 * time.Second
 )
 
-// StoreUnsaved stores what this process and its spool hold, now and from time to time,
-// until the returned function is called: also while running refreshes are waited for.
+// StoreUnsaved stores the sets that this process and its spool hold, now and
+// repeatedly, until the returned function is called. It goes on while running refreshes
+// finish.
 func StoreUnsaved(ctx context.Context, engine *refresh.Engine, log *slog.Logger) (stop func()) {
 	return inBackground(context.WithoutCancel(ctx), func(ctx context.Context) {
 		tick := time.NewTicker(storeUnsavedEvery)
@@ -129,7 +132,7 @@ func StoreUnsaved(ctx context.Context, engine *refresh.Engine, log *slog.Logger)
 	})
 }
 
-// inBackground runs do until stop is called, which waits for its end.
+// inBackground runs do until stop is called. stop waits for its end.
 func inBackground(ctx context.Context, do func(context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var done sync.WaitGroup
