@@ -381,11 +381,15 @@ func (a *API) listAttempts(ctx context.Context, key perennial.APIKey, in *listAt
 	out.Body.Attempts = []Attempt{}
 	rows, out.Body.NextCursor = cut(rows, in.Limit, func(x perennial.Attempt) any { return attemptCursor{x.StartedAt, x.ID} })
 	for _, x := range rows {
-		out.Body.Attempts = append(out.Body.Attempts, Attempt{ID: x.ID, Generation: x.Generation, Trigger: x.Trigger, Outcome: x.Outcome, ErrorCode: x.ErrorCode,
-			HTTPStatus: x.HTTPStatus, RetryAfter: x.RetryAfter.Seconds(), Duration: x.Duration.Seconds(), LifeLeft: x.LifeLeft.Seconds(),
-			Lateness: x.Lateness.Seconds(), Retries: x.Retries, TraceID: x.TraceID, RequestID: x.RequestID, StartedAt: x.StartedAt})
+		out.Body.Attempts = append(out.Body.Attempts, showAttempt(x))
 	}
 	return out, nil
+}
+
+func showAttempt(x perennial.Attempt) Attempt {
+	return Attempt{ID: x.ID, Generation: x.Generation, Trigger: x.Trigger, Outcome: x.Outcome, ErrorCode: x.ErrorCode,
+		HTTPStatus: x.HTTPStatus, RetryAfter: x.RetryAfter.Seconds(), Duration: x.Duration.Seconds(), LifeLeft: x.LifeLeft.Seconds(),
+		Lateness: x.Lateness.Seconds(), Retries: x.Retries, TraceID: x.TraceID, RequestID: x.RequestID, StartedAt: x.StartedAt}
 }
 
 var _ json.Unmarshaler = (*TokenReply)(nil)

@@ -42,6 +42,14 @@ func appendAttempt(tx *gorm.DB, a perennial.Attempt) error {
 	return nil
 }
 
+func (r attemptRow) attempt() perennial.Attempt {
+	ms := func(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+	return perennial.Attempt{ID: r.ID, ConnectionID: r.ConnectionID, Generation: r.Generation, Trigger: perennial.Trigger(r.Trigger),
+		Outcome: perennial.Outcome(r.Outcome), ErrorCode: r.ErrorCode, HTTPStatus: r.HTTPStatus, RetryAfter: ms(r.RetryAfterMS),
+		Duration: ms(r.DurationMS), LifeLeft: ms(r.LifeLeftMS), Lateness: ms(r.LatenessMS), Retries: r.Retries, RunID: r.RunID,
+		TraceID: r.TraceID, RequestID: r.RequestID, StartedAt: r.StartedAt.UTC()}
+}
+
 func newAttemptRow(a perennial.Attempt) attemptRow {
 	return attemptRow{ID: a.ID, ConnectionID: a.ConnectionID, Generation: a.Generation, Trigger: string(a.Trigger), Outcome: string(a.Outcome),
 		ErrorCode: a.ErrorCode, HTTPStatus: a.HTTPStatus, RetryAfterMS: a.RetryAfter.Milliseconds(), DurationMS: a.Duration.Milliseconds(),
@@ -90,11 +98,7 @@ func (s *Store) AttemptsAfter(ctx context.Context, connectionID string, started 
 	}
 	out := make([]perennial.Attempt, 0, len(rows))
 	for _, r := range rows {
-		ms := func(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
-		out = append(out, perennial.Attempt{ID: r.ID, ConnectionID: r.ConnectionID, Generation: r.Generation, Trigger: perennial.Trigger(r.Trigger),
-			Outcome: perennial.Outcome(r.Outcome), ErrorCode: r.ErrorCode, HTTPStatus: r.HTTPStatus, RetryAfter: ms(r.RetryAfterMS),
-			Duration: ms(r.DurationMS), LifeLeft: ms(r.LifeLeftMS), Lateness: ms(r.LatenessMS), Retries: r.Retries, RunID: r.RunID,
-			TraceID: r.TraceID, RequestID: r.RequestID, StartedAt: r.StartedAt.UTC()})
+		out = append(out, r.attempt())
 	}
 	return out, nil
 }

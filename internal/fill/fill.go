@@ -112,3 +112,16 @@ func zeros(v reflect.Value, names *[]string) {
 		}
 	}
 }
+
+// Names returns the names of T's exported fields. T is a struct.
+func Names[T any]() (names []string) {
+	for i := range reflect.TypeFor[T]().NumField() {
+		if f := reflect.TypeFor[T]().Field(i); f.IsExported() {
+			names = append(names, f.Name)
+		}
+	}
+	return names
+}
+
+// Clear sets the named field of the struct that v points to to its zero value.
+func Clear(v any, name string) { reflect.ValueOf(v).Elem().FieldByName(name).SetZero() }

@@ -43,3 +43,11 @@ func TestZeros(t *testing.T) {
 	w.Count, w.Inside = 0, ""
 	assert.Equal(t, []string{"Inside", "Count", "Next"}, fill.Zeros(&w))
 }
+
+func TestClear(t *testing.T) {
+	w := fill.Of[whole]()
+	for _, name := range fill.Names[part]() {
+		fill.Clear(w.Part, name)
+	}
+	assert.Equal(t, []string{"Name"}, fill.Zeros(w.Part))
+}

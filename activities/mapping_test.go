@@ -1,0 +1,28 @@
+package activities
+
+import (
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/fill"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/stretchr/testify/assert"
+)
+
+type pooledApp struct{}
+
+func (pooledApp) App(string) (provider.App, error) { return provider.App{Pacers: 2}, nil }
+
+// TestViewIsWhole: a workflow learns everything that its row says.
+func TestViewIsWhole(t *testing.T) {
+	t.Parallel()
+	a := New(nil, nil, pooledApp{}, nil)
+	c := fill.Of[perennial.Connection]()
+	c.Status, c.Health, c.Generation = perennial.StatusActive, perennial.HealthFailing, 3
+	now := c.NextAttemptAt.Add(-time.Minute)
+	c.LastRefreshedAt, c.ExpiresAt = now, now.Add(time.Hour)
+	// Gone is of a row that is not there, Pooled and Summary of a healthy connection of a
+	// pooled app; Load says whether a rate slot was granted.
+	assert.Equal(t, []string{"Gone", "Pooled", "Summary", "SlotGranted"}, fill.Zeros(a.view(c, now)))
+}

@@ -1,0 +1,22 @@
+package notify
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/fill"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestBodyIsWhole: a receiver gets everything that an event says.
+func TestBodyIsWhole(t *testing.T) {
+	t.Parallel()
+	raw, err := body(fill.Of[perennial.Event](), noApps{})
+	require.NoError(t, err)
+	var b Body
+	require.NoError(t, json.Unmarshal(raw, &b))
+	assert.Empty(t, fill.Zeros(b))
+	assert.Empty(t, fill.Zeros(b.Data))
+}
