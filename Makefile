@@ -6,8 +6,9 @@ FUZZTIME ?= 50000x
 
 SEED ?= 1
 ROUNDS ?= 1
+N ?= 60
 
-.PHONY: help build dev compose smoke test lint workflowcheck replay bench fuzz faults histories clean
+.PHONY: help build dev compose smoke test lint workflowcheck replay bench fuzz faults long-copies histories clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-15s %s\n", $$1, $$2}'
@@ -44,6 +45,7 @@ lint: ## gofmt, go vet and staticcheck
 	$(GO) vet -tags faults ./...
 	cd test/conformance && $(GO) vet ./...
 	cd test/browser && $(GO) vet ./...
+	cd internal/tools && $(GO) vet ./longcopies
 	$(TOOL) staticcheck ./...
 
 workflowcheck: ## find what is not deterministic in the workflows
@@ -74,6 +76,10 @@ fuzz: ## run each fuzz target FUZZTIME times (50000x)
 faults: ## break everything at every seam and compare with the provider's books: make faults SEED=1 ROUNDS=1 (as root)
 	scripts/postgres
 	$(GO) run ./test/faults --seed $(SEED) --rounds $(ROUNDS)
+
+long-copies: ## delete N copies of a field between two structs, drawn by SEED, one at a time; fails if no test notices one
+	scripts/postgres
+	cd internal/tools && $(GO) run ./longcopies -seed $(SEED) -n $(N) ../..
 
 clean: ## remove what was built
 	rm -rf bin

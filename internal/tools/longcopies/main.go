@@ -1,0 +1,295 @@
+// Command longcopies lists every hand-written copy of a field between two struct types of
+// the project, deletes some of them, one at a time, and reports whether a test or the
+// compiler noticed.
+//
+//	longcopies [-seed N] [-n N] [-list] [-only FILE:LINE] DIRECTORY
+//
+// Nothing in the directory is changed: the deletions are overlays of the build.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/token"
+	"go/types"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/tools/go/packages"
+)
+
+// found is one copy: the bytes to delete, and what they are.
+type found struct {
+	pkg, file  string
+	line       int
+	start, end int // offsets of what a deletion removes
+	text       string
+}
+
+func (f found) String() string { return fmt.Sprintf("%s:%d: %s", f.file, f.line, f.text) }
+
+// alsoTests has the packages whose tests hold a package too.
+var alsoTests = map[string][]string{
+	"client":          {"./client/direct", "./client/remote"},
+	"client/direct":   {"./test/e2e -run TestHostForEachAccount"},
+	"client/remote":   {"./test/e2e -run TestHostForEachAccount"},
+	"client/wire":     {"./api", "./client/..."},
+	"api":             {"./client/remote", "./test/e2e -run TestHostForEachAccount"},
+	"connect":         {"./web/connectui", "./test/e2e -run TestHostForEachAccount"},
+	"provider":        {"./refresh", "./web/connectui"},
+	"refresh":         {"./test/e2e -run TestHostForEachAccount"},
+	"store/storetest": {"./store"},
+	"wiring":          {"./test/e2e -run TestLife"},
+}
+
+// testTimeout bounds one run of a package's tests.
+const testTimeout = 6 * time.Minute
+
+func main() {
+	seed := flag.Uint64("seed", 1, "of the draw")
+	n := flag.Int("n", 60, "how many are drawn")
+	list := flag.Bool("list", false, "list all copies and end")
+	only := flag.String("only", "", "FILE:LINE of the copies to delete, instead of a draw")
+	flag.Parse()
+	if err := run(flag.Arg(0), *seed, *n, *list, *only); err != nil {
+		fmt.Fprintln(os.Stderr, "longcopies:", err)
+		os.Exit(1)
+	}
+}
+
+func run(dir string, seed uint64, n int, list bool, only string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	all, err := copies(dir)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%d hand-written copies of a field\n", len(all))
+	if list {
+		for _, c := range all {
+			fmt.Println(c)
+		}
+		return nil
+	}
+	drawn := all
+	if only != "" {
+		drawn = slices.DeleteFunc(slices.Clone(all), func(c found) bool { return fmt.Sprintf("%s:%d", c.file, c.line) != only })
+	} else {
+		random := rand.New(rand.NewPCG(seed, 0))
+		random.Shuffle(len(drawn), func(i, j int) { drawn[i], drawn[j] = drawn[j], drawn[i] })
+		drawn = drawn[:min(n, len(drawn))]
+		fmt.Printf("seed %d, %d drawn\n", seed, len(drawn))
+	}
+	unnoticed := 0
+	for i, c := range drawn {
+		by, err := noticed(dir, c)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c, err)
+		}
+		if by == "" {
+			unnoticed++
+			by = "UNNOTICED"
+		}
+		fmt.Printf("%d %s: %s\n", i+1, c, by)
+	}
+	fmt.Printf("%d of %d noticed\n", len(drawn)-unnoticed, len(drawn))
+	if unnoticed > 0 {
+		return errors.New("some deletions went unnoticed")
+	}
+	return nil
+}
+
+// copies finds the copies in all packages but the suites under test/.
+func copies(dir string) ([]found, error) {
+	files := token.NewFileSet()
+	loaded, err := packages.Load(&packages.Config{Dir: dir, Fset: files,
+		Mode: packages.NeedName | packages.NeedFiles | packages.NeedSyntax | packages.NeedTypes | packages.NeedTypesInfo | packages.NeedImports | packages.NeedDeps | packages.NeedModule}, "./...")
+	if err != nil {
+		return nil, err
+	}
+	var out []found
+	for _, p := range loaded {
+		for _, e := range p.Errors {
+			return nil, e
+		}
+		name := strings.TrimPrefix(strings.TrimPrefix(p.PkgPath, p.Module.Path), "/")
+		if strings.HasPrefix(name, "test/") || strings.HasPrefix(name, "examples/") {
+			continue
+		}
+		f := finder{p: p, files: files, module: p.Module.Path, dir: dir, pkg: name}
+		for _, file := range p.Syntax {
+			ast.Inspect(file, f.visit)
+		}
+		out = append(out, f.out...)
+	}
+	slices.SortFunc(out, func(a, b found) int {
+		return strings.Compare(fmt.Sprintf("%s %08d %s", a.file, a.start, a.text), fmt.Sprintf("%s %08d %s", b.file, b.start, b.text))
+	})
+	return out, nil
+}
+
+type finder struct {
+	p                *packages.Package
+	files            *token.FileSet
+	module, dir, pkg string
+	out              []found
+}
+
+func (f *finder) visit(n ast.Node) bool {
+	switch n := n.(type) {
+	case *ast.CompositeLit:
+		into := f.structOf(f.p.TypesInfo.TypeOf(n))
+		if into == "" {
+			return true
+		}
+		for i, e := range n.Elts {
+			kv, ok := e.(*ast.KeyValueExpr)
+			if !ok || !f.copied(kv.Value, into) {
+				continue
+			}
+			start, end := kv.Pos(), kv.End()
+			switch {
+			case i+1 < len(n.Elts):
+				end = n.Elts[i+1].Pos()
+			case i > 0:
+				start = n.Elts[i-1].End()
+			}
+			f.add(kv.Pos(), start, end, types.ExprString(kv.Key)+": "+types.ExprString(kv.Value))
+		}
+	case *ast.AssignStmt:
+		if n.Tok != token.ASSIGN || len(n.Lhs) != 1 || len(n.Rhs) != 1 {
+			return true
+		}
+		to, ok := n.Lhs[0].(*ast.SelectorExpr)
+		if !ok {
+			return true
+		}
+		if into := f.structOf(f.p.TypesInfo.TypeOf(to.X)); into != "" && f.copied(n.Rhs[0], into) {
+			f.add(n.Pos(), n.Pos(), n.End(), types.ExprString(to)+" = "+types.ExprString(n.Rhs[0]))
+		}
+	}
+	return true
+}
+
+// structOf returns the name of t if that is a struct of the project, else "".
+func (f *finder) structOf(t types.Type) string {
+	if t == nil {
+		return ""
+	}
+	if p, ok := t.(*types.Pointer); ok {
+		t = p.Elem()
+	}
+	named, ok := types.Unalias(t).(*types.Named)
+	if !ok || named.Obj().Pkg() == nil || !strings.HasPrefix(named.Obj().Pkg().Path(), f.module) {
+		return ""
+	}
+	if _, ok := named.Underlying().(*types.Struct); !ok {
+		return ""
+	}
+	return named.Obj().Pkg().Path() + "." + named.Obj().Name()
+}
+
+// copied reports whether a value is a field of another struct of the project, perhaps
+// converted by one call.
+func (f *finder) copied(e ast.Expr, into string) bool {
+	for {
+		switch x := e.(type) {
+		case *ast.ParenExpr:
+			e = x.X
+		case *ast.CallExpr:
+			switch {
+			case len(x.Args) == 1:
+				e = x.Args[0]
+			case len(x.Args) == 0:
+				s, ok := x.Fun.(*ast.SelectorExpr)
+				if !ok {
+					return false
+				}
+				e = s.X
+			default:
+				return false
+			}
+		case *ast.SelectorExpr:
+			field, ok := f.p.TypesInfo.Selections[x]
+			if !ok || field.Kind() != types.FieldVal {
+				return false
+			}
+			from := f.structOf(f.p.TypesInfo.TypeOf(x.X))
+			return from != "" && from != into
+		default:
+			return false
+		}
+	}
+}
+
+func (f *finder) add(at, start, end token.Pos, text string) {
+	p := f.files.Position(at)
+	name, err := filepath.Rel(f.dir, p.Filename)
+	if err != nil || strings.HasPrefix(name, "..") {
+		return
+	}
+	f.out = append(f.out, found{pkg: f.pkg, file: name, line: p.Line, start: f.files.Position(start).Offset, end: f.files.Position(end).Offset, text: text})
+}
+
+// noticed deletes a copy in an overlay and says what noticed, "" for nothing.
+func noticed(dir string, c found) (string, error) {
+	path := filepath.Join(dir, c.file)
+	source, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	folder, err := os.MkdirTemp("", "longcopies-")
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = os.RemoveAll(folder) }() // a leftover of ours costs nothing
+	changed := filepath.Join(folder, "changed.go")
+	if err := os.WriteFile(changed, append(append([]byte(nil), source[:c.start]...), source[c.end:]...), 0o600); err != nil {
+		return "", err
+	}
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {path: changed}})
+	if err != nil {
+		return "", err
+	}
+	overlayPath := filepath.Join(folder, "overlay.json")
+	if err := os.WriteFile(overlayPath, overlay, 0o600); err != nil {
+		return "", err
+	}
+	for _, tests := range append([]string{"./" + c.pkg}, alsoTests[c.pkg]...) {
+		args := append([]string{"test", "-overlay", overlayPath, "-count=1", "-failfast", "-timeout", testTimeout.String()}, strings.Fields(tests)...)
+		cmd := exec.Command("go", args...)
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			continue
+		}
+		if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) {
+			return "", err
+		}
+		return why(string(out)), nil
+	}
+	return "", nil
+}
+
+// why names the first test that failed, or the compiler.
+func why(out string) string {
+	for line := range strings.Lines(out) {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "--- FAIL: "); ok {
+			return strings.TrimSpace(name)
+		}
+	}
+	if strings.Contains(out, "[build failed]") || strings.Contains(out, "[setup failed]") {
+		return "the compiler"
+	}
+	return "a failing run: " + out[:min(len(out), 200)]
+}
