@@ -137,7 +137,9 @@ func hostForEachAccount(t *testing.T, name string) {
 	require.NoError(t, err)
 	over := func(tenant string) (*direct.Backend, error) {
 		return direct.New(direct.Config{Tenant: tenant, Store: db, Keys: keys, Workflows: w, Apps: w, Sessions: sessions,
-			Links: func(c perennial.Connection) (string, string) { return "https://app.example/" + c.ID, "https://help.example" }})
+			Links: func(c perennial.Connection) (string, string) {
+				return "https://app.example/" + c.ID, "https://help.example"
+			}})
 	}
 	v1, err := api.New(api.Config{Store: db, Connections: service, Disconnects: &connect.Disconnector{Service: service, Keys: keys, Provider: network},
 		Webhooks: notify.New(notify.Config{Store: db, Sealer: keys, Apps: w, Log: log}), Apps: []provider.App{app}, Sessions: sessions, Log: log,
