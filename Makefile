@@ -8,7 +8,7 @@ SEED ?= 1
 ROUNDS ?= 1
 N ?= 60
 
-.PHONY: help build dev compose smoke test lint workflowcheck replay bench fuzz faults long-copies histories clean
+.PHONY: help build dev compose smoke test lint workflowcheck replay bench fuzz faults long-copies lost-facts histories clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-15s %s\n", $$1, $$2}'
@@ -39,13 +39,13 @@ test: ## run every test, on real PostgreSQL, PgBouncer and Temporal servers that
 	scripts/chromium
 	cd test/browser && $(GO) test -count=1 ./...
 
-lint: ## gofmt, go vet and staticcheck
+lint: ## gofmt, go vet and staticcheck; the tests of our own tools
 	@unformatted="$$(gofmt -l .)"; if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) vet -tags faults ./...
 	cd test/conformance && $(GO) vet ./...
 	cd test/browser && $(GO) vet ./...
-	cd internal/tools && $(GO) vet ./longcopies
+	cd internal/tools && $(GO) vet ./... && $(GO) test ./...
 	$(TOOL) staticcheck ./...
 
 workflowcheck: ## find what is not deterministic in the workflows
@@ -80,6 +80,11 @@ faults: ## break everything at every seam and compare with the provider's books:
 long-copies: ## delete N copies of a field between two structs, drawn by SEED, one at a time; fails if no test notices one
 	scripts/postgres
 	cd internal/tools && $(GO) run ./longcopies -seed $(SEED) -n $(N) ../..
+
+lost-facts: ## list the numbers, sources and names that comments and documents had at BASE and that stand nowhere now
+	@test -n "$(BASE)" || { echo "say BASE=commit"; exit 1; }
+	@cd internal/tools && $(GO) build -o ../../bin/lostfacts ./lostfacts
+	@bin/lostfacts $(BASE)
 
 clean: ## remove what was built
 	rm -rf bin
