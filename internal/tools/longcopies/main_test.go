@@ -1,0 +1,59 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestCopies: of three copies between two structs, one that a test looks at is noticed, one
+// that leaves a variable unused is noticed by the compiler, and one goes unnoticed.
+func TestCopies(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"go.mod": "module example.org/m\n\ngo 1.26\n",
+		"a.go": `package m
+
+type From struct{ A, B, C int }
+
+type To struct{ A, B, C int }
+
+func Copy(f From) To {
+	c := f
+	return To{A: f.A,
+		B: f.B,
+		C: c.C}
+}
+`,
+		"a_test.go": `package m
+
+import "testing"
+
+func TestA(t *testing.T) {
+	if Copy(From{A: 1}).A != 1 {
+		t.Fatal("A is lost")
+	}
+}
+`} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := copies(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"TestA (0.00s)", "", "the compiler"}
+	if len(all) != len(want) {
+		t.Fatalf("%v", all)
+	}
+	for i, c := range all {
+		got, err := noticed(dir, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != want[i] {
+			t.Errorf("%s: %q, not %q", c, got, want[i])
+		}
+	}
+}
