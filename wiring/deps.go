@@ -102,21 +102,34 @@ func (d *Deps) EngineConfig() refresh.Config {
 // Notify returns the service that stores webhook endpoints and delivers events to them.
 // observer, which may be nil, receives every try.
 func (d *Deps) Notify(observer notify.Observer) *notify.Service {
-	return notify.New(notify.Config{Store: d.Store, Sealer: d.Keyring, Apps: d.Config,
-		Addresses: notify.Addresses{AllowPrivate: d.Config.Notify.AllowPrivate}, Log: d.Log, Observer: observer})
+	return notify.New(d.notifyConfig(observer))
+}
+
+func (d *Deps) notifyConfig(observer notify.Observer) notify.Config {
+	return notify.Config{Store: d.Store, Sealer: d.Keyring, Apps: d.Config,
+		Addresses: notify.Addresses{AllowPrivate: d.Config.Notify.AllowPrivate}, Log: d.Log, Observer: observer}
 }
 
 // Sessions returns the maker of connect links; service stores their grants. Without a
 // connect.base_url it is an error of [perennial.CodeInvalid].
 func (d *Deps) Sessions(service *connect.Service) (*connect.Sessions, error) {
+	return connect.NewSessions(d.sessionsConfig(service))
+}
+
+func (d *Deps) sessionsConfig(service *connect.Service) connect.SessionsConfig {
 	c := d.Config.Connect
-	return connect.NewSessions(connect.SessionsConfig{Service: service, Store: d.Store, Provider: provider.NewClient(provider.ClientConfig{}),
-		BaseURL: c.BaseURL, ReturnURLs: c.ReturnURLs, Lifetime: c.Lifetime})
+	return connect.SessionsConfig{Service: service, Store: d.Store, Provider: provider.NewClient(provider.ClientConfig{}),
+		BaseURL: c.BaseURL, ReturnURLs: c.ReturnURLs, Lifetime: c.Lifetime}
 }
 
 // ConnectPages returns the handler of the links' pages. Mount it at /connect/.
 func (d *Deps) ConnectPages(sessions *connect.Sessions) (*connectui.Handler, error) {
-	return connectui.New(connectui.Config{Sessions: sessions, Product: d.Config.Connect.Product, HelpURL: d.Config.Connect.HelpURL, Log: d.Log})
+	return connectui.New(d.pagesConfig(sessions))
+}
+
+func (d *Deps) pagesConfig(sessions *connect.Sessions) connectui.Config {
+	c := d.Config.Connect
+	return connectui.Config{Sessions: sessions, Product: c.Product, HelpURL: c.HelpURL, Log: d.Log}
 }
 
 // spoolCounts returns nil if there is no spool.

@@ -1,0 +1,34 @@
+package wiring
+
+import (
+	"testing"
+
+	"github.com/perennial-oauth/perennial/config"
+	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/internal/fill"
+	"github.com/perennial-oauth/perennial/internal/metrics"
+	"github.com/perennial-oauth/perennial/internal/spool"
+	"github.com/perennial-oauth/perennial/seal"
+	"github.com/perennial-oauth/perennial/store"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/assert"
+)
+
+// TestSettingsReachTheParts: no setting and no part is left out where a process hands
+// them on. The fields listed have a default that no setting changes.
+func TestSettingsReachTheParts(t *testing.T) {
+	t.Parallel()
+	cfg := &config.Config{Connect: fill.Of[config.Connect](), Timing: fill.Of[config.Config]().Timing}
+	cfg.Notify.AllowPrivate = true
+	d := &Deps{Config: cfg, Log: NewLogger(cfg, t.Output()), Store: &store.Store{}, Keyring: &seal.Keyring{}, Spool: &spool.Spool{}}
+	observer := metrics.NewNotify(prometheus.NewRegistry())
+
+	notifier := d.notifyConfig(observer)
+	assert.Equal(t, []string{"Timeout", "Tries"}, fill.Zeros(notifier))
+	assert.Equal(t, []string{"Resolver"}, fill.Zeros(notifier.Addresses))
+	assert.Empty(t, fill.Zeros(d.sessionsConfig(&connect.Service{})))
+	assert.Equal(t, []string{"Failures"}, fill.Zeros(d.pagesConfig(&connect.Sessions{})))
+	engine := d.EngineConfig()
+	assert.Equal(t, []string{"Observer"}, fill.Zeros(engine), "each process sets its own")
+	assert.Equal(t, cfg.Timing, engine.Timing)
+}
