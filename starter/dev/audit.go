@@ -8,6 +8,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/activities"
+	"github.com/perennial-oauth/perennial/fakeprovider"
 	"github.com/perennial-oauth/perennial/workflows"
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
@@ -22,13 +23,9 @@ func (s *stack) audit(ctx context.Context, t *story) (*summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	oracle := s.provider.Oracle()
-	sum := &summary{Connections: len(connections), OracleRefreshes: int64(oracle.Refreshes), ConsumedPresentations: oracle.ConsumedPresentations,
-		ReconnectRequired: t.lost, Recovered: t.recovered, WorkerKills: t.kills, Seconds: now.Sub(s.ready).Seconds()}
+	sum := t.summary(s.provider.Oracle(), now)
 	for _, c := range connections {
-		sum.Refreshes += c.RefreshCount
-		sum.Generations = append(sum.Generations, c.Generation)
-		sum.WorkflowIDs = append(sum.WorkflowIDs, workflows.ID(c.ID))
+		sum.add(c)
 		seen, first, err := s.historyRefreshes(ctx, workflows.ID(c.ID))
 		if err != nil {
 			return nil, err
@@ -42,6 +39,20 @@ func (s *stack) audit(ctx context.Context, t *story) (*summary, error) {
 		sum.ExpiredBeforeRefresh += late
 	}
 	return sum, nil
+}
+
+// summary returns what the story itself and the provider's books know.
+func (t *story) summary(o fakeprovider.Oracle, now time.Time) *summary {
+	return &summary{OracleRefreshes: int64(o.Refreshes), ConsumedPresentations: o.ConsumedPresentations,
+		ReconnectRequired: t.lost, Recovered: t.recovered, WorkerKills: t.kills, Seconds: now.Sub(t.ready).Seconds()}
+}
+
+// add counts what the row of one more connection says.
+func (s *summary) add(c perennial.Connection) {
+	s.Connections++
+	s.Refreshes += c.RefreshCount
+	s.Generations = append(s.Generations, c.Generation)
+	s.WorkflowIDs = append(s.WorkflowIDs, workflows.ID(c.ID))
 }
 
 // expired counts the tokens of an active connection that fell due since
