@@ -1,6 +1,6 @@
-// Package apitest is an HTTP API over a real store for tests: its workflows refresh
-// by writing the row, and everything that is logged or answered can be searched for
-// what must not be there.
+// Package apitest is an HTTP API over a real store, for tests. Its workflows refresh by
+// writing the row. A test can search everything that was logged or answered for what
+// must not be there.
 package apitest
 
 import (
@@ -31,7 +31,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// World is one API and what stands behind it.
+// World is one API with everything behind it.
 type World struct {
 	testing.TB
 	DB       *store.Store
@@ -39,7 +39,7 @@ type World struct {
 	Apps     []provider.App
 	Sessions *connect.Sessions
 	API      *api.API
-	Server   *httptest.Server // made at the first call of URL
+	Server   *httptest.Server // started by the first call of URL
 
 	Logs Buffer
 
@@ -49,19 +49,19 @@ type World struct {
 	mu        sync.Mutex
 	refreshes int
 	revoked   []string
-	answer    error // of the workflows
+	answer    error // what the workflows return
 	signalled []string
-	untold    error // of telling them
+	untold    error // what a signal to them returns
 	observed  []Observed
 }
 
-// Observed is one request that was counted.
+// Observed is one request that the API reported to its observer.
 type Observed struct {
 	Operation, Code string
 	Status          int
 }
 
-// Buffer is a log that many write.
+// Buffer is a log that several goroutines write.
 type Buffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -74,24 +74,24 @@ func (b *Buffer) Write(p []byte) (int, error) {
 	return b.buf.Write(p)
 }
 
-// String is what was written.
+// String returns what was written.
 func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.String()
 }
 
-// App is the app of every connection of a world, and Revocable the one whose provider
-// has a revocation endpoint.
+// App is the app of each connection of a world. Revocable is an app whose provider has
+// a revocation endpoint.
 const (
 	App       = "crm"
 	Revocable = "books"
-	// ReturnURL is one below which customers may return.
+	// ReturnURL is an allowed return URL.
 	ReturnURL = "https://app.example/"
 )
 
-// New migrates the database at url and makes an API over it; more may change its
-// configuration.
+// New migrates the database at url and returns an API over it. The functions in more
+// may change its configuration.
 func New(t testing.TB, url string, more ...func(*api.Config)) *World {
 	t.Helper()
 	w := &World{TB: t, url: url}
@@ -128,7 +128,7 @@ func New(t testing.TB, url string, more ...func(*api.Config)) *World {
 	return w
 }
 
-// Backend is a tenant's own, below the API.
+// Backend returns what the API calls for a tenant's tokens.
 func (w *World) Backend(tenant string) (api.Backend, error) {
 	return direct.New(direct.Config{Tenant: tenant, Store: w.DB, Keys: w.Keyring, Workflows: w, Apps: w, Answer: time.Second,
 		Links: func(c perennial.Connection) (string, string) {
@@ -136,7 +136,7 @@ func (w *World) Backend(tenant string) (api.Backend, error) {
 		}})
 }
 
-// URL is the address of a server of the API.
+// URL returns the address of a server of the API.
 func (w *World) URL() string {
 	w.Helper()
 	if w.Server == nil {
@@ -162,7 +162,7 @@ func (w *World) Connect(tenant string) perennial.Connection {
 	return w.ConnectTo(App, tenant)
 }
 
-// ConnectTo stores one to an app.
+// ConnectTo stores such a connection to the app called name.
 func (w *World) ConnectTo(name, tenant string) perennial.Connection {
 	w.Helper()
 	app, err := w.App(name)
@@ -174,7 +174,7 @@ func (w *World) ConnectTo(name, tenant string) perennial.Connection {
 	return c
 }
 
-// Row is a connection as it is now.
+// Row returns a connection as it is now.
 func (w *World) Row(id string) perennial.Connection {
 	w.Helper()
 	c, _, err := w.DB.Get(context.Background(), id)
@@ -223,7 +223,7 @@ func (w *World) App(name string) (provider.App, error) {
 	return provider.App{}, perennial.Errorf(perennial.CodeNotFound, "no app %s", name)
 }
 
-// RefreshNow is the workflow's part: it refreshes by writing the row.
+// RefreshNow stands for the workflow: it refreshes by writing the row.
 func (w *World) RefreshNow(_ context.Context, id string, req workflows.RefreshNow) (workflows.RefreshNowReply, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -237,7 +237,7 @@ func (w *World) RefreshNow(_ context.Context, id string, req workflows.RefreshNo
 	return workflows.RefreshNowReply{}, nil
 }
 
-// Tell is the workflow's part.
+// Signal stands for the workflow: it records the signal.
 func (w *World) Signal(_ context.Context, c perennial.Connection, signal string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -248,7 +248,7 @@ func (w *World) Signal(_ context.Context, c perennial.Connection, signal string)
 // Healthy implements direct.Workflows.
 func (w *World) Healthy(context.Context) error { return nil }
 
-// Revoke is the provider's part.
+// Revoke stands for the provider.
 func (w *World) Revoke(_ context.Context, _ provider.App, token perennial.Secret) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -263,8 +263,9 @@ func (w *World) Request(operation string, status int, code string, _ time.Durati
 	w.observed = append(w.observed, Observed{operation, code, status})
 }
 
-// Refreshes is how many reached the workflows, Revoked what the provider was asked
-// to revoke, Told what the workflows were told, Observed what was counted.
+// Refreshes returns how many refreshes reached the workflows, Revoked the tokens that
+// the provider was asked to revoke, Told the signals to the workflows, and Observed the
+// requests that the observer received.
 func (w *World) Refreshes() int { w.mu.Lock(); defer w.mu.Unlock(); return w.refreshes }
 func (w *World) Revoked() []string {
 	w.mu.Lock()
@@ -284,7 +285,7 @@ func (w *World) Counted() []Observed {
 func (w *World) Answer(err error)     { w.mu.Lock(); defer w.mu.Unlock(); w.answer = err }
 func (w *World) FailToTell(err error) { w.mu.Lock(); defer w.mu.Unlock(); w.untold = err }
 
-// Do makes one request of the API, in this process.
+// Do makes one request to the API in this process.
 func (w *World) Do(key, method, target, body string, headers ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, target, bytes.NewReader([]byte(body)))
 	if key != "" {
@@ -303,14 +304,14 @@ func (w *World) Do(key, method, target, body string, headers ...string) *httptes
 
 var _ http.Handler = (*api.API)(nil)
 
-// Exec runs a statement past the store.
+// Exec runs a statement without the store.
 func (w *World) Exec(statement string) {
 	w.Helper()
 	_, err := w.past().ExecContext(context.Background(), statement)
 	require.NoError(w, err)
 }
 
-// Dump is all that a table holds, as text.
+// Dump returns everything in a table, as text.
 func (w *World) Dump(table string) string {
 	w.Helper()
 	rows, err := w.past().QueryContext(context.Background(), "SELECT t::text FROM "+table+" t")
@@ -326,7 +327,7 @@ func (w *World) Dump(table string) string {
 	return all.String()
 }
 
-// Now is the database's clock.
+// Now returns the database's time.
 func (w *World) Now() time.Time {
 	w.Helper()
 	now, err := w.DB.Now(context.Background())
@@ -345,7 +346,7 @@ func (w *World) past() *sql.DB {
 	return w.direct
 }
 
-// Take is what was written since the last call.
+// Take returns what was written since the last call.
 func (b *Buffer) Take() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -6,18 +6,18 @@ import (
 	"runtime"
 )
 
-// Start starts a child that dies with this process. done is closed when the child
-// has ended; its state is then in cmd.ProcessState. cmd.SysProcAttr must ask for
-// the parent-death signal.
+// Start starts a child that dies with this process. It closes done when the child has
+// ended; cmd.ProcessState then has its state. cmd.SysProcAttr must ask for the
+// parent-death signal.
 func Start(cmd *exec.Cmd) (done chan struct{}, err error) {
 	done = make(chan struct{})
 	return done, start(cmd, done)
 }
 
-// start starts cmd and waits for it on a thread of its own: the kernel
-// sends the parent-death signal when the thread that started the child ends, not
-// the process, so that thread must live as long as the child. done is closed
-// when the child has ended.
+// start starts cmd and waits for it on a thread of its own. The kernel sends the
+// parent-death signal when the thread that started the child ends, not the process, so
+// that thread must live as long as the child. start closes done when the child has
+// ended.
 func start(cmd *exec.Cmd, done chan struct{}) error {
 	started := make(chan error, 1)
 	go func() {

@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// Log is the file that takes a child's output. Earlier children may have written
-// to it too.
+// Log is the file that receives a child's output. Earlier children may have written to
+// it too.
 type Log struct {
 	*os.File
-	begin int64 // of this child's output
+	begin int64 // where this child's output begins
 }
 
-// OpenLog opens the log at path, to append to it. Close it once the child has
-// started: Tail still works.
+// OpenLog opens the log at path, to append to it. Close it once the child has started;
+// Tail still works afterwards.
 func OpenLog(path string) (*Log, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -23,16 +23,17 @@ func OpenLog(path string) (*Log, error) {
 	}
 	info, err := f.Stat()
 	if err != nil {
-		_ = f.Close() // the first error is the one to read
+		_ = f.Close() // the first error is the one to report
 		return nil, fmt.Errorf("open a log: %w", err)
 	}
 	return &Log{f, info.Size()}, nil
 }
 
-// maxTail is how many bytes of the last lines Tail shows.
+// maxTail is how many bytes of the last lines Tail returns.
 const maxTail = 500
 
-// Tail gives the place of the child's output and its end, to be added to an error.
+// Tail returns the log's path and the end of the child's output, to be added to an
+// error.
 func (l *Log) Tail() string {
 	if l == nil {
 		return ""

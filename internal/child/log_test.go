@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestTail shows the end of this child's output and nothing of an earlier one's.
+// TestTail: Tail shows the end of this child's output and nothing of an earlier
+// child's.
 func TestTail(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "log")

@@ -11,14 +11,14 @@ import (
 	"testing"
 )
 
-// Browser is a client with a cookie jar that follows redirects as a browser does,
-// but one at a time where a test wants to stand between.
+// Browser is a client with a cookie jar. It follows redirects as a browser does, but
+// one at a time where a test must act between two.
 type Browser struct {
 	t      testing.TB
 	client *http.Client
 	Jar    *cookiejar.Jar
-	Seen   []string // every body and every URL of ours after a callback
-	base   string   // of our pages
+	Seen   []string // every body, and every URL of our pages after a callback
+	base   string   // address of our pages
 }
 
 // Page is what a browser shows.
@@ -27,16 +27,16 @@ type Page struct {
 	URL      string
 	Body     string
 	Header   http.Header
-	Location string // of a redirect that was not followed
+	Location string // target of a redirect that was not followed
 }
 
-// Browser returns a new one without cookies.
+// Browser returns a new browser without cookies.
 func (w *World) Browser(t testing.TB) *Browser {
 	t.Helper()
 	return NewBrowser(t, w.URL, w.Server.Client().Transport.(*http.Transport).Clone())
 }
 
-// NewBrowser returns one without cookies for pages below base.
+// NewBrowser returns a browser without cookies, for pages below base.
 func NewBrowser(t testing.TB, base string, transport http.RoundTripper) *Browser {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
@@ -47,7 +47,7 @@ func NewBrowser(t testing.TB, base string, transport http.RoundTripper) *Browser
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
-// Do sends one request and follows nothing.
+// Do sends one request and follows no redirect.
 func (b *Browser) Do(method, target string, form url.Values, header http.Header) Page {
 	b.t.Helper()
 	req, err := http.NewRequestWithContext(b.t.Context(), method, target, strings.NewReader(form.Encode()))
@@ -100,7 +100,7 @@ var (
 	spaces     = regexp.MustCompile(`\s+`)
 )
 
-// Heading is the page's.
+// Heading returns the page's heading.
 func (p Page) Heading() string {
 	if m := heading.FindStringSubmatch(p.Body); m != nil {
 		return html.UnescapeString(m[1])
@@ -108,10 +108,10 @@ func (p Page) Heading() string {
 	return ""
 }
 
-// Text is the body on one line, without entities.
+// Text returns the body on one line, with its HTML entities decoded.
 func (p Page) Text() string { return html.UnescapeString(spaces.ReplaceAllString(p.Body, " ")) }
 
-// FormToken is that of the page's form, "" for none.
+// FormToken returns the token of the page's form, "" if there is none.
 func (p Page) FormToken() string {
 	if m := formToken.FindStringSubmatch(p.Body); m != nil {
 		return m[1]
@@ -119,7 +119,7 @@ func (p Page) FormToken() string {
 	return ""
 }
 
-// Press sends the page's form and returns what comes back, not followed.
+// Press sends the page's form and returns the reply. It follows no redirect.
 func (b *Browser) Press(p Page) Page {
 	b.t.Helper()
 	m := formAction.FindStringSubmatch(p.Body)
@@ -140,7 +140,7 @@ func (b *Browser) Begin(p Page) string {
 	return target
 }
 
-// Refresh is where the page leads by itself, "" for nowhere.
+// Refresh returns the URL that the page opens by itself, "" if it opens none.
 func (p Page) Refresh() string {
 	_, target, _ := strings.Cut(p.Header.Get("Refresh"), "; url=")
 	return target
@@ -148,13 +148,13 @@ func (p Page) Refresh() string {
 
 // Consent is what the user answers at the provider.
 type Consent struct {
-	Account string   // empty: 62515
+	Account string   // empty means 62515
 	Deny    bool     //
-	Without []string // scopes that are deselected
+	Without []string // scopes that the user deselects
 }
 
-// Answer answers the provider's page and returns the URL of the callback, which
-// is not opened.
+// Answer answers the provider's page and returns the URL of the callback. It does not
+// open that URL.
 func (b *Browser) Answer(authorize string, c Consent) string {
 	b.t.Helper()
 	u, err := url.Parse(authorize)
@@ -162,7 +162,7 @@ func (b *Browser) Answer(authorize string, c Consent) string {
 		b.t.Fatal(err)
 	}
 	if p := b.Do(http.MethodGet, authorize, nil, nil); p.Location != "" {
-		return p.Location // it did not ask
+		return p.Location // the provider did not ask
 	}
 	form := url.Values{"shown": {"yes"}, "account": {c.Account}, "answer": {"allow"}}
 	if c.Account == "" {
@@ -187,12 +187,12 @@ func (b *Browser) Answer(authorize string, c Consent) string {
 	return p.Location
 }
 
-// Go walks the whole way: the link, the button, the consent, the callback, and
-// what follows it.
+// Go takes every step: the link, the button, the consent, the callback, and the page
+// that follows.
 func (b *Browser) Go(link string, c Consent) Page {
 	b.t.Helper()
 	return b.Open(b.Answer(b.Begin(b.Open(link)), c))
 }
 
-// Use has the browser share another's cookies.
+// Use makes the browser share another browser's cookies.
 func (b *Browser) Use(jar *cookiejar.Jar) { b.Jar, b.client.Jar = jar, jar }

@@ -1,5 +1,3 @@
-// Package connecttest is a whole connect flow for tests: the pages over TLS, on
-// PostgreSQL, the fake provider, and a product that customers return to.
 package connecttest
 
 import (
@@ -25,45 +23,45 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// The apps of every world, each a client of its own.
+// The apps of every world. Each has a client of its own.
 const (
-	CRM   = "crm"   // its account id is asked for by introspection
-	Books = "books" // its account id is a parameter of the callback
-	Login = "login" // its account id is in an ID token; its issuer is always sent
-	Web   = "web"   // its account id is what userinfo says; its client secret is being rotated
-	Hub   = "hub"   // is the catalogue's HubSpot: its account id is in the token reply
+	CRM   = "crm"   // account id by introspection
+	Books = "books" // account id in a parameter of the callback
+	Login = "login" // account id in an ID token; the callback always has its issuer
+	Web   = "web"   // account id from userinfo; its client secret is being rotated
+	Hub   = "hub"   // the catalogue's HubSpot: account id in the token reply
 )
 
-// Tenant is whose connections the tests make.
+// Tenant has the connections that the tests make.
 const Tenant = "t1"
 
-// ClientSecret is planted: it must appear nowhere.
+// ClientSecret must appear nowhere; tests search for it.
 const ClientSecret = "PLANTED-client-secret-0123456789"
 
-// World is one test's own.
+// World belongs to one test.
 type World struct {
 	Store    *store.Store
 	Service  *connect.Service
 	Sessions *connect.Sessions
-	Provider *fakeprovider.Server // of every app but Login
-	Issuer   *fakeprovider.Server // of Login
+	Provider *fakeprovider.Server // serves every app but Login
+	Issuer   *fakeprovider.Server // serves Login
 	Signals  *Signals
 	Logs     *Logs
 
-	DB      *sql.DB          // the database past the store
-	URL     string           // of the pages
-	Server  *httptest.Server // that serves them
-	Product *httptest.Server // that customers return to
+	DB      *sql.DB          // the database without the store
+	URL     string           // address of the pages
+	Server  *httptest.Server // serves the pages
+	Product *httptest.Server // where customers return to
 }
 
-// Told are the signals to workflows.
+// Signals records the signals to workflows.
 type Signals struct {
 	mu   sync.Mutex
 	all  []string
-	Fail error // instead of telling
+	Fail error // returned by Signal instead of recording
 }
 
-// Tell implements connect.Workflows.
+// Signal implements connect.Workflows.
 func (t *Signals) Signal(_ context.Context, c perennial.Connection, signal string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -81,7 +79,7 @@ func (t *Signals) All() []string {
 	return append([]string(nil), t.all...)
 }
 
-// Logs keeps what is logged.
+// Logs keeps what is logged. It is safe for concurrent use.
 type Logs struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -111,8 +109,8 @@ func (a apps) App(name string) (provider.App, error) {
 	return app, nil
 }
 
-// New returns a world on a PostgreSQL database of its own. What between returns,
-// where that is not nil, stands between the sessions and the provider.
+// New returns a world on a PostgreSQL database of its own. If between is not nil, the
+// sessions use what it returns instead of the provider's client.
 func New(t testing.TB, between func(connect.Authorizer) connect.Authorizer) *World {
 	t.Helper()
 	must := func(err error) {
@@ -164,7 +162,7 @@ func New(t testing.TB, between func(connect.Authorizer) connect.Authorizer) *Wor
 		entry.MetadataFields = []string{"account"}
 		must(entry.Validate())
 		secrets := []perennial.Secret{perennial.NewSecret(ClientSecret)}
-		if name == Web { // it is being rotated: the provider knows only the second one
+		if name == Web { // a rotation is under way: the provider knows only the second secret
 			secrets = append([]perennial.Secret{perennial.NewSecret("not yet known")}, secrets...)
 		}
 		all[name] = provider.App{Name: name, Provider: entry, ClientID: "client-" + name, ClientSecrets: secrets,
@@ -196,7 +194,7 @@ func New(t testing.TB, between func(connect.Authorizer) connect.Authorizer) *Wor
 	return w
 }
 
-// Link makes a session; a zero request is a connect of the CRM.
+// Link creates a session. A zero request connects an account of the CRM.
 func (w *World) Link(t testing.TB, req connect.SessionRequest) connect.Session {
 	t.Helper()
 	if req.Tenant == "" {
@@ -212,7 +210,7 @@ func (w *World) Link(t testing.TB, req connect.SessionRequest) connect.Session {
 	return s
 }
 
-// Exec changes the database past the store.
+// Exec changes the database without the store.
 func (w *World) Exec(t testing.TB, statement string, args ...any) {
 	t.Helper()
 	if _, err := w.DB.ExecContext(t.Context(), statement, args...); err != nil {
@@ -220,8 +218,8 @@ func (w *World) Exec(t testing.TB, statement string, args ...any) {
 	}
 }
 
-// product is a settings page that opens a link in a popup and shows what it is
-// told.
+// product is a settings page. It opens a link in a popup and shows the message that it
+// receives.
 func product(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	fmt.Fprint(w, `<!doctype html><meta name="viewport" content="width=device-width"><title>SimpleSync</title><h1>Settings</h1>

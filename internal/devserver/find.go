@@ -1,4 +1,3 @@
-// Package devserver finds or builds Temporal's development server, and runs it.
 package devserver
 
 import (
@@ -13,17 +12,17 @@ import (
 	"github.com/perennial-oauth/perennial/internal/gobuild"
 )
 
-// Version is the pinned release of Temporal's command line that is built where
-// none is found. Later ones cannot be installed as a Go tool.
+// Version is the pinned release of Temporal's command line, built if none is found.
+// Later releases cannot be installed as a Go tool.
 const Version = "v1.5.1"
 
-// The oldest release on PATH that is used: earlier ones lack current details.
+// oldest is the oldest release on PATH that is used. Earlier ones lack current details.
 var oldest = [3]int{1, 3, 0}
 
-// Path returns a development server's program: the one on PATH if it is recent
-// enough, else the pinned one from the cache, else the pinned one built from
-// source, once. progress gets a line for each thing that takes time. Several
-// processes may ask at once.
+// Path returns a development server's program: the one on PATH if it is recent enough,
+// else the pinned one from the cache, else the pinned one built from source. It builds
+// only once, and writes a line to progress for each step that takes time. Several
+// processes may call it at once.
 func Path(ctx context.Context, progress io.Writer) (string, error) {
 	if path, err := exec.LookPath("temporal"); err == nil {
 		out, err := exec.CommandContext(ctx, path, "--version").Output()
@@ -41,8 +40,8 @@ func Path(ctx context.Context, progress io.Writer) (string, error) {
 
 var versionForm = regexp.MustCompile(`version (\d+)\.(\d+)\.(\d+)`)
 
-// parseVersion reads "temporal version 1.5.1 (Server 1.29.1, UI 2.42.1)". A
-// development build, 0.0.0, counts as recent: somebody made it on purpose.
+// parseVersion reads "temporal version 1.5.1 (Server 1.29.1, UI 2.42.1)". A development
+// build, 0.0.0, counts as recent: somebody built it deliberately.
 func parseVersion(out string) (v [3]int, ok bool) {
 	m := versionForm.FindStringSubmatch(out)
 	if m == nil {

@@ -28,7 +28,7 @@ func TestParseVersion(t *testing.T) {
 	assert.False(t, before([3]int{2, 0, 0}, oldest))
 }
 
-// TestBuildFailureSaysWhy has a go command that fails.
+// TestBuildFailureSaysWhy runs a go command that fails.
 func TestBuildFailureSaysWhy(t *testing.T) {
 	bin := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(bin, "go"), []byte("#!/bin/sh\necho the module cannot be reached >&2\nexit 1\n"), 0o755))
@@ -38,8 +38,8 @@ func TestBuildFailureSaysWhy(t *testing.T) {
 	assert.ErrorContains(t, err, "the module cannot be reached")
 }
 
-// TestOldReleaseOnPathIsLeftAlone has an old temporal on PATH and the pinned one
-// in the cache.
+// TestOldReleaseOnPathIsLeftAlone puts an old temporal on PATH and the pinned one into
+// the cache.
 func TestOldReleaseOnPathIsLeftAlone(t *testing.T) {
 	bin, cache := t.TempDir(), t.TempDir()
 	for path, version := range map[string]string{filepath.Join(bin, "temporal"): "1.2.0", filepath.Join(cache, "temporal-"+Version): "1.5.1"} {

@@ -21,25 +21,24 @@ import (
 	"go.temporal.io/sdk/log"
 )
 
-// Options of a server; Binary and Database are needed.
+// Options of a server. Binary and Database are required.
 type Options struct {
 	Binary     string
-	Database   string   // file that keeps it over a restart
+	Database   string   // file that survives a restart
 	Attributes []string // keyword search attributes
-	Log        string   // file that takes its output; empty: thrown away
-	Port       int      // 0: a free one
-	UIPort     int      // 0: a free one
+	Log        string   // file for the output; empty: discarded
+	Port       int      // 0: any free port
+	UIPort     int      // 0: any free port
 }
 
-// Server is a running development server. It ends with the process that
-// started it.
+// Server is a running development server. It ends with the process that started it.
 type Server struct {
 	Address string // of the frontend, for TEMPORAL_ADDRESS
 	UI      string // URL
 
 	cmd  *exec.Cmd
 	done chan struct{}
-	log  *child.Log // nil: its output is thrown away
+	log  *child.Log // nil: the output is discarded
 }
 
 // startTimeout bounds the wait for a server that just started.
@@ -64,14 +63,14 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	}
 	s := &Server{Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(o.Port)), UI: "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(o.UIPort)),
 		cmd: exec.Command(o.Binary, args...)}
-	s.cmd.Dir = filepath.Dir(o.Database) // it takes the name for a URL, in which the folder's % or # would mean something
+	s.cmd.Dir = filepath.Dir(o.Database) // the server reads the name as a URL, where a % or # in the folder's name has a meaning
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if o.Log != "" {
 		if s.log, err = child.OpenLog(o.Log); err != nil {
 			return nil, fmt.Errorf("start Temporal: %w", err)
 		}
 		defer s.log.Close()
-		s.cmd.Stdout, s.cmd.Stderr = s.log.File, s.log.File // a file, so that nothing is copied
+		s.cmd.Stdout, s.cmd.Stderr = s.log.File, s.log.File // a file, so that no goroutine copies the output
 	}
 	_, missing := os.Stat(o.Database)
 	isNew := errors.Is(missing, os.ErrNotExist)
@@ -88,8 +87,8 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	return s, nil
 }
 
-// remove deletes the database of a server that ended while it made it: no server
-// completes a schema that is there in part.
+// remove deletes the database of a server that ended while it created it: no server
+// completes a partial schema.
 func remove(database string) error {
 	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
 		if err := os.Remove(database + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -99,7 +98,7 @@ func remove(database string) error {
 	return nil
 }
 
-// wait asks the server until it answers, it ends, ctx ends, or startTimeout is over.
+// wait returns when the server answers or ends, ctx ends, or startTimeout is over.
 func (s *Server) wait(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -108,7 +107,7 @@ func (s *Server) wait(ctx context.Context) error {
 	for {
 		answered := s.answers(limited)
 		select {
-		case <-s.done: // whoever answered at its port
+		case <-s.done: // another process answered at this port
 			return perennial.Errorf(perennial.CodeUnavailable, "the Temporal server ended at its start (%s)%s", s.cmd.ProcessState, s.log.Tail())
 		default:
 		}
@@ -127,7 +126,7 @@ func (s *Server) wait(ctx context.Context) error {
 	}
 }
 
-// answerTimeout bounds one question to a server that may not listen yet.
+// answerTimeout bounds one request to a server that may not listen yet.
 const answerTimeout = 5 * time.Second
 
 // answers reports whether the workflows of the default namespace can be listed.
@@ -143,7 +142,7 @@ func (s *Server) answers(ctx context.Context) bool {
 	return err == nil
 }
 
-// Stop ends the server in an orderly way, or kills it after ten seconds.
+// Stop asks the server to end, and kills it after ten seconds.
 func (s *Server) Stop() error {
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("stop Temporal: %w", err)

@@ -12,7 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// fake is a server that runs body in the folder of its database.
+// fake returns the options of a server that is a shell script. The script runs body in
+// the folder of its database.
 func fake(t *testing.T, body string) Options {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "temporal")
@@ -21,7 +22,7 @@ func fake(t *testing.T, body string) Options {
 	return Options{Binary: binary, Database: filepath.Join(dir, "temporal.db"), Log: filepath.Join(dir, "temporal.log")}
 }
 
-// TestServerThatEnds is an error at once, with what it said last.
+// TestServerThatEnds: a server that ends is an error at once, with its last output.
 func TestServerThatEnds(t *testing.T) {
 	t.Parallel()
 	o := fake(t, "echo the port is taken >&2; exit 3")
@@ -31,8 +32,9 @@ func TestServerThatEnds(t *testing.T) {
 	require.EqualError(t, err, "the Temporal server ended at its start (exit status 3); its output is in "+o.Log+" and ends with:\nthe port is taken")
 }
 
-// TestStartThatIsEnded does not blame a timeout. A database that was made meanwhile
-// goes, because its schema may be there in part; one that was there before stays.
+// TestStartThatIsEnded: a start that ctx ends is not reported as a timeout. Start then
+// deletes a database that it began to create, because the schema may be partial, and
+// keeps one that existed before.
 func TestStartThatIsEnded(t *testing.T) {
 	t.Parallel()
 	for _, old := range []bool{false, true} {
@@ -58,7 +60,7 @@ func TestStartThatIsEnded(t *testing.T) {
 	}
 }
 
-// TestNoProgram says which file cannot be run.
+// TestNoProgram: the error names the file that cannot be run.
 func TestNoProgram(t *testing.T) {
 	t.Parallel()
 	o := fake(t, "")

@@ -1,4 +1,4 @@
-// Package filelock locks a file between processes, and says who holds it.
+// Package filelock locks a file between processes and says which process holds it.
 package filelock
 
 import (
@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Lock is held until Release, or until the process ends.
+// Lock is held until Release or until the process ends.
 type Lock struct{ file *os.File }
 
 // HeldError says that another process holds the lock.
@@ -24,11 +24,11 @@ type HeldError struct {
 // Error implements error.
 func (e *HeldError) Error() string { return e.By + " holds the lock " + e.Path }
 
-// maxNote bounds what is read of a holder's note.
+// maxNote bounds how many bytes of a holder's note are read.
 const maxNote = 200
 
-// Try takes the lock at path, or returns a [HeldError]. what says what the holder
-// does with it, for those that find it taken: "builds temporal v1.5.1".
+// Try takes the lock at path, or returns a [HeldError]. what tells other processes what
+// the holder is doing: "builds temporal v1.5.1".
 func Try(path, what string) (*Lock, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -46,11 +46,11 @@ func Try(path, what string) (*Lock, error) {
 	return &Lock{f}, nil
 }
 
-// retryEvery is how often a lock that is taken is tried again.
+// retryEvery is how often Wait tries again.
 const retryEvery = 200 * time.Millisecond
 
-// Wait takes the lock at path as soon as it is free. If it is taken, waiting is
-// called once, with its holder, before the wait. It ends early with ctx.
+// Wait takes the lock at path as soon as it is free. If another process holds it, Wait
+// first calls waiting once with the holder. It returns early if ctx ends.
 func Wait(ctx context.Context, path, what string, waiting func(*HeldError)) (*Lock, error) {
 	tick := time.NewTicker(retryEvery)
 	defer tick.Stop()
@@ -71,7 +71,7 @@ func Wait(ctx context.Context, path, what string, waiting func(*HeldError)) (*Lo
 	}
 }
 
-// Release gives the lock back.
+// Release releases the lock.
 func (l *Lock) Release() error { return l.file.Close() }
 
 // flock locks f without waiting. A signal may interrupt the call.

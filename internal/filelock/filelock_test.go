@@ -12,7 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestTrySaysWhoHoldsIt also takes the lock again after its release.
+// TestTrySaysWhoHoldsIt: the error names the holder, and a released lock can be taken
+// again.
 func TestTrySaysWhoHoldsIt(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "lock")
@@ -28,7 +29,7 @@ func TestTrySaysWhoHoldsIt(t *testing.T) {
 	require.NoError(t, second.Release())
 }
 
-// TestHolderWithoutNote is a lock that an older program holds.
+// TestHolderWithoutNote: an older program, which writes no note, holds the lock.
 func TestHolderWithoutNote(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "lock")
@@ -56,7 +57,7 @@ func TestWait(t *testing.T) {
 	require.NoError(t, second.Release())
 }
 
-// TestNoSuchFolder is an error of its own, not a lock that is held.
+// TestNoSuchFolder: a missing folder is an error of its own, not a held lock.
 func TestNoSuchFolder(t *testing.T) {
 	t.Parallel()
 	_, err := Try(filepath.Join(t.TempDir(), "none", "lock"), "")

@@ -16,7 +16,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/child"
 )
 
-// build compiles the program in a folder beside path and renames it there.
+// build compiles the program into a folder beside path and renames it to path.
 func (p Program) build(ctx context.Context, dir, path string, progress io.Writer) (err error) {
 	compiler, err := exec.LookPath("go")
 	if err != nil {
@@ -43,8 +43,8 @@ func (p Program) build(ctx context.Context, dir, path string, progress io.Writer
 	return nil
 }
 
-// install runs `go install` until it ends, and returns its output. With ctx it
-// ends at once, compilers included.
+// install runs `go install` and returns its output. When ctx ends, it and its compilers
+// end at once.
 func (p Program) install(ctx context.Context, compiler, work string, progress io.Writer) (output string, err error) {
 	log, err := os.Create(filepath.Join(work, "output"))
 	if err != nil {
@@ -55,7 +55,7 @@ func (p Program) install(ctx context.Context, compiler, work string, progress io
 	cmd.Env = append(os.Environ(), "GOBIN="+work, "GOFLAGS=-mod=mod")
 	cmd.Dir = work
 	cmd.Stdout, cmd.Stderr = log, log
-	// go and the compilers that it starts are one process group, to be ended together.
+	// go and its compilers are one process group, so that they end together.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	began := time.Now()
 	done, err := child.Start(cmd)
@@ -69,7 +69,7 @@ func (p Program) install(ctx context.Context, compiler, work string, progress io
 		case <-tick.C:
 			fmt.Fprintf(progress, "  still building, %s\n", time.Since(began).Round(time.Second))
 		case <-ctx.Done():
-			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // it may have ended meanwhile
+			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // it may have ended already
 			<-done
 			return "", ctx.Err()
 		case <-done:
@@ -82,10 +82,10 @@ func (p Program) install(ctx context.Context, compiler, work string, progress io
 	}
 }
 
-// maxOutput is how much of the end of a failed build's output is shown.
+// maxOutput is how many bytes at the end of a failed build's output are shown.
 const maxOutput = 2000
 
-// causes are what `go install` says if something outside the program is wrong.
+// causes has what `go install` prints if something outside the program is wrong.
 var causes = []struct {
 	says   string
 	code   perennial.Code
@@ -107,7 +107,7 @@ var causes = []struct {
 	{"reading http", perennial.CodeUnavailable, "its source cannot be downloaded: is there a network, and is GOPROXY right?"},
 }
 
-// explain says why a build failed, and what to do where that is known.
+// explain says why a build failed, and what to do if that is known.
 func (p Program) explain(dir, output string, err error) error {
 	end := strings.TrimSpace(output[max(0, len(output)-maxOutput):])
 	for _, c := range causes {

@@ -1,4 +1,5 @@
-// Package gobuild builds pinned programs from source, once, into a cache.
+// Package gobuild builds pinned programs from source into a cache. It builds each only
+// once.
 package gobuild
 
 import (
@@ -16,14 +17,14 @@ import (
 
 // Program is a Go program at a pinned version.
 type Program struct {
-	Name    string // of the file in the cache: Name-Version
+	Name    string // the file in the cache is Name-Version
 	Package string // import path of its main package
 	Version string // "v1.5.1"
 }
 
-// Path returns the program from the cache, built from source where it is not
-// there. progress gets a line for each thing that takes time: a build, or the wait
-// for another process that builds. Several processes may ask at once.
+// Path returns the program's path in the cache, and builds the program if it is not
+// there. It writes a line to progress for each step that takes time: a build, or the
+// wait for another process that builds. Several processes may call it at once.
 func (p Program) Path(ctx context.Context, progress io.Writer) (string, error) {
 	dir, err := cacheDir()
 	if err != nil {
@@ -39,9 +40,9 @@ func (p Program) Path(ctx context.Context, progress io.Writer) (string, error) {
 	if err != nil {
 		return "", cacheError(dir, err)
 	}
-	defer func() { _ = lock.Release() }() // the lock ends with its file in any case
+	defer func() { _ = lock.Release() }() // closing the file releases the lock in any case
 	if runnable(path) {
-		return path, nil // built by another process meanwhile
+		return path, nil // another process has built it
 	}
 	return path, p.build(ctx, dir, path, progress)
 }
@@ -61,7 +62,7 @@ func cacheDir() (string, error) {
 	return dir, nil
 }
 
-// cacheError says what to do if nothing can be written to the cache.
+// cacheError says what to do if the cache cannot be written.
 func cacheError(dir string, err error) error {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):

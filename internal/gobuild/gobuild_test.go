@@ -23,7 +23,7 @@ const (
 
 var tool = Program{Name: "tool", Package: "example.com/cmd/tool", Version: "v1.2.3"}
 
-// environment has a go that runs body, and an empty cache, which it returns.
+// environment puts a go command that runs body on PATH and returns an empty cache.
 func environment(t *testing.T, body string) (cache string) {
 	t.Helper()
 	bin, cache := t.TempDir(), t.TempDir()
@@ -37,11 +37,11 @@ func environment(t *testing.T, body string) (cache string) {
 
 const installs = `echo '#!/bin/sh' >"$GOBIN/tool"; /bin/chmod +x "$GOBIN/tool"`
 
-// output is safe for concurrent use.
+// output keeps what is written. It is safe for concurrent use.
 type output struct {
 	mu sync.Mutex
 	b  bytes.Buffer
-	on func(string) // is given each write
+	on func(string) // called with each write
 }
 
 func (o *output) Write(p []byte) (int, error) {
@@ -53,8 +53,8 @@ func (o *output) Write(p []byte) (int, error) {
 	return o.b.Write(p)
 }
 
-// TestWaitsForAnotherBuild: one line says for whom; then the other's program is
-// taken, or the wait is ended.
+// TestWaitsForAnotherBuild: one line says which process builds. The wait ends with that
+// process's program, or with ctx.
 func TestWaitsForAnotherBuild(t *testing.T) {
 	cache := environment(t, "exit 1")
 	held, err := filelock.Try(filepath.Join(cache, "build.lock"), "builds another v2")
@@ -75,7 +75,7 @@ func TestWaitsForAnotherBuild(t *testing.T) {
 	assert.NotContains(t, built.b.String(), "Building")
 }
 
-// TestBuild builds once, and leaves nothing beside the program.
+// TestBuild: Path builds once and leaves no other file beside the program.
 func TestBuild(t *testing.T) {
 	cache := environment(t, installs)
 	out := &output{}
@@ -91,7 +91,7 @@ func TestBuild(t *testing.T) {
 	assert.ElementsMatch(t, []string{path, filepath.Join(cache, "build.lock")}, all)
 }
 
-// TestBuildIsEnded: nothing that go started outlives the end of ctx.
+// TestBuildIsEnded: no process that go started outlives ctx.
 func TestBuildIsEnded(t *testing.T) {
 	cache := environment(t, `/bin/sleep 600 & echo $! >"$PERENNIAL_CACHE_DIR/compiler"; wait`)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -116,7 +116,7 @@ func TestBuildIsEnded(t *testing.T) {
 	assert.Empty(t, left)
 }
 
-// TestFailuresSayWhatToDo has go's own words.
+// TestFailuresSayWhatToDo uses the go command's real messages.
 func TestFailuresSayWhatToDo(t *testing.T) {
 	for _, c := range []struct {
 		said string

@@ -1,7 +1,7 @@
 package guard
 
-// MaxAddresses are counted one by one.
+// MaxAddresses is how many addresses have a count of their own.
 const MaxAddresses = maxAddresses
 
-// Len is how many addresses are counted one by one.
+// Len returns how many addresses have a count now.
 func (f *Failures) Len() int { return len(f.of) }

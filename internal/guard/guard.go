@@ -1,7 +1,7 @@
-// Package guard bounds how often one client address may present what turns out not
-// to be valid: an API key, or the link of a connect page. The count is taken before
-// anything is looked up and given back if it was valid, so it bounds the look-ups
-// of guesses and not the requests of those who guess nothing.
+// Package guard bounds how many invalid secrets one client address may present: API
+// keys, or links of connect pages. It counts each request before anything is looked up,
+// and takes the count back if the secret is valid. So it bounds the look-ups of
+// guesses, not the requests of honest clients.
 package guard
 
 import (
@@ -10,35 +10,35 @@ import (
 	"time"
 )
 
-// maxAddresses bounds how many addresses are counted one by one.
+// maxAddresses bounds how many addresses have a count of their own.
 const maxAddresses = 10_000
 
-// Failures counts failures by client address. The peer's own address is used also
-// behind a proxy, and no header that anybody may write: callers let what is valid
-// through whatever its address has done, so nobody can lock out others behind the
+// Failures counts failures by client address. Even behind a proxy it uses the peer's
+// own address, and no header, because anybody may write a header. Callers accept a
+// valid secret whatever its address has done, so nobody can lock out others behind the
 // same NAT or proxy. It is safe for concurrent use.
 type Failures struct {
 	perMinute float64
 
 	mu      sync.Mutex
 	of      map[netip.Prefix]*count
-	others  *count // is shared by those that came when the table was full
+	others  *count // shared by the addresses that came when the table was full
 	sweptAt time.Time
 }
 
-// count holds the failures that an address has left.
+// count has the failures that an address may still make.
 type count struct {
 	left   float64
 	at     time.Time
-	toldAt time.Time // when the log was told last
+	toldAt time.Time // when a caller was last told to log
 }
 
-// New counts perMinute failures a minute for each address.
+// New returns a count that allows each address perMinute failures a minute.
 func New(perMinute int) *Failures {
 	return &Failures{perMinute: float64(perMinute), of: map[netip.Prefix]*count{}, others: &count{left: float64(perMinute)}}
 }
 
-// Try is one request on its way. It is used by one goroutine.
+// Try is one request in progress. Only one goroutine may use it.
 type Try struct {
 	From     netip.Prefix
 	failures *Failures
@@ -47,13 +47,13 @@ type Try struct {
 	asked    bool
 }
 
-// Try begins a request of an address.
+// Try begins a request from an address.
 func (f *Failures) Try(from netip.Prefix, now time.Time) *Try {
 	return &Try{From: from, failures: f, now: now}
 }
 
-// Reserve takes one failure in advance, before a look-up. It is false if the
-// address has none left.
+// Reserve counts one failure in advance, before a look-up. It returns false if the
+// address may make none.
 func (t *Try) Reserve() bool {
 	if t.asked {
 		return t.reserved
@@ -64,7 +64,7 @@ func (t *Try) Reserve() bool {
 	return t.reserved
 }
 
-// Release gives a reserved failure back: what was presented is valid.
+// Release takes a reserved failure back, because the secret is valid.
 func (t *Try) Release() {
 	if !t.reserved {
 		return
@@ -76,8 +76,9 @@ func (t *Try) Release() {
 	c.left = min(c.left+1, t.failures.perMinute)
 }
 
-// Failed counts a failure, unless it was reserved. If it is one too many it says
-// how long to wait, and once a minute that the log should be told.
+// Failed counts a failure unless Reserve has counted it. If the address has no failure
+// left, ok is false and wait is how long the client must wait; tell is true once a
+// minute, for the log.
 func (t *Try) Failed() (wait time.Duration, tell, ok bool) {
 	if t.Reserve() {
 		return 0, false, true
@@ -92,7 +93,7 @@ func (t *Try) Failed() (wait time.Duration, tell, ok bool) {
 	return time.Duration((1 - c.left) / f.perMinute * float64(time.Minute)), tell, false
 }
 
-// take is false if nothing is left.
+// take counts one failure. It returns false if none is left.
 func (f *Failures) take(c *count, now time.Time) bool {
 	f.refill(c, now)
 	if c.left < 1 {
@@ -113,7 +114,7 @@ func (f *Failures) find(from netip.Prefix, now time.Time) *count {
 	if c := f.of[from]; c != nil {
 		return c
 	}
-	if len(f.of) >= maxAddresses && now.Sub(f.sweptAt) >= time.Minute { // within one a quiet address has all its tries again
+	if len(f.of) >= maxAddresses && now.Sub(f.sweptAt) >= time.Minute { // after a minute without failures an address has its full count again
 		f.sweptAt = now
 		for at, c := range f.of {
 			if f.refill(c, now); c.left >= f.perMinute {
@@ -129,8 +130,8 @@ func (f *Failures) find(from netip.Prefix, now time.Time) *count {
 	return c
 }
 
-// Client returns the address of a peer, as of [http.Request.RemoteAddr]: of IPv6
-// the /64 that one customer is given. What is no address, as of a Unix socket, is
+// Client returns the address of a peer from [http.Request.RemoteAddr]. For IPv6 it is
+// the /64, which one customer has. If remote is no address, as for a Unix socket, it is
 // the zero value.
 func Client(remote string) netip.Prefix {
 	at, err := netip.ParseAddrPort(remote)
@@ -141,6 +142,6 @@ func Client(remote string) netip.Prefix {
 	if ip.Is6() {
 		bits = 64
 	}
-	p, _ := ip.Prefix(bits) // it fails only for bits that an address has not
+	p, _ := ip.Prefix(bits) // it fails only for more bits than the address has
 	return p
 }

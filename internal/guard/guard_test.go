@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// TestGuessingFromANetwork: of IPv6, the network that one customer has counts as
-// one address.
+// TestGuessingFromANetwork: an IPv6 network that one customer has counts as one
+// address.
 func TestGuessingFromANetwork(t *testing.T) {
 	t.Parallel()
 	f, now := guard.New(2), time.Now()
@@ -24,8 +24,8 @@ func TestGuessingFromANetwork(t *testing.T) {
 	assert.Zero(t, guard.Client("planted"))
 }
 
-// TestGuessingFromEverywhere: the table of addresses is bounded. Who comes when it
-// is full shares one count, and nobody's count is forgotten before its time.
+// TestGuessingFromEverywhere: the table of addresses is bounded. Addresses that come
+// when it is full share one count, and no count is forgotten too early.
 func TestGuessingFromEverywhere(t *testing.T) {
 	t.Parallel()
 	f, now := guard.New(2), time.Now()
@@ -43,7 +43,7 @@ func TestGuessingFromEverywhere(t *testing.T) {
 	assert.False(t, add(0), "still over")
 	assert.False(t, add(1<<20), "the count of all others is used up")
 
-	now = now.Add(59 * time.Second) // at 30 s one try is back, after 60 s both
+	now = now.Add(59 * time.Second) // after 30 s one try is back, after 60 s both
 	assert.True(t, add(0))
 	now = now.Add(time.Second)
 	assert.True(t, add(1<<20))
@@ -52,8 +52,8 @@ func TestGuessingFromEverywhere(t *testing.T) {
 	assert.False(t, add(1<<20), "counted by itself again")
 }
 
-// TestReserve: what turns out to be valid costs nothing, however many are under way
-// at once, and no more are looked up than may fail.
+// TestReserve: valid secrets cost nothing, however many requests run at once, and no
+// more secrets are looked up than may fail.
 func TestReserve(t *testing.T) {
 	t.Parallel()
 	f, now, from := guard.New(2), time.Now(), guard.Client("192.0.2.1:1")

@@ -1,5 +1,5 @@
-// Package kms finds the key that wraps the keysets. Only mains import it: it
-// brings the cloud providers' SDKs.
+// Package kms finds the key that wraps the keysets. Only main packages import it,
+// because it imports the cloud providers' SDKs.
 package kms
 
 import (
@@ -23,10 +23,10 @@ import (
 //	gcp-kms://projects/P/locations/L/keyRings/R/cryptoKeys/K
 //	hcvault://HOST:PORT/MOUNT/keys/NAME
 //
-// Credentials of the clouds come from their SDKs' usual places; for Vault, always
-// asked over TLS, from VAULT_TOKEN, VAULT_CACERT, VAULT_NAMESPACE and the other
-// variables of its own client. The key itself is not asked yet: a wrong one is
-// found when a keyset is wrapped or unwrapped.
+// The cloud SDKs find their credentials in their usual places. Vault, always asked over
+// TLS, takes them from VAULT_TOKEN, VAULT_CACERT, VAULT_NAMESPACE and the other
+// variables of its own client. KEK does not use the key: a wrong one is an error only
+// when it wraps or unwraps a keyset.
 func KEK(ctx context.Context, uri string) (tink.AEAD, error) {
 	client, err := client(ctx, uri)
 	if err != nil {
@@ -58,9 +58,9 @@ func client(ctx context.Context, uri string) (registry.KMSClient, error) {
 	return c, nil
 }
 
-// vault does not use hcvault.NewClient: that sends the associated data as
-// "context", which Vault ignores for ordinary keys, so that one keyset's file
-// would unwrap under the other's name; and it overrides VAULT_CACERT.
+// vault does not use hcvault.NewClient, for two reasons. That sends the associated data
+// as "context", which Vault ignores for ordinary keys, so one keyset's file would
+// unwrap under the other's name. And it overrides VAULT_CACERT.
 func vault(uri string) (registry.KMSClient, error) {
 	u, err := url.Parse(uri)
 	if err != nil || u.Host == "" {

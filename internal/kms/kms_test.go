@@ -21,12 +21,12 @@ import (
 
 const token = "hvs.PLANTED"
 
-// fakeVault answers as Vault's transit engine does for an ordinary key: the
-// associated_data counts, the context is ignored. It remembers instead of
-// encrypting.
+// fakeVault answers like Vault's transit engine for an ordinary key: it checks the
+// associated_data and ignores the context. It stores plaintexts instead of encrypting
+// them.
 type fakeVault struct {
 	mu     sync.Mutex
-	stored map[string][2]string // ciphertext: plaintext, associated data
+	stored map[string][2]string // by ciphertext: plaintext and associated data
 	paths  []string
 }
 
@@ -60,10 +60,10 @@ func (v *fakeVault) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		data["plaintext"] = was[0]
 	}
-	_ = json.NewEncoder(w).Encode(map[string]any{"data": data}) // a test's own client
+	_ = json.NewEncoder(w).Encode(map[string]any{"data": data}) // the client is the test's own
 }
 
-// setup starts a Vault whose certificate only VAULT_CACERT makes trusted.
+// setup starts a Vault whose certificate is trusted only through VAULT_CACERT.
 func setup(t *testing.T) (*fakeVault, string) {
 	t.Helper()
 	for _, name := range []string{"VAULT_ADDR", "VAULT_AGENT_ADDR", "VAULT_NAMESPACE", "VAULT_SKIP_VERIFY"} {
@@ -101,7 +101,7 @@ func TestVaultWrapsKeysets(t *testing.T) {
 	require.Equal(t, "rt", got.Reveal())
 }
 
-// TestVaultBindsTheFileName fails when the associated data is sent as "context".
+// TestVaultBindsTheFileName fails if the associated data is sent as "context".
 func TestVaultBindsTheFileName(t *testing.T) {
 	_, uri := setup(t)
 	kek, err := kms.KEK(t.Context(), uri)

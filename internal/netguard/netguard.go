@@ -1,7 +1,7 @@
 // Package netguard says which addresses no request may go to, whatever the
-// configuration allows: the metadata services of clouds, and what is not one
-// machine's own address. It looks into every form in which an IPv6 address carries
-// an IPv4 one.
+// configuration allows: the metadata services of clouds, and addresses that name no
+// single machine. It checks every form in which an IPv6 address carries an IPv4
+// address.
 package netguard
 
 import (
@@ -22,10 +22,10 @@ var metadata = Prefixes("169.254.0.0/16", "fe80::/10", "fec0::/10",
 	"fd20:ce::254/128",   // Google
 )
 
-// nobody lists the addresses that do not name one machine.
+// nobody lists the addresses that name no single machine.
 var nobody = Prefixes("0.0.0.0/8", "224.0.0.0/4", "240.0.0.0/4", "::/128", "ff00::/8")
 
-// Prefixes parses prefixes; it panics if one is none.
+// Prefixes parses prefixes. It panics if one is invalid.
 func Prefixes(all ...string) []netip.Prefix {
 	var out []netip.Prefix
 	for _, p := range all {
@@ -44,8 +44,8 @@ func Within(ps []netip.Prefix, ip netip.Addr) bool {
 	return false
 }
 
-// Forbidden reports whether no request may go to ip, whatever the configuration
-// says. An address with a zone is link-local.
+// Forbidden reports whether no request may go to ip, whatever the configuration says.
+// An address with a zone is link-local.
 func Forbidden(ip netip.Addr) bool {
 	if !ip.IsValid() || ip.Zone() != "" {
 		return true
@@ -64,8 +64,8 @@ func Forbidden(ip netip.Addr) bool {
 
 var nat64 = netip.MustParsePrefix("64:ff9b::/96")
 
-// Target returns the IPv4 address that ip stands for, and ip itself if it is none:
-// ::ffff:127.0.0.1 (IPv4-mapped) and 64:ff9b::7f00:1 (NAT64, RFC 6052).
+// Target returns the IPv4 address that ip stands for: ::ffff:127.0.0.1 (IPv4-mapped)
+// and 64:ff9b::7f00:1 (NAT64, RFC 6052). It returns any other ip unchanged.
 func Target(ip netip.Addr) netip.Addr {
 	if ip = ip.Unmap(); nat64.Contains(ip) {
 		return v4At(ip.As16(), 12, 13, 14, 15)
@@ -82,16 +82,16 @@ var (
 )
 
 // Embedded returns the IPv4 addresses that an IPv6 address may carry. Where the
-// place depends on the length of a prefix that is not known here, each is returned.
+// position depends on the length of an unknown prefix, it returns the address at each
+// possible position.
 func Embedded(ip netip.Addr) []netip.Addr {
 	if !ip.Is6() {
 		return nil
 	}
 	b := ip.As16()
 	last := v4At(b, 12, 13, 14, 15)
-	// A network may have a NAT64 prefix of its own. Its addresses end in the IPv4
-	// one if the prefix has 96 bits, which is usual; RFC 6052 section 2.2 has the
-	// other places.
+	// A network may have its own NAT64 prefix. If the prefix has 96 bits, as usual, the
+	// IPv4 address is at the end. RFC 6052 section 2.2 has the other positions.
 	all := []netip.Addr{last, v4At(b, 4, 5, 6, 7), v4At(b, 5, 6, 7, 9), v4At(b, 6, 7, 9, 10), v4At(b, 7, 9, 10, 11), v4At(b, 9, 10, 11, 12)}
 	var out []netip.Addr
 	switch {
@@ -115,16 +115,16 @@ func Embedded(ip netip.Addr) []netip.Addr {
 	return out
 }
 
-// instanceMetadata is the address of most clouds. By chance it is in one IPv6
-// address of four billion.
+// instanceMetadata is the metadata address of most clouds. One IPv6 address in four
+// billion contains it by chance.
 var instanceMetadata = netip.MustParseAddr("169.254.169.254")
 
 func v4At(b [16]byte, w, x, y, z int) netip.Addr {
 	return netip.AddrFrom4([4]byte{b[w], b[x], b[y], b[z]})
 }
 
-// Control implements [net.Dialer.Control]: it refuses a forbidden address when it
-// is dialed, whatever a name resolved to before.
+// Control implements [net.Dialer.Control]. It refuses a forbidden address when it is
+// dialed, whatever the name resolved to before.
 func Control(network, address string, _ syscall.RawConn) error {
 	if network == "unix" {
 		return nil

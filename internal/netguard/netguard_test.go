@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// forms are the ways to write an IPv4 address as an IPv6 one.
+// forms has each way to write an IPv4 address as an IPv6 address.
 var forms = map[string]func(v4 [4]byte) [16]byte{
 	"IPv4-mapped":     at("::ffff:0:0", 12, 13, 14, 15),
 	"IPv4-compatible": at("::", 12, 13, 14, 15),
@@ -55,7 +55,7 @@ func FuzzForbidden(f *testing.F) {
 		binary.BigEndian.PutUint32(v4[:], n)
 		ip := netip.AddrFrom4(v4)
 		if !netguard.Within(metadata, ip) {
-			v4[0], v4[1] = 169, 254 // most of what the fuzzer finds is not: use its rest
+			v4[0], v4[1] = 169, 254 // most inputs of the fuzzer are not in these ranges: move them there
 			ip = netip.AddrFrom4(v4)
 		}
 		require.True(t, netguard.Forbidden(ip), "%s", ip)

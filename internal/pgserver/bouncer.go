@@ -15,9 +15,9 @@ import (
 	"github.com/perennial-oauth/perennial/internal/child"
 )
 
-// StartBouncer runs a PgBouncer in transaction mode before the server that url
-// names, and returns the URL of the same server through it. Each name of a database
-// is passed on. It ends with this process.
+// StartBouncer runs a PgBouncer in transaction mode in front of the server at the given
+// URL, and returns the URL of that server through PgBouncer. PgBouncer accepts every
+// database name, and ends with this process.
 func StartBouncer(server string) (string, error) {
 	binary, err := bouncerBinary()
 	if err != nil {
@@ -25,7 +25,7 @@ func StartBouncer(server string) (string, error) {
 	}
 	u, err := url.Parse(server)
 	if err != nil {
-		return "", errors.New("the server's URL is not one") // it may hold a password
+		return "", errors.New("the server's URL is not one") // the URL may hold a password
 	}
 	dir, err := os.MkdirTemp("", prefix+"bouncer-")
 	if err != nil {
@@ -41,7 +41,7 @@ func StartBouncer(server string) (string, error) {
 	}
 	password, _ := u.User.Password()
 	ini := filepath.Join(dir, "pgbouncer.ini")
-	// Where sweep looks for the process.
+	// sweep looks for the process there.
 	pidFile := filepath.Join(dir, "data", "postmaster.pid")
 	err = errors.Join(
 		os.Mkdir(filepath.Dir(pidFile), 0o755),
@@ -63,7 +63,7 @@ pidfile = %s
 	if err != nil {
 		return "", err
 	}
-	credential, err := credential(dir) // it refuses to run as root too
+	credential, err := credential(dir) // PgBouncer refuses to run as root too
 	if err != nil {
 		return "", err
 	}
@@ -92,7 +92,7 @@ pidfile = %s
 }
 
 func bouncerBinary() (string, error) {
-	for _, name := range []string{"pgbouncer", "/usr/sbin/pgbouncer"} { // sbin is not on everybody's PATH
+	for _, name := range []string{"pgbouncer", "/usr/sbin/pgbouncer"} { // sbin is often not on PATH
 		if path, err := exec.LookPath(name); err == nil {
 			return path, nil
 		}

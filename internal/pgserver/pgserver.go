@@ -22,7 +22,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/child"
 )
 
-// Server is a private PostgreSQL server; it ends with this process.
+// Server is a private PostgreSQL server. It ends with this process.
 type Server struct {
 	URL string
 
@@ -36,12 +36,12 @@ type Server struct {
 	done       chan struct{}
 }
 
-// prefix is of the temporary folders' names.
+// prefix begins the names of the temporary folders.
 const prefix = "perennial-pg-"
 
-// sweep removes the folders that earlier test binaries left: a server dies with
-// its process, which then can tidy nothing up. One without a living server is
-// spared while it may still be starting.
+// sweep removes the folders of earlier test binaries: a server that dies with its
+// process cannot remove its own. It keeps a recent folder without a living server,
+// because that server may still be starting.
 func sweep() {
 	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
 	if err != nil {
@@ -52,11 +52,11 @@ func sweep() {
 		if err != nil || time.Since(info.ModTime()) < 10*time.Minute || serving(dir) {
 			continue
 		}
-		_ = os.RemoveAll(dir) // another user's stays
+		_ = os.RemoveAll(dir) // another user's folder stays
 	}
 }
 
-// serving reports whether the server of dir lives.
+// serving reports whether the server of the folder dir runs.
 func serving(dir string) bool {
 	text, err := os.ReadFile(filepath.Join(dir, "data", "postmaster.pid"))
 	if err != nil {
@@ -67,8 +67,8 @@ func serving(dir string) bool {
 	return err != nil || !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 }
 
-// Start makes a new cluster in dir (empty: a temporary one) and runs it, with
-// further settings ("name=value").
+// Start creates a cluster in dir, or in a temporary folder if dir is empty, and runs
+// it. settings have the form "name=value".
 func Start(dir string, settings ...string) (*Server, error) {
 	bin, err := binaries()
 	if err != nil {
@@ -104,8 +104,8 @@ func Start(dir string, settings ...string) (*Server, error) {
 
 // Run starts the server again after [Server.Stop], and waits until it answers.
 func (s *Server) Run() error {
-	// fsync is off: what is tested is our own use of transactions, and killing
-	// the server process loses nothing that the kernel has.
+	// fsync is off: the tests check our own use of transactions, and killing the server
+	// process loses nothing that the kernel already has.
 	s.cmd = exec.Command(filepath.Join(s.bin, "postgres"), "-D", filepath.Join(s.Dir, "data"), "-p", strconv.Itoa(s.Port), "-c", "listen_addresses=127.0.0.1",
 		"-c", "unix_socket_directories="+s.Dir, "-c", "fsync=off", "-c", "max_connections=300")
 	for _, setting := range s.settings {
@@ -122,8 +122,8 @@ func (s *Server) Run() error {
 	return answer(ctx, "postgres", s.URL, s.done)
 }
 
-// Stop ends the server at once, as a crash would: connections break, what was
-// committed stays.
+// Stop ends the server at once, as a crash would: connections break, committed data
+// stays.
 func (s *Server) Stop() error {
 	if err := s.cmd.Process.Signal(syscall.SIGQUIT); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("stop PostgreSQL: %w", err)
@@ -132,7 +132,7 @@ func (s *Server) Stop() error {
 	return nil
 }
 
-// Own gives a path to the user whom the server runs as.
+// Own gives a path to the user that the server runs as.
 func (s *Server) Own(path string) error {
 	if s.credential == nil {
 		return nil
@@ -140,8 +140,8 @@ func (s *Server) Own(path string) error {
 	return os.Chown(path, int(s.credential.Uid), int(s.credential.Gid))
 }
 
-// Tool is the path of one of PostgreSQL's programs: beside the server, as Debian
-// keeps it, or on PATH.
+// Tool returns the path of one of PostgreSQL's programs: beside the server, where
+// Debian keeps it, or on PATH.
 func (s *Server) Tool(name string) string {
 	candidates, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name) // only a bad pattern is an error
 	for _, path := range append([]string{filepath.Join(s.bin, name)}, candidates...) {
@@ -152,10 +152,10 @@ func (s *Server) Tool(name string) string {
 	return name
 }
 
-// Pid is the server's process.
+// Pid returns the id of the server's process.
 func (s *Server) Pid() int { return s.cmd.Process.Pid }
 
-// answer waits until the program at url answers, or ends.
+// answer waits until the program at url answers or ends.
 func answer(ctx context.Context, program, url string, done <-chan struct{}) error {
 	db, err := sql.Open("pgx", url)
 	if err != nil {
@@ -190,8 +190,8 @@ func binaries() (string, error) {
 	return filepath.Dir(found[len(found)-1]), nil
 }
 
-// credential is the user postgres where this process is root, as whom the
-// server refuses to run; dir becomes that user's.
+// credential returns the user postgres if this process runs as root, which the server
+// refuses, and gives dir to that user.
 func credential(dir string) (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
@@ -208,16 +208,16 @@ func credential(dir string) (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
-// Freeze stops the server's processes where they are, as a hanging disk would: it
-// accepts connections and answers nothing until [Server.Thaw].
+// Freeze stops the server's processes where they are, as a hanging disk would. The
+// server then accepts connections and answers nothing until [Server.Thaw].
 func (s *Server) Freeze() error { return s.signal(syscall.SIGSTOP) }
 
-// Thaw lets the server go on after [Server.Freeze].
+// Thaw resumes the server after [Server.Freeze].
 func (s *Server) Thaw() error { return s.signal(syscall.SIGCONT) }
 
-// signal reaches the server and its children: each backend leads a session of its own.
+// signal reaches the server and its children: each backend leads its own session.
 func (s *Server) signal(sig syscall.Signal) error {
-	errs := []error{syscall.Kill(s.Pid(), sig)} // it first: a frozen one starts no further child
+	errs := []error{syscall.Kill(s.Pid(), sig)} // the server first: a frozen one starts no further child
 	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", s.Pid(), s.Pid()))
 	if err != nil {
 		return fmt.Errorf("find PostgreSQL's processes: %w", err)

@@ -11,27 +11,27 @@ import (
 	"unicode/utf8"
 )
 
-// Is reports whether s is valid UTF-8 that shows each of its characters.
+// Is reports whether s is valid UTF-8 and each of its characters is visible.
 func Is(s string) bool { return utf8.ValidString(s) && !strings.ContainsFunc(s, hidden) }
 
-// hidden reports whether r is a control character (C0, DEL, C1), a line or
-// paragraph separator, a format character (bidirectional controls, zero-width
-// spaces and joiners, tags), or another that shows nothing.
+// hidden reports whether r is a control character (C0, DEL, C1), a line or paragraph
+// separator, a format character (bidirectional controls, zero-width spaces and joiners,
+// tags), or another invisible character.
 func hidden(r rune) bool {
 	switch {
 	case r < 0x7f:
 		return r < ' '
-	case unicode.Is(unicode.Prepended_Concatenation_Mark, r): // signs of Arabic and Syriac; format characters that show
+	case unicode.Is(unicode.Prepended_Concatenation_Mark, r): // signs of Arabic and Syriac: format characters that are visible
 		return false
 	}
 	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point, unicode.Noncharacter_Code_Point)
 }
 
-// Escape returns s with each byte or character that is not safe to show written
-// out, as Go and JSON do: \x1b, \u202e. A backslash stays as it is.
+// Escape returns s with each byte or character that is not safe to show replaced by an
+// escape, as Go and JSON write it: \x1b, \u202e. A backslash stays as it is.
 func Escape(s string) string { return escape(s, "") }
 
-// escape leaves the characters of keep alone.
+// escape does not escape the characters of keep.
 func escape(s, keep string) string {
 	if Is(s) {
 		return s
@@ -56,9 +56,9 @@ func escape(s, keep string) string {
 	return out.String()
 }
 
-// EscapeJSON returns a JSON text in which every character that is not safe to show
-// is an escape: the same text to every parser. Valid JSON has such characters only
-// in strings, but for the white space between, which stays.
+// EscapeJSON returns a JSON text in which every character that is not safe to show is
+// an escape. Every parser reads the same text from it. Valid JSON has such characters
+// only in strings, and as the white space between values, which stays.
 func EscapeJSON(raw []byte) []byte {
 	var out strings.Builder
 	for _, r := range string(raw) {
@@ -80,9 +80,9 @@ func surrogates(r rune) (high, low rune) {
 	return 0xd800 + r>>10, 0xdc00 + r&0x3ff
 }
 
-// NewWriter returns a writer that escapes what is not safe to show, but for line
-// feeds and tabs, and writes the rest to w. A character must not be split over two
-// writes; those of package fmt never are.
+// NewWriter returns a writer that escapes what is not safe to show, except line feeds
+// and tabs, and writes the rest to w. A character must not be split over two writes;
+// package fmt never splits one.
 func NewWriter(w io.Writer) io.Writer { return writer{w} }
 
 type writer struct{ to io.Writer }

@@ -30,8 +30,8 @@ func TestIs(t *testing.T) {
 	}
 }
 
-// FuzzEscape: what is written is safe to show, whatever it was, and JSON that was
-// escaped says what it said.
+// FuzzEscape: whatever goes in, what is written is safe to show, and escaped JSON has
+// the same meaning.
 func FuzzEscape(f *testing.F) {
 	for _, s := range []string{"plain", "\x1b]0;x\a", "a\u009b31mb", "\u202egnp.exe", "\xff\xfe", "line\nline\t", "\U000e0001", "\ufffd", `\u009b`} {
 		f.Add(s)
@@ -54,7 +54,7 @@ func FuzzEscape(f *testing.F) {
 	})
 }
 
-// TestTable: no cell begins a row of its own, or stands under another's head.
+// TestTable: no cell starts a new row or moves under another column's heading.
 func TestTable(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer

@@ -6,16 +6,17 @@ import (
 	"text/tabwriter"
 )
 
-// Table lays out rows of cells, as a [tabwriter.Writer] with two spaces between.
-// Each write is one row: cells separated by tabs, with a line feed at its end.
-// What is not safe to show is escaped, so no cell begins a row, or moves another.
+// Table lays out rows of cells like a [tabwriter.Writer] with two spaces between
+// columns. Each write is one row: cells separated by tabs, and a line feed at the end.
+// It escapes what is not safe to show, so that no cell starts a row or moves another
+// cell.
 type Table struct {
 	layout *tabwriter.Writer
-	tabs   int // of the first row
+	tabs   int // number of tabs in the first row
 	begun  bool
 }
 
-// NewTable returns a table on w. [Table.Flush] must be called at its end.
+// NewTable returns a table on w. Call [Table.Flush] at the end.
 func NewTable(w io.Writer) *Table {
 	return &Table{layout: tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)}
 }
@@ -28,7 +29,7 @@ func (t *Table) Write(row []byte) (int, error) {
 		t.begun, t.tabs = true, tabs
 	}
 	keep := "\t"
-	if tabs != t.tabs { // one of them came with a cell: which is not known
+	if tabs != t.tabs { // some cell contained a tab, and nothing says which
 		keep = ""
 	}
 	if _, err := io.WriteString(t.layout, escape(text, keep)+"\n"); err != nil {

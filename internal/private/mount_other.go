@@ -2,5 +2,5 @@
 
 package private
 
-// readOnly is not known here.
+// readOnly returns false: this system does not tell.
 func readOnly(string) bool { return false }

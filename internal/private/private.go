@@ -14,11 +14,11 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// CheckFile refuses a file of a secret that others can read, or write, or replace.
-// A group that this process belongs to may read it: so Kubernetes mounts secrets
-// (fsGroup). what names the file in the error, which is of
-// [perennial.CodeInvalid] and says what to run; a file that is not there is an
-// error of [fs.ErrNotExist]. The path may be a link.
+// CheckFile refuses the file of a secret if other users can read, write or replace it.
+// A group of this process may read it, because Kubernetes mounts secrets that way
+// (fsGroup). what names the file in the error. The error is of [perennial.CodeInvalid]
+// and says which command to run; for a missing file it is of [fs.ErrNotExist]. The path
+// may be a link.
 func CheckFile(what, path string) error {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -30,8 +30,8 @@ func CheckFile(what, path string) error {
 	return checkPlace(what, path)
 }
 
-// CheckFileInfo is the part of [CheckFile] about the file itself, for one that is
-// open.
+// CheckFileInfo is the part of [CheckFile] that concerns the file itself. It is for an
+// open file.
 func CheckFileInfo(what, path string, info fs.FileInfo) error {
 	mode := info.Mode().Perm()
 	switch {
@@ -43,14 +43,14 @@ func CheckFileInfo(what, path string, info fs.FileInfo) error {
 	return nil
 }
 
-// CheckDir refuses a folder that others can write into, or replace. A missing one
-// is an error of [fs.ErrNotExist].
+// CheckDir refuses a folder that others can replace or write into. For a missing folder
+// the error is of [fs.ErrNotExist].
 func CheckDir(what, path string) error {
 	info, err := os.Stat(path)
 	if err != nil {
 		return fmt.Errorf("look at %s: %w", what, err)
 	}
-	if readOnly(path) { // as Kubernetes mounts secrets, whose folder has mode 1777
+	if readOnly(path) { // Kubernetes mounts secrets read-only, in a folder of mode 1777
 		return checkPlace(what, path)
 	}
 	if writable(info) {
@@ -62,9 +62,9 @@ func CheckDir(what, path string) error {
 	return checkPlace(what, path)
 }
 
-// MakeDir makes a folder that nobody else can look into, where it is missing, and
-// else checks it as [CheckDir] does. One of ours that others can read is made
-// tight.
+// MakeDir creates a missing folder that only this user can read. It checks an existing
+// folder as [CheckDir] does, and removes other users' permission to read a folder of
+// this user.
 func MakeDir(what, path string) error {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return fmt.Errorf("make %s: %w", what, err)
@@ -82,9 +82,9 @@ func MakeDir(what, path string) error {
 	return nil
 }
 
-// checkPlace refuses a path that others can make lead elsewhere: because they can
-// write into one of the folders above it. Of a folder with the sticky bit, such as
-// /tmp, nobody moves what is another's.
+// checkPlace refuses a path that others can redirect because they can write into a
+// folder above it. In a folder with the sticky bit, such as /tmp, nobody can move
+// another user's file.
 func checkPlace(what, path string) error {
 	given, err := filepath.Abs(path)
 	if err != nil {
@@ -96,7 +96,7 @@ func checkPlace(what, path string) error {
 	}
 	for _, dir := range append(above(given), above(real)...) {
 		info, err := os.Stat(dir)
-		if errors.Is(err, fs.ErrPermission) { // above one that we may not look into: nor may we judge
+		if errors.Is(err, fs.ErrPermission) { // a folder above this one is closed to us, so we cannot judge it
 			continue
 		}
 		if err != nil {
@@ -121,13 +121,13 @@ func above(path string) (dirs []string) {
 	}
 }
 
-// writable reports whether users other than ours and root can write.
+// writable reports whether users other than this one and root can write.
 func writable(info fs.FileInfo) bool {
 	mode := info.Mode().Perm()
 	return mode&0o002 != 0 || mode&0o020 != 0 && !ourGroup(info)
 }
 
-// owner is the id of a file's user, -1 where the system has none.
+// owner returns the id of a file's user, -1 if the system has none.
 func owner(info fs.FileInfo) int {
 	if s, ok := info.Sys().(*syscall.Stat_t); ok {
 		return int(s.Uid)
@@ -137,7 +137,7 @@ func owner(info fs.FileInfo) int {
 
 func ours(info fs.FileInfo) bool { uid := owner(info); return uid == os.Geteuid() || uid <= 0 }
 
-// ourGroup reports whether a file's group is root's, or one of this process.
+// ourGroup reports whether a file's group is root's or one of this process.
 func ourGroup(info fs.FileInfo) bool {
 	s, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// folder makes one of a mode, whatever the umask.
+// folder creates a folder with a mode, whatever the umask.
 func folder(t *testing.T, mode fs.FileMode, path ...string) string {
 	t.Helper()
 	dir := filepath.Join(path...)
@@ -35,7 +35,7 @@ func refused(t *testing.T, err error, says string, about any) {
 	assert.ErrorContains(t, err, says, "%v", about)
 }
 
-// foreignGroup is one that no process of a test has.
+// No process of a test has this group or this user.
 const foreignGroup, foreignUser = 54321, 54322
 
 func TestCheckFile(t *testing.T) {
@@ -72,8 +72,8 @@ func TestCheckDir(t *testing.T) {
 	sticky := folder(t, 0o777|fs.ModeSticky, t.TempDir(), "sticky")
 	assert.NoError(t, private.CheckDir("the folder", folder(t, 0o700, sticky, "a")), "a parent as /tmp")
 
-	// A link that others can turn leads where they want; one that they cannot leads
-	// to a folder that they can.
+	// Others can point the first link wherever they want. They cannot change the
+	// second, but it leads to a folder that they can change.
 	tight := folder(t, 0o700, t.TempDir(), "tight")
 	require.NoError(t, os.Symlink(tight, filepath.Join(open, "link")))
 	refused(t, private.CheckDir("the folder", filepath.Join(open, "link")), "in its place", "a link in such a folder")
@@ -99,12 +99,12 @@ func TestMakeDir(t *testing.T) {
 	refused(t, private.MakeDir("the folder", folder(t, 0o777, parent, "open")), "chmod 700", "one that others could write into: what is in it may be theirs")
 }
 
-// TestOthers needs root: files of other users and groups.
+// TestOthers needs root, to create files of other users and groups.
 func TestOthers(t *testing.T) {
 	t.Parallel()
 	dir := folder(t, 0o700, t.TempDir(), "dir")
 	path := secret(t, 0o640, folder(t, 0o700, t.TempDir(), "in"))
-	if os.Geteuid() != 0 { // only root gives files away; then nothing may change
+	if os.Geteuid() != 0 { // only root can give files away, and then the files may not change
 		require.Error(t, os.Chown(dir, foreignUser, -1))
 		return
 	}

@@ -1,4 +1,4 @@
-// Package program is what the mains share: flags, --help, --version and exit codes.
+// Package program has what the programs share: flags, --help, --version and exit codes.
 package program
 
 import (
@@ -21,11 +21,11 @@ import (
 // The exit codes of every program.
 const (
 	ExitDone        = 0
-	ExitOther       = 1 // something else
+	ExitOther       = 1 // any other error
 	ExitUsage       = 2 // wrong usage or settings
 	ExitNotFound    = 3 // no such connection
-	ExitRefused     = 4 // because of what is stored
-	ExitUser        = 5 // only the user can help: reconnect, resume
+	ExitRefused     = 4 // refused because of the stored state
+	ExitUser        = 5 // only the user can help: reconnect or resume
 	ExitUnavailable = 6 // a server does not answer; try again
 )
 
@@ -43,7 +43,7 @@ var exitCodes = map[perennial.Code]int{
 	perennial.CodeUnavailable:       ExitUnavailable,
 }
 
-// ExitCode is the exit code of a program that ends with err.
+// ExitCode returns the exit code of a program that ends with err.
 func ExitCode(err error) int {
 	if err == nil {
 		return ExitDone
@@ -62,11 +62,10 @@ func ExitCode(err error) int {
 	return ExitOther
 }
 
-// Run runs one of the programs until it ends or a signal ends its context. logs go to
-// logs.
+// Run runs a program until it ends or a signal ends ctx. It writes its log to logs.
 type Run func(ctx context.Context, args, environ []string, logs io.Writer) error
 
-// Options are what the command line of a worker or a server says.
+// Options are the command-line options of a worker or a server.
 type Options struct {
 	Config  string // path of the configuration file
 	Help    bool
@@ -99,11 +98,11 @@ func Parse(name string, args []string) (Options, error) {
 	return o, nil
 }
 
-// VersionLine is what --version prints.
+// VersionLine returns what --version prints.
 func VersionLine(name string) string { return name + " " + version.Get().String() + "\n" }
 
-// Main runs the program called name, which does what about says, and returns its exit
-// code. Ctrl-C and SIGTERM end the context that run gets.
+// Main runs the program called name and returns its exit code. about says what the
+// program does, for --help. Ctrl-C and SIGTERM end run's ctx.
 func Main(name, about string, run Run) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

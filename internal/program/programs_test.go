@@ -16,8 +16,8 @@ import (
 
 const stamps = "-X github.com/perennial-oauth/perennial/internal/version.Commit=0123abc -X github.com/perennial-oauth/perennial/internal/version.CommitTime=2026-11-26T10:00:00Z"
 
-// TestPrograms runs the three programs, as an image builds them, with everything that
-// may be missing when one starts, and with what a newcomer asks first.
+// TestPrograms runs the three programs as an image builds them: with each thing missing
+// that may be missing at a start, and with the options that a newcomer tries first.
 func TestPrograms(t *testing.T) {
 	t.Parallel()
 	bin := t.TempDir()
@@ -51,7 +51,7 @@ apps: [{name: app, provider: hubspot, client_id: id, client_secret_env: APP_SECR
 		name   string
 		args   []string
 		code   int
-		stdout string // a pattern; empty: nothing is there
+		stdout string // a pattern; empty: no output
 		stderr string
 	}{
 		{"version", []string{"--version"}, 0, `^PROGRAM unknown, commit 0123abc, committed 2026-11-26T10:00:00Z, go1\.\S+\n$`, ""},
@@ -75,7 +75,7 @@ apps: [{name: app, provider: hubspot, client_id: id, client_secret_env: APP_SECR
 			run.Dir, run.Env = dir, []string{"HOME=" + dir, "APP_SECRET=planted-client-secret", "TEMPORAL_ADDRESS=127.0.0.1:1"}
 			var stdout, stderr strings.Builder
 			run.Stdout, run.Stderr = &stdout, &stderr
-			_ = run.Run() // its code is looked at
+			_ = run.Run() // the test checks the exit code instead
 			assert.Equal(t, tc.code, run.ProcessState.ExitCode(), "%s, %s: %s", name, tc.name, stderr.String())
 			for pattern, got := range map[string]string{tc.stdout: stdout.String(), tc.stderr: stderr.String()} {
 				if pattern == "" {

@@ -1,4 +1,4 @@
-// Package retryafter reads the header of RFC 9110 section 10.2.3.
+// Package retryafter reads the Retry-After header (RFC 9110 section 10.2.3).
 package retryafter
 
 import (
@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// The bounds of what is believed.
+// Shorter and longer waits are replaced by these bounds.
 const (
 	Min = time.Second
 	Max = 24 * time.Hour
 )
 
-// Read returns for how long a reply asks to be left alone, within the bounds; 0
-// where it does not say so readably. The header is a number of seconds, or a date,
-// which is compared with the reply's own Date so that clocks that differ do not
-// matter; now stands in for one that is missing.
+// Read returns how long a reply asks to wait, within the bounds. It returns 0 if the
+// header is missing or cannot be read. The header is a number of seconds or a date.
+// Read compares a date with the reply's own Date, so that differing clocks do not
+// matter; if that is missing, it uses now.
 func Read(h http.Header, now time.Time) time.Duration {
 	value := strings.TrimSpace(h.Get("Retry-After"))
 	if value == "" {

@@ -21,11 +21,11 @@ var (
 	worker   = os.Getenv(WorkerVariable)
 	off      = strings.Split(os.Getenv(OffVariable), ",")
 	wrong, _ = time.ParseDuration(os.Getenv(ClockVariable))
-	// The controller holds the answer for as long as the fault wants.
+	// The controller delays its answer for as long as the fault needs.
 	asker = &http.Client{Timeout: 5 * time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
 )
 
-// At tells the controller, and goes on when it answers.
+// At tells the controller, and returns when the controller answers.
 func At(s Seam, id string) {
 	if control == "" {
 		return
@@ -44,13 +44,13 @@ func At(s Seam, id string) {
 
 type key struct{}
 
-// With returns a ctx that names the connection for [Written].
+// With returns a context that names the connection for [Written].
 func With(ctx context.Context, id string) context.Context { return context.WithValue(ctx, key{}, id) }
 
-// Written has trace mark [AfterWrite] for the connection that ctx names. Whoever
-// has the reply calls pass, which waits for as long as the connection stands.
-// net/http calls WroteRequest before it flushes its buffer, so nothing is held
-// there: the request leaves, and the provider does its work.
+// Written makes trace mark [AfterWrite] for the connection that ctx names. The caller
+// calls pass when it has the reply; pass waits as long as the controller stops the
+// connection. net/http calls WroteRequest before it flushes its buffer, so nothing
+// waits there: the request leaves, and the provider does its work.
 func Written(ctx context.Context, trace *httptrace.ClientTrace) (pass func()) {
 	var standing sync.WaitGroup
 	trace.WroteRequest = func(httptrace.WroteRequestInfo) {
@@ -69,5 +69,5 @@ const Waits = true
 // Off reports whether a protection is switched off.
 func Off(p Protection) bool { return slices.Contains(off, string(p)) }
 
-// Now is this process's wall clock, which may be wrong.
+// Now returns this process's wall clock, which a fault may set wrong.
 func Now() time.Time { return time.Now().Add(wrong) }

@@ -7,7 +7,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/pgserver"
 )
 
-// config is the server's configuration: one process, all services on loopback.
+// config returns the server's configuration: one process, all services on loopback.
 func config(pg *pgserver.Server, dir string, shards int, ports []int) string {
 	store := func(database string, conns int) string {
 		return fmt.Sprintf(`{sql: {pluginName: postgres12, databaseName: %s, connectAddr: "127.0.0.1:%d", connectProtocol: tcp, user: perennial, password: "", maxConns: %d, maxIdleConns: %d, maxConnLifetime: 1h}}`,
@@ -46,7 +46,7 @@ dynamicConfigClient: {filepath: %q, pollInterval: 60s}
 		service(ports[0], ports[1]), service(ports[2], ports[3]), service(ports[4], ports[5]), service(ports[6], ports[7]), ports[0], filepath.Join(dir, "dynamic.yaml"))
 }
 
-// dynamic lifts limits that are below what one machine does.
+// dynamic raises limits that are lower than what one machine can do.
 const dynamic = `
 system.forceSearchAttributesCacheRefreshOnRead: [{value: true}]
 frontend.rps: [{value: 100000}]

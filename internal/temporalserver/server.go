@@ -1,6 +1,3 @@
-// Package temporalserver runs a real Temporal server, as a deployment has it, on
-// a PostgreSQL of its own. It is built from source, once; the product never
-// imports it.
 package temporalserver
 
 import (
@@ -33,11 +30,11 @@ const Version = "v1.32.0"
 
 const module = "go.temporal.io/server"
 
-// Server is a running server, one process with all four services. It ends with
-// the process that started it.
+// Server is a running server: one process with all four services. It ends with the
+// process that started it.
 type Server struct {
-	Address string // of the frontend
-	Metrics string // URL of the server's own metrics
+	Address string // of the frontend, host:port
+	Metrics string // URL of the server's metrics
 
 	binary, config string
 	log            *os.File
@@ -45,7 +42,7 @@ type Server struct {
 	done           chan struct{}
 }
 
-// Prepare builds the programs; it is quick where they are built already.
+// Prepare builds the programs. It is quick if they are already built.
 func Prepare(ctx context.Context, progress io.Writer) (server, sqlTool string, err error) {
 	server, err = gobuild.Program{Name: "temporal-server", Package: module + "/cmd/server", Version: Version}.Path(ctx, progress)
 	if err != nil {
@@ -55,8 +52,9 @@ func Prepare(ctx context.Context, progress io.Writer) (server, sqlTool string, e
 	return server, sqlTool, err
 }
 
-// Start makes the databases temporal and temporal_visibility on pg, their
-// schemas, and runs a server with shards history shards whose files are in dir.
+// Start creates the databases temporal and temporal_visibility on pg with their
+// schemas, and runs a server with that many history shards. dir holds the server's
+// files.
 func Start(ctx context.Context, pg *pgserver.Server, dir string, shards int, progress io.Writer) (*Server, error) {
 	binary, sqlTool, err := Prepare(ctx, progress)
 	if err != nil {
@@ -111,8 +109,8 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
-// answers reports whether a workflow of the default namespace could be looked
-// for; a missing namespace is an answer.
+// answers reports whether the server could look up a workflow of the default namespace.
+// A missing namespace counts as an answer.
 func (s *Server) answers(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -125,7 +123,7 @@ func (s *Server) answers(ctx context.Context) bool {
 	return err == nil || strings.Contains(err.Error(), "not found")
 }
 
-// namespace makes the default namespace and waits until it is known everywhere.
+// namespace creates the default namespace and waits until every service knows it.
 func (s *Server) namespace(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -166,10 +164,10 @@ func (s *Server) Kill() error {
 	return nil
 }
 
-// Pid is the server's process.
+// Pid returns the id of the server's process.
 func (s *Server) Pid() int { return s.cmd.Process.Pid }
 
-// schemas makes Temporal's two databases.
+// schemas creates Temporal's two databases.
 func schemas(ctx context.Context, tool string, pg *pgserver.Server) error {
 	out, err := exec.CommandContext(ctx, "go", "mod", "download", "-json", module+"@"+Version).Output()
 	if err != nil {
@@ -198,8 +196,8 @@ func schemas(ctx context.Context, tool string, pg *pgserver.Server) error {
 	return nil
 }
 
-// freePorts finds ports that nobody listens on, below 32768: Temporal keeps its
-// members' ports in a column that holds no more.
+// freePorts finds n ports below 32768 on which nobody listens. Temporal keeps its
+// members' ports in a column with no room for larger numbers.
 func freePorts(n int) ([]int, error) {
 	var ports []int
 	for port := 10000 + rand.IntN(20000); len(ports) < n && port < 32768; port++ {
@@ -216,7 +214,7 @@ func freePorts(n int) ([]int, error) {
 	return ports, nil
 }
 
-// quiet drops the client's logs: this package asks until it is answered.
+// quiet drops the client's log: this package asks again until the server answers.
 type quiet struct{}
 
 func (quiet) Debug(string, ...any) {}

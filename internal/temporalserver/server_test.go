@@ -10,8 +10,8 @@ import (
 	"go.temporal.io/sdk/client"
 )
 
-// TestServer starts a server, prepares its namespace as `perennial setup` does,
-// kills it and starts it again.
+// TestServer starts a server, prepares its namespace as `perennial setup` does, kills
+// the server and starts it again.
 func TestServer(t *testing.T) {
 	pg, err := pgserver.Start("")
 	require.NoError(t, err)

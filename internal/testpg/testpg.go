@@ -1,6 +1,6 @@
-// Package testpg gives each test a PostgreSQL database of its own, on a real
-// server: the one that PERENNIAL_TEST_POSTGRES_URL names, else one that it
-// starts from the binaries on this machine. It never skips.
+// Package testpg gives each test its own PostgreSQL database on a real server: the one
+// that PERENNIAL_TEST_POSTGRES_URL names, else one that it starts from the binaries on
+// this machine. It never skips a test.
 package testpg
 
 import (
@@ -20,10 +20,10 @@ import (
 // URLVariable names a server to use instead of starting one.
 const URLVariable = "PERENNIAL_TEST_POSTGRES_URL"
 
-// start runs at most once per test binary; the server dies with it.
+// start runs at most once per test binary. The server ends with that process.
 var start = sync.OnceValues(func() (*pgserver.Server, error) { return pgserver.Start("") })
 
-// bounce starts a pooler before the server, at most once per test binary.
+// bounce starts a pooler in front of the server, at most once per test binary.
 var bounce = sync.OnceValues(func() (string, error) { return pgserver.StartBouncer(server()) })
 
 // PooledURL is [URL] through a PgBouncer in transaction mode.
@@ -45,7 +45,7 @@ func PooledURL(t testing.TB) string {
 	return u.String()
 }
 
-// server is the URL of the server; [URL] has started it.
+// server returns the URL of the server. Call [URL] before: it starts the server.
 func server() string {
 	if admin := os.Getenv(URLVariable); admin != "" {
 		return admin
@@ -54,7 +54,7 @@ func server() string {
 	return s.URL
 }
 
-// URL makes a database for t and returns its URL. The database is dropped when t
+// URL creates a database for t and returns its URL. The database is dropped when t
 // ends.
 func URL(t testing.TB) string {
 	t.Helper()

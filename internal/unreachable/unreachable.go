@@ -1,4 +1,5 @@
-// Package unreachable tells errors of a server that does not answer from all others.
+// Package unreachable tells the errors of a server that does not answer from all
+// others.
 package unreachable
 
 import (
@@ -14,8 +15,8 @@ import (
 	"go.temporal.io/api/serviceerror"
 )
 
-// Is reports whether err says that a server (the database, Temporal) did not answer,
-// or went away before it did: the same may succeed later.
+// Is reports whether err says that a server (the database, Temporal) did not answer, or
+// stopped before it did. The same call may succeed later.
 func Is(err error) bool {
 	if err == nil {
 		return false
@@ -32,7 +33,7 @@ func Is(err error) bool {
 		return leaving(pg.Code)
 	case errors.As(err, &dial):
 		return dial.Op != "listen"
-	case errors.As(err, &network) && network.Timeout(): // any syscall.Errno is a net.Error, also that of a full disk
+	case errors.As(err, &network) && network.Timeout(): // every syscall.Errno is a net.Error, even that of a full disk
 		return true
 	case errors.As(err, &name), errors.As(err, &connect), errors.As(err, &unavailable), errors.As(err, &deadline):
 		return true
@@ -43,8 +44,8 @@ func Is(err error) bool {
 	return strings.Contains(err.Error(), "sql: database is closed") || strings.Contains(err.Error(), "conn closed")
 }
 
-// leaving reports whether PostgreSQL gave this code because it stops, starts, crashed,
-// or has no connection left. See appendix A of its manual.
+// leaving reports whether PostgreSQL's error code says that it is stopping, starting or
+// crashed, or has no free connection. See appendix A of its manual.
 func leaving(code string) bool {
 	switch code {
 	case "57P01", "57P02", "57P03", // admin_shutdown, crash_shutdown, cannot_connect_now

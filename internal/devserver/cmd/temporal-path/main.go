@@ -1,5 +1,5 @@
-// Command temporal-path prints the path of a Temporal development server,
-// building it where there is none.
+// Command temporal-path prints the path of a Temporal development server. It builds the
+// server if there is none.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Command temporal-server prints the path of the pinned Temporal server, building
-// it where there is none.
+// Command temporal-server prints the path of the pinned Temporal server. It builds the
+// server if there is none.
 package main
 
 import (
