@@ -140,7 +140,7 @@ func testAttemptsAfter(t *testing.T, b *bundle) {
 		require.NoError(t, err)
 		require.True(t, ok)
 	}
-	b.exec(t, "UPDATE attempts SET started_at = '2020-01-02 03:04:05+00:00'") // all at once: the id decides
+	b.exec(t, "UPDATE attempts SET started_at = '2020-01-02 03:04:05+00:00'") // all have one time, so the id decides
 	all, err := b.Attempts(t.Context(), c.ID, 100)
 	require.NoError(t, err)
 	require.Len(t, all, 5)

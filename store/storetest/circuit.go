@@ -43,9 +43,9 @@ func testCircuit(t *testing.T, b *bundle) {
 	require.False(t, due.After(now.Add(time.Second)), "those that waited are let go")
 }
 
-// testLetGo: those that waited at a circuit are found when their turn has come,
-// each once, and with them one that was due and had not asked, and one that was held
-// while the circuit closed.
+// testRelease: a release finds each waiting connection once, when its turn has come. It
+// also finds one that was due and had not asked, and one that was held while the
+// circuit closed.
 func testRelease(t *testing.T, b *bundle) {
 	cs := b.app(t, 9)
 	app := cs[0].App
@@ -109,7 +109,7 @@ func testRelease(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.Empty(t, paced, "pacers take them")
 
-	// Called in once, and not where the wait is its own.
+	// It is released once, and not if the wait is its own.
 	b.set(t, cs[7].ID, "next_attempt_at", stampText(now.Add(5*time.Hour)))
 	_, _, err = b.ReleaseBatch(t.Context(), store.ReleaseBatchRequest{App: app, After: after, Limit: 10})
 	require.NoError(t, err)
@@ -124,8 +124,9 @@ func testRelease(t *testing.T, b *bundle) {
 	require.True(t, b.row(t, failing).NextAttemptAt.After(now.Add(time.Hour)))
 }
 
-// testFailedWhileClosing: a failure whose attempt was on its way while the circuit closed
-// is of the time before, so it waits no longer than those that waited at the circuit.
+// testFailedWhileClosing: a failure whose attempt began before the circuit closed
+// belongs to the time before. Its connection waits no longer than those that waited at
+// the circuit.
 func testFailedWhileClosing(t *testing.T, b *bundle) {
 	cs := b.app(t, 5)
 	late, mended := b.claimed(t, cs[3], lease, single), b.claimed(t, cs[4], lease, single)
@@ -157,7 +158,7 @@ func testFailedWhileClosing(t *testing.T, b *bundle) {
 	require.True(t, saved.Stored)
 	require.True(t, b.row(t, mended.ID).QueuedAt.IsZero(), "it waits for nobody")
 
-	// What the provider asked for stands.
+	// A wait that the provider asked for stays.
 	asked := b.claimed(t, cs[2], lease, single)
 	for _, c := range cs[:2] {
 		b.note(t, c, perennial.OutcomeMisconfigured, "invalid_client")
@@ -167,8 +168,8 @@ func testFailedWhileClosing(t *testing.T, b *bundle) {
 	require.True(t, row.NextAttemptAt.After(row.UpdatedAt.Add(time.Minute)))
 }
 
-// testCircuitSuccessBetween: a success between two failures counts without a note to
-// the circuit, whichever process saved it and however it was claimed.
+// testCircuitSuccessBetween: the circuit counts a success between two failures without
+// being told, whichever process saved it and however it was claimed.
 func testCircuitSuccessBetween(t *testing.T, b *bundle) {
 	cs := b.app(t, 3)
 	save := func(s *store.Store, claim store.Claim) {
@@ -187,7 +188,7 @@ func testCircuitSuccessBetween(t *testing.T, b *bundle) {
 			b.set(t, cs[2].ID, "next_refresh_at", "'2020-01-01 00:00:00+00:00'")
 			req := paceRequest(0, 1, 1, 0)
 			req.App = cs[2].App
-			got, err := another.ClaimDue(t.Context(), req) // the first makes the pacer's row
+			got, err := another.ClaimDue(t.Context(), req) // the first call creates the pacer's row
 			if len(got.Claims) == 0 {
 				require.NoError(t, err)
 				got, err = another.ClaimDue(t.Context(), req)
@@ -219,10 +220,10 @@ func testCircuitSuccessBetween(t *testing.T, b *bundle) {
 // testFailuresOnRecord: failures that opened no circuit prevent no claim.
 func testFailuresOnRecord(t *testing.T, b *bundle) {
 	ids := b.due(t, 20)
-	_, err := b.ClaimDue(t.Context(), paceRequest(0, 1, 1, 0)) // makes the pacer's row
+	_, err := b.ClaimDue(t.Context(), paceRequest(0, 1, 1, 0)) // creates the pacer's row
 	require.NoError(t, err)
 	b.exec(t, "UPDATE connections SET attempt_id = '', attempt_deadline = NULL, attempt_started_at = NULL")
-	// These have failed for long, and were due before all others.
+	// These have failed for a long time, and were due before all others.
 	bad := b.due(t, 30)
 	for id := range bad {
 		b.set(t, id, "failure_count", "12")
@@ -268,8 +269,8 @@ func testCircuitOutage(t *testing.T, b *bundle) {
 	require.True(t, b.open(t, alone.App), "the third in a row is")
 }
 
-// testCanaries: whatever became of the connections since the circuit opened, one of
-// those that are left asks within an interval after the probe is due, and gets it.
+// testCanaries: whatever happened to the connections since the circuit opened, one of
+// the rest asks within an interval after the probe is due, and may probe.
 func testCanaries(t *testing.T, b *bundle) {
 	opened := func(n int) (cs []perennial.Connection, last string) {
 		t.Helper()
@@ -303,7 +304,7 @@ func testCanaries(t *testing.T, b *bundle) {
 		require.False(t, b.open(t, app), what)
 	}
 
-	// Of a fleet that would come back over minutes some come for the next probe.
+	// A large fleet comes back over minutes, but some of it comes for the next probe.
 	cs, _ := opened(400)
 	next := b.state(t, cs[0].App).Circuits[0].NextProbeAt
 	soon, late := 0, 0
@@ -320,7 +321,7 @@ func testCanaries(t *testing.T, b *bundle) {
 	require.GreaterOrEqual(t, soon, 10)
 	require.Greater(t, late, 10)
 
-	// The limit refuses a probe, which is left to another.
+	// If the rate limit refuses a probe, another connection may make it.
 	now, err := b.Now(t.Context())
 	require.NoError(t, err)
 	probeAt(cs[0].App, now)

@@ -128,7 +128,8 @@ func testClaimLostUnsent(t *testing.T, b *bundle) {
 	require.False(t, next.Ambiguous(), "the sending mark was never written")
 	require.Equal(t, []perennial.Outcome{perennial.OutcomeUnavailable}, b.outcomes(t, c.ID))
 
-	// Sent, and ambiguous: the living access token is served to its end.
+	// The request was sent, and its result is unknown: the valid access token is used
+	// until it expires.
 	require.NoError(t, b.MarkSending(t.Context(), c.ID, next.Open.ID))
 	req := closeRequest(next, perennial.OutcomeUnknown)
 	req.Ambiguous = true
@@ -149,7 +150,7 @@ func testClaimLostUnsent(t *testing.T, b *bundle) {
 func testRolledBack(t *testing.T, b *bundle) {
 	c := b.connect(t)
 	ahead := c
-	ahead.Generation = 7 // what the workflow was told before the restore
+	ahead.Generation = 7 // what the workflow knew before the restore
 	got := b.claim(t, ahead, lease, single)
 	require.Equal(t, store.VerdictClaimed, got.Verdict)
 	require.True(t, got.RolledBack)
@@ -157,7 +158,7 @@ func testRolledBack(t *testing.T, b *bundle) {
 	require.Equal(t, got.Now, got.Connection.AmbiguousSince)
 
 	req := saveRequest(got.Connection, "8")
-	req.NewGeneration = 8 // no number is given twice
+	req.NewGeneration = 8 // no generation is used twice
 	saved, err := b.Save(t.Context(), req)
 	require.NoError(t, err)
 	require.True(t, saved.Stored)

@@ -102,7 +102,7 @@ func testCloseGuards(t *testing.T, b *bundle) {
 	_, _, err := b.CloseAttempt(t.Context(), req)
 	requireCode(t, perennial.CodeInvalid, err)
 
-	// An operator's decision while the attempt was under way stands.
+	// An operator's decision during the attempt stays.
 	_, err = b.SetStatus(t.Context(), c.ID, perennial.Statuses, 1, perennial.StatusReconnectRequired, perennial.ReasonOperator)
 	require.NoError(t, err)
 	req = closeRequest(c, perennial.OutcomeRevoked)

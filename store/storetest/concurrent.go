@@ -15,7 +15,7 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 )
 
-// many is how many write at once.
+// many is how many writers run at once.
 const many = 64
 
 // together runs fn many times at once, alternating between two processes.
@@ -94,8 +94,8 @@ func testTwoConnects(t *testing.T, b *bundle) {
 	require.Len(t, rows, 1)
 }
 
-// testLateStatus races status writes that were decided at generation 1 against
-// a reconnect: whichever comes first, the new tokens stay.
+// testLateStatus races status writes that were decided at generation 1 against a
+// reconnect. Whichever comes first, the new token set stays.
 func testLateStatus(t *testing.T, b *bundle) {
 	for range 5 {
 		c := b.connect(t)

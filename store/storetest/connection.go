@@ -60,7 +60,7 @@ func testFindByAccount(t *testing.T, b *bundle) {
 	_, err = b.ReplaceTokens(t.Context(), ids[0], perennial.StatusDisconnected, 1, tokens(2, "2"))
 	require.NoError(t, err)
 	_, err = b.ReplaceTokens(t.Context(), ids[1], perennial.StatusDisconnected, 1, tokens(2, "2"))
-	requireCode(t, perennial.CodeConflict, err) // the account lives already
+	requireCode(t, perennial.CodeConflict, err) // the account already has a connection
 	got, err = b.FindByAccount(t.Context(), "acme", "hubspot", "a")
 	require.NoError(t, err)
 	require.Equal(t, ids[0], got.ID, "the live one")
@@ -226,7 +226,7 @@ func testErrorsCarryNoValues(t *testing.T, b *bundle) {
 	require.NotContains(t, err.Error(), planted)
 	require.Contains(t, err.Error(), c.ID)
 
-	w.Status, w.TokenType = perennial.StatusActive, planted+"\x00" // PostgreSQL keeps no NUL
+	w.Status, w.TokenType = perennial.StatusActive, planted+"\x00" // PostgreSQL stores no NUL byte
 	if _, err := b.ReplaceTokens(t.Context(), c.ID, "", 1, w); err != nil {
 		require.NotContains(t, err.Error(), planted)
 	} else {

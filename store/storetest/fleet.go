@@ -32,7 +32,7 @@ func (b *bundle) note(t *testing.T, c perennial.Connection, o perennial.Outcome,
 	require.NoError(t, b.NoteReply(t.Context(), store.NoteRequest{Connection: c, Outcome: o, Code: code, Interval: interval}))
 }
 
-// app makes n connections of an app of their own.
+// app creates n connections of one new app.
 func (b *bundle) app(t *testing.T, n int) []perennial.Connection {
 	t.Helper()
 	name := "app-" + uuid.NewString()
@@ -86,8 +86,7 @@ func testSlowDown(t *testing.T, b *bundle) {
 	require.Equal(t, store.VerdictWait, claim.Verdict, "nor does the fence let it through")
 }
 
-// testLimitManyProcesses: slots of one app are given out to several processes at
-// once.
+// testLimitManyProcesses: several processes get rate slots of one app at once.
 func testLimitManyProcesses(t *testing.T, b *bundle) {
 	cs := b.app(t, 40)
 	var admitted, asked atomic.Int64
@@ -166,8 +165,8 @@ func testHold(t *testing.T, b *bundle) {
 	require.False(t, b.state(t, app).RefusalHold, "muted")
 }
 
-// testHoldBesideConfirm: a spike that is counted while an operator confirms raises
-// no new hold. SQLite has one writer at a time.
+// testHoldBesideConfirm: a spike of refusals that is counted while an operator confirms
+// the hold raises no new hold. SQLite has one writer at a time.
 func testHoldBesideConfirm(t *testing.T, b *bundle) {
 	if b.sqlite() {
 		return
@@ -201,7 +200,7 @@ func testHoldBesideConfirm(t *testing.T, b *bundle) {
 	require.False(t, b.state(t, app).RefusalHold)
 }
 
-// testEvents: one event for one change, in the change's own transaction.
+// testEvents: one change writes one event, in the same transaction.
 func testEvents(t *testing.T, b *bundle) {
 	c := b.app(t, 1)[0]
 	fail := func() {

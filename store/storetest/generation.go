@@ -13,7 +13,7 @@ import (
 
 const gap = perennial.MaxGenerationGap
 
-// testFloor: a claim believes a generation above the row's up to the bound.
+// testFloor: a claim believes a generation above the row's, up to the bound.
 func testFloor(t *testing.T, b *bundle) {
 	for asked, floor := range map[int64]int64{0: 0, 1: 0, 2: 2, 1 + gap: 1 + gap, 2 + gap: 0, 1 << 62: 0, math.MaxInt64: 0} {
 		c := b.connect(t)
@@ -27,7 +27,7 @@ func testFloor(t *testing.T, b *bundle) {
 	}
 }
 
-// testSaveBounded: no number is stored that no refresh of the row can have.
+// testSaveBounded: the store refuses a generation that no refresh of the row can have.
 func testSaveBounded(t *testing.T, b *bundle) {
 	for _, number := range []int64{math.MinInt64, -1, 0, 1, gap + 3, 1 << 53, 1 << 62, math.MaxInt64} {
 		for name, claimed := range map[string]bool{"in one statement": true, "under the lock": false} {
@@ -48,7 +48,7 @@ func testSaveBounded(t *testing.T, b *bundle) {
 	}
 	c := b.claimed(t, b.connect(t), lease, single)
 	req := saveRequest(c, "2")
-	req.NewGeneration = gap + 2 // the highest floor, and one more
+	req.NewGeneration = gap + 2 // one more than the highest floor
 	saved, err := b.Save(t.Context(), req)
 	require.NoError(t, err)
 	require.True(t, saved.Stored)
@@ -57,8 +57,8 @@ func testSaveBounded(t *testing.T, b *bundle) {
 	requireCode(t, perennial.CodeInvalid, err)
 }
 
-// testHarmedRow: a row that an earlier program gave a number without a successor is
-// mended by a new grant, and by the next refresh.
+// testHarmedRow: an earlier program may have stored the largest generation, which has
+// no successor. A new grant mends such a row, and so does the next refresh.
 func testHarmedRow(t *testing.T, b *bundle) {
 	for _, columns := range []string{"generation = %[1]d", "generation_floor = %[1]d", "generation = %[1]d, generation_floor = %[1]d"} {
 		for _, number := range []int64{perennial.MaxGeneration, math.MaxInt64 - 1, math.MaxInt64} {

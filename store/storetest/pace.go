@@ -12,7 +12,7 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 )
 
-// due makes n connections of app hubspot that are due.
+// due creates n connections of the app hubspot that are due.
 func (b *bundle) due(t *testing.T, n int) map[string]bool {
 	t.Helper()
 	ids := map[string]bool{}
@@ -34,7 +34,7 @@ func paceRequest(n, of, limit int, beat int64) store.ClaimDueRequest {
 }
 
 func testClaimDue(t *testing.T, b *bundle) {
-	got, err := b.ClaimDue(t.Context(), paceRequest(0, 1, 3, 0)) // makes the pacer's row
+	got, err := b.ClaimDue(t.Context(), paceRequest(0, 1, 3, 0)) // creates the pacer's row
 	require.NoError(t, err)
 	require.Empty(t, got.Claims)
 	ids := b.due(t, 5)
@@ -78,7 +78,7 @@ func testClaimDue(t *testing.T, b *bundle) {
 	require.Empty(t, got.Claims)
 	require.EqualValues(t, 2, got.Beat, "nothing claimed, no beat")
 
-	// Who waited at the gate until its turn, while the app's connections are let go.
+	// This one waited at the gate for its turn, during a release of the app.
 	past, ahead := "'2020-01-01 00:00:00+00:00'", "'2099-01-01 00:00:00+00:00'"
 	b.exec(t, "DELETE FROM connections")
 	b.exec(t, "INSERT INTO apps (app, release_until, updated_at) VALUES ('hubspot', "+ahead+", "+past+")")
@@ -97,7 +97,7 @@ func testClaimDue(t *testing.T, b *bundle) {
 	require.True(t, got.Claims[0].Connection.QueuedAt.IsZero())
 }
 
-// testClaimDueLeaves: what is not as it nearly always is stays with its workflow.
+// testClaimDueLeaves: the bulk claim leaves every unusual row to its workflow.
 func testClaimDueLeaves(t *testing.T, b *bundle) {
 	past, ahead := "'2020-01-01 00:00:00+00:00'", "'2099-01-01 00:00:00+00:00'"
 	for what, change := range map[string]string{
@@ -116,7 +116,7 @@ func testClaimDueLeaves(t *testing.T, b *bundle) {
 			b.exec(t, "DELETE FROM "+table)
 		}
 		b.due(t, 1)
-		_, err := b.ClaimDue(t.Context(), paceRequest(0, 1, 1, 0)) // makes the pacer's row
+		_, err := b.ClaimDue(t.Context(), paceRequest(0, 1, 1, 0)) // creates the pacer's row
 		require.NoError(t, err)
 		b.exec(t, "UPDATE connections SET attempt_id = '', attempt_deadline = NULL")
 		b.exec(t, change)
@@ -131,11 +131,10 @@ func testClaimDueLeaves(t *testing.T, b *bundle) {
 	}
 }
 
-// testShards: each connection is in one shard, and two pacers of one shard at once
-// share it.
+// testShards: each connection is in one shard, and two pacers of one shard share it.
 func testShards(t *testing.T, b *bundle) {
 	if b.sqlite() {
-		return // a development database has one process
+		return // a development database has only one process
 	}
 	ids := b.due(t, 40)
 	seen := map[string]int{}
@@ -167,13 +166,13 @@ func testShards(t *testing.T, b *bundle) {
 	}
 }
 
-// testRewind: a database that went backwards under a pacer gives nothing, until its
-// rows are marked: each token may be spent, and no generation is given twice.
+// testRewind: a database that was restored to an earlier state gives a pacer nothing
+// until its rows are marked: each token may be spent, and no generation is used twice.
 func testRewind(t *testing.T, b *bundle) {
 	b.due(t, 2)
 	_, err := b.ClaimDue(t.Context(), paceRequest(0, 1, 1, 0))
 	require.NoError(t, err)
-	for _, beat := range []int64{7, 8} { // its row is behind, or gone
+	for _, beat := range []int64{7, 8} { // its row is behind or missing
 		if beat == 8 {
 			b.exec(t, "DELETE FROM pacers")
 		}
@@ -218,7 +217,7 @@ func testTakeSlots(t *testing.T, b *bundle) {
 	require.Equal(t, first.Add(3*gap).Truncate(time.Microsecond), second, "after those that were taken")
 	require.LessOrEqual(t, taken, 7)
 	require.Positive(t, taken)
-	// A connection that asks for itself comes after them.
+	// A connection that asks for itself gets its slot after them.
 	c := b.connect(t)
 	gate, err := b.Admit(t.Context(), store.AdmitRequest{Connection: c, Rate: 10, Patience: time.Minute, Interval: time.Second})
 	require.NoError(t, err)

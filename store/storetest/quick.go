@@ -15,8 +15,8 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 )
 
-// testFastClaim: the one statement takes what the gate and the fence would give,
-// and nothing else. A database without it says so.
+// testFastClaim: the one statement claims what the gate and the fence would admit, and
+// nothing else. A database without the statement says so.
 func testFastClaim(t *testing.T, b *bundle) {
 	c := b.connect(t)
 	req := claimRequest(c, lease, single)
@@ -36,7 +36,7 @@ func testFastClaim(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.Equal(t, store.VerdictClaimed, same.Verdict, "a claim whose answer was lost")
 
-	// The same columns as the fence writes.
+	// It writes the same columns as the fence.
 	other := b.connect(t)
 	want, have := b.claimed(t, other, lease, single), got.Connection
 	for _, c := range []*perennial.Connection{&want, &have} {
@@ -46,11 +46,11 @@ func testFastClaim(t *testing.T, b *bundle) {
 	require.Equal(t, want, have)
 }
 
-// testQuickClaimLeaves: each thing that the gate or the fence would look at keeps
-// the statement off.
+// testFastClaimLeaves: each thing that the gate or the fence would check makes the
+// statement claim nothing.
 func testFastClaimLeaves(t *testing.T, b *bundle) {
 	if b.sqlite() {
-		return // it never applies there
+		return // the statement never applies there
 	}
 	for what, change := range map[string]string{
 		"status":       "UPDATE connections SET status = 'paused'",
@@ -76,8 +76,8 @@ func testFastClaimLeaves(t *testing.T, b *bundle) {
 		require.False(t, ok, what)
 		require.Equal(t, before, b.row(t, c.ID), what)
 	}
-	// What concerns another app or host, or is over, does not; nor do failures on record
-	// of other connections.
+	// A hold or circuit that is over, or of another app or host, does not. Nor do
+	// failures of other connections.
 	b.exec(t, "TRUNCATE connections, circuits, apps")
 	b.exec(t, `INSERT INTO circuits (app, host, failed, failed_reason, failed_since, updated_at) VALUES ('hubspot', 'api.hubapi.com', '["x"]', 'unavailable', now(), now())`)
 	b.exec(t, "INSERT INTO circuits (app, host, reason, updated_at) VALUES ('hubspot', 'elsewhere', 'unavailable', now()), ('other', 'api.hubapi.com', 'unavailable', now())")
@@ -88,8 +88,7 @@ func testFastClaimLeaves(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.True(t, ok)
 
-	// Nor does what ended with its turn at the gate, while its app's connections are
-	// let go.
+	// Nor does a wait at the gate that is over, during a release of the app.
 	b.exec(t, "TRUNCATE connections, apps")
 	b.exec(t, "INSERT INTO apps (app, release_until, updated_at) VALUES ('hubspot', now() + interval '1 minute', now())")
 	c = b.connect(t)
@@ -103,8 +102,8 @@ func testFastClaimLeaves(t *testing.T, b *bundle) {
 	require.Equal(t, perennial.HealthHealthy, saved.Connection.Health)
 }
 
-// testFastAdmit: the statement gives out slots and turns as [store.Turns] does,
-// whatever it finds, and a turn is in the row.
+// testFastAdmit: the statement gives out slots and turns as [store.RateSlots] does,
+// whatever the rows are, and writes a turn into the row.
 func testFastAdmit(t *testing.T, b *bundle) {
 	ctx := t.Context()
 	c := b.connect(t)
@@ -113,7 +112,7 @@ func testFastAdmit(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.False(t, ok, "the app has no row yet")
 	if b.sqlite() {
-		return // it never applies there
+		return // the statement never applies there
 	}
 	ahead := map[string]time.Duration{"NULL": 0, "past": -time.Hour, "near": 300 * time.Millisecond, "far": time.Hour}
 	at := func(d time.Duration) string {
@@ -158,7 +157,7 @@ func testFastAdmit(t *testing.T, b *bundle) {
 		}
 	}
 
-	// A token that expires before its turn: the row says why its product is without.
+	// If a token expires before its turn, the row says why the product has none.
 	b.exec(t, "TRUNCATE connections, apps")
 	b.exec(t, "INSERT INTO apps (app, slot_at, updated_at) VALUES ('hubspot', now() + interval '10 minutes', now())")
 	c = b.connect(t)
@@ -170,7 +169,8 @@ func testFastAdmit(t *testing.T, b *bundle) {
 	require.Equal(t, perennial.HealthFailing, got.Connection.Health)
 	require.Equal(t, store.CodeRateLimit, got.Connection.FailingCode)
 
-	// What keeps the claim off keeps the gate off, and takes no slot.
+	// Whatever prevents the fast claim also prevents the fast admission, which then
+	// takes no slot.
 	for _, change := range []string{
 		"UPDATE connections SET failure_count = 1",
 		"INSERT INTO circuits (app, host, reason, updated_at) VALUES ('hubspot', 'api.hubapi.com', 'unavailable', now())",
@@ -188,16 +188,16 @@ func testFastAdmit(t *testing.T, b *bundle) {
 	}
 }
 
-// testQuickAdmitAtOnce: those that ask at once get a slot each, as far apart as the
-// limit asks, and those that find none a turn each.
+// testFastAdmitAtOnce: of the connections that ask at once, some get a slot each, as
+// far apart as the limit says; each of the rest gets a turn.
 func testFastAdmitAtOnce(t *testing.T, b *bundle) {
 	if b.sqlite() {
-		return // it never applies there
+		return // the statement never applies there
 	}
 	const callers, rate = 24, 0.5
 	gap := time.Duration(1.2 / rate * float64(time.Second))
 	first := b.connect(t)
-	_, err := b.Admit(t.Context(), store.AdmitRequest{Connection: first, Rate: rate, Patience: time.Minute}) // makes the app's row
+	_, err := b.Admit(t.Context(), store.AdmitRequest{Connection: first, Rate: rate, Patience: time.Minute}) // creates the app's row
 	require.NoError(t, err)
 	var cs [callers]perennial.Connection
 	for i := range cs {
@@ -233,7 +233,7 @@ func testFastAdmitAtOnce(t *testing.T, b *bundle) {
 	}
 }
 
-// turns are what the database knows of an app's limit.
+// turns returns what the database knows of an app's rate slots.
 func (b *bundle) turns(t *testing.T, app string) store.RateSlots {
 	t.Helper()
 	var slot, backlog sql.NullTime
@@ -243,8 +243,8 @@ func (b *bundle) turns(t *testing.T, app string) store.RateSlots {
 	return store.RateSlots{SlotAt: slot.Time.UTC(), BacklogAt: backlog.Time.UTC()}
 }
 
-// testQuickSave: the one statement and the transaction leave the same row and the
-// same ledger.
+// testFastSave: the one statement and the transaction leave the same row and the same
+// ledger.
 func testFastSave(t *testing.T, b *bundle) {
 	var rows []perennial.Connection
 	var lines []perennial.Attempt
@@ -284,8 +284,8 @@ func testFastSave(t *testing.T, b *bundle) {
 	require.Equal(t, lines[1], lines[0])
 }
 
-// testQuickSaveLeaves: a row that somebody else has written since the claim is
-// saved by the transaction, which looks at it.
+// testFastSaveLeaves: the statement does not save a row that another writer changed
+// since the claim. The transaction does, after it has looked at the row.
 func testFastSaveLeaves(t *testing.T, b *bundle) {
 	c := b.claimed(t, b.connect(t), lease, single)
 	_, err := b.SetStatus(t.Context(), c.ID, []perennial.Status{perennial.StatusActive}, c.Generation, perennial.StatusPaused, "")
@@ -295,7 +295,7 @@ func testFastSaveLeaves(t *testing.T, b *bundle) {
 	require.True(t, saved.Stored)
 	require.Equal(t, perennial.StatusPaused, b.row(t, c.ID).Status, "never revived")
 
-	// The sending mark is our own write.
+	// The `sending` mark is the attempt's own write.
 	c = b.claimed(t, b.connect(t), lease, perennial.ReplayReuseRevokes)
 	require.NoError(t, b.MarkSending(t.Context(), c.ID, c.Open.ID))
 	require.True(t, b.row(t, c.ID).Open.Sent)

@@ -40,7 +40,7 @@ func testSave(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.Equal(t, []perennial.Attempt{req.Ledger}, lines, "the ledger keeps every field")
 
-	// A reply that is silent on the rest keeps it.
+	// A reply without the other fields keeps their values.
 	c = b.claimed(t, got, lease, single)
 	req = saveRequest(c, "3")
 	req.Metadata = map[string]string{"domain": "eu"}
@@ -54,8 +54,8 @@ func testSave(t *testing.T, b *bundle) {
 	require.Zero(t, saved.Connection.ExpiresAt, "unknown")
 }
 
-// testSaveAmbiguous: a save that keeps the old refresh token and doubts it says
-// so, in the one statement and in the transaction; the next save ends the doubt.
+// testSaveAmbiguous: a save that keeps a refresh token which may be spent says so, in
+// the one statement and in the transaction. The next save ends the doubt.
 func testSaveAmbiguous(t *testing.T, b *bundle) {
 	for _, quick := range []bool{true, false} {
 		c := b.claimed(t, b.connect(t), lease, single)
@@ -106,8 +106,8 @@ func testSaveGuards(t *testing.T, b *bundle) {
 	requireCode(t, perennial.CodeInvalid, err)
 }
 
-// testSaveOverRestored: the tokens of generation 5, kept elsewhere, meet the row of
-// a backup.
+// testSaveOverRestored: an unsaved token set of generation 5 is saved over the row of a
+// backup.
 func testSaveOverRestored(t *testing.T, b *bundle) {
 	restored := func(c perennial.Connection) store.SaveRequest {
 		req := saveRequest(c, "6")
@@ -154,7 +154,8 @@ func testSaveOverRestored(t *testing.T, b *bundle) {
 }
 
 func testLateSaveHeals(t *testing.T, b *bundle) {
-	// Attempt 1 stalls; attempt 2 is refused, and the connection given up.
+	// Attempt 1 stalls. Attempt 2 is refused, and the connection becomes
+	// reconnect_required.
 	first := b.claimed(t, b.connect(t), time.Microsecond, single)
 	b.until(t, first.Open.Deadline)
 	second := b.claimed(t, first, lease, single)
@@ -166,7 +167,7 @@ func testLateSaveHeals(t *testing.T, b *bundle) {
 	require.True(t, closed)
 	require.Equal(t, perennial.StatusReconnectRequired, row.Status)
 
-	// Then attempt 1's tokens arrive after all.
+	// Then the reply of attempt 1 arrives after all.
 	saved, err := b.Save(t.Context(), saveRequest(first, "2"))
 	require.NoError(t, err)
 	require.True(t, saved.Stored)
@@ -196,7 +197,7 @@ func testSaveNeverRevives(t *testing.T, b *bundle) {
 			require.False(t, saved.Stored)
 			require.Equal(t, before, saved.Connection)
 			req := saveRequest(c, "3")
-			req.Digest = "" // as the wiped row has it
+			req.Digest = "" // as in the wiped row
 			saved, err = b.Save(t.Context(), req)
 			require.NoError(t, err)
 			require.False(t, saved.Stored)
@@ -225,7 +226,7 @@ func testSaveRepeated(t *testing.T, b *bundle) {
 	require.Equal(t, first.Connection, other.Connection)
 }
 
-// testSaveRefused: PostgreSQL takes no zero byte, and Refused recognizes that error.
+// testSaveRefused: PostgreSQL refuses a zero byte, and Refused recognizes that error.
 func testSaveRefused(t *testing.T, b *bundle) {
 	c := b.claimed(t, b.connect(t), lease, single)
 	req := saveRequest(c, "2")

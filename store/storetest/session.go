@@ -11,7 +11,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// connectSession is one that lives for an hour.
+// connectSession returns a session that expires in an hour.
 func (b *bundle) connectSession(t *testing.T, id string) perennial.ConnectSession {
 	t.Helper()
 	s, err := b.AddSession(t.Context(), perennial.ConnectSession{ID: id, TenantID: "t1", TenantTitle: "Jane's", App: "app", ConnectionID: "con_1", Host: "h", ReturnURL: "https://x.example/",
@@ -32,7 +32,7 @@ func conflicts(t *testing.T, err error) {
 	require.Equal(t, perennial.CodeConflict, perennial.CodeOf(err), "%v", err)
 }
 
-// testSession is a session's life, and what each step refuses.
+// testSession takes a session through all its steps, and checks what each step refuses.
 func testSession(t *testing.T, b *bundle) {
 	ctx := t.Context()
 	s := b.connectSession(t, "cs_1")
@@ -60,7 +60,7 @@ func testSession(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.ElementsMatch(t, []string{"link cs_1", "state 2"}, digests)
 
-	conflicts(t, b.SaveReply(ctx, s.ID, 2, []byte("reply"), now, time.Minute)) // before its answer
+	conflicts(t, b.SaveReply(ctx, s.ID, 2, []byte("reply"), now, time.Minute)) // before the user's answer
 	conflicts(t, b.ConsumeState(ctx, s.ID, 1))
 	require.NoError(t, b.ConsumeState(ctx, s.ID, 2))
 	conflicts(t, b.ConsumeState(ctx, s.ID, 2))
@@ -69,7 +69,7 @@ func testSession(t *testing.T, b *bundle) {
 	require.NoError(t, b.SaveReply(ctx, s.ID, 2, []byte("reply"), now, time.Minute))
 	read = b.sessionNow(t, s.ID)
 	require.Equal(t, []any{perennial.ConnectUnfinished, []byte("reply"), 1}, []any{read.Outcome, read.ReplySealed, read.Tries})
-	conflicts(t, b.StartSession(ctx, s.ID, 2, "state 3", "browser 3", nil)) // over a reply that is kept
+	conflicts(t, b.StartSession(ctx, s.ID, 2, "state 3", "browser 3", nil)) // over a stored reply
 
 	_, err = b.LeaseSession(ctx, s.ID, time.Minute)
 	conflicts(t, err)
@@ -113,7 +113,8 @@ func testSessionExpires(t *testing.T, b *bundle) {
 	b.sessionNow(t, kept.ID)
 }
 
-// testSessionAtOnce: of many that answer one state, or lease one reply, one does.
+// testSessionAtOnce: if many answer one state, or lease one reply, exactly one
+// succeeds.
 func testSessionAtOnce(t *testing.T, b *bundle) {
 	ctx := t.Context()
 	s := b.connectSession(t, "cs_1")

@@ -1,4 +1,4 @@
-// Package storetest is the contract of [store.Store] as one suite, which every
+// Package storetest is the contract of [store.Store] as one test suite, which every
 // database must pass.
 package storetest
 
@@ -17,10 +17,10 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 )
 
-// hold is long enough that no attempt of a test ends by itself.
+// lease is so long that no attempt of a test ends by itself.
 const lease = 5 * time.Minute
 
-// Run runs the suite. database returns the URL of an empty database of t's own.
+// Run runs the suite. database returns the URL of a new empty database.
 func Run(t *testing.T, database func(testing.TB) string) {
 	for name, test := range map[string]func(*testing.T, *bundle){
 		"a connection comes back as it was written":       testRoundTrip,
@@ -134,7 +134,7 @@ func setup(t *testing.T, url string) *bundle {
 	return b
 }
 
-// open is one process that uses the database.
+// open opens the database as one more process would.
 func open(t *testing.T, url string) *store.Store {
 	t.Helper()
 	s, err := store.Open(t.Context(), url)
@@ -145,7 +145,7 @@ func open(t *testing.T, url string) *store.Store {
 
 func (b *bundle) sqlite() bool { return strings.HasPrefix(b.url, "sqlite:") }
 
-// past is the database without the store, as another program has it.
+// past opens the database without the store, as another program does.
 func (b *bundle) past(t *testing.T) *sql.DB {
 	t.Helper()
 	driver, dsn := "pgx", ""
@@ -155,7 +155,7 @@ func (b *bundle) past(t *testing.T) *sql.DB {
 		u, err := url.Parse(b.url)
 		require.NoError(t, err)
 		query := u.Query()
-		query.Set("default_query_exec_mode", "exec") // it may lead through a pooler
+		query.Set("default_query_exec_mode", "exec") // the URL may lead through a pooler
 		u.RawQuery = query.Encode()
 		dsn = u.String()
 	}
@@ -164,7 +164,7 @@ func (b *bundle) past(t *testing.T) *sql.DB {
 	return db
 }
 
-// exec runs a statement past the store.
+// exec runs a statement without the store.
 func (b *bundle) exec(t *testing.T, statement string) {
 	t.Helper()
 	db := b.past(t)
@@ -173,7 +173,7 @@ func (b *bundle) exec(t *testing.T, statement string) {
 	require.NoError(t, err)
 }
 
-// count reads a number past the store.
+// count reads a number without the store.
 func (b *bundle) count(t *testing.T, query string) (n int) {
 	t.Helper()
 	db := b.past(t)
@@ -182,7 +182,7 @@ func (b *bundle) count(t *testing.T, query string) (n int) {
 	return n
 }
 
-// tokens is a token set for a generation; which tells one from another.
+// tokens returns a token set for a generation. which tells one from another.
 func tokens(generation int64, which string) store.TokenWrite {
 	return store.TokenWrite{
 		Generation:         generation,
@@ -196,8 +196,8 @@ func tokens(generation int64, which string) store.TokenWrite {
 
 func digest(which string) string { return perennial.NewSecret("refresh " + which).Digest() }
 
-// connect makes a connection of an account of its own, at generation 1 with the
-// tokens "1".
+// connect creates a connection to a new account, at generation 1 with the token set
+// "1".
 func (b *bundle) connect(t *testing.T) perennial.Connection {
 	t.Helper()
 	id := uuid.NewString()
@@ -207,7 +207,7 @@ func (b *bundle) connect(t *testing.T) perennial.Connection {
 	return c
 }
 
-// claimed claims c for a new attempt, which must succeed.
+// claimed claims c for a new attempt, and fails the test if it cannot.
 func (b *bundle) claimed(t *testing.T, c perennial.Connection, held time.Duration, class perennial.ReplayClass) perennial.Connection {
 	t.Helper()
 	got := b.claim(t, c, held, class)
@@ -226,7 +226,7 @@ func claimRequest(c perennial.Connection, held time.Duration, class perennial.Re
 	return store.ClaimRequest{ID: c.ID, Generation: c.Generation, Trigger: perennial.TriggerTimer, AttemptID: uuid.NewString(), Lease: held, Class: class}
 }
 
-// saveRequest saves the tokens which for the attempt that c has open.
+// saveRequest saves the token set called which for the open attempt of c.
 func saveRequest(c perennial.Connection, which string) store.SaveRequest {
 	return store.SaveRequest{
 		ID: c.ID, AttemptID: c.Open.ID, Generation: c.Generation, Digest: c.RefreshTokenDigest, NewGeneration: c.Generation + 1,
@@ -244,7 +244,7 @@ func ledger(c perennial.Connection, outcome perennial.Outcome) perennial.Attempt
 		Outcome: outcome, StartedAt: c.Open.StartedAt}
 }
 
-// row is c as it is now.
+// row returns a connection as it is now.
 func (b *bundle) row(t *testing.T, id string) perennial.Connection {
 	t.Helper()
 	c, _, err := b.Get(t.Context(), id)
@@ -252,7 +252,7 @@ func (b *bundle) row(t *testing.T, id string) perennial.Connection {
 	return c
 }
 
-// outcomes are those of c's ledger, newest first.
+// outcomes returns those of a connection's ledger, newest first.
 func (b *bundle) outcomes(t *testing.T, id string) []perennial.Outcome {
 	t.Helper()
 	lines, err := b.Attempts(t.Context(), id, 100)
@@ -264,7 +264,7 @@ func (b *bundle) outcomes(t *testing.T, id string) []perennial.Outcome {
 	return out
 }
 
-// until waits for the database's clock to pass at.
+// until waits until the database's clock has passed at.
 func (b *bundle) until(t *testing.T, at time.Time) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -19,7 +19,7 @@ func ids(cs []perennial.Connection) map[string]bool {
 	return out
 }
 
-// set writes a column past the store, as a program with a fault would.
+// set writes a column without the store, as a faulty program would.
 func (b *bundle) set(t *testing.T, id, column, value string) {
 	t.Helper()
 	b.exec(t, "UPDATE connections SET "+column+" = "+value+" WHERE id = '"+id+"'")
@@ -29,7 +29,7 @@ func stampText(at time.Time) string {
 	return "'" + at.UTC().Format("2006-01-02 15:04:05.999999-07:00") + "'"
 }
 
-// testSweep: every row that nobody looks after is found, and no other.
+// testSweep: the sweep finds every row that no workflow looks after, and no other.
 func testSweep(t *testing.T, b *bundle) {
 	now, err := b.Now(t.Context())
 	require.NoError(t, err)
@@ -115,8 +115,8 @@ func testSweep(t *testing.T, b *bundle) {
 	}
 }
 
-// testSweepTurns: an app whose connections are all overdue, for longer than those of
-// another, does not keep the sweep from those.
+// testSweepTurns: the sweep finds an app's overdue connections even if another app has
+// many that are overdue for longer.
 func testSweepTurns(t *testing.T, b *bundle) {
 	now, err := b.Now(t.Context())
 	require.NoError(t, err)
@@ -131,14 +131,13 @@ func testSweepTurns(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.Len(t, got, 5)
 	found := ids(got)
-	for _, i := range []int{0, 1, 5, 6, 7} { // the first two of each, as far as they have so many
+	for _, i := range []int{0, 1, 5, 6, 7} { // the first two of each app, if it has as many
 		require.True(t, found[late[i].ID], i)
 	}
 	require.Equal(t, ids([]perennial.Connection{late[0], late[5], late[7]}), ids(got[:3]), "each app's first come first")
 }
 
-// testAbsurdAgrees: the database finds as absurd what the engine holds for
-// absurd.
+// testAbsurdAgrees: the database and the engine agree which times are absurd.
 func testAbsurdAgrees(t *testing.T, b *bundle) {
 	now, err := b.Now(t.Context())
 	require.NoError(t, err)

@@ -8,8 +8,8 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// testForUse: the short reading agrees with the whole one, and is the tenant's
-// own.
+// testForUse: the short read agrees with the whole one, and reads only the tenant's own
+// connections.
 func testForUse(t *testing.T, b *bundle) {
 	c := b.connect(t)
 	w := tokens(2, "2")
@@ -58,7 +58,8 @@ func testTouchUnauthorized(t *testing.T, b *bundle) {
 	require.NoError(t, b.TouchUnauthorized(t.Context(), "nothing"))
 }
 
-// testReconnectSince: the event says it, and the row where the event is gone.
+// testReconnectSince: the time comes from the event, and from the row if the event is
+// deleted.
 func testReconnectSince(t *testing.T, b *bundle) {
 	c := b.connect(t)
 	c, err := b.SetStatus(t.Context(), c.ID, []perennial.Status{perennial.StatusActive}, c.Generation, perennial.StatusReconnectRequired, perennial.ReasonOperator)

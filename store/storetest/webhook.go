@@ -39,7 +39,7 @@ func (b *bundle) to(t *testing.T) map[string]perennial.Delivery {
 	return out
 }
 
-// settled reports whether nothing is to be done for an event any more.
+// settled reports whether an event has nothing left to deliver.
 func (b *bundle) settled(t *testing.T, event string) bool {
 	t.Helper()
 	return b.count(t, "SELECT count(*) FROM outbox WHERE delivered_at IS NOT NULL AND id = '"+event+"'") == 1
@@ -87,8 +87,8 @@ func testEndpoints(t *testing.T, b *bundle) {
 	require.Equal(t, perennial.CodeNotFound, perennial.CodeOf(err))
 }
 
-// testPlan: each event goes to whom it concerns, once; one that nobody wants
-// counts as delivered.
+// testPlan: each event goes once to each endpoint that wants it. An event that no
+// endpoint wants counts as delivered.
 func testPlan(t *testing.T, b *bundle) {
 	b.connect(t)
 	early := b.event(t)
@@ -109,7 +109,7 @@ func testPlan(t *testing.T, b *bundle) {
 	b.endpoint(t, "too late", "")
 
 	var all sync.WaitGroup
-	for range 4 { // processes
+	for range 4 { // as many processes
 		all.Go(func() {
 			_, err := b.PlanDeliveries(t.Context(), 100)
 			assert.NoError(t, err)
@@ -128,7 +128,8 @@ func testPlan(t *testing.T, b *bundle) {
 	require.Zero(t, n, "planned once")
 }
 
-// testDeliver takes one event to two endpoints: tries, dead letter, redelivery.
+// testDeliver delivers one event to two endpoints, with tries, a dead letter and a
+// redelivery.
 func testDeliver(t *testing.T, b *bundle) {
 	ctx := t.Context()
 	b.endpoint(t, "a", "")
@@ -186,7 +187,7 @@ func testDeliver(t *testing.T, b *bundle) {
 	require.Equal(t, perennial.CodeConflict, perennial.CodeOf(b.Redeliver(ctx, e.ID, "a")))
 }
 
-// testSettle: however the deliveries of one event end at once, the last settles it.
+// testSettle: if all deliveries of one event end at once, the last one settles it.
 func testSettle(t *testing.T, b *bundle) {
 	const endpoints = 8
 	for n := range endpoints {

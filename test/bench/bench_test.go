@@ -22,7 +22,7 @@ func TestLifeGivesTheInterval(t *testing.T) {
 	for _, interval := range []time.Duration{time.Second, 5 * time.Second, 20 * time.Second, 100 * time.Second, 1000 * time.Second, time.Hour} {
 		life := lifeFor(interval)
 		require.Equal(t, life, life.Truncate(time.Second), "expires_in is whole seconds")
-		for i := range 20 { // any connection, from any start, comes to its place
+		for i := range 20 { // every connection reaches its place, wherever it starts
 			id, at := "account-"+strconv.Itoa(i), time.Unix(int64(i)*7919, 0)
 			for generation := range int64(20) {
 				at = refresh.Due(at, life, provider.BufferQueue, id, generation)
@@ -41,7 +41,7 @@ func TestAgesAreSpread(t *testing.T) {
 		first := w.spread(372)
 		for i, n := range want {
 			_, lifetimes := first(i)
-			require.Len(t, lifetimes, n+1, "the last one is the phase") // as many refreshes before it
+			require.Len(t, lifetimes, n+1, "the last one is the phase") // each connection first makes as many refreshes
 		}
 	}
 	w := world{options: options{connections: 48}, life: time.Minute}

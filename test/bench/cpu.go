@@ -11,16 +11,16 @@ import (
 	"time"
 )
 
-// tick is the unit of the times in /proc: USER_HZ, 100 on every Linux of today.
+// tick is the unit of the times in /proc: USER_HZ, 100 on every current Linux.
 const tick = 10 * time.Millisecond
 
 // proc is what /proc/PID/stat says.
 type proc struct {
 	parent int
-	cpu    time.Duration // of it and of its children that have ended
+	cpu    time.Duration // of the process and its children that have ended
 }
 
-// cpuOf is the CPU time of each process with all of its children.
+// cpuOf returns the CPU time of each process, with all of its children.
 func cpuOf(roots map[string]int) (map[string]time.Duration, error) {
 	procs, err := readProcs()
 	if err != nil {
@@ -57,7 +57,7 @@ func readProcs() (map[int]proc, error) {
 	for _, path := range paths {
 		raw, err := os.ReadFile(path)
 		if err != nil {
-			continue // it has ended
+			continue // the process has ended
 		}
 		pid, err := strconv.Atoi(strings.Split(path, "/")[2])
 		if err != nil {
@@ -70,7 +70,7 @@ func readProcs() (map[int]proc, error) {
 	return out, nil
 }
 
-// parseStat reads proc(5)'s stat; the name in it may hold anything.
+// parseStat reads stat as of proc(5). The process name in it may contain any character.
 func parseStat(raw []byte) (proc, error) {
 	fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:]))
 	if len(fields) < 15 {
@@ -91,14 +91,14 @@ func parseStat(raw []byte) (proc, error) {
 	return p, nil
 }
 
-// driverCPU is this process's own.
+// driverCPU returns the CPU time of this process.
 func driverCPU() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // fails for a bad pointer only
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// residentBytes is the memory that the process holds.
+// residentBytes returns the memory that a process holds, in bytes.
 func residentBytes(pid int) (float64, error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -113,7 +113,7 @@ func residentBytes(pid int) (float64, error) {
 	return kib * 1024, err
 }
 
-// processor is the machine's model name and how many cores this process may use.
+// processor returns the machine's model name and how many cores this process may use.
 func processor() (model string) {
 	raw, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {

@@ -9,11 +9,11 @@ import (
 	"github.com/perennial-oauth/perennial/refresh"
 )
 
-// herd lets the tokens of the whole fleet run out at one moment.
+// herd lets all tokens of the fleet expire at one moment.
 func herd(ctx context.Context, w *world) (figures, error) {
 	buffer := refresh.Buffer(provider.BufferQueue, w.life)
-	creation := 10*time.Second + time.Duration(w.connections)*time.Second/40 // and until their workflows sleep
-	expiry := time.Now().Add(creation + w.life/2)                            // none is due before half of its life
+	creation := 10*time.Second + time.Duration(w.connections)*time.Second/40 // until their workflows sleep
+	expiry := time.Now().Add(creation + w.life/2)                            // no token is due before half of its life
 	if err := w.populate(ctx, func(int) (time.Time, []float64) { return expiry.Add(-w.life), nil }); err != nil {
 		return nil, err
 	}
@@ -65,7 +65,8 @@ func herd(ctx context.Context, w *world) (figures, error) {
 	return f, nil
 }
 
-// outage takes the provider away, gives it back and counts until all is well.
+// outage stops the provider, starts it again and measures until every connection is
+// well.
 func outage(ctx context.Context, w *world) (figures, error) {
 	if err := w.running(ctx); err != nil {
 		return nil, err
@@ -108,7 +109,7 @@ func outage(ctx context.Context, w *world) (figures, error) {
 	return f, nil
 }
 
-// restart kills the worker, starts it again and counts until it has caught up.
+// restart kills the worker, starts it again and measures until it has caught up.
 func restart(ctx context.Context, w *world) (figures, error) {
 	if err := w.running(ctx); err != nil {
 		return nil, err
@@ -127,7 +128,7 @@ func restart(ctx context.Context, w *world) (figures, error) {
 	return w.recovery(ctx, from)
 }
 
-// running makes a fleet that has been there for long.
+// running creates a fleet as it is after a long time.
 func (w *world) running(ctx context.Context) error {
 	if err := w.populate(ctx, w.spread(0)); err != nil {
 		return err
@@ -135,7 +136,7 @@ func (w *world) running(ctx context.Context) error {
 	return pass(ctx, w.warmup)
 }
 
-// recovery counts from a reading until every connection is well.
+// recovery measures from a reading until every connection is well.
 func (w *world) recovery(ctx context.Context, from reading) (figures, error) {
 	unwell, err := w.count(ctx, "SELECT count(*) FROM "+w.variant.table()+" WHERE "+w.variant.unwell())
 	if err != nil {
@@ -158,9 +159,8 @@ func (w *world) recovery(ctx context.Context, from reading) (figures, error) {
 	return f, err
 }
 
-// wellAgain waits until no connection fulfils the condition: seconds until 99 of
-// 100 did not, and until none did. left are those that still do when patience
-// ends.
+// wellAgain waits until no connection meets the condition. It returns the seconds until
+// 99 of 100 did not, and until none did. left is how many still do when patience ends.
 func (w *world) wellAgain(ctx context.Context, condition string) (seconds, seconds99, left float64, err error) {
 	began := time.Now()
 	err = until(ctx, w.patience+time.Minute, 500*time.Millisecond, func() (bool, error) {
@@ -174,7 +174,7 @@ func (w *world) wellAgain(ctx context.Context, condition string) (seconds, secon
 	return seconds, seconds99, left, err
 }
 
-// startAll measures the creating itself, until all is quiet.
+// startAll measures the creation itself, until nothing more happens.
 func startAll(ctx context.Context, w *world) (figures, error) {
 	before, err := w.begin(ctx)
 	if err != nil {
@@ -217,5 +217,5 @@ func startAll(ctx context.Context, w *world) (figures, error) {
 	return f, w.sizes(ctx, f)
 }
 
-// quietCores is what servers without work use.
+// quietCores is how many cores the servers use without work.
 const quietCores = 0.25

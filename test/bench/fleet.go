@@ -20,7 +20,7 @@ const atOnce = 16
 // member is one connection of the fleet.
 type member struct{ id, account string }
 
-// lifeFor is the life of tokens that are renewed every interval.
+// lifeFor returns the life of tokens that are refreshed every interval.
 func lifeFor(interval time.Duration) time.Duration {
 	life := interval.Truncate(time.Second)
 	for ; meanInterval(life) < interval; life += max(time.Second, (life / 500).Truncate(time.Second)) {
@@ -28,8 +28,8 @@ func lifeFor(interval time.Duration) time.Duration {
 	return life
 }
 
-// meanInterval is the product's cycle: the time between two renewals of a connection
-// that has come to its place.
+// meanInterval returns the product's mean time between two refreshes of a connection
+// that has reached its place in the cycle.
 func meanInterval(life time.Duration) time.Duration {
 	at, before := time.Unix(0, 0), time.Time{}
 	for generation := range int64(20) {
@@ -38,20 +38,20 @@ func meanInterval(life time.Duration) time.Duration {
 	return at.Sub(before)
 }
 
-// first says when a new connection's token was obtained, and how long the
-// provider's next tokens of it live.
+// first returns when connection i's first token was obtained, and the lifetimes of the
+// tokens that the provider gives it next.
 type first func(i int) (obtained time.Time, lifetimes []float64)
 
-// spread are first due times evenly spread over the interval: a fleet that has
-// been there for long. With age, each connection first lives through fewer
-// refreshes than that, as quickly as they come.
+// spread returns first due times spread evenly over the interval, as in a fleet that
+// has run for a long time. If age is not 0, each connection first makes that many
+// refreshes as fast as possible.
 func (w *world) spread(age int) first {
 	r := rand.New(rand.NewPCG(1, 2)) // the same phases in every variant
 	phases := make([]float64, w.connections)
 	for i := range phases {
 		phases[i] = r.Float64()
 	}
-	quick := max(1, float64(w.connections)/100/0.7) // seconds; about 100 refreshes a second, where that is possible
+	quick := max(1, float64(w.connections)/100/0.7) // seconds; about 100 refreshes a second, if the machine can
 	return func(i int) (time.Time, []float64) {
 		interval := meanInterval(w.life)
 		if age == 0 {
@@ -62,7 +62,7 @@ func (w *world) spread(age int) first {
 	}
 }
 
-// populate creates the fleet, as fast as it goes.
+// populate creates the fleet as fast as possible.
 func (w *world) populate(ctx context.Context, f first) error {
 	const batch = 500
 	w.fleet = make([]member, w.connections)
@@ -95,7 +95,7 @@ func (w *world) add(ctx context.Context, i int, account string, obtained time.Ti
 	return err
 }
 
-// aged waits until every connection has used up its first lifetimes.
+// aged waits until every connection has used its first lifetimes.
 func (w *world) aged(ctx context.Context) error {
 	last := w.connections + 1
 	return until(ctx, time.Hour, 2*time.Second, func() (bool, error) {

@@ -11,19 +11,19 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 )
 
-// sampled is how many workflows' histories are followed.
+// sampled is how many workflows' histories are measured.
 const sampled = 100
 
-// history is how far a connection has come: its run, the run's size, and its
+// history is the state of one workflow: its run, the run's size, and the connection's
 // generation.
 type history struct {
 	run                       string
 	events, bytes, generation float64
-	grownEvents, grownBytes   float64 // since the reading before
+	grownEvents, grownBytes   float64 // since the previous reading
 }
 
-// sample describes evenly chosen workflows. With the reading before, it follows
-// each chain of runs from there.
+// sample reads evenly chosen workflows. If before has a reading, sample follows each
+// chain of runs from there.
 func (w *world) sample(ctx context.Context, before map[string]history) (map[string]history, error) {
 	if w.temporal == nil || len(w.fleet) == 0 {
 		return nil, nil
@@ -52,7 +52,7 @@ func (w *world) sample(ctx context.Context, before map[string]history) (map[stri
 	return out, nil
 }
 
-// follow sums the runs from run ("" for the current one) to the current one.
+// follow adds up the runs from run (the current one if "") to the current one.
 func (w *world) follow(ctx context.Context, id, run string) (h history, err error) {
 	for {
 		d, err := w.client.DescribeWorkflowExecution(ctx, id, run)
@@ -74,7 +74,7 @@ func (w *world) follow(ctx context.Context, id, run string) (h history, err erro
 	}
 }
 
-// grown notes by how much the sampled histories grew for each refresh.
+// grown records how much the sampled histories grew for each refresh.
 func grown(f figures, from, to map[string]history) {
 	var events, bytes, refreshes float64
 	for id, h := range to {
@@ -86,7 +86,7 @@ func grown(f figures, from, to map[string]history) {
 	f.ratio("history_bytes_per_refresh", bytes, refreshes)
 }
 
-// sumMetric adds up a Prometheus metric's series that have label in them.
+// sumMetric adds up those series of a Prometheus metric whose labels contain label.
 func sumMetric(ctx context.Context, url, name, label string) (float64, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -49,7 +49,7 @@ import (
 	"github.com/perennial-oauth/perennial/test/bench/sim"
 )
 
-// processes are the ones that bench starts itself again as.
+// processes are the processes as which bench starts itself again.
 var processes = map[string]func(ctx context.Context, args []string) error{
 	providerCommand: serveProvider,
 	naiveCommand:    runNaive,
@@ -92,7 +92,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	return nil
 }
 
-// measureAll runs every case of the scenario as often as asked, in turn.
+// measureAll runs every case of the scenario in turn, as often as asked.
 func measureAll(ctx context.Context, o options, progress io.Writer) (*report, error) {
 	dir, err := os.MkdirTemp("", "perennial-bench-")
 	if err != nil {
@@ -122,7 +122,7 @@ func measureAll(ctx context.Context, o options, progress io.Writer) (*report, er
 	return r, nil
 }
 
-// measure makes a new world for one case, and its figures.
+// measure creates a new world for one case and returns its figures.
 func measure(ctx context.Context, o options, c benchCase, dir, binary string, progress io.Writer) (figures, error) {
 	dir, err := os.MkdirTemp(dir, c.variant+"-")
 	if err != nil {

@@ -12,14 +12,14 @@ import (
 	"gorm.io/gorm/logger"
 )
 
-// naive is the workflow that a good team writes at the first go; see
-// naiveworker.go for what it does.
+// naive is the workflow that a good team writes first. See naiveworker.go for what it
+// does.
 type naive struct {
 	db     *gorm.DB
 	server client.Client
 }
 
-// naiveRow is its table.
+// naiveRow is a row of its table.
 type naiveRow struct {
 	ID            string `gorm:"primaryKey"`
 	AccessToken   string
@@ -34,13 +34,13 @@ type naiveRow struct {
 func (naiveRow) TableName() string { return "naive_connections" }
 
 func openNaive(url string) (*gorm.DB, error) {
-	return gorm.Open(postgres.Open(url), &gorm.Config{Logger: logger.Discard}) // it would log tokens
+	return gorm.Open(postgres.Open(url), &gorm.Config{Logger: logger.Discard}) // a logger would log tokens
 }
 
 func (n *naive) temporal() bool { return true }
 
-// refreshesPerRun: the server suggests to continue as new at 4,096 events (its
-// limit.historyCount.suggestContinueAsNew), and a refresh takes 11.
+// refreshesPerRun returns 4,096 / 11: the server suggests to continue as new at 4,096
+// events (its limit.historyCount.suggestContinueAsNew), and a refresh takes 11.
 func (n *naive) refreshesPerRun() int { return 4096 / 11 }
 
 func (n *naive) prepare(_ context.Context, w *world) (err error) {

@@ -23,7 +23,7 @@ import (
 
 const naiveCommand = "_naive"
 
-// naiveWorkflow sleeps, refreshes, and sleeps again; it continues as new when the
+// naiveWorkflow sleeps, refreshes, and sleeps again. It continues as new when the
 // server suggests it.
 func naiveWorkflow(ctx workflow.Context, id string, due time.Time) error {
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: time.Minute})
@@ -52,8 +52,8 @@ type lateRefresh struct {
 	by time.Duration
 }
 
-// Refresh reads the row, shows the refresh token and writes what comes back. It
-// returns when the next one is due.
+// Refresh reads the row, presents the refresh token and stores the reply. It returns
+// when the next refresh is due.
 func (a *naiveActivities) Refresh(ctx context.Context, id string) (time.Time, error) {
 	var row naiveRow
 	if err := a.db.WithContext(ctx).First(&row, "id = ?", id).Error; err != nil {
@@ -75,7 +75,7 @@ func (a *naiveActivities) Refresh(ctx context.Context, id string) (time.Time, er
 	return next, nil
 }
 
-// naiveDue is the product's rule, so that every variant refreshes as often.
+// naiveDue uses the product's rule, so that every variant refreshes equally often.
 func naiveDue(row naiveRow, start time.Time, life time.Duration) time.Time {
 	return refresh.Due(start, life, provider.BufferQueue, row.ID, row.Generation)
 }
@@ -104,7 +104,7 @@ func (a *naiveActivities) lateness(w http.ResponseWriter, r *http.Request) {
 	respond(w, out)
 }
 
-// runNaive is the naive variant's worker process.
+// runNaive runs the worker process of the naive variant.
 func runNaive(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet(naiveCommand, flag.ContinueOnError)
 	listen := flags.String("listen", "", "address")

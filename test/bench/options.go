@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// options are what was asked for.
+// options are the command line's options.
 type options struct {
 	scenario    string
 	variants    []string
@@ -39,12 +39,12 @@ type scenario struct {
 	defaults options
 }
 
-// wholeRun as an age: as many refreshes as a variant's workflow has in one run.
+// wholeRun, as an age, means as many refreshes as one workflow run of the variant has.
 const wholeRun = -1
 
 var scenarios map[string]scenario
 
-func init() { // in a function, for the scenarios use the options
+func init() { // in a function, because the scenarios use the options
 	all := []string{"naive", "poller", "own", "pooled"}
 	scenarios = map[string]scenario{
 		"warm": {steady, options{variants: all, connections: 400, interval: 20 * time.Second, window: time.Minute, age: 24}},
@@ -122,8 +122,9 @@ func parse(args []string, usage io.Writer) (options, error) {
 		o.warmup = min(o.interval, time.Minute)
 	}
 	if o.saturate {
-		// Longer than a workflow task waits for its turn then: else its timer's
-		// time has passed before it is set, and cycles without one are cheaper.
+		// It must be longer than a workflow task waits for its turn at saturation.
+		// Otherwise a timer's time has passed before it is set, and a cycle without a
+		// timer is cheaper.
 		o.interval, o.age = 5*time.Second, 0
 		if !given["connections"] {
 			o.connections = 800
@@ -138,7 +139,7 @@ func parse(args []string, usage io.Writer) (options, error) {
 	return o, nil
 }
 
-// benchCase is one thing that is measured: a variant, in growth at one size.
+// benchCase is one measurement: a variant, and for growth also a size.
 type benchCase struct {
 	name, variant string
 	connections   int // 0: as asked for

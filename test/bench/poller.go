@@ -20,8 +20,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// poller is what a team without Temporal writes: a loop over the rows that are
-// due, around the same engine.
+// poller is what a team without Temporal writes: a loop over the due rows, around the
+// same engine.
 type poller struct{ product }
 
 func (p *poller) temporal() bool { return false }
@@ -42,29 +42,29 @@ func (p *poller) command(w *world) (string, []string, error) {
 	return hidden(pollerCommand, "-config", p.configFile(w))
 }
 
-// nobody needs to be told of a connection: the loop finds it.
+// nobody sends no signal: the loop finds every connection by itself.
 type nobody struct{}
 
 func (nobody) Signal(context.Context, perennial.Connection, string) error { return nil }
 
 const (
 	pollerCommand = "_poller"
-	pollEvery     = time.Second // where fewer than a batch were due
+	pollEvery     = time.Second // if fewer than a batch were due
 	pollBatch     = 64
 	pollAtOnce    = 16
 )
 
-// dueIndex is the index that dueQuery needs, in the place of the product's.
+// dueIndex is the index that dueQuery needs, instead of the product's.
 const dueIndex = `DROP INDEX connections_due; CREATE INDEX connections_due ON connections (next_refresh_at) WHERE status = 'active'`
 
-// dueQuery takes rows that nobody else is looking at. The lock ends with the
-// statement; whoever comes between is stopped by the engine's own fence.
+// dueQuery takes rows that no other process is looking at. The lock ends with the
+// statement; after that the engine's own fence stops other processes.
 const dueQuery = `SELECT id, generation, app FROM connections WHERE status = 'active' AND next_refresh_at <= clock_timestamp()
 	AND (next_attempt_at IS NULL OR next_attempt_at <= clock_timestamp()) AND (confirm_at IS NULL OR confirm_at <= clock_timestamp())
 	AND (attempt_deadline IS NULL OR attempt_deadline <= clock_timestamp())
 	ORDER BY next_refresh_at LIMIT $1 FOR UPDATE SKIP LOCKED`
 
-// runPoller is the poller's process.
+// runPoller runs the poller process.
 func runPoller(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet(pollerCommand, flag.ContinueOnError)
 	path := flags.String("config", "", "configuration file")
@@ -126,7 +126,7 @@ func poll(ctx context.Context, db *sql.DB, engine *refresh.Engine) error {
 					engine.Log.Error("not refreshed", "connection_id", req.ConnectionID, "error", err)
 				}
 				if res.Unsaved != nil {
-					_ = engine.SaveLater(context.WithoutCancel(ctx), *res.Unsaved) // ends when it is kept
+					_ = engine.SaveLater(context.WithoutCancel(ctx), *res.Unsaved) // returns when the token set is saved
 				}
 			})
 		}

@@ -16,15 +16,15 @@ import (
 	"github.com/perennial-oauth/perennial/internal/child"
 )
 
-// process is a worker or the provider: it serves /readyz and dies with bench.
+// process is a worker or the provider. It serves /readyz and dies with bench.
 type process struct {
 	cmd  *exec.Cmd
 	url  string
 	done chan struct{}
 }
 
-// spawn starts a program that listens at address, its output in a log, and waits
-// until it is ready.
+// spawn starts a program that listens at address and writes its output to a log, and
+// waits until it is ready.
 func spawn(ctx context.Context, logs, address string, environ []string, program string, args ...string) (*process, error) {
 	log, err := os.OpenFile(logs, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -56,7 +56,7 @@ func spawn(ctx context.Context, logs, address string, environ []string, program 
 
 // kill ends the process at once, as a crash would.
 func (p *process) kill() {
-	_ = p.cmd.Process.Kill() // it may have ended
+	_ = p.cmd.Process.Kill() // it may have ended already
 	<-p.done
 }
 
@@ -75,7 +75,7 @@ func (p *process) terminate() error {
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// get reads a JSON answer into out; out may be nil.
+// get decodes a JSON answer into out, which may be nil.
 func (p *process) get(ctx context.Context, path string, out any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+path, nil)
 	if err != nil {
@@ -101,7 +101,8 @@ func answer(req *http.Request, out any) error {
 	return json.NewDecoder(res.Body).Decode(out)
 }
 
-// serve serves a hidden process until ctx ends; /readyz says that it is there.
+// serve serves a hidden process until ctx ends. Its /readyz answers that the process
+// runs.
 func serve(ctx context.Context, listen string, mux *http.ServeMux) error {
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ready") })
 	l, err := net.Listen("tcp", listen)
@@ -121,10 +122,10 @@ func serve(ctx context.Context, listen string, mux *http.ServeMux) error {
 
 func respond(w http.ResponseWriter, body any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(body) // the caller left: nobody to tell
+	_ = json.NewEncoder(w).Encode(body) // the caller has gone
 }
 
-// freeAddress is one that nobody listens at.
+// freeAddress returns an address at which nobody listens.
 func freeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -133,7 +134,7 @@ func freeAddress() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// until asks again and again until the answer is yes, at most for patience.
+// until calls yes every so often until it returns true, at most for patience.
 func until(ctx context.Context, patience, every time.Duration, yes func() (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -152,7 +153,7 @@ func until(ctx context.Context, patience, every time.Duration, yes func() (bool,
 	}
 }
 
-// pass lets the measured time go by; the driver is idle.
+// pass waits while the measured time passes. The driver is idle.
 func pass(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -19,8 +19,8 @@ import (
 
 const taskQueue = "bench"
 
-// product is what the variants share that run this repository's engine: its
-// schema, its configuration, its ledger.
+// product is what the variants around this repository's engine share: the schema, the
+// configuration, the ledger.
 type product struct {
 	pace string // a key of the app; "": left out
 
@@ -29,8 +29,8 @@ type product struct {
 	service *connect.Service
 }
 
-// open makes the schema, the keys and the configuration of the service that
-// creates connections.
+// open creates the schema, the keys and the configuration of the service that creates
+// connections.
 func (p *product) open(ctx context.Context, w *world, told connect.Workflows) error {
 	s, err := store.Open(ctx, w.pg.URL)
 	if err != nil {
@@ -66,7 +66,8 @@ func (p *product) configure(w *world) error {
 
 func (p *product) configFile(w *world) string { return filepath.Join(w.dir, "perennial.yaml") }
 
-// yaml is a production's configuration: nothing but addresses and the app.
+// yaml returns a production's configuration: addresses and the app, and defaults for
+// all else.
 func (p *product) yaml(w *world) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "keys: %q\nallow_plaintext_keys: true\nspool: %q\ntask_queue: %s\nlisten: %s\n", filepath.Join(w.dir, "keys"), filepath.Join(w.dir, "spool"), taskQueue, w.address)
@@ -113,7 +114,7 @@ func (p *product) lateness(ctx context.Context, w *world, since time.Time) ([]fl
 	return out, rows.Err()
 }
 
-// own is the product's worker; with a pace, in that one.
+// own is the product's worker, at the given pace if there is one.
 type own struct{ product }
 
 func (o *own) temporal() bool { return true }

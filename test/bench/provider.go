@@ -19,25 +19,26 @@ const (
 	clientSecret    = "bench-secret"
 )
 
-// consents asks the provider's process for many grants at once: account by
-// account, with the lifetimes of its first tokens.
+// consents is a request to the provider's process for many grants at once: the
+// accounts, and the lifetimes of each one's first tokens.
 type consents struct {
 	Accounts  []string    `json:"accounts"`
 	Lifetimes [][]float64 `json:"lifetimes"`
 }
 
-// books are the provider's own count.
+// books are the provider's own counts.
 type books struct {
-	Refreshes int `json:"refreshes"` // successful
+	Refreshes int `json:"refreshes"` // successful ones
 	Requests  int `json:"requests"`
-	// Most is the most requests in any one second since the time asked for.
+	// Most is the largest number of requests in one second, since the time in the
+	// request.
 	Most int `json:"most"`
-	// Young counts the grants that have not used up their first lifetimes.
+	// Young counts the grants that have not used all of their first lifetimes.
 	Young int `json:"young"`
 }
 
-// serveProvider is the fake provider in a process of its own, with two ways in
-// for bench.
+// serveProvider runs the fake provider in a process of its own, with two endpoints for
+// bench.
 func serveProvider(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet(providerCommand, flag.ContinueOnError)
 	listen := flags.String("listen", "", "address")
@@ -54,7 +55,7 @@ func serveProvider(ctx context.Context, args []string) error {
 		return err
 	}
 	var mu sync.Mutex
-	first := map[string]int{} // lifetimes of each account
+	first := map[string]int{} // number of lifetimes of each account
 	mux := http.NewServeMux()
 	mux.Handle("/", server)
 	mux.HandleFunc("POST /_bench/consents", func(w http.ResponseWriter, r *http.Request) {
@@ -100,7 +101,7 @@ func serveProvider(ctx context.Context, args []string) error {
 	return serve(ctx, *listen, mux)
 }
 
-// providerProcess is the driver's side of it.
+// providerProcess is the provider as the driver sees it.
 type providerProcess struct{ *process }
 
 func (p providerProcess) books(ctx context.Context, since time.Time) (b books, err error) {
@@ -111,7 +112,7 @@ func (p providerProcess) consents(ctx context.Context, c consents) (out []fakepr
 	return out, p.post(ctx, "/_bench/consents", c, &out)
 }
 
-// knobs sets those of the client; grants with knobs of their own keep them.
+// knobs sets the client's knobs. Grants with knobs of their own keep those.
 func (p providerProcess) knobs(ctx context.Context, k fakeprovider.Knobs) error {
 	return p.post(ctx, "/_control/knobs", map[string]any{"client": clientID, "knobs": k}, nil)
 }

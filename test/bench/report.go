@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// measures are the figures, in the order of the table.
+// measures has the figures in the order of the table.
 var measures = []struct{ name, means string }{
 	{"connections", "size of the fleet"},
 	{"interval_s", "mean seconds between two refreshes of a connection"},
@@ -57,7 +57,7 @@ var measures = []struct{ name, means string }{
 	{"outage_cores", "busy meanwhile"},
 }
 
-// spreadOf is a figure of several runs.
+// spreadOf is one figure over several runs.
 type spreadOf struct {
 	Median float64 `json:"median"`
 	Min    float64 `json:"min"`
@@ -77,7 +77,8 @@ type report struct {
 	Runs     int                `json:"runs"`
 	Settings map[string]any     `json:"settings"`
 	Variants map[string]figures `json:"variants"` // medians
-	// Ratios are of the same run; the figure of the first over that of the second.
+	// Ratios compare two variants within a run: the figure of the first divided by that
+	// of the second.
 	Ratios  map[string]map[string]spreadOf `json:"ratios"`
 	Samples map[string][]figures           `json:"samples"`
 
@@ -94,7 +95,7 @@ func newReport(o options) *report {
 	return r
 }
 
-// commit is that of the working tree, with a mark where it was changed.
+// commit returns that of the working tree, with a mark if the tree was changed.
 func commit() string {
 	out, err := exec.Command("git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*").Output()
 	if err != nil {
@@ -103,7 +104,7 @@ func commit() string {
 	return strings.TrimSpace(string(out))
 }
 
-// add takes a run's figures, and works medians and ratios out anew.
+// add adds a run's figures and computes the medians and ratios again.
 func (r *report) add(run int, name string, f figures) {
 	if run == 0 {
 		r.order = append(r.order, name)
@@ -126,7 +127,7 @@ func (r *report) add(run int, name string, f figures) {
 	}
 }
 
-// pairs are what is compared: ours with the others', in growth each size with
+// pairs returns what is compared: ours with the others, and for growth each size with
 // the smallest.
 func (r *report) pairs() (out [][2]string) {
 	for i, a := range r.order {

@@ -11,7 +11,7 @@ import (
 	"go.temporal.io/sdk/client"
 )
 
-// steady measures a fleet that goes on as it always does.
+// steady measures a fleet in normal operation.
 func steady(ctx context.Context, w *world) (figures, error) {
 	idle, err := w.idle(ctx)
 	if err != nil {
@@ -45,8 +45,8 @@ func steady(ctx context.Context, w *world) (figures, error) {
 	return f, nil
 }
 
-// aging makes a fleet whose workflows' histories are of every length. Until they
-// are, the worker keeps all of them in its cache.
+// aging creates a fleet whose workflows have histories of every length. Meanwhile the
+// worker keeps all of them in its cache.
 func (w *world) aging(ctx context.Context) error {
 	age := min(w.age, w.variant.refreshesPerRun())
 	if w.age == wholeRun {
@@ -71,8 +71,8 @@ func (w *world) aging(ctx context.Context) error {
 	return w.withCache(ctx, small)
 }
 
-// begun waits until each new workflow has run once, which a fleet that has been there
-// for long did long ago.
+// begun waits until each new workflow has run once, as in a fleet that has run for a
+// long time.
 func (w *world) begun(ctx context.Context) error {
 	if !w.variant.temporal() {
 		return nil
@@ -84,10 +84,10 @@ func (w *world) begun(ctx context.Context) error {
 	})
 }
 
-// begunEnough is what waits in a task queue that is not behind.
+// begunEnough is how many tasks a task queue has that is not behind.
 const begunEnough = 20
 
-// withCache starts the worker anew unless it has a cache of that size.
+// withCache restarts the worker unless it has a cache of that size.
 func (w *world) withCache(ctx context.Context, size int) (err error) {
 	if size == w.cache {
 		return nil
@@ -103,7 +103,7 @@ func (w *world) withCache(ctx context.Context, size int) (err error) {
 	return err
 }
 
-// idle is what the servers and the worker use before there is a connection.
+// idle returns how many cores the servers and the worker use without connections.
 func (w *world) idle(ctx context.Context) (cores float64, err error) {
 	from, err := w.begin(ctx)
 	if err != nil {

@@ -9,31 +9,33 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// variant is one way to keep a fleet alive. A value is for one world.
+// variant is one way to keep a fleet alive. Each value belongs to one world.
 type variant interface {
-	temporal() bool // it needs a Temporal server
-	// refreshesPerRun of a connection's workflow, after which it continues as new:
-	// 0 where its history does not grow with them.
+	temporal() bool // reports whether it needs a Temporal server
+	// refreshesPerRun returns after how many refreshes a connection's workflow
+	// continues as new; 0 if its history does not grow with them.
 	refreshesPerRun() int
-	// prepare makes its tables and files, before its worker starts.
+	// prepare creates its tables and files, before its worker starts.
 	prepare(ctx context.Context, w *world) error
-	// command is its worker process: it serves /readyz and /metrics at w.address.
+	// command returns its worker process, which serves /readyz and /metrics at
+	// w.address.
 	command(w *world) (program string, args []string, err error)
-	// add makes one connection and what keeps it alive, and returns its id. It is
-	// called by many at once.
+	// add creates one connection, and whatever keeps it alive, and returns its id. It
+	// is safe for concurrent use.
 	add(ctx context.Context, g grant) (id string, err error)
-	// table holds the connections: id, generation, next_refresh_at.
+	// table returns the name of the table of connections, with id, generation and
+	// next_refresh_at.
 	table() string
-	// unwell is the SQL condition of a connection that is not looked after as it
+	// unwell returns the SQL condition of a connection that is not refreshed as it
 	// should be.
 	unwell() string
 	workflowID(id string) string
-	// lateness are the milliseconds by which refreshes since then began after
-	// their due times.
+	// lateness returns how many milliseconds after its due time each refresh since then
+	// began.
 	lateness(ctx context.Context, w *world, since time.Time) ([]float64, error)
 }
 
-// variants make each one anew.
+// variants creates each variant.
 var variants = map[string]func() variant{
 	"naive":  func() variant { return &naive{} },
 	"poller": func() variant { return &poller{} },
@@ -41,10 +43,10 @@ var variants = map[string]func() variant{
 	"pooled": func() variant { return &own{product: product{pace: "pooled"}} },
 }
 
-// overdue is the SQL condition of a refresh that has not come.
+// overdue is the SQL condition of a refresh that is missing.
 const overdue = "next_refresh_at < clock_timestamp() - interval '5 seconds'"
 
-// grant is a consent's outcome, as a callback hands it on.
+// grant is the result of a consent, as a callback returns it.
 type grant struct {
 	account         string
 	access, refresh perennial.Secret
@@ -52,10 +54,10 @@ type grant struct {
 	life            time.Duration
 }
 
-// quiet logs nothing: the driver's own room.
+// quiet discards logs, so that logging costs the driver nothing.
 var quiet = slog.New(slog.DiscardHandler)
 
-// hidden is this program again, as one of its processes.
+// hidden returns the command that starts this program as one of its processes.
 func hidden(args ...string) (string, []string, error) {
 	self, err := os.Executable()
 	return self, args, err

@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// reading is the state of every counter at one moment.
+// reading is every counter at one moment.
 type reading struct {
 	at           time.Time
 	cpu          map[string]time.Duration
 	books        books
-	actions      float64 // billable, of the default namespace
+	actions      float64 // billable ones, of the default namespace
 	statements   float64
 	transactions float64
 	histories    map[string]history
@@ -67,10 +67,10 @@ func (w *world) slowCounters(ctx context.Context, r *reading) (err error) {
 	return err
 }
 
-// figures are what a measurement found; measures names and explains them.
+// figures are the results of a measurement. measures names and explains them.
 type figures map[string]float64
 
-// between are the figures of a window.
+// between returns the figures from one reading to the next.
 func (w *world) between(ctx context.Context, from, to reading) (figures, error) {
 	seconds := to.at.Sub(from.at).Seconds()
 	refreshes := float64(to.books.Refreshes - from.books.Refreshes)
@@ -104,14 +104,14 @@ func (w *world) between(ctx context.Context, from, to reading) (figures, error) 
 	return f, w.sizes(ctx, f)
 }
 
-// sizes are what a connection takes on disk and in the worker.
+// sizes measures what a connection takes on disk and in the worker.
 func (w *world) sizes(ctx context.Context, f figures) error {
 	bytes, err := w.count(ctx, "SELECT pg_total_relation_size($1::regclass)", w.variant.table())
 	if err != nil {
 		return err
 	}
 	f.ratio("row_bytes", bytes, float64(w.connections))
-	if w.variant.table() == "connections" { // the engine keeps a ledger beside it
+	if w.variant.table() == "connections" { // the engine also keeps a ledger
 		if f["ledger_bytes"], err = w.count(ctx, "SELECT pg_total_relation_size('attempts') / greatest((SELECT count(*) FROM attempts), 1)"); err != nil {
 			return err
 		}
@@ -130,10 +130,10 @@ func (w *world) sizes(ctx context.Context, f figures) error {
 	return nil
 }
 
-// sdkCache is how many workflows a worker keeps by default.
+// sdkCache is how many workflows a worker caches by default.
 const sdkCache = 10000
 
-// memory is the worker's, in bytes: what its last garbage collection left, and its
+// memory is the worker's, in bytes: the heap after its last garbage collection, and its
 // stacks.
 type memory struct{ heap, stacks float64 }
 
@@ -145,14 +145,14 @@ func (w *world) memory(ctx context.Context) (m memory, err error) {
 	return m, err
 }
 
-// ratio notes a/b where there is one.
+// ratio records a/b if b is not 0.
 func (f figures) ratio(name string, a, b float64) {
 	if b != 0 {
 		f[name] = a / b
 	}
 }
 
-// quantiles notes p50, p99 and the greatest of values.
+// quantiles records p50, p99 and the maximum of values.
 func (f figures) quantiles(name string, values []float64) {
 	if len(values) == 0 {
 		return
@@ -162,7 +162,7 @@ func (f figures) quantiles(name string, values []float64) {
 	f[name+"_p50"], f[name+"_p99"], f[name+"_max"] = at(0.5), at(0.99), at(1)
 }
 
-// String is one line of progress.
+// String returns one line of progress.
 func (f figures) String() string {
 	var parts []string
 	for _, p := range []struct{ name, format string }{

@@ -19,8 +19,8 @@ import (
 	"go.temporal.io/sdk/client"
 )
 
-// shards of the Temporal server's history: enough that they are no bottleneck,
-// few enough for one machine.
+// shards is the number of the Temporal server's history shards: so many that they are
+// no bottleneck, and few enough for one machine.
 const shards = 128
 
 // world is everything that one measurement runs on.
@@ -40,7 +40,7 @@ type world struct {
 	address  string // of the worker
 	db       *sql.DB
 	fleet    []member
-	empty    memory // the worker's before there was a connection
+	empty    memory // the worker's, before there was a connection
 	undo     []func()
 }
 
@@ -102,7 +102,7 @@ func (w *world) start(ctx context.Context) (err error) {
 	return err
 }
 
-// postgres starts a server that keeps nothing when it is stopped.
+// postgres starts a server that keeps nothing when it stops.
 func (w *world) postgres(settings ...string) (*pgserver.Server, error) {
 	if w.fsync {
 		settings = append(settings, "fsync=on")
@@ -136,15 +136,15 @@ func (w *world) startProvider(ctx context.Context) error {
 	return nil
 }
 
-// knobs of the app: tokens that rotate, as with most providers that need this
-// product.
+// knobs returns the app's: tokens rotate, as at most providers that need this product.
 func (w *world) knobs() fakeprovider.Knobs {
 	return fakeprovider.Knobs{LifetimeSeconds: w.life.Seconds(), Rotate: true, LatencyBeforeMS: w.latency.Milliseconds()}
 }
 
 func (w *world) tokenURL() string { return w.provider.url + "/token" }
 
-// environ is what the product's programs find Temporal and the database by.
+// environ returns the environment by which the product's programs find Temporal and the
+// database.
 func (w *world) environ() []string {
 	e := []string{"PERENNIAL_DATABASE_URL=" + w.pg.URL}
 	if w.temporal != nil {
@@ -162,7 +162,7 @@ func (w *world) startWorker(ctx context.Context) (err error) {
 	return err
 }
 
-// groups are the processes whose CPU is told apart.
+// groups returns the processes whose CPU time is reported separately.
 func (w *world) groups() map[string]int {
 	g := map[string]int{"postgres": w.pg.Pid(), "provider": w.provider.pid()}
 	select {
@@ -183,7 +183,7 @@ func (w *world) stop() {
 	}
 }
 
-// count asks our database for one number.
+// count reads one number from our database.
 func (w *world) count(ctx context.Context, query string, args ...any) (n float64, err error) {
 	var null sql.NullFloat64
 	if err := w.db.QueryRowContext(ctx, query, args...).Scan(&null); err != nil && !errors.Is(err, sql.ErrNoRows) {

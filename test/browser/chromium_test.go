@@ -21,14 +21,14 @@ import (
 	"github.com/perennial-oauth/perennial/internal/connecttest"
 )
 
-// patience bounds each step; a busy machine is slow.
+// patience bounds each step. A busy machine is slow.
 const patience = 2 * time.Minute
 
-// screenshots are kept here, of the repository's root; the folder is not kept in
-// git.
+// screenshots is the folder for screenshots, from the repository's root. Git ignores
+// it.
 const screenshots = "../../artifacts/connect"
 
-// executable is the Chromium to run; scripts/chromium installs one.
+// executable returns the Chromium to run. scripts/chromium installs one.
 func executable(t *testing.T) string {
 	t.Helper()
 	if path := os.Getenv("PERENNIAL_TEST_CHROMIUM"); path != "" {
@@ -43,7 +43,7 @@ func executable(t *testing.T) string {
 	return ""
 }
 
-// chromium starts one for t.
+// chromium starts a browser for t.
 func chromium(t *testing.T) context.Context {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(executable(t)), chromedp.NoSandbox, chromedp.DisableGPU,
@@ -53,17 +53,17 @@ func chromium(t *testing.T) context.Context {
 	return ctx
 }
 
-// tab is one tab of a browser, or of a profile of its own.
+// tab is a tab of a browser, or of a profile of its own.
 type tab struct {
 	t   *testing.T
 	w   *connecttest.World
 	ctx context.Context
 
-	tall int64 // more of the page is in the screenshots
+	tall int64 // extra height, so that screenshots show more of the page
 
 	mu        sync.Mutex
-	callbacks []string // URLs of ours that were asked for, with their codes
-	refusals  []string // of the content security policy, and other errors
+	callbacks []string // requested URLs of our pages, with their codes
+	refusals  []string // by the content security policy, and other errors
 }
 
 // open opens a tab below parent.
@@ -72,7 +72,7 @@ func open(t *testing.T, w *connecttest.World, parent context.Context, options ..
 	ctx, stop := chromedp.NewContext(parent, options...)
 	t.Cleanup(stop)
 	b := &tab{t: t, w: w, ctx: ctx}
-	_, err := chromedp.Run(ctx, chromedp.Location()) // the first one starts the tab, and takes no deadline
+	_, err := chromedp.Run(ctx, chromedp.Location()) // the first call starts the tab, and must have no deadline
 	require.NoError(t, err)
 	require.NoError(t, chromedp.Listen(ctx, func(event any) {
 		b.mu.Lock()
@@ -83,7 +83,7 @@ func open(t *testing.T, w *connecttest.World, parent context.Context, options ..
 				b.callbacks = append(b.callbacks, e.Request.URL)
 			}
 		case *log.EventEntryAdded:
-			// A page with a status of 4xx is an entry too.
+			// A page with a 4xx status is an entry too.
 			if e.Entry.Level == log.EntryLevelError && !strings.Contains(e.Entry.Text, "status of 4") {
 				b.refusals = append(b.refusals, e.Entry.Text+" "+e.Entry.URL)
 			}
@@ -124,19 +124,19 @@ func (b *tab) click(selector string) {
 	b.do(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
 }
 
-// heading waits until the page's heading is this one.
+// heading waits until the page has this heading.
 func (b *tab) heading(want string) {
 	b.t.Helper()
 	b.until(`document.querySelector("h1") ? document.querySelector("h1").innerText : ""`, func(got string) bool { return got == want }, want)
 }
 
-// says waits until the page says so.
+// says waits until the page contains this text.
 func (b *tab) says(want string) {
 	b.t.Helper()
 	b.until(`document.body.innerText`, func(got string) bool { return strings.Contains(got, want) }, want)
 }
 
-// until reads a page that is complete until it is as wanted.
+// until runs the script in a complete page until its result is wanted.
 func (b *tab) until(script string, wanted func(string) bool, want string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
@@ -146,7 +146,7 @@ func (b *tab) until(script string, wanted func(string) bool, want string) {
 		if err == nil && wanted(got) {
 			return
 		}
-		if ctx.Err() != nil { // an error in between is the page going away
+		if ctx.Err() != nil { // an error here means that the page is being replaced
 			require.NoError(b.t, err)
 			require.FailNow(b.t, "not as wanted", "%q, but %q", want, got)
 		}
@@ -155,7 +155,7 @@ func (b *tab) until(script string, wanted func(string) bool, want string) {
 
 func (b *tab) url() string { b.t.Helper(); return get(b, chromedp.Location()) }
 
-// lastCallback is the URL of the newest authorization response.
+// lastCallback returns the URL of the newest authorization response.
 func (b *tab) lastCallback() string {
 	b.t.Helper()
 	b.mu.Lock()
@@ -164,7 +164,7 @@ func (b *tab) lastCallback() string {
 	return b.callbacks[len(b.callbacks)-1]
 }
 
-// healthy are the things that every page of ours must be, measured in the browser.
+// healthy checks what must hold for each of our pages, in the browser.
 const healthy = `(() => {
   const wrong = [];
   const color = s => { const c = s.match(/[\d.]+/g).map(Number); return c.length < 4 ? [...c, 1] : c; };
@@ -187,8 +187,8 @@ const healthy = `(() => {
   return wrong;
 })()`
 
-// show checks the page and keeps screenshots of it: on a phone, on a desktop, and
-// in the dark.
+// show checks the page and takes screenshots: on a phone, on a desktop, and in dark
+// mode.
 func (b *tab) show(name string) {
 	b.t.Helper()
 	require.NoError(b.t, os.MkdirAll(screenshots, 0o755))
@@ -208,7 +208,7 @@ func (b *tab) show(name string) {
 	b.quiet(name)
 }
 
-// quiet reports what the browser refused.
+// quiet fails the test if the browser refused something.
 func (b *tab) quiet(where string) {
 	b.t.Helper()
 	b.mu.Lock()

@@ -20,7 +20,7 @@ import (
 
 const crmClient = "client-" + connecttest.CRM
 
-// TestConnectPages walks through a life of connect links in one browser.
+// TestConnectPages uses many connect links in one browser, each with another outcome.
 func TestConnectPages(t *testing.T) {
 	w := connecttest.New(t, nil)
 	chrome := chromium(t)
@@ -37,7 +37,7 @@ func TestConnectPages(t *testing.T) {
 		return all[0]
 	}
 
-	// Deny, then try again with a permission deselected, then rightly.
+	// Deny, then deselect a permission, then approve.
 	first := link(connect.SessionRequest{})
 	b.navigate(first)
 	b.show("1-connect")
@@ -58,11 +58,11 @@ func TestConnectPages(t *testing.T) {
 	assert.Equal(t, []string{"connected", c.ID}, []string{at.Query().Get("connect_outcome"), at.Query().Get("connection_id")})
 	assert.Empty(t, get(b, chromedp.Evaluate[string](`document.referrer`)), "the callback's URL, with its code, is told to nobody")
 
-	// Replayed here, and in another browser.
+	// Replay the callback here, and in another browser.
 	callback := b.lastCallback()
 	require.Contains(t, callback, "code=")
 	b.navigate(callback)
-	b.heading("Settings") // it is done: on to the product
+	b.heading("Settings") // the link is done: the page leads to the product
 	b.navigate(first)
 	b.heading("Acme CRM is connected")
 	b.show("4-connected")
@@ -80,15 +80,15 @@ func TestConnectPages(t *testing.T) {
 	b.heading("This sign-in cannot be continued")
 	b.show("7-state")
 
-	// Expired.
+	// The link has expired.
 	old := link(connect.SessionRequest{})
 	w.Exec(t, "UPDATE connect_sessions SET expires_at = clock_timestamp() WHERE outcome = ''")
 	b.navigate(old)
 	b.heading("This link has expired")
 	b.show("8-expired")
 
-	// The grant is removed at the provider; another account is refused, the right
-	// one repairs it.
+	// The grant is removed at the provider. Another account is refused; the right
+	// account repairs the connection.
 	require.NoError(t, w.Provider.Revoke(crmClient, "62515"))
 	_, err = w.Store.SetStatus(t.Context(), c.ID, []perennial.Status{perennial.StatusActive}, c.Generation, perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant)
 	require.NoError(t, err)
@@ -110,7 +110,7 @@ func TestConnectPages(t *testing.T) {
 	assert.Equal(t, perennial.StatusActive, only().Status)
 	assert.Equal(t, c.Generation+1, only().Generation)
 
-	// The provider does not say whose the grant is, for a while; then it is down.
+	// For a while the provider does not say whose grant it is; then it is down.
 	require.NoError(t, w.Provider.SetKnobs(crmClient, "", fakeprovider.Knobs{InfoError: 1}))
 	b.navigate(link(connect.SessionRequest{}))
 	b.click("button")
@@ -132,7 +132,7 @@ func TestConnectPages(t *testing.T) {
 	b.quiet("all of it")
 }
 
-// TestWithoutJavaScript: the same way, page and popup, with scripts turned off.
+// TestWithoutJavaScript: page and popup work the same with scripts turned off.
 func TestWithoutJavaScript(t *testing.T) {
 	w := connecttest.New(t, nil)
 	b := open(t, w, chromium(t))
@@ -152,8 +152,7 @@ func TestWithoutJavaScript(t *testing.T) {
 	b.quiet("all of it")
 }
 
-// TestPopup: the product opens a popup, is told what came of it, and the popup
-// closes.
+// TestPopup: the product opens a popup and receives its result, and the popup closes.
 func TestPopup(t *testing.T) {
 	w := connecttest.New(t, nil)
 	product := open(t, w, chromium(t))

@@ -42,8 +42,8 @@ var storybook = []shown{
 	{"", "slack", "Slack", "", "", "", ""},
 }
 
-// story answers as Perennial's API does for the storybook, and as a provider's that
-// takes orders. What the product does with a real one is tested in e2e.
+// story answers as Perennial's API, with invented connections, and as the API of a
+// provider that takes orders. Package e2e tests the product with a real one.
 func story(w http.ResponseWriter, r *http.Request) {
 	var apps, connections []any
 	for _, s := range storybook {
@@ -78,7 +78,7 @@ func story(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// TestProductPage shows examples/product's page on every screen, with scripts off.
+// TestProductPage shows the page of examples/product on every screen, with scripts off.
 func TestProductPage(t *testing.T) {
 	perennialAPI := httptest.NewServer(http.HandlerFunc(story))
 	t.Cleanup(perennialAPI.Close)
@@ -139,7 +139,7 @@ func TestProductPage(t *testing.T) {
 	event("evt_6", perennial.EventReconnectRequired, storybook[1])
 	for i := range 6 {
 		b.click(fmt.Sprintf("section:nth-of-type(%d) form[action$=order] button", i%3+1))
-		b.says(fmt.Sprint("Order ", i+1)) // the next page is there
+		b.says(fmt.Sprint("Order ", i+1)) // the next page has loaded
 	}
 	event("evt_7", perennial.EventRecovered, storybook[2])
 	event("evt_8", perennial.EventDisconnected, storybook[3])

@@ -23,9 +23,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// caller is a client of the HTTP API made from the document that it serves, and
-// from nothing else. Another library holds every request and every answer against
-// that document.
+// caller is a client of the HTTP API made only from the document that the API serves.
+// Another library checks every request and every answer against that document.
 type caller struct {
 	testing.TB
 	base, key  string
@@ -86,7 +85,7 @@ func recode(t testing.TB, from, to any) {
 	require.NoError(t, json.Unmarshal(raw, to))
 }
 
-// request makes one of an operation; arguments are by the parameters' names.
+// request returns a request for an operation. arguments are by the parameters' names.
 func (c *caller) request(id string, arguments map[string]any, body any) *http.Request {
 	c.Helper()
 	o, ok := c.operations[id]
@@ -125,7 +124,7 @@ func (c *caller) request(id string, arguments map[string]any, body any) *http.Re
 	return r
 }
 
-// send sends a request and holds the answer against the document.
+// send sends a request and checks the answer against the document.
 func (c *caller) send(id string, r *http.Request) (status int, body string) {
 	c.Helper()
 	answer, err := http.DefaultClient.Do(r)
@@ -142,7 +141,7 @@ func (c *caller) send(id string, r *http.Request) (status int, body string) {
 	return answer.StatusCode, string(raw)
 }
 
-// call makes a request that must be as the document says, and returns a success.
+// call makes a request that the document allows, and returns the successful answer.
 func (c *caller) call(id string, arguments map[string]any, body any) map[string]any {
 	c.Helper()
 	r := c.request(id, arguments, body)
@@ -151,7 +150,7 @@ func (c *caller) call(id string, arguments map[string]any, body any) map[string]
 			c.Errorf("the request of %s is not as described: %s: %s", id, p.Message, p.Reason)
 		}
 	}
-	r = c.request(id, arguments, body) // the library has read the other's body
+	r = c.request(id, arguments, body) // the library has consumed the first one's body
 	status, text := c.send(id, r)
 	require.Less(c, status, 300, "%s: %s", id, text)
 	var out map[string]any
@@ -161,8 +160,8 @@ func (c *caller) call(id string, arguments map[string]any, body any) map[string]
 	return out
 }
 
-// TestClientFromDocument: the document is a valid one, is enough to use the whole
-// API with, and every answer is as it says.
+// TestClientFromDocument: the document is valid, it suffices to use the whole API, and
+// every answer is as it says.
 func TestClientFromDocument(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))
@@ -222,9 +221,9 @@ func TestClientFromDocument(t *testing.T) {
 	}
 }
 
-// TestRequestsFromDocument: whatever the document allows, and what it does not, is
-// answered as it says: no 5xx, nothing of another tenant, and no token in a problem.
-// The seed is printed.
+// TestRequestsFromDocument: requests that the document allows, and requests that it
+// does not, are answered as it says: no 5xx, nothing of another tenant, and no token in
+// a problem. The test prints its seed.
 func TestRequestsFromDocument(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))
@@ -271,10 +270,10 @@ func TestRequestsFromDocument(t *testing.T) {
 	assert.Greater(t, successes, 25)
 }
 
-// planted stands in every text that a request carries.
+// planted is in every text that a request carries.
 const planted = "planted-text"
 
-// generator makes values by JSON schemas, mostly good ones.
+// generator makes values from JSON schemas, mostly valid ones.
 type generator struct {
 	*rand.Rand
 	document map[string]any
@@ -287,12 +286,12 @@ func (g *generator) argument(p parameter) any {
 		return g.ids[g.IntN(len(g.ids))]
 	case p.Name == "app" && g.IntN(2) > 0:
 		return apitest.App
-	case p.Name == "Idempotency-Key": // a header takes no line breaks
+	case p.Name == "Idempotency-Key": // a header has no line breaks
 		return fmt.Sprint(planted, g.IntN(20))
 	}
 	v := g.value(p.Schema, 0)
 	if text := fmt.Sprint(v); p.In == "path" && strings.Trim(text, "./") == "" {
-		return planted // an empty part of a path is another path
+		return planted // an empty segment makes another path
 	}
 	return v
 }

@@ -35,8 +35,8 @@ func TestRotates(t *testing.T) {
 	}
 }
 
-// TestReuseEndsTheGrant is about the server: showing a used refresh token ends
-// the newer tokens too.
+// TestReuseEndsTheGrant is about the server: presenting a used refresh token ends the
+// newer tokens too.
 func TestReuseEndsTheGrant(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
@@ -49,8 +49,9 @@ func TestReuseEndsTheGrant(t *testing.T) {
 	assert.False(t, s.alive(access))
 }
 
-// TestLostReply: the answer is cut off after the rotation. The next showing trips
-// the server's reuse detection; it is named as our loss.
+// TestLostReply: the reply is cut off after the rotation. The next presentation
+// triggers the server's reuse detection, and the connection's reason says that we lost
+// the reply.
 func TestLostReply(t *testing.T) {
 	t.Parallel()
 	b := setup(t, perennial.ReplaySingleUse)
@@ -65,8 +66,8 @@ func TestLostReply(t *testing.T) {
 	assert.Equal(t, perennial.ReasonRotationLost, b.row(t).Reason)
 }
 
-// TestLostReplyWhereReuseRevokes: while the access token that we hold lives, the
-// old refresh token is not shown, and so nothing is revoked.
+// TestLostReplyWhereReuseRevokes: while the row's access token is valid, the engine
+// does not present the old refresh token, so the server revokes nothing.
 func TestLostReplyWhereReuseRevokes(t *testing.T) {
 	t.Parallel()
 	b := setup(t, perennial.ReplayReuseRevokes)
@@ -93,7 +94,7 @@ func TestNextSecret(t *testing.T) {
 	assert.EqualValues(t, 2, b.requests.Load())
 }
 
-// TestUserRevokes: the user takes consent back (RFC 7009 at the server).
+// TestUserRevokes: the user withdraws consent (RFC 7009 at the server).
 func TestUserRevokes(t *testing.T) {
 	t.Parallel()
 	b := setup(t, perennial.ReplaySingleUse)

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// fleet is a number of engines, each with a store handle of its own, over one
-// database file and one connection at the server.
+// fleet is several engines, each with its own store handle, over one database file and
+// one connection at the server.
 type fleet struct {
 	*server
 	app     provider.App
@@ -30,8 +30,7 @@ type fleet struct {
 
 func (f *fleet) App(string) (provider.App, error) { return f.app, nil }
 
-// newFleet puts first into the database as con_1. Its life is what the row is
-// told of the access token.
+// newFleet stores first as con_1. The row's access token has the life that first says.
 func newFleet(t *testing.T, s *server, first perennial.TokenSet, engines int, class perennial.ReplayClass, transport http.RoundTripper) *fleet {
 	t.Helper()
 	f := &fleet{server: s}
@@ -69,7 +68,7 @@ func (f *fleet) row(t *testing.T) (perennial.Connection, time.Time) {
 	return c, now
 }
 
-// ask asks the first engine once, whatever the row says of waiting.
+// ask asks the first engine once, even if the row has a wait.
 func (f *fleet) ask(t *testing.T) refresh.Result {
 	t.Helper()
 	c, _ := f.row(t)
@@ -78,7 +77,7 @@ func (f *fleet) ask(t *testing.T) refresh.Result {
 	return res
 }
 
-// wait sleeps to the end of the wait that the row asks for.
+// wait sleeps until the row's wait is over.
 func (f *fleet) wait(t *testing.T) {
 	t.Helper()
 	c, now := f.row(t)
@@ -98,8 +97,8 @@ func (f *fleet) token(t *testing.T, field seal.Field) perennial.Secret {
 	return token
 }
 
-// TestTwoEnginesOneRequestPerGeneration: two engines with a store handle each are
-// asked at once, for one generation after the other.
+// TestTwoEnginesOneRequestPerGeneration asks two engines, with a store handle each, at
+// once for one generation after the other.
 func TestTwoEnginesOneRequestPerGeneration(t *testing.T) {
 	t.Parallel()
 	for _, class := range []perennial.ReplayClass{perennial.ReplaySingleUse, perennial.ReplayReuseRevokes} {

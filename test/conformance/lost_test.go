@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestReuseEndsTheNewerRefreshToken is about the server: after a reuse the newer
-// refresh token is refused too.
+// TestReuseEndsTheNewerRefreshToken is about the server: after a reuse it refuses the
+// newer refresh token too.
 func TestReuseEndsTheNewerRefreshToken(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
@@ -32,8 +32,8 @@ func TestReuseEndsTheNewerRefreshToken(t *testing.T) {
 	assert.False(t, s.alive(perennial.NewSecret(third["access_token"].(string))))
 }
 
-// TestLostReplyStepByStep: one presentation each, with what the row and the
-// server say after it.
+// TestLostReplyStepByStep makes one presentation at a time and checks the row and the
+// server after each.
 func TestLostReplyStepByStep(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
@@ -65,13 +65,14 @@ func TestLostReplyStepByStep(t *testing.T) {
 	assert.EqualValues(t, 3, s.requests.Load(), "nothing is shown after the end")
 }
 
-// TestReuseRevokesShowsAgainOnlyAfterTheEnd: while the row's access token lives,
-// one request; after it, the old token is shown and refused, and it is our loss.
+// TestReuseRevokesShowsAgainOnlyAfterTheEnd: while the row's access token is valid,
+// there is one request. After its expiry the old refresh token is presented and
+// refused, and the reason says that we lost the reply.
 func TestReuseRevokesShowsAgainOnlyAfterTheEnd(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	first := s.consent(t)
-	first.ExpiresIn = 12 * time.Second // as the row is told; the server's own is longer
+	first.ExpiresIn = 12 * time.Second // in the row; the server's own life is longer
 	f := newFleet(t, s, first, 1, perennial.ReplayReuseRevokes, nil)
 	s.lose = 1
 	require.Equal(t, perennial.OutcomeUnknown, f.ask(t).Outcome)
@@ -98,8 +99,8 @@ func TestReuseRevokesShowsAgainOnlyAfterTheEnd(t *testing.T) {
 	assert.EqualValues(t, 3, s.requests.Load(), "lost, refused, confirmed")
 }
 
-// TestRevokedStepByStep: consent taken back is believed after one confirmation,
-// and is not our loss.
+// TestRevokedStepByStep: a withdrawn consent is believed after one confirmation. The
+// reason does not say that we lost a reply.
 func TestRevokedStepByStep(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)

@@ -36,7 +36,7 @@ type server struct {
 	oauth2   fosite.OAuth2Provider
 	requests atomic.Int32
 	mu       sync.Mutex
-	lose     int // answers to come that are cut off after the work
+	lose     int // number of next replies that are cut off after the work
 }
 
 func newServer(t *testing.T) *server {
@@ -61,7 +61,7 @@ func newServer(t *testing.T) *server {
 
 func (s *server) token(w http.ResponseWriter, r *http.Request) {
 	s.requests.Add(1)
-	ctx := context.Background() // the work is done also for a caller who leaves
+	ctx := context.Background() // the work is done even if the caller goes away
 	request, err := s.oauth2.NewAccessRequest(ctx, r, &fosite.DefaultSession{})
 	if err != nil {
 		s.oauth2.WriteAccessError(ctx, w, request, err)
@@ -87,7 +87,7 @@ func (s *server) token(w http.ResponseWriter, r *http.Request) {
 	s.oauth2.WriteAccessResponse(ctx, w, request, response)
 }
 
-// consent gives the first tokens, as if the user had approved.
+// consent returns the first token set, as if the user had approved.
 func (s *server) consent(t *testing.T) perennial.TokenSet {
 	t.Helper()
 	reply := s.post(t, url.Values{"grant_type": {"password"}, "username": {"user"}, "password": {"password"}, "scope": {"offline read"}})
@@ -95,7 +95,7 @@ func (s *server) consent(t *testing.T) perennial.TokenSet {
 	return perennial.TokenSet{AccessToken: perennial.NewSecret(reply["access_token"].(string)), RefreshToken: perennial.NewSecret(reply["refresh_token"].(string)), ExpiresIn: time.Hour}
 }
 
-// post asks the token endpoint past the engine.
+// post calls the token endpoint without the engine.
 func (s *server) post(t *testing.T, form url.Values) map[string]any {
 	t.Helper()
 	req, err := http.NewRequest(http.MethodPost, s.URL+"/token", strings.NewReader(form.Encode()))
@@ -110,7 +110,7 @@ func (s *server) post(t *testing.T, form url.Values) map[string]any {
 	return reply
 }
 
-// alive reports whether an access token is good, by the server's own books.
+// alive reports whether the server accepts an access token.
 func (s *server) alive(token perennial.Secret) bool {
 	_, _, err := s.oauth2.IntrospectToken(context.Background(), token.Reveal(), fosite.AccessToken, &fosite.DefaultSession{})
 	return err == nil
@@ -185,6 +185,6 @@ func (b *bundle) refresh(t *testing.T) refresh.Result {
 			require.NoError(t, err)
 			return res
 		}
-		time.Sleep(until.Sub(now)) // what the row says, by the database's clock
+		time.Sleep(until.Sub(now)) // the row's wait, by the database's clock
 	}
 }

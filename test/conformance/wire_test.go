@@ -15,7 +15,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// listener keeps what goes over the wire.
+// listener records the requests on the wire.
 type listener struct {
 	mu    sync.Mutex
 	basic []string // passwords of the Basic header; "" without one
@@ -40,8 +40,8 @@ func (l *listener) RoundTrip(req *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(req)
 }
 
-// TestAuthStyles: the secret travels where the entry says, and only there; the
-// server takes both.
+// TestAuthStyles: the client secret is sent where the catalogue's entry says, and
+// nowhere else. The server accepts both styles.
 func TestAuthStyles(t *testing.T) {
 	t.Parallel()
 	for name, style := range map[string]oauth2.AuthStyle{"header": oauth2.AuthStyleInHeader, "params": oauth2.AuthStyleInParams} {
@@ -70,8 +70,8 @@ func TestAuthStyles(t *testing.T) {
 	}
 }
 
-// TestRejectedClientSpendsNothing: the token that was shown under a wrong secret
-// is good afterwards, by the server's own answer.
+// TestRejectedClientSpendsNothing: a refresh token that was presented with a wrong
+// client secret stays good; the server itself says so.
 func TestRejectedClientSpendsNothing(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)

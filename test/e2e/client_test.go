@@ -17,28 +17,28 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// short is a token whose renewal 200 goroutines meet.
+// short is for a token whose refresh 200 goroutines wait for.
 var short = fakeprovider.Knobs{LifetimeSeconds: 20, Rotate: true, LatencyBeforeMS: 1000}
 
-// backends runs a test with both backends of the client: beside the store, where
-// the processes have engines, and over the HTTP API, where they have its address.
+// backends runs a test with both backends of the client: beside the store, where the
+// processes have engines, and over the HTTP API, where they have its address.
 func backends(t *testing.T, run func(t *testing.T, o productOrder)) {
 	t.Parallel()
 	t.Run("direct", func(t *testing.T) { t.Parallel(); run(t, productOrder{Engine: true}) })
 	t.Run("remote", func(t *testing.T) { t.Parallel(); run(t, productOrder{Remote: true}) })
 }
 
-// TestProductOneRequest has 200 goroutines in 4 processes ask for a token that is
-// expiring, while its own timer is due too.
+// TestProductOneRequest: 200 goroutines in 4 processes ask for a token that is
+// expiring, while its own timer is due too. There is one request.
 func TestProductOneRequest(t *testing.T) {
 	backends(t, func(t *testing.T, o productOrder) {
 		s := setup(t, setting{})
 		c := s.connect("a1", short)
 		o.ID, o.Want, o.Engine = c.ID, 2, false
 		p := s.products(o)
-		<-time.NewTimer(time.Until(c.ExpiresAt) - 2*time.Second).C // MinTTL of this life
+		<-time.NewTimer(time.Until(c.ExpiresAt) - 2*time.Second).C // MinTTL for this life
 		p.begin()
-		s.work() // late: the timer is due, and everybody asks
+		s.work() // late: the timer is due, and all goroutines ask
 		p.end()
 		assert.Equal(t, 1, s.provider.Oracle().TokenRequests)
 		assert.EqualValues(t, 2, s.get(c.ID).Generation)
@@ -57,7 +57,7 @@ func TestProductWithoutWorker(t *testing.T) {
 		p.begin()
 		p.end()
 		assert.Equal(t, 1, s.provider.Oracle().TokenRequests)
-		s.work() // the workflow finds it done
+		s.work() // the workflow finds the refresh done
 		_, err := s.updates.RefreshNow(t.Context(), c.ID, workflows.RefreshNow{IfGeneration: c.Generation})
 		require.NoError(t, err)
 		assert.Equal(t, 1, s.provider.Oracle().TokenRequests)
@@ -82,9 +82,9 @@ func TestProductWithoutTemporal(t *testing.T) {
 	})
 }
 
-// TestProductWithoutDatabase: the database is stopped, while a worker and Temporal
-// run. The token serves to its end, and no longer; nothing is presented while
-// nothing can be stored. When the database is back, all have one refresh.
+// TestProductWithoutDatabase stops the database while a worker and Temporal run. The
+// token is used until it expires, and no longer. Nothing is presented while nothing can
+// be stored. When the database is back, there is one refresh for all.
 func TestProductWithoutDatabase(t *testing.T) {
 	backends(t, func(t *testing.T, o productOrder) {
 		pg, err := pgserver.Start("")
@@ -115,9 +115,9 @@ func TestProductWithoutDatabase(t *testing.T) {
 	})
 }
 
-// TestProductWithNothing: Temporal and the database are both stopped. The token
-// serves to its end, and no longer. When the database is back, the processes
-// carry on without Temporal.
+// TestProductWithNothing stops both Temporal and the database. The token is used until
+// it expires, and no longer. When the database is back, the processes refresh without
+// Temporal.
 func TestProductWithNothing(t *testing.T) {
 	t.Parallel()
 	server, err := startTemporal(t.TempDir(), 0, 0)
@@ -145,8 +145,8 @@ func TestProductWithNothing(t *testing.T) {
 	assert.Equal(t, perennial.StatusActive, s.get(c.ID).Status)
 }
 
-// TestProductAlone has no engine and no worker: what is left serves to its end,
-// and then everybody is told to come again.
+// TestProductAlone has no engine and no worker. The last token is used until it
+// expires; then every caller is told to try again.
 func TestProductAlone(t *testing.T) {
 	t.Parallel()
 	s := setup(t, setting{})
@@ -160,9 +160,9 @@ func TestProductAlone(t *testing.T) {
 	assert.Zero(t, s.provider.Oracle().TokenRequests)
 }
 
-// TestProductHTTP sends requests with a token whose provider lies about its life:
-// it is refused long before its time. Each write lands at most once, by the
-// provider's books.
+// TestProductHTTP sends requests with a token whose provider states a wrong life: the
+// provider refuses it long before. Each write is made at most once, by the provider's
+// books.
 func TestProductHTTP(t *testing.T) {
 	t.Parallel()
 	s := setup(t, setting{})

@@ -22,8 +22,8 @@ import (
 
 const callerVariable = "PERENNIAL_TEST_CALLER"
 
-// TestMain is also a process of callers: the test below starts five of them; and
-// one of product code, see [product].
+// TestMain also runs this program as a process of callers, of which a test below starts
+// five, and as a process of product code, see [product].
 func TestMain(m *testing.M) {
 	for variable, run := range map[string]func(string) error{callerVariable: callers, productVariable: product} {
 		if raw := os.Getenv(variable); raw != "" {
@@ -43,8 +43,8 @@ type callerOrder struct {
 	IfGeneration int64
 }
 
-// callers asks refresh_now from many goroutines at once and prints a reply a
-// line. Two Temporal handles make sure that not all share one update.
+// callers sends refresh_now from many goroutines at once and prints one reply a line.
+// It uses two Temporal handles, so that not all callers share one update.
 func callers(raw string) error {
 	var o callerOrder
 	if err := json.Unmarshal([]byte(raw), &o); err != nil {
@@ -78,8 +78,8 @@ func callers(raw string) error {
 	return nil
 }
 
-// TestFiftyCallersOneRequest has 50 callers in 5 processes and a timer that is
-// due in the same second, two workers, and a provider that takes 2 s.
+// TestFiftyCallersOneRequest: 50 callers in 5 processes and a timer are due in the same
+// second, with two workers and a provider that takes 2 s.
 func TestFiftyCallersOneRequest(t *testing.T) {
 	t.Parallel()
 	s := setup(t, setting{})
@@ -90,7 +90,7 @@ func TestFiftyCallersOneRequest(t *testing.T) {
 	require.Greater(t, due, 5*time.Second)
 	order, err := json.Marshal(callerOrder{Address: s.address, ID: c.ID, Callers: 10, IfGeneration: c.Generation})
 	require.NoError(t, err)
-	// The callers come when the timer is due, give or take their start.
+	// The callers come when the timer is due, give or take the time they take to start.
 	timer := time.NewTimer(due - 300*time.Millisecond)
 	<-timer.C
 	var mu sync.Mutex
@@ -117,8 +117,8 @@ func TestFiftyCallersOneRequest(t *testing.T) {
 	assert.Equal(t, 1, s.provider.Oracle().TokenRequests, "the provider saw one request")
 }
 
-// TestMessageCancelsARefresh pauses a connection while its refresh backs off,
-// and one whose refresh is under way; both go on later.
+// TestMessageCancelsARefresh pauses a connection while its refresh backs off, and
+// another during its refresh. Both go on later.
 func TestMessageCancelsARefresh(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -164,8 +164,8 @@ func (s *stack) workflowStatus(id string) perennial.Status {
 	return reply.Status
 }
 
-// TestTemporalRestarts stops Temporal while connections sleep and starts it
-// again on the same files.
+// TestTemporalRestarts stops Temporal while connections sleep, and starts it again on
+// the same files.
 func TestTemporalRestarts(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -15,10 +15,9 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 )
 
-// TestConnectToDisconnect takes one connection through its whole life with one
-// call for each step, by product code that has an API key and nothing else: the
-// server program, a worker, a customer's browser and the provider's books do the
-// rest.
+// TestConnectToDisconnect takes one connection through its whole life, with one call
+// for each step. The product code has only an API key. The server program, a worker, a
+// customer's browser and the provider do the rest.
 func TestConnectToDisconnect(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -70,7 +69,7 @@ func TestConnectToDisconnect(t *testing.T) {
 	other := consent(again, "a2")
 	assert.Equal(t, "That is another account", other.Heading())
 	assert.True(t, s.oracle("a2").Revoked)
-	page = consent(again, "a1") // the link was not used up
+	page = consent(again, "a1") // the link was not used
 	require.Equal(t, "Acme is connected", page.Heading())
 	session, err = product.Session(ctx, again.ID)
 	require.NoError(t, err)
@@ -97,7 +96,7 @@ func TestConnectToDisconnect(t *testing.T) {
 
 	assert.Zero(t, s.oracle("a1").ConsumedPresentations)
 	said := string(s.logs.Bytes())
-	for _, secret := range []string{"cl_", "fat_", "frt_", "fac_", clientSecret} { // as links and tokens begin
+	for _, secret := range []string{"cl_", "fat_", "frt_", "fac_", clientSecret} { // the prefixes of links and tokens
 		assert.False(t, strings.Contains(said, secret), secret)
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/perennial-oauth/perennial/notify"
 )
 
-// disorder delivers events in the worst order. It holds back reconnect_required until
-// the product has taken the recovered event that follows it. Between the two the
+// disorder delivers events in the worst order. It holds reconnect_required back until
+// the product has received the recovered event that follows it. Between the two, the
 // provider takes no order.
 type disorder struct{ repair, repaired, late step }
 
@@ -31,11 +31,11 @@ func newStep() step {
 	return step{done, sync.OnceFunc(func() { close(done) })}
 }
 
-// before passes events on to the product at the given address.
+// before returns a handler that passes events on to the product at the given address.
 func (d *disorder) before(address string) http.Handler {
 	product := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: address})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body) // the product refuses what is cut: its signature is wrong
+		body, _ := io.ReadAll(r.Body) // the product refuses a truncated body, because its signature is wrong
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		var event notify.Body
 		_ = json.Unmarshal(body, &event)
@@ -44,7 +44,7 @@ func (d *disorder) before(address string) http.Handler {
 			select {
 			case <-d.repaired.done:
 			case <-r.Context().Done():
-				return // the sender gave up; it sends it again
+				return // the sender gave up, and will send it again
 			}
 			defer d.late.end()
 		case perennial.EventRecovered:
@@ -55,7 +55,8 @@ func (d *disorder) before(address string) http.Handler {
 	})
 }
 
-// wait keeps an order back from the repair until the late event was taken.
+// wait holds an order back from the repair until the product has received the late
+// event.
 func (d *disorder) wait(r *http.Request) {
 	select {
 	case <-d.repair.done:

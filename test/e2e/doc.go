@@ -1,3 +1,3 @@
-// Package e2e holds the tests that run the real programs against a real Temporal
-// server, real databases and the fake provider. It has no code of its own.
+// Package e2e tests the real programs with a real Temporal server, real databases and
+// the fake provider. It has only tests.
 package e2e

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestExampleCurl: the whole life of a connection in a shell.
+// TestExampleCurl: a shell takes a connection through its whole life.
 func TestExampleCurl(t *testing.T) {
 	t.Parallel()
 	a := setupExamples(t)

@@ -12,8 +12,8 @@ import (
 	"go.temporal.io/sdk/client"
 )
 
-// TestExampleOwnworker: somebody's own worker keeps the connection alive, and its own
-// workflow waits out a revocation.
+// TestExampleOwnworker: a team's own worker keeps the connection alive, and its own
+// workflow waits until a revoked connection is repaired.
 func TestExampleOwnworker(t *testing.T) {
 	t.Parallel()
 	a := setupExamples(t)

@@ -33,7 +33,7 @@ func (p *settings) open() connecttest.Page {
 
 var forms = regexp.MustCompile(`<form method="post" action="([^"]*)"><input type="hidden" name="([^"]*)" value="([^"]*)"><button[^>]*>([^<]*)</button>`)
 
-// press presses a button of the page that is there.
+// press presses a button of the current page.
 func (p *settings) press(button string) connecttest.Page {
 	p.Helper()
 	page := p.open()
@@ -48,7 +48,7 @@ func (p *settings) press(button string) connecttest.Page {
 	return page
 }
 
-// consent presses a button that leads to a link, and walks the way to its end.
+// consent presses a button that leads to a link, and completes the link.
 func (p *settings) consent(button string) connecttest.Page {
 	p.Helper()
 	page := p.press(button)
@@ -61,9 +61,9 @@ func (p *settings) shows(what string) {
 	p.eventually("the page shows "+what, func() bool { return strings.Contains(p.open().Text(), what) })
 }
 
-// TestExampleProduct: a customer connects, removes access in the midst of a sync, is
-// told so, reconnects by one consent, and what waited is synced; each order is written
-// once, also where answers are lost, and events come twice and in the wrong order.
+// TestExampleProduct: a customer connects and removes access during a sync. The product
+// says so, one consent reconnects, and the sync continues. Each order is written once,
+// even if answers are lost and events come twice and in the wrong order.
 func TestExampleProduct(t *testing.T) {
 	t.Parallel()
 	a := setupExamples(t)

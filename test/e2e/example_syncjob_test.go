@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestExampleSyncjob: the job ends with what is to be done, and writes what is left
-// when it is run again.
+// TestExampleSyncjob: the job ends by saying what to do, and writes the rest when it
+// runs again.
 func TestExampleSyncjob(t *testing.T) {
 	t.Parallel()
 	a := setupExamples(t)
@@ -30,7 +30,7 @@ func TestExampleSyncjob(t *testing.T) {
 		said.Reset()
 		cmd := a.example("syncjob", "-connection", c.ID, "-to", a.orders, outbox)
 		cmd.Stdout, cmd.Stderr = &said, &said
-		_ = cmd.Run() // its code is all that counts
+		_ = cmd.Run() // only the exit code counts
 		t.Logf("%s", said.Bytes())
 		return cmd.ProcessState.ExitCode()
 	}

@@ -22,7 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// built is the folder of the examples' programs.
+// built builds the examples' programs once and returns their folder.
 var built = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "perennial-examples-")
 	if err != nil {
@@ -35,17 +35,17 @@ var built = sync.OnceValues(func() (string, error) {
 	return dir, nil
 })
 
-// around is what the examples have around them: a worker or not, the server with
-// its connect pages, and the provider's API, which lets access be removed between two
+// around is the environment of the examples: a worker or none, the server with its
+// connect pages, and the provider's API, at which access can be removed between two
 // writes.
 type around struct {
 	*stack
 	server *serverProcess // nil until serve
-	listen string         // address that is kept for the product
+	listen string         // address reserved for the product
 	orders string         // URL that takes orders
 	key    string         // of the API
 
-	revokeIn atomic.Int64 // writes: the customer removes access just before the last of them
+	revokeIn atomic.Int64 // number of writes; the customer removes access just before the last of them
 	events   *disorder
 }
 
@@ -70,7 +70,7 @@ func setupExamples(t *testing.T) *around {
 	require.NoError(t, err)
 	a.key = whole.Reveal()
 	t.Cleanup(func() {
-		for _, secret := range []string{"cl_", "fat_", "frt_", "fac_", a.key, clientSecret} { // as links and tokens begin
+		for _, secret := range []string{"cl_", "fat_", "frt_", "fac_", a.key, clientSecret} { // the prefixes of links and tokens
 			assert.NotContains(t, string(a.logs.Bytes()), secret)
 		}
 	})
@@ -88,7 +88,7 @@ func freeAddress(t *testing.T) string {
 // serve runs the server program until the test ends.
 func (a *around) serve() { a.Helper(); a.server = a.stack.serve() }
 
-// browser is the customer's, without JavaScript.
+// browser returns the customer's browser, without JavaScript.
 func (a *around) browser() *connecttest.Browser {
 	a.Helper()
 	transport := a.server.transport()
@@ -104,7 +104,7 @@ func (a *around) answers(url string) {
 	})
 }
 
-// example makes a command of an example's program.
+// example returns a command that runs an example's program.
 func (a *around) example(name string, args ...string) *exec.Cmd {
 	a.Helper()
 	dir, err := built()
@@ -118,7 +118,7 @@ func (a *around) example(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// run runs a program until the test ends; it must end well.
+// run runs a program until the test ends. The program must exit with 0.
 func (a *around) run(cmd *exec.Cmd) {
 	a.Helper()
 	require.NoError(a, cmd.Start())
@@ -128,8 +128,7 @@ func (a *around) run(cmd *exec.Cmd) {
 	})
 }
 
-// once checks by the provider's books that there are n writes, each with a key of
-// its own.
+// once checks by the provider's books that there are n writes, each with its own key.
 func (a *around) once(n int) {
 	a.Helper()
 	books := a.oracle(exampleAccount)
@@ -146,7 +145,7 @@ func (a *around) once(n int) {
 
 func (a *around) written() int { a.Helper(); return len(a.oracle(exampleAccount).Writes) }
 
-// loseAnswers has the provider do the next writes and answer nothing.
+// loseAnswers makes the provider do the next n writes without answering.
 func (a *around) loseAnswers(n int) {
 	a.Helper()
 	require.NoError(a, a.provider.Adjust(clientID, exampleAccount, func(k *fakeprovider.Knobs) { k.WriteDropAfter = n }))

@@ -18,7 +18,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 )
 
-// describe tells of the newest run of a connection's workflow.
+// describe describes the newest run of a connection's workflow.
 func (s *stack) describe(id string) *workflowpb.WorkflowExecutionInfo {
 	s.Helper()
 	return s.newest(workflows.ID(id))
@@ -42,7 +42,7 @@ func (s *stack) runs(workflow string) []*historypb.History {
 	s.Helper()
 	ctx := context.Background()
 	var runs []string
-	// The list is behind by a moment: the newest run is asked for by itself.
+	// The list is a moment behind, so the newest run is read separately.
 	newest := s.newest(workflow)
 	s.eventually("the list shows the newest run", func() bool {
 		runs = nil
@@ -60,7 +60,7 @@ func (s *stack) runs(workflow string) []*historypb.History {
 	return out
 }
 
-// history is one run of a workflow, the newest for an empty run.
+// history returns one run of a workflow; the newest if run is empty.
 func (s *stack) history(workflow, run string) *historypb.History {
 	s.Helper()
 	h := &historypb.History{}
@@ -79,15 +79,16 @@ func (s *stack) replayAll(id, name string) {
 	s.replayRuns(workflows.ID(id), name)
 }
 
-// replayRuns replays every run of a workflow with this version, and keeps the
-// histories where PERENNIAL_TEST_RECORD names a folder.
+// replayRuns replays every run of a workflow with this version. It saves the histories
+// if PERENNIAL_TEST_RECORD names a folder.
 func (s *stack) replayRuns(workflow, name string) {
 	s.Helper()
 	if _, of, ok := strings.Cut(s.Name(), "/"); ok {
 		name += "-" + strings.ToLower(of)
 	}
 	for i, h := range s.runs(workflow) {
-		// Kept first: replaying writes upserted attributes into the history itself.
+		// It saves them first, because replaying writes upserted attributes into the
+		// history itself.
 		if dir := os.Getenv("PERENNIAL_TEST_RECORD"); dir != "" {
 			raw, err := protojson.Marshal(h)
 			require.NoError(s, err)

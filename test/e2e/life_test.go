@@ -13,8 +13,8 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 )
 
-// TestLife takes one connection through everything that happens to one, on both
-// databases. Its histories are those that later versions must replay.
+// TestLife takes one connection through everything that can happen to it, on both
+// databases. Later versions must replay its histories.
 func TestLife(t *testing.T) {
 	t.Parallel()
 	t.Run("PostgreSQL", func(t *testing.T) { t.Parallel(); life(t, setting{}) })
@@ -38,7 +38,7 @@ func life(t *testing.T, o setting) {
 	wg.Wait()
 	assert.Equal(t, first.FirstRunId, s.describe(c.ID).FirstRunId)
 
-	// The worker stops in an orderly way; another carries on.
+	// The worker stops in an orderly way, and another continues.
 	stop()
 	before := s.get(c.ID)
 	s.work()

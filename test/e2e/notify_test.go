@@ -23,7 +23,7 @@ import (
 type hook struct {
 	mu       sync.Mutex
 	secret   string
-	fails    int            // tries of each message that are answered with status
+	fails    int            // so many tries of each message are answered with status
 	status   int            // 0: 500
 	tries    map[string]int // by webhook-id
 	accepted []notify.Body
@@ -48,8 +48,7 @@ func (h *hook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.accepted = append(h.accepted, body)
 }
 
-// seen is the types that were accepted, in their order, and how many messages
-// were tried.
+// seen returns the accepted types in their order, and the number of tries.
 func (h *hook) seen() (types []perennial.EventType, tried int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -59,9 +58,8 @@ func (h *hook) seen() (types []perennial.EventType, tried int) {
 	return types, len(h.tries)
 }
 
-// TestNotify: a connection is lost and recovered; the receiver gets each event
-// once, in spite of failures on its side and a worker that is restarted between
-// two tries.
+// TestNotify: a connection is lost and recovered. The receiver gets each event once, in
+// spite of its own failures and a worker that restarts between two tries.
 func TestNotify(t *testing.T) {
 	t.Parallel()
 	s := setup(t, setting{top: "notify: {allow_private: true}"})
@@ -100,23 +98,23 @@ func TestNotify(t *testing.T) {
 	assert.NotContains(t, logs, h.secret)
 	assert.NotEmpty(t, w.ID)
 
-	// One that was delivered can be sent again; the worker finds it by itself.
+	// A delivered one can be sent again. The worker finds it without a signal.
 	all, err := s.deps.Store.Deliveries(t.Context(), "", 1)
 	require.NoError(t, err)
 	require.NoError(t, s.deps.Store.Redeliver(t.Context(), all[0].EventID, w.ID))
 	s.eventually("it comes again", func() bool { types, _ := h.seen(); return len(types) == 3 })
 }
 
-// TestDeliveries takes one event through everything that happens to a delivery.
-// Its histories are those that later versions must replay.
+// TestDeliveries takes one event through everything that can happen to a delivery.
+// Later versions must replay its histories.
 func TestDeliveries(t *testing.T) {
 	t.Parallel()
 	s := setup(t, setting{top: "notify: {allow_private: true}"})
-	at := map[string]string{} // endpoints
+	at := map[string]string{} // URL of each endpoint
 	for name, h := range map[string]*hook{
 		"delivered":   {},
 		"retried":     {fails: 1},
-		"redelivered": {fails: 1, status: http.StatusGone}, // given up at once, then sent again
+		"redelivered": {fails: 1, status: http.StatusGone}, // dead at once, then sent again
 		"removed":     {fails: 100},
 	} {
 		h.tries = map[string]int{}

@@ -15,8 +15,8 @@ import (
 	historypb "go.temporal.io/api/history/v1"
 )
 
-// outcomes counts the refreshes that the histories of a connection name, local
-// activities' and activities'.
+// outcomes counts the refreshes in a connection's histories, those of local activities
+// and those of activities.
 func outcomes(histories []*historypb.History) (refreshed int, generations map[string]bool) {
 	generations = map[string]bool{}
 	note := func(payload []byte) {
@@ -44,8 +44,8 @@ func outcomes(histories []*historypb.History) (refreshed int, generations map[st
 	return refreshed, generations
 }
 
-// TestOwnPaceShowsEachRefresh: the histories of a connection name as many refreshes
-// as it gained generations, each with its generation.
+// TestOwnPaceShowsEachRefresh: a connection's histories show as many refreshes as it
+// gained generations, each with its generation.
 func TestOwnPaceShowsEachRefresh(t *testing.T) {
 	t.Parallel()
 	s := setup(t, setting{class: perennial.ReplaySingleUse})
@@ -66,8 +66,8 @@ func TestOwnPaceShowsEachRefresh(t *testing.T) {
 	}
 }
 
-// TestPooledPace: pacers refresh the healthy connections of a pooled app; a revoked
-// one goes to its own workflow, which does not wake for the others.
+// TestPooledPace: pacers refresh the healthy connections of a pooled app. A revoked one
+// goes to its own workflow, which does not wake for the others.
 func TestPooledPace(t *testing.T) {
 	t.Parallel()
 	s := setup(t, setting{class: perennial.ReplaySingleUse, extra: ", pace: pooled, pacers: 2"})
@@ -93,7 +93,7 @@ func TestPooledPace(t *testing.T) {
 	digest := s.digestOf(healthy[0].ID)
 	assert.Positive(t, digest)
 
-	// Back to pace own while it runs: nothing is lost, and the pacers end.
+	// Back to pace own during operation: nothing is lost, and the pacers end.
 	stop()
 	raw, err := os.ReadFile(s.path)
 	require.NoError(t, err)
@@ -117,8 +117,8 @@ func TestPooledPace(t *testing.T) {
 	}
 }
 
-// digestOf nudges the connection's workflow and returns how many generations the
-// digests in its history say were gained.
+// digestOf nudges the connection's workflow. It returns how many generations were
+// gained by the digests in its history.
 func (s *stack) digestOf(id string) (gained int) {
 	s.Helper()
 	want := s.get(id).RefreshCount

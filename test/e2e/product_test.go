@@ -30,32 +30,32 @@ import (
 
 const productVariable = "PERENNIAL_TEST_PRODUCT"
 
-// productOrder is what one process of product code does: many goroutines ask for
-// tokens until each has one of generation Want, or is told that there is none
-// where Want is 0.
+// productOrder is what one process of product code must do: many goroutines ask for
+// tokens until each has one of generation Want, or, if Want is 0, until each is told
+// that there is none.
 type productOrder struct {
 	Path, Address, ID, API string
 	Goroutines             int
 	Want                   int64
-	Engine                 bool   // the process may refresh itself
-	Remote                 bool   // the process has the HTTP API, and nothing else
+	Engine                 bool   // the process may refresh by itself
+	Remote                 bool   // the process has only the HTTP API
 	URL, Key               string // of the API
 }
 
-// productReport is what they met.
+// productReport is what the goroutines of a process saw.
 type productReport struct {
 	Calls       int
-	Expired     int // tokens that had expired before they were asked for
-	Refused     int // by the API, with a second or more left
+	Expired     int // tokens that had expired before the call
+	Refused     int // tokens that the provider's API refused with a second or more left
 	Reached     int // goroutines that have what they wanted
 	Unavailable int // calls
 	Others      []string
 	LeastLeft   time.Duration // of a token that was handed out
-	TooSoon     int           // told that there is none, while the last token lived
+	TooSoon     int           // calls that got no token while the last one was valid
 }
 
-// product is one process of product code. It says "ready" when it has a token in
-// memory, and begins to ask when a line comes.
+// product is one process of product code. It prints "ready" when it has a token in
+// memory, and begins to ask when it reads a line.
 func product(raw string) error {
 	var o productOrder
 	if err := json.Unmarshal([]byte(raw), &o); err != nil {
@@ -89,7 +89,7 @@ func product(raw string) error {
 	return json.NewEncoder(os.Stdout).Encode(report)
 }
 
-// backend is the process's own; done ends it.
+// backend returns the process's backend. done closes it.
 func (o productOrder) backend(ctx context.Context) (b tokens.Backend, done func(), err error) {
 	if o.Remote {
 		b, err := remote.New(remote.Config{URL: o.URL, Key: perennial.NewSecret(o.Key)})
@@ -124,7 +124,7 @@ func (o productOrder) backend(ctx context.Context) (b tokens.Backend, done func(
 func (o productOrder) ask(ctx context.Context, using *tokens.Client, mu *sync.Mutex, report *productReport) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	var last time.Time // when the last token that it had expires
+	var last time.Time // when the last token that it received expires
 	for ctx.Err() == nil {
 		began := time.Now()
 		token, err := using.Token(ctx, o.ID)
@@ -165,7 +165,7 @@ func (o productOrder) ask(ctx context.Context, using *tokens.Client, mu *sync.Mu
 	}
 }
 
-// refused asks the provider's own API.
+// refused calls the provider's own API with the token.
 func (o productOrder) refused(ctx context.Context, token tokens.Token) bool {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, o.API, nil)
 	if err != nil {
@@ -176,12 +176,12 @@ func (o productOrder) refused(ctx context.Context, token tokens.Token) bool {
 	if err != nil {
 		return true
 	}
-	_, _ = io.Copy(io.Discard, resp.Body) // its status is all that counts
+	_, _ = io.Copy(io.Discard, resp.Body) // only the status counts
 	_ = resp.Body.Close()
 	return resp.StatusCode != http.StatusOK && time.Until(token.ExpiresAt) > time.Second
 }
 
-// products are processes of product code.
+// products are several processes of product code.
 type products struct {
 	*stack
 	inputs  []io.WriteCloser
@@ -189,8 +189,8 @@ type products struct {
 	ends    []func() error
 }
 
-// served is the address of a server of this test's own and a key of its tenant; the
-// server is started once.
+// served returns the address of this test's own server and a key of its tenant. It
+// starts the server once.
 func (s *stack) served() (url, key string) {
 	s.Helper()
 	if s.api.url == "" {
@@ -241,7 +241,7 @@ func (p *products) begin() {
 	}
 }
 
-// end waits for all and adds up what they met.
+// end waits for all processes and adds their reports.
 func (p *products) end() productReport {
 	p.Helper()
 	sum := productReport{LeastLeft: time.Hour}

@@ -12,8 +12,8 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 )
 
-// TestLetGo: whoever waits at a circuit is woken when it has closed. By themselves
-// the workflows sleep for half a minute at least, and there is no sweep.
+// TestRelease: when a circuit closes, the waiting workflows are woken. Without that
+// they sleep for at least half a minute, and there is no sweep.
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	s := setup(t, setting{class: perennial.ReplaySingleUse})
@@ -24,7 +24,7 @@ func TestRelease(t *testing.T) {
 	note := func(c perennial.Connection, o perennial.Outcome, code string) {
 		require.NoError(t, s.deps.Store.NoteReply(t.Context(), store.NoteRequest{Connection: c, Outcome: o, Code: code, Interval: s.deps.Config.Timing.ProbeInterval}))
 	}
-	for _, c := range waiting { // what other workers met
+	for _, c := range waiting { // the state that other workers leave
 		note(c, perennial.OutcomeUnknown, "http_503")
 	}
 	s.work()
@@ -46,13 +46,13 @@ func TestRelease(t *testing.T) {
 	s.replayRuns(id, "let-go")
 }
 
-// asleep reports whether a held connection's workflow rests on its timer.
+// asleep reports whether a waiting connection's workflow has set its timer.
 func (s *stack) asleep(id string) bool {
 	events := s.history(workflows.ID(id), "").Events
 	return events[len(events)-1].EventType == enumspb.EVENT_TYPE_TIMER_STARTED
 }
 
-// signalled reports whether a connection's workflow got a signal of that name.
+// signalled reports whether a connection's workflow received a signal of that name.
 func (s *stack) signalled(id, name string) bool {
 	for _, h := range s.histories(id) {
 		for _, e := range h.Events {

@@ -28,12 +28,12 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib"
 )
 
-// needles are all the forms in which a secret could stand somewhere.
+// needles returns every form in which a secret could be written somewhere.
 func needles(secrets map[string]string) map[string]string {
 	out := map[string]string{}
 	for name, s := range secrets {
-		// Of base64 the middle is searched, so that what stood before the secret
-		// does not shift it out of sight.
+		// Of base64 only the middle is searched for, because what precedes the secret
+		// shifts its ends.
 		for form, v := range map[string]string{"plain": s, "URL-encoded": url.QueryEscape(s), "hex": hex.EncodeToString([]byte(s))} {
 			out[name+" "+form] = v
 		}
@@ -55,10 +55,10 @@ func found(place []byte, all map[string]string) (names []string) {
 	return names
 }
 
-// TestPlantedSecrets has a provider that echoes every request into its errors,
-// takes connections through success, refusal and misconfiguration, and searches
-// every place for every secret. Each place is first shown to be searched: a
-// deliberate leak in a copy of it must be found.
+// TestPlantedSecrets uses a provider that repeats every request in its errors. It takes
+// connections through success, refusal and misconfiguration, and searches every place
+// for every secret. Each place is first shown to be searched: a deliberate leak in a
+// copy of it must be found.
 func TestPlantedSecrets(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -119,13 +119,13 @@ func TestPlantedSecrets(t *testing.T) {
 		histories = append(histories, s.history(workflows.DeliveryID(s.deps.Config.TaskQueue, d.EventID, d.EndpointID), ""))
 	}
 	for _, h := range histories {
-		raw, err := proto.Marshal(h) // payloads as they are
+		raw, err := proto.Marshal(h) // with payloads as they are
 		require.NoError(t, err)
 		readable, err := protojson.Marshal(h)
 		require.NoError(t, err)
 		places["histories"] = append(places["histories"], append(raw, readable...)...)
 	}
-	// What the keyring opens is what was stored: the dump holds it, sealed.
+	// The dump has the sealed bytes that the keyring opens.
 	assert.Contains(t, string(places["database"]), hex.EncodeToString(s.get(healthy.ID).RefreshTokenSealed))
 
 	all := needles(secrets)
@@ -140,7 +140,7 @@ func TestPlantedSecrets(t *testing.T) {
 	}
 }
 
-// dump reads every column of every table as text, bytes as hex.
+// dump returns every column of every table as text, bytes as hex.
 func (s *stack) dump() []byte {
 	s.Helper()
 	db, err := sql.Open("pgx", s.url)

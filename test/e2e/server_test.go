@@ -24,11 +24,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// linkBase is what browsers of these tests reach a server's pages under, wherever
-// it listens; see [serverProcess.transport].
+// linkBase is the address at which these tests' browsers reach a server's pages,
+// wherever it listens; see [serverProcess.transport].
 const linkBase = "http://localhost:1"
 
-// serverBinary is the server program, built once.
+// serverBinary builds the server program once.
 var serverBinary = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "perennial-server-")
 	if err != nil {
@@ -46,7 +46,7 @@ var serverBinary = sync.OnceValues(func() (string, error) {
 type serverProcess struct {
 	*exec.Cmd
 	address string
-	ended   chan error // gets how it ended
+	ended   chan error // receives the process's error when it ends
 }
 
 // serve starts the server program.
@@ -80,7 +80,7 @@ func (s *stack) serve() *serverProcess {
 	return p
 }
 
-// transport reaches the server also at linkBase.
+// transport reaches the server at linkBase too.
 func (p *serverProcess) transport() *http.Transport {
 	return &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		if "http://"+address == linkBase {
@@ -90,7 +90,7 @@ func (p *serverProcess) transport() *http.Transport {
 	}}
 }
 
-// remote is a client with nothing but an API key of the tenant.
+// remote returns a client with only an API key of the tenant.
 func (s *stack) remote(p *serverProcess) *tokens.Client {
 	s.Helper()
 	k, key := api.NewKey("tenant", s.Name(), perennial.ScopeTokensRead, perennial.ScopeConnectionsWrite)
@@ -104,8 +104,8 @@ func (s *stack) remote(p *serverProcess) *tokens.Client {
 	return c
 }
 
-// TestStopWhileAnswering: a server that is told to stop answers what is under way,
-// takes nothing new, and ends in an orderly way.
+// TestStopWhileAnswering: a server that is told to stop answers running requests,
+// accepts no new one, and ends in an orderly way.
 func TestStopWhileAnswering(t *testing.T) {
 	t.Parallel()
 	s := setup(t, setting{})
@@ -120,7 +120,7 @@ func TestStopWhileAnswering(t *testing.T) {
 	s.eventually("it takes nothing new", func() bool {
 		conn, err := net.DialTimeout("tcp", server.address, time.Second)
 		if err == nil {
-			_ = conn.Close() // it was only to be made
+			_ = conn.Close() // only the connecting counts
 		}
 		return err != nil
 	})

@@ -29,8 +29,8 @@ import (
 	"go.temporal.io/sdk/client"
 )
 
-// temporal is one server for all tests of this package; each test has a task
-// queue of its own.
+// temporal starts one server for all tests of this package. Each test has a task queue
+// of its own.
 var temporal = sync.OnceValues(func() (*devserver.Server, error) {
 	dir, err := os.MkdirTemp("", "perennial-temporal-")
 	if err != nil {
@@ -53,7 +53,7 @@ const (
 	clientID     = "planted client"
 )
 
-// stack is a whole Perennial of one test.
+// stack is a complete Perennial for one test.
 type stack struct {
 	*testing.T
 	dir      string
@@ -92,8 +92,8 @@ type setting struct {
 	class   perennial.ReplayClass
 	extra   string // settings of the app
 	links   bool   // customers connect by links, at linkBase
-	back    string // URL that a link may lead back to; empty: none
-	top     string // settings of the file
+	back    string // allowed return URL of links; empty: none
+	top     string // settings at the top of the file
 }
 
 func sqlite(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "perennial.db") }
@@ -166,7 +166,7 @@ apps:
 
 func (s *stack) environ() []string { return []string{"TEMPORAL_ADDRESS=" + s.address} }
 
-// work runs the worker program until stop is called; stop waits for its end.
+// work runs the worker program until stop is called. stop waits until it has ended.
 func (s *stack) work() (stop func()) {
 	s.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -180,7 +180,7 @@ func (s *stack) work() (stop func()) {
 	return stop
 }
 
-// consent has account approve access, with knobs for its tokens.
+// consent approves access for an account, with knobs for its tokens.
 func (s *stack) consent(account string, k fakeprovider.Knobs) connect.Grant {
 	s.Helper()
 	_, err := s.provider.Grant(clientID, account)
@@ -215,7 +215,7 @@ func (s *stack) get(id string) perennial.Connection {
 
 const patience = 40 * time.Second
 
-// until waits for the row to be as wanted.
+// until waits until the row is as wanted.
 func (s *stack) until(id, what string, wanted func(perennial.Connection) bool) perennial.Connection {
 	s.Helper()
 	var c perennial.Connection

@@ -40,10 +40,10 @@ func (s *stack) endSweep() {
 	})
 }
 
-// TestSweep breaks every way by which a connection is looked after, and the
-// sweep's Schedule mends it: a terminated workflow, a workflow that was never
-// started, a row with no due time and one with an absurd one, a paused one whose
-// keep-alive nobody makes. A workflow whose row is gone ends.
+// TestSweep breaks everything that looks after a connection, and the sweep's Schedule
+// mends it: a terminated workflow, a workflow that was never started, a row without a
+// due time or with an absurd one, a paused connection without keep-alives. A workflow
+// whose row is missing ends.
 func TestSweep(t *testing.T) {
 	t.Parallel()
 	s := setup(t, setting{})
@@ -94,7 +94,8 @@ func TestSweep(t *testing.T) {
 	s.replayRuns(schedule.Info.RecentActions[0].StartWorkflowResult.WorkflowID, "sweep")
 }
 
-// TestRefreshOfAnEndedWorkflow: who asks for a token does not wait for the sweep.
+// TestRefreshOfAnEndedWorkflow: a caller that asks for a token does not wait for the
+// sweep.
 func TestRefreshOfAnEndedWorkflow(t *testing.T) {
 	t.Parallel()
 	s := setup(t, setting{})
@@ -115,9 +116,8 @@ func TestRefreshOfAnEndedWorkflow(t *testing.T) {
 	assert.Equal(t, enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED, s.execution(c.ID), "nobody starts that of an ended connection")
 }
 
-// TestBesideTemporal takes Temporal away for longer than a token lives: the
-// worker's own engine keeps the connection alive, and its workflow carries on
-// when Temporal is back.
+// TestBesideTemporal stops Temporal for longer than a token's life. The worker's own
+// engine keeps the connection alive, and its workflow continues when Temporal is back.
 func TestBesideTemporal(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -153,7 +153,7 @@ func TestBesideTemporal(t *testing.T) {
 
 var healthAddress = regexp.MustCompile(`"health":"([^"]+)"`)
 
-// metrics are the page of the last worker that was started.
+// metrics returns the metrics page of the worker that was started last.
 func (s *stack) metrics() string {
 	s.Helper()
 	found := healthAddress.FindAllSubmatch(s.logs.Bytes(), -1)

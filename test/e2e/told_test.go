@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// TestAskedWithTheNews: whoever reconnects, or resumes, and asks for a token at once is
-// not refused for what was before, though the workflow is told and asked in one
-// workflow task: no worker is there until both have come.
+// TestAskedWithTheNews: a product that reconnects or resumes a connection and asks for
+// a token at once is not refused because of the state before. No worker runs until both
+// messages are there, so the workflow gets them in one workflow task.
 func TestAskedWithTheNews(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

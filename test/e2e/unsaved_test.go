@@ -18,9 +18,9 @@ import (
 	"go.temporal.io/sdk/client"
 )
 
-// TestStoreAwayAfterTheReply takes the table away while the provider works, for
-// longer than the engine tries to save: the rotated tokens wait in the workflow,
-// sealed, and are stored when the table is back.
+// TestStoreAwayAfterTheReply removes the table while the provider works, for longer
+// than the engine tries to save. The rotated token set waits in the workflow, sealed,
+// and is stored when the table is back.
 func TestStoreAwayAfterTheReply(t *testing.T) {
 	t.Parallel()
 	s := setup(t, setting{class: perennial.ReplaySingleUse})
@@ -58,9 +58,9 @@ func TestStoreAwayAfterTheReply(t *testing.T) {
 	s.replayAll(c.ID, "unsaved")
 }
 
-// TestCancelledTogetherWithTheTokens: somebody cancels a workflow by hand while it has
-// a token set that is stored nowhere else, and no worker is there. The first that comes
-// stores it before the workflow ends.
+// TestCancelledTogetherWithTheTokens: an operator cancels a workflow that has a token
+// set which is stored nowhere else, and no worker runs. The next worker stores the set
+// before the workflow ends.
 func TestCancelledTogetherWithTheTokens(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -89,9 +89,9 @@ func TestCancelledTogetherWithTheTokens(t *testing.T) {
 	s.replayAll(c.ID, "cancelled-unsaved")
 }
 
-// TestHostileMessages sends signals that hold no token set or another connection's,
+// TestHostileMessages sends signals without a token set or with another connection's,
 // and generations that no row has. The connection is refreshed on time, its neighbour
-// stays as it was, and no number makes the engine present a token.
+// does not change, and no number makes the engine present a token.
 func TestHostileMessages(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// sizes are the fleets that are asked about.
+// sizes are the fleets to compute, in connections.
 var sizes = []int{10_000, 100_000, 1_000_000, 10_000_000}
 
-// report is the part of the bench's JSON that is read.
+// report is the part of the bench's JSON that scale reads.
 type report struct {
 	Variants map[string]map[string]float64 `json:"variants"`
 }
 
-// Command is the scenario scale of the bench: it reads the JSON of a scenario that
-// measured own and pooled, writes tables in Markdown to out, and with --plot a
+// Command is the bench's scenario scale. It reads the JSON of a scenario that measured
+// own and pooled, and writes tables in Markdown to out. With --plot it also writes a
 // picture.
 func Command(args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("scale", flag.ContinueOnError)
@@ -139,7 +139,7 @@ func size(x float64) string {
 	return digits(x/1e6) + " MB"
 }
 
-// digits is x with two digits, or as a whole number.
+// digits returns x with two digits, or as a whole number.
 func digits(x float64) string {
 	if x >= 10 {
 		return fmt.Sprintf("%.0f", x)

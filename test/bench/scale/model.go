@@ -8,45 +8,45 @@ import (
 	"github.com/perennial-oauth/perennial/refresh"
 )
 
-// Units are measured costs, of one refresh where nothing else is said.
+// Units are measured costs. Each is of one refresh unless its comment says otherwise.
 type Units struct {
-	OwnCPU, PooledCPU           float64 // ms, all processes but the provider
-	OwnTemporal, PooledTemporal float64 // ms of it, Temporal with its database
-	OwnActions                  float64 // billable
-	RowBytes                    float64 // of one connection, indexes included
-	LedgerBytes                 float64 // of one line, indexes included
+	OwnCPU, PooledCPU           float64 // ms, of all processes except the provider
+	OwnTemporal, PooledTemporal float64 // ms of it, by Temporal and its database
+	OwnActions                  float64 // billable ones
+	RowBytes                    float64 // of one connection, with indexes
+	LedgerBytes                 float64 // of one ledger line, with indexes
 }
 
-// A pacer's own actions in a day: an activity each minute and a heartbeat each 24 s
-// at most, and the sweep's schedule beside.
+// pacerActions are a pacer's own actions in a day: an activity each minute, and at most
+// a heartbeat each 24 s. The sweep's schedule is not in it.
 const pacerActions = 24*60 + 24*3600/24
 
-// digestActions are those of a paced or dormant connection's workflow in a day: a
+// digestActions are the actions of a paced or dormant connection's workflow in a day: a
 // timer and a local activity.
 const digestActions = 2
 
-// perPacer is how many refreshes a second one pacer is given: 64 at once, at a
-// provider that takes half a second.
+// perPacer is how many refreshes a second one pacer is expected to make: 64 at once, at
+// a provider that takes half a second.
 const perPacer = 100
 
-// Fleet is one answer.
+// Fleet is a fleet to compute.
 type Fleet struct {
 	Connections int
 	Life        time.Duration
 	Pooled      bool
-	Unused      float64 // share of connections that nobody uses, on cadence on_use
+	Unused      float64 // share of connections that no product uses, on cadence on_use
 	Ledger      time.Duration
 }
 
 // Needs are what a fleet needs.
 type Needs struct {
 	PerSecond     float64 // refreshes
-	Actions       float64 // a month of 30 days
-	Price         float64 // US dollars a month, list
-	Contact       bool    // the list has no price for some of them: the last one is taken
-	Cores         float64 // busy
+	Actions       float64 // in a month of 30 days
+	Price         float64 // list price, US dollars a month
+	Contact       bool    // the list has no price for so many: Price uses the last one
+	Cores         float64 // busy ones
 	TemporalCores float64
-	RowWrites     float64 // a second, in our database
+	RowWrites     float64 // per second, in our database
 	Bytes         float64 // of our database
 	Pacers        int
 }
@@ -73,18 +73,18 @@ func (u Units) Of(f Fleet) Needs {
 	return n
 }
 
-// interval is the time between two renewals of a token with the given life.
+// interval returns the time between two refreshes of a token with the given life.
 func interval(life time.Duration) time.Duration {
 	at, before := time.Unix(0, 0), time.Time{}
-	for generation := range int64(20) { // until it is in its place
+	for generation := range int64(20) { // until the connection is in its place in the cycle
 		before, at = at, refresh.Due(at, life, provider.BufferQueue, "any", generation)
 	}
 	return at.Sub(before)
 }
 
-// tiers is Temporal Cloud's list, dollars for a million actions of a month, as of
+// tiers is Temporal Cloud's price list: dollars for a million actions in a month, as of
 // 2026-11 (docs.temporal.io/cloud/pricing, pay as you go, Business plan). Above the
-// last there is none: contact sales.
+// last tier there is no price: contact sales.
 var tiers = []struct{ upTo, dollars float64 }{{5, 50}, {10, 45}, {20, 40}, {50, 35}, {100, 30}, {200, 25}}
 
 func price(actions float64) (dollars float64, contact bool) {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// The picture: busy cores over connections, both axes by powers of ten.
+// The picture shows busy cores over connections. Both axes are logarithmic.
 const (
 	width, height            = 720, 440
 	left, right, top, bottom = 70, 150, 30, 50

@@ -9,15 +9,15 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 )
 
-// What the engine and the gate use; they do not name them to others.
+// The engine and the gate use the same values, but do not export them.
 const (
-	patience  = 500 * time.Millisecond // for a slot under a limit
-	lead      = 50 * time.Millisecond  // of a claim before its slot
-	openAfter = 5                      // failures in a row of distinct connections open a circuit
-	batchSize = 25                     // connections that are let go together
+	patience  = 500 * time.Millisecond // for a rate slot
+	lead      = 50 * time.Millisecond  // between a claim and its slot
+	openAfter = 5                      // so many failures in a row, of different connections, open a circuit
+	batchSize = 25                     // connections that are released together
 )
 
-// app is one app under way: its provider, its circuit, its limit.
+// app is the state of one app: its provider, its circuit, its limit.
 type app struct {
 	App
 	index   int
@@ -27,8 +27,8 @@ type app struct {
 	turns   store.RateSlots
 
 	open      bool
-	failed    int     // distinct connections, with no success between
-	throttled []int32 // wait for the circuit
+	failed    int     // different connections in a row, with no success between
+	throttled []int32 // waiting for the circuit
 	probes    int
 	nextProbe int64
 }
@@ -49,7 +49,8 @@ func (a *app) down(now int64) bool {
 
 var probeInterval = refresh.Timing{}.WithDefaults().ProbeInterval
 
-// admit asks the gate for a connection that is due: the circuit, then the limit.
+// admit asks the gate about a connection that is due: first the circuit, then the
+// limit.
 func (a *app) admit(w *world, i int) {
 	c := &w.fleet[i]
 	if a.open {
@@ -83,14 +84,14 @@ func (a *app) admit(w *world, i int) {
 	a.throttled = append(a.throttled, int32(i))
 }
 
-// probe shows one held connection's token when the open circuit's time has come.
-// A success lets the others go.
+// probe presents one waiting connection's token when the open circuit's next probe is
+// due. A success releases the others.
 func (a *app) probe(w *world, now int64) {
 	if !a.open || now < a.nextProbe || len(a.throttled) == 0 {
 		return
 	}
 	i := a.throttled[0]
-	a.throttled = append(a.throttled[1:], i) // never the same one twice running
+	a.throttled = append(a.throttled[1:], i) // never the same connection twice in a row
 	if !w.present(int(i), a, now) {
 		a.nextProbe = now + micros(store.ProbeWait(probeInterval, a.probes))
 		a.probes++
@@ -100,8 +101,8 @@ func (a *app) probe(w *world, now int64) {
 	a.release(w, now)
 }
 
-// letGo closes the circuit: what waits comes at a bounded rate, those that expire
-// first before the others.
+// release closes the circuit. The waiting connections come at a bounded rate, those
+// that expire first before the others.
 func (a *app) release(w *world, now int64) {
 	slices.SortFunc(a.throttled, func(x, y int32) int { return cmp.Compare(w.fleet[x].expires, w.fleet[y].expires) })
 	gap := float64(second) / store.ReleaseRate(a.limit, a.size)

@@ -6,7 +6,7 @@ import (
 	"github.com/perennial-oauth/perennial/provider"
 )
 
-// Apps is the default fleet: the shares are made up, the lives are the
+// Apps returns the default fleet. Its shares are invented; its lives are the
 // catalogue's.
 func Apps() []App {
 	apps := []App{
@@ -14,7 +14,7 @@ func Apps() []App {
 		{Name: "quickbooks", Share: 0.25, Limit: 250, Source: "Intuit, OAuth 2.0: 3600 s"},
 		{Name: "google", Share: 0.15, Source: "Google, using OAuth 2.0: 3600 s"},
 		{Name: "salesforce", Share: 0.10, Source: "Salesforce, session timeout: 2 h unless the org says otherwise (not verified)"},
-		// The catalogue's hour is the least of it.
+		// The catalogue has an hour, the shortest of its lives.
 		{Name: "microsoft", Share: 0.08, LifeTo: 90 * time.Minute, Source: "Microsoft, access tokens: random, 60 to 90 min"},
 		{Name: "xero", Share: 0.03, Buffer: provider.BufferRealtime, Source: "Xero, token types: 30 min"},
 		{Name: "shopify", Share: 0.03, Buffer: provider.BufferShare, Source: "Shopify, expiring offline tokens: 60 min"},
@@ -37,11 +37,11 @@ func Apps() []App {
 	return apps
 }
 
-// Outages are the default ones.
+// Outages are the default outages.
 var Outages = []Outage{
 	{App: "hubspot", At: 24 * time.Hour, For: 30 * time.Minute},
 	{App: "google", At: 36 * time.Hour, For: 10 * time.Minute},
 }
 
-// Imports are the default ones: a fifth of the fleet, with one expiry.
+// Imports are the default imports: a fifth of the fleet, with one expiry.
 var Imports = []Import{{App: "quickbooks", At: 4 * time.Hour, Share: 0.20, Left: 50 * time.Minute}}

@@ -6,8 +6,8 @@ import (
 	"io"
 )
 
-// Command is the scenario simulate of the bench: it reads args and writes a table,
-// or JSON, to out.
+// Command is the bench's scenario simulate. It reads args and writes a table or JSON to
+// out.
 func Command(args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("simulate", flag.ContinueOnError)
 	var c Config

@@ -9,21 +9,21 @@ import (
 	"github.com/perennial-oauth/perennial/refresh"
 )
 
-// Policy is when a token set is renewed, as refresh.DueAfter says it.
+// Policy returns when to refresh a token set; refresh.DueAfter is one.
 type Policy func(before time.Duration, start time.Time, life time.Duration, profile provider.BufferProfile, id string, generation int64) time.Time
 
 // App is one app of the fleet.
 type App struct {
 	Name     string
-	Provider string  // of the catalogue
-	Share    float64 // of the fleet's connections, the imported ones included
-	// Life of an access token; LifeTo, where set, is the longest when each token
-	// has a random one.
+	Provider string  // name in the catalogue
+	Share    float64 // of the fleet's connections, imported ones included
+	// Life of an access token. If LifeTo is set, each token has a random life from Life
+	// to LifeTo.
 	Life, LifeTo time.Duration
 	Source       string // of the life
 	Buffer       provider.BufferProfile
-	// Limit is max_refreshes_per_second of a fleet of a million; 0: none. It is
-	// scaled with the fleet.
+	// Limit is max_refreshes_per_second for a fleet of a million; 0: none. It is scaled
+	// with the fleet.
 	Limit float64
 }
 
@@ -33,7 +33,7 @@ type Outage struct {
 	At, For time.Duration
 }
 
-// Import brings connections whose tokens expire at the same instant.
+// Import adds connections whose tokens expire at the same instant.
 type Import struct {
 	App   string
 	At    time.Duration
@@ -41,20 +41,21 @@ type Import struct {
 	Left  time.Duration // of the tokens' lives
 }
 
-// Config says what is simulated. Its zero value is the whole story.
+// Config says what to simulate. Its zero value is the default fleet with all
+// disturbances.
 type Config struct {
 	Connections int           // Defaults to 1,000,000.
 	For         time.Duration // Defaults to 72 h.
-	Seed        uint64        // of random lives, latencies and phases. Defaults to 1.
+	Seed        uint64        // for random lives, latencies and phases. Defaults to 1.
 	Apps        []App         // Defaults to [Apps].
 	Outages     []Outage      // Defaults to [Outages]; empty, not nil: none.
 	Imports     []Import      // Defaults to [Imports]; empty, not nil: none.
 	Due         Policy        // Defaults to refresh.DueAfter.
-	// Settle is how many lives of its tokens an app has to be even again after an
-	// outage or an import; until then its minutes are not steady. Defaults to 4.
+	// Settle is how many of its token lives an app has to become even again after an
+	// outage or an import. Until then its minutes are not steady. Defaults to 4.
 	Settle int
-	// Lag is the longest from the due time until a connection is looked after; each
-	// time it is random. Defaults to 2 s.
+	// Lag is the longest time from a due time until the refresh begins; each time it is
+	// random. Defaults to 2 s.
 	Lag time.Duration
 }
 
@@ -113,7 +114,7 @@ func (c Config) validate() error {
 	return errors.Join(errs...)
 }
 
-// app is the index of an app, or -1.
+// app returns the index of an app, or -1.
 func (c Config) app(name string) int {
 	for i, a := range c.Apps {
 		if a.Name == name {

@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// counts are what is measured while the simulation runs.
+// counts are the counts of a running simulation.
 type counts struct {
 	minutes    [][]uint32 // refreshes by app and minute
 	seconds    [][4]int   // requests by app, in the seconds around now
 	busiest    []int      // most requests of an app in a second
 	requests   []int64
-	late       []int64 // after expiry, though the provider was up
-	lateOutage []int64 // after expiry, and the provider was down since the last refresh
-	least      []int64 // life left at a refresh that no outage held up
+	late       []int64 // refreshes after expiry, though the provider was up
+	lateOutage []int64 // refreshes after expiry, where the provider was down since the last refresh
+	least      []int64 // least life left at a refresh that no outage delayed
 }
 
 func newCounts(c Config) *counts {
@@ -27,8 +27,8 @@ func newCounts(c Config) *counts {
 	return out
 }
 
-// request counts one token request; now is at most two seconds ahead of the
-// second that is passing.
+// request counts one token request. now is at most two seconds after the current
+// second.
 func (c *counts) request(app int, now int64) {
 	c.requests[app]++
 	c.seconds[app][now/second%4]++

@@ -6,30 +6,30 @@ import (
 	"time"
 )
 
-// Result is what a simulation measured. Rates are a second's, taken over whole
+// Result is what a simulation measured. Rates are per second, averaged over whole
 // minutes.
 //
-// A minute is steady unless it lies in a window: from the start of an outage or an
-// import until [Config.Settle] lives of that app's tokens (at most a day each)
-// after its end. PeakToMean is the busiest steady minute over the mean of all
-// steady minutes.
+// A minute is steady unless it is in a window. A window begins with an outage or an
+// import, and ends [Config.Settle] lives of that app's tokens (at most a day each)
+// after the outage or import ends. PeakToMean is the busiest steady minute divided by
+// the mean of all steady minutes.
 type Result struct {
 	Connections int     `json:"connections"`
 	Hours       float64 `json:"hours"`
 	TookSeconds float64 `json:"took_seconds"`
 
 	Refreshes       int64   `json:"refreshes"`
-	PerSecondMean   float64 `json:"per_second_mean"` // steady minutes
-	PerSecondPeak   float64 `json:"per_second_peak"` // steady minutes
+	PerSecondMean   float64 `json:"per_second_mean"` // of steady minutes
+	PerSecondPeak   float64 `json:"per_second_peak"` // of steady minutes
 	PeakToMean      float64 `json:"peak_to_mean"`
 	PerSecondMost   float64 `json:"per_second_most"` // of all minutes
 	MostToMean      float64 `json:"most_to_mean"`
 	SteadyMinutes   int     `json:"steady_minutes"`
 	WindowMinutes   int     `json:"window_minutes"`
 	PerDay          float64 `json:"refreshes_per_connection_day"`
-	Late            int64   `json:"late"`                   // after expiry, with the provider up ever since the last refresh
-	LateInOutage    int64   `json:"late_in_outage"`         // after expiry, because the provider was down
-	LeastLifeLeft   float64 `json:"least_life_left_s"`      // of the refreshes that no outage held up
+	Late            int64   `json:"late"`                   // refreshes after expiry, where the provider was up since the last refresh
+	LateInOutage    int64   `json:"late_in_outage"`         // refreshes after expiry, because the provider was down
+	LeastLifeLeft   float64 `json:"least_life_left_s"`      // at the refreshes that no outage delayed
 	BusiestApp      int     `json:"app_requests_per_s_max"` // of any app in any second
 	BusiestAppNamed string  `json:"app_requests_per_s_max_app"`
 
@@ -38,8 +38,8 @@ type Result struct {
 	Minutes      []float64     `json:"per_second_by_minute"`
 }
 
-// AppResult is the same for one app. Its peak to mean is its own; that of a small
-// app is mostly chance.
+// AppResult is the same for one app. PeakToMean uses the app's own mean; for a small
+// app it is mostly chance.
 type AppResult struct {
 	Name          string  `json:"name"`
 	LifeSeconds   float64 `json:"life_s"`
@@ -56,22 +56,22 @@ type AppResult struct {
 	LeastLifeLeft float64 `json:"least_life_left_s"`
 }
 
-// Disturbance is an outage or an import, and what came after it.
+// Disturbance is an outage or an import, and its effects.
 type Disturbance struct {
 	What    string  `json:"what"`
 	App     string  `json:"app"`
 	AtHours float64 `json:"at_hours"`
-	// PeakToMean is the app's busiest minute from its start on, over the app's
+	// PeakToMean is the app's busiest minute after the start, divided by the app's
 	// steady mean.
 	PeakToMean float64 `json:"peak_to_mean"`
-	// EvenAfterHours is from its end until the app's last minute above 1.3 times
+	// EvenAfterHours is the time from its end to the app's last minute above 1.3 times
 	// its steady mean.
 	EvenAfterHours float64 `json:"even_after_hours"`
 }
 
 const even = 1.3
 
-// Run simulates. The result depends on the configuration alone.
+// Run simulates. The result depends only on the configuration.
 func Run(c Config) (Result, error) {
 	began := time.Now()
 	c = c.withDefaults()
@@ -134,10 +134,11 @@ func (w *world) result() Result {
 	return out
 }
 
-// window is a time of minutes that are not steady.
+// window is a range of minutes that are not steady.
 type window struct{ from, to int }
 
-// disturbance is one with the minutes that follow its end, up to the app's next.
+// disturbance is a [Disturbance] with the minutes after its end, up to the app's next
+// one.
 type disturbance struct {
 	Disturbance
 	from, end, until int
@@ -180,7 +181,7 @@ func (d *disturbance) after(per []uint32, mean float64) {
 	}
 }
 
-// steady is the mean and the peak of the minutes outside every window.
+// steady returns the mean and the peak of the minutes outside every window.
 func steady(per []uint32, windows []window) (mean, peak float64, in, outside int) {
 	var sum float64
 	for m, n := range per {

@@ -15,9 +15,8 @@ import (
 
 const day = 24 * time.Hour
 
-// small is the fleet of the tests: one app in two halves, one of which is
-// imported, and an outage. Its minutes are large enough that chance stays below
-// the bounds.
+// small returns the fleet of the tests: one app, half of it imported, and an outage.
+// Its minutes have so many refreshes that chance stays below the bounds.
 func small() Config {
 	app := App{Name: "app", Provider: "quickbooks", Share: 1, Life: time.Hour, Buffer: provider.BufferQueue, Limit: 1000}
 	return Config{Connections: 100_000, For: 30 * time.Hour, Apps: []App{app},
@@ -45,8 +44,8 @@ func TestEvenAndNeverLate(t *testing.T) {
 	assert.Equal(t, r, again, "the configuration alone decides")
 }
 
-// byChance is the policy that was given up: a due time moved by up to a tenth of
-// the life and five minutes, anew each time.
+// byChance is an earlier policy: it moves each due time at random by up to a tenth of
+// the life and five minutes.
 func byChance(_ time.Duration, start time.Time, life time.Duration, profile provider.BufferProfile, id string, generation int64) time.Time {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(id + "/" + strconv.FormatInt(generation, 10)))
@@ -57,8 +56,8 @@ func byChance(_ time.Duration, start time.Time, life time.Duration, profile prov
 	return start.Add(min(life-min(refresh.Buffer(profile, life)+jitter, life/2), day-jitter))
 }
 
-// TestAHerdIsSeen: the simulation tells a policy that leaves a herd from one that
-// does not.
+// TestAHerdIsSeen: the figures of a policy that keeps a herd together differ from those
+// of one that spreads it.
 func TestAHerdIsSeen(t *testing.T) {
 	t.Parallel()
 	c := small()
@@ -68,8 +67,8 @@ func TestAHerdIsSeen(t *testing.T) {
 	assert.Greater(t, r.PeakToMean, 1.3)
 }
 
-// TestLateIsSeen: a policy without a buffer is late, and an import that no limit
-// lets through in time is.
+// TestLateIsSeen: a policy without a buffer is late. So is an import for which the
+// limit is too low.
 func TestLateIsSeen(t *testing.T) {
 	t.Parallel()
 	c := small()
@@ -84,19 +83,19 @@ func TestLateIsSeen(t *testing.T) {
 
 	c = small()
 	c.Outages = []Outage{}
-	c.Apps[0].Limit = 400 // 40 a second; 50,000 in 25 minutes and the others are 48
+	c.Apps[0].Limit = 400 // 40 per second; 50,000 in 25 minutes and the other connections need 48
 	r, err = Run(c)
 	require.NoError(t, err)
 	assert.Positive(t, r.Late)
 }
 
-// TestAnOutageIsNobodysFault: what expires while the provider is down is counted
-// apart.
+// TestAnOutageIsNobodysFault: tokens that expire while the provider is down are counted
+// separately.
 func TestAnOutageIsNobodysFault(t *testing.T) {
 	t.Parallel()
 	c := small()
 	c.Connections, c.Imports = 20_000, []Import{}
-	c.Apps[0].Limit = 4000 // so that nobody queues for long behind those that were held
+	c.Apps[0].Limit = 4000 // so high that no connection queues long behind the released ones
 	c.Outages = []Outage{{App: "app", At: 14 * time.Hour, For: 40 * time.Minute}}
 	r, err := Run(c)
 	require.NoError(t, err)
@@ -129,7 +128,7 @@ func TestEveryLifeIsSourced(t *testing.T) {
 		assert.NotEmpty(t, a.Source, a.Name)
 		e, ok := provider.Lookup(a.Provider)
 		require.True(t, ok, a.Name)
-		if a.Name != "zendesk" { // its life is what is asked for
+		if a.Name != "zendesk" { // its life is what we ask for
 			assert.Equal(t, e.DefaultLifetime, a.Life, a.Name)
 		}
 	}

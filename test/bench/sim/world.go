@@ -11,7 +11,7 @@ import (
 	"github.com/perennial-oauth/perennial/refresh"
 )
 
-// epoch is when every simulation begins; times are microseconds after it.
+// epoch is when every simulation begins. Times are microseconds after it.
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 const second = int64(time.Second / time.Microsecond)
@@ -21,27 +21,27 @@ func instant(at int64) time.Time     { return epoch.Add(time.Duration(at) * time
 func since(t time.Time) int64        { return micros(t.Sub(epoch)) }
 func span(micro int64) time.Duration { return time.Duration(micro) * time.Microsecond }
 
-// connection is one connection: 48 bytes with its id, and no pointer but that, for
-// there are a million.
+// connection has 48 bytes with its id, and only that one pointer, because there are a
+// million of them.
 type connection struct {
 	id         string
-	wake       int64 // when it is looked after next
+	wake       int64 // when it is due next
 	expires    int64
 	generation int32
-	life       int32 // of its tokens, in seconds; 0: none were refreshed yet
-	next       int32 // in its second's list; -1: the last
+	life       int32 // of its tokens, in seconds; 0: not refreshed yet
+	next       int32 // next one in its second's list; -1: it is the last
 	app        uint8
 	failures   uint8 // in a row
-	waited     bool  // it stands in a limit's queue, or did
-	hurt       bool  // its provider was down since it was last refreshed
+	waited     bool  // it waits for a rate slot, or has waited
+	hurt       bool  // its provider was down since its last refresh
 }
 
-// world is a simulation under way.
+// world is a running simulation.
 type world struct {
 	Config
 	rng    *rand.Rand
 	fleet  []connection
-	heads  []int32 // of the list of each second
+	heads  []int32 // first connection in each second's list
 	apps   []*app
 	counts *counts
 	batch  []uint64
@@ -59,8 +59,8 @@ func newWorld(c Config) *world {
 	return w
 }
 
-// people makes the fleet: connections that were always there, at a random point
-// of their cycle, and imported ones, which come with what is left of a life.
+// people creates the fleet: old connections at a random point of their cycle, and
+// imported ones with the rest of a life.
 func (w *world) people() {
 	w.fleet = make([]connection, 0, w.Connections)
 	add := func(c connection) *connection {
@@ -90,8 +90,8 @@ func (w *world) people() {
 	}
 }
 
-// before runs a connection's cycles up to the beginning: at most three days and
-// twelve lives of them, from a random start.
+// before runs a connection's cycles up to the beginning, from a random start at most
+// three days and twelve lives earlier.
 func (w *world) before(c *connection) {
 	app := w.apps[c.app]
 	start := -w.rng.Int64N(micros(min(3*24*time.Hour, 12*app.Life)))
@@ -107,7 +107,7 @@ func (w *world) before(c *connection) {
 	}
 }
 
-// due asks the policy; the life is then the one before.
+// due asks the policy. life then becomes the life before.
 func (w *world) due(c *connection, start int64, life time.Duration, a *app) int64 {
 	before := time.Duration(c.life) * time.Second
 	c.life = int32(life / time.Second)
@@ -121,8 +121,8 @@ func (w *world) life(a *app) time.Duration {
 	return a.Life + time.Duration(w.rng.Int64N(int64(a.LifeTo-a.Life))).Truncate(time.Second)
 }
 
-// schedule looks after a connection at a time; past the end of the simulation it
-// is not looked after any more.
+// schedule puts a connection into the list of a time, unless the simulation ends
+// before.
 func (w *world) schedule(i int, at int64) {
 	c := &w.fleet[i]
 	c.wake = at
@@ -132,14 +132,14 @@ func (w *world) schedule(i int, at int64) {
 	}
 }
 
-// run lets every second pass. Within one, connections are looked after in the
-// order of their times, which is what a limit sees.
+// run runs every second. Within a second, connections come in the order of their times;
+// a limit sees them so.
 func (w *world) run() {
 	for s := range w.heads {
 		for _, a := range w.apps {
 			a.probe(w, int64(s)*second)
 		}
-		for w.heads[s] >= 0 { // who waits for less than a second comes into the same list
+		for w.heads[s] >= 0 { // a connection that waits less than a second comes into the same list
 			w.batch = w.batch[:0]
 			for i := w.heads[s]; i >= 0; i = w.fleet[i].next {
 				w.batch = append(w.batch, uint64(w.fleet[i].wake%second)<<32|uint64(i))
@@ -155,7 +155,7 @@ func (w *world) run() {
 	}
 }
 
-// present shows a refresh token: it is refreshed, or its provider is down.
+// present presents a refresh token. It returns false if the provider is down.
 func (w *world) present(i int, a *app, now int64) (ok bool) {
 	c := &w.fleet[i]
 	w.counts.request(a.index, now)
@@ -173,7 +173,7 @@ func (w *world) present(i int, a *app, now int64) (ok bool) {
 	return true
 }
 
-// backoff is the engine's, random part included.
+// backoff returns the engine's backoff, with its random part.
 func (w *world) backoff(failures uint8) int64 {
 	wait := refresh.MinBackoff(provider.Reply{Outcome: perennial.OutcomeUnavailable}, int(failures))
 	return micros(wait + time.Duration(w.rng.Int64N(int64(wait)/5+1)))
