@@ -12,32 +12,32 @@ import (
 	"github.com/perennial-oauth/perennial/internal/seam"
 )
 
-// control is asked by the workers at every seam, and holds a connection there
-// while the suite wants it.
+// control is the server that the workers ask at every seam. It holds a connection there
+// for as long as the suite wants.
 type control struct {
 	mu   sync.Mutex
 	last map[passage]reached
-	hits map[seam.Seam]int // all that passed, held or not
-	book io.Writer         // a line for each
+	hits map[seam.Seam]int // all hits, held or not
+	book io.Writer         // receives a line for each hit
 
 	worker string // whose connections are held; "" for any
 	wanted map[seam.Seam]bool
-	skip   map[string]bool // connections that stand already
+	skip   map[string]bool // connections that are already held
 	may    func(string) bool
 	held   map[seam.Seam]*held
 	full   chan struct{} // closed when nothing more is wanted
 }
 
-// passage is a connection on its way through a worker: two may meet in two.
+// passage is a connection in a worker. A connection may be in two workers at once.
 type passage struct{ worker, connection string }
 
-// reached is the last seam that a passage has come to.
+// reached is the last seam of a passage.
 type reached struct {
 	seam seam.Seam
 	at   time.Time
 }
 
-// held is a connection that stands at a seam.
+// held is a connection that is held at a seam.
 type held struct {
 	seam.Hit
 	release chan struct{}
@@ -50,7 +50,7 @@ func newControl(book io.Writer) *control {
 	return &control{book: book, last: map[passage]reached{}, hits: map[seam.Seam]int{}}
 }
 
-// ServeHTTP answers when the connection may go on.
+// ServeHTTP answers when the connection may continue.
 func (c *control) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
 	var hit seam.Hit
 	if json.NewDecoder(r.Body).Decode(&hit) != nil {
@@ -70,7 +70,7 @@ func (c *control) arrive(hit seam.Hit) *held {
 	defer c.mu.Unlock()
 	c.hits[hit.Seam]++
 	p := passage{hit.Worker, hit.Connection}
-	// Who only asks beside one that is on its way is turned away by the fence.
+	// A second attempt beside one in progress is stopped by the fence.
 	if hit.Seam != seam.BeforeClaim || !c.last[p].onItsWay() {
 		c.last[p] = reached{hit.Seam, time.Now()}
 	}
@@ -89,9 +89,8 @@ func (c *control) arrive(hit seam.Hit) *held {
 	return h
 }
 
-// hold asks for one connection at each seam, of a worker ("" for any), of those
-// that may be held; gathered returns when all stand
-// there, or after patience.
+// hold asks for one connection at each seam, in the given worker ("" for any), of those
+// that may allows. gathered returns when all are held, or after patience.
 func (c *control) hold(seams []seam.Seam, worker string, may func(connection string) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -113,14 +112,14 @@ func (c *control) gathered(patience time.Duration) map[seam.Seam]*held {
 	return c.held
 }
 
-// note writes into the book what was done.
+// note writes a line into the book.
 func (c *control) note(what string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	fmt.Fprintln(c.book, time.Now().Format(time.StampMilli), what)
 }
 
-// busiest is the worker in which most connections have come to a seam of late.
+// busiest returns the worker in which most connections recently reached a seam.
 func (c *control) busiest() (worker string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -139,9 +138,9 @@ func (c *control) busiest() (worker string) {
 // lately is how far back [control.busiest] looks.
 const lately = 10 * time.Second
 
-// inFlight are the connections that a worker was presenting a moment ago: past
-// their claim, not past their commit. It is asked after the worker has been
-// stopped: what is on its way goes on until then.
+// inFlight returns the connections that a worker was presenting a moment ago: after
+// their claim, before their commit. Call it after the worker was stopped, because until
+// then they continue.
 func (c *control) inFlight(worker string) map[string]reached {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -154,22 +153,23 @@ func (c *control) inFlight(worker string) map[string]reached {
 	return out
 }
 
-// onItsWay: past the claim, and not past the commit, as far as can be known.
+// onItsWay reports whether the connection is after its claim and before its commit, as
+// far as the suite can know.
 func (r reached) onItsWay() bool {
 	return time.Since(r.at) < maxHold && r.seam != seam.BeforeClaim && r.seam != seam.AfterCommit
 }
 
-// forget drops the passages of a worker that is started anew.
+// forget drops the passages of a worker that is started again.
 func (c *control) forget(worker string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	maps.DeleteFunc(c.last, func(p passage, _ reached) bool { return p.worker == worker })
 }
 
-// longestHold is above what any connection is held, and any attempt lasts.
+// maxHold is longer than any connection is held, and than any attempt lasts.
 const maxHold = 30 * time.Second
 
-// lastOf is when a connection came to its last seam, in any worker.
+// lastOf returns when a connection reached its last seam, in any worker.
 func (c *control) lastOf(id string) (at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -181,7 +181,7 @@ func (c *control) lastOf(id string) (at time.Time) {
 	return at
 }
 
-// lastIn is the same in one worker.
+// lastIn returns the same for one worker.
 func (c *control) lastIn(worker, id string) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()

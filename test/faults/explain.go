@@ -12,12 +12,11 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 )
 
-// explained is of how many connections a break's circumstances are printed.
+// explained is for how many broken connections explain prints the circumstances.
 const explained = 5
 
-// explain prints, of a connection that broke something, how its workflow
-// stands: what it waits for, the end of its history and the last answer that
-// somebody who asked it for a refresh was given.
+// explain prints the state of a broken connection's workflow: what it waits for, the
+// end of its history, and the last reply to a request for a refresh.
 func (r *round) explain(c *conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -40,7 +39,7 @@ func (r *round) explain(c *conn) {
 	r.say("%s", strings.Join(lines, "\n          "))
 }
 
-// explainSweep prints how the sweep stands, which mends what nobody looks after.
+// explainSweep prints the state of the sweep, which mends what no workflow looks after.
 func (r *round) explainSweep() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -59,7 +58,7 @@ func (r *round) explainSweep() {
 	r.say("%s", strings.Join(lines, "\n          "))
 }
 
-// described is what Temporal says of a workflow that runs.
+// described returns what Temporal says of a running workflow.
 func (r *round) described(ctx context.Context, id string) string {
 	d, err := r.client.DescribeWorkflowExecution(ctx, id, "")
 	if err != nil {
@@ -68,7 +67,8 @@ func (r *round) described(ctx context.Context, id string) string {
 	return fmt.Sprintf("  %s, pending activities %v, pending task %v", d.GetWorkflowExecutionInfo().GetStatus(), d.GetPendingActivities(), d.GetPendingWorkflowTask())
 }
 
-// keepBooks writes beside the logs who is who, and what the provider has seen.
+// keepBooks writes a list of all connections, and the provider's books, beside the
+// logs.
 func (r *round) keepBooks() error {
 	ids := map[string]string{}
 	for _, c := range r.all {

@@ -1,8 +1,8 @@
-// Command faults proves that no rotated token is lost and no customer wrongly
-// told to reconnect: it runs real workers, PostgreSQL and Temporal, breaks them
-// at every seam of a refresh in an order that a seed draws, and compares what
-// came of it with the fake provider's own books. It mounts small file systems to
-// fill them up, so it runs as root.
+// Command faults proves that no rotated token is lost and that no customer is told to
+// reconnect without cause. It runs real workers, PostgreSQL and Temporal, breaks them
+// at every seam of a refresh in an order that a seed draws, and compares the result
+// with the fake provider's own books. It mounts small file systems and fills them, so
+// it must run as root.
 //
 // Exit code 1 means that something that must hold did not.
 package main
@@ -78,10 +78,10 @@ type summary struct {
 	Off              []string                  `json:"off,omitempty"` // protections
 	Faults           int                       `json:"faults"`
 	Refreshes        int                       `json:"refreshes"`
-	Lost             int                       `json:"lost"`            // excused and named: the reply never came, or its process died
+	Lost             int                       `json:"lost"`            // excused losses: the reply never arrived, or its process died
 	LostByRestore    int                       `json:"lost_by_restore"` // their rows went back past a rotation
 	BrokenInvariants []string                  `json:"broken_invariants"`
-	Timelines        map[string][]string       `json:"timelines,omitempty"` // of the first connections that broke something
+	Timelines        map[string][]string       `json:"timelines,omitempty"` // of the first broken connections
 	EmptyCells       []string                  `json:"empty_cells,omitempty"`
 	Matrix           map[string]map[string]int `json:"matrix"`
 	Others           map[string]int            `json:"others"`
@@ -196,7 +196,7 @@ func durations(text string, r *rand.Rand) ([]time.Duration, error) {
 	return out, nil
 }
 
-// oneSeam are the faults that are about one seam.
+// oneSeam has the faults that concern one seam.
 var oneSeam = map[string]seam.Seam{"journal": seam.AfterReply, "spool_outlives": seam.AfterReply, "terminated_in_exchange": seam.AfterWrite}
 
 // into fills the summary.

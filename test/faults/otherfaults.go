@@ -20,8 +20,8 @@ func slowly(ms int64) func(*fakeprovider.Knobs) {
 	return func(k *fakeprovider.Knobs) { k.LatencyAfterMS = ms }
 }
 
-// onSome makes a provider's fault on two connections of each class. lost says
-// that it loses a reply.
+// onSome makes a fault of the provider for two connections of each class. lost says
+// that the fault loses a reply.
 func onSome(lost bool, change func(*fakeprovider.Knobs)) func(*round) error {
 	return func(r *round) error {
 		var chosen []*conn
@@ -44,8 +44,8 @@ func onSome(lost bool, change func(*fakeprovider.Knobs)) func(*round) error {
 	}
 }
 
-// calm takes back what the provider still has in store for connections that did not
-// come by in time: the last fault is over with the last of them.
+// calm withdraws the provider's faults that no connection has met in time. The last
+// fault is over when the last of them is withdrawn.
 func (r *round) calm() error {
 	for _, c := range r.all {
 		if err := r.provider.Adjust(clientOf(c.app), c.account, func(k *fakeprovider.Knobs) {
@@ -57,7 +57,7 @@ func (r *round) calm() error {
 	return nil
 }
 
-// silence: the provider does not answer for 30 s, before doing anything.
+// silence makes the provider not answer for 30 s, before it does anything.
 func silence(r *round) error {
 	var chosen []*conn
 	for _, a := range apps {
@@ -66,7 +66,7 @@ func silence(r *round) error {
 		}
 	}
 	for _, c := range chosen {
-		// No token is spent: but nobody can know that.
+		// No token is spent, but nobody can know that.
 		c.excuse(r.get(c).Generation, "no answer came", true)
 		_ = r.provider.Adjust(clientOf(c.app), c.account, func(k *fakeprovider.Knobs) { k.LatencyBeforeMS = 30_000 })
 	}
@@ -78,7 +78,7 @@ func silence(r *round) error {
 	return nil
 }
 
-// storm makes a fault on every connection of the five classes for a while.
+// storm makes a fault for every connection of the five classes for a while.
 func storm(d time.Duration, on, off func(*fakeprovider.Knobs)) func(*round) error {
 	return func(r *round) error {
 		defer r.away()()
@@ -103,8 +103,8 @@ func storm(d time.Duration, on, off func(*fakeprovider.Knobs)) func(*round) erro
 
 const always = 1 << 30
 
-// wrongSecret changes the client's secret at the provider of every app of the
-// five classes and of the small one, and corrects it.
+// wrongSecret changes the client secret at the provider, for every app of the five
+// classes and for the small app, and corrects it later.
 func wrongSecret(r *round) error {
 	var names []string
 	for _, a := range apps {
@@ -119,15 +119,15 @@ func wrongSecret(r *round) error {
 		}
 	}
 	from := time.Now()
-	r.wait(300 * time.Millisecond) // what was on its way has arrived
+	r.wait(300 * time.Millisecond) // the requests in flight have arrived
 	const lasts = 10 * time.Second
 	for range 4 {
 		r.stir(pick(r.r, append(r.five(), r.of("small")...), 40))
 		r.wait(lasts / 4)
 	}
 	for _, name := range names {
-		// Two failures open the circuit; those then on their way, at most eight,
-		// are counted too; after that one canary an interval of 3 s.
+		// Two failures open the circuit. The requests then in flight, at most eight,
+		// count too. After that one canary comes each interval of 3 s.
 		if n, _ := r.provider.Requests(clientOf(name), from, time.Now()); n > 2+8+3 {
 			r.broke("app %s: %d requests within %s of a wrong client secret", name, n, time.Since(from).Round(time.Second))
 		}
@@ -139,8 +139,8 @@ func wrongSecret(r *round) error {
 	return nil
 }
 
-// circuitsClose waits until canaries have found the provider mended: as long as a
-// circuit is open, an outage is not over.
+// circuitsClose waits until canaries have found that the provider works again. Until a
+// circuit closes, its outage is not over.
 func (r *round) circuitsClose(names []string) {
 	for _, name := range names {
 		r.until(45*time.Second, "the circuit of "+name+" closes", func() bool {
@@ -150,7 +150,7 @@ func (r *round) circuitsClose(names []string) {
 	}
 }
 
-// wrongEnvironment restarts a worker with another client's id for one app.
+// wrongEnvironment restarts a worker with a wrong client id for one app.
 func wrongEnvironment(r *round) error {
 	defer r.away("small")()
 	w := r.any()
@@ -168,7 +168,7 @@ func wrongEnvironment(r *round) error {
 	return r.restart(w)
 }
 
-// restart stops a worker as a deploy does, and starts it anew.
+// restart stops a worker as a deploy does, and starts it again.
 func (r *round) restart(w *worker) error {
 	r.hold(w)
 	err := w.terminate()
@@ -176,8 +176,8 @@ func (r *round) restart(w *worker) error {
 	return err
 }
 
-// falseRefusals: the provider refuses every grant of an app twice, wrongly. An
-// operator sees the hold and ends it.
+// falseRefusals makes the provider wrongly refuse every grant of an app twice. An
+// operator sees the refusal hold and ends it.
 func falseRefusals(r *round) error {
 	const app = "unknown"
 	defer r.away(app)()
@@ -200,7 +200,7 @@ func falseRefusals(r *round) error {
 	return r.deps.Store.DismissRefusalHold(context.Background(), app)
 }
 
-// massRevocation: two in five of an app's customers take their consent back. An
+// massRevocation makes two in five of an app's customers withdraw their consent. An
 // operator confirms it, and they reconnect.
 func massRevocation(r *round) error {
 	const app = "grace"
@@ -242,7 +242,7 @@ func massRevocation(r *round) error {
 	return err
 }
 
-// hostDeleted takes one host of many away, and brings it back.
+// hostDeleted deletes one of many hosts and restores it later.
 func hostDeleted(r *round) error {
 	c := r.of("hosts")[r.r.IntN(hosts-1)+1] // the first host has two connections
 	e := r.endpoints[c.host]
@@ -266,9 +266,8 @@ func hostDeleted(r *round) error {
 	return e.open()
 }
 
-// terminatedInExchange terminates a workflow whose activity is in the middle of
-// an exchange, and has the next run asked for a token at once: the row alone
-// knows that one is on its way.
+// terminatedInExchange terminates a workflow whose activity is presenting a refresh
+// token, and asks the next run for a token at once. Only the row knows of the attempt.
 func terminatedInExchange(r *round) error {
 	return r.atSeams("terminated_in_exchange", []seam.Seam{seam.AfterWrite}, func(standing map[seam.Seam]*held) error {
 		for _, h := range standing {
@@ -282,7 +281,7 @@ func terminatedInExchange(r *round) error {
 			}
 			r.stir([]*conn{c})
 			stands := r.control.lastOf(c.id)
-			for range 25 { // within the exchange's timeout
+			for range 25 { // within the presentation's timeout
 				if r.wait(100 * time.Millisecond); r.control.lastOf(c.id).After(stands) {
 					r.wait(300 * time.Millisecond) // the next attempt has come as far as it may
 					break
@@ -293,7 +292,7 @@ func terminatedInExchange(r *round) error {
 	})
 }
 
-// workflowsBroken terminates, cancels and resets workflows: the sweep mends it.
+// workflowsBroken terminates, cancels and resets workflows. The sweep mends them.
 func workflowsBroken(r *round) error {
 	chosen := pick(r.r, r.steady(r.five()), 9)
 	for i, c := range chosen {
@@ -317,7 +316,7 @@ func workflowsBroken(r *round) error {
 	return nil
 }
 
-// resetWorkflow takes a workflow back to its first workflow task.
+// resetWorkflow resets a workflow to its first workflow task.
 func (r *round) resetWorkflow(id string) error {
 	history := r.client.GetWorkflowHistory(context.Background(), id, "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	for history.HasNext() {
@@ -335,10 +334,10 @@ func (r *round) resetWorkflow(id string) error {
 	return errNoTaskYet
 }
 
-// errNoTaskYet: the run is so new that there is nothing to take it back to.
+// errNoTaskYet says that the run is too new to be reset.
 var errNoTaskYet = errors.New("no workflow task was completed yet")
 
-// clocks puts the workers' wall clocks ten minutes off, both ways.
+// clocks sets the workers' wall clocks ten minutes fast and ten minutes slow.
 func clocks(r *round) error {
 	for i, w := range r.workers {
 		w.clock = []time.Duration{10 * time.Minute, -10 * time.Minute}[i%2]
@@ -362,8 +361,8 @@ func clocks(r *round) error {
 	return nil
 }
 
-// herd holds every connection of the limited app by a wrong secret, makes them
-// all due, and lets them go: the limit is never passed.
+// herd stops every connection of the limited app by a wrong secret, makes all of them
+// due, and releases them. The limit is never exceeded.
 func herd(r *round) error {
 	const app = "limited"
 	if err := r.provider.SetSecrets(clientOf(app), "another"); err != nil {
@@ -384,9 +383,10 @@ func herd(r *round) error {
 		return err
 	}
 	limit := specOf(app).limit
-	// The product promises less: the next probe (3 s), a hold that was written while the
-	// circuit closed (33 s for 60 connections), and the release at the limit's pace. Who
-	// takes longer slept for the backoff of a refused client, 60 to 72 s.
+	// The product promises less: the next probe (3 s), a wait that was written while
+	// the circuit closed (33 s for 60 connections), and the release at the limit's
+	// rate. A connection that takes longer has slept through the backoff of a rejected
+	// client, 60 to 72 s.
 	patience := 60*time.Second + time.Duration(1.5*float64(len(r.of(app)))/limit*float64(time.Second))
 	began := time.Now()
 	left := func() []*conn {

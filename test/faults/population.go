@@ -49,27 +49,28 @@ type conn struct {
 	mu       sync.Mutex
 	excuses  []excuse
 	revoked  bool // by the suite, at the provider
-	lossy    bool // a loss was excused at some time: its old tokens may be shown again
-	ours     bool // the suite changed its status by hand
+	lossy    bool // a loss was excused before: its old tokens may be presented again
+	ours     bool // the suite changed its status
 	restored bool // its row went back
-	untold   bool // a refresh before the restore may be known to nobody
-	// renumbered: its user reconnected after the restore and before anybody
-	// noticed it, or nobody knew of the newest number any more, so one that had been
-	// given out is given again.
+	untold   bool // perhaps nobody knows of a refresh before the restore
+	// renumbered: a generation that was used before is used again. Either its user
+	// reconnected after the restore and before the restore was noticed, or nobody knew
+	// the newest generation any more.
 	renumbered bool
-	// overtaken: the worker that was presenting it stood still past its deadline, so
-	// another request came while the provider may still have had the first.
+	// overtaken: the worker that was presenting its token was stopped past the
+	// attempt's deadline, so another request came while the provider may still have had
+	// the first.
 	overtaken bool
-	said      string // the last answer to a wish for a refresh, whatever it is
+	said      string // the last reply to a request for a refresh
 }
 
-// excuse says why a loss at a generation is nobody's fault: its reply never
-// reached us, or the process died before it could keep it.
+// excuse says why the loss at a generation could not be avoided: the reply never
+// reached us, or the process died before it could save it.
 type excuse struct {
 	generation int64
 	at         time.Time
 	why        string
-	again      bool // only: the token may be shown again, it is not lost
+	again      bool // the token may be presented again, but it is not lost
 }
 
 func (c *conn) excuse(generation int64, why string, again bool) {
@@ -79,7 +80,7 @@ func (c *conn) excuse(generation int64, why string, again bool) {
 	c.lossy = true
 }
 
-// excused reports whether the connection may be lost at generation, and why.
+// excused reports whether the connection may be lost at a generation, and why.
 func (c *conn) excused(generation int64) (why string, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -91,9 +92,9 @@ func (c *conn) excused(generation int64) (why string, ok bool) {
 	return "", false
 }
 
-// reused reports whether another showed the token before this generation's while
-// its reply was kept somewhere: what was kept is stored, and its provider has ended
-// the grant.
+// reused reports whether another attempt presented the previous generation's token
+// while a saved reply was waiting somewhere. That reply is stored, but its provider has
+// ended the grant.
 func (c *conn) reused(generation int64) bool {
 	_, ok := c.excused(generation - 1)
 	return ok && c.class == perennial.ReplayReuseRevokes
@@ -123,7 +124,8 @@ type fleet struct {
 	byID map[string]*conn
 }
 
-// consent has the account approve access and returns what a callback would.
+// consent approves access for the connection's account and returns what a callback
+// would.
 func (s *stack) consent(c *conn, knobs fakeprovider.Knobs) (connect.Grant, error) {
 	client := clientOf(c.app)
 	if _, err := s.provider.Grant(client, c.account); err != nil {
@@ -161,7 +163,7 @@ func specOf(app string) appSpec {
 	return appSpec{}
 }
 
-// populate connects everybody.
+// populate creates all connections.
 func populate(s *stack, connections int) (*fleet, error) {
 	f := &fleet{stack: s, byID: map[string]*conn{}}
 	shares := 0
@@ -215,7 +217,7 @@ func (f *fleet) of(app string) []*conn {
 	return out
 }
 
-// five are the connections of the five classes, without the apps for special
+// five returns the connections of the five classes, without the apps for special
 // purposes.
 func (f *fleet) five() []*conn {
 	var out []*conn
@@ -227,8 +229,8 @@ func (f *fleet) five() []*conn {
 	return out
 }
 
-// stir asks for a fresh token of each, as product code does, without waiting for
-// the answer: so a fault finds somebody at each seam.
+// stir asks for a new token of each connection, as product code does, and does not wait
+// for the reply. So a fault finds a connection at each seam.
 func (f *fleet) stir(cs []*conn) {
 	for _, c := range cs {
 		row, _, err := f.deps.Store.Get(context.Background(), c.id)

@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// proxy stands between one worker and one server, and breaks what the suite
-// wants broken between them.
+// proxy is between one worker and one server, and breaks their traffic as the suite
+// wants.
 type proxy struct {
 	listener net.Listener
 	target   string
-	cut      atomic.Bool // nothing passes, nothing connects
+	cut      atomic.Bool // nothing passes and nothing connects
 	swallow  atomic.Bool // requests pass, answers do not
 
 	mu    sync.Mutex
@@ -36,7 +36,7 @@ func (p *proxy) accept() {
 	for {
 		c, err := p.listener.Accept()
 		if err != nil {
-			return // closed
+			return // the proxy is closed
 		}
 		go p.pass(c.(*net.TCPConn))
 	}
@@ -92,7 +92,7 @@ func (p *proxy) reset() {
 	}
 }
 
-// cutOff breaks every connection and lets no new one through, until mended.
+// cutOff breaks every connection and accepts no new one until mend.
 func (p *proxy) cutOff() {
 	p.cut.Store(true)
 	p.reset()
@@ -100,8 +100,8 @@ func (p *proxy) cutOff() {
 
 func (p *proxy) mend() { p.cut.Store(false) }
 
-// loseAnswers lets requests through and drops their answers for d; then the
-// connections break.
+// loseAnswers passes requests and drops their answers for d. Then it breaks the
+// connections.
 func (p *proxy) loseAnswers(d time.Duration) {
 	p.swallow.Store(true)
 	time.AfterFunc(d, func() {

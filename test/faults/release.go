@@ -15,13 +15,13 @@ import (
 	"time"
 )
 
-// baseFile names the commit of the release before, in the repository's root.
+// baseFile names the commit of the previous release, in the repository's root.
 const baseFile = ".release-base"
 
 var commitID = regexp.MustCompile(`^[0-9a-f]{40}$`)
 
-// releaseBase returns the id of the commit that the file names. It must be in the
-// history of what the repository at root has checked out.
+// releaseBase returns the id of the commit that the file names. That commit must be in
+// the history of what the repository at root has checked out.
 func releaseBase(ctx context.Context, root string) (string, error) {
 	raw, err := os.ReadFile(filepath.Join(root, baseFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -47,7 +47,7 @@ func releaseBase(ctx context.Context, root string) (string, error) {
 	return commit, nil
 }
 
-// git runs a git command in a folder and returns what it printed.
+// git runs a git command in a folder and returns its output.
 func git(ctx context.Context, dir string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "git", args...)
 	cmd.Dir = dir
@@ -58,7 +58,7 @@ func git(ctx context.Context, dir string, args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// buildOld builds the worker of the release before, which runs beside this one during
+// buildOld builds the worker of the previous release, which runs beside this one during
 // a deploy.
 func (s *stack) buildOld(ctx context.Context) error {
 	commit, err := releaseBase(ctx, ".")
@@ -79,22 +79,22 @@ func (s *stack) buildOld(ctx context.Context) error {
 	return nil
 }
 
-// besideOld names the faults that are also made while a worker of the release before
-// runs. Every other fault is kept out until somebody has read what that release makes
-// of it. Of the commit that .release-base names it is known that
+// besideOld has the faults that are also made while a worker of the previous release
+// runs. Add another fault only after you have read what that release makes of it. Of
+// the commit that .release-base names it is known that
 //
-//   - one failure on record of an app at pace pooled stops every bulk claim of it;
+//   - one recorded failure of an app at pace pooled stops every bulk claim of that app;
 //   - a circuit stays open if its last canary is the only connection that is left;
 //   - an if_generation above the row's raises the row's generation;
 //   - an unsaved message that does not decode, or is about another connection, stops a
 //     workflow or overwrites tokens;
 //   - a token set in the spool is deleted if its row is missing.
 //
-// So no fault that fails an app's requests, goes back in time or forges messages may
-// stand here.
+// So no fault may be here that fails an app's requests, goes back in time or forges
+// messages.
 var besideOld = []string{"refused_once"}
 
-// oldAndNew runs a worker of the release before beside the new ones.
+// oldAndNew runs a worker of the previous release beside the new ones.
 func oldAndNew(r *round) error {
 	w, err := r.newWorker(fmt.Sprintf("old-%d", r.done["old_and_new"]))
 	if err != nil {
@@ -110,7 +110,7 @@ func oldAndNew(r *round) error {
 		return err == nil && bytes.Contains(raw, []byte(`"worker started"`))
 	})
 	if !works {
-		return nil // that is on record
+		return nil // that is recorded
 	}
 	r.stir(pick(r.r, r.steady(r.five()), 40))
 	for _, f := range r.faults {

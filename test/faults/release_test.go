@@ -19,7 +19,7 @@ func TestReleaseBase(t *testing.T) {
 	require.Equal(t, "commit", kind)
 }
 
-// TestReleaseBaseRefused: where the release before cannot be built, the error says what
+// TestReleaseBaseRefused: if the previous release cannot be built, the error says what
 // to do.
 func TestReleaseBaseRefused(t *testing.T) {
 	t.Parallel()
@@ -59,8 +59,8 @@ func TestReleaseBaseRefused(t *testing.T) {
 	}
 }
 
-// TestBesideOld: each fault in besideOld is one of this suite's, and none needs a seam:
-// the worker of the release before has none.
+// TestBesideOld: each fault in besideOld is one of this suite's, and none needs a seam,
+// because the worker of the previous release has none.
 func TestBesideOld(t *testing.T) {
 	t.Parallel()
 	require.NotEmpty(t, besideOld)

@@ -9,9 +9,10 @@ import (
 
 const restoreName = "db_restored"
 
-// restored takes the database back to what it was some refreshes ago, while a
-// worker's spool holds the newest tokens of two connections. One's user reconnects
-// before anybody notices; the other has those tokens and no others.
+// restored takes the database back to its state some refreshes ago, while a worker's
+// spool holds the newest token sets of two connections. One connection's user
+// reconnects before the restore is noticed. The other connection has no other good
+// token set.
 func restored(r *round) error {
 	const snapshot = "snapshot"
 	if err := r.copyDatabase("perennial", snapshot); err != nil {
@@ -27,8 +28,8 @@ func restored(r *round) error {
 	for _, h := range standing {
 		r.until(4*time.Second, "the reply is in the spool", func() bool { return w.keeps(h.Connection) })
 	}
-	// Whom this worker has just refreshed, its workflow may not have been told of:
-	// once the row is back, nobody knows of that generation.
+	// This worker may just have refreshed a connection without telling its workflow.
+	// When the row is back, nobody knows of that generation.
 	for _, c := range r.all {
 		if last := r.control.lastIn(w.name, c.id); c != reconnected && c != alone && time.Since(last) < 20*time.Second {
 			c.with(func() { c.untold, c.renumbered = true, true })
@@ -58,8 +59,8 @@ func restored(r *round) error {
 		return err
 	}
 	if reconnected != nil {
-		// The user reconnects, as often as it takes to reach the number that the
-		// kept set replaces: only the digest tells that it is another token.
+		// The user reconnects until the row has the generation that the spooled set
+		// replaces. Only the digest tells that it is another token.
 		reconnected.with(func() { reconnected.renumbered = true })
 		for r.get(reconnected).Generation < replaces {
 			if err := reconnects(r, reconnected); err != nil {
@@ -68,8 +69,8 @@ func restored(r *round) error {
 		}
 		r.done["reconnected_over_kept"]++
 	}
-	// The spool first: whoever else presents the older token of that connection
-	// spends, or betrays, its grant.
+	// The spool comes first: any other process that presents the older token of that
+	// connection spends its grant, or makes the provider end it.
 	w.db.mend()
 	r.supervise(w)
 	r.until(20*time.Second, "the kept sets are dealt with", func() bool { return w.spooled() == 0 })
@@ -77,7 +78,7 @@ func restored(r *round) error {
 	back()
 	for _, c := range []*conn{reconnected, alone} {
 		if c != nil {
-			c.with(func() { c.excuses, c.restored = nil, false }) // its grant is to live on
+			c.with(func() { c.excuses, c.restored = nil, false }) // its grant must survive
 		}
 	}
 	if alone != nil {
@@ -86,7 +87,7 @@ func restored(r *round) error {
 	return nil
 }
 
-// conn is who stands there; nil: nobody does.
+// conn returns the held connection, nil if there is none.
 func (r *round) conn(h *held) *conn {
 	if h == nil {
 		return nil
@@ -94,7 +95,7 @@ func (r *round) conn(h *held) *conn {
 	return r.byID[h.Connection]
 }
 
-// gatherAll has a connection stand at each of the seams, in one worker, if it can.
+// gatherAll holds a connection at each of the seams, in one worker, if it can.
 func (r *round) gatherAll(w *worker, seams ...seam.Seam) (standing map[seam.Seam]*held) {
 	for range 6 {
 		release(standing)

@@ -12,7 +12,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/seam"
 )
 
-// round is one pass through every fault, in an order that the seed draws.
+// round makes every fault once, in an order that the seed draws.
 type round struct {
 	ctx context.Context // ends when the suite is asked to stop
 	*fleet
@@ -26,7 +26,7 @@ type round struct {
 	pgStop []time.Duration
 	began  time.Time
 
-	timelines map[string][]string // of connections that broke something, by account
+	timelines map[string][]string // of broken connections, by account
 
 	lost, lostByRestore, refreshes, searched int
 }
@@ -35,7 +35,7 @@ type round struct {
 type fault struct {
 	name string
 	run  func(*round) error
-	// seams says that the fault is made with a connection standing at each seam.
+	// seams says that the fault is made with a connection held at each seam.
 	seams bool
 }
 
@@ -43,14 +43,14 @@ func (r *round) say(format string, args ...any) {
 	fmt.Fprintf(r.log, "%s  %s\n", time.Now().Format("15:04:05"), fmt.Sprintf(format, args...))
 }
 
-// play makes every fault, then lets everything settle and checks.
+// play makes every fault, then waits until all is well and checks.
 func (r *round) play(faults []fault) error {
 	r.forget()
 	r.faults = faults
 	order := slices.Clone(faults)
 	r.r.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
-	// A restore takes rows back past rotations: what was before it is checked
-	// before it.
+	// A restore takes rows back past rotations. The other faults come before it, and
+	// are checked before it.
 	slices.SortStableFunc(order, func(a, b fault) int { return boolOrder(a.name == restoreName, b.name == restoreName) })
 	for i, f := range order {
 		if len(r.only) > 0 && !slices.Contains(r.only, f.name) {
@@ -86,15 +86,15 @@ func boolOrder(a, b bool) int {
 	return -1
 }
 
-// forget lets an hour pass for the holds: what an operator confirmed in the
-// round before does not keep this one's spikes from being seen.
+// forget lets an hour pass for the refusal holds. Otherwise an operator's confirmation
+// in the previous round would hide this round's spikes.
 func (r *round) forget() {
 	for _, statement := range []string{"UPDATE apps SET muted_until = NULL", "DELETE FROM first_refusals"} {
 		_, _ = r.db.Exec(statement)
 	}
 }
 
-// steady are connections with which nothing is the matter.
+// steady returns the healthy ones of cs.
 func (r *round) steady(cs []*conn) []*conn {
 	var out []*conn
 	for _, c := range cs {
@@ -105,11 +105,11 @@ func (r *round) steady(cs []*conn) []*conn {
 	return out
 }
 
-// loses are the classes that a lost reply hurts.
+// loses has the classes for which a lost reply does harm.
 var loses = map[perennial.ReplayClass]bool{perennial.ReplaySingleUse: true, perennial.ReplayUnknown: true}
 
-// gather has a connection stand at each of the seams, of one worker or of any;
-// with hurt only such as a lost reply hurts.
+// gather holds a connection at each of the seams, in one worker or in any. With hurt it
+// holds only connections that a lost reply would harm.
 func (r *round) gather(seams []seam.Seam, worker string, hurt bool) map[seam.Seam]*held {
 	may := func(string) bool { return true }
 	if hurt {
@@ -127,15 +127,14 @@ func (r *round) gather(seams []seam.Seam, worker string, hurt bool) map[seam.Sea
 	return r.control.gathered(2500 * time.Millisecond)
 }
 
-// atSeams makes a fault with somebody at each seam, in any worker, in as many
-// passes as it takes to find somebody at each.
+// atSeams makes a fault with a connection held at each seam, in any worker. It repeats
+// that until a connection was held at every seam.
 func (r *round) atSeams(name string, seams []seam.Seam, make func(map[seam.Seam]*held) error) error {
 	return r.passes(name, seams, func() string { return "" }, func(_ string, standing map[seam.Seam]*held) error { return make(standing) })
 }
 
-// atSeamsOfOne is the same with all of them in one worker. That is the one with
-// most to do: workflows stay where they are, so one that was just started has
-// nothing to stop in.
+// atSeamsOfOne does the same with all of them in one worker: the busiest. Workflows
+// stay in the worker where they are, so one that was just started has nothing to hold.
 func (r *round) atSeamsOfOne(name string, seams []seam.Seam, make func(*worker, map[seam.Seam]*held) error) error {
 	choose := func() string {
 		if name := r.control.busiest(); r.worker(name) != nil && r.r.IntN(4) > 0 {
@@ -193,8 +192,8 @@ func release(standing map[seam.Seam]*held) {
 	}
 }
 
-// hold ends the supervision of a worker that is about to be ended, supervise
-// begins it anew.
+// hold ends the supervision of a worker that a fault is about to end. supervise begins
+// it again.
 func (r *round) hold(w *worker)      { w.supervise(false) }
 func (r *round) supervise(w *worker) { w.supervise(true) }
 
@@ -207,8 +206,8 @@ func (r *round) each(do func(*worker)) {
 	}
 }
 
-// wait lets time pass for a fault to do its work; nothing is concluded from it. It
-// ends early when the suite is asked to stop.
+// wait waits while a fault does its work. No check depends on it. It returns early if
+// the suite is asked to stop.
 func (r *round) wait(d time.Duration) {
 	select {
 	case <-time.After(d):
@@ -216,7 +215,7 @@ func (r *round) wait(d time.Duration) {
 	}
 }
 
-// until waits for something, and says what never came.
+// until waits for something, and reports what never came.
 func (r *round) until(patience time.Duration, what string, ok func() bool) bool {
 	deadline := time.After(patience)
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -232,7 +231,7 @@ func (r *round) until(patience time.Duration, what string, ok func() bool) bool 
 	return true
 }
 
-// generationOf reads the row past the watch.
+// get reads the row without the watch.
 func (r *round) get(c *conn) perennial.Connection {
 	row, _, err := r.deps.Store.Get(context.Background(), c.id)
 	if err != nil {

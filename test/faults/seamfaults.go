@@ -12,13 +12,13 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// lostWith says what a process that dies at a seam takes with it: from the
-// writing of the request on, a token set that nobody else has.
+// lostWith has the seams at which a dying process loses a token set that nobody else
+// has: those after the request is written.
 var lostWith = map[seam.Seam]bool{seam.AfterWrite: true, seam.AfterReply: true, seam.BeforeCommit: true}
 
 var afterReply = []seam.Seam{seam.AfterReply}
 
-// kill ends a worker with SIGKILL while connections stand at its seams.
+// kill ends a worker with SIGKILL while connections are held at its seams.
 func kill(r *round) error {
 	return r.atSeamsOfOne("sigkill", seam.Seams, func(w *worker, standing map[seam.Seam]*held) error {
 		r.hold(w)
@@ -29,13 +29,13 @@ func kill(r *round) error {
 	})
 }
 
-// excuseDead excuses what dies with a worker: those that stand after the writing
-// of the request, and those that were on their way through unheld.
+// excuseDead excuses the losses of a dead worker: the connections that were held after
+// the request was written, and those that passed without being held.
 func (r *round) excuseDead(w *worker, standing map[seam.Seam]*held) {
 	for id, at := range r.control.inFlight(w.name) {
 		h := standing[at.seam]
 		stands := h != nil && h.Connection == id
-		// One that is not held may have gone on after it was last heard of.
+		// One that is not held may have gone further since its last hit.
 		if c := r.byID[id]; c != nil && (lostWith[at.seam] || !stands) {
 			c.excuse(r.get(c).Generation, "the worker was killed "+string(at.seam), false)
 		}
@@ -50,8 +50,8 @@ func stopped(r *round) error {
 		}
 		for id, at := range r.control.inFlight(w.name) {
 			if c := r.byID[id]; c != nil {
-				// Its reply is read too late or not at all, or its save comes when
-				// another worker has shown the token again.
+				// Its reply is read too late or never, or its save comes after another
+				// worker has presented the token again.
 				c.excuse(r.get(c).Generation, "the worker was stopped "+string(at.seam), at.seam == seam.AfterReply || at.seam == seam.BeforeCommit)
 				c.with(func() { c.overtaken = true })
 			}
@@ -70,7 +70,7 @@ func reset(r *round) error {
 	})
 }
 
-// answersLost lets statements through, commits among them, and loses the answers.
+// answersLost passes statements, commits among them, and loses their answers.
 func answersLost(r *round) error {
 	return r.atSeams("answer_lost", seam.Seams, func(standing map[seam.Seam]*held) error {
 		r.each(func(w *worker) { w.db.loseAnswers(400 * time.Millisecond) })
@@ -93,8 +93,7 @@ func ledgerFull(r *round) error {
 	})
 }
 
-// spoolFull fills the spools: nothing is presented, because a reply could not be
-// kept.
+// spoolFull fills the spools. Nothing is presented, because a reply could not be kept.
 func spoolFull(r *round) error {
 	return r.atSeams("spool_full", seam.Seams, func(standing map[seam.Seam]*held) error {
 		defer r.away()()
@@ -111,8 +110,8 @@ func (r *round) spools(do func(*small) error) error {
 	return errors.Join(errs...)
 }
 
-// journal takes database and spool away when replies have been read: the
-// workflow alone keeps them.
+// journal removes database and spool when replies have been read. Only the workflow
+// keeps them.
 func journal(r *round) error {
 	return r.atSeams("journal", afterReply, func(standing map[seam.Seam]*held) error {
 		defer r.away()()
@@ -126,8 +125,8 @@ func journal(r *round) error {
 	})
 }
 
-// spoolOutlives takes the database away when replies have been read, and kills
-// the worker once it has kept them: its spool alone has them.
+// spoolOutlives removes the database when replies have been read, and kills the worker
+// once they are in its spool. Only the spool has them.
 func spoolOutlives(r *round) error {
 	return r.atSeamsOfOne("spool_outlives", afterReply, func(w *worker, standing map[seam.Seam]*held) error {
 		defer r.away()()
@@ -137,7 +136,7 @@ func spoolOutlives(r *round) error {
 		}
 		w.db.cutOff()
 		release(standing)
-		r.wait(1200 * time.Millisecond) // within which a reply is kept, and SaveTimeout has not passed
+		r.wait(1200 * time.Millisecond) // by then the reply is in the spool, and SaveTimeout is not over
 		r.hold(w)
 		defer r.supervise(w)
 		err := w.kill()
@@ -180,7 +179,7 @@ func temporalKilled(r *round) error {
 	})
 }
 
-// bothDown takes both databases away at once.
+// bothDown stops both databases at once.
 func bothDown(r *round) error {
 	return r.atSeams("both_down", seam.Seams, func(standing map[seam.Seam]*held) error {
 		defer r.away()()
@@ -188,7 +187,7 @@ func bothDown(r *round) error {
 		release(standing)
 		r.wait(4 * time.Second)
 		err = errors.Join(err, r.pgOf.Run(), r.pg.Run())
-		// The suite asks it for much, as a person would not at once.
+		// The suite then sends it much at once, as people would not.
 		r.until(30*time.Second, "Temporal knows its workflows again", func() bool {
 			_, err := r.client.DescribeWorkflowExecution(context.Background(), workflows.ID(r.all[0].id), "")
 			return err == nil
@@ -197,9 +196,8 @@ func bothDown(r *round) error {
 	})
 }
 
-// temporalCut cuts the workers off from Temporal for longer than any completion
-// is tried: they refresh beside it. One is asked to stop in the middle of an
-// exchange.
+// temporalCut cuts the workers off from Temporal for longer than a completion is tried,
+// so that they refresh without it. One worker is asked to stop during a presentation.
 func temporalCut(r *round) error {
 	err := r.atSeams("temporal_cut", seam.Seams, func(standing map[seam.Seam]*held) error {
 		r.each(func(w *worker) { w.temporal.cutOff() })
@@ -214,9 +212,9 @@ func temporalCut(r *round) error {
 	for _, c := range r.five() {
 		_ = r.provider.Adjust(clientOf(c.app), c.account, slowly(2500))
 	}
-	r.wait(16 * time.Second) // until they count it as away
+	r.wait(16 * time.Second) // until the workers count it as away
 	r.control.hold([]seam.Seam{seam.AfterClaim}, w.name, func(id string) bool { return r.byID[id] != nil && loses[r.byID[id].class] })
-	// So that some are due now, whom nobody can ask for.
+	// So some are due now, and no workflow can ask for them.
 	if _, err := r.db.Exec("UPDATE connections SET next_refresh_at = clock_timestamp() WHERE app = 'single_use' AND status = 'active'"); err != nil {
 		return err
 	}
@@ -225,7 +223,7 @@ func temporalCut(r *round) error {
 		r.done["sigterm_in_exchange"]++
 	}
 	release(standing)
-	r.wait(500 * time.Millisecond) // the provider has it now, and takes its time
+	r.wait(500 * time.Millisecond) // the provider has the request, and takes its time
 	r.hold(w)
 	err = w.terminate()
 	r.each(func(w *worker) { w.temporal.mend() })
@@ -236,7 +234,7 @@ func temporalCut(r *round) error {
 	return err
 }
 
-// races has a person's deed race a refresh at each seam.
+// races makes a person's action race a refresh at each seam.
 func races(name string, do func(*round, *conn) error, undo func(*round, *conn) error) func(*round) error {
 	return func(r *round) error {
 		return r.atSeams(name, seam.Seams, func(standing map[seam.Seam]*held) error {
@@ -248,7 +246,7 @@ func races(name string, do func(*round, *conn) error, undo func(*round, *conn) e
 				c.with(func() { c.ours, c.lossy = true, true })
 				g.Go(func() error { return do(r, c) })
 			}
-			r.wait(200 * time.Millisecond) // so that it comes while they stand
+			r.wait(200 * time.Millisecond) // so that it comes while they are held
 			release(standing)
 			if err := g.Wait(); err != nil {
 				return err
@@ -265,8 +263,8 @@ func races(name string, do func(*round, *conn) error, undo func(*round, *conn) e
 	}
 }
 
-// told does what a person did, and says it again where its error asks for that: the
-// fault before may have left a Temporal server that still starts.
+// told does a person's action, and repeats it if its error says so: after the fault
+// before, the Temporal server may still be starting.
 func (r *round) told(do func() error) (err error) {
 	for range 20 {
 		if err = do(); perennial.CodeOf(err) != perennial.CodeUnavailable {
@@ -300,7 +298,7 @@ func resumes(r *round, c *conn) error {
 		_, err := r.service.Resume(context.Background(), c.id)
 		return err
 	})
-	if perennial.CodeOf(err) == perennial.CodeConflict { // a refusal came meanwhile
+	if perennial.CodeOf(err) == perennial.CodeConflict { // a refusal came first
 		return nil
 	}
 	return err

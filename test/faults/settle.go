@@ -14,8 +14,8 @@ import (
 	"github.com/perennial-oauth/perennial/fakeprovider"
 )
 
-// settle lets everything come to rest after the last fault and checks what must
-// hold: against the provider's own books, the rows and everything written.
+// settle waits until all is quiet after the last fault. Then it checks what must hold
+// against the provider's own books, the rows and everything that was written.
 func (r *round) settle() error {
 	if err := r.calm(); err != nil {
 		return err
@@ -38,14 +38,14 @@ func (r *round) settle() error {
 		return out
 	}
 	var asked time.Time
-	ask := func() { // again where the answer did not come: everything may be slow
+	ask := func() { // and again if no reply came: everything may be slow
 		if time.Since(asked) > 8*time.Second {
 			asked = time.Now()
 			r.stir(left())
 		}
 	}
-	// Two buffers for everybody that no fault of its own keeps; those that were
-	// lost, or wait for an access token's end, take as long as their class says.
+	// Connections that no fault of their own delays have two buffers. Those that were
+	// lost, or wait until an access token expires, have as long as their class needs.
 	r.everybody(2*buffer, last, func(c *conn) bool {
 		ask()
 		return c.app == "limited" || gained(c) || c.touched(time.Time{}) || r.waitsForEnd(c)
@@ -72,7 +72,8 @@ func (r *round) settle() error {
 	return r.repair()
 }
 
-// operate is the operator, who has looked at what is held: these losses are real.
+// operate acts as the operator, who has looked at the held connections: these losses
+// are real.
 func (r *round) operate(last time.Time) error {
 	if time.Since(last) < 10*time.Second {
 		return nil
@@ -89,15 +90,15 @@ func (r *round) operate(last time.Time) error {
 	return nil
 }
 
-// waitsForEnd: a token that reuse would revoke, and that may have been spent, is
-// not shown before its access token's end.
+// waitsForEnd reports whether a connection waits until its access token expires,
+// because its refresh token may have been spent and a reuse would revoke it.
 func (r *round) waitsForEnd(c *conn) bool {
 	return c.class == perennial.ReplayReuseRevokes && r.row(c).ambiguous
 }
 
-// undelivered excuses what the provider's books say never reached us: it did the
-// work, and gave no answer, or the caller had left as it may, at its timeout or by
-// its death. A living caller that leaves before has aborted what was sent.
+// undelivered excuses replies that never reached us, by the provider's books: it did
+// the work and gave no answer, or the caller left as it may, at its timeout or by its
+// death. A living caller that leaves earlier has cancelled a sent request.
 func (r *round) undelivered() {
 	byDigest := map[string]*conn{}
 	generations := map[string]int64{}
@@ -119,8 +120,8 @@ func (r *round) undelivered() {
 	}
 }
 
-// leaves is how long a request is waited for at least: its timeout, less what it
-// takes to arrive.
+// leaves is the least time that a caller waits for a reply: its timeout, less the time
+// that the request needs to arrive.
 const leaves = 2500 * time.Millisecond
 
 // died reports whether a worker was killed in that time, or a moment after.
@@ -138,8 +139,8 @@ func (r *round) died(from, to time.Time) bool {
 	return false
 }
 
-// everybody waits until ok holds for every connection, and breaks for each for which
-// it never did.
+// everybody waits until ok holds for every connection. A connection for which it never
+// holds is broken.
 func (r *round) everybody(patience time.Duration, since time.Time, ok func(*conn) bool, what string) {
 	for time.Since(since) < patience {
 		left := false
@@ -166,8 +167,8 @@ func (r *round) everybody(patience time.Duration, since time.Time, ok func(*conn
 	}
 }
 
-// checkStatuses: who is told to reconnect was lost by nobody's fault, and is
-// told so under the right name.
+// checkStatuses checks that each connection that must reconnect was lost without a
+// fault of ours, and has the right reason.
 func (r *round) checkStatuses() {
 	for _, c := range r.all {
 		s := r.row(c)
@@ -199,8 +200,8 @@ func (r *round) checkStatuses() {
 	}
 }
 
-// sawConsumed reports whether the provider's books say that it saw a generation's
-// token again after it was consumed.
+// sawConsumed reports whether the provider's books say that a generation's token was
+// presented again after it was consumed.
 func (r *round) sawConsumed(c *conn, generation int64) bool {
 	r.mu.Lock()
 	digest := r.given[c.id][generation]
@@ -210,11 +211,11 @@ func (r *round) sawConsumed(c *conn, generation int64) bool {
 	})
 }
 
-// heldBack is by how much the provider may count an access token's life from
-// later than we do: the suite holds connections between claim and sending.
+// heldBack is how much later than we the provider may begin to count an access token's
+// life: the suite holds connections between claim and sending.
 const heldBack = 5 * time.Second
 
-// checkBooks compares with the provider's own books.
+// checkBooks compares the rows with the provider's own books.
 func (r *round) checkBooks() {
 	oracle := r.provider.Oracle()
 	grants := map[string]*conn{}
@@ -259,8 +260,8 @@ func (r *round) checkBooks() {
 	r.refreshes = oracle.Refreshes
 }
 
-// checkSecrets searches everything written for what must not be: tokens begin
-// with a prefix of their own.
+// checkSecrets searches everything that was written for secrets. Tokens begin with a
+// prefix of their own.
 func (r *round) checkSecrets() error {
 	needles := [][]byte{[]byte("frt_"), []byte("fat_"), []byte(secret)}
 	for _, n := range needles[:3] {
@@ -301,7 +302,7 @@ func (r *round) checkSecrets() error {
 	return nil
 }
 
-// repair reconnects everybody who must, as their users would, and every one is
+// repair reconnects every connection that needs it, as its user would. Each is
 // refreshed after it.
 func (r *round) repair() error {
 	var repaired []*conn
@@ -324,7 +325,7 @@ func (r *round) repair() error {
 			return r.row(c).generation > before[c] || r.row(c).status == perennial.StatusActive && r.row(c).generation >= before[c]
 		})
 	}
-	// What the operator of an hour ago confirmed no longer mutes anything.
+	// A confirmation that the operator gave an hour ago has no more effect.
 	r.forget()
 	_, err := r.db.Exec("UPDATE apps SET hold_terminal = false")
 	return err

@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// small is a file system of its own, in memory, that can be filled up.
+// small is a file system of its own, in memory, that can be filled.
 type small struct{ path string }
 
 func newSmall(dir, name, size string) (*small, error) {
@@ -25,7 +25,7 @@ func newSmall(dir, name, size string) (*small, error) {
 
 func (s *small) ballast() string { return filepath.Join(s.path, "ballast") }
 
-// fill takes all the space that is left.
+// fill uses all the free space.
 func (s *small) fill() error {
 	f, err := os.Create(s.ballast())
 	if err != nil {

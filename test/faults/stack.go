@@ -28,8 +28,8 @@ import (
 	"go.temporal.io/sdk/client"
 )
 
-// timing of the suite: a production's, made short in proportion. A lost attempt
-// must be found lost well within the buffer (15 s of a life of 60 s).
+// The suite's timing: a production's, shortened in proportion. A lost attempt must be
+// found well within the buffer (15 s of a life of 60 s).
 const (
 	life     = 60 * time.Second
 	buffer   = life / 4
@@ -40,8 +40,8 @@ sweep: {every: 3s, grace: 2s, full_every: 3s}
 `
 )
 
-// stack is everything that runs: two PostgreSQL servers, a Temporal server, the
-// fake provider, two workers behind proxies of their own.
+// stack is everything that runs: two PostgreSQL servers, a Temporal server, the fake
+// provider, and two workers behind proxies of their own.
 type stack struct {
 	dir        string
 	progress   io.Writer
@@ -53,7 +53,7 @@ type stack struct {
 	control    *control
 	controlURL string
 	binary     string // the worker, with seams
-	old        string // the worker of the release before
+	old        string // the worker of the previous release
 	workers    []*worker
 	off        string // protections that are switched off
 	pace       string // of every app
@@ -63,7 +63,7 @@ type stack struct {
 	client  client.Client
 	service *connect.Service
 	updates *connect.Temporal
-	db      *sql.DB // past the store
+	db      *sql.DB // without the store
 
 	diskFull *small // the file system of the ledger
 	undo     []func()
@@ -206,8 +206,8 @@ func (s *stack) serveProvider() error {
 	return nil
 }
 
-// database makes ours, its ledger on a small file system of its own that can be
-// filled up.
+// database creates our database. Its ledger is on a small file system of its own that
+// can be filled.
 func (s *stack) database(ctx context.Context) error {
 	db, err := store.Open(ctx, s.pg.URL)
 	if err != nil {
@@ -239,13 +239,13 @@ func (s *stack) database(ctx context.Context) error {
 	return s.exec(s.url(), "ALTER TABLE attempts SET TABLESPACE ledger")
 }
 
-// url is of our database, past the proxies.
+// url returns our database's URL, which leads past the proxies.
 func (s *stack) url() string {
 	return replaceDatabase(s.pg.URL, "perennial")
 }
 
 func replaceDatabase(raw, name string) string {
-	u, _ := url.Parse(raw) // it is ours
+	u, _ := url.Parse(raw) // we made it, so it is valid
 	u.Path = "/" + name
 	return u.String()
 }
@@ -310,7 +310,7 @@ func (s *stack) environ() []string {
 	return []string{"TEMPORAL_ADDRESS=" + s.temporal.Address, "PERENNIAL_DATABASE_URL=" + s.url()}
 }
 
-// yaml is the configuration; clients replaces the client ids of some apps.
+// yaml returns the configuration. clients replaces the client ids of some apps.
 func (s *stack) yaml(clients map[string]string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "keys: %q\nallow_plaintext_keys: true\ntask_queue: faults\nlisten: 127.0.0.1:0\n%sapps:\n", s.file("keys"), settings)

@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// toldOf is how many connections that broke something the summary tells of, and
-// shown with how many lines: enough to judge by when the folder is gone.
+// The summary shows so many broken connections, and so many lines of each: enough to
+// judge by after the folder is deleted.
 const (
 	toldOf = 2
 	shown  = 16
 )
 
-// tell keeps the timelines of what has broken by now.
+// tell keeps the timelines of the connections that are broken by now.
 func (r *round) tell() {
 	r.mu.Lock()
 	broken := maps.Clone(r.broken)
@@ -37,9 +37,9 @@ type moment struct {
 	text string
 }
 
-// timeline is what happened to a connection until now, or until its provider first
-// saw the consumed token that it was shown last: the seams that it passed, what the workers
-// wrote of it, what its provider saw, and the faults between.
+// timeline returns what happened to a connection until now, or until its provider first
+// saw the consumed token that it was shown last: the seams that it passed, what the
+// workers logged of it, what its provider saw, and the faults between.
 func (r *round) timeline(c *conn) []string {
 	var moments []moment
 	var end time.Time
@@ -79,7 +79,7 @@ func (r *round) timeline(c *conn) []string {
 	return lines
 }
 
-// seamsOf reads the book of seams: those of the connection, and the faults.
+// seamsOf reads the connection's seams, and the faults, from the book of seams.
 func (r *round) seamsOf(c *conn) (out []moment) {
 	eachLine(r.file("seams.log"), func(line string) {
 		at, err := time.ParseInLocation(time.StampMilli, line[:min(len(time.StampMilli), len(line))], time.Local)
@@ -98,7 +98,7 @@ func (r *round) seamsOf(c *conn) (out []moment) {
 	return out
 }
 
-// logOf reads what a worker wrote of the connection.
+// logOf reads what a worker logged of the connection.
 func logOf(path string, c *conn) (out []moment) {
 	eachLine(path, func(line string) {
 		var l map[string]any
@@ -120,7 +120,7 @@ func logOf(path string, c *conn) (out []moment) {
 	return out
 }
 
-// eachLine reads a file's lines; one that cannot be read has none.
+// eachLine reads a file's lines. A file that cannot be read has none.
 func eachLine(path string, do func(line string)) {
 	f, err := os.Open(path)
 	if err != nil {

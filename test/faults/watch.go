@@ -20,21 +20,21 @@ type sample struct {
 	waits, suspect, ambiguous         bool
 }
 
-// steady reports whether nothing is the matter with the row.
+// steady reports whether the row is healthy.
 func (s sample) steady() bool {
 	return s.status == perennial.StatusActive && s.health == perennial.HealthHealthy && s.attempt == "" && !s.waits && !s.suspect && !s.ambiguous
 }
 
-// watch reads every row a few times a second and keeps what it saw: which
-// digest each generation had, and which tokens expired unrefreshed.
+// watch reads every row a few times a second. It keeps the digest of each generation,
+// and which tokens expired without a refresh.
 type watch struct {
 	f *fleet
 
 	mu      sync.Mutex
 	rows    map[string]sample
 	given   map[string]map[int64]string // digest of each generation
-	broken  map[string]*conn            // what must not be, and of whom it is
-	windows []window                    // when something that is needed was away
+	broken  map[string]*conn            // what must not be, and its connection
+	windows []window                    // when a needed server was away
 	expired map[string]bool
 	samples int
 	stopped chan struct{}
@@ -43,7 +43,7 @@ type watch struct {
 
 // window is a time in which a needed server was away, for all apps or some.
 type window struct {
-	from, to time.Time // to zero: it still is
+	from, to time.Time // to is zero while it lasts
 	apps     map[string]bool
 }
 
@@ -76,20 +76,20 @@ func (w *watch) broke(format string, args ...any) {
 	w.broken[fmt.Sprintf(format, args...)] = nil
 }
 
-// brokeOf is the same of a connection.
+// brokeOf does the same for a connection.
 func (w *watch) brokeOf(c *conn, format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.breaks(c, format, args...)
 }
 
-// breaks is called with w.mu held.
+// breaks needs w.mu.
 func (w *watch) breaks(c *conn, format string, args ...any) {
 	w.broken[c.account+" "+fmt.Sprintf(format, args...)] = c
 }
 
-// away opens a window; the returned function closes it. Its effects are allowed
-// to last a little longer: clients must find the servers again.
+// away opens a window, and the returned function closes it. Its effects may last a
+// little longer, because clients must find the servers again.
 func (w *watch) away(apps ...string) (back func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -109,7 +109,7 @@ func (w *watch) away(apps ...string) (back func()) {
 	}
 }
 
-// recovery is how long after an outage its effects may last: clients back off,
+// recovery is how long the effects of an outage may outlast it: clients back off, and
 // lost attempts run to their deadline.
 const recovery = deadline + 5*time.Second
 
@@ -144,7 +144,7 @@ func (w *watch) look() {
 	w.samples++
 }
 
-// take compares a row with what was seen before.
+// take compares a row with what the watch saw before.
 func (w *watch) take(s sample) {
 	c := w.f.byID[s.id]
 	if c == nil {
@@ -170,8 +170,8 @@ func (w *watch) take(s sample) {
 	w.expiry(c, s)
 }
 
-// expiry notes an access token that expired while everything that its refresh
-// needs was there.
+// expiry records an access token that expired while everything that its refresh needs
+// was there.
 func (w *watch) expiry(c *conn, s sample) {
 	if s.status != perennial.StatusActive || s.now.Sub(s.expires) < time.Second || s.expires.Unix() == 0 || c.app == "limited" {
 		return
@@ -182,7 +182,7 @@ func (w *watch) expiry(c *conn, s sample) {
 	}
 	w.expired[key] = true
 	if _, ok := c.excused(s.generation); ok || s.ambiguous && c.class == perennial.ReplayReuseRevokes {
-		return // lost, or kept to its end on purpose
+		return // lost, or kept until it expires on purpose
 	}
 	from := s.expires.Add(-buffer)
 	if w.outage(c.app, from, s.expires) || c.touched(from.Add(-deadline-started)) {

@@ -16,8 +16,8 @@ import (
 	"github.com/perennial-oauth/perennial/internal/seam"
 )
 
-// worker is one real worker process, with a spool of its own on a small file
-// system, behind proxies of its own.
+// worker is one real worker process behind proxies of its own. Its spool is on a small
+// file system of its own.
 type worker struct {
 	s            *stack
 	name         string
@@ -30,7 +30,7 @@ type worker struct {
 	mu     sync.Mutex
 	cmd    *exec.Cmd
 	done   chan struct{}
-	wanted bool // supervised: started again whenever it ended
+	wanted bool // supervised: started again whenever it ends
 	deaths []time.Time
 }
 
@@ -77,8 +77,8 @@ func (w *worker) start() error {
 	return nil
 }
 
-// supervise starts the worker, and again whenever it ended by itself: where a
-// database is away at its start it gives up, as it does under any supervisor.
+// supervise starts the worker, and starts it again whenever it ends by itself. A worker
+// that finds a database away at its start exits, and needs a supervisor.
 func (w *worker) supervise(want bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -104,7 +104,7 @@ func (w *worker) look() error {
 
 func (w *worker) signal(sig syscall.Signal) error { return w.cmd.Process.Signal(sig) }
 
-// kill ends the worker with SIGKILL and proves that this is what ended it.
+// kill ends the worker with SIGKILL and proves that this ended it.
 func (w *worker) kill() error {
 	w.s.control.note("worker " + w.name + " is killed")
 	if err := w.signal(syscall.SIGKILL); err != nil {
@@ -120,8 +120,8 @@ func (w *worker) kill() error {
 	return nil
 }
 
-// terminate asks the worker to stop and waits until it has. One that gave up at
-// its start, because a server was slow to answer, has stopped already.
+// terminate asks the worker to stop and waits until it has. One that exited at its
+// start, because a server was slow to answer, has already stopped.
 func (w *worker) terminate() error {
 	err := w.signal(syscall.SIGTERM)
 	if errors.Is(err, os.ErrProcessDone) {
@@ -148,13 +148,13 @@ func (w *worker) end() {
 	<-w.done
 }
 
-// keeps reports whether the spool of the worker holds tokens of a connection.
+// keeps reports whether the worker's spool has token sets of a connection.
 func (w *worker) keeps(connection string) bool {
 	found, _ := filepath.Glob(filepath.Join(w.spool.path, "sets", hex.EncodeToString([]byte(connection))+".*.sealed"))
 	return len(found) > 0
 }
 
-// spooled counts the token sets that wait in the worker's spool.
+// spooled counts the token sets in the worker's spool.
 func (w *worker) spooled() int {
 	found, _ := filepath.Glob(filepath.Join(w.spool.path, "sets", "*.sealed"))
 	return len(found)
