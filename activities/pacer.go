@@ -9,6 +9,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"github.com/perennial-oauth/perennial/store"
 	"go.temporal.io/sdk/activity"
 )
@@ -41,7 +42,7 @@ type Pacer struct {
 	Store     PaceStore
 	Workflows Workflows
 	Apps      refresh.Apps
-	Timing    refresh.Timing
+	Timing    timing.Config
 }
 
 // PaceRequest makes a pacer refresh one shard of an app for a while.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"github.com/perennial-oauth/perennial/store"
 )
 
@@ -64,7 +65,7 @@ func (a *Activities) view(c perennial.Connection, now time.Time) View {
 		title = app.Provider.Title
 	}
 	v.Words = perennial.Describe(c.Status, c.Health, c.Reason, title).String()
-	at, trigger := refresh.Wake(c, now)
+	at, trigger := timing.Wake(c, now)
 	if app.Pacers > 0 && refresh.OwnedByPacer(c, now) {
 		v.Pooled, at, trigger = true, refresh.SummaryAt(c.ID, now), ""
 	}

@@ -15,7 +15,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/provider"
-	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"github.com/perennial-oauth/perennial/store"
 )
 
@@ -71,7 +71,7 @@ type Config struct {
 	TaskQueue           string // Temporal's task queue
 	Listen              string // address of the health checks
 	LogLevel, LogFormat string
-	Timing              refresh.Timing
+	Timing              timing.Config
 	Sweep               Sweep
 	Worker              Worker
 	Notify              Notify

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"github.com/perennial-oauth/perennial/store"
 	"go.yaml.in/yaml/v3"
 )
@@ -243,8 +243,8 @@ func (l *loader) duration(at, where, value string) time.Duration {
 	return d
 }
 
-func (l *loader) timing(f fileTiming) refresh.Timing {
-	return refresh.Timing{
+func (l *loader) timing(f fileTiming) timing.Config {
+	return timing.Config{
 		HTTPTimeout:     l.duration("timing.http_timeout", "timing: http_timeout", f.HTTPTimeout),
 		SaveTimeout:     l.duration("timing.save_timeout", "timing: save_timeout", f.SaveTimeout),
 		StartToClose:    l.duration("timing.start_to_close", "timing: start_to_close", f.StartToClose),

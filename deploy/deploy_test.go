@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
@@ -62,7 +62,7 @@ func TestKubernetesWorker(t *testing.T) {
 	}
 	require.NoError(t, yaml.Unmarshal(raw, &d))
 	pod := d.Spec.Template.Spec
-	assert.Greater(t, time.Duration(pod.Grace)*time.Second, refresh.Timing{}.WithDefaults().WorkerStop)
+	assert.Greater(t, time.Duration(pod.Grace)*time.Second, timing.Config{}.WithDefaults().WorkerStop)
 	// The spool is on a volume of the worker's own that outlives it.
 	require.Equal(t, "StatefulSet", d.Kind)
 	require.Len(t, d.Spec.Claims, 1)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/require"
@@ -24,7 +25,7 @@ func BenchmarkDue(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				generation++
-				DueAfter(c.before, start, c.life, provider.BufferQueue, "con_01JABCDEFGHJKMNPQRSTVWXYZ0", generation)
+				timing.DueAfter(c.before, start, c.life, provider.BufferQueue, "con_01JABCDEFGHJKMNPQRSTVWXYZ0", generation)
 			}
 		})
 	}
@@ -35,7 +36,7 @@ func BenchmarkWake(b *testing.B) {
 	c := perennial.Connection{Status: perennial.StatusActive, CreatedAt: now, NextRefreshAt: now.Add(time.Hour), ExpiresAt: now.Add(2 * time.Hour)}
 	b.ReportAllocs()
 	for b.Loop() {
-		Wake(c, now)
+		timing.Wake(c, now)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -40,8 +41,8 @@ func TestOnUse(t *testing.T) {
 		assert.Equal(t, test.daily, rest > 30*time.Minute, "%s: %s", name, rest)
 		assert.LessOrEqual(t, rest, 24*time.Hour, name)
 		c.LastRefreshedAt, c.NextRefreshAt, c.ExpiresAt = start, w.NextRefreshAt, w.ExpiresAt
-		assert.False(t, ImplausibleDue(c, start.Add(time.Hour)), name)
-		at, trigger := Wake(c, start.Add(time.Minute))
+		assert.False(t, timing.ImplausibleDue(c, start.Add(time.Hour)), name)
+		at, trigger := timing.Wake(c, start.Add(time.Minute))
 		assert.Equal(t, w.NextRefreshAt, at, name)
 		assert.Equal(t, perennial.TriggerTimer, trigger, name)
 	}
@@ -55,7 +56,7 @@ func TestOnUse(t *testing.T) {
 
 	// A row that was on_use and is not any more is due at once.
 	c.Cadence, c.CreatedAt, c.NextRefreshAt, c.ExpiresAt = perennial.CadenceAlways, start, start.Add(20*time.Hour), start.Add(time.Hour)
-	assert.True(t, ImplausibleDue(c, start))
+	assert.True(t, timing.ImplausibleDue(c, start))
 }
 
 // TestRequestIsUse: whoever asks for a refresh uses the connection.

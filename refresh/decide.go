@@ -6,6 +6,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/seam"
 	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"github.com/perennial-oauth/perennial/store"
 )
 
@@ -57,7 +58,7 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 // change, so the wait for them grows; but the first one after another kind of failure
 // counts as a first failure.
 func ownBackoff(row perennial.Connection, reply provider.Reply) time.Duration {
-	wait := backoff(reply, row.FailureCount+1)
+	wait := timing.Backoff(reply, row.FailureCount+1)
 	if reply.Code == provider.CodeMalformed && row.FailingCode != provider.CodeMalformed && reply.RetryAfter == 0 {
 		wait = min(wait, firstMalformed)
 	}

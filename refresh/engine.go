@@ -11,6 +11,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/seam"
 	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
 )
@@ -69,10 +70,10 @@ type Config struct {
 	Presenter Presenter
 	Apps      Apps
 	Sealer    Sealer
-	Spool     Spool        // may be nil: then a process that dies while the store is away loses a reply
-	Timing    Timing       // zero fields default, see [Timing]
-	Observer  Observer     // may be nil
-	Log       *slog.Logger // Defaults to discarding.
+	Spool     Spool         // may be nil: then a process that dies while the store is away loses a reply
+	Timing    timing.Config // zero fields default, see [timing.Config]
+	Observer  Observer      // may be nil
+	Log       *slog.Logger  // Defaults to discarding.
 }
 
 // Observer receives every result of the engine, for metrics. It must not block.
@@ -100,7 +101,7 @@ type Engine struct {
 }
 
 // New returns an engine. The caller, who knows the apps, checks the time chain with
-// [Timing.Validate].
+// [timing.Config.Validate].
 func New(c Config) *Engine {
 	c.Timing = c.Timing.WithDefaults()
 	if c.Log == nil {
@@ -161,7 +162,7 @@ func (r Request) over(row perennial.Connection) (Request, error) {
 // admitRequest asks the gate for one presentation of the connection.
 func (e *Engine) admitRequest(row perennial.Connection, app provider.App) store.AdmitRequest {
 	return store.AdmitRequest{Connection: row, Rate: app.MaxRefreshesPerSecond, Interval: e.Timing.ProbeInterval,
-		Patience: e.Timing.patience(len(app.ClientSecrets)), Lead: claimTakes}
+		Patience: e.Timing.Patience(len(app.ClientSecrets)), Lead: claimTakes}
 }
 
 // waitingClass returns the replay class that decides how long the fence makes a
@@ -270,7 +271,7 @@ func (e *Engine) fastPath(ctx context.Context, req Request, began time.Time) (a 
 	if app.MaxRefreshesPerSecond > 0 {
 		var ok bool
 		gate, ok, err = e.Store.FastAdmit(ctx, store.FastAdmitRequest{ID: req.ConnectionID, Generation: req.Generation, App: req.App,
-			Rate: app.MaxRefreshesPerSecond, Patience: e.Timing.patience(len(app.ClientSecrets)), Lead: claimTakes})
+			Rate: app.MaxRefreshesPerSecond, Patience: e.Timing.Patience(len(app.ClientSecrets)), Lead: claimTakes})
 		if err != nil || !ok || !gate.Admitted {
 			return nil, gate, err
 		}

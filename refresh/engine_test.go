@@ -11,6 +11,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/spool"
 	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/assert"
@@ -82,7 +83,7 @@ func setupOn(t *testing.T, url string, answers ...provider.Reply) *bundle {
 	b.keyring, err = seal.NewEphemeral()
 	require.NoError(t, err)
 	b.Engine = New(Config{Store: b.db, Presenter: b, Apps: b, Sealer: b.keyring,
-		Timing: Timing{HTTPTimeout: 2 * time.Second, SaveTimeout: 2 * time.Second, StartToClose: 5 * time.Second, AttemptDeadline: 6 * time.Second, WorkerStop: 6 * time.Second, ConfirmDelay: time.Millisecond}})
+		Timing: timing.Config{HTTPTimeout: 2 * time.Second, SaveTimeout: 2 * time.Second, StartToClose: 5 * time.Second, AttemptDeadline: 6 * time.Second, WorkerStop: 6 * time.Second, ConfirmDelay: time.Millisecond}})
 	c := perennial.Connection{ID: "con_1", TenantID: "t", App: "app", Provider: "generic", AccountID: "a"}
 	first := fresh("1").Tokens
 	w, err := Tokens(b.keyring, b.app, c, 1, first, first.RefreshToken, time.Now())

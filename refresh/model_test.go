@@ -10,6 +10,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/require"
@@ -326,7 +327,7 @@ func (w *world) consent() {
 
 func (p *process) start() {
 	p.engine = New(Config{Store: faultyRows{p.w, p.w.rows}, Presenter: p.w, Apps: p.w, Sealer: plain{}, Spool: p,
-		Timing: Timing{SaveTimeout: time.Nanosecond}})
+		Timing: timing.Config{SaveTimeout: time.Nanosecond}})
 }
 
 // lives runs do in the process; it reports false when the process died.
@@ -379,7 +380,7 @@ func (w *world) settle() {
 		}
 		w.look()
 		c := w.row()
-		at, trigger := Wake(c, w.now)
+		at, trigger := timing.Wake(c, w.now)
 		if c.Status != perennial.StatusActive {
 			break
 		}
@@ -434,7 +435,7 @@ func TestModel(t *testing.T) {
 					continue // the workflow does nothing else meanwhile
 				}
 				c := w.row()
-				at, trigger := Wake(c, w.now)
+				at, trigger := timing.Wake(c, w.now)
 				if at.After(w.now) && rapid.Bool().Draw(t, "wait") {
 					w.now = at
 				}

@@ -8,6 +8,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/seam"
 	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"github.com/perennial-oauth/perennial/store"
 )
 
@@ -21,7 +22,7 @@ const pacedLate = time.Second
 func OwnedByPacer(c perennial.Connection, now time.Time) bool {
 	return c.Status == perennial.StatusActive && c.Health == perennial.HealthHealthy && c.FailureCount == 0 &&
 		c.AmbiguousSince.IsZero() && c.SuspectSince.IsZero() && c.ConfirmAt.IsZero() && !c.NextAttemptAt.After(now) &&
-		(c.Open.IsZero() || c.Open.Alive(now)) && !ImplausibleDue(c, now) && c.NextRefreshAt.After(now.Add(-pacedLate))
+		(c.Open.IsZero() || c.Open.Alive(now)) && !timing.ImplausibleDue(c, now) && c.NextRefreshAt.After(now.Add(-pacedLate))
 }
 
 // SummaryAt returns when the workflow of a connection that pacers refresh next writes

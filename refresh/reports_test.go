@@ -13,6 +13,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/knownwrong"
 	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/oauth2"
@@ -170,13 +171,13 @@ func TestReportedWaits(t *testing.T) {
 	early := provider.Reply{Outcome: perennial.OutcomeRejected, HTTPStatus: 400, Code: "access_denied"}
 	for profile, today := range map[provider.BufferProfile]int{provider.BufferQueue: 6, provider.BufferRealtime: 5, provider.BufferShare: 3} {
 		refusals := 0
-		for left := Buffer(profile, life); left > allowed; refusals++ {
-			left -= min(MinBackoff(early, refusals+1), left/2)
+		for left := timing.Buffer(profile, life); left > allowed; refusals++ {
+			left -= min(timing.MinBackoff(early, refusals+1), left/2)
 		}
 		knownwrong.Check(t, refusals, 0, today)
 	}
 	// After a firewall has blocked us for six hours, the wait is an hour; after a 503 of
 	// the same time it is five minutes.
 	blocked := provider.Reply{Outcome: perennial.OutcomeRejected, HTTPStatus: 403, Code: "http_403"}
-	knownwrong.Check(t, MinBackoff(blocked, 15) > 15*time.Minute, false, true)
+	knownwrong.Check(t, timing.MinBackoff(blocked, 15) > 15*time.Minute, false, true)
 }

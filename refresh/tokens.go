@@ -6,6 +6,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
 )
@@ -46,11 +47,11 @@ func Tokens(s Sealer, app provider.App, c perennial.Connection, generation int64
 	} else {
 		w.FailingCode = CodeNoLifetime
 	}
-	w.NextRefreshAt = DueAfter(lifeOf(c), start, life, app.Buffer, c.ID, generation)
+	w.NextRefreshAt = timing.DueAfter(lifeOf(c), start, life, app.Buffer, c.ID, generation)
 	if c.Dormant(start) {
 		// Only its refresh token needs to be kept alive: use the longest rest, in its
 		// own place.
-		w.NextRefreshAt = Due(start, 2*maxRest, app.Buffer, c.ID, generation)
+		w.NextRefreshAt = timing.Due(start, 2*timing.MaxRest, app.Buffer, c.ID, generation)
 	}
 	if idle := knownLife(t.RefreshTokenExpiresIn, app.Provider.IdleLifetime); idle > 0 {
 		w.RefreshTokenExpiresAt = start.Add(idle)

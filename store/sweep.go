@@ -74,7 +74,7 @@ func inTurns(lists [][]string, limit int) (out []string) {
 
 // InDoubt returns active connections that are not due and still need attention: with a
 // lost attempt, an unconfirmed refusal or a failure whose waits ended more than grace
-// ago, or with an impossible due time or wait (refresh.ImplausibleDue, and waits beyond
+// ago, or with an impossible due time or wait (timing.ImplausibleDue, and waits beyond
 // [perennial.MaxWait]). It also returns a paused one whose keep-alive is an hour late.
 // It reads one page: at most limit rows, with ids above the given one.
 func (s *Store) InDoubt(ctx context.Context, grace time.Duration, after string, limit int) ([]perennial.Connection, error) {

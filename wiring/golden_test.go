@@ -11,7 +11,7 @@ import (
 	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/internal/fill"
 	"github.com/perennial-oauth/perennial/internal/golden"
-	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/prometheus/client_golang/prometheus"
@@ -92,7 +92,7 @@ func TestGoldenRegistered(t *testing.T) {
 	db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "x.db"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
-	d := &Deps{Config: &config.Config{TaskQueue: "q", Timing: refresh.Timing{}.WithDefaults()}, Store: db, Keyring: keys, Log: slog.New(slog.DiscardHandler)}
+	d := &Deps{Config: &config.Config{TaskQueue: "q", Timing: timing.Config{}.WithDefaults()}, Store: db, Keyring: keys, Log: slog.New(slog.DiscardHandler)}
 	r := &registered{Workflows: map[string]signature{}, Activities: map[string]signature{}}
 	_, err = d.Register(r, nil, prometheus.NewRegistry())
 	require.NoError(t, err)

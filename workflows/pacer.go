@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial/activities"
-	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
@@ -53,7 +53,7 @@ func pacer(o Options) func(workflow.Context, PacerState) error {
 	return func(ctx workflow.Context, s PacerState) error { return pace(ctx, s, o.Timing) }
 }
 
-func pace(ctx workflow.Context, s PacerState, t refresh.Timing) error {
+func pace(ctx workflow.Context, s PacerState, t timing.Config) error {
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: t.PaceFor + t.WorkerStop,
 		HeartbeatTimeout:    paceHeartbeat(t.PaceFor),

@@ -3,14 +3,14 @@ package workflows
 import (
 	"time"
 
-	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 )
 
 // Options configure the workflows. The zero value suits production.
 type Options struct {
-	Timing refresh.Timing // StartToClose bounds the Refresh activity.
+	Timing timing.Config // StartToClose bounds the Refresh activity.
 	// RefreshesPerRun and MessagesPerRun bound one run's history: past either, the
 	// workflow continues as new when it is next idle. They default to [RefreshesPerRun]
 	// and 100.

@@ -12,6 +12,7 @@ import (
 	"github.com/perennial-oauth/perennial/activities"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
@@ -74,7 +75,7 @@ func (w *world) store(now time.Time) {
 	if w.c.Dormant(now) {
 		life = 2 * day // as the engine has it: only the refresh token is kept
 	}
-	w.c.NextRefreshAt = refresh.Due(now, life, provider.BufferQueue, w.c.ID, w.c.Generation)
+	w.c.NextRefreshAt = timing.Due(now, life, provider.BufferQueue, w.c.ID, w.c.Generation)
 }
 
 func (w *world) App(string) (provider.App, error) {

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/perennial-oauth/perennial"
-	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 )
 
 func ids(cs []perennial.Connection) map[string]bool {
@@ -157,7 +157,7 @@ func testAbsurdAgrees(t *testing.T, b *bundle) {
 		if r.IntN(3) == 0 {
 			b.set(t, c.ID, "cadence", "'on_use'")
 		}
-		absurd[c.ID] = refresh.ImplausibleDue(b.row(t, c.ID), now)
+		absurd[c.ID] = timing.ImplausibleDue(b.row(t, c.ID), now)
 	}
 	got, err := b.InDoubt(t.Context(), 0, "", 1000)
 	require.NoError(t, err)

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial/provider"
-	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"github.com/stretchr/testify/require"
 )
 
@@ -25,9 +25,9 @@ func TestLifeGivesTheInterval(t *testing.T) {
 		for i := range 20 { // every connection reaches its place, wherever it starts
 			id, at := "account-"+strconv.Itoa(i), time.Unix(int64(i)*7919, 0)
 			for generation := range int64(20) {
-				at = refresh.Due(at, life, provider.BufferQueue, id, generation)
+				at = timing.Due(at, life, provider.BufferQueue, id, generation)
 			}
-			next := refresh.Due(at, life, provider.BufferQueue, id, 20)
+			next := timing.Due(at, life, provider.BufferQueue, id, 20)
 			require.InDelta(t, meanInterval(life).Seconds(), next.Sub(at).Seconds(), 0.01*life.Seconds(), interval)
 		}
 		require.InDelta(t, interval.Seconds(), meanInterval(life).Seconds(), 1+0.02*interval.Seconds(), interval)

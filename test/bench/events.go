@@ -6,12 +6,12 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial/provider"
-	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 )
 
 // herd lets all tokens of the fleet expire at one moment.
 func herd(ctx context.Context, w *world) (figures, error) {
-	buffer := refresh.Buffer(provider.BufferQueue, w.life)
+	buffer := timing.Buffer(provider.BufferQueue, w.life)
 	creation := 10*time.Second + time.Duration(w.connections)*time.Second/40 // until their workflows sleep
 	expiry := time.Now().Add(creation + w.life/2)                            // no token is due before half of its life
 	if err := w.populate(ctx, func(int) (time.Time, []float64) { return expiry.Add(-w.life), nil }); err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/fakeprovider"
 	"github.com/perennial-oauth/perennial/provider"
-	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -33,7 +33,7 @@ func lifeFor(interval time.Duration) time.Duration {
 func meanInterval(life time.Duration) time.Duration {
 	at, before := time.Unix(0, 0), time.Time{}
 	for generation := range int64(20) {
-		before, at = at, refresh.Due(at, life, provider.BufferQueue, "any", generation)
+		before, at = at, timing.Due(at, life, provider.BufferQueue, "any", generation)
 	}
 	return at.Sub(before)
 }

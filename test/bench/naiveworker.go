@@ -10,7 +10,7 @@ import (
 
 	"github.com/perennial-oauth/perennial/internal/metrics"
 	"github.com/perennial-oauth/perennial/provider"
-	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.temporal.io/sdk/client"
@@ -77,7 +77,7 @@ func (a *naiveActivities) Refresh(ctx context.Context, id string) (time.Time, er
 
 // naiveDue uses the product's rule, so that every variant refreshes equally often.
 func naiveDue(row naiveRow, start time.Time, life time.Duration) time.Time {
-	return refresh.Due(start, life, provider.BufferQueue, row.ID, row.Generation)
+	return timing.Due(start, life, provider.BufferQueue, row.ID, row.Generation)
 }
 
 func (a *naiveActivities) note(at time.Time, by time.Duration) {

@@ -11,6 +11,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/assert"
@@ -50,7 +51,7 @@ func newFleet(t *testing.T, s *server, first perennial.TokenSet, engines int, cl
 		}
 		f.stores = append(f.stores, db)
 		f.engines = append(f.engines, refresh.New(refresh.Config{Store: db, Apps: f, Sealer: f.keyring,
-			Presenter: provider.NewClient(provider.ClientConfig{Transport: transport}), Timing: refresh.Timing{ConfirmDelay: time.Millisecond}}))
+			Presenter: provider.NewClient(provider.ClientConfig{Transport: transport}), Timing: timing.Config{ConfirmDelay: time.Millisecond}}))
 	}
 	c := perennial.Connection{ID: "con_1", TenantID: "t", App: "app", Provider: "generic", AccountID: "user"}
 	w, err := refresh.Tokens(f.keyring, f.app, c, 1, first, first.RefreshToken, time.Now())

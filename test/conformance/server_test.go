@@ -20,6 +20,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/spool"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/require"
@@ -143,7 +144,7 @@ func setup(t *testing.T, class perennial.ReplayClass) *bundle {
 	kept, err := spool.Open(t.TempDir(), 0)
 	require.NoError(t, err)
 	b.Engine = refresh.New(refresh.Config{Store: b.db, Presenter: provider.NewClient(provider.ClientConfig{}), Apps: b, Sealer: b.keyring, Spool: kept,
-		Timing: refresh.Timing{ConfirmDelay: time.Millisecond}})
+		Timing: timing.Config{ConfirmDelay: time.Millisecond}})
 	c := perennial.Connection{ID: "con_1", TenantID: "t", App: "app", Provider: "generic", AccountID: "user"}
 	first := b.consent(t)
 	b.requests.Store(0)

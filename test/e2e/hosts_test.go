@@ -24,6 +24,7 @@ import (
 	"github.com/perennial-oauth/perennial/notify"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/workflows"
@@ -130,7 +131,7 @@ func hostForEachAccount(t *testing.T, name string) {
 		Scopes: []string{"read", "write"}, Buffer: provider.BufferQueue}
 	w := &hostWorld{apps: map[string]provider.App{"app": app}}
 	network := provider.NewClient(provider.ClientConfig{})
-	w.engine = refresh.New(refresh.Config{Store: db, Presenter: network, Apps: w, Sealer: keys, Timing: refresh.Timing{}.WithDefaults()})
+	w.engine = refresh.New(refresh.Config{Store: db, Presenter: network, Apps: w, Sealer: keys, Timing: timing.Config{}.WithDefaults()})
 	log := slog.New(slog.DiscardHandler)
 	service := connect.New(connect.Config{Store: db, Apps: w, Sealer: keys, Workflows: w, Log: log})
 	sessions, err := connect.NewSessions(connect.SessionsConfig{Service: service, Store: db, Provider: network, BaseURL: "https://connect.example"})

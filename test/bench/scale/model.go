@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial/provider"
-	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 )
 
 // Units are measured costs. Each is of one refresh unless its comment says otherwise.
@@ -77,7 +77,7 @@ func (u Units) Of(f Fleet) Needs {
 func interval(life time.Duration) time.Duration {
 	at, before := time.Unix(0, 0), time.Time{}
 	for generation := range int64(20) { // until the connection is in its place in the cycle
-		before, at = at, refresh.Due(at, life, provider.BufferQueue, "any", generation)
+		before, at = at, timing.Due(at, life, provider.BufferQueue, "any", generation)
 	}
 	return at.Sub(before)
 }

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"github.com/perennial-oauth/perennial/store"
 )
 
@@ -47,7 +47,7 @@ func (a *app) down(now int64) bool {
 	return slices.ContainsFunc(a.outages, func(o Outage) bool { return now >= micros(o.At) && now < micros(o.At+o.For) })
 }
 
-var probeInterval = refresh.Timing{}.WithDefaults().ProbeInterval
+var probeInterval = timing.Config{}.WithDefaults().ProbeInterval
 
 // admit asks the gate about a connection that is due: first the circuit, then the
 // limit.

@@ -6,10 +6,10 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial/provider"
-	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 )
 
-// Policy returns when to refresh a token set; refresh.DueAfter is one.
+// Policy returns when to refresh a token set; timing.DueAfter is one.
 type Policy func(before time.Duration, start time.Time, life time.Duration, profile provider.BufferProfile, id string, generation int64) time.Time
 
 // App is one app of the fleet.
@@ -50,7 +50,7 @@ type Config struct {
 	Apps        []App         // Defaults to [Apps].
 	Outages     []Outage      // Defaults to [Outages]; empty, not nil: none.
 	Imports     []Import      // Defaults to [Imports]; empty, not nil: none.
-	Due         Policy        // Defaults to refresh.DueAfter.
+	Due         Policy        // Defaults to timing.DueAfter.
 	// Settle is how many of its token lives an app has to become even again after an
 	// outage or an import. Until then its minutes are not steady. Defaults to 4.
 	Settle int
@@ -79,7 +79,7 @@ func (c Config) withDefaults() Config {
 		c.Imports = Imports
 	}
 	if c.Due == nil {
-		c.Due = refresh.DueAfter
+		c.Due = timing.DueAfter
 	}
 	if c.Settle == 0 {
 		c.Settle = 4

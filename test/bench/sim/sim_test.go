@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial/provider"
-	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -53,7 +53,7 @@ func byChance(_ time.Duration, start time.Time, life time.Duration, profile prov
 	sum = (sum ^ sum>>33) * 0xff51afd7ed558ccd
 	sum ^= sum >> 33
 	jitter := time.Duration(float64(sum>>11) / (1 << 53) * float64(min(life/10, 5*time.Minute)))
-	return start.Add(min(life-min(refresh.Buffer(profile, life)+jitter, life/2), day-jitter))
+	return start.Add(min(life-min(timing.Buffer(profile, life)+jitter, life/2), day-jitter))
 }
 
 // TestAHerdIsSeen: the figures of a policy that keeps a herd together differ from those

@@ -8,7 +8,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/provider"
-	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 )
 
 // epoch is when every simulation begins. Times are microseconds after it.
@@ -175,6 +175,6 @@ func (w *world) present(i int, a *app, now int64) (ok bool) {
 
 // backoff returns the engine's backoff, with its random part.
 func (w *world) backoff(failures uint8) int64 {
-	wait := refresh.MinBackoff(provider.Reply{Outcome: perennial.OutcomeUnavailable}, int(failures))
+	wait := timing.MinBackoff(provider.Reply{Outcome: perennial.OutcomeUnavailable}, int(failures))
 	return micros(wait + time.Duration(w.rng.Int64N(int64(wait)/5+1)))
 }

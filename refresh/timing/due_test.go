@@ -1,4 +1,4 @@
-package refresh
+package timing
 
 import (
 	"fmt"
@@ -193,15 +193,15 @@ func TestWake(t *testing.T) {
 
 func TestTimingChain(t *testing.T) {
 	t.Parallel()
-	good := Timing{}.WithDefaults()
+	good := Config{}.WithDefaults()
 	assert.NoError(t, good.Validate(1))
 	assert.NoError(t, good.Validate(3))
 	assert.ErrorContains(t, good.Validate(4), "client secrets")
-	for want, change := range map[string]func(*Timing){
-		"attempt_deadline": func(t *Timing) { t.AttemptDeadline = t.StartToClose },
-		"worker_stop":      func(t *Timing) { t.WorkerStop = t.StartToClose },
-		"save_timeout":     func(t *Timing) { t.SaveTimeout = -1 },
-		"start_to_close":   func(t *Timing) { t.HTTPTimeout = t.StartToClose },
+	for want, change := range map[string]func(*Config){
+		"attempt_deadline": func(t *Config) { t.AttemptDeadline = t.StartToClose },
+		"worker_stop":      func(t *Config) { t.WorkerStop = t.StartToClose },
+		"save_timeout":     func(t *Config) { t.SaveTimeout = -1 },
+		"start_to_close":   func(t *Config) { t.HTTPTimeout = t.StartToClose },
 	} {
 		bad := good
 		change(&bad)
@@ -213,22 +213,22 @@ func TestBackoffGrowsAndIsBounded(t *testing.T) {
 	t.Parallel()
 	for outcome, r := range backoffRange {
 		for failures := range 200 {
-			wait := backoff(provider.Reply{Outcome: outcome, HTTPStatus: 400}, failures)
+			wait := Backoff(provider.Reply{Outcome: outcome, HTTPStatus: 400}, failures)
 			assert.GreaterOrEqual(t, wait, r.first)
 			assert.LessOrEqual(t, wait, r.longest+r.longest/5)
 		}
-		assert.GreaterOrEqual(t, backoff(provider.Reply{Outcome: outcome, RetryAfter: 2 * time.Hour}, 1), 2*time.Hour, "what the provider asks for is a floor")
+		assert.GreaterOrEqual(t, Backoff(provider.Reply{Outcome: outcome, RetryAfter: 2 * time.Hour}, 1), 2*time.Hour, "what the provider asks for is a floor")
 	}
 	soon := provider.Reply{Outcome: perennial.OutcomeRateLimited, RetryAfter: 2 * time.Second}
-	assert.LessOrEqual(t, backoff(soon, 3), 3*time.Second, "the provider's word")
-	assert.GreaterOrEqual(t, backoff(soon, 5), 8*time.Second, "which proved wrong")
-	assert.LessOrEqual(t, backoff(soon, 200), 18*time.Minute)
-	assert.Zero(t, backoff(provider.Reply{Outcome: perennial.OutcomeRefreshed}, 1))
+	assert.LessOrEqual(t, Backoff(soon, 3), 3*time.Second, "the provider's word")
+	assert.GreaterOrEqual(t, Backoff(soon, 5), 8*time.Second, "which proved wrong")
+	assert.LessOrEqual(t, Backoff(soon, 200), 18*time.Minute)
+	assert.Zero(t, Backoff(provider.Reply{Outcome: perennial.OutcomeRefreshed}, 1))
 	malformed := provider.Reply{Outcome: perennial.OutcomeUnknown, Code: provider.CodeMalformed}
 	own := provider.Reply{Outcome: perennial.OutcomeMisconfigured, Code: "client_id_mismatch"}
-	assert.LessOrEqual(t, backoff(own, 1), 6*time.Second, "another worker may have the right settings")
-	assert.GreaterOrEqual(t, backoff(own, 30), 5*time.Minute)
+	assert.LessOrEqual(t, Backoff(own, 1), 6*time.Second, "another worker may have the right settings")
+	assert.GreaterOrEqual(t, Backoff(own, 30), 5*time.Minute)
 	own.HTTPStatus = 401
-	assert.GreaterOrEqual(t, backoff(own, 1), time.Minute, "the provider said it")
-	assert.GreaterOrEqual(t, backoff(malformed, 30), time.Hour, "an answer that is always malformed is not asked for without end")
+	assert.GreaterOrEqual(t, Backoff(own, 1), time.Minute, "the provider said it")
+	assert.GreaterOrEqual(t, Backoff(malformed, 30), time.Hour, "an answer that is always malformed is not asked for without end")
 }

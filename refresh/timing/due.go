@@ -1,4 +1,4 @@
-package refresh
+package timing
 
 import (
 	"time"
@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	// maxRest is the longest time that the refresh token of an active connection goes
+	// MaxRest is the longest time that the refresh token of an active connection goes
 	// unused. This satisfies idle limits that we do not know.
-	maxRest = 24 * time.Hour
+	MaxRest = 24 * time.Hour
 	// blindLife stands in for an unknown access token lifetime: short enough for every
 	// provider in the catalogue.
 	blindLife = 30 * time.Minute
@@ -57,7 +57,7 @@ func DueAfter(before time.Duration, start time.Time, life time.Duration, profile
 	if life <= 0 {
 		before, life = blindLife, blindLife
 	}
-	last := min(life-Buffer(profile, life), maxRest)
+	last := min(life-Buffer(profile, life), MaxRest)
 	cycle := cycleOf(last)
 	if before > 0 && (before-life).Abs() > life/sameLife {
 		return start.Add(cycle)
@@ -68,7 +68,7 @@ func DueAfter(before time.Duration, start time.Time, life time.Duration, profile
 	if early < 0 {
 		early += cycle // before 1970
 	}
-	most := last - min(life, maxRest)/2
+	most := last - min(life, MaxRest)/2
 	if profile == provider.BufferRealtime {
 		most = min(most, life/10) // such an app renews late on purpose
 	}
@@ -159,7 +159,7 @@ func ImplausibleDue(c perennial.Connection, now time.Time) bool {
 		last = now
 	}
 	switch {
-	case c.NextRefreshAt.IsZero(), c.NextRefreshAt.After(last.Add(maxRest)):
+	case c.NextRefreshAt.IsZero(), c.NextRefreshAt.After(last.Add(MaxRest)):
 		return true
 	case c.Cadence == perennial.CadenceOnUse:
 		return false

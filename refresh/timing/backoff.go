@@ -1,4 +1,4 @@
-package refresh
+package timing
 
 import (
 	"math/rand/v2"
@@ -27,10 +27,10 @@ var ownFault = struct{ first, longest time.Duration }{5 * time.Second, 5 * time.
 // as it is. From then on it doubles with each failure.
 const believed = 3
 
-// backoff returns the wait before the next attempt after this reply, the failures-th
+// Backoff returns the wait before the next attempt after this reply, the failures-th
 // failure in a row (1 for the first). Up to a fifth of it is random, so that
 // connections that failed together do not return together.
-func backoff(reply provider.Reply, failures int) time.Duration {
+func Backoff(reply provider.Reply, failures int) time.Duration {
 	wait := MinBackoff(reply, failures)
 	return wait + time.Duration(rand.Int64N(int64(wait)/5+1))
 }

@@ -1,4 +1,8 @@
-package refresh
+// Package timing says when each thing about a refresh happens: when a token set is due
+// (Due, Wake), how long a failure backs off (Backoff), and how the time bounds of one
+// refresh contain each other (Config). Everything but the random part of a backoff is
+// pure, so every process computes the same.
+package timing
 
 import (
 	"errors"
@@ -8,15 +12,15 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// Timing is the time chain of one refresh. Each bound lies inside the next, so that a
+// Config is the time chain of one refresh. Each bound lies inside the next, so that a
 // process that gives up later can rely on the earlier step being over:
 //
 //	HTTPTimeout x client secrets + SaveTimeout < StartToClose < AttemptDeadline
 //	StartToClose < WorkerStop < the grace the platform gives a stopping process
 //
 // The platform's grace is configured with the process (compose: stop_grace_period,
-// Kubernetes: terminationGracePeriodSeconds); [Timing.Validate] checks the rest.
-type Timing struct {
+// Kubernetes: terminationGracePeriodSeconds); [Config.Validate] checks the rest.
+type Config struct {
 	HTTPTimeout     time.Duration // one presentation, from connecting to the last byte. Defaults to 20 s.
 	SaveTimeout     time.Duration // all tries to save a reply. Defaults to 15 s.
 	StartToClose    time.Duration // the Refresh activity. Defaults to 80 s.
@@ -28,7 +32,7 @@ type Timing struct {
 }
 
 // WithDefaults fills zero fields.
-func (t Timing) WithDefaults() Timing {
+func (t Config) WithDefaults() Config {
 	set := func(d *time.Duration, v time.Duration) {
 		if *d == 0 {
 			*d = v
@@ -47,7 +51,7 @@ func (t Timing) WithDefaults() Timing {
 
 // Validate checks the chain for an app with the given number of client secrets (at
 // least one) and names every bound that does not hold.
-func (t Timing) Validate(secrets int) error {
+func (t Config) Validate(secrets int) error {
 	var errs []error
 	check := func(ok bool, format string, args ...any) {
 		if !ok {
@@ -68,15 +72,15 @@ func (t Timing) Validate(secrets int) error {
 	return errors.Join(errs...)
 }
 
-// patience returns how long an attempt may wait for its rate slot: what the chain
+// Patience returns how long an attempt may wait for its rate slot: what the chain
 // leaves, at most a second.
-func (t Timing) patience(secrets int) time.Duration {
+func (t Config) Patience(secrets int) time.Duration {
 	work := t.HTTPTimeout*time.Duration(max(secrets, 1)) + t.SaveTimeout
 	return max(min(t.StartToClose-work, time.Second)/2, 0)
 }
 
 // String lists every bound, for start-up logs.
-func (t Timing) String() string {
+func (t Config) String() string {
 	return fmt.Sprintf("http=%s save=%s start_to_close=%s deadline=%s worker_stop=%s confirm=%s",
 		t.HTTPTimeout, t.SaveTimeout, t.StartToClose, t.AttemptDeadline, t.WorkerStop, t.ConfirmDelay)
 }
