@@ -4,15 +4,15 @@
 #
 #   PERENNIAL_URL=http://127.0.0.1:8080 PERENNIAL_KEY=pk_... examples/curl/connect.sh hubspot
 #
-# The key needs the scopes tokens:read and connections:write. The access tokens are
-# used, not printed: PROVIDER_API is a URL of the provider that is asked with them.
+# The key needs the scopes tokens:read and connections:write. The script
+# uses the access tokens at PROVIDER_API, a URL of the provider, and never prints them.
 set -euo pipefail
 
 app=${1:?give the app of the configuration: connect.sh hubspot}
 : "${PERENNIAL_URL:?}" "${PERENNIAL_KEY:?}" "${PROVIDER_API:?}"
 
-# The key and the tokens go to curl by its standard input: arguments are seen by
-# everybody on the machine.
+# curl reads the key and the tokens from its standard input: every user of the machine
+# can see arguments.
 ask() { # METHOD PATH [JSON]
 	curl --silent --show-error --fail-with-body --request "$1" "$PERENNIAL_URL$2" --header @- \
 		${3:+--header "Content-Type: application/json" --data "$3"} <<<"Authorization: Bearer $PERENNIAL_KEY"
@@ -20,7 +20,7 @@ ask() { # METHOD PATH [JSON]
 provider() { # TOKEN; prints the HTTP status
 	curl --silent --output /dev/null --write-out '%{http_code}' "$PROVIDER_API" --header @- <<<"Authorization: Bearer $1"
 }
-# A text member of an answer that has it once; yours is jq, or your language's parser.
+# Prints a member that occurs once in the JSON. Use jq or a JSON parser instead.
 member() { # NAME JSON
 	sed -nE "s/.*\"$1\":\"?([^\",}]*).*/\1/p" <<<"$2"
 }
@@ -42,7 +42,7 @@ token=$(ask GET "/v1/connections/$id/token")
 generation=$(member generation "$token")
 echo "Token of generation $generation: the provider answers $(provider "$(member access_token "$token")")"
 
-# Asked for by hand here; by itself it happens before each token's end.
+# This refresh is by hand; Perennial refreshes by itself before each token expires.
 ask POST "/v1/connections/$id/refresh" "{\"if_generation\": $generation}" >/dev/null
 token=$(ask GET "/v1/connections/$id/token")
 echo "Token of generation $(member generation "$token"): the provider answers $(provider "$(member access_token "$token")")"

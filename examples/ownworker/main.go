@@ -1,10 +1,10 @@
 // Command ownworker is an example of a Temporal worker of your own that runs
-// Perennial's workflows and activities next to yours: one program, one task queue.
-// Your activities use the connections directly, over the store that is open anyway.
+// Perennial's workflows and activities next to yours: one program, one task queue. Your
+// activities use the connections directly, through the store that is already open.
 //
 // Its own workflow, SyncOrders, writes orders to a provider's API (sync.go). While the
-// customer has to reconnect it waits, for weeks where need be, and goes on where it
-// was.
+// customer has to reconnect, it waits, for weeks if necessary, and then continues with
+// the same order.
 //
 //	TEMPORAL_ADDRESS=localhost:7233 PROVIDER_API=https://api.provider.example/orders \
 //	go run ./examples/ownworker -config perennial.yaml -tenant acme
@@ -96,7 +96,7 @@ func run(ctx context.Context, args, environ []string) error {
 	stopPerennial := perennial.Start(ctx)
 	log.Info("worker started", "task_queue", cfg.TaskQueue)
 	<-ctx.Done()
-	w.Stop() // running refreshes are waited for: give the process cfg.Timing.WorkerStop and more
+	w.Stop() // Stop waits for running refreshes: give the process more time than cfg.Timing.WorkerStop
 	stopPerennial()
 	return nil
 }

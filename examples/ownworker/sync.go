@@ -16,20 +16,20 @@ import (
 	"github.com/perennial-oauth/perennial/client"
 )
 
-// SyncRequest is what SyncOrders takes.
+// SyncRequest is the input of SyncOrders.
 type SyncRequest struct {
 	Connection string   `json:"connection"`
 	Orders     []string `json:"orders"`
 }
 
-// SignalRecovered has a SyncOrders that waits go on at once. Whoever takes Perennial's
-// webhooks sends it upon connection.recovered.
+// SignalRecovered makes a waiting SyncOrders continue at once. Your receiver of
+// Perennial's webhooks sends it upon connection.recovered.
 const SignalRecovered = "recovered"
 
-// lookAgain is when a workflow that waits tries again though no signal came.
+// A waiting workflow tries again after lookAgain even without a signal.
 const lookAgain = time.Hour
 
-// typeAside marks an activity's error after which the workflow waits: no retry helps.
+// typeAside is the type of the errors that no retry helps: the workflow waits.
 const typeAside = "aside"
 
 // SyncOrders writes orders to one connection's account, one after the other.
@@ -62,8 +62,8 @@ type Orders struct {
 	API    string // URL that takes orders
 }
 
-// Write writes one order. Temporal may run it more than once: the Idempotency-Key is
-// the same at each.
+// Write writes one order. Temporal may run it more than once, each time with the same
+// Idempotency-Key.
 func (o *Orders) Write(ctx context.Context, connection, order string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -78,7 +78,7 @@ func (o *Orders) Write(ctx context.Context, connection, order string) error {
 		return forTemporal(err)
 	}
 	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20)) // so that the network connection is used again
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20)) // lets the transport reuse the network connection
 	switch {
 	case resp.StatusCode/100 == 2:
 		return nil
@@ -88,8 +88,8 @@ func (o *Orders) Write(ctx context.Context, connection, order string) error {
 	return temporal.NewNonRetryableApplicationError(fmt.Sprintf("the provider refuses order %s: HTTP status %d", order, resp.StatusCode), "refused", nil)
 }
 
-// forTemporal says of an error of the client what Temporal is to do. Its words hold no
-// token, so they may stand in a history.
+// forTemporal turns an error of the client into one that tells Temporal whether to
+// retry. Its text holds no token, so it may stand in a history.
 func forTemporal(err error) error {
 	var later *client.ErrUnavailable
 	var still *client.ErrStillUnauthorized

@@ -1,21 +1,21 @@
 // Command product is an example of a product that lives with Perennial: it lets its
-// customer connect accounts, writes the customer's orders to them, and is never
-// the one who thinks of tokens.
+// customer connect accounts, writes the customer's orders to them, and never handles
+// tokens itself.
 //
-// It shows, in a file each:
+// Each file shows one thing:
 //
-//   - page.go: Settings > Connections. What each connection's status is, in the
+//   - page.go: Settings > Connections. It shows each connection's status in the
 //     customer's words, with Connect, Reconnect and Disconnect, and the sync log. It
 //     works without JavaScript and on a phone.
 //   - webhook.go: the events of Perennial, each taken once. reconnect_required puts
 //     the connection's syncs aside, recovered resumes them. Events may come in any
 //     order: the newest decides.
-//   - sync.go: writing an order to the provider's API, and what follows each error.
+//   - sync.go: writes an order to the provider's API and handles each error.
 //   - store.go: the syncs and the events, in one SQLite file.
 //
-// Run it beside a Perennial; the key needs the scopes tokens:read and
-// connections:write, and its configuration this page's URL as connect.reconnect_url and
-// among connect.return_urls:
+// Run it beside a Perennial. The key needs the scopes tokens:read and
+// connections:write. Perennial's configuration needs this page's URL as
+// connect.reconnect_url and among connect.return_urls:
 //
 //	perennial apikey create --tenant acme --scopes tokens:read,connections:write
 //	perennial webhook add http://127.0.0.1:8098/webhooks --tenant acme # notify: {allow_private: true} on one machine
@@ -23,8 +23,8 @@
 //	PERENNIAL_URL=http://127.0.0.1:8080 PERENNIAL_KEY=pk_... WEBHOOK_SECRET=whsec_... \
 //	PROVIDER_API=https://api.provider.example/orders go run ./examples/product
 //
-// It has one customer and no sign-in: put yours before the page, and keep an API key
-// for each customer, which is a tenant of Perennial.
+// It has one customer and no sign-in: put yours before the page, and store one API key
+// for each customer; each customer is a tenant of Perennial.
 package main
 
 import (
@@ -54,7 +54,6 @@ func main() {
 	}
 }
 
-// product is the whole program's.
 type product struct {
 	tokens    *client.Client
 	perennial *api
@@ -62,8 +61,8 @@ type product struct {
 	orders    string // URL of the provider's API that takes orders
 	settings  string // URL of the page, as the customer's browser knows it
 
-	wake   chan struct{} // there may be something to sync
-	titles sync.Map      // of providers, by connection: as they were last seen
+	wake   chan struct{} // signals that there may be something to sync
+	titles sync.Map      // titles of providers by connection, as last read
 }
 
 func run(ctx context.Context, getenv func(string) string) (err error) {
@@ -96,7 +95,8 @@ func run(ctx context.Context, getenv func(string) string) (err error) {
 	mux := http.NewServeMux()
 	mux.Handle("POST /webhooks", events)
 	p.pages(mux)
-	// A form that another site sends is refused; a webhook comes from no browser.
+	// CrossOriginProtection refuses forms that another site sends. Webhooks pass: they
+	// come from no browser.
 	server := &http.Server{Handler: http.NewCrossOriginProtection().Handler(mux), ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
 	l, err := net.Listen("tcp", listen)
 	if err != nil {

@@ -23,10 +23,10 @@ var settingsPage = template.Must(template.ParseFS(files, "page/settings.html"))
 
 const settingsPath = "/settings/connections"
 
-// logLength is how many lines of the sync log are shown.
+// logLength is the number of lines of the sync log on the page.
 const logLength = 30
 
-// pages adds the page and its forms. Each form leads back to the page, or on to
+// pages registers the page and its forms. Each form leads back to the page, or on to
 // Perennial's connect pages.
 func (p *product) pages(mux *http.ServeMux) {
 	mux.Handle("GET /{$}", http.RedirectHandler(settingsPath, http.StatusSeeOther))
@@ -38,7 +38,7 @@ func (p *product) pages(mux *http.ServeMux) {
 	mux.HandleFunc("GET /style.css", func(w http.ResponseWriter, r *http.Request) { http.ServeFileFS(w, r, files, "page/style.css") })
 }
 
-// customer is who the connect page says that access is given to.
+// customer is the name that the connect page shows as the receiver of the access.
 const customer = "Jane's Bikes"
 
 // connect sends the customer to a link for a new connection.
@@ -47,15 +47,15 @@ func (p *product) connect(w http.ResponseWriter, r *http.Request) {
 	p.follow(w, r, s, err)
 }
 
-// reconnect sends the customer to a link that repairs a connection: one click, one
-// consent, and its id and settings stay.
+// reconnect sends the customer to a link that repairs a connection with one click and
+// one consent. The connection keeps its id and settings.
 func (p *product) reconnect(w http.ResponseWriter, r *http.Request) {
 	s, err := p.tokens.Reconnect(r.Context(), r.PostFormValue("connection"), client.ReconnectRequest{ReturnURL: p.settings, TenantTitle: customer})
 	p.follow(w, r, s, err)
 }
 
-// follow goes to the link at once: whoever has it can connect an account of theirs,
-// so it is neither shown nor kept.
+// follow redirects to the link at once and neither shows nor stores it: anybody who has
+// the link can connect an account of their own.
 func (p *product) follow(w http.ResponseWriter, r *http.Request, s client.ConnectSession, err error) {
 	if err != nil {
 		p.failed(w, r, err)
@@ -72,7 +72,7 @@ func (p *product) disconnect(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, settingsPath, http.StatusSeeOther)
 }
 
-// order stands for the customer's shop: there, every order is enqueued like this.
+// order stands in for the customer's shop, which would enqueue every order like this.
 func (p *product) order(w http.ResponseWriter, r *http.Request) {
 	if err := p.store.add(r.Context(), "order-"+rand.Text(), r.PostFormValue("connection")); err != nil {
 		p.failed(w, r, err)
@@ -82,7 +82,7 @@ func (p *product) order(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, settingsPath, http.StatusSeeOther)
 }
 
-// failed shows the page with what went wrong, in words for the customer.
+// failed shows the page with the error, in words for the customer.
 func (p *product) failed(w http.ResponseWriter, r *http.Request, err error) {
 	log.Printf("%s: %v", r.URL.Path, err)
 	status, words := http.StatusInternalServerError, "That did not work. Please try again later."
@@ -97,7 +97,7 @@ func (p *product) failed(w http.ResponseWriter, r *http.Request, err error) {
 	p.render(w, r, status, &notice{Text: words, Bad: true})
 }
 
-// notice is what has just happened.
+// notice is the result of the customer's last action.
 type notice struct {
 	Text string
 	Bad  bool
@@ -111,14 +111,14 @@ func (p *product) show(w http.ResponseWriter, r *http.Request) {
 	p.render(w, r, http.StatusOK, told)
 }
 
-// returned asks what came of a consent. The browser says it too, but anybody can
-// write a URL.
+// returned reads the result of a consent from Perennial. The browser's URL names it
+// too, but anybody can write a URL.
 func (p *product) returned(ctx context.Context, id string) *notice {
 	s, err := p.tokens.Session(ctx, id)
 	if err != nil || s.Outcome == "" {
-		return nil // the connections below are what counts
+		return nil // the connections below show the result anyway
 	}
-	apps, _ := p.perennial.apps(ctx) // without them it has no title
+	apps, _ := p.perennial.apps(ctx) // on an error the notice has no title
 	title := s.App
 	for _, a := range apps {
 		if a.Name == s.App {
@@ -132,15 +132,15 @@ func (p *product) returned(ctx context.Context, id string) *notice {
 	return &notice{Text: strings.Join(append([]string{words.Label + ".", words.Detail}, s.MissingScopes...), " "), Bad: s.Outcome != perennial.ConnectUnfinished}
 }
 
-// view is what the page shows.
+// view is the content of the page.
 type view struct {
 	Notice *notice
 	Cards  []card
-	Away   bool // Perennial does not answer: no card is known
+	Away   bool // Perennial does not answer, so there are no cards
 	Log    []line
 }
 
-// card is a connection, or an app that has none.
+// card shows a connection, or an app that has none.
 type card struct {
 	App     app
 	ID      string // empty: not connected
@@ -148,13 +148,13 @@ type card struct {
 	Words   perennial.StatusText
 	Tone    string // good, warn, bad or off
 	Status  perennial.Status
-	Waiting int // syncs that were put aside
+	Waiting int // number of syncs that were put aside
 }
 
-// line is one of the sync log.
+// line is one line of the sync log.
 type line struct {
 	entry
-	Title any // of the provider that it concerns; nil: not known
+	Title any // the provider's title; nil: unknown
 	Words string
 	Tone  string
 }
@@ -177,13 +177,13 @@ func (p *product) render(w http.ResponseWriter, r *http.Request, status int, n *
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "same-origin")
-	// No form-action: Chromium holds the redirect to the connect page to it, too.
+	// No form-action: Chromium also applies it to the redirect to the connect page.
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'")
 	w.WriteHeader(status)
-	_, _ = page.WriteTo(w) // the customer left: nobody to tell
+	_, _ = page.WriteTo(w) // fails only if the customer has left
 }
 
-// view reads everything anew: what is shown is what is.
+// view reads everything anew, so the page never shows an old state.
 func (p *product) view(ctx context.Context) (*view, error) {
 	v := &view{}
 	entries, err := p.store.log(ctx, logLength)
@@ -235,7 +235,7 @@ func tone(c connection) string {
 	return "off"
 }
 
-// lineWords are those of a sync's state and of an event.
+// lineWords describes each state of a sync and each event.
 var lineWords = map[string]struct{ words, tone string }{
 	stateDone:    {"Synced", "good"},
 	stateDue:     {"Queued", "off"},
@@ -264,8 +264,8 @@ func lineOf(e entry, title any) line {
 	return l
 }
 
-// Clock is the time as the log shows it.
+// Clock formats the time for the log.
 func (e entry) Clock() string { return e.At.Format("2 Jan 15:04") }
 
-// Machine is the time for a machine.
+// Machine formats the time for the datetime attribute.
 func (e entry) Machine() string { return e.At.Format(time.RFC3339) }

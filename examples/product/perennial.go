@@ -11,7 +11,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// api reads what the page shows from Perennial's HTTP API (docs/api.md).
+// api reads the data of the page from Perennial's HTTP API (docs/api.md).
 type api struct {
 	url  string
 	key  perennial.Secret
@@ -22,7 +22,7 @@ func newAPI(url string, key perennial.Secret) *api {
 	return &api{url: strings.TrimSuffix(url, "/"), key: key, http: &http.Client{Timeout: 5 * time.Second}}
 }
 
-// connection is what the page needs of one.
+// connection has the members that the page needs.
 type connection struct {
 	ID      string               `json:"id"`
 	App     string               `json:"app"`
@@ -32,7 +32,7 @@ type connection struct {
 	Words   perennial.StatusText `json:"words"` // for the customer
 }
 
-// app is a provider that can be connected.
+// app is a provider that the customer can connect.
 type app struct {
 	Name  string `json:"name"`
 	Title string `json:"title"`
@@ -40,7 +40,7 @@ type app struct {
 
 func (a *api) connections(ctx context.Context) ([]connection, error) {
 	var out struct{ Connections []connection }
-	// 200 are more than one customer of this product has; next_cursor leads on.
+	// No customer of this product has 200 connections; next_cursor would lead on.
 	return out.Connections, a.get(ctx, "/v1/connections?limit=200", &out)
 }
 

@@ -12,11 +12,11 @@ import (
 	"github.com/perennial-oauth/perennial/notify"
 )
 
-// store is the product's own: what is to be written, and which events were taken.
+// store holds the product's own data: the orders to write and the events it has taken.
 type store struct{ db *sql.DB }
 
-// A sync is one order on its way to one connection. Its key is made before its first
-// try and stays the same at every other, so that the provider writes it once.
+// A sync is one order to write to one connection's account. Its key is made before the
+// first try and stays the same at every retry, so the provider writes the order once.
 const schema = `
 CREATE TABLE IF NOT EXISTS syncs (
 	id         INTEGER PRIMARY KEY,
@@ -40,12 +40,12 @@ CREATE TABLE IF NOT EXISTS events (
 // The states of a sync.
 const (
 	stateDue     = "due"
-	stateAside   = "aside" // waits until the connection is repaired
+	stateAside   = "aside" // waits until the customer repairs the connection
 	stateDone    = "done"
-	stateRefused = "refused" // the provider does not take it: for a person
+	stateRefused = "refused" // the provider will not accept it: a person must look
 )
 
-// asideFor is when a sync that was put aside is tried again though no event came.
+// A sync that was put aside is tried again after asideFor even without an event.
 const asideFor = time.Hour
 
 func openStore(ctx context.Context, path string) (*store, error) {
@@ -53,7 +53,7 @@ func openStore(ctx context.Context, path string) (*store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the database (set DATABASE): %w", err)
 	}
-	db.SetMaxOpenConns(1) // one writer at a time, and no waiting for locks
+	db.SetMaxOpenConns(1) // one writer at a time, so nothing waits for locks
 	if _, err := db.ExecContext(ctx, schema); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the database (set DATABASE): %w", err), db.Close())
 	}
@@ -77,7 +77,7 @@ func (s *store) add(ctx context.Context, key, connection string) error {
 	return err
 }
 
-// due is what is to be tried now, oldest first, and one of it.
+// due returns the oldest sync that is due now.
 func (s *store) due(ctx context.Context) (o order, found bool, err error) {
 	err = s.db.QueryRowContext(ctx, `SELECT id, key, connection, tries FROM syncs WHERE state IN (?, ?) AND due_at <= ? ORDER BY due_at, id LIMIT 1`,
 		stateDue, stateAside, now()).Scan(&o.ID, &o.Key, &o.Connection, &o.Tries)
@@ -87,38 +87,38 @@ func (s *store) due(ctx context.Context) (o order, found bool, err error) {
 	return o, err == nil, err
 }
 
-// end says what became of one sync.
+// end records the final state of one sync.
 func (s *store) end(ctx context.Context, id int64, state, note string) error {
 	_, err := s.db.ExecContext(ctx, `UPDATE syncs SET state = ?, note = ?, tries = tries + 1, changed_at = ? WHERE id = ?`, state, note, now(), id)
 	return err
 }
 
-// later has one sync tried again.
+// later schedules the next try of one sync.
 func (s *store) later(ctx context.Context, id int64, at time.Time, note string) error {
 	_, err := s.db.ExecContext(ctx, `UPDATE syncs SET state = ?, note = ?, tries = tries + 1, due_at = ?, changed_at = ? WHERE id = ?`, stateDue, note, at.UnixMilli(), now(), id)
 	return err
 }
 
-// unlessRepaired guards what a try found out about its connection: if the connection
-// was repaired after the try began, the event has come already and no other will.
+// unlessRepaired guards a write that follows from a failed try. If the connection was
+// repaired after the try began, its event has come already and no other will follow.
 const unlessRepaired = ` AND NOT EXISTS (SELECT 1 FROM events WHERE connection = ? AND type IN (` + repairs + `) AND taken_at >= ?)`
 
-// The types of the events that end syncs' waiting, and of those that begin it.
+// repairs are the types of the events that resume syncs; losses put them aside.
 const (
 	repairs = `'` + string(perennial.EventRecovered) + `', '` + string(perennial.EventConnected) + `'`
 	losses  = `'` + string(perennial.EventReconnectRequired) + `', '` + string(perennial.EventDisconnected) + `'`
 )
 
-// postpone moves every earlier sync of a connection to the given time, because there
-// is no token until then. It changes nothing if the connection was repaired since the
-// try began.
+// postpone moves every earlier sync of a connection to the given time, because there is
+// no token until then. It changes nothing if the connection was repaired since the try
+// began.
 func (s *store) postpone(ctx context.Context, connection string, at time.Time, note string, began time.Time) error {
 	_, err := s.db.ExecContext(ctx, `UPDATE syncs SET note = ?, due_at = ?, changed_at = ? WHERE connection = ? AND state IN (?, ?) AND due_at < ?`+unlessRepaired,
 		note, at.UnixMilli(), now(), connection, stateDue, stateAside, at.UnixMilli(), connection, began.UnixMilli())
 	return err
 }
 
-// putAside has every sync of a connection wait for its repair. It changes nothing if
+// putAside makes every sync of a connection wait for its repair. It changes nothing if
 // the connection was repaired since the try began.
 func (s *store) putAside(ctx context.Context, connection, note string, began time.Time) error {
 	_, err := s.db.ExecContext(ctx, `UPDATE syncs SET state = ?, note = ?, due_at = ?, changed_at = ? WHERE connection = ? AND state IN (?, ?)`+unlessRepaired,
@@ -126,15 +126,15 @@ func (s *store) putAside(ctx context.Context, connection, note string, began tim
 	return err
 }
 
-// take writes down an event and what follows it, in one transaction. One that was
-// taken already changes nothing. Events come in any order: one that is older than
-// another of its connection is written down, but no sync follows it.
+// take records an event and applies it, in one transaction. An event that was taken
+// before changes nothing. Events come in any order: take records one that is older than
+// another of its connection, but does not apply it to the syncs.
 func (s *store) take(ctx context.Context, id string, e notify.Body) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+	defer func() { _ = tx.Rollback() }() // does nothing after a commit
 	words := ""
 	if e.Data.Words != nil {
 		words = e.Data.Words.String()
@@ -162,7 +162,7 @@ func (s *store) take(ctx context.Context, id string, e notify.Body) error {
 	return tx.Commit()
 }
 
-// follow does to a connection's syncs what the newest event about it asks for.
+// follow applies the newest event about a connection to its syncs.
 func follow(ctx context.Context, tx *sql.Tx, e notify.Body, words string) error {
 	var err error
 	switch e.Type {
@@ -181,12 +181,12 @@ type entry struct {
 	At         time.Time
 	Connection string
 	What       string // "Order 7"; empty: it happened to the connection
-	State      string // of a sync, or the type of an event
+	State      string // a sync's state, or an event's type
 	Note       string
 	Tries      int
 }
 
-// log is what happened last, newest first.
+// log returns the latest syncs and events, newest first.
 func (s *store) log(ctx context.Context, limit int) ([]entry, error) {
 	rows, err := s.db.QueryContext(ctx, `
 		SELECT changed_at, connection, 'Order ' || id, state, note, tries, id FROM syncs
@@ -209,7 +209,7 @@ func (s *store) log(ctx context.Context, limit int) ([]entry, error) {
 	return all, rows.Err()
 }
 
-// waiting is how many syncs each connection has aside.
+// waiting counts the syncs that each connection has put aside.
 func (s *store) waiting(ctx context.Context) (map[string]int, error) {
 	rows, err := s.db.QueryContext(ctx, `SELECT connection, count(*) FROM syncs WHERE state = ? GROUP BY connection`, stateAside)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/perennial-oauth/perennial/notify"
 )
 
-// setup is a store with one sync.
+// setup returns a store with one sync.
 func setup(t *testing.T) *store {
 	t.Helper()
 	s, err := openStore(t.Context(), filepath.Join(t.TempDir(), "product.db"))
@@ -34,14 +34,14 @@ func recovered(t *testing.T, s *store, id string) {
 	s.event(t, id, perennial.EventRecovered, time.Now())
 }
 
-// event has the store take an event about con_1.
+// event makes the store take an event about con_1.
 func (s *store) event(t *testing.T, id string, what perennial.EventType, changed time.Time) {
 	t.Helper()
 	require.NoError(t, s.take(t.Context(), id, notify.Body{Type: what, Timestamp: changed, Data: notify.Data{ConnectionID: "con_1"}}))
 }
 
-// TestAside: what waits is resumed by the event, also where that comes while the try
-// is under way that finds out.
+// TestAside: the event resumes a sync that was put aside, even if the event arrives
+// while the try that finds the loss is still running.
 func TestAside(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
@@ -59,7 +59,7 @@ func TestAside(t *testing.T) {
 	require.False(t, s.isDue(t), "it was lost again since")
 }
 
-// TestEventTwice: the second one changes nothing.
+// TestEventTwice: the second delivery of an event changes nothing.
 func TestEventTwice(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
@@ -72,7 +72,8 @@ func TestEventTwice(t *testing.T) {
 	require.Len(t, lines, 2)
 }
 
-// TestPostpone: what is tried again by the hour though it waits is postponed too.
+// TestPostpone: postpone also moves syncs that were put aside, which are otherwise
+// tried every hour.
 func TestPostpone(t *testing.T) {
 	t.Parallel()
 	s := setup(t)
@@ -89,8 +90,8 @@ func TestPostpone(t *testing.T) {
 	require.True(t, s.isDue(t), "the try began before the repair")
 }
 
-// TestOvertaken: deliveries have no order. A loss that comes after the repair of it puts
-// nothing aside: no other event would resume that.
+// TestOvertaken: deliveries have no order. A loss that arrives after its repair puts
+// nothing aside, because no other event would resume it.
 func TestOvertaken(t *testing.T) {
 	t.Parallel()
 	for loss, repair := range map[perennial.EventType]perennial.EventType{

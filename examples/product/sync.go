@@ -14,18 +14,18 @@ import (
 	"github.com/perennial-oauth/perennial/client"
 )
 
-// The bounds of one write, and of the pause before it is tried again.
+// The limits of one write, and of the pause before its retry.
 const (
-	writeTimeout = 45 * time.Second // a token may be waited for, for 30 s
+	writeTimeout = 45 * time.Second // includes a wait of up to 30 s for a token
 	firstPause   = time.Second
 	maxPause     = 5 * time.Minute
 )
 
-// lookEvery is how often what is due is looked for, beside being woken.
+// syncAll looks for due syncs this often, in addition to being woken.
 const lookEvery = time.Second
 
-// syncAll writes what is due until ctx ends. One after the other is enough here;
-// yours is a queue, and nothing below changes.
+// syncAll writes the due syncs until ctx ends. One after the other is enough here; you
+// would use a queue, and nothing below would change.
 func (p *product) syncAll(ctx context.Context) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -55,23 +55,23 @@ func (p *product) syncAll(ctx context.Context) {
 func (p *product) soon() {
 	select {
 	case p.wake <- struct{}{}:
-	default: // it is awake
+	default: // a wake-up is pending already
 	}
 }
 
-// errNoAnswer says that nobody knows whether the order was written.
+// errNoAnswer means that it is unknown whether the order was written.
 var errNoAnswer = errors.New("no usable answer")
 
-// errRefused says that the provider will never take the order as it is.
+// errRefused means that the provider will never accept the order as it is.
 var errRefused = errors.New("refused")
 
-// sync tries one order, and writes down what became of it. The error is that the
-// latter failed: then it is tried once more, which its key makes harmless.
+// sync tries one order and records the result. It returns an error if recording failed:
+// then the order is tried once more, which its key makes harmless.
 func (p *product) sync(ctx context.Context, o order) error {
 	began := time.Now()
 	err := p.write(ctx, o)
 	if ctx.Err() != nil {
-		return ctx.Err() // the program ends; it is due at the next start
+		return ctx.Err() // the program ends; the sync is due at the next start
 	}
 	var reconnect *client.ErrReconnectRequired
 	var later *client.ErrUnavailable
@@ -91,7 +91,7 @@ func (p *product) sync(ctx context.Context, o order) error {
 	case errors.Is(err, errRefused):
 		return p.store.end(ctx, o.ID, stateRefused, "The order was not accepted")
 	}
-	log.Printf("sync %d: %v", o.ID, err) // ErrStillUnauthorized: of our mapping, or of the permissions
+	log.Printf("sync %d: %v", o.ID, err) // ErrStillUnauthorized: our mapping or the permissions are wrong
 	return p.store.end(ctx, o.ID, stateRefused, "The account does not take it")
 }
 
@@ -102,9 +102,9 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// write sends one order to the provider's API. The key makes that safe to do again,
-// for us and for the client: after a 401 it has the token renewed and sends it once
-// more.
+// write sends one order to the provider's API. The key makes it safe to send the order
+// again, for us and for the client: after a 401 the client has the token refreshed and
+// sends the order once more.
 func (p *product) write(ctx context.Context, o order) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
@@ -117,12 +117,12 @@ func (p *product) write(ctx context.Context, o order) error {
 	resp, err := p.tokens.HTTPClient(o.Connection).Do(req)
 	if err != nil {
 		if _, ok := errors.AsType[*perennial.Error](err); ok {
-			return err // the client's: without a token nothing was sent
+			return err // from the client: it had no token and sent nothing
 		}
 		return fmt.Errorf("%w: %w", errNoAnswer, err)
 	}
 	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20)) // so that the network connection is used again
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20)) // lets the transport reuse the network connection
 	switch {
 	case resp.StatusCode/100 == 2:
 		return nil

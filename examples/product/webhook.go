@@ -12,10 +12,11 @@ import (
 	"github.com/perennial-oauth/perennial/notify"
 )
 
-// messageLimit is far above what a message is.
+// messageLimit is in bytes, far above the size of any message.
 const messageLimit = 64 << 10
 
-// webhooks takes Perennial's events. Any reply but 2xx has one sent again.
+// webhooks takes Perennial's events. After any reply but 2xx, Perennial sends the event
+// again.
 func (p *product) webhooks(secret string) (http.Handler, error) {
 	verifier, err := standardwebhooks.NewWebhook(secret)
 	if secret == "" || err != nil {
@@ -27,7 +28,8 @@ func (p *product) webhooks(secret string) (http.Handler, error) {
 			http.Error(w, "the body cannot be read", http.StatusBadRequest)
 			return
 		}
-		// Of the id, the time and the body's very bytes; older than five minutes is refused.
+		// The signature covers the id, the time and the exact bytes of the body. Verify
+		// refuses messages older than five minutes.
 		if err := verifier.Verify(raw, r.Header); err != nil {
 			http.Error(w, "not signed with our secret, or too old", http.StatusUnauthorized)
 			return

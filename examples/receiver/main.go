@@ -1,5 +1,5 @@
-// Command receiver is an example of a program that is told of events: it
-// verifies each message, takes each event once, and prints it.
+// Command receiver is an example of a program that receives events: it verifies each
+// message, takes each event once, and prints it.
 //
 //	WEBHOOK_SECRET=whsec_... go run ./examples/receiver
 //	perennial webhook add http://127.0.0.1:8099/ # with notify: {allow_private: true}
@@ -38,7 +38,7 @@ type receiver struct {
 	take     func(notify.Body) error
 
 	mu    sync.Mutex
-	taken map[string]bool // by webhook-id; yours is a table, written in take's transaction
+	taken map[string]bool // by webhook-id; use a table instead, written in take's transaction
 }
 
 func newReceiver(secret string, take func(notify.Body) error) (*receiver, error) {
@@ -52,18 +52,19 @@ func newReceiver(secret string, take func(notify.Body) error) (*receiver, error)
 	return &receiver{verifier: v, take: take, taken: map[string]bool{}}, nil
 }
 
-// bodyLimit is far above what a message is.
+// bodyLimit is in bytes, far above the size of any message.
 const bodyLimit = 64 << 10
 
-// ServeHTTP implements http.Handler. Any reply but 2xx has the message sent again.
+// ServeHTTP implements http.Handler. After any reply but 2xx, Perennial sends the
+// message again.
 func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	raw, err := io.ReadAll(http.MaxBytesReader(w, req.Body, bodyLimit))
 	if err != nil {
 		http.Error(w, "the body cannot be read", http.StatusBadRequest)
 		return
 	}
-	// The signature covers id, time and the body's very bytes; a message older
-	// than five minutes is refused, so that nobody can replay one.
+	// The signature covers the id, the time and the exact bytes of the body. Verify
+	// refuses messages older than five minutes, which prevents replays.
 	if err := r.verifier.Verify(raw, req.Header); err != nil {
 		http.Error(w, "not signed with our secret, or too old", http.StatusUnauthorized)
 		return

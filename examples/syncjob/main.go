@@ -1,19 +1,19 @@
-// Command syncjob is an example of a job that writes records to a provider's API:
-// a cron job, or what a queue starts. It has an access token for as long as the
-// connection lives, and never sees it.
+// Command syncjob is an example of a job that writes records to a provider's API, for
+// example a cron job or one that a queue starts. It can use an access token as long as
+// the connection lives, and never sees it.
 //
-// Its records are the files of a folder, each the body of one POST; the file's name
-// is the Idempotency-Key, so that a record that is sent again is written once. A
-// file is removed when the provider has said yes. So the folder is what is left to
-// do, whatever ended the job:
+// Its records are the files of a folder, each the body of one POST. The file's name is
+// the Idempotency-Key, so the provider writes a record once even if it is sent twice.
+// The job removes a file when the provider has accepted it. So the folder always holds
+// the remaining work, whatever ended the job:
 //
 //	PERENNIAL_URL=https://perennial.example PERENNIAL_KEY=pk_... \
 //	go run ./examples/syncjob -connection con_... -to https://api.provider.example/orders ./outbox
 //
-// The key needs the scope tokens:read. It ends with the codes of the perennial
-// command: 0 all is written; 6 not now, run it again at the time that it prints; 5
-// the customer has to reconnect, and everything left is put aside until then; 1
-// look at it.
+// The key needs the scope tokens:read. The exit codes are those of the perennial
+// command: 0 everything is written; 6 not possible now, run it again at the printed
+// time; 5 the customer has to reconnect, and the rest waits until then; 1 another
+// failure, which a person must look at.
 package main
 
 import (
@@ -62,14 +62,14 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	}
 	defer tokens.Close()
 
-	api := tokens.HTTPClient(*connection) // it has the token, and mends a 401 once
+	api := tokens.HTTPClient(*connection) // adds the token, and after a 401 retries once with a new one
 	api.Timeout = 30 * time.Second
 	s := &syncer{api: api, url: *to, out: out}
 	return s.run(ctx, flags.Arg(0))
 }
 
-// advice is what somebody who reads the job's log is to do. http.Client wraps what
-// the transport says: errors.As finds it.
+// advice tells the reader of the job's log what to do. http.Client wraps the errors of
+// the transport; errors.As finds them.
 func advice(err error) string {
 	var reconnect *client.ErrReconnectRequired
 	var later *client.ErrUnavailable

@@ -14,7 +14,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// errNoAnswer says that nobody knows whether the record was written: it is sent
+// errNoAnswer means that it is unknown whether the record was written. The job sends it
 // again, under the same key.
 var errNoAnswer = errors.New("the provider gave no usable answer")
 
@@ -25,14 +25,14 @@ type syncer struct {
 	out io.Writer
 }
 
-// tries of one record that gets no answer, and the pause between them.
+// The tries of one record that gets no answer, and the pause between them.
 const (
 	tries = 3
 	pause = time.Second
 )
 
-// run writes what the folder holds, in the order of the names. It ends at the first
-// record that cannot be written; that one and those after it stay.
+// run writes the folder's records in the order of their names. It stops at the first
+// record that it cannot write; that record and the later ones stay.
 func (s *syncer) run(ctx context.Context, folder string) error {
 	records, err := os.ReadDir(folder) // sorted by name
 	if err != nil {
@@ -47,7 +47,8 @@ func (s *syncer) run(ctx context.Context, folder string) error {
 		if err := s.write(ctx, r.Name(), body); err != nil {
 			return fmt.Errorf("record %s: %w", r.Name(), err)
 		}
-		// A crash before this line sends it once more: the key makes that harmless.
+		// After a crash before this line, the next run sends the record once more: the
+		// key makes that harmless.
 		if err := os.Remove(path); err != nil {
 			return fmt.Errorf("record %s is written, but stays: %w", r.Name(), err)
 		}
@@ -77,16 +78,16 @@ func (s *syncer) send(ctx context.Context, key string, body []byte) error {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Idempotency-Key", key) // also what lets the client send it again after a 401
+	req.Header.Set("Idempotency-Key", key) // also allows the client to send it again after a 401
 	resp, err := s.api.Do(req)
 	if err != nil {
 		if _, ok := errors.AsType[*perennial.Error](err); ok {
-			return err // the client's: without a token nothing was sent
+			return err // from the client: it had no token and sent nothing
 		}
 		return fmt.Errorf("%w: %w", errNoAnswer, err)
 	}
 	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20)) // so that the connection is used again
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20)) // lets the transport reuse the network connection
 	switch {
 	case resp.StatusCode/100 == 2:
 		return nil
