@@ -139,7 +139,7 @@ func (s *shell) printApp(a shownApp) error {
 	return table.Flush()
 }
 
-// troubles says in words what an app is in trouble with.
+// troubles describes the app's open circuits, refusal hold and slow-down.
 func troubles(a store.AppState) []string {
 	var out []string
 	for _, c := range a.Circuits {
@@ -156,7 +156,7 @@ func troubles(a store.AppState) []string {
 	return out
 }
 
-// eventsShown is how many events `events` prints by default.
+// eventsShown is the number of events that `events` prints by default.
 const eventsShown = 50
 
 func (s *shell) events() *cobra.Command {

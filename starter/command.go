@@ -18,7 +18,7 @@ import (
 	"go.temporal.io/sdk/client"
 )
 
-// shell is what every command works in.
+// shell holds what every command needs: environment, input, output and flags.
 type shell struct {
 	environ     []string
 	in          io.Reader
@@ -54,9 +54,9 @@ func newCommand(s *shell) *cobra.Command {
 	return root
 }
 
-// strict makes every wrong word on the command line an error of
-// [perennial.CodeInvalid]. Cobra's own have no code, and below a known command it
-// answers an unknown one with help and success.
+// strict turns every unknown word on the command line into an error of
+// [perennial.CodeInvalid]. Cobra's own errors have no code, and below a known command
+// it answers an unknown one with help and success.
 func strict(cmd *cobra.Command) {
 	check := cmd.Args
 	if cmd.HasSubCommands() && !cmd.Runnable() {
@@ -80,8 +80,8 @@ func strict(cmd *cobra.Command) {
 	}
 }
 
-// noEmptyFilter refuses --tenant "$TENANT" where the variable is not set: the list would
-// be of every tenant.
+// noEmptyFilter refuses --tenant "$TENANT" if the variable is not set: otherwise the
+// list would show every tenant.
 func noEmptyFilter(cmd *cobra.Command) error {
 	for _, name := range []string{"status", "health", "provider", "app", "tenant", "account", "after"} {
 		if f := cmd.Flags().Lookup(name); f != nil && f.Changed && f.Value.String() == "" {
@@ -102,7 +102,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	return perennial.Errorf(perennial.CodeInvalid, "there is no command %q below `%s`%s; see `%s --help`", args[0], cmd.CommandPath(), hint, cmd.CommandPath())
 }
 
-// exactly checks the number of arguments with an error of our own code.
+// exactly requires n arguments; its error has [perennial.CodeInvalid].
 func exactly(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := cobra.ExactArgs(n)(cmd, args); err != nil {
@@ -112,17 +112,17 @@ func exactly(n int) cobra.PositionalArgs {
 	}
 }
 
-// logger is quiet unless something is wrong: people read the output.
+// logger logs only problems, because people read the output.
 func (s *shell) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(printable.NewWriter(s.errOut), &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
-// load reads the configuration. No command presents anything to a provider by itself,
-// but disconnect, which asks for the secrets that it needs: so people who look after
-// connections need no client secret.
+// load reads the configuration without client secrets, so people who look after
+// connections need none. Only disconnect presents anything to a provider, and it asks
+// for the secrets that it needs.
 func (s *shell) load() (*config.Config, error) { return config.LoadWithoutSecrets(s.config, s.environ) }
 
-// open opens the configured store alone.
+// open opens only the configured store.
 func (s *shell) open(ctx context.Context, do func(*wiring.Deps) error) error {
 	cfg, err := s.load()
 	if err != nil {
@@ -136,7 +136,7 @@ func (s *shell) open(ctx context.Context, do func(*wiring.Deps) error) error {
 	return do(deps)
 }
 
-// service opens everything that changes connections.
+// service opens the store and Temporal, which changes of connections need.
 func (s *shell) service(ctx context.Context, do func(*wiring.Deps, *connect.Service, *connect.Temporal) error) error {
 	return s.open(ctx, func(deps *wiring.Deps) error { return s.dial(ctx, deps, do) })
 }
@@ -155,8 +155,8 @@ func newService(deps *wiring.Deps, t client.Client) *connect.Service {
 		Workflows: &connect.Temporal{Client: t, TaskQueue: deps.Config.TaskQueue}, Log: deps.Log})
 }
 
-// worker runs the same worker as the program of that name; dev starts it as a
-// child, so that one binary is enough.
+// worker runs the same worker as the program of that name. dev starts it as a child
+// process, so one binary is enough.
 func (s *shell) worker() *cobra.Command {
 	return &cobra.Command{Use: "worker", Short: "Run a worker, as the program worker does", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -16,8 +16,8 @@ const (
 	completeTimeout = 3 * time.Second
 )
 
-// completeIDs lets the shell complete the ids of connections, and of apps, wherever a
-// command takes one as its first argument. What cannot be read completes nothing.
+// completeIDs lets the shell complete ids of connections and apps, in every command
+// whose first argument is one. If it cannot read them, it completes nothing.
 func (s *shell) completeIDs(cmd *cobra.Command) {
 	switch first := strings.Trim(strings.Fields(cmd.Use + " -")[1], "[]"); first {
 	case "ID":
@@ -51,7 +51,7 @@ func (s *shell) completing(find func(ctx context.Context, deps *wiring.Deps, beg
 	}
 }
 
-// connectionIDs are the ids that begin so, with what they are beside them.
+// connectionIDs returns the ids with this beginning, each with a short description.
 func connectionIDs(ctx context.Context, deps *wiring.Deps, begins string) ([]string, error) {
 	rows, err := deps.Store.List(ctx, store.Filter{After: begins, Limit: completeLimit}) // in the order of the ids
 	if err != nil {
@@ -76,7 +76,7 @@ func appNames(_ context.Context, deps *wiring.Deps, begins string) ([]string, er
 	return out, nil
 }
 
-// vocabulary completes the values of a closed vocabulary.
+// vocabulary completes one of a fixed set of values.
 func vocabulary[T ~string](all []T) cobra.CompletionFunc {
 	var out []string
 	for _, v := range all {
@@ -85,11 +85,11 @@ func vocabulary[T ~string](all []T) cobra.CompletionFunc {
 	return cobra.FixedCompletions(out, cobra.ShellCompDirectiveNoFileComp)
 }
 
-// completeFlags completes what list is filtered by.
+// completeFlags completes the filters of list.
 func completeFlags(list *cobra.Command) {
 	for name, complete := range map[string]cobra.CompletionFunc{"status": vocabulary(perennial.Statuses), "health": vocabulary(perennial.Healths)} {
 		if err := list.RegisterFlagCompletionFunc(name, complete); err != nil {
-			panic(err) // no such flag: a mistake of this program's
+			panic(err) // no such flag: a bug in this program
 		}
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// TestCompletion: a shell completes the ids that begin as what was typed, and nothing
-// where they cannot be read.
+// TestCompletion: the shell completes the ids that begin with the typed text, and
+// nothing if it cannot read them.
 func TestCompletion(t *testing.T) {
 	t.Parallel()
 	file, environ, db := prepared(t)
@@ -36,7 +36,7 @@ func TestCompletion(t *testing.T) {
 		{[]string{"show", "con_1", ""}, ""},
 		{[]string{"app", "show", "a"}, "app"},
 		{[]string{"apikey", "revoke", ""}, ""},
-		{[]string{"list", "--status", ""}, "active reconnect_required paused disconnected"}, // the shell picks
+		{[]string{"list", "--status", ""}, "active reconnect_required paused disconnected"}, // the shell does the filtering
 		{[]string{"cadence", "con_1"}, "con_12"},
 	} {
 		assert.Equal(t, tc.want, complete(file, tc.args...), "%v", tc.args)

@@ -59,7 +59,7 @@ func (s *shell) reconnect() *cobra.Command {
 	return cmd
 }
 
-// reconnectLink needs the store only: the link works wherever the pages are served.
+// reconnectLink needs only the store: the link works on every server.
 func (s *shell) reconnectLink() *cobra.Command {
 	var req connect.SessionRequest
 	cmd := &cobra.Command{Use: "reconnect-link ID", Short: "Print a link with which the customer reconnects a connection by one consent", Args: exactly(1),
@@ -95,7 +95,7 @@ func (s *shell) readTokens(deps *wiring.Deps, g *connect.Grant, from string) err
 	return err
 }
 
-// stored reports a write, also where only the workflow could not be told.
+// stored reports a completed write, even if signalling the workflow failed.
 func (s *shell) stored(deps *wiring.Deps, c perennial.Connection, err error) error {
 	if c.ID != "" {
 		fmt.Fprintf(s.out, "%s  %s\n", c.ID, words(deps, c))
@@ -115,7 +115,7 @@ func (s *shell) changeStatus(name, short string, do func(*connect.Service, conte
 	}}
 }
 
-// revoked says what became of a grant at its provider.
+// revoked describes each result of revoking a grant at its provider.
 var revoked = map[perennial.Revocation]string{
 	perennial.RevocationDone:        "The grant is revoked at the provider too.",
 	perennial.RevocationFailed:      "The grant could not be revoked at the provider: end it there.",
@@ -136,7 +136,7 @@ func (s *shell) disconnect() *cobra.Command {
 					return err
 				}
 				err = s.stored(deps, c, err)
-				if c.Status == perennial.StatusDisconnected { // also where only the workflow could not be told
+				if c.Status == perennial.StatusDisconnected { // true even if only signalling the workflow failed
 					fmt.Fprintln(s.out, revoked[revocation])
 				}
 				return err
@@ -145,8 +145,9 @@ func (s *shell) disconnect() *cobra.Command {
 	}}
 }
 
-// canRevoke refuses where the app's client secret is needed to revoke the grant and
-// is not there: the tokens would be wiped here and go on working at the provider.
+// canRevoke fails if revoking the grant needs the app's client secret and the secret is
+// missing: disconnect would wipe the tokens here, and they would still work at the
+// provider.
 func canRevoke(ctx context.Context, deps *wiring.Deps, id string) error {
 	c, _, err := deps.Store.Get(ctx, id)
 	if err != nil {
@@ -154,7 +155,7 @@ func canRevoke(ctx context.Context, deps *wiring.Deps, id string) error {
 	}
 	app, err := deps.Config.App(c.App)
 	if err != nil || app.Provider.RevokeURL == "" {
-		return nil // the provider is not asked
+		return nil // the provider is not called
 	}
 	return deps.Config.NeedSecrets(c.App)
 }

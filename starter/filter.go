@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// mostShown is how much a list shows at once at most.
+// maxShown is the most entries that a list shows at once.
 const maxShown = 1000
 
 func checkLimit(limit int) error {
@@ -23,13 +23,13 @@ func checkLimit(limit int) error {
 	return nil
 }
 
-// lastFlag is the limit of a list of the newest.
+// lastFlag adds the flag that limits a list of the newest entries.
 func lastFlag(cmd *cobra.Command, limit *int, by int, what string) {
 	cmd.Flags().IntVar(limit, "limit", by, fmt.Sprintf("how many of the last %s, at most %d", what, maxShown))
 }
 
-// checkFilter refuses a value that no connection can have: the answer would be an
-// empty list, which reads as "there are none".
+// checkFilter refuses a value that no connection can have: the answer would be an empty
+// list, which reads as "there are none".
 func checkFilter(f store.Filter) error {
 	if err := checkLimit(f.Limit); err != nil {
 		return err
@@ -46,7 +46,8 @@ func checkFilter(f store.Filter) error {
 	return nil
 }
 
-// oneOf refuses the value of a flag that is none of known; empty: it was not given.
+// oneOf refuses a flag's value that is not in known. An empty value means that the flag
+// was not given.
 func oneOf[T ~string](flag string, value T, known []T) error {
 	if value == "" || slices.Contains(known, value) {
 		return nil
@@ -62,8 +63,8 @@ func joinedNames[T ~string](all []T) string {
 	return strings.Join(out, ", ")
 }
 
-// knownNames refuses an app or a provider that is neither configured nor in any row,
-// where a list by it is empty.
+// knownNames explains an empty list: it refuses an app or a provider that is neither
+// configured nor in any row.
 func knownNames(ctx context.Context, deps *wiring.Deps, f store.Filter) error {
 	var apps, providers []string
 	for _, app := range deps.Config.Apps {
@@ -94,8 +95,8 @@ func knownNames(ctx context.Context, deps *wiring.Deps, f store.Filter) error {
 	return nil
 }
 
-// sayMore says where a list that was cut goes on. It goes to standard error, so that
-// what reads the list reads nothing else.
+// sayMore says how to continue a list that was cut. It writes to standard error, so
+// programs that read the list see nothing else.
 func (s *shell) sayMore(ctx context.Context, deps *wiring.Deps, f store.Filter, listed []perennial.Connection) error {
 	if len(listed) < f.Limit {
 		return nil
@@ -110,8 +111,8 @@ func (s *shell) sayMore(ctx context.Context, deps *wiring.Deps, f store.Filter, 
 	return nil
 }
 
-// cut takes a list of the newest, of which one more than limit was asked for, down to
-// limit, and says that there are others.
+// cut shortens a list of the newest entries to limit and says that there are more. The
+// caller reads one more than limit.
 func cut[T any](s *shell, all []T, limit int, what string) []T {
 	if len(all) <= limit {
 		return all

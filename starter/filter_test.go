@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// output runs a command and keeps standard output and standard error apart.
+// output runs a command and returns its standard output and standard error separately.
 func output(environ []string, args ...string) (code int, out, errOut string) {
 	var stdout, stderr bytes.Buffer
 	err := run(context.Background(), args, environ, strings.NewReader(""), &stdout, &stderr)
@@ -25,12 +25,12 @@ func output(environ []string, args ...string) (code int, out, errOut string) {
 	return program.ExitCode(err), stdout.String(), stderr.String()
 }
 
-// TestFilters: a value that no connection can have is refused, one that none has is
-// not, and each filter finds what it names.
+// TestFilters: the command line refuses a value that no connection can have, accepts a
+// possible one that none has, and each filter finds the matching connections.
 func TestFilters(t *testing.T) {
 	t.Parallel()
 	file, environ, db := prepared(t)
-	insert(t, db, "con_2", "t2", "left") // of an app that left the configuration
+	insert(t, db, "con_2", "t2", "left") // of an app that is no longer configured
 	insert(t, db, "con_3", "t1", "app")
 	_, err := db.SetStatus(t.Context(), "con_3", perennial.Statuses, 1, perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant)
 	require.NoError(t, err)
@@ -99,8 +99,8 @@ func TestFilters(t *testing.T) {
 	assert.Equal(t, program.ExitNotFound, code, errOut)
 }
 
-// TestCutListsSaySo: what is not shown is said, on standard error, and never where all
-// is shown.
+// TestCutListsSaySo: a list that was cut says so on standard error; a complete one does
+// not.
 func TestCutListsSaySo(t *testing.T) {
 	t.Parallel()
 	file, environ, db := prepared(t)
@@ -133,8 +133,8 @@ func TestCutListsSaySo(t *testing.T) {
 	assert.Contains(t, shown.String(), "The last 2 deliveries are shown")
 }
 
-// TestShowTellsOneStory: a dead, a paused and an ended connection have no health and
-// no next refresh.
+// TestShowTellsOneStory: a reconnect_required, a paused and a disconnected connection
+// have no health and no next refresh.
 func TestShowTellsOneStory(t *testing.T) {
 	t.Parallel()
 	file, environ, db := prepared(t)

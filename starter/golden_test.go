@@ -8,7 +8,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/version"
 )
 
-// TestGoldenJSON: what the command line prints with --json.
+// TestGoldenJSON compares the output of --json.
 func TestGoldenJSON(t *testing.T) {
 	t.Parallel()
 	golden.JSON(t, "json", map[string]any{

@@ -39,9 +39,9 @@ func (s *shell) healthcheck() *cobra.Command {
 	return cmd
 }
 
-// healthURL is where the configuration has the worker, or the server, listen. Where
-// there is no configuration file, and none was named, the variables and the defaults
-// count: a container may be given nothing else.
+// healthURL returns the configured health address of the worker or the server. Without
+// a configuration file, and if none was named, the variables and the defaults count: a
+// container may have nothing else.
 func (s *shell) healthURL(server, named bool) (string, error) {
 	path := s.config
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && !named {
@@ -63,7 +63,7 @@ func (s *shell) healthURL(server, named bool) (string, error) {
 	}
 	switch ip := net.ParseIP(listens); {
 	case listens == "", ip != nil && ip.IsUnspecified() && ip.To4() != nil:
-		listens = "127.0.0.1" // it listens at every address of this machine
+		listens = "127.0.0.1" // it listens on every address of this machine
 	case ip != nil && ip.IsUnspecified():
 		listens = "::1"
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestHealthcheckAsksWhereItListens: the file, the variables and --server say where.
-// healthcheck uses loopback if the process listens at all addresses of the machine.
+// TestHealthcheckAsksWhereItListens: the file, the variables and --server choose the
+// address. healthcheck uses loopback if the process listens on all addresses.
 func TestHealthcheckAsksWhereItListens(t *testing.T) {
 	t.Parallel()
 	answering := func(text string) (port string) {
@@ -63,7 +63,7 @@ func TestHealthcheckAsksWhereItListens(t *testing.T) {
 		}
 		assert.Contains(t, out, tc.says, "%+v", tc)
 	}
-	// No file, and none named: a container may be given variables alone.
+	// No file, and none named: a container may have variables only.
 	_, out, err := perennialRun([]string{"PERENNIAL_LISTEN=:" + worker}, "", "healthcheck")
 	require.NoError(t, err)
 	assert.Contains(t, out, "I am the worker")
@@ -72,7 +72,7 @@ func TestHealthcheckAsksWhereItListens(t *testing.T) {
 	assert.ErrorContains(t, err, "there is no configuration")
 }
 
-// TestHealthcheckOnIPv6 asks the loopback address that goes with "every address".
+// TestHealthcheckOnIPv6: for the IPv6 "every address", healthcheck uses ::1.
 func TestHealthcheckOnIPv6(t *testing.T) {
 	t.Parallel()
 	s := &shell{config: "none.yaml", environ: []string{"PERENNIAL_LISTEN=[::]:8081"}}

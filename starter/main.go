@@ -1,9 +1,9 @@
-// Command perennial is for people: it migrates, makes keys, connects and looks
-// after connections, and runs a whole demonstration (dev).
+// Command perennial is for people: it migrates the database, makes keys, connects
+// accounts, looks after connections, and runs a whole demonstration (dev).
 //
-// Exit codes: 0 done; 1 something else went wrong; 2 wrong usage or settings;
-// 3 no such connection; 4 refused because of what is stored; 5 only the user can
-// help (reconnect, resume); 6 a server does not answer, try again.
+// Exit codes: 0 done; 1 another failure; 2 wrong usage or settings; 3 no such
+// connection; 4 refused because of the stored state; 5 only the user can help
+// (reconnect, resume); 6 a server does not answer, try again.
 package main
 
 import (
@@ -28,8 +28,8 @@ func main() {
 	os.Exit(program.ExitCode(err))
 }
 
-// run executes one command line; tests start the program here. What it prints may
-// hold text of customers and providers, so it is escaped for a terminal.
+// run executes one command line; tests start the program here. It escapes the output
+// for a terminal, because the output may hold text of customers and providers.
 func run(ctx context.Context, args, environ []string, in io.Reader, out, errOut io.Writer) error {
 	cmd := newCommand(&shell{environ: environ, in: in, out: printable.NewWriter(out), errOut: errOut, isTerminal: isTerminal})
 	cmd.SetArgs(args)

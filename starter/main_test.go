@@ -22,7 +22,7 @@ import (
 	"go.temporal.io/sdk/client"
 )
 
-// perennial runs one command line inside this process.
+// perennialRun runs one command line inside this process.
 func perennialRun(environ []string, in string, args ...string) (code int, out string, err error) {
 	var stdout, stderr bytes.Buffer
 	err = run(context.Background(), args, environ, strings.NewReader(in), &stdout, &stderr)
@@ -88,7 +88,7 @@ func TestCommandsSayWhatToDo(t *testing.T) {
 	}
 }
 
-// TestReconnectLink: one command, one link, without Temporal.
+// TestReconnectLink: one command makes one link, without Temporal.
 func TestReconnectLink(t *testing.T) {
 	t.Parallel()
 	path, environ := configured(t)
@@ -125,7 +125,7 @@ func TestReconnectLink(t *testing.T) {
 	require.Equal(t, 2, code)
 }
 
-// TestAppCommands: an operator sees what an app is in trouble with and ends it.
+// TestAppCommands: an operator sees an app's troubles and ends them.
 func TestAppCommands(t *testing.T) {
 	t.Parallel()
 	path, environ := configured(t)
@@ -157,7 +157,7 @@ func TestAppCommands(t *testing.T) {
 	assert.ErrorContains(t, err, "there are: app")
 }
 
-// TestAPIKeyCommands: a key is shown once, and only its hash is kept.
+// TestAPIKeyCommands: a key is shown once, and only its hash is stored.
 func TestAPIKeyCommands(t *testing.T) {
 	t.Parallel()
 	path, environ := configured(t)
@@ -264,9 +264,8 @@ type summary struct {
 	History     int64    `json:"history_refreshes"`
 }
 
-// TestDevOutlivesKill kills everything that dev started with SIGKILL while it
-// works, and starts it again: the same workflows carry on, and the whole story
-// is told.
+// TestDevOutlivesKill kills everything that dev started with SIGKILL while it works,
+// and starts it again: the same workflows continue and the story runs to its end.
 func TestDevOutlivesKill(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/term"
 )
 
-// migrateDown takes the newest migration back after somebody has agreed to what that
+// migrateDown reverts the newest migration after a person has confirmed what that
 // deletes.
 func (s *shell) migrateDown(ctx context.Context, db *store.Store, yes bool) error {
 	m, err := db.NewestMigration(ctx)
@@ -38,7 +38,7 @@ func (s *shell) migrateDown(ctx context.Context, db *store.Store, yes bool) erro
 	return nil
 }
 
-// confirm asks for a yes. Without a terminal it refuses.
+// confirm waits for a yes. Without a terminal it refuses.
 func (s *shell) confirm() error {
 	if !s.isTerminal(s.in) {
 		return perennial.Errorf(perennial.CodeInvalid, "this is no terminal to ask at: give --yes where it is meant")
@@ -54,7 +54,7 @@ func (s *shell) confirm() error {
 	return nil
 }
 
-// isTerminal reports whether a person is at in.
+// isTerminal reports whether in is a terminal.
 func isTerminal(in io.Reader) bool {
 	f, ok := in.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))

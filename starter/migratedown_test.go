@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMigrateDownAsks: nothing is taken back unless somebody agreed to it, and what
-// is lost is said before.
+// TestMigrateDownAsks: migrate --down first says what will be lost, and reverts nothing
+// without a confirmation.
 func TestMigrateDownAsks(t *testing.T) {
 	t.Parallel()
 	file, environ, db := prepared(t)

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestForeignText: what a row holds neither drives the terminal nor forges a row,
-// and in JSON it is what it was.
+// TestForeignText: text in a row can neither control the terminal nor forge a row of
+// the table, and JSON shows it unchanged.
 func TestForeignText(t *testing.T) {
 	t.Parallel()
 	path, environ := configured(t)
@@ -32,7 +32,7 @@ func TestForeignText(t *testing.T) {
 	db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(filepath.Dir(path), "perennial.db"))
 	require.NoError(t, err)
 	defer db.Close()
-	// As an older release let it in.
+	// An older release accepted such text.
 	_, err = db.Insert(t.Context(), perennial.Connection{ID: "con_1", TenantID: "t1" + foreign, App: "app", Provider: "hubspot", Host: "api.hubapi.com", AccountID: foreign},
 		store.TokenWrite{Generation: 1, AccessTokenSealed: []byte("a"), RefreshTokenSealed: []byte("r"), RefreshTokenDigest: "d", ClientIDDigest: "c", Status: perennial.StatusActive})
 	require.NoError(t, err)

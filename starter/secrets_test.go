@@ -18,7 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// leaves are the commands that do something, by path without the program's name.
+// leaves returns the commands that have no subcommands, by path without the program's
+// name.
 func leaves(cmd *cobra.Command) map[string]*cobra.Command {
 	out := map[string]*cobra.Command{}
 	if !cmd.HasSubCommands() {
@@ -27,7 +28,7 @@ func leaves(cmd *cobra.Command) map[string]*cobra.Command {
 	}
 	for _, sub := range cmd.Commands() {
 		if sub.Name() == "help" || sub.Name() == "completion" {
-			continue // cobra's own
+			continue // one of cobra's own
 		}
 		for path, leaf := range leaves(sub) {
 			out[path] = leaf
@@ -36,7 +37,7 @@ func leaves(cmd *cobra.Command) map[string]*cobra.Command {
 	return out
 }
 
-// prepared is a migrated SQLite database with one connection, con_1, of the app.
+// prepared returns a migrated SQLite database with one connection, con_1, of the app.
 func prepared(t *testing.T) (path string, environ []string, db *store.Store) {
 	t.Helper()
 	path, environ = configured(t)
@@ -59,9 +60,9 @@ func insert(t *testing.T, db *store.Store, id, tenant, app string) {
 	require.NoError(t, err)
 }
 
-// TestSecrets: which commands need an app's client secret. Each command is in the
-// table: a new one must choose. Only what presents something to a provider may need
-// one.
+// TestSecrets: the table says which commands need an app's client secret. Every command
+// must be in it, so a new one must choose. Only a command that presents something to a
+// provider may need one.
 func TestSecrets(t *testing.T) {
 	t.Parallel()
 	const (
@@ -139,8 +140,8 @@ func TestSecrets(t *testing.T) {
 	}
 }
 
-// TestDisconnectNeedsItsOwnSecret: another app's is no matter, nor is one where the
-// provider has no endpoint to be asked at.
+// TestDisconnectNeedsItsOwnSecret: disconnect needs neither another app's secret nor
+// one for a provider without a revocation endpoint.
 func TestDisconnectNeedsItsOwnSecret(t *testing.T) {
 	t.Parallel()
 	file, environ, db := prepared(t)
@@ -156,7 +157,7 @@ func TestDisconnectNeedsItsOwnSecret(t *testing.T) {
 	}
 }
 
-// TestKeysNeedNoApp: a newcomer makes the keys before there is any app.
+// TestKeysNeedNoApp: a new user makes the keys before any app is configured.
 func TestKeysNeedNoApp(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -82,7 +82,7 @@ func (s *shell) printList(deps *wiring.Deps, connections []perennial.Connection,
 	return table.Flush()
 }
 
-// ledgerShown is how many of the last attempts `show` prints by default.
+// ledgerShown is the number of attempts that `show` prints by default.
 const ledgerShown = 20
 
 func (s *shell) show() *cobra.Command {

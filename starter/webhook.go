@@ -11,10 +11,11 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// oldSecretKept is how long a rotated secret goes on signing by default.
+// oldSecretKept is how long a rotated secret still signs by default.
 const oldSecretKept = 24 * time.Hour
 
-// deliveriesShown is how many deliveries `webhook deliveries` prints by default.
+// deliveriesShown is the number of deliveries that `webhook deliveries` prints by
+// default.
 const deliveriesShown = 50
 
 func (s *shell) webhook() *cobra.Command {
