@@ -18,7 +18,7 @@ func (s *shell) migrate() *cobra.Command {
 	cmd := &cobra.Command{Use: "migrate", Short: "Bring the database's schema to this program's version", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if yes && !down {
-				return perennial.Errorf(perennial.CodeInvalid, "--yes is for --down: nothing else is asked")
+				return perennial.Errorf(perennial.CodeInvalid, "--yes works only with --down: nothing else asks for a confirmation")
 			}
 			cfg, err := s.load()
 			if err != nil {
@@ -39,7 +39,7 @@ func (s *shell) migrate() *cobra.Command {
 			fmt.Fprintf(s.out, "The schema is at version %d (it was at %d).\n", to, from)
 			return nil
 		}}
-	cmd.Flags().BoolVar(&down, "down", false, "take the newest migration back instead; what only it can hold is lost, so it asks first")
+	cmd.Flags().BoolVar(&down, "down", false, "revert the newest migration instead; this deletes the data that only it can hold, so it asks first")
 	cmd.Flags().BoolVar(&yes, "yes", false, "with --down: do not ask")
 	return cmd
 }
@@ -47,7 +47,7 @@ func (s *shell) migrate() *cobra.Command {
 func (s *shell) keys() *cobra.Command {
 	var plaintext, ifMissing bool
 	cmd := &cobra.Command{Use: "keys", Short: "Make and rotate the keys that seal tokens"}
-	cmd.PersistentFlags().BoolVar(&plaintext, "allow-plaintext", false, "without a KMS: keep the keys in files of mode 0600")
+	cmd.PersistentFlags().BoolVar(&plaintext, "allow-plaintext", false, "without a KMS: store the keys in plain files of mode 0600")
 	sub := func(use, short, done string, do func(string, tink.AEAD, bool) error) *cobra.Command {
 		return &cobra.Command{Use: use, Short: short, Args: exactly(0), RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := s.load()
@@ -63,7 +63,7 @@ func (s *shell) keys() *cobra.Command {
 			}
 			fmt.Fprintf(s.out, "%s %s. Keep a copy: without the keys every stored token is lost.\n", done, cfg.KeysDir)
 			if kek == nil && !cfg.AllowPlaintextKeys {
-				fmt.Fprintln(s.out, "They are plain files: set allow_plaintext_keys: true, else no program takes them.")
+				fmt.Fprintln(s.out, "They are plain files: set allow_plaintext_keys: true, or every program refuses them.")
 			}
 			return nil
 		}}
@@ -75,7 +75,7 @@ func (s *shell) keys() *cobra.Command {
 		}
 		return err
 	})
-	create.Flags().BoolVar(&ifMissing, "if-missing", false, "succeed where the keysets are there already; they stay as they are")
+	create.Flags().BoolVar(&ifMissing, "if-missing", false, "succeed if the keysets exist already, and leave them unchanged")
 	cmd.AddCommand(create,
 		sub("rotate", "Add a new sealing key to each keyset; restart every process after it", "New keys were added in", seal.Rotate),
 	)

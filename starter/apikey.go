@@ -21,9 +21,9 @@ func (s *shell) apikey() *cobra.Command {
 func (s *shell) apikeyCreate() *cobra.Command {
 	var tenant, name string
 	var scopes []string
-	cmd := &cobra.Command{Use: "create --tenant TENANT --scopes SCOPES", Short: "Make a key; it is printed this once", Args: exactly(0), RunE: func(cmd *cobra.Command, _ []string) error {
+	cmd := &cobra.Command{Use: "create --tenant TENANT --scopes SCOPES", Short: "Make a key; it is printed only once", Args: exactly(0), RunE: func(cmd *cobra.Command, _ []string) error {
 		if tenant == "" {
-			return perennial.Errorf(perennial.CodeInvalid, "give --tenant: a key is of one tenant, and never of all")
+			return perennial.Errorf(perennial.CodeInvalid, "give --tenant: each key belongs to exactly one tenant")
 		}
 		var wanted []perennial.Scope
 		for _, scope := range scopes {
@@ -40,13 +40,13 @@ func (s *shell) apikeyCreate() *cobra.Command {
 			if _, err := deps.Store.AddKey(cmd.Context(), k); err != nil {
 				return err
 			}
-			fmt.Fprintf(s.out, "key       %s\nid        %s\nThe key is not shown again: only a hash of it is kept.\n", key.Reveal(), k.ID)
+			fmt.Fprintf(s.out, "key       %s\nid        %s\nThe key is not shown again: only its hash is stored.\n", key.Reveal(), k.ID)
 			return nil
 		})
 	}}
-	cmd.Flags().StringVar(&tenant, "tenant", "", "whose connections it is for")
-	cmd.Flags().StringSliceVar(&scopes, "scopes", nil, "what it may do, separated by commas: "+joinedScopes(perennial.Scopes))
-	cmd.Flags().StringVar(&name, "name", "", "whose key it is, for people")
+	cmd.Flags().StringVar(&tenant, "tenant", "", "the tenant whose connections the key may use")
+	cmd.Flags().StringSliceVar(&scopes, "scopes", nil, "the key's scopes, separated by commas: "+joinedScopes(perennial.Scopes))
+	cmd.Flags().StringVar(&name, "name", "", "a name that tells people who uses the key")
 	return cmd
 }
 
@@ -84,7 +84,7 @@ func (s *shell) apikeyList() *cobra.Command {
 }
 
 func (s *shell) apikeyRevoke() *cobra.Command {
-	return &cobra.Command{Use: "revoke ID", Short: "End a key for good", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
+	return &cobra.Command{Use: "revoke ID", Short: "Revoke a key for good", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
 		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
 			if err := deps.Store.RevokeKey(cmd.Context(), args[0]); err != nil {
 				return err

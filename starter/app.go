@@ -24,18 +24,18 @@ type shownApp struct {
 }
 
 func (s *shell) app() *cobra.Command {
-	cmd := &cobra.Command{Use: "app", Short: "Look after client registrations: circuits, limits, holds"}
+	cmd := &cobra.Command{Use: "app", Short: "Look after apps: circuits, limits, refusal holds"}
 	cmd.AddCommand(s.appList(), s.appShow(),
-		s.appTurn("hold APP", "Keep every connection of the app from moving to reconnect_required; refreshing goes on",
+		s.appTurn("hold APP", "Stop moving the app's connections to reconnect_required; refreshing goes on",
 			func(deps *wiring.Deps, cmd *cobra.Command, app string) (string, error) {
 				return "held: no connection moves to reconnect_required until `perennial app release` or `perennial app confirm`",
 					deps.Store.RaiseRefusalHold(cmd.Context(), app, "by hand")
 			}),
-		s.appTurn("release APP", "End a hold as a false alarm: suspicions are forgotten; an open circuit is probed now",
+		s.appTurn("release APP", "End a refusal hold as a false alarm: forget the refusals, and probe an open circuit now",
 			func(deps *wiring.Deps, cmd *cobra.Command, app string) (string, error) {
 				return "released: refused connections are tried anew", deps.Store.DismissRefusalHold(cmd.Context(), app)
 			}),
-		s.appTurn("confirm APP", "End a hold because the refusals are real: each is tried once more, and then believed",
+		s.appTurn("confirm APP", "End a refusal hold because the refusals are real: try each connection once more, then believe its refusal",
 			func(deps *wiring.Deps, cmd *cobra.Command, app string) (string, error) {
 				return "confirmed: refused connections are tried once more; for an hour no spike raises a new hold", deps.Store.ConfirmRefusalHold(cmd.Context(), app)
 			}))
@@ -60,7 +60,7 @@ func (s *shell) appTurn(use, short string, do func(*wiring.Deps, *cobra.Command,
 
 func (s *shell) appList() *cobra.Command {
 	var asJSON bool
-	cmd := &cobra.Command{Use: "list", Short: "List the apps and what they are in trouble with", Args: exactly(0), RunE: func(cmd *cobra.Command, _ []string) error {
+	cmd := &cobra.Command{Use: "list", Short: "List the apps and their troubles", Args: exactly(0), RunE: func(cmd *cobra.Command, _ []string) error {
 		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
 			var all []shownApp
 			for _, app := range deps.Config.Apps {
@@ -88,7 +88,7 @@ func (s *shell) appList() *cobra.Command {
 
 func (s *shell) appShow() *cobra.Command {
 	var asJSON bool
-	cmd := &cobra.Command{Use: "show APP", Short: "Show one app: its client, its circuits, its hold", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
+	cmd := &cobra.Command{Use: "show APP", Short: "Show one app: its client, its circuits, its refusal hold", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
 		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
 			app, err := deps.Config.App(args[0])
 			if err != nil {
@@ -134,7 +134,7 @@ func (s *shell) printApp(a shownApp) error {
 		line("trouble", "%s", trouble)
 	}
 	if a.RefusalHold {
-		line("what to do", "%s", "Ask the provider. `perennial app release` ends a false alarm, `perennial app confirm` believes the refusals.")
+		line("what to do", "%s", "Ask the provider. If it is a false alarm, run `perennial app release`; if the refusals are real, `perennial app confirm`.")
 	}
 	return table.Flush()
 }

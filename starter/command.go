@@ -42,7 +42,7 @@ func newCommand(s *shell) *cobra.Command {
 		return perennial.Errorf(perennial.CodeInvalid, "%w; see `%s --help`", err, cmd.CommandPath())
 	})
 	root.AddCommand(s.migrate(), s.keys(), s.setup(), s.connect(), s.reconnect(), s.reconnectLink(), s.list(), s.show(), s.refresh(),
-		s.changeStatus("pause", "Stop refreshing; the refresh token is still kept alive", (*connect.Service).Pause),
+		s.changeStatus("pause", "Stop refreshing, except to keep the refresh token alive", (*connect.Service).Pause),
 		s.cadence(),
 		s.changeStatus("resume", "Make a paused connection active again", (*connect.Service).Resume),
 		s.disconnect(),
@@ -85,7 +85,7 @@ func strict(cmd *cobra.Command) {
 func noEmptyFilter(cmd *cobra.Command) error {
 	for _, name := range []string{"status", "health", "provider", "app", "tenant", "account", "after"} {
 		if f := cmd.Flags().Lookup(name); f != nil && f.Changed && f.Value.String() == "" {
-			return perennial.Errorf(perennial.CodeInvalid, "--%s is empty: leave it out, or say which", name)
+			return perennial.Errorf(perennial.CodeInvalid, "--%s is empty: leave it out, or give a value", name)
 		}
 	}
 	return nil

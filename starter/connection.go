@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const tokensHelp = "read the token endpoint's reply as JSON from standard input (\"-\" is the only value: secrets do not belong on a command line); obtained_at, RFC 3339 or seconds since 1970, says when it was asked for"
+const tokensHelp = "read the token endpoint's reply as JSON from standard input (\"-\" is the only value: secrets do not belong on a command line); obtained_at, RFC 3339 or seconds since 1970, is the time of the token request"
 
 func (s *shell) connect() *cobra.Command {
 	var g connect.Grant
@@ -28,10 +28,10 @@ func (s *shell) connect() *cobra.Command {
 				return s.stored(deps, c, err)
 			})
 		}}
-	cmd.Flags().StringVar(&g.App, "app", "", "app of the configuration that got the grant")
-	cmd.Flags().StringVar(&g.Tenant, "tenant", "", "the customer whose connection it is")
+	cmd.Flags().StringVar(&g.App, "app", "", "the configured app that received the grant")
+	cmd.Flags().StringVar(&g.Tenant, "tenant", "", "the customer that owns the connection")
 	cmd.Flags().StringVar(&g.Account, "account", "", "the account's id at the provider (portal id, realm id)")
-	cmd.Flags().StringVar(&g.Host, "host", "", "the account's own host, where the provider has one for each (my-shop.myshopify.com)")
+	cmd.Flags().StringVar(&g.Host, "host", "", "the account's own host, if the provider has one for each account (my-shop.myshopify.com)")
 	cmd.Flags().StringVar(&from, "tokens", "", tokensHelp)
 	return cmd
 }
@@ -62,7 +62,7 @@ func (s *shell) reconnect() *cobra.Command {
 // reconnectLink needs only the store: the link works on every server.
 func (s *shell) reconnectLink() *cobra.Command {
 	var req connect.SessionRequest
-	cmd := &cobra.Command{Use: "reconnect-link ID", Short: "Print a link with which the customer reconnects a connection by one consent", Args: exactly(1),
+	cmd := &cobra.Command{Use: "reconnect-link ID", Short: "Print a link that lets the customer reconnect a connection with one consent", Args: exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return s.open(cmd.Context(), func(deps *wiring.Deps) error {
 				sessions, err := deps.Sessions(newService(deps, nil))
@@ -124,7 +124,7 @@ var revoked = map[perennial.Revocation]string{
 }
 
 func (s *shell) disconnect() *cobra.Command {
-	return &cobra.Command{Use: "disconnect ID", Short: "End a connection: its tokens are wiped, its grant is revoked, its workflow completes", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
+	return &cobra.Command{Use: "disconnect ID", Short: "End a connection: wipe its tokens, revoke its grant, complete its workflow", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
 		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
 			if err := canRevoke(cmd.Context(), deps, args[0]); err != nil {
 				return err
@@ -183,11 +183,11 @@ func (s *shell) refresh() *cobra.Command {
 			}
 			fmt.Fprintf(s.out, "%s: generation %d, expires %s\n", reply.Outcome, reply.Generation, instant(reply.ExpiresAt))
 			if !reply.RetryAt.IsZero() {
-				return perennial.Errorf(perennial.CodeUnavailable, "a wait is in force: not before %s (%s)", instant(reply.RetryAt), reply.Code)
+				return perennial.Errorf(perennial.CodeUnavailable, "the connection is waiting: retry not before %s (%s)", instant(reply.RetryAt), reply.Code)
 			}
 			return nil
 		})
 	}}
-	cmd.Flags().Int64Var(&generation, "if-generation", 0, "only if this is still the generation, however young its token is")
+	cmd.Flags().Int64Var(&generation, "if-generation", 0, "refresh only if this is still the generation, however young the token is")
 	return cmd
 }

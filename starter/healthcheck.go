@@ -20,7 +20,7 @@ import (
 func (s *shell) healthcheck() *cobra.Command {
 	var url string
 	var server bool
-	cmd := &cobra.Command{Use: "healthcheck", Short: "Ask a worker or a server on this machine whether it is ready", Args: exactly(0),
+	cmd := &cobra.Command{Use: "healthcheck", Short: "Check whether a worker or a server on this machine is ready", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			who := "worker"
 			if server {
@@ -34,8 +34,8 @@ func (s *shell) healthcheck() *cobra.Command {
 			}
 			return s.askHealth(cmd.Context(), who, url)
 		}}
-	cmd.Flags().StringVar(&url, "url", "", "what to ask; without it /readyz where the configuration has the worker listen (listen, PERENNIAL_LISTEN)")
-	cmd.Flags().BoolVar(&server, "server", false, "ask the server (server.health, PERENNIAL_SERVER_HEALTH)")
+	cmd.Flags().StringVar(&url, "url", "", "the URL to check; without it /readyz at the worker's configured address (listen, PERENNIAL_LISTEN)")
+	cmd.Flags().BoolVar(&server, "server", false, "check the server (server.health, PERENNIAL_SERVER_HEALTH)")
 	return cmd
 }
 
@@ -59,7 +59,7 @@ func (s *shell) healthURL(server, named bool) (string, error) {
 		return "", perennial.Errorf(perennial.CodeInvalid, "%q is not HOST:PORT: %w", address, err)
 	}
 	if port == "0" {
-		return "", perennial.Errorf(perennial.CodeInvalid, "the configuration has it listen at %s, a port that the system chooses: say with --url which it is", address)
+		return "", perennial.Errorf(perennial.CodeInvalid, "the configured address is %s, so the system chooses the port: give its URL with --url", address)
 	}
 	switch ip := net.ParseIP(listens); {
 	case listens == "", ip != nil && ip.IsUnspecified() && ip.To4() != nil:

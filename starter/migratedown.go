@@ -25,7 +25,7 @@ func (s *shell) migrateDown(ctx context.Context, db *store.Store, yes bool) erro
 	if len(m.Loses) > 0 {
 		lost = strings.Join(m.Loses, "; ")
 	}
-	fmt.Fprintf(s.errOut, "Taking back migration %d (%s) deletes: %s. Programs that need it stop being ready.\n", m.Version, m.Name, lost)
+	fmt.Fprintf(s.errOut, "Reverting migration %d (%s) deletes: %s. Programs that need it stop being ready.\n", m.Version, m.Name, lost)
 	if !yes {
 		if err := s.confirm(); err != nil {
 			return err
@@ -34,14 +34,14 @@ func (s *shell) migrateDown(ctx context.Context, db *store.Store, yes bool) erro
 	if err := db.MigrateDown(ctx); err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "Migration %d was taken back.\n", m.Version)
+	fmt.Fprintf(s.out, "Migration %d was reverted.\n", m.Version)
 	return nil
 }
 
 // confirm waits for a yes. Without a terminal it refuses.
 func (s *shell) confirm() error {
 	if !s.isTerminal(s.in) {
-		return perennial.Errorf(perennial.CodeInvalid, "this is no terminal to ask at: give --yes where it is meant")
+		return perennial.Errorf(perennial.CodeInvalid, "cannot ask for a confirmation without a terminal: give --yes to confirm")
 	}
 	fmt.Fprint(s.errOut, "Type yes to go on: ")
 	answer, err := bufio.NewReader(s.in).ReadString('\n')

@@ -47,7 +47,7 @@ func TestMigrateDownAsks(t *testing.T) {
 		code, out, err := down(tc.terminal, tc.in, "--down")
 		assert.Equal(t, tc.code, code, tc.name)
 		assert.ErrorContains(t, err, tc.says, tc.name)
-		assert.Contains(t, out, fmt.Sprintf("Taking back migration %d (", schema.Version), tc.name)
+		assert.Contains(t, out, fmt.Sprintf("Reverting migration %d (", schema.Version), tc.name)
 		assert.Equal(t, schema.Version, version(), tc.name)
 	}
 	code, _, err := down(false, "", "--yes")

@@ -19,7 +19,7 @@ const oldSecretKept = 24 * time.Hour
 const deliveriesShown = 50
 
 func (s *shell) webhook() *cobra.Command {
-	cmd := &cobra.Command{Use: "webhook", Short: "Tell products what changed: endpoints and deliveries"}
+	cmd := &cobra.Command{Use: "webhook", Short: "Notify products of changes: endpoints and deliveries"}
 	cmd.AddCommand(s.webhookAdd(), s.webhookList(), s.webhookRotate(), s.webhookRemove(), s.webhookDeliveries(), s.webhookRedeliver())
 	return cmd
 }
@@ -27,7 +27,7 @@ func (s *shell) webhook() *cobra.Command {
 func (s *shell) webhookAdd() *cobra.Command {
 	var tenant string
 	var types []string
-	cmd := &cobra.Command{Use: "add URL", Short: "Register an endpoint; its secret is printed this once", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
+	cmd := &cobra.Command{Use: "add URL", Short: "Register an endpoint; its secret is printed only once", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
 		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
 			var wanted []perennial.EventType
 			for _, t := range types {
@@ -41,8 +41,8 @@ func (s *shell) webhookAdd() *cobra.Command {
 			return nil
 		})
 	}}
-	cmd.Flags().StringVar(&tenant, "tenant", "", "only this tenant's events; without it those of all, and of apps")
-	cmd.Flags().StringSliceVar(&types, "events", nil, "only these types of event, separated by commas; without it all")
+	cmd.Flags().StringVar(&tenant, "tenant", "", "only this tenant's events; without it the events of all tenants and of apps")
+	cmd.Flags().StringSliceVar(&types, "events", nil, "only these event types, separated by commas; without it all types")
 	return cmd
 }
 
@@ -88,7 +88,7 @@ func joined(types []perennial.EventType) string {
 
 func (s *shell) webhookRotate() *cobra.Command {
 	var keep time.Duration
-	cmd := &cobra.Command{Use: "rotate ENDPOINT", Short: "Give an endpoint a new secret, printed this once; the old one signs too for a while", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
+	cmd := &cobra.Command{Use: "rotate ENDPOINT", Short: "Give an endpoint a new secret, printed only once; the old one also signs for a while", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
 		if keep < 0 {
 			return perennial.Errorf(perennial.CodeInvalid, "--keep must not be below zero")
 		}
@@ -111,7 +111,7 @@ func (s *shell) webhookRemove() *cobra.Command {
 			if err := deps.Store.RemoveEndpoint(cmd.Context(), args[0]); err != nil {
 				return err
 			}
-			fmt.Fprintf(s.out, "%s is removed; what was on its way to it is dead.\n", args[0])
+			fmt.Fprintf(s.out, "%s is removed; its undelivered messages are dead.\n", args[0])
 			return nil
 		})
 	}}
@@ -146,7 +146,7 @@ func (s *shell) webhookDeliveries() *cobra.Command {
 		})
 	}}
 	lastFlag(cmd, &limit, deliveriesShown, "deliveries")
-	cmd.Flags().BoolVar(&dead, "dead", false, "only those that were given up")
+	cmd.Flags().BoolVar(&dead, "dead", false, "only deliveries that were given up")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

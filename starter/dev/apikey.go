@@ -111,8 +111,8 @@ func (s *stack) nextSteps(out io.Writer) {
 	if s.proxied() {
 		curl += " --noproxy 127.0.0.1"
 	}
-	fmt.Fprintf(out, "\nAn API key, kept in %s:\n  %s\n", s.path(keyFile), s.key.Reveal())
-	fmt.Fprintf(out, "A fresh access token, whenever you ask:\n  %s '%s/v1/connections/%s/token' -H 'Authorization: Bearer %s'\n", curl, s.serverURL(), s.ids[0], s.key.Reveal())
+	fmt.Fprintf(out, "\nAn API key, saved in %s:\n  %s\n", s.path(keyFile), s.key.Reveal())
+	fmt.Fprintf(out, "A fresh access token, at any time:\n  %s '%s/v1/connections/%s/token' -H 'Authorization: Bearer %s'\n", curl, s.serverURL(), s.ids[0], s.key.Reveal())
 	fmt.Fprintf(out, "Next: open %s\nEach connection is a workflow there. Soon one is revoked; the link to reconnect it is printed here.\n\n", ui)
 }
 

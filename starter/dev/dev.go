@@ -29,7 +29,7 @@ func (o options) check(args []string) error {
 	case len(args) > 0:
 		return perennial.Errorf(perennial.CodeInvalid, "dev takes no argument, but was given %q; see `perennial dev --help`", args[0])
 	case o.dir == "":
-		return perennial.Errorf(perennial.CodeInvalid, "--dir is empty: name the folder that the state is kept in")
+		return perennial.Errorf(perennial.CodeInvalid, "--dir is empty: name the folder for the state")
 	case o.forTime < 0:
 		return perennial.Errorf(perennial.CodeInvalid, "--for is %s: give a time above zero, or leave it out to run until Ctrl-C", o.forTime)
 	}
@@ -42,7 +42,7 @@ func Command(environ []string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run everything on this machine and watch connections refresh, break and heal",
-		Long: "dev runs a Temporal server (TEMPORAL_ADDRESS is honoured), a fake provider, a worker and demo connections.\n" +
+		Long: "dev runs a Temporal server (or uses the one at TEMPORAL_ADDRESS), a fake provider, a worker and demo connections.\n" +
 			"It needs no configuration. One connection is revoked and reconnected, and the worker is killed with SIGKILL in the\n" +
 			"middle of a refresh. Its state lives in one folder, so that it carries on after any stop.\n\n" +
 			"Ctrl-C (or SIGTERM) ends it. Exit codes: 0 ended after everything was ready; 1 ended before that, or before all that\n" +
@@ -55,8 +55,8 @@ func Command(environ []string) *cobra.Command {
 			return run(cmd.Context(), o, environ, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
-	cmd.Flags().StringVar(&o.dir, "dir", ".perennial", "folder of its state; delete it to begin anew")
-	cmd.Flags().DurationVar(&o.forTime, "for", 0, "stop so long after everything is ready; 0: at Ctrl-C")
+	cmd.Flags().StringVar(&o.dir, "dir", ".perennial", "folder of its state; delete it to start afresh")
+	cmd.Flags().DurationVar(&o.forTime, "for", 0, "stop this long after everything is ready; 0: at Ctrl-C")
 	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print one JSON summary at the end instead of a table; progress goes to standard error")
 	return cmd
 }

@@ -176,7 +176,7 @@ func (t *story) killing(ctx context.Context) error {
 		return err
 	}
 	if !status.Signaled() || status.Signal() != syscall.SIGKILL {
-		return fmt.Errorf("the worker was to be killed, but ended with status %v", status)
+		return fmt.Errorf("the story killed the worker, but it ended with status %v", status)
 	}
 	t.mu.Lock()
 	t.kills++
