@@ -17,24 +17,24 @@ import (
 )
 
 const (
-	// keyName marks the keys that dev made.
+	// keyName marks the keys that dev makes.
 	keyName = "perennial dev"
 	keyFile = "api-key"
-	// serverTimeout bounds the wait for a server that just started.
+	// serverTimeout bounds the wait for a server that has just started.
 	serverTimeout = 60 * time.Second
 )
 
 var keyForm = regexp.MustCompile(`^pk_[0-9a-f]+_[0-9a-f]+`)
 
-// openKey waits until the server answers, and returns a key of the demo's tenant:
-// that of last time if the server accepts it, so that a line which was copied goes
-// on to work and keys do not pile up; else a new one.
+// openKey waits until the server answers, and returns a key of the demo's tenant. It
+// reuses the last key if the server accepts it, so a copied command line still works
+// and keys do not pile up; else it makes a new one.
 func (s *stack) openKey(ctx context.Context) (perennial.Secret, error) {
 	raw, err := os.ReadFile(s.path(keyFile))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return perennial.Secret{}, folderError(s.dir, fmt.Errorf("read the API key: %w", err))
 	}
-	key := perennial.NewSecret(keyForm.FindString(string(raw))) // empty, and so refused, if the file is damaged
+	key := perennial.NewSecret(keyForm.FindString(string(raw))) // empty if the file is damaged; the server refuses an empty key
 	accepted, err := s.accepted(ctx, key)
 	if err != nil {
 		return key, err
@@ -45,7 +45,7 @@ func (s *stack) openKey(ctx context.Context) (perennial.Secret, error) {
 	return key, os.Chmod(s.path(keyFile), 0o600)
 }
 
-// newKey replaces the keys that dev made before by a new one.
+// newKey replaces the keys that dev made earlier with a new one.
 func (s *stack) newKey(ctx context.Context) (perennial.Secret, error) {
 	old, err := s.deps.Store.Keys(ctx, demoTenant)
 	if err != nil {
@@ -58,14 +58,14 @@ func (s *stack) newKey(ctx context.Context) (perennial.Secret, error) {
 			}
 		}
 	}
-	k, key := api.NewKey(demoTenant, keyName, perennial.Scopes...) // all of them: it opens nothing but the demo
+	k, key := api.NewKey(demoTenant, keyName, perennial.Scopes...) // every scope: the key opens nothing but the demo
 	if _, err := s.deps.Store.AddKey(ctx, k); err != nil {
 		return perennial.Secret{}, err
 	}
 	return key, s.write(keyFile, []byte(key.Reveal()+"\n"))
 }
 
-// accepted asks the server whether it takes key, as soon as it answers.
+// accepted waits until the server answers and reports whether it accepts key.
 func (s *stack) accepted(ctx context.Context, key perennial.Secret) (accepted bool, err error) {
 	limited, cancel := context.WithTimeout(ctx, serverTimeout)
 	defer cancel()
@@ -75,7 +75,7 @@ func (s *stack) accepted(ctx context.Context, key perennial.Secret) (accepted bo
 		}
 		status, err := status(limited, s.serverURL()+"/v1/connections?limit=1", key)
 		accepted = status == http.StatusOK
-		return err == nil && (accepted || status == http.StatusUnauthorized), nil // else it does not listen yet
+		return err == nil && (accepted || status == http.StatusUnauthorized), nil // otherwise it does not listen yet
 	})
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		err = perennial.Errorf(perennial.CodeUnavailable, "the server does not answer at %s after %s%s", s.serverURL(), serverTimeout, s.server.log.Tail())
@@ -83,7 +83,7 @@ func (s *stack) accepted(ctx context.Context, key perennial.Secret) (accepted bo
 	return accepted, err
 }
 
-// status is that of the answer to a GET with key.
+// status returns the HTTP status of a GET with key.
 func status(ctx context.Context, url string, key perennial.Secret) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

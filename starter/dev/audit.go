@@ -16,8 +16,8 @@ import (
 	"go.temporal.io/sdk/converter"
 )
 
-// audit counts what happened from three places that know nothing of each other:
-// the database, the provider's books and the Temporal histories.
+// audit counts what happened, from three independent sources: the database, the
+// provider's books and the Temporal histories.
 func (s *stack) audit(ctx context.Context, t *story) (*summary, error) {
 	connections, now, err := s.connections(ctx)
 	if err != nil {
@@ -55,8 +55,8 @@ func (s *summary) add(c perennial.Connection) {
 	s.WorkflowIDs = append(s.WorkflowIDs, workflows.ID(c.ID))
 }
 
-// expired counts the tokens of an active connection that fell due since
-// readiness and expired all the same.
+// expired counts the access tokens of an active connection that fell due after
+// readiness and expired before their refresh.
 func (s *stack) expired(ctx context.Context, c perennial.Connection, now time.Time) (int, error) {
 	attempts, err := s.deps.Store.Attempts(ctx, c.ID, 1000)
 	if err != nil {
@@ -74,8 +74,8 @@ func (s *stack) expired(ctx context.Context, c perennial.Connection, now time.Ti
 	return count, nil
 }
 
-// historyRefreshes counts the refreshes that a workflow's histories show, over
-// all its runs, and returns the id of its first run.
+// historyRefreshes counts the refreshes in a workflow's histories, over all its runs,
+// and returns the id of its first run.
 func (s *stack) historyRefreshes(ctx context.Context, workflowID string) (count int64, first string, err error) {
 	desc, err := s.client.DescribeWorkflowExecution(ctx, workflowID, "")
 	if err != nil {
@@ -92,7 +92,7 @@ func (s *stack) historyRefreshes(ctx context.Context, workflowID string) (count 
 		}
 		count += gained
 		if runID = previous; runID != "" && !s.exists(ctx, workflowID, runID) {
-			return count + carried, first, nil // past the retention: what was carried over counts
+			return count + carried, first, nil // the run before is past the retention: use the count that it carried over
 		}
 	}
 	return count, first, nil
@@ -103,8 +103,8 @@ func (s *stack) exists(ctx context.Context, workflowID, runID string) bool {
 	return err == nil
 }
 
-// run reads one run's history: the refreshes in it, the run before it, and what
-// its first event says was counted until then.
+// run reads one run's history: the refreshes in it, the id of the previous run, and the
+// count that its first event carries over.
 func (s *stack) run(ctx context.Context, workflowID, runID string) (gained int64, previous string, carried int64, err error) {
 	events := s.client.GetWorkflowHistory(ctx, workflowID, runID, false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	last := int64(-1)
@@ -137,8 +137,8 @@ func (s *stack) run(ctx context.Context, workflowID, runID string) (gained int64
 	return gained, previous, carried, nil
 }
 
-// refreshCount is the row's count of refreshes, where an event is the result of an
-// activity or of a local activity: a look at the row, or a refresh with such a look.
+// refreshCount returns the row's count of refreshes if an event is the result of an
+// activity or local activity that read the row, by itself or after a refresh.
 func refreshCount(e *historypb.HistoryEvent) (count int64, found bool, err error) {
 	result := e.GetActivityTaskCompletedEventAttributes().GetResult()
 	if result == nil {

@@ -26,7 +26,7 @@ func migrate(ctx context.Context, cfg *config.Config) error {
 	return err
 }
 
-// openConnections makes the demo connections, or finds those of last time.
+// openConnections makes the demo connections, or finds those of the last start.
 func (s *stack) openConnections(ctx context.Context) error {
 	for _, d := range demos {
 		c, err := s.deps.Store.FindByAccount(ctx, demoTenant, d.app, d.account)
@@ -36,7 +36,7 @@ func (s *stack) openConnections(ctx context.Context) error {
 		case err == nil && c.Status == perennial.StatusReconnectRequired:
 			c, err = s.consent(ctx, d, c.ID)
 		case err == nil:
-			// It may have no workflow that knows of now: tell it to look.
+			// Its workflow may not know the present state: nudge it.
 			err = s.updates.Signal(ctx, c, workflows.SignalNudge)
 		}
 		if err != nil {
@@ -47,12 +47,12 @@ func (s *stack) openConnections(ctx context.Context) error {
 	return nil
 }
 
-// consentTimeout bounds one consent and its storing.
+// consentTimeout bounds one consent and the storing of its tokens.
 const consentTimeout = 15 * time.Second
 
-// consent has the account approve access and stores what it brings: as a
-// reconnect of id, or as a connect where id is empty. Ctrl-C does not end it half
-// way: what is counted here must be what is stored.
+// consent makes the account approve access and stores the tokens: as a reconnect of id,
+// or as a connect if id is empty. Ctrl-C does not stop it half way: otherwise the story
+// would count what the database does not hold.
 func (s *stack) consent(ctx context.Context, d demo, id string) (perennial.Connection, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), consentTimeout)
 	defer cancel()
@@ -61,7 +61,7 @@ func (s *stack) consent(ctx context.Context, d demo, id string) (perennial.Conne
 	if err != nil {
 		return perennial.Connection{}, err
 	}
-	// A grant's knobs stand before its tokens are made.
+	// Set a grant's knobs before its tokens are made.
 	if _, err := s.provider.Grant(client, d.account); err != nil {
 		return perennial.Connection{}, err
 	}
@@ -91,7 +91,7 @@ func (s *stack) consent(ctx context.Context, d demo, id string) (perennial.Conne
 	return s.service.Connect(ctx, g)
 }
 
-// connections reads the demo connections, in their order.
+// connections reads the demo connections, in the order of demos.
 func (s *stack) connections(ctx context.Context) ([]perennial.Connection, time.Time, error) {
 	var out []perennial.Connection
 	var now time.Time

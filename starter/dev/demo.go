@@ -24,10 +24,10 @@ const (
 
 const demoTenant = "demo"
 
-// Lifetimes are tens of seconds, so that something can be seen. A token is due
-// with 25 to 35 % of its life left: for 48 s that is more than the 10 s after which
-// the workflow tasks that a killed worker had begun time out. What it had not begun is
-// another's after 4 s.
+// Lifetimes are tens of seconds, so that a person can see refreshes. A token is due
+// with 25 to 35 % of its lifetime left. For 48 s that is more than 10 s, after which
+// the workflow tasks that a killed worker had begun time out. Tasks that it had not
+// begun go to another worker after 4 s.
 var demos = []demo{
 	{app: "hubspot", account: "portal-101", knobs: fakeprovider.Knobs{LifetimeSeconds: 48}},
 	{app: "hubspot", account: "portal-102", knobs: fakeprovider.Knobs{LifetimeSeconds: 52}},
@@ -37,17 +37,17 @@ var demos = []demo{
 	{app: "acme", account: "acme-7", role: roleKilled, knobs: fakeprovider.Knobs{LifetimeSeconds: 60, Rotate: true, GraceSeconds: 1800}},
 }
 
-// The demo's moments, counted from readiness.
+// The demo's times, counted from readiness.
 const (
 	revokeAfter = 8 * time.Second
 	killAfter   = 16 * time.Second
-	// repairAfter is how long the user takes to click "Reconnect", and repairByHand
-	// how long somebody who watches has to be that user.
+	// repairAfter is how long the story waits before it reconnects as the user, and
+	// repairByHand how long a person at the terminal has to do that.
 	repairAfter  = 4 * time.Second
 	repairByHand = 45 * time.Second
 )
 
-// perennialYAML is the demo's configuration; %[1]s is the provider's URL, %[2]s the
+// perennialYAML is the demo's configuration. %[1]s is the provider's URL, %[2]s the
 // state folder with its quotes doubled and %[3]d the server's port.
 const perennialYAML = `# Written by perennial dev; written anew at each start.
 database_url: 'sqlite:%[2]s/perennial.db'

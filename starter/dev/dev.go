@@ -1,6 +1,6 @@
 // Package dev is `perennial dev`: a whole Perennial on one machine, with a fake
-// provider, a Temporal server, a worker that gets killed and a connection that
-// gets revoked and repaired.
+// provider, a Temporal server, a worker that the story kills, and a connection that it
+// revokes and repairs.
 package dev
 
 import (
@@ -89,7 +89,7 @@ func run(ctx context.Context, o options, environ []string, out, errOut io.Writer
 		return err
 	}
 	fmt.Fprintln(progress, "Stopping: the worker finishes what it is doing ...")
-	// Ctrl-C must not cut the audit short.
+	// Ctrl-C must not cancel the audit.
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	if err := s.stopWorker(closing); err != nil {
@@ -102,12 +102,12 @@ func run(ctx context.Context, o options, environ []string, out, errOut io.Writer
 	return sum.print(o, out)
 }
 
-// watch shows the connections while the story runs, until ctx ends, o.forTime is
-// over or the story fails.
+// watch shows the connections while the story runs. It stops when ctx ends, o.forTime
+// is over or the story fails.
 func watch(ctx context.Context, o options, s *stack, progress, out io.Writer) (*story, error) {
 	repair := repairAfter
 	if !o.asJSON && o.forTime == 0 && terminal(out) {
-		repair = repairByHand // somebody is watching
+		repair = repairByHand // a person is watching
 	}
 	story := newStory(s, progress, repair)
 	display := newDisplay(s, story, out, o.asJSON || !terminal(out))
@@ -128,15 +128,15 @@ func watch(ctx context.Context, o options, s *stack, progress, out io.Writer) (*
 	return story, <-told
 }
 
-// summary is what the JSON says.
+// summary is the content of the JSON.
 type summary struct {
 	Connections           int      `json:"connections"`
 	Refreshes             int64    `json:"refreshes"`          // by the database's rows
 	OracleRefreshes       int64    `json:"oracle_refreshes"`   // by the provider's books
 	HistoryRefreshes      int64    `json:"history_refreshes"`  // by the Temporal histories
-	ReconnectRequired     int      `json:"reconnect_required"` // this time
-	Recovered             int      `json:"recovered"`          // this time
-	WorkerKills           int      `json:"worker_kills"`       // this time
+	ReconnectRequired     int      `json:"reconnect_required"` // since this start
+	Recovered             int      `json:"recovered"`          // since this start
+	WorkerKills           int      `json:"worker_kills"`       // since this start
 	ConsumedPresentations int      `json:"consumed_presentations"`
 	ExpiredBeforeRefresh  int      `json:"expired_before_refresh"`
 	Generations           []int64  `json:"generations"`   // by connection
@@ -146,7 +146,8 @@ type summary struct {
 	Missing               []string `json:"missing,omitempty"`
 }
 
-// print writes the summary, as o says, and returns what is wrong with it.
+// print writes the summary in the form that o selects, and returns what is wrong with
+// it.
 func (s *summary) print(o options, out io.Writer) error {
 	broken := s.broken(o.forTime > 0)
 	if !o.asJSON {
@@ -162,7 +163,8 @@ func (s *summary) print(o options, out io.Writer) error {
 	return broken
 }
 
-// broken lists what must not be; with whole, also what must have happened.
+// broken reports every violated promise; with whole, also each part of the story that
+// did not happen.
 func (s *summary) broken(whole bool) error {
 	check := func(ok bool, what string) {
 		if !ok {
@@ -192,7 +194,7 @@ func (s *summary) broken(whole bool) error {
 	return &perennial.Error{Code: perennial.CodeInternal, Message: err}
 }
 
-// terminal reports whether w is one.
+// terminal reports whether w is a terminal.
 func terminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {

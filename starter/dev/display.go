@@ -10,8 +10,8 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// display shows the connections: a table drawn in place on a terminal, nothing
-// otherwise (the story prints what happens).
+// display shows the connections: on a terminal, a table that it redraws in place;
+// otherwise nothing, because the story prints what happens.
 type display struct {
 	*stack
 	story  *story
@@ -21,7 +21,7 @@ type display struct {
 
 func newDisplay(s *stack, story *story, out io.Writer, quiet bool) *display {
 	if !quiet {
-		story.out = io.Discard // its news stand below the table
+		story.out = io.Discard // the table shows its news
 	}
 	return &display{stack: s, story: story, quiet: quiet,
 		screen: screen{out: out, size: func() (int, int) { return terminalSize(out) }}}
@@ -45,7 +45,7 @@ func (d *display) run(ctx context.Context) {
 func (d *display) draw(ctx context.Context) {
 	connections, now, err := d.connections(ctx)
 	if err != nil {
-		return // the next second will tell
+		return // the next second tries again
 	}
 	var rows []row
 	for _, c := range connections {

@@ -8,8 +8,8 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// startError is what is said of a start that did not succeed. Where the user ended
-// it, that is all: what failed only followed from it.
+// startError explains a failed start. If the user ended it, the message says only that:
+// other errors are consequences.
 func startError(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
 		return err
@@ -17,13 +17,13 @@ func startError(ctx context.Context, err error) error {
 	return fmt.Errorf("stopped before everything was ready (%w): run it again to carry on", context.Cause(ctx))
 }
 
-// damaged says that something in the state folder cannot be used any more.
+// damaged reports that a file of the state folder is unusable.
 func damaged(dir string, err error) error {
 	return perennial.Errorf(perennial.CodeConflict, "the state in %s is damaged: %w\nDelete the folder to begin anew, or name another one with --dir", dir, err)
 }
 
-// folderCauses are what the operating system and SQLite say if the state folder
-// cannot be used.
+// folderCauses maps the error texts of the operating system and SQLite for an unusable
+// state folder to advice.
 var folderCauses = []struct {
 	says   string
 	code   perennial.Code
@@ -42,8 +42,8 @@ var folderCauses = []struct {
 	{"file name too long", perennial.CodeInvalid, "%s is too long a name: name another folder with --dir"},
 }
 
-// folderError says what to do about an error of the state folder. An error that
-// says it already is returned as it is.
+// folderError adds advice to an error of the state folder. It returns an error that has
+// advice already unchanged.
 func folderError(dir string, err error) error {
 	code := perennial.CodeOf(err)
 	if code == perennial.CodeConflict {
@@ -55,7 +55,7 @@ func folderError(dir string, err error) error {
 			return perennial.Errorf(c.code, c.advice+": %w", dir, err)
 		}
 	}
-	for _, says := range []string{"file is not a database", "database disk image is malformed"} { // SQLite's words
+	for _, says := range []string{"file is not a database", "database disk image is malformed"} { // SQLite's texts
 		if strings.Contains(text, says) {
 			return damaged(dir, err)
 		}

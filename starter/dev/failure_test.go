@@ -17,8 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// toBuild is an environment with the real go, in which nothing is built or
-// downloaded yet and no Temporal is found.
+// toBuild returns an environment with the real go, an empty build and module cache, and
+// no Temporal.
 func toBuild(t *testing.T) []string {
 	t.Helper()
 	compiler, err := exec.LookPath("go")
@@ -29,7 +29,8 @@ func toBuild(t *testing.T) []string {
 		"GOTOOLCHAIN=local", "GOFLAGS=", "GONOSUMDB=*", "GONOPROXY=", "GOPRIVATE="}
 }
 
-// script makes an executable of a name, in a folder of its own, which it returns.
+// script makes an executable called name in a folder of its own, and returns the
+// folder.
 func script(t *testing.T, name, body string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -37,7 +38,7 @@ func script(t *testing.T, name, body string) (dir string) {
 	return dir
 }
 
-// fakeTemporal is an environment whose temporal runs body as its server.
+// fakeTemporal returns an environment whose temporal runs body as its server.
 func fakeTemporal(t *testing.T, body string) []string {
 	t.Helper()
 	return []string{"PATH=" + script(t, "temporal", `[ "$1" = --version ] && { echo temporal version 1.5.1; exit 0; }`+"\n"+body)}
@@ -51,7 +52,7 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
-// closedPort is an address without a listener.
+// closedPort returns an address without a listener.
 func closedPort(t *testing.T) string {
 	t.Helper()
 	l := listen(t)
@@ -59,8 +60,8 @@ func closedPort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// TestFailures: each failure of a start has its message, which says what to do, and
-// its exit code.
+// TestFailures: each failed start exits with its own code and a message that says what
+// to do.
 func TestFailures(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")
@@ -104,7 +105,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// damagedCache has a development server that cannot be executed.
+// damagedCache returns a cache whose development server cannot run.
 func damagedCache(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -112,7 +113,7 @@ func damagedCache(t *testing.T) string {
 	return dir
 }
 
-// TestStateFolder: what is wrong with the folder of the state.
+// TestStateFolder: each problem of the state folder has its message.
 func TestStateFolder(t *testing.T) {
 	t.Parallel()
 	const full, damaged = "is full: free some space", "Delete the folder to begin anew"
@@ -122,7 +123,7 @@ func TestStateFolder(t *testing.T) {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
 		}
 	}
-	// Each write to /dev/full fails as on a disk that is full.
+	// Each write to /dev/full fails like one to a full disk.
 	fill := func(name string) func(*testing.T, string) {
 		return func(t *testing.T, dir string) { require.NoError(t, os.Symlink("/dev/full", filepath.Join(dir, name))) }
 	}
@@ -182,7 +183,7 @@ func TestStateFolder(t *testing.T) {
 	})
 }
 
-// keyset is a good set of keys.
+// keyset returns a valid keyset.
 func keyset(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "keys")
@@ -192,11 +193,11 @@ func keyset(t *testing.T) string {
 	return string(raw)
 }
 
-// TestReadOnly runs as a user who can write nowhere, and then as one who can write
-// the state, but not the cache.
+// TestReadOnly runs as a user who can write nowhere, and then as one who can write the
+// state but not the cache.
 func TestReadOnly(t *testing.T) {
 	t.Parallel()
-	home := t.TempDir() // of this user; readable by others
+	home := t.TempDir() // owned by this user; readable by others
 	require.NoError(t, os.Chmod(filepath.Dir(home), 0o755))
 	readOnly := func(dir string) *process {
 		p := command(t, dir, []string{"PATH=" + t.TempDir(), "HOME=" + home, "XDG_CACHE_HOME=", "PERENNIAL_CACHE_DIR="})
@@ -221,8 +222,8 @@ func TestReadOnly(t *testing.T) {
 	assert.Contains(t, out, "set PERENNIAL_CACHE_DIR to a folder that you can write")
 }
 
-// TestInterruptedWaits: Ctrl-C ends each long wait of a start, with the same exit
-// code, and with a message that is true.
+// TestInterruptedWaits: Ctrl-C ends each long wait of a start, always with the same
+// exit code and a true message.
 func TestInterruptedWaits(t *testing.T) {
 	t.Parallel()
 	cache := t.TempDir()
@@ -232,7 +233,7 @@ func TestInterruptedWaits(t *testing.T) {
 	silent := listen(t)
 	for name, c := range map[string]struct {
 		environ []string
-		await   string // in the output, or a file of the state folder
+		await   string // text in the output, or a file in the state folder
 	}{
 		"another build":        {[]string{"PATH=" + t.TempDir(), "PERENNIAL_CACHE_DIR=" + cache}, "Waiting to build temporal v1.5.1: process "},
 		"a build":              {[]string{"PATH=" + script(t, "go", "echo downloading; /bin/sleep 600 & /bin/sleep 600"), "PERENNIAL_CACHE_DIR=" + t.TempDir()}, "Building temporal v1.5.1 from source"},

@@ -12,7 +12,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/child"
 )
 
-// process is that of the worker or of the server.
+// process is a running worker or server.
 type process struct {
 	what string
 	cmd  *exec.Cmd
@@ -20,7 +20,7 @@ type process struct {
 	log  *child.Log
 }
 
-// ended says why p is not there any more, and is nil while it is.
+// ended returns why p has ended, or nil while it runs.
 func (p *process) ended() error {
 	select {
 	case <-p.done:
@@ -30,8 +30,8 @@ func (p *process) ended() error {
 	}
 }
 
-// launch runs this very program as another: as a worker, so that it can be killed,
-// or as a server.
+// launch runs this same program as a child process: as a worker, which the story can
+// kill, or as a server.
 func (s *stack) launch(what string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -44,8 +44,9 @@ func (s *stack) launch(what string) (*process, error) {
 	defer log.Close()
 	cmd := exec.Command(self, what, "--config", s.path("perennial.yaml"))
 	cmd.Env = s.ownEnviron()
-	cmd.Stdout, cmd.Stderr = log.File, log.File // files, so that nothing is copied
-	// Of a group of its own: Ctrl-C is for dev, which then stops it.
+	cmd.Stdout, cmd.Stderr = log.File, log.File // files, so exec needs no goroutine that copies
+	// Give it its own process group: Ctrl-C must reach only dev, which then stops the
+	// child.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	done, err := child.Start(cmd)
 	if err != nil {
@@ -54,8 +55,8 @@ func (s *stack) launch(what string) (*process, error) {
 	return &process{what, cmd, done, log}, nil
 }
 
-// killWorker kills the worker with SIGKILL and starts another. It returns how
-// the first one ended.
+// killWorker kills the worker with SIGKILL and starts another. It returns the wait
+// status of the first.
 func (s *stack) killWorker() (syscall.WaitStatus, error) {
 	if err := s.worker.cmd.Process.Kill(); err != nil {
 		return 0, fmt.Errorf("kill the worker: %w", err)
@@ -69,15 +70,14 @@ func (s *stack) killWorker() (syscall.WaitStatus, error) {
 	return status, err
 }
 
-// stopWorker ends the worker in an orderly way.
+// stopWorker stops the worker gracefully.
 func (s *stack) stopWorker(ctx context.Context) error {
 	w := s.worker
 	s.worker = nil
 	return w.stop(ctx)
 }
 
-// stop ends the process in an orderly way, or kills it when ctx ends. There may be
-// none.
+// stop stops the process gracefully, or kills it when ctx ends. p may be nil.
 func (p *process) stop(ctx context.Context) error {
 	if p == nil {
 		return nil

@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// folder holds what the tests of this package build.
+// folder holds the binaries that the tests of this package build.
 var folder string
 
 func TestMain(m *testing.M) {
@@ -27,11 +27,11 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	code := m.Run()
-	_ = os.RemoveAll(folder) // in the system's folder of temporary files
+	_ = os.RemoveAll(folder) // a failure leaves only a temporary folder
 	os.Exit(code)
 }
 
-// program is perennial as it is shipped, built once.
+// program builds the shipped perennial once and returns its path.
 var program = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(folder, "perennial")
 	if out, err := exec.Command("go", "build", "-o", path, "..").CombinedOutput(); err != nil {
@@ -40,7 +40,7 @@ var program = sync.OnceValues(func() (string, error) {
 	return path, os.Chmod(folder, 0o755) // other users run it too
 })
 
-// patience is how long anything is waited for before a test gives up.
+// patience bounds every wait of a test.
 const (
 	patience  = 3 * time.Minute
 	pollEvery = 5 * time.Millisecond
@@ -50,7 +50,7 @@ const (
 type process struct {
 	*testing.T
 	cmd   *exec.Cmd
-	mark  string // in the environment of it and of all that it starts
+	mark  string // in the environment of the process and of everything that it starts
 	ended chan struct{}
 
 	mu  sync.Mutex
@@ -70,16 +70,16 @@ func (p *process) output() string {
 	return p.out.String()
 }
 
-// command makes a `perennial dev` that is not started yet. environ is added to this
+// command returns a `perennial dev` that has not started. It adds environ to this
 // process's environment without Temporal's settings.
 func command(t *testing.T, dir string, environ []string, args ...string) *process {
 	t.Helper()
-	p := &process{T: t, mark: "DEV_TEST_MARK=" + rand.Text(), ended: make(chan struct{})} // dev keeps PERENNIAL_* from its children
+	p := &process{T: t, mark: "DEV_TEST_MARK=" + rand.Text(), ended: make(chan struct{})} // no PERENNIAL_ prefix: dev does not pass PERENNIAL_* to its children
 	path, err := program()
 	require.NoError(t, err)
 	p.cmd = exec.Command(path, append([]string{"dev", "--dir", dir}, args...)...)
 	p.cmd.Env = append(slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "TEMPORAL_") }), append(environ, p.mark)...)
-	p.cmd.Dir = t.TempDir() // nothing is written beside these tests
+	p.cmd.Dir = t.TempDir() // so that it writes nothing into the source folder
 	p.cmd.Stdout, p.cmd.Stderr = p, p
 	return p
 }
@@ -89,16 +89,16 @@ func (p *process) start() *process {
 	require.NoError(p, p.cmd.Start())
 	go func() {
 		defer close(p.ended)
-		_ = p.cmd.Wait() // how it ended is in its state
+		_ = p.cmd.Wait() // ProcessState says how it ended
 	}()
 	p.Cleanup(func() {
-		_ = p.cmd.Process.Kill() // it has ended, unless the test failed
+		_ = p.cmd.Process.Kill() // it has ended already, unless the test failed
 		<-p.ended
 	})
 	return p
 }
 
-// await waits until the output has text.
+// await waits until the output contains text.
 func (p *process) await(text string) {
 	p.Helper()
 	require.Eventually(p, func() bool { return p.has(text) || p.isOver() }, patience, pollEvery, text)
@@ -121,8 +121,8 @@ func (p *process) signal(s syscall.Signal) {
 	require.NoError(p, p.cmd.Process.Signal(s))
 }
 
-// exit waits for the end and returns the exit code and the whole output. There must
-// be no stack in it, and nothing that it started may be left.
+// exit waits for the end and returns the exit code and the whole output. It fails the
+// test if the output holds a stack trace or a process that dev started still runs.
 func (p *process) exit() (code int, out string) {
 	p.Helper()
 	select {
@@ -138,18 +138,18 @@ func (p *process) exit() (code int, out string) {
 	return p.cmd.ProcessState.ExitCode(), out
 }
 
-// left lists the processes that it started and that live on.
+// left lists the processes that dev started and that still run.
 func (p *process) left() []string {
 	var left []string
 	all, err := filepath.Glob("/proc/[0-9]*/environ")
 	assert.NoError(p, err)
 	for _, path := range all {
 		environ, err := os.ReadFile(path)
-		if err != nil { // gone, or another user's
+		if err != nil { // ended, or another user's
 			continue
 		}
 		if bytes.Contains(environ, []byte(p.mark)) {
-			line, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline")) // for people
+			line, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline")) // for the failure message
 			left = append(left, strings.ReplaceAll(string(line), "\x00", " "))
 		}
 	}

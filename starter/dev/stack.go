@@ -32,11 +32,11 @@ import (
 type stack struct {
 	dir     string
 	environ []string
-	ready   time.Time // the database's clock
+	ready   time.Time // by the database's clock
 
 	provider *fakeprovider.Server
 	http     *http.Server
-	temporal *devserver.Server // nil where TEMPORAL_ADDRESS is honoured
+	temporal *devserver.Server // nil if TEMPORAL_ADDRESS names a server
 	address  string
 	ui       string
 	deps     *wiring.Deps
@@ -44,14 +44,14 @@ type stack struct {
 	service  *connect.Service
 	updates  *connect.Temporal
 	sessions *connect.Sessions
-	key      perennial.Secret // of the API, for the demo's tenant
+	key      perennial.Secret // API key of the demo's tenant
 	worker   *process
 	server   *process
 	saved    saved
-	ids      []string // of the demo connections, in their order
+	ids      []string // of the demo connections, in the order of demos
 }
 
-// saved is what must outlive dev beside the databases.
+// saved is the state that must outlive dev, besides the databases.
 type saved struct {
 	ProviderPort int `json:"provider_port"`
 	TemporalPort int `json:"temporal_port"`
@@ -59,7 +59,7 @@ type saved struct {
 	ServerPort   int `json:"server_port"`
 }
 
-// lock keeps other processes out of the state folder, which it makes.
+// lock makes the state folder and keeps other processes out of it.
 func lock(dir string) (*filelock.Lock, error) {
 	if err := private.MakeDir("the folder of the demonstration's secrets", filepath.Join(dir, "secrets")); err != nil {
 		return nil, folderError(dir, err)
@@ -74,7 +74,7 @@ func lock(dir string) (*filelock.Lock, error) {
 	return l, nil
 }
 
-// open starts everything. What it started it stops again on an error.
+// open starts everything. On an error it stops what it has started.
 func open(ctx context.Context, dir string, environ []string, progress io.Writer) (*stack, error) {
 	s := &stack{dir: dir, environ: environ}
 	if err := s.start(ctx, progress); err != nil {
@@ -107,7 +107,7 @@ func (s *stack) start(ctx context.Context, progress io.Writer) error {
 	return err
 }
 
-// openFolder opens what needs the state folder alone.
+// openFolder opens the parts that need only the state folder.
 func (s *stack) openFolder(ctx context.Context) error {
 	if err := s.restore(); err != nil {
 		return err
@@ -142,7 +142,7 @@ func (s *stack) save() error {
 	return s.write("dev.json", raw)
 }
 
-// write replaces a file of the state folder, whole or not at all.
+// write replaces a file of the state folder atomically.
 func (s *stack) write(name string, content []byte) error {
 	path := s.path(name)
 	if err := os.WriteFile(path+".new", content, 0o600); err != nil {
@@ -151,7 +151,7 @@ func (s *stack) write(name string, content []byte) error {
 	return os.Rename(path+".new", path)
 }
 
-// openProvider starts the fake provider, on its old port where that is free.
+// openProvider starts the fake provider, on its previous port if that is free.
 func (s *stack) openProvider() error {
 	if err := s.findPort(&s.saved.ServerPort); err != nil {
 		return noPort(err)
@@ -179,15 +179,15 @@ func (s *stack) openProvider() error {
 	}
 	s.saved.ProviderPort = l.Addr().(*net.TCPAddr).Port
 	s.http = &http.Server{Handler: s.provider, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
-	go func() { _ = s.http.Serve(l) }() // ends with close
+	go func() { _ = s.http.Serve(l) }() // close ends it
 	return s.save()
 }
 
-// serverURL is where the API and the connect pages are served.
+// serverURL is the base URL of the API and the connect pages.
 func (s *stack) serverURL() string { return fmt.Sprintf("http://127.0.0.1:%d", s.saved.ServerPort) }
 
-// findPort keeps a port for a process that is started later, the old one where it
-// is free.
+// findPort chooses a port for a process that starts later: the previous one if it is
+// free.
 func (s *stack) findPort(port *int) error {
 	l, err := listenAgain(*port)
 	if err != nil {
@@ -201,7 +201,7 @@ func noPort(err error) error {
 	return perennial.Errorf(perennial.CodeUnavailable, "no port of this machine is free: %w", err)
 }
 
-// listenAgain listens on port if it is free, else on any.
+// listenAgain listens on port if it is free, else on any free port.
 func listenAgain(port int) (net.Listener, error) {
 	if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
 		return l, nil
@@ -209,8 +209,8 @@ func listenAgain(port int) (net.Listener, error) {
 	return net.Listen("tcp", "127.0.0.1:0")
 }
 
-// openStore writes the configuration, makes keys and migrates, as a platform
-// team would.
+// openStore writes the configuration, makes keys and migrates, as a platform team
+// would.
 func (s *stack) openStore(ctx context.Context) error {
 	yaml := fmt.Sprintf(perennialYAML, fmt.Sprintf("http://127.0.0.1:%d", s.saved.ProviderPort), strings.ReplaceAll(s.dir, "'", "''"), s.saved.ServerPort)
 	if err := os.WriteFile(s.path("perennial.yaml"), []byte(yaml), 0o600); err != nil {
@@ -218,7 +218,7 @@ func (s *stack) openStore(ctx context.Context) error {
 	}
 	cfg, err := config.LoadEnviron(s.path("perennial.yaml"), s.ownEnviron())
 	if err != nil {
-		return damaged(s.dir, err) // it was just written: what it names must be wrong
+		return damaged(s.dir, err) // dev has just written it, so a file that it names must be damaged
 	}
 	if err := seal.Generate(cfg.KeysDir, nil, true); err != nil && perennial.CodeOf(err) != perennial.CodeConflict {
 		return err
@@ -237,7 +237,7 @@ func (s *stack) openStore(ctx context.Context) error {
 	return nil
 }
 
-// ownEnviron is the environment without settings that are meant for a real
+// ownEnviron returns the environment without settings that are meant for a real
 // Perennial.
 func (s *stack) ownEnviron() []string {
 	var own []string
@@ -265,7 +265,7 @@ func (s *stack) openTemporal(ctx context.Context, progress io.Writer) error {
 		}
 		s.temporal, err = s.startTemporal(ctx, binary)
 		if err != nil {
-			return folderError(s.dir, err) // Temporal's database is in it too
+			return folderError(s.dir, err) // the folder also holds Temporal's database
 		}
 		s.address, s.ui = s.temporal.Address, s.temporal.UI
 	}
@@ -322,7 +322,7 @@ func (s *stack) close() error {
 	if s.temporal != nil {
 		end := s.temporal.Stop
 		if s.ready.IsZero() {
-			end = s.temporal.Kill // an orderly end takes it seconds, and there is nothing to finish
+			end = s.temporal.Kill // a graceful stop takes seconds, and there is nothing to finish
 		}
 		errs = append(errs, end())
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestRestore: an empty state, or one with members that are not known, is taken.
+// TestRestore: dev accepts an empty state, and one with unknown members.
 func TestRestore(t *testing.T) {
 	t.Parallel()
 	for _, state := range []string{"", "null", "{}", `{"consents": null, "server_port": 99999}`} {
@@ -25,7 +25,7 @@ func TestRestore(t *testing.T) {
 	}
 }
 
-// TestProcessThatEnded tells how and why a worker or a server is not there.
+// TestProcessThatEnded: the error says how and why a worker or a server ended.
 func TestProcessThatEnded(t *testing.T) {
 	t.Parallel()
 	s := &stack{dir: t.TempDir()}

@@ -24,14 +24,14 @@ const (
 	curlLine = `(?m)^  (curl .*)$`
 )
 
-// prepared has the Temporal server built, so that no start waits for that.
+// prepared builds the Temporal server beforehand, so that no start waits for it.
 func prepared(t *testing.T) {
 	t.Helper()
 	_, err := devserver.Path(t.Context(), os.Stderr)
 	require.NoError(t, err)
 }
 
-// curl runs the line that dev printed, as a person does who pastes it.
+// curl runs the command line that dev printed, like a person who pastes it.
 func (p *process) curl() (line string) {
 	p.Helper()
 	p.await("\nNext: ")
@@ -49,7 +49,7 @@ func (p *process) curl() (line string) {
 	return found[1]
 }
 
-// TestAfterReady: the line that is printed works, also after a restart; keys do not
+// TestAfterReady: the printed command line works, also after a restart; keys do not
 // pile up; and Ctrl-C is a success.
 func TestAfterReady(t *testing.T) {
 	t.Parallel()
@@ -59,7 +59,7 @@ func TestAfterReady(t *testing.T) {
 	var first string
 	for n, c := range []struct {
 		before func()
-		same   bool // the line is that of the first start
+		same   bool // the line equals that of the first start
 	}{
 		{func() {}, true},
 		{func() { require.NoError(t, os.Chmod(key, 0o644)) }, true},
@@ -71,7 +71,7 @@ func TestAfterReady(t *testing.T) {
 		if n == 0 {
 			first = line
 		}
-		// A port may have been taken meanwhile.
+		// Another process may have taken a port meanwhile.
 		key := regexp.MustCompile(`pk_[0-9a-f_]+`)
 		assert.Equal(t, c.same, key.FindString(first) == key.FindString(line))
 		assert.Contains(t, p.output(), "Next: open http://127.0.0.1:")
@@ -94,8 +94,8 @@ func TestAfterReady(t *testing.T) {
 	assert.True(t, keys[1].RevokedAt.IsZero())
 }
 
-// TestKilledAtAnyMoment ends dev at random moments of its start: there is always a
-// message, nothing is left behind, and the next start works.
+// TestKilledAtAnyMoment kills dev at random moments of its start: it always prints a
+// message and leaves nothing behind, and the next start works.
 func TestKilledAtAnyMoment(t *testing.T) {
 	t.Parallel()
 	prepared(t)
@@ -106,7 +106,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		t.Run(signal.String(), func(t *testing.T) {
 			t.Parallel()
 			random := rand.New(rand.NewPCG(seed, uint64(i)))
-			for range 2 { // each time from nothing
+			for range 2 { // each start from an empty folder
 				dir := t.TempDir()
 				for range 5 {
 					killedAfter(t, dir, time.Duration(random.Int64N(int64(whole))), signal)
@@ -117,8 +117,8 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	}
 }
 
-// readied starts dev, sees that it works, ends it as a person does, and returns how
-// long its start took.
+// readied starts dev, checks that it works, ends it with Ctrl-C, and returns how long
+// the start took.
 func readied(t *testing.T, dir string) time.Duration {
 	t.Helper()
 	p := command(t, dir, nil).start()
@@ -133,14 +133,14 @@ func readied(t *testing.T, dir string) time.Duration {
 	return took
 }
 
-// killedAfter sends the signal so long after the start began. On a machine that is
-// quicker than before, dev may be ready by then.
+// killedAfter sends the signal at this moment after the start began. dev may be ready
+// by then if the machine is faster than before.
 func killedAfter(t *testing.T, dir string, moment time.Duration, signal syscall.Signal) {
 	t.Helper()
 	p := command(t, dir, nil).start()
 	p.await(starting)
 	select {
-	case <-time.After(moment): // not a wait for anything: the moment is what is tested
+	case <-time.After(moment): // waits for no condition: the moment itself is under test
 	case <-p.ended:
 		require.Fail(t, "it ended by itself", p.output())
 	}

@@ -13,15 +13,15 @@ import (
 	"github.com/perennial-oauth/perennial/workflows"
 )
 
-// story makes things go wrong and right again, once per start.
+// story breaks and repairs things, once per start.
 type story struct {
 	*stack
 	out    io.Writer
-	repair time.Duration // how long the user takes
+	repair time.Duration // how long the user takes to reconnect
 
 	mu                     sync.Mutex
 	kills, lost, recovered int
-	news                   string // the last thing that happened
+	news                   string // the latest event
 	kept                   []string
 }
 
@@ -36,7 +36,7 @@ func (t *story) tell(format string, args ...any) {
 	fmt.Fprintln(t.out, t.news)
 }
 
-// keep tells what is to stay on the screen.
+// keep prints a line that stays on the screen.
 func (t *story) keep(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -45,7 +45,7 @@ func (t *story) keep(format string, args ...any) {
 	fmt.Fprintln(t.out, line)
 }
 
-// takeKept returns what is to stay, once.
+// takeKept returns the lines that stay, each of them once.
 func (t *story) takeKept() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -54,7 +54,7 @@ func (t *story) takeKept() []string {
 	return kept
 }
 
-// run ends when the story is told or ctx ends, which is no error.
+// run returns when the story is over or ctx ends, which is no error.
 func (t *story) run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	errs := make(chan error, 2)
@@ -74,7 +74,7 @@ func (t *story) run(ctx context.Context) error {
 	}
 }
 
-// revocation: the user removes access, a call finds out, the user reconnects.
+// revocation: the user removes access, an API call detects it, the user reconnects.
 func (t *story) revocation(ctx context.Context) error {
 	d, id := t.cast(roleRevoked)
 	if err := after(ctx, revokeAfter); err != nil {
@@ -88,7 +88,7 @@ func (t *story) revocation(ctx context.Context) error {
 		return err
 	}
 	t.tell("%s: access was removed at the provider.", d.account)
-	// The product's next call answers 401, and asks for another token.
+	// The product's next call gets a 401, so it requests another token.
 	if _, err := t.updates.RefreshNow(ctx, id, workflows.RefreshNow{IfGeneration: c.Generation}); err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (t *story) revocation(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Recovered is what the workflow makes of it: it refreshes by itself again.
+	// The connection counts as recovered when its workflow refreshes by itself again.
 	if _, err := t.updates.RefreshNow(ctx, id, workflows.RefreshNow{IfGeneration: before.Generation}); err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ func (t *story) revocation(ctx context.Context) error {
 	return nil
 }
 
-// reconnected has the user reconnect, unless somebody who watches does.
+// reconnected reconnects as the user, unless a person at the terminal does it first.
 func (t *story) reconnected(ctx context.Context, d demo, id string) (perennial.Connection, error) {
 	patience, cancel := context.WithTimeout(ctx, t.repair)
 	defer cancel()
@@ -143,8 +143,8 @@ func (t *story) reconnected(ctx context.Context, d demo, id string) (perennial.C
 	return c, err
 }
 
-// killing: the worker dies after the provider rotated the refresh token and
-// before its reply arrived.
+// killing: the worker dies after the provider has rotated the refresh token and before
+// the reply arrives.
 func (t *story) killing(ctx context.Context) error {
 	d, id := t.cast(roleKilled)
 	if err := after(ctx, killAfter); err != nil {
@@ -189,7 +189,7 @@ func (t *story) killing(ctx context.Context) error {
 	return <-asked
 }
 
-// cast finds the connection of a role.
+// cast returns the connection that plays a role.
 func (t *story) cast(r role) (demo, string) {
 	for i, d := range demos {
 		if d.role == r {
@@ -208,7 +208,7 @@ func (t *story) refreshesOf(d demo) int {
 	return 0
 }
 
-// until reads the row until it is as wanted.
+// until reads the row until wanted accepts it.
 func (t *story) until(ctx context.Context, id string, wanted func(perennial.Connection) bool) (c perennial.Connection, err error) {
 	err = poll(ctx, func() (bool, error) {
 		c, _, err = t.deps.Store.Get(ctx, id)

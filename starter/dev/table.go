@@ -8,16 +8,15 @@ import (
 	"golang.org/x/text/width"
 )
 
-// row is what the table shows of one connection.
+// row holds what the table shows of one connection.
 type row struct {
 	account, app     string
-	label, detail    string // of its status: the label is what must be seen
+	label, detail    string // of its status; the label must stay visible
 	left, generation string
 	outcome          string // of its last attempt
 }
 
-// column is one column of the table; min is the least width at which it says
-// something.
+// column is one column of the table; min is the smallest useful width.
 type column struct {
 	title      string
 	cells      []string
@@ -26,14 +25,14 @@ type column struct {
 
 const (
 	gap       = 2  // between columns
-	minName   = 20 // a longer account or app may be cut to this
+	minName   = 20 // a longer account or app may be cut to this width
 	minCut    = 9  // the last outcome may be cut to this: "refreshed" is whole
-	minDetail = 12 // a shorter detail says nothing
+	minDetail = 12 // a shorter detail would be unreadable
 )
 
-// table lays the rows out in lines that are at most so many cells wide, with a line
-// of titles. Where there is little room it leaves columns out. It never cuts a
-// status's label while a cell of another column is shown.
+// table lays the rows out in lines of at most room cells, below a line of titles. If
+// there is little room, it leaves columns out. It never cuts a status's label while
+// another column is visible.
 func table(rows []row, room int) []string {
 	status := newColumn("STATUS", rows, func(r row) string { return r.label })
 	account := newColumn("ACCOUNT", rows, func(r row) string { return r.account })
@@ -71,8 +70,8 @@ func newColumn(title string, rows []row, text func(row) string) *column {
 	return c
 }
 
-// addDetails makes each label "label: detail" for which there is room, and widens
-// the column by spare at most.
+// addDetails extends each label to "label: detail" if there is room, and widens the
+// column by at most spare.
 func (c *column) addDetails(rows []row, spare int) {
 	room := c.width + max(spare, 0)
 	for i, r := range rows {
@@ -83,7 +82,7 @@ func (c *column) addDetails(rows []row, spare int) {
 	}
 }
 
-// needed is the least width of all columns together.
+// needed returns the smallest width of all columns together.
 func needed(columns []*column) int {
 	sum := gap * (len(columns) - 1)
 	for _, c := range columns {
@@ -92,8 +91,8 @@ func needed(columns []*column) int {
 	return sum
 }
 
-// spread sets the widths of the columns: the least, and of spare what those that
-// want more can use, from left to right. It returns what is left.
+// spread sets each column to its smallest width and gives spare to the wanting columns,
+// from left to right. It returns the rest.
 func spread(columns []*column, spare int, wanting ...*column) int {
 	for _, c := range columns {
 		more := 0
@@ -106,7 +105,7 @@ func spread(columns []*column, spare int, wanting ...*column) int {
 	return spare
 }
 
-// line is line i of the table: the titles, then the rows.
+// line returns line i of the table: the titles first, then the rows.
 func line(columns []*column, i int) string {
 	var b strings.Builder
 	for n, c := range columns {
@@ -123,7 +122,7 @@ func line(columns []*column, i int) string {
 	return strings.TrimRight(b.String(), " ")
 }
 
-// cut ends a text that is wider than room with an ellipsis.
+// cut shortens a text that is wider than room and ends it with an ellipsis.
 func cut(text string, room int) string {
 	if cells(text) <= room {
 		return text
@@ -134,7 +133,7 @@ func cut(text string, room int) string {
 	return head(text, room-1) + "…"
 }
 
-// head is as much of the beginning of text as fits.
+// head returns the longest beginning of text that fits.
 func head(text string, room int) string {
 	taken := 0
 	for i, r := range text {
@@ -145,10 +144,9 @@ func head(text string, room int) string {
 	return text
 }
 
-// wrap breaks text into lines that are at most room cells wide, between words if
-// it can.
+// wrap breaks text into lines of at most room cells, between words if possible.
 func wrap(text string, room int) []string {
-	room = max(room, 2) // a wide character needs as much
+	room = max(room, 2) // a wide character needs two cells
 	var lines []string
 	current := ""
 	for _, word := range strings.Fields(printable(text)) {
@@ -171,7 +169,7 @@ func wrap(text string, room int) []string {
 	return lines
 }
 
-// cells is how many cells of a terminal a text takes.
+// cells returns how many cells of a terminal a text takes.
 func cells(text string) int {
 	sum := 0
 	for _, r := range text {
@@ -190,7 +188,7 @@ func runeCells(r rune) int {
 	return 1
 }
 
-// printable replaces what would move a terminal's cursor.
+// printable replaces characters that would move a terminal's cursor.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

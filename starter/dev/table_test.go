@@ -8,12 +8,13 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// emulator is as much of a terminal as dev uses: it shows what a person sees.
+// emulator implements the part of a terminal that dev uses: it shows what a person
+// sees.
 type emulator struct {
 	width, height int
-	lines         [][]rune // wide characters take a second cell, which is 0
+	lines         [][]rune // a wide character's second cell is 0
 	row, column   int
-	scrolled      int // lines that left at the top
+	scrolled      int // lines that scrolled off the top
 }
 
 func newEmulator(width, height int) *emulator {
@@ -79,7 +80,7 @@ func (e *emulator) down() {
 	}
 }
 
-// shown is the screen, without the empty lines at its end.
+// shown returns the screen without the empty lines at its end.
 func (e *emulator) shown() string {
 	var b strings.Builder
 	for _, line := range e.lines {
@@ -166,8 +167,8 @@ Reconnect…
 	}
 }
 
-// TestScreen draws fewer rows each time, below lines that stay: nothing of an
-// earlier drawing is seen.
+// TestScreen draws fewer rows each time, below lines that stay: nothing of an earlier
+// drawing remains visible.
 func TestScreen(t *testing.T) {
 	t.Parallel()
 	link := "Be the user within 45s: http://127.0.0.1:8000/connect/cl_0123456789012345678901234567890123456789012"
@@ -217,8 +218,8 @@ portal-101  hubspot  Connected  41 s  12   refreshed
 	}
 }
 
-// TestScreenOfOtherSize: a terminal that became narrower has wrapped the lines of
-// the last drawing; one that is too low shows the first rows.
+// TestScreenOfOtherSize: a terminal that became narrower has wrapped the lines of the
+// last drawing; one with too few rows shows the first ones.
 func TestScreenOfOtherSize(t *testing.T) {
 	t.Parallel()
 	e := newEmulator(60, 6)
