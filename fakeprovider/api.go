@@ -8,9 +8,8 @@ import (
 	"time"
 )
 
-// api is a protected resource that answers as HubSpot's does: 401 with the
-// category EXPIRED_AUTHENTICATION for an expired token. It writes down what was
-// written.
+// api is a protected resource that answers like HubSpot's: 401 with the category
+// EXPIRED_AUTHENTICATION for an expired token. It records every write.
 func (s *Server) api(w http.ResponseWriter, r *http.Request) {
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	s.mu.Lock()
@@ -36,8 +35,8 @@ func (s *Server) api(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// write does a write, once for each Idempotency-Key: one that comes again is
-// answered as the first was (draft-ietf-httpapi-idempotency-key-header).
+// write performs a write once for each Idempotency-Key: a repetition gets the first
+// answer (draft-ietf-httpapi-idempotency-key-header).
 func (g *grant) write(r *http.Request) {
 	key := r.Header.Get("Idempotency-Key")
 	what := r.Method + " " + r.URL.Path + " " + key
@@ -48,7 +47,7 @@ func (g *grant) write(r *http.Request) {
 	g.Writes = append(g.Writes, what)
 }
 
-// ago words a time as HubSpot does: seconds under a minute, else minutes.
+// ago words a duration as HubSpot does: seconds under a minute, else minutes.
 func ago(d time.Duration) string {
 	if d < time.Minute {
 		return fmt.Sprintf("%d second(s)", int(d.Seconds()))

@@ -28,8 +28,8 @@ button.yes{background:#0b5fff;border-color:#0b5fff;color:#fff}input[type=text]{f
 <label>Account <input type="text" name="account" value="{{.Account}}" required></label>
 <button class="yes" name="answer" value="allow">Allow</button> <button name="answer" value="deny">Deny</button></form></main></body></html>`))
 
-// redirectTarget checks client and redirect URI: where they do not match exactly,
-// nobody is sent anywhere (RFC 9700 section 4.1).
+// redirectTarget checks the client and the redirect URI. Unless both match exactly, it
+// redirects nowhere (RFC 9700 section 4.1).
 func (s *Server) redirectTarget(w http.ResponseWriter, q url.Values) (*url.URL, bool) {
 	s.mu.Lock()
 	c := s.clients[q.Get("client_id")]
@@ -83,7 +83,7 @@ func (s *Server) authorizeAnswer(w http.ResponseWriter, r *http.Request) {
 		back.Set("error", "invalid_request")
 	default:
 		scopes := strings.Fields(q.Get("scope"))
-		if r.PostForm.Has("shown") { // those that the user left selected
+		if r.PostForm.Has("shown") { // the scopes that the user left selected
 			scopes = slices.DeleteFunc(scopes, func(scope string) bool { return !slices.Contains(r.PostForm["scope"], scope) })
 		}
 		value := newToken("fac_")
@@ -97,15 +97,15 @@ func (s *Server) authorizeAnswer(w http.ResponseWriter, r *http.Request) {
 	s.back(w, r, target, back)
 }
 
-// authError is what the client's knobs have the authorization endpoint answer
-// instead of asking.
+// authError returns the error with which the client's knobs make the authorization
+// endpoint answer, without showing a consent page.
 func (s *Server) authError(client string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.clients[client].Knobs.AuthError
 }
 
-// back sends the browser to the client with an authorization response.
+// back redirects the browser to the client with an authorization response.
 func (s *Server) back(w http.ResponseWriter, r *http.Request, target *url.URL, response url.Values) {
 	if s.issuer != "" {
 		response.Set("iss", s.issuer) // RFC 9207

@@ -1,4 +1,4 @@
-// Package fakeprovider is an OAuth 2.0 authorization server (RFC 6749, 7009,
-// 7636, 7662) that misbehaves on demand, with an oracle that tells what really
-// happened. It is for tests and demonstrations; it keeps nothing secret.
+// Package fakeprovider is an OAuth 2.0 authorization server (RFC 6749, 7009, 7636,
+// 7662) that misbehaves on demand, with an oracle that reports what really happened. It
+// is for tests and demonstrations; it protects no secrets.
 package fakeprovider

@@ -5,47 +5,47 @@ import (
 	"time"
 )
 
-// Knobs say how a client's or a grant's tokens behave. The zero value is a
+// Knobs control how a client's or a grant's tokens behave. The zero value is a
 // well-behaved server: tokens of 30 minutes, no rotation.
 type Knobs struct {
 	LifetimeSeconds float64 `json:"lifetime_seconds,omitempty"` // of access tokens; 0: 1800
-	// Lifetimes are those of the next access tokens, one each, before
-	// LifetimeSeconds counts.
+	// Lifetimes are the lifetimes of the next access tokens, in seconds, one each. When
+	// they are used up, LifetimeSeconds counts.
 	Lifetimes     []float64 `json:"lifetimes,omitempty"`
-	ExpiresIn     string    `json:"expires_in,omitempty"` // sent as expires_in instead of the truth
+	ExpiresIn     string    `json:"expires_in,omitempty"` // sent as expires_in instead of the true value
 	OmitExpiresIn bool      `json:"omit_expires_in,omitempty"`
 
-	Rotate bool `json:"rotate,omitempty"` // a refresh gives a new refresh token and ends the old
-	// GraceSeconds: a used refresh token gets the same reply for so long after
-	// its first use, and until the new one is used.
+	Rotate bool `json:"rotate,omitempty"` // a refresh issues a new refresh token and ends the old one
+	// GraceSeconds: a used refresh token gets the same reply for this long after its
+	// first use, and until the new one is used.
 	GraceSeconds float64 `json:"grace_seconds,omitempty"`
-	ReuseRevokes bool    `json:"reuse_revokes,omitempty"` // a used one kills the whole grant
+	ReuseRevokes bool    `json:"reuse_revokes,omitempty"` // a reused one ends the whole grant
 	KillsAccess  bool    `json:"kills_access,omitempty"`  // a refresh ends the old access token
-	OmitRefresh  bool    `json:"omit_refresh,omitempty"`  // leave refresh_token out where it stays, and of the reply to a code
-	IdleSeconds  int64   `json:"idle_seconds,omitempty"`  // a refresh token dies unused
+	OmitRefresh  bool    `json:"omit_refresh,omitempty"`  // omit refresh_token if it stays the same, and in the reply to a code
+	IdleSeconds  int64   `json:"idle_seconds,omitempty"`  // an unused refresh token expires after this long
 
-	LatencyBeforeMS int64 `json:"latency_before_ms,omitempty"` // before the work; a caller that leaves meanwhile stops it
+	LatencyBeforeMS int64 `json:"latency_before_ms,omitempty"` // before the work; a caller that disconnects meanwhile prevents the work
 	LatencyAfterMS  int64 `json:"latency_after_ms,omitempty"`  // after the work
 
-	// Each of these counts down, one per token request.
+	// Each of these counts down, one for each token request.
 	RateLimited int    `json:"rate_limited,omitempty"` // 429
-	RetryAfter  string `json:"retry_after,omitempty"`  // its header
+	RetryAfter  string `json:"retry_after,omitempty"`  // the Retry-After header of the 429
 	ServerError int    `json:"server_error,omitempty"` // 503, no work done
 	HTML        int    `json:"html,omitempty"`         // HTML at 200, no work done
 	Truncate    int    `json:"truncate,omitempty"`     // half the JSON at 200, work done
 	DropBefore  int    `json:"drop_before,omitempty"`  // connection cut, no work done
 	DropAfter   int    `json:"drop_after,omitempty"`   // connection cut, work done
 	BadGateway  int    `json:"bad_gateway,omitempty"`  // 502, work done
-	SayRevoked  int    `json:"say_revoked,omitempty"`  // a refusal that is not true
+	SayRevoked  int    `json:"say_revoked,omitempty"`  // a false refusal
 
-	WriteDropAfter int `json:"write_drop_after,omitempty"` // counts down, one per write to the protected API: connection cut, work done
+	WriteDropAfter int `json:"write_drop_after,omitempty"` // counts down, one for each write to the protected API: connection cut, work done
 
-	// Those of a client, for consents.
-	AuthError     string `json:"auth_error,omitempty"`     // the authorization endpoint answers so without asking
+	// These are knobs of a client and affect consents.
+	AuthError     string `json:"auth_error,omitempty"`     // the authorization endpoint answers with this error at once, without consent
 	ExchangeError int    `json:"exchange_error,omitempty"` // counts down: 503 to a code, no work done
 	InfoError     int    `json:"info_error,omitempty"`     // counts down: 503 from introspection and userinfo
 	OmitScope     bool   `json:"omit_scope,omitempty"`     // the reply to a code names no scope
-	HubSpot       bool   `json:"hubspot,omitempty"`        // it names the account as hub_id, and scopes in a list
+	HubSpot       bool   `json:"hubspot,omitempty"`        // the reply names the account as hub_id, and the scopes in a list
 
 	Echo     bool   `json:"echo,omitempty"`     // errors repeat the whole request
 	Spelling string `json:"spelling,omitempty"` // of refusals: rfc6749 (default), hubspot, slack, github, atlassian
@@ -58,7 +58,7 @@ func (k Knobs) lifetime() time.Duration {
 	return time.Duration(k.LifetimeSeconds * float64(time.Second))
 }
 
-// countdown takes one from n if there is one.
+// countdown decrements n and reports true, unless n is zero.
 func countdown(n *int) bool {
 	if *n > 0 {
 		*n--
@@ -67,7 +67,7 @@ func countdown(n *int) bool {
 	return false
 }
 
-// SetKnobs sets a client's knobs, or with an account those of one grant.
+// SetKnobs sets a client's knobs or, with an account, those of one grant.
 func (s *Server) SetKnobs(client, account string, k Knobs) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,8 +87,8 @@ func (s *Server) SetKnobs(client, account string, k Knobs) error {
 	return s.save()
 }
 
-// Adjust changes the knobs of a grant in place, its own ones where it has none
-// yet.
+// Adjust changes the knobs of a grant in place. A grant without knobs of its own gets
+// its own first.
 func (s *Server) Adjust(client, account string, change func(*Knobs)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,7 +104,7 @@ func (s *Server) Adjust(client, account string, change func(*Knobs)) error {
 	return s.save()
 }
 
-// SetSecrets replaces the secrets that a client may use.
+// SetSecrets replaces a client's valid secrets.
 func (s *Server) SetSecrets(client string, secrets ...string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,10 +116,10 @@ func (s *Server) SetSecrets(client string, secrets ...string) error {
 	return s.save()
 }
 
-// knobs are the grant's own, else its client's.
+// knobs returns the grant's own knobs, else its client's.
 func (s *Server) knobs(g *grant) Knobs { return *s.knobsAt(g) }
 
-// knobsAt is where the grant's countdowns are kept.
+// knobsAt returns the knobs that hold the grant's countdowns.
 func (s *Server) knobsAt(g *grant) *Knobs {
 	if g.Knobs != nil {
 		return g.Knobs

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Oracle is what really happened, by the provider's own books. It holds digests
+// Oracle reports what really happened, by the provider's own books. It holds digests
 // (lower-case hex SHA-256), never tokens.
 type Oracle struct {
 	Grants        []GrantOracle  `json:"grants"`
@@ -14,37 +14,37 @@ type Oracle struct {
 	// MaxPerSecond is the most token requests in any one second.
 	MaxPerSecond int `json:"max_per_second"`
 	Refreshes    int `json:"refreshes"`
-	// ConsumedPresentations counts refresh tokens shown again after they were
-	// consumed, outside the class: no grace window held them.
+	// ConsumedPresentations counts presentations of refresh tokens that were consumed
+	// already and that no grace window of their replay class covered.
 	ConsumedPresentations int `json:"consumed_presentations"`
 }
 
-// GrantOracle is one grant's part.
+// GrantOracle is the part of one grant.
 type GrantOracle struct {
 	Client                string   `json:"client"`
 	Account               string   `json:"account"`
 	Revoked               bool     `json:"revoked"`
 	Refreshes             int      `json:"refreshes"`
 	ConsumedPresentations int      `json:"consumed_presentations"`
-	MostInFlight          int      `json:"most_in_flight"` // refresh requests at once
+	MostInFlight          int      `json:"most_in_flight"` // most refresh requests at the same time
 	LiveAccessTokens      int      `json:"live_access_tokens"`
 	LiveRefreshTokens     []string `json:"live_refresh_tokens"` // digests
 	Writes                []string `json:"writes,omitempty"`    // to the protected API: method, path, Idempotency-Key
-	RepeatedWrites        int      `json:"repeated_writes"`     // with a key that was there: answered, not done again
+	RepeatedWrites        int      `json:"repeated_writes"`     // with a known key: answered, not done again
 }
 
-// Presentation is one showing of a refresh token that was known.
+// Presentation is one presentation of a known refresh token.
 type Presentation struct {
 	Grant         string    `json:"grant"` // client/account
 	Digest        string    `json:"digest"`
 	At            time.Time `json:"at"`
 	AfterConsumed bool      `json:"after_consumed"`
-	Undelivered   bool      `json:"undelivered"` // work was done, and no answer went out
-	// Left: it was not answered because the caller had left, After so long.
+	Undelivered   bool      `json:"undelivered"` // the work was done, but no answer was sent
+	// Left means that the caller disconnected before the answer, After this long.
 	Left  bool          `json:"left,omitempty"`
 	After time.Duration `json:"after,omitempty"`
-	// LiveFor is how long an access token that was issued beside it had still to
-	// live then; 0: none lived.
+	// LiveFor is the remaining lifetime, at this presentation, of an access token that
+	// was issued with the refresh token; 0: none was live.
 	LiveFor time.Duration `json:"live_for"`
 }
 
@@ -86,7 +86,7 @@ func (s *Server) Oracle() Oracle {
 	return out
 }
 
-// times are those of the requests of a client ("" for all) in [from, to].
+// times returns when a client ("" for all) sent token requests in [from, to].
 func (s *Server) times(client string, from, to time.Time) []time.Time {
 	var out []time.Time
 	for _, r := range s.requests {
@@ -108,8 +108,8 @@ func maxPerSecond(times []time.Time) int {
 	return most
 }
 
-// Requests returns how many token requests a client made in [from, to], and the
-// most in any one second.
+// Requests returns how many token requests a client made in [from, to], and the most in
+// any one second.
 func (s *Server) Requests(client string, from, to time.Time) (n, mostInASecond int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,26 +15,26 @@ import (
 
 // Config configures a [Server].
 type Config struct {
-	// Clients are known by their id. A client that is not listed is refused.
+	// Clients maps client ids to clients. The server refuses every other client.
 	Clients map[string]Client
-	// StateFile, when set, keeps the grants over a restart. It is rewritten,
-	// whole, after each change.
+	// StateFile, if set, preserves the grants over a restart. The server rewrites the
+	// whole file after each change.
 	StateFile string
-	// Issuer, when set, is sent as iss with each authorization response (RFC 9207).
+	// Issuer, if set, is sent as iss in each authorization response (RFC 9207).
 	Issuer string
 	// Now defaults to time.Now.
 	Now func() time.Time
 }
 
-// Client is one registration.
+// Client is one client registration.
 type Client struct {
-	Secrets      []string `json:"secrets"` // any of them is accepted
+	Secrets      []string `json:"secrets"` // each of them is valid
 	RedirectURIs []string `json:"redirect_uris,omitempty"`
-	Knobs        Knobs    `json:"knobs"` // of its grants, unless they have their own
+	Knobs        Knobs    `json:"knobs"` // for its grants that have none of their own
 }
 
-// Server is an [http.Handler]. It is safe for concurrent use; no lock is held
-// while it waits.
+// Server is an [http.Handler]. It is safe for concurrent use; it holds no lock while it
+// waits.
 type Server struct {
 	now    func() time.Time
 	file   string
@@ -45,14 +45,14 @@ type Server struct {
 	clients   map[string]*Client
 	grants    map[string]*grant // by grantKey
 	access    map[string]*accessToken
-	accessOf  map[string][]*accessToken // by grant; those that may live
+	accessOf  map[string][]*accessToken // by grant; only tokens that may still be live
 	refresh   map[string]*refreshToken
 	codes     map[string]*code
-	requests  []request // of the token endpoint
+	requests  []request // to the token endpoint
 	presented []Presentation
 }
 
-// New returns a server, with the grants of its state file where there is one.
+// New returns a server, with the grants of its state file if that exists.
 func New(c Config) (*Server, error) {
 	s := &Server{now: c.Now, file: c.StateFile, issuer: c.Issuer, mux: http.NewServeMux(), clients: map[string]*Client{}, grants: map[string]*grant{},
 		access: map[string]*accessToken{}, accessOf: map[string][]*accessToken{}, refresh: map[string]*refreshToken{}, codes: map[string]*code{}}
@@ -90,23 +90,23 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type grant struct {
 	Client, Account string
 	Scopes          []string
-	Knobs           *Knobs // nil: the client's
+	Knobs           *Knobs // nil: the client's knobs
 	Revoked         bool
 	Refreshes       int
-	Consumed        int // presentations of a consumed token outside its class
+	Consumed        int // presentations of a consumed token that its replay class does not allow
 	Since           time.Time
 	LastUsed        time.Time
-	InFlight        int // refresh requests that are being answered
+	InFlight        int // refresh requests in progress
 	MostInFlight    int
 	Writes          []string
-	Repeats         int // writes whose key was there
-	Consent         int // how often access was approved
+	Repeats         int // writes with a known key
+	Consent         int // how often the user approved access
 }
 
-// request is one that came to the token endpoint.
+// request is one request to the token endpoint.
 type request struct {
 	At     time.Time
-	Client string // that it claims to come from
+	Client string // the client id that the request claims
 }
 
 type accessToken struct {
@@ -118,11 +118,11 @@ type accessToken struct {
 
 type refreshToken struct {
 	Grant     string
-	Consent   int // of the grant, that it came from
+	Consent   int // the consent of the grant that issued it
 	Presented int
-	Consumed  time.Time // first use; zero: not used
+	Consumed  time.Time // first use; zero: unused
 	Dead      bool
-	Reply     *TokenReply // what its first use was answered
+	Reply     *TokenReply // the reply to its first use
 }
 
 func grantKey(client, account string) string { return client + "/" + account }
@@ -137,12 +137,12 @@ type TokenReply struct {
 	IDToken      string `json:"id_token,omitempty"`
 
 	HubID                 string   `json:"hub_id,omitempty"` // with [Knobs].HubSpot
-	Scopes                []string `json:"scopes,omitempty"` // likewise
+	Scopes                []string `json:"scopes,omitempty"` // with [Knobs].HubSpot
 	RefreshTokenExpiresIn int64    `json:"x_refresh_token_expires_in,omitempty"`
 }
 
-// Grant makes a consent, as if account had approved it, and returns its first
-// tokens. A grant that exists is replaced and its tokens die.
+// Grant makes a consent, as if account had approved it, and returns its first tokens.
+// It replaces an existing grant, whose tokens end.
 func (s *Server) Grant(client, account string, scopes ...string) (TokenReply, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -163,7 +163,7 @@ func (s *Server) Grant(client, account string, scopes ...string) (TokenReply, er
 	return out, s.save()
 }
 
-// Revoke ends a grant as its user would: every token of it is refused.
+// Revoke ends a grant as its user would: the server refuses all its tokens.
 func (s *Server) Revoke(client, account string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -187,7 +187,7 @@ func (s *Server) killTokens(key string) {
 	}
 }
 
-// issue makes tokens. kept is the refresh token that stays, "" for a new one.
+// issue makes tokens. kept is the refresh token that stays valid, or "" for a new one.
 func (s *Server) issue(g *grant, k Knobs, kept string) TokenReply {
 	key := grantKey(g.Client, g.Account)
 	out := TokenReply{AccessToken: newToken("fat_"), RefreshToken: kept, TokenType: "bearer"}
@@ -235,5 +235,5 @@ func reply(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // the caller left: nobody to tell
+	_ = json.NewEncoder(w).Encode(body) // fails only if the caller has disconnected
 }

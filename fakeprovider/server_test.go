@@ -172,7 +172,7 @@ func TestRotationAndGrace(t *testing.T) {
 	require.NoError(t, err)
 	status, _ = w.refresh(tokens.RefreshToken)
 	assert.Equal(t, 400, status)
-	w.rotated(again.RefreshToken) // a consent since is a grant of its own
+	w.rotated(again.RefreshToken) // a consent in between starts a separate grant
 }
 
 func TestSingleUseIsWonOnce(t *testing.T) {
@@ -313,7 +313,7 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
-	for range 2 { // the second time the token is spent
+	for range 2 { // the second time the token is consumed
 		resp, err := http.PostForm(server.URL+"/token", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {tokens.RefreshToken},
 			"client_id": {"app"}, "client_secret": {"secret"}})
 		if err != nil {
@@ -331,8 +331,8 @@ func Example() {
 	// 1 presentation of a spent token
 }
 
-// TestConsent: the scopes that the user leaves selected, the issuer, the account
-// by userinfo and ID token, and the knobs of a consent.
+// TestConsent: the scopes that the user leaves selected, the issuer, the account in
+// userinfo and ID token, and the knobs of a consent.
 func TestConsent(t *testing.T) {
 	t.Parallel()
 	s, err := fakeprovider.New(fakeprovider.Config{Issuer: "https://issuer.example",
@@ -355,7 +355,7 @@ func TestConsent(t *testing.T) {
 	exchange := func(code string) (int, fakeprovider.TokenReply) {
 		status, body, _ := w.post("/token", url.Values{"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {"http://127.0.0.1/back"}})
 		var reply fakeprovider.TokenReply
-		_ = json.Unmarshal([]byte(body), &reply) // a refusal has none
+		_ = json.Unmarshal([]byte(body), &reply) // a refusal has no token reply
 		return status, reply
 	}
 	status, reply := exchange(back.Get("code"))
@@ -392,8 +392,8 @@ func TestConsent(t *testing.T) {
 	require.Equal(t, 401, status)
 }
 
-// TestWrites: a write whose answer is lost was done; with its Idempotency-Key it is
-// done once, also with another token and after a new consent.
+// TestWrites: a write whose answer was lost is done. With an Idempotency-Key it is done
+// once, also with another token and after a new consent.
 func TestWrites(t *testing.T) {
 	t.Parallel()
 	w, tokens := start(t, fakeprovider.Knobs{WriteDropAfter: 1})
@@ -405,7 +405,8 @@ func TestWrites(t *testing.T) {
 		if key != "" {
 			req.Header.Set("Idempotency-Key", key)
 		}
-		// A transport of its own: one that reuses connections sends it again by itself.
+		// A separate transport without connection reuse: on a reused connection the
+		// transport would resend the request by itself.
 		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
 		if err != nil {
 			return 0

@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// state is the file's form.
+// state is the format of the state file.
 type state struct {
 	Grants     map[string]*grant
 	Access     map[string]*accessToken
@@ -16,8 +16,8 @@ type state struct {
 	RequestLog []request // named anew when it got the client
 }
 
-// save writes the state file, if there is one, with the lock held. The file is
-// whole at any moment.
+// save writes the state file atomically, if one is configured. The caller holds the
+// lock.
 func (s *Server) save() error {
 	if s.file == "" {
 		return nil

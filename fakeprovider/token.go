@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// refusal is an error reply before its spelling.
+// refusal is an error reply before a spelling is applied.
 type refusal struct{ code, description string }
 
 var (
@@ -44,7 +44,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// echoOf are the knobs of the client that a request claims to come from.
+// echoOf returns the knobs of the client that a request claims to come from.
 func (s *Server) echoOf(r *http.Request) Knobs {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -54,21 +54,21 @@ func (s *Server) echoOf(r *http.Request) Knobs {
 	return Knobs{}
 }
 
-// clientOf is the client that a request claims to come from.
+// clientOf returns the client id that a request claims, unchecked.
 func clientOf(r *http.Request) string {
 	id := r.PostForm.Get("client_id")
 	if user, _, ok := r.BasicAuth(); ok {
-		id, _ = url.QueryUnescape(user) // a bad escape is no client's id
+		id, _ = url.QueryUnescape(user) // a bad escape matches no client id
 	}
 	return id
 }
 
-// authenticate checks the client's secret, sent either way (RFC 6749 section
-// 2.3.1).
+// authenticate checks the client's secret, in the header or in the form (RFC 6749
+// section 2.3.1).
 func (s *Server) authenticate(r *http.Request) (string, bool) {
 	id, secret := r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
 	if user, password, ok := r.BasicAuth(); ok {
-		id, _ = url.QueryUnescape(user) // a bad escape is a wrong id
+		id, _ = url.QueryUnescape(user) // a bad escape matches no client id
 		secret, _ = url.QueryUnescape(password)
 	}
 	s.mu.Lock()
@@ -109,7 +109,7 @@ func (s *Server) refreshGrant(w http.ResponseWriter, r *http.Request, client str
 	s.mu.Unlock()
 
 	if !pause(r.Context(), before) {
-		return // the caller left before the work
+		return // the caller disconnected before the work
 	}
 	s.mu.Lock()
 	at = s.knobsAt(g)
@@ -175,7 +175,7 @@ func (s *Server) refreshGrant(w http.ResponseWriter, r *http.Request, client str
 	}
 }
 
-// work does what a presentation does, once, under the lock.
+// work performs the effect of one presentation, once, under the lock.
 func (s *Server) work(client, presented string, t *refreshToken, g *grant, k Knobs) (TokenReply, *refusal) {
 	now := s.now()
 	t.Presented++
@@ -191,7 +191,7 @@ func (s *Server) work(client, presented string, t *refreshToken, g *grant, k Kno
 			return *t.Reply, nil
 		}
 		g.Consumed++
-		if k.ReuseRevokes && t.Consent == g.Consent { // a new consent is a grant of its own (RFC 9700, 4.14.2)
+		if k.ReuseRevokes && t.Consent == g.Consent { // each consent is a separate grant (RFC 9700, 4.14.2)
 			g.Revoked = true
 			s.killTokens(t.Grant)
 		}
@@ -216,9 +216,9 @@ func (s *Server) work(client, presented string, t *refreshToken, g *grant, k Kno
 	return out, nil
 }
 
-// liveFor is how long the access tokens that were issued beside the refresh token
-// have still to live: one that its use gave does not count, whoever has it has
-// the newer refresh token too.
+// liveFor returns the remaining lifetime of the access tokens that were issued with the
+// refresh token. Tokens from its use do not count: their owner also has the newer
+// refresh token.
 func (s *Server) liveFor(t *refreshToken) time.Duration {
 	var longest time.Duration
 	for _, a := range s.accessOf[t.Grant] {
@@ -229,7 +229,7 @@ func (s *Server) liveFor(t *refreshToken) time.Duration {
 	return longest
 }
 
-// pause waits; it reports false when ctx ended first.
+// pause waits for d; it returns false if ctx ends first.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -241,8 +241,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// refuse answers in the knobs' spelling (RFC 6749 section 5.2, or a real
-// provider's own).
+// refuse answers in the knobs' spelling: RFC 6749 section 5.2, or that of a real
+// provider.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, k Knobs, no refusal) {
 	body := map[string]any{"error": no.code, "error_description": no.description}
 	status := http.StatusBadRequest
@@ -268,8 +268,8 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, k Knobs, no refu
 	reply(w, status, body)
 }
 
-// exchangeCode serves RFC 6749 section 4.1.3 with PKCE (RFC 7636). A code shown
-// twice kills what it gave (section 4.1.2).
+// exchangeCode serves RFC 6749 section 4.1.3 with PKCE (RFC 7636). Presenting a code
+// twice ends the tokens that it gave (section 4.1.2).
 func (s *Server) exchangeCode(w http.ResponseWriter, r *http.Request, client string) {
 	s.mu.Lock()
 	if countdown(&s.clients[client].Knobs.ExchangeError) {
@@ -319,8 +319,8 @@ func (s *Server) exchangeCode(w http.ResponseWriter, r *http.Request, client str
 	reply(w, http.StatusOK, out)
 }
 
-// idToken is one of OpenID Connect Core section 2 without a signature: it is read
-// from the token endpoint only.
+// idToken returns an ID token (OpenID Connect Core section 2) without a signature:
+// clients read it only from the token endpoint.
 func (s *Server) idToken(client, account string) string {
 	part := func(v any) string {
 		raw, _ := json.Marshal(v) // strings always marshal
@@ -329,7 +329,7 @@ func (s *Server) idToken(client, account string) string {
 	return part(map[string]string{"alg": "none"}) + "." + part(map[string]string{"iss": s.issuer, "aud": client, "sub": account}) + "."
 }
 
-// challenge is the S256 method of RFC 7636 section 4.2.
+// challenge computes the S256 method of RFC 7636 section 4.2.
 func challenge(verifier string) string {
 	sum := sha256.Sum256([]byte(verifier))
 	return base64.RawURLEncoding.EncodeToString(sum[:])

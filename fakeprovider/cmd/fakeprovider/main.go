@@ -1,5 +1,5 @@
-// Command fakeprovider serves a fake OAuth 2.0 provider. Its first line of
-// output is its URL.
+// Command fakeprovider serves a fake OAuth 2.0 provider. Its first line of output is
+// its URL.
 package main
 
 import (
