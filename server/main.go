@@ -1,5 +1,5 @@
-// Command server serves the HTTP API, and beside it the pages on which customers
-// connect. It needs the same configuration as the worker; run as many as are needed.
+// Command server serves the HTTP API and the pages on which customers connect. It needs
+// the same configuration as the worker; run as many as you need.
 package main
 
 import (
