@@ -33,11 +33,11 @@ func (s *shell) app() *cobra.Command {
 			}),
 		s.appTurn("release APP", "End a refusal hold as a false alarm: forget the refusals, and probe an open circuit now",
 			func(deps *wiring.Deps, cmd *cobra.Command, app string) (string, error) {
-				return "released: refused connections are tried anew", deps.Store.DismissRefusalHold(cmd.Context(), app)
+				return "released: refused connections try again", deps.Store.DismissRefusalHold(cmd.Context(), app)
 			}),
 		s.appTurn("confirm APP", "End a refusal hold because the refusals are real: try each connection once more, then believe its refusal",
 			func(deps *wiring.Deps, cmd *cobra.Command, app string) (string, error) {
-				return "confirmed: refused connections are tried once more; for an hour no spike raises a new hold", deps.Store.ConfirmRefusalHold(cmd.Context(), app)
+				return "confirmed: refused connections are tried once more; no spike raises a new refusal hold for an hour", deps.Store.ConfirmRefusalHold(cmd.Context(), app)
 			}))
 	return cmd
 }

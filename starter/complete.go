@@ -32,8 +32,8 @@ func (s *shell) completeIDs(cmd *cobra.Command) {
 	}
 }
 
-func (s *shell) completing(find func(ctx context.Context, deps *wiring.Deps, begins string) ([]string, error)) cobra.CompletionFunc {
-	return func(cmd *cobra.Command, args []string, begins string) ([]string, cobra.ShellCompDirective) {
+func (s *shell) completing(find func(ctx context.Context, deps *wiring.Deps, prefix string) ([]string, error)) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
 		var out []string
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
@@ -41,7 +41,7 @@ func (s *shell) completing(find func(ctx context.Context, deps *wiring.Deps, beg
 		ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
 		defer cancel()
 		err := s.open(ctx, func(deps *wiring.Deps) (err error) {
-			out, err = find(ctx, deps, begins)
+			out, err = find(ctx, deps, prefix)
 			return err
 		})
 		if err != nil {
@@ -52,24 +52,24 @@ func (s *shell) completing(find func(ctx context.Context, deps *wiring.Deps, beg
 }
 
 // connectionIDs returns the ids with this beginning, each with a short description.
-func connectionIDs(ctx context.Context, deps *wiring.Deps, begins string) ([]string, error) {
-	rows, err := deps.Store.List(ctx, store.Filter{After: begins, Limit: completeLimit}) // in the order of the ids
+func connectionIDs(ctx context.Context, deps *wiring.Deps, prefix string) ([]string, error) {
+	rows, err := deps.Store.List(ctx, store.Filter{After: prefix, Limit: completeLimit}) // in the order of the ids
 	if err != nil {
 		return nil, err
 	}
 	var out []string
 	for _, c := range rows {
-		if strings.HasPrefix(c.ID, begins) {
+		if strings.HasPrefix(c.ID, prefix) {
 			out = append(out, cobra.CompletionWithDesc(c.ID, c.TenantID+" "+c.App+" "+c.AccountID+" "+string(c.Status)))
 		}
 	}
 	return out, nil
 }
 
-func appNames(_ context.Context, deps *wiring.Deps, begins string) ([]string, error) {
+func appNames(_ context.Context, deps *wiring.Deps, prefix string) ([]string, error) {
 	var out []string
 	for _, app := range deps.Config.Apps {
-		if strings.HasPrefix(app.Name, begins) {
+		if strings.HasPrefix(app.Name, prefix) {
 			out = append(out, cobra.CompletionWithDesc(app.Name, app.Provider.Title))
 		}
 	}

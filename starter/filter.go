@@ -41,7 +41,7 @@ func checkFilter(f store.Filter) error {
 		return err
 	}
 	if f.Health != "" && f.Status != "" && f.Status != perennial.StatusActive {
-		return perennial.Errorf(perennial.CodeInvalid, "--health is of active connections: leave --status out, or say active")
+		return perennial.Errorf(perennial.CodeInvalid, "--health applies to active connections only: leave --status out, or give active")
 	}
 	return nil
 }
