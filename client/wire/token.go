@@ -60,8 +60,9 @@ func (s *TokenState) Left(elapsed time.Duration) time.Duration {
 	return s.ExpiresAt.Sub(s.Now) - elapsed
 }
 
-// MinLife returns the life that must be left for a caller who asks for minTTL: never
-// more than a tenth of the token's whole life, and zero while that is not known.
+// MinLife returns the life that must be left for a caller who asks for minTTL: at most a
+// tenth of the token's whole life. It is minTTL if the whole life is not known because
+// RefreshedAt is zero, and zero if the expiry is not known.
 func (s *TokenState) MinLife(minTTL time.Duration) time.Duration {
 	if life := s.ExpiresAt.Sub(s.RefreshedAt); !s.ExpiresAt.IsZero() && !s.RefreshedAt.IsZero() && life > 0 {
 		return min(minTTL, life/minShare)
