@@ -174,7 +174,7 @@ func (a *API) listConnections(ctx context.Context, key perennial.APIKey, in *lis
 		return nil, err
 	}
 	if f.Health != "" && f.Status != "" && f.Status != perennial.StatusActive {
-		return nil, badFilter("health", "is of active connections: leave status out")
+		return nil, badFilter("health", "applies to active connections only: leave status out")
 	}
 	rows, err := a.Store.List(ctx, f)
 	if err == nil && len(rows) == 0 {

@@ -16,14 +16,14 @@ type answer struct {
 	err    error
 }
 
-// api is a RoundTripper that answers as told; the last answer stays.
+// api is a RoundTripper that gives the test's answers; the last one repeats.
 type api struct {
 	mu      sync.Mutex
 	answers []answer
 	got     []*http.Request
 	bodies  []string
-	open    int // bodies of replies that nobody closed
-	unread  int // bodies that were closed before their end
+	open    int // number of reply bodies that are not closed
+	unread  int // number of bodies that were closed before their end
 }
 
 func (a *api) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -34,7 +34,7 @@ func (a *api) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		body = string(raw)
-		_ = r.Body.Close() // a test's own body
+		_ = r.Body.Close() // the body is the test's own
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// BenchmarkToken reads a token from memory, beside what x/oauth2 does for one
+// BenchmarkToken reads a token from memory, and compares that with x/oauth2 for one
 // connection. Run it with -cpu 1,8.
 func BenchmarkToken(b *testing.B) {
 	ctx := context.Background()

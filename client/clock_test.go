@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// TestClocks: a clock that is wrong by any amount changes no decision, and is
-// told of once.
+// TestClocks: a wrong clock changes no decision, by whatever amount, and is reported
+// once.
 func TestClocks(t *testing.T) {
 	t.Parallel()
 	for skew, warns := range map[time.Duration]bool{0: false, 30 * time.Second: false, 30*time.Second + 1: true, -31 * time.Second: true, 10 * time.Hour: true, -10 * time.Hour: true} {
@@ -41,7 +41,7 @@ func TestClocks(t *testing.T) {
 	}
 }
 
-// TestSlowClock: what a slow answer makes uncertain is not warned of.
+// TestSlowClock: no warning if a slow answer explains the difference.
 func TestSlowClock(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -50,7 +50,7 @@ func connector(t *testing.T) (*bundle, *connecting) {
 	return b, c
 }
 
-// TestLinkIsKept: whoever has the link can connect an account of theirs.
+// TestLinkIsKept: anybody who has the link can connect an account, so nothing shows it.
 func TestLinkIsKept(t *testing.T) {
 	t.Parallel()
 	b, _ := connector(t)
@@ -62,7 +62,7 @@ func TestLinkIsKept(t *testing.T) {
 	}
 }
 
-// TestDisconnectForgets: memory does not answer for a connection that was ended.
+// TestDisconnectForgets: memory has no token of an ended connection.
 func TestDisconnectForgets(t *testing.T) {
 	t.Parallel()
 	b, c := connector(t)
@@ -80,15 +80,15 @@ func TestDisconnectForgets(t *testing.T) {
 	assert.True(t, gone.Disconnected)
 }
 
-// TestReconnectIsSeen: who knows that the customer reconnected is not given what is
-// left of the grant before.
+// TestReconnectIsSeen: a product that knows of the reconnect does not get the old
+// grant's token.
 func TestReconnectIsSeen(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b, c := connector(t)
 		ended := func() {
 			c.change(func(h *TokenState) { h.Status = perennial.StatusReconnectRequired })
-			time.Sleep(memoryLasts) // until memory has learnt of it
+			time.Sleep(memoryLasts) // until memory expires
 			require.Equal(t, perennial.StatusReconnectRequired, b.get().Status)
 			c.change(func(h *TokenState) { h.Status = perennial.StatusActive })
 			c.token(30 * time.Minute)
@@ -102,13 +102,13 @@ func TestReconnectIsSeen(t *testing.T) {
 		require.NoError(t, err)
 		assert.EqualValues(t, 2, b.get().Generation)
 
-		ended() // another process hears of it by an event
+		ended() // another process learns of it by an event
 		time.Sleep(endedLasts)
 		assert.EqualValues(t, 3, b.get().Generation)
 	})
 }
 
-// TestConnectErrors: each is told apart, and says what to do.
+// TestConnectErrors: each error has its own type and says what to do.
 func TestConnectErrors(t *testing.T) {
 	t.Parallel()
 	b, c := connector(t)

@@ -11,8 +11,8 @@ import (
 	"github.com/perennial-oauth/perennial/client"
 )
 
-// linking is a backend for the examples that makes links; those of package direct
-// and package remote do.
+// linking is a backend for the examples that makes links, as package direct and package
+// remote do.
 type linking struct{ *memory }
 
 func (l linking) Connect(_ context.Context, req client.ConnectRequest) (client.ConnectSession, error) {
@@ -44,8 +44,8 @@ func exampleLinks() *client.Client {
 	return c
 }
 
-// One call makes a link; when the customer is back, the session says what came of
-// it, whatever else the browser brought.
+// One call makes a link. When the customer is back, the session has the result,
+// whatever the browser sent.
 func ExampleClient_Connect() {
 	c := exampleLinks()
 	defer c.Close()
@@ -54,7 +54,7 @@ func ExampleClient_Connect() {
 	if err != nil {
 		panic(err)
 	}
-	fmt.Println(s.Link) // nothing that is logged shows it
+	fmt.Println(s.Link) // a log does not show it
 	fmt.Println("send the customer to", s.Link.Reveal())
 
 	back, err := c.Session(ctx, s.ID) // connect_session of the return URL
@@ -70,8 +70,8 @@ func ExampleClient_Connect() {
 	// HubSpot is connected
 }
 
-// The page that connect.reconnect_url names makes a link when the customer, who is
-// signed in there, asks for it.
+// The page at connect.reconnect_url makes a link when the signed-in customer asks for
+// it.
 func ExampleClient_Reconnect() {
 	c := exampleLinks()
 	defer c.Close()

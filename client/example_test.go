@@ -55,7 +55,8 @@ func ExampleClient_Token() {
 	// token-1
 }
 
-// A token that its API calls expired is renewed, and the request sent again.
+// If the API says that a token has expired, the client refreshes it and sends the
+// request again.
 func ExampleClient_HTTPClient() {
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Println(r.Method, r.Header.Get("Authorization"))
@@ -78,7 +79,8 @@ func ExampleClient_HTTPClient() {
 	// 200 <nil>
 }
 
-// A write that no key makes safe to repeat is looked for before it is sent again.
+// Before a write without an idempotency key is sent again, the hook checks whether it
+// took effect.
 func ExampleTransport_beforeRetry() {
 	first := true
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -94,7 +96,7 @@ func ExampleTransport_beforeRetry() {
 	transport := c.Transport("con_1")
 	transport.BeforeRetry = func(r client.Retry) (bool, error) {
 		fmt.Println("by rule:", r.ByRule)
-		already := false // ask the API whether the contact is there
+		already := false // ask the API whether the contact exists
 		return !already, nil
 	}
 	resp, err := (&http.Client{Transport: transport}).Post(api.URL+"/crm/v3/objects/contacts", "application/json", strings.NewReader("{}"))

@@ -20,15 +20,15 @@ const (
 	secret = "planted-access-token"
 )
 
-// fake is a backend with knobs. Its clock is the process's, plus skew.
+// fake is a backend with knobs. Its clock is the process's plus skew.
 type fake struct {
 	mu    sync.Mutex
 	state TokenState
 	skew  time.Duration
-	life  time.Duration // of the tokens that a refresh brings
+	life  time.Duration // of the tokens that a refresh returns
 
 	loadErr, refreshErr  error
-	loadTakes, takes     time.Duration // a load, a refresh
+	loadTakes, takes     time.Duration // how long a load and a refresh take
 	loads, refreshes     int
 	asked                []int64 // generations that a refresh was asked for
 	used, unauthorized   int
@@ -123,7 +123,7 @@ func (f *fake) Note(_ context.Context, _ string, n Note) error {
 	return nil
 }
 
-// seen is an observer that keeps what it is told.
+// seen is an observer that keeps what it receives.
 type seen struct {
 	mu      sync.Mutex
 	calls   []Call
@@ -177,7 +177,7 @@ func setup(t *testing.T, change ...func(*Config)) *bundle {
 	return b
 }
 
-// get asks for a token, which must succeed.
+// get asks for a token, and fails the test on an error.
 func (b *bundle) get() Token {
 	b.Helper()
 	t, err := b.Token(context.Background(), id)
@@ -185,7 +185,7 @@ func (b *bundle) get() Token {
 	return t
 }
 
-// fails asks for a token, which must fail, and keeps the token out of the error.
+// fails asks for a token, and returns its error, which must not contain the token.
 func (b *bundle) fails() error {
 	b.Helper()
 	_, err := b.Token(context.Background(), id)

@@ -45,7 +45,7 @@ func TestCancelledCallerLeavesAlone(t *testing.T) {
 		began := time.Now()
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			_, err := b.Token(ctx, id) // the first one: it starts the flight
+			_, err := b.Token(ctx, id) // the first call starts the flight
 			assert.ErrorIs(t, err, context.DeadlineExceeded)
 			assert.Equal(t, time.Second, time.Since(began))
 		})
@@ -60,8 +60,8 @@ func TestCancelledCallerLeavesAlone(t *testing.T) {
 	})
 }
 
-// TestRefreshBringsNothing: what is left serves until it expires, and Temporal is
-// not asked by every call.
+// TestRefreshBringsNothing: the old token is used until it expires, and not every call
+// asks Temporal.
 func TestRefreshBringsNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -89,8 +89,9 @@ func TestRefreshBringsNothing(t *testing.T) {
 	})
 }
 
-// TestPatience: a slow refresh is not waited for while the token lives, nor until
-// it is gone, whether memory had it or not.
+// TestPatience: no call waits longer than its patience for a slow refresh while the
+// token is valid, and none until the token has expired, whether it was in memory or
+// not.
 func TestPatience(t *testing.T) {
 	t.Parallel()
 	for _, cold := range []bool{true, false} {

@@ -28,8 +28,8 @@ func TestMemory(t *testing.T) {
 		assert.Equal(t, 2, b.backend.loads, "a minute")
 		assert.Equal(t, SourceStore, b.last().Source)
 
-		// In the minute that ends at next_refresh_at memory is asked no longer than
-		// that: then a newer one may be there.
+		// Before next_refresh_at memory answers for a minute at most, and after it not
+		// at all: then a newer token may be there.
 		b.backend.change(func(h *TokenState) { h.DueAt = time.Now().Add(90 * time.Second) })
 		time.Sleep(time.Minute)
 		b.get()
@@ -42,7 +42,7 @@ func TestMemory(t *testing.T) {
 	})
 }
 
-// TestMinTTL is at the boundary: 2 min, or 10 % of the life where that is less.
+// TestMinTTL is at the boundary: 2 min, or 10 % of the life if that is less.
 func TestMinTTL(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -73,8 +73,8 @@ func TestMinTTL(t *testing.T) {
 	}
 }
 
-// TestMemoryKeepsMinTTL: within its minute, memory stops where less than MinTTL is
-// left.
+// TestMemoryKeepsMinTTL: even within its minute, memory does not answer if less than
+// MinTTL is left.
 func TestMemoryKeepsMinTTL(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -89,8 +89,8 @@ func TestMemoryKeepsMinTTL(t *testing.T) {
 	})
 }
 
-// TestUndatedToken: a life that nobody knows is not guessed; a minute and
-// next_refresh_at still hold.
+// TestUndatedToken: the client does not guess an unknown life. The minute and
+// next_refresh_at still count.
 func TestUndatedToken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -141,8 +141,8 @@ func TestStoreOutOfReach(t *testing.T) {
 	}
 }
 
-// TestKillsAccess: where a refresh ends the old access token, memory is not
-// believed, unless there is nothing else.
+// TestKillsAccess: if a refresh ends the old access token, memory is used only if there
+// is nothing else.
 func TestKillsAccess(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

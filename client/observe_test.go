@@ -10,12 +10,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestObserved: what is told of each call, to the nanosecond around the token's end.
+// TestObserved: what the observer receives for each call, to the nanosecond around the
+// token's expiry.
 func TestObserved(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		left  time.Duration
-		takes time.Duration // for a refresh, which brings nothing
+		takes time.Duration // duration of a refresh that returns no new token
 		want  Call
 	}{
 		"30 minutes left":                  {30 * time.Minute, 0, Call{Source: SourceStore, Left: 30 * time.Minute}},

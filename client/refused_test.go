@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestSecond401: a fresh token is refused too. That is no reconnect; and the next
-// such request does not refresh again.
+// TestSecond401: a new token is refused too. That does not mean a reconnect, and the
+// next such request does not refresh again.
 func TestSecond401(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -53,7 +53,7 @@ func TestSecond401(t *testing.T) {
 	})
 }
 
-// TestStaleToken: the generation has moved, so nothing is refreshed.
+// TestStaleToken: the generation has changed, so nothing is refreshed.
 func TestStaleToken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -72,8 +72,8 @@ func TestStaleToken(t *testing.T) {
 	})
 }
 
-// TestRestoredDatabase: the database went back to generation 2 of 5. The first 401 has
-// the client forget its own generation and use the row's token; the next refresh is one
+// TestRestoredDatabase: the database went back from generation 5 to 2. At the first 401
+// the client forgets its own generation and uses the row's token. The next refresh is
 // of the row's generation.
 func TestRestoredDatabase(t *testing.T) {
 	t.Parallel()
@@ -164,7 +164,7 @@ func TestManyStale(t *testing.T) {
 	})
 }
 
-// TestNothingNewer: a 401, and no newer token to be had.
+// TestNothingNewer: a 401, and there is no newer token.
 func TestNothingNewer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -202,8 +202,8 @@ func TestNothingNewer(t *testing.T) {
 	})
 }
 
-// TestStaleAndSecond: a token that others had renewed is refused too. That was a
-// second 401 as well, and the next one causes no refresh.
+// TestStaleAndSecond: a token that another caller had refreshed is refused too. That
+// counts as a second 401, and the next one causes no refresh.
 func TestStaleAndSecond(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -220,7 +220,7 @@ func TestStaleAndSecond(t *testing.T) {
 	})
 }
 
-// TestPausedMeanwhile: what a 401 brought to light ends what memory says.
+// TestPausedMeanwhile: what a 401 revealed replaces what memory says.
 func TestPausedMeanwhile(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -235,7 +235,7 @@ func TestPausedMeanwhile(t *testing.T) {
 	})
 }
 
-// TestStaleWrite is not sent again; nothing is refreshed for the next one.
+// TestStaleWrite: the write is not sent again, and the next one causes no refresh.
 func TestStaleWrite(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -243,7 +243,7 @@ func TestStaleWrite(t *testing.T) {
 		b.get()
 		transport := b.Transport(id)
 		transport.Base = roundTripper(func(r *http.Request) (*http.Response, error) {
-			b.backend.token(30 * time.Minute) // while it is on its way
+			b.backend.token(30 * time.Minute) // while the request is in flight
 			time.Sleep(time.Minute)
 			b.get()
 			return &http.Response{StatusCode: 401, Body: http.NoBody, Header: http.Header{}}, nil
@@ -257,8 +257,8 @@ func TestStaleWrite(t *testing.T) {
 	})
 }
 
-// TestRenewedThenRefused: that a refresh was just made for its time is no reason
-// not to believe a 401.
+// TestRenewedThenRefused: a 401 is believed even if the token was refreshed just
+// before.
 func TestRenewedThenRefused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestReportedRefusals: APIs that call a token expired in other ways than by a 401. The
-// client does not know them yet: it uses the refused token until its next due time.
+// TestReportedRefusals: APIs that report an expired token without a 401. The client
+// does not recognize them yet: it uses the refused token until its next due time.
 func TestReportedRefusals(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -39,8 +39,8 @@ func TestReportedRefusals(t *testing.T) {
 	}
 }
 
-// TestReportedReplicaLag: GitHub's API knows a new token a moment later. Today the
-// caller is told that a fresh token was refused too.
+// TestReportedReplicaLag: GitHub's API accepts a new token only a moment later. Today
+// the caller is told that a new token was refused too.
 func TestReportedReplicaLag(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -23,17 +23,17 @@ func TestRetryTable(t *testing.T) {
 	require.NoError(t, err)
 	rows := 0
 	for name, c := range map[string]struct {
-		methods string // each that the row means
+		methods string // all that the row covers
 		url     string
 		body    string
-		once    bool // the body cannot be read again
+		once    bool // the body can be read only once
 		key     string
 		first   answer
 		hook    func(Retry) (bool, error)
 
 		sent      int
 		refreshes int
-		status    int // of what the caller gets; 0: an error
+		status    int // that the caller gets; 0: an error
 	}{
 		"`GET`, 401":                        {methods: "GET", first: expired, sent: 2, refreshes: 1, status: 200},
 		"`HEAD`, `OPTIONS` or `TRACE`, 401": {methods: "HEAD OPTIONS TRACE", first: bare401, sent: 2, refreshes: 1, status: 200},
@@ -121,7 +121,7 @@ func says(again bool, err error) func(Retry) (bool, error) {
 	return func(Retry) (bool, error) { return again, err }
 }
 
-// TestHookSees: the hook is told what it needs, and not the token.
+// TestHookSees: the hook gets what it needs, but not the token.
 func TestHookSees(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -140,8 +140,7 @@ func TestHookSees(t *testing.T) {
 	})
 }
 
-// TestBrokenBodies: a reply that breaks off, and a body that cannot be rewound
-// after all.
+// TestBrokenBodies: a truncated reply, and a body that cannot be rewound after all.
 func TestBrokenBodies(t *testing.T) {
 	t.Parallel()
 	breaksOff := roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -168,8 +167,8 @@ func TestBrokenBodies(t *testing.T) {
 	})
 }
 
-// TestLong401: a body beyond what is looked into is read on, so that its
-// connection can be used again, and reaches a caller whole.
+// TestLong401: a body longer than the client examines is read to its end, so that its
+// connection can be used again, and the caller gets all of it.
 func TestLong401(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// TestJobOlderThanItsToken: what a job would have carried has expired; what it
-// asks for has not, and its delay is seen.
+// TestJobOlderThanItsToken: a token that a job had carried along has expired. The token
+// that it asks for has not, and the delay is visible.
 func TestJobOlderThanItsToken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -39,7 +39,7 @@ func TestStatuses(t *testing.T) {
 		b.get()
 		become := func(s perennial.Status, r perennial.Reason) {
 			b.backend.change(func(h *TokenState) { h.Status, h.Reason = s, r })
-			time.Sleep(time.Minute) // until memory is asked no more
+			time.Sleep(time.Minute) // until memory no longer answers
 		}
 		become(perennial.StatusPaused, "")
 		var paused *ErrPaused
@@ -56,7 +56,7 @@ func TestStatuses(t *testing.T) {
 		require.ErrorAs(t, err, &gone)
 		assert.False(t, gone.Disconnected)
 
-		// What is left of an ended grant is served, and marked so.
+		// The last token of an ended grant is handed out, and marked as such.
 		since := time.Now().Add(-time.Hour).UTC()
 		b.backend.change(func(h *TokenState) {
 			h.Since, h.ReconnectURL, h.HelpURL = since, "https://app.example/r/1", "https://help.example"
@@ -97,8 +97,8 @@ func TestUsedIsNotedOnceAnHour(t *testing.T) {
 	})
 }
 
-// TestTokenSource: x/oauth2 asks again when memory would, also through the
-// ReuseTokenSource that oauth2.NewClient puts before it.
+// TestTokenSource: x/oauth2 asks again when memory expires, even through the
+// ReuseTokenSource of oauth2.NewClient.
 func TestTokenSource(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

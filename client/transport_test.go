@@ -66,7 +66,7 @@ func TestRefusedRequests(t *testing.T) {
 	})
 }
 
-// TestRedirects: the token stays with the host that the caller named.
+// TestRedirects: the token goes only to the host that the caller named.
 func TestRedirects(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -102,8 +102,8 @@ func TestRedirects(t *testing.T) {
 	}
 }
 
-// TestAuthorizationIsBearer: what a provider wrote into token_type is never the
-// scheme, whichever way the header is made.
+// TestAuthorizationIsBearer: a provider's token_type is never used as the scheme,
+// however the header is made.
 func TestAuthorizationIsBearer(t *testing.T) {
 	t.Parallel()
 	for _, stored := range []string{"", "bearer", "Bearer", "BEARER", "bot", "user", "mac", "basic", "DPoP", "\r\nX-Evil: 1"} {

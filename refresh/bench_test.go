@@ -52,7 +52,8 @@ func (w steadyWorld) Refresh(ctx context.Context, _ provider.App, _, _ perennial
 	return fresh("1")
 }
 
-// freshStore forgets its ledger: a benchmark is not to be one of its growth.
+// freshStore drops its ledger, so that the benchmark does not measure the ledger's
+// growth.
 type freshStore struct{ *store.Memory }
 
 func (s freshStore) Save(ctx context.Context, req store.SaveRequest) (store.SaveResult, error) {
@@ -60,8 +61,8 @@ func (s freshStore) Save(ctx context.Context, req store.SaveRequest) (store.Save
 	return s.Memory.Save(ctx, req)
 }
 
-// BenchmarkRefresh is the engine's own part of a refresh that succeeds: the store
-// is in memory, the provider answers at once. "plain" leaves sealing out.
+// BenchmarkRefresh measures the engine's own part of a successful refresh: the store is
+// in memory, and the provider answers at once. "plain" does not seal.
 func BenchmarkRefresh(b *testing.B) {
 	keyring, err := seal.NewEphemeral()
 	require.NoError(b, err)

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestOnUse: a connection that nobody has used for a day is refreshed once a day,
-// and again as often as its token asks for once somebody waits for one.
+// TestOnUse: a connection that no product has used for a day is refreshed once a day.
+// As soon as a caller waits for a token, it is refreshed as often as its token needs.
 func TestOnUse(t *testing.T) {
 	t.Parallel()
 	start := time.Date(2026, 1, 10, 0, 0, 0, 0, time.UTC)
@@ -20,7 +20,7 @@ func TestOnUse(t *testing.T) {
 	set := perennial.TokenSet{AccessToken: perennial.NewSecret("a"), ExpiresIn: 30 * time.Minute}
 	for name, test := range map[string]struct {
 		cadence perennial.Cadence
-		used    time.Duration // ago; 0: never
+		used    time.Duration // so long ago; 0: never
 		created time.Duration
 		daily   bool
 	}{
@@ -47,19 +47,19 @@ func TestOnUse(t *testing.T) {
 		assert.Equal(t, perennial.TriggerTimer, trigger, name)
 	}
 
-	// The provider's idle clock comes first.
+	// The provider's idle limit comes first.
 	c := perennial.Connection{ID: "con_1", Cadence: perennial.CadenceOnUse, CreatedAt: start.Add(-90 * 24 * time.Hour)}
 	set.RefreshTokenExpiresIn = 4 * time.Hour
 	w, err := Tokens(plain{}, app, c, 2, set, perennial.NewSecret("r"), start)
 	require.NoError(t, err)
 	assert.LessOrEqual(t, w.NextRefreshAt.Sub(start), 2*time.Hour)
 
-	// A row that was on_use and is not any more is due at once.
+	// A row that was on_use before is due at once.
 	c.Cadence, c.CreatedAt, c.NextRefreshAt, c.ExpiresAt = perennial.CadenceAlways, start, start.Add(20*time.Hour), start.Add(time.Hour)
 	assert.True(t, timing.ImplausibleDue(c, start))
 }
 
-// TestRequestIsUse: whoever asks for a refresh uses the connection.
+// TestRequestIsUse: a request for a refresh counts as use of the connection.
 func TestRequestIsUse(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -19,12 +19,13 @@ import (
 )
 
 const (
-	stalledVariable = "PERENNIAL_TEST_STALLED" // the token endpoint that a stopped child asks
+	stalledVariable = "PERENNIAL_TEST_STALLED" // the token endpoint that the stopped child calls
 	stalledTimeout  = time.Second
 )
 
-// TestAStoppedProcessStillReadsItsReply stops a process in the middle of its
-// exchange for longer than its timeout: the reply comes while it stands still.
+// TestAStoppedProcessStillReadsItsReply stops a process during a presentation for
+// longer than its timeout. The reply arrives meanwhile, and the process reads it
+// afterwards.
 func TestAStoppedProcessStillReadsItsReply(t *testing.T) {
 	if url := os.Getenv(stalledVariable); url != "" {
 		ctx, cancel := within(context.Background(), stalledTimeout)
@@ -35,8 +36,8 @@ func TestAStoppedProcessStillReadsItsReply(t *testing.T) {
 		return
 	}
 	t.Parallel()
-	for i := range 8 { // which of two ready things is seen first is chance
-		// Long after its timeout, and so shortly that no timer was late to speak of.
+	for i := range 8 { // if two events are ready, chance decides which is seen first
+		// Once long after its timeout, and once so shortly that timers are hardly late.
 		stands := stalledTimeout + []time.Duration{time.Second, 50 * time.Millisecond}[i%2]
 		var child *exec.Cmd
 		started, answered := make(chan struct{}), make(chan error, 1)
@@ -55,7 +56,7 @@ func TestAStoppedProcessStillReadsItsReply(t *testing.T) {
 		require.NoError(t, child.Start())
 		close(started)
 		require.NoError(t, <-answered)
-		<-time.After(stands) // the fault: it stands still for so long
+		<-time.After(stands) // the fault: the process is stopped for so long
 		require.NoError(t, child.Process.Signal(syscall.SIGCONT))
 		require.NoError(t, child.Wait(), out.String())
 		server.Close()
@@ -63,7 +64,7 @@ func TestAStoppedProcessStillReadsItsReply(t *testing.T) {
 	}
 }
 
-// TestATimeoutIsOne: a process that runs gives up when it said.
+// TestATimeoutIsOne: a process that runs gives up at its timeout.
 func TestATimeoutIsOne(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := within(context.Background(), 10*time.Millisecond)
@@ -75,8 +76,8 @@ func TestATimeoutIsOne(t *testing.T) {
 	require.ErrorIs(t, left.Err(), context.Canceled)
 }
 
-// TestATimeoutIsNamed: an endpoint that never answers is a timeout, not a caller
-// who left.
+// TestATimeoutIsNamed: an endpoint that never answers is reported as a timeout, not as
+// a caller that left.
 func TestATimeoutIsNamed(t *testing.T) {
 	t.Parallel()
 	over := make(chan struct{})

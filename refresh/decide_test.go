@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestAWaitLeavesTimeToBeMended: a token that fails in its last minute is tried
-// again within it, however often it failed before.
+// TestAWaitLeavesTimeToBeMended: a token that fails in its last minute is tried again
+// within that minute, however often it failed before.
 func TestAWaitLeavesTimeToBeMended(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)

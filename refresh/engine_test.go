@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// bundle is an engine over a real store, with a provider that answers as told.
+// bundle is an engine over a real store. The test sets its provider's answers.
 type bundle struct {
 	*Engine
 	db      *store.Store
@@ -28,8 +28,8 @@ type bundle struct {
 	c       perennial.Connection
 
 	mu      sync.Mutex
-	answers []provider.Reply // one per presentation; the last one stays
-	shown   []string         // refresh tokens
+	answers []provider.Reply // one per presentation; the last one repeats
+	shown   []string         // presented refresh tokens
 	secrets []string
 	onSent  func()
 }
@@ -127,8 +127,8 @@ func TestReplyWithoutRefreshTokenKeepsTheOld(t *testing.T) {
 	assert.Equal(t, []string{"refresh 1", "refresh 1"}, b.shown)
 }
 
-// TestCancelledAfterSending: the caller leaves while the token is on its way;
-// what comes back is stored.
+// TestCancelledAfterSending: the caller leaves after the request is sent. The reply is
+// stored.
 func TestCancelledAfterSending(t *testing.T) {
 	t.Parallel()
 	b := setup(t, fresh("2"))
@@ -161,19 +161,19 @@ func (s cancelAfterClaim) Claim(ctx context.Context, req store.ClaimRequest) (st
 	return s.Store.Claim(ctx, req)
 }
 
-// TestStalledClaimantDoesNotSend: a claim that took too long to be answered is
-// given up unsent.
+// TestStalledClaimantDoesNotSend: a claim whose answer took too long is given up, and
+// nothing is sent.
 func TestStalledClaimantDoesNotSend(t *testing.T) {
 	t.Parallel()
 	b := setup(t, fresh("2"))
-	b.Timing.HTTPTimeout = b.Timing.AttemptDeadline // as if all the time but this were gone
+	b.Timing.HTTPTimeout = b.Timing.AttemptDeadline // as if only this time were left
 	res := b.refresh(t, t.Context(), 1)
 	assert.Equal(t, perennial.OutcomeUnavailable, res.Outcome)
 	assert.Empty(t, b.shown)
 }
 
-// flakySave fails some saves, after doing them where done is set: an answer
-// that was lost.
+// flakySave fails some saves. With done it first makes the save, as if only the answer
+// were lost.
 type flakySave struct {
 	Store
 	fails int
@@ -205,9 +205,9 @@ func TestSaveIsTriedAgain(t *testing.T) {
 	}
 }
 
-// TestSpool: what could not be stored is on disk before anything else is tried,
-// another engine stores it first, and a spool that could not take more stops
-// the refresh before the token is spent.
+// TestSpool: a token set that could not be stored is on disk before anything else is
+// tried. Another engine stores it first. If the spool could take no more, the refresh
+// stops before the token is spent.
 func TestSpool(t *testing.T) {
 	t.Parallel()
 	b := setup(t, fresh("2"), fresh("3"))
@@ -248,9 +248,9 @@ func TestSpool(t *testing.T) {
 	assert.False(t, holds, "stored after all: dropped")
 }
 
-// TestWhoHasUnsavedTokensPresentsNothing: a set that is in memory only, because the
-// store is away and there is no spool that takes it, is stored before its connection
-// is claimed again, by whichever way the engine is asked.
+// TestWhoHasUnsavedTokensPresentsNothing: a set may be only in memory, because the
+// store is away and no spool takes it. It is stored before its connection is claimed
+// again, whichever method of the engine is called.
 func TestWhoHasUnsavedTokensPresentsNothing(t *testing.T) {
 	t.Parallel()
 	for name, again := range map[string]func(*bundle) error{
@@ -284,8 +284,8 @@ func TestWhoHasUnsavedTokensPresentsNothing(t *testing.T) {
 	}
 }
 
-// TestUnsavedTokensAreHandedOut: where the store stays away, the tokens leave
-// sealed and are stored later, by any process, once.
+// TestUnsavedTokensAreHandedOut: if the store stays away, the engine returns the tokens
+// sealed, and any process can store them later, once.
 func TestUnsavedTokensAreHandedOut(t *testing.T) {
 	t.Parallel()
 	b := setup(t, fresh("2"))
@@ -321,7 +321,7 @@ func TestRefusalIsConfirmed(t *testing.T) {
 	assert.Len(t, b.shown, 2)
 }
 
-// confirmed refreshes until no wait is in force.
+// confirmed refreshes until the row has no wait.
 func (b *bundle) confirmed(t *testing.T) Result {
 	t.Helper()
 	for {
@@ -357,8 +357,8 @@ func TestRefusalAfterAmbiguityIsOurLoss(t *testing.T) {
 	assert.Equal(t, perennial.ReasonGrantEnded, decide(row, provider.Entry{ReplayClass: perennial.ReplayUnknown}, refusal, time.Now(), time.Minute).Terminal)
 }
 
-// TestNothingButARefusalIsTerminal: no other outcome, however often, changes a
-// connection's status.
+// TestNothingButARefusalIsTerminal: no other outcome changes a connection's status,
+// however often it comes.
 func TestNothingButARefusalIsTerminal(t *testing.T) {
 	t.Parallel()
 	for _, outcome := range perennial.Outcomes {
@@ -395,8 +395,8 @@ func TestNextSecretOnlyWhereTheClientWasRejected(t *testing.T) {
 	assert.Equal(t, []string{"s1"}, b.secrets)
 }
 
-// TestOursNotTheCustomers: what is wrong on our side presents nothing and
-// changes no status.
+// TestOursNotTheCustomers: with an error on our side nothing is presented, and no
+// status changes.
 func TestOursNotTheCustomers(t *testing.T) {
 	t.Parallel()
 	for code, spoil := range map[string]func(*bundle){
@@ -445,8 +445,8 @@ func TestNoLifetimeIsAVisibleFault(t *testing.T) {
 	assert.Less(t, time.Until(res.Connection.NextRefreshAt), 30*time.Minute, "never a sleep without end")
 }
 
-// TestKeepTriesUntilSomebodyTakesIt: beside Temporal, with the store away and the
-// spool full, the process holds on to the only copy.
+// TestKeepTriesUntilSomebodyTakesIt: without Temporal, with the store away and the
+// spool full, the process keeps the only copy and goes on trying.
 func TestKeepTriesUntilSomebodyTakesIt(t *testing.T) {
 	t.Parallel()
 	b := setup(t, fresh("2"))

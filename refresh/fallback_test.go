@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestLeftToWorkflow: without Temporal nobody presents a token of which anything is in
-// doubt.
+// TestLeftToWorkflow: without Temporal no process presents a token about which anything
+// is in doubt.
 func TestLeftToWorkflow(t *testing.T) {
 	t.Parallel()
 	c := perennial.Connection{Generation: 3, RefreshTokenDigest: "now"}
@@ -29,7 +29,7 @@ func TestLeftToWorkflow(t *testing.T) {
 	}
 }
 
-// unsaved is an engine whose reply no store took.
+// unsaved is an engine whose token set could not be stored.
 type unsaved struct {
 	requests []Request
 	saved    []store.SaveRequest
@@ -48,8 +48,8 @@ func (u *unsaved) SaveLater(ctx context.Context, req store.SaveRequest) error {
 	return nil
 }
 
-// TestFallbackSavesLater: a set that the store did not take is kept, also after the
-// caller has gone.
+// TestFallbackSavesLater: a set that the store did not take is kept, even if the caller
+// has left.
 func TestFallbackSavesLater(t *testing.T) {
 	t.Parallel()
 	ctx, gone := context.WithCancel(t.Context())

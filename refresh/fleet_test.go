@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// fleet is a bundle with n connections of its app.
+// fleet returns a bundle with n connections of its app.
 func fleet(t *testing.T, n int, answer provider.Reply) (*bundle, []string) {
 	t.Helper()
 	b := setup(t, answer)
@@ -52,8 +52,7 @@ func (b *bundle) answer(r provider.Reply) {
 	b.answers = []provider.Reply{r}
 }
 
-// settle asks for each connection whenever its row allows it, until all are as
-// wanted.
+// settle refreshes each connection whenever its row allows it, until all are as wanted.
 func (b *bundle) settle(t *testing.T, ids []string, wanted func(perennial.Connection) bool) {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
@@ -65,17 +64,17 @@ func (b *bundle) settle(t *testing.T, ids []string, wanted func(perennial.Connec
 			require.NoError(t, err)
 			return !c.WaitsUntil(now).After(now) && wanted(b.ask(t, id).Connection)
 		})
-		time.Sleep(10 * time.Millisecond) // between two rounds of asking, not for a state
+		time.Sleep(10 * time.Millisecond) // between two passes; no state depends on it
 	}
 }
 
 // TestWrongSecretStopsAtTheCircuit: a fleet whose client is rejected sends two
-// requests, then one an interval; nobody is disconnected, and all recover.
+// requests, then one each interval. No connection is disconnected, and all recover.
 func TestWrongSecretStopsAtTheCircuit(t *testing.T) {
 	t.Parallel()
 	rejected := provider.Reply{Outcome: perennial.OutcomeMisconfigured, Code: "invalid_client", Sent: true, HTTPStatus: 401}
 	b, ids := fleet(t, 12, rejected)
-	b.Timing.ProbeInterval = 2 * time.Second // none is due before all have asked
+	b.Timing.ProbeInterval = 2 * time.Second // so that no probe is due before all have asked
 	held := 0
 	for _, id := range ids {
 		res := b.ask(t, id)
@@ -100,8 +99,8 @@ func TestWrongSecretStopsAtTheCircuit(t *testing.T) {
 	assert.False(t, s.Circuits[0].Open)
 }
 
-// TestACanaryIsPresented: a connection that must wait anyway takes no probe of an
-// open circuit, which would stay open for another interval.
+// TestACanaryIsPresented: a connection that must wait anyway does not use up a probe of
+// an open circuit. Otherwise the circuit would stay open for another interval.
 func TestACanaryIsPresented(t *testing.T) {
 	t.Parallel()
 	b, ids := fleet(t, 4, provider.Reply{Outcome: perennial.OutcomeMisconfigured, Code: "invalid_client", Sent: true, HTTPStatus: 401})
@@ -131,8 +130,7 @@ func TestACanaryIsPresented(t *testing.T) {
 	assert.Equal(t, perennial.OutcomeRefreshed, b.ask(t, ids[2]).Outcome)
 }
 
-// TestOwnFaultsOpenNoCircuit: what is wrong in this worker alone must not stop
-// the others.
+// TestOwnFaultsOpenNoCircuit: an error of this worker alone does not stop the others.
 func TestOwnFaultsOpenNoCircuit(t *testing.T) {
 	t.Parallel()
 	b, ids := fleet(t, 5, fresh("2"))
@@ -146,7 +144,7 @@ func TestOwnFaultsOpenNoCircuit(t *testing.T) {
 }
 
 // TestFalseRefusalsOfManyAreHeld: the provider refuses everybody for a while, and
-// confirms it. Nobody is told to reconnect before an operator says so.
+// repeats it. No customer must reconnect before an operator confirms the refusals.
 func TestFalseRefusalsOfManyAreHeld(t *testing.T) {
 	t.Parallel()
 	b, ids := fleet(t, 12, refusal)
@@ -167,14 +165,14 @@ func TestFalseRefusalsOfManyAreHeld(t *testing.T) {
 	b.settle(t, ids, func(c perennial.Connection) bool { return c.Generation == 2 && c.Health == perennial.HealthHealthy })
 }
 
-// TestLimitOverTwoEngines: two engines that are asked for everything at once keep
-// to one limit.
+// TestLimitOverTwoEngines: two engines that refresh everything at once keep to one
+// limit.
 func TestLimitOverTwoEngines(t *testing.T) {
 	t.Parallel()
 	b, ids := fleet(t, 30, fresh("2"))
 	b.app.MaxRefreshesPerSecond = 20
 	var sent []time.Time
-	b.onSent = func() { sent = append(sent, time.Now()) } // under b's lock
+	b.onSent = func() { sent = append(sent, time.Now()) } // called with b locked
 	second := New(b.Config)
 	var wg sync.WaitGroup
 	for i, id := range ids {
@@ -202,8 +200,8 @@ func TestLimitOverTwoEngines(t *testing.T) {
 	}
 }
 
-// TestRetryAfterHolds: a wait that the provider asked for is in the row; nobody
-// shortens it, however they ask.
+// TestRetryAfterHolds: a wait that the provider asked for is in the row, and no kind of
+// request shortens it.
 func TestRetryAfterHolds(t *testing.T) {
 	t.Parallel()
 	limited := provider.Reply{Outcome: perennial.OutcomeRateLimited, Code: "too_many_requests", Sent: true, HTTPStatus: 429, RetryAfter: 3 * time.Hour}
@@ -237,7 +235,7 @@ func TestWithinGrace(t *testing.T) {
 	assert.Greater(t, decide(row, grace, lost, now, 0).Wait, time.Minute, "after it as single use")
 }
 
-// slow hands out a row whose wait has ended since it was read.
+// slow returns rows whose wait has ended since they were read.
 type slow struct {
 	Store
 	t     *testing.T
@@ -253,9 +251,8 @@ func (s *slow) Get(ctx context.Context, id string) (perennial.Connection, time.T
 	return c, now, err
 }
 
-// TestAWaitThatEndsPassesTheGate: a connection whose wait ends between the reading of
-// its row and its claim is presented by leave of the gate only, which hears of the
-// success.
+// TestAWaitThatEndsPassesTheGate: if a connection's wait ends between the read of its
+// row and its claim, the gate must still admit it, and the gate learns of the success.
 func TestAWaitThatEndsPassesTheGate(t *testing.T) {
 	t.Parallel()
 	b, ids := fleet(t, 3, provider.Reply{Outcome: perennial.OutcomeMisconfigured, Code: "invalid_client", Sent: true, HTTPStatus: 401})
@@ -276,7 +273,7 @@ func TestAWaitThatEndsPassesTheGate(t *testing.T) {
 	assert.False(t, s.Circuits[0].Open)
 }
 
-// forgetful loses the first words to a circuit.
+// forgetful loses the first notes to a circuit.
 type forgetful struct {
 	Store
 	lose int
@@ -291,12 +288,12 @@ func (f *forgetful) NoteReply(ctx context.Context, req store.NoteRequest) error 
 	return f.Store.NoteReply(ctx, req)
 }
 
-// TestACircuitIsToldAgain: the canary's success is told a second time where the
-// first was lost, and those that wait are called.
+// TestACircuitIsToldAgain: if the note of the canary's success is lost, it is sent
+// again, and the waiting connections are released.
 func TestACircuitIsToldAgain(t *testing.T) {
 	t.Parallel()
 	b, ids := fleet(t, 5, provider.Reply{Outcome: perennial.OutcomeMisconfigured, Code: "invalid_client", Sent: true, HTTPStatus: 401})
-	b.Timing.SaveTimeout = 4 * time.Second // half of it for each telling
+	b.Timing.SaveTimeout = 4 * time.Second // half of it for each note
 	b.Store = &forgetful{Store: b.db, lose: 1}
 	b.ask(t, ids[0])
 	b.ask(t, ids[1])

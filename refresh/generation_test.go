@@ -10,11 +10,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// numbers are what callers may name beside a row at generation 1.
+// numbers are generations that a caller may name while the row is at generation 1.
 var numbers = []int64{math.MinInt64, -1, 0, 1, 2, 3, 10_001, 10_002, 5000, 1 << 53, 1 << 62, math.MaxInt64 - 1, math.MaxInt64}
 
-// TestCallersGeneration: a caller's number is never a floor. One above the row's is
-// refused with the row's, and nothing is presented.
+// TestCallersGeneration: a caller's generation is never a floor. If it is above the
+// row's, the caller is refused and told the row's, and nothing is presented.
 func TestCallersGeneration(t *testing.T) {
 	t.Parallel()
 	for _, trigger := range []perennial.Trigger{perennial.TriggerFallback, perennial.TriggerRequest} {
@@ -45,9 +45,9 @@ func TestCallersGeneration(t *testing.T) {
 	}
 }
 
-// TestWorkflowsGeneration: the workflow's number is a floor where a restore may have
-// taken the row back so far; any other number of it is not believed. Either way the
-// token is shown once, and the new generation can be stored.
+// TestWorkflowsGeneration: the workflow's generation is a floor if a restore may have
+// taken the row back that far. Any other is not believed. Either way the token is
+// presented once, and the new generation can be stored.
 func TestWorkflowsGeneration(t *testing.T) {
 	t.Parallel()
 	for _, n := range numbers {

@@ -17,14 +17,14 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The model is one connection at one provider, by a virtual clock. Every call
-// that the engine makes may fail before or after it took effect, and its process
-// may die there: so a fault lies between every two steps. Several processes with
-// a spool of their own work on the row.
+// The model is one connection at one provider, by a virtual clock. Every call of the
+// engine may fail before or after its effect, and its process may die there. So a fault
+// can happen between any two steps. Several processes, each with its own spool, work on
+// the row.
 
 const modelLife = 10 * time.Minute
 
-// world is the model: a provider that knows what is true, a database, processes.
+// world is the model: a provider that knows the truth, a database, processes.
 type world struct {
 	t     *rapid.T
 	now   time.Time
@@ -35,22 +35,22 @@ type world struct {
 	current  string           // the refresh token that is good
 	previous string           // the one before, within a grace window
 	spentAt  time.Time        // when previous was first used
-	issued   int              // tokens so far
+	issued   int              // number of tokens so far
 	dead     bool             // the grant
-	lying    int              // refusals to come that are not true
+	lying    int              // number of next refusals that are false
 	lied     bool             // since the last stored token set
 	revoked  bool             // by its user
-	problems []string         // what must not be
+	problems []string         // what must not happen, but did
 	lossy    bool             // a reply was lost, or died with its process
 	given    map[int64]string // digest of each generation
 
 	faults    bool
-	unsaved   []store.SaveRequest // in the workflow's journal, whoever runs it
+	unsaved   []store.SaveRequest // in the workflow's journal
 	processes []*process
-	alone     *process // whose engine is running
+	alone     *process // the process whose engine is running
 }
 
-// process is one worker: its spool outlives it.
+// process is one worker. Its spool outlives it.
 type process struct {
 	w      *world
 	engine *Engine
@@ -59,8 +59,8 @@ type process struct {
 
 type died struct{}
 
-// fault draws what happens at a call: nothing, an error before it, an error
-// after it, or the end of the process.
+// fault draws what happens at a call: nothing, an error before it, an error after it,
+// or the end of the process.
 func (w *world) fault(what string) (before, after error) {
 	if !w.faults {
 		return nil, nil
@@ -92,7 +92,7 @@ func faulty[R any](w *world, what string, do func() (R, error)) (R, error) {
 	return out, nil
 }
 
-// rows with faults: what an engine sees of the database.
+// faultyRows is the database as an engine sees it, with faults.
 type faultyRows struct {
 	w *world
 	m *store.Memory
@@ -173,7 +173,7 @@ func (p *process) List() ([]store.SaveRequest, error) {
 	return out, nil
 }
 
-// plain seals nothing: the model is about who keeps what.
+// plain does not seal: the model is about which copies exist.
 type plain struct{}
 
 func (plain) Seal(_ seal.Binding, s perennial.Secret) ([]byte, error) { return []byte(s.Reveal()), nil }
@@ -185,7 +185,7 @@ func (w *world) App(string) (provider.App, error) {
 	return provider.App{Name: "app", ClientID: "client", Provider: w.entry, Buffer: provider.BufferQueue}, nil
 }
 
-// Refresh is the presentation: what travels may be lost both ways.
+// Refresh is the presentation. The request or the reply may be lost.
 func (w *world) Refresh(ctx context.Context, _ provider.App, _, token perennial.Secret, send func(context.Context) error) provider.Reply {
 	if err := send(ctx); err != nil {
 		return provider.Reply{Outcome: perennial.OutcomeUnavailable, Code: "unsent"}
@@ -197,11 +197,11 @@ func (w *world) Refresh(ctx context.Context, _ provider.App, _, token perennial.
 	}
 	switch what {
 	case 1:
-		return lost // it never arrived
+		return lost // the request never arrived
 	case 2:
 		return provider.Reply{Outcome: perennial.OutcomeRateLimited, Code: "too_many_requests", Sent: true, HTTPStatus: 429, RetryAfter: 5 * time.Second}
 	case 3:
-		if !w.lied { // one that is repeated cannot be told from the truth
+		if !w.lied { // a repeated false refusal looks like a true one
 			w.lying, w.lied = 1, true
 		}
 	}
@@ -268,7 +268,7 @@ func (w *world) row() perennial.Connection {
 	return c
 }
 
-// look checks what must hold of the row at any moment.
+// look checks what must always hold of the row.
 func (w *world) look() {
 	c := w.row()
 	if d, ok := w.given[c.Generation]; ok && d != c.RefreshTokenDigest {
@@ -305,7 +305,7 @@ func newWorld(t *rapid.T) *world {
 	return w
 }
 
-// consent is a new grant: whatever was before it does not count any more.
+// consent gives a new grant. Nothing from before it counts.
 func (w *world) consent() {
 	w.issued++
 	w.current, w.previous, w.dead, w.revoked, w.lossy, w.lying, w.lied = fmt.Sprintf("refresh %d", w.issued), "", false, false, false, 0, false
@@ -330,7 +330,7 @@ func (p *process) start() {
 		Timing: timing.Config{SaveTimeout: time.Nanosecond}})
 }
 
-// lives runs do in the process; it reports false when the process died.
+// lives runs do in the process. It returns false if the process died.
 func (p *process) lives(do func()) (lived bool) {
 	p.w.alone = p
 	defer func() {
@@ -338,15 +338,15 @@ func (p *process) lives(do func()) (lived bool) {
 			if _, ok := r.(died); !ok {
 				panic(r)
 			}
-			p.start() // a supervisor starts it anew; what it knew is gone
+			p.start() // a supervisor starts it again, with an empty memory
 		}
 	}()
 	do()
 	return true
 }
 
-// refresh asks a process's engine. A process that dies after the provider spent
-// the token and before anything kept the reply loses it.
+// refresh calls a process's engine. A process loses the reply if it dies after the
+// provider spent the token and before anything kept the reply.
 func (w *world) refresh(p *process, trigger perennial.Trigger) {
 	row := w.row()
 	issued, kept := w.issued, len(p.kept)
@@ -399,9 +399,8 @@ func (w *world) settle() {
 	}
 }
 
-// TestModel draws sequences of refreshes by two processes, faults between every
-// two steps, a provider that is wrong once, a user who reconnects, and time that
-// passes.
+// TestModel draws sequences of: refreshes by two processes, faults between any two
+// steps, a provider that is wrong once, a user who reconnects, and time that passes.
 func TestModel(t *testing.T) {
 	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
 		require.NoError(t, f.Value.Set("10000"))
@@ -415,7 +414,7 @@ func TestModel(t *testing.T) {
 				w.now = w.now.Add(time.Duration(rapid.Int64Range(1, int64(2*modelLife)).Draw(t, "time")))
 			case 1:
 				if w.row().Status == perennial.StatusReconnectRequired {
-					w.consent() // what is kept of the old grant changes nothing
+					w.consent() // copies of the old grant's tokens change nothing
 				}
 			case 2:
 				p := rapid.SampledFrom(w.processes).Draw(t, "process")
@@ -432,7 +431,7 @@ func TestModel(t *testing.T) {
 			default:
 				p := rapid.SampledFrom(w.processes).Draw(t, "process")
 				if len(w.unsaved) > 0 {
-					continue // the workflow does nothing else meanwhile
+					continue // the workflow does nothing else before
 				}
 				c := w.row()
 				at, trigger := timing.Wake(c, w.now)

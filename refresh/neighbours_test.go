@@ -17,9 +17,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestHealthyBesideFailing: a pooled app whose provider answers a few connections with
-// 500, for ever. The pacer claims and refreshes each healthy one in its first look
-// after it became due, and the circuit stays closed.
+// TestHealthyBesideFailing: a pooled app whose provider always answers 500 for a few
+// connections. The pacer claims and refreshes each healthy connection at its first look
+// after the due time, and the circuit stays closed.
 func TestHealthyBesideFailing(t *testing.T) {
 	t.Parallel()
 	t.Run("postgres", func(t *testing.T) {
@@ -68,11 +68,11 @@ func healthyBesideFailing(t *testing.T, driver, dsn, url string) {
 	}
 	exec("UPDATE connections SET failure_count = 12, health = 'failing', failing_code = 'http_500' WHERE id LIKE 'bad%'")
 	pace := store.ClaimDueRequest{Shard: store.Shard{App: "app", Of: 1}, Limit: batch, Lease: b.Timing.AttemptDeadline, Trigger: perennial.TriggerTimer}
-	_, err = b.db.ClaimDue(t.Context(), pace) // makes the pacer's row
+	_, err = b.db.ClaimDue(t.Context(), pace) // creates the pacer's row
 	require.NoError(t, err)
 	for round := range rounds {
 		exec("UPDATE connections SET next_refresh_at = '2020-01-01 00:00:00+00:00', next_attempt_at = NULL")
-		for next := 0; next < bad; { // between two looks of the pacer some fail once more
+		for next := 0; next < bad; { // between two looks of the pacer, some connections fail once more
 			for range bad * batch / good {
 				if next < bad {
 					id := fmt.Sprintf("bad%03d", next)
@@ -108,7 +108,7 @@ func healthyBesideFailing(t *testing.T, driver, dsn, url string) {
 	}
 }
 
-// badTokens refreshes every token but those that begin with "bad".
+// badTokens refreshes every token except those that begin with "bad".
 type badTokens struct{}
 
 func (badTokens) Refresh(ctx context.Context, _ provider.App, _, token perennial.Secret, send func(context.Context) error) provider.Reply {

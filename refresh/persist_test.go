@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// unsaved is the set of a refresh of con_1 that could not be stored.
+// unsaved returns the token set of a refresh of con_1 that could not be stored.
 func (b *bundle) unsaved(t *testing.T) store.SaveRequest {
 	t.Helper()
 	whole := b.Timing.SaveTimeout
@@ -31,7 +31,7 @@ func (b *bundle) unsaved(t *testing.T) store.SaveRequest {
 	return *res.Unsaved
 }
 
-// other is a second connection of the same app.
+// other creates a second connection of the same app.
 func (b *bundle) other(t *testing.T) perennial.Connection {
 	t.Helper()
 	c := perennial.Connection{ID: "con_2", TenantID: "t", App: "app", Provider: "generic", AccountID: "b"}
@@ -42,8 +42,8 @@ func (b *bundle) other(t *testing.T) perennial.Connection {
 	return c
 }
 
-// TestPersistStoresNothingForeign: whatever is not sealed as the row's own tokens, at
-// the generation that it is to become, changes no row.
+// TestPersistStoresNothingForeign: a set that is not sealed as the row's own tokens, at
+// the row's next generation, changes no row.
 func TestPersistStoresNothingForeign(t *testing.T) {
 	t.Parallel()
 	foreign, err := seal.NewEphemeral()
@@ -113,8 +113,8 @@ func (b *bundle) seal(req *store.SaveRequest) {
 	req.RefreshTokenSealed, _ = b.Sealer.Seal(seal.BindingOf(b.c, seal.FieldRefreshToken, req.NewGeneration), perennial.NewSecret("r"))
 }
 
-// TestPersistBelievesTheSealOnly: the digest is the opened token's, and no time lies
-// further ahead than a token can live.
+// TestPersistBelievesTheSealOnly: the digest is computed from the opened token, and no
+// time is further ahead than a token can live.
 func TestPersistBelievesTheSealOnly(t *testing.T) {
 	t.Parallel()
 	b := setup(t, fresh("2"), fresh("3"))
@@ -134,7 +134,8 @@ func TestPersistBelievesTheSealOnly(t *testing.T) {
 }
 
 // TestPersistNeedsTheKeys: the set of the row's open attempt is tried again, by a
-// process that has its keys. Once the row accounts for it no more, it is set aside.
+// process that has its keys. When the row no longer has that attempt, the set is set
+// aside.
 func TestPersistNeedsTheKeys(t *testing.T) {
 	t.Parallel()
 	b := setup(t, fresh("2"))
@@ -173,8 +174,8 @@ func (s choosy) Save(ctx context.Context, req store.SaveRequest) (store.SaveResu
 	return s.Store.Save(ctx, req)
 }
 
-// TestDatabaseRefusesAValue: the tokens are stored without it; where it refuses the
-// tokens too, they are kept.
+// TestDatabaseRefusesAValue: the tokens are stored without a value that the database
+// refuses. If it refuses the tokens too, they are kept.
 func TestDatabaseRefusesAValue(t *testing.T) {
 	t.Parallel()
 	reply := fresh("2")
@@ -197,8 +198,9 @@ func TestDatabaseRefusesAValue(t *testing.T) {
 	assert.NoError(t, err)
 }
 
-// TestRowMissing: a kept set whose row is not there stays, is logged and counted once,
-// keeps no other from being stored, and is stored when the row is back.
+// TestRowMissing: a kept set whose row is missing stays, and is logged and counted
+// once. It does not prevent another from being stored, and is stored when the row is
+// back.
 func TestRowMissing(t *testing.T) {
 	t.Parallel()
 	for name, inSpool := range map[string]bool{"in the spool": true, "in memory": false} {
@@ -253,7 +255,7 @@ func (c *counter) Observe(o Observation) {
 	}
 }
 
-// TestOneBadSetStopsNoOther: sets that cannot be stored, now or ever, stand before and
+// TestOneBadSetStopsNoOther: sets that cannot be stored, now or ever, come before and
 // beside a good one.
 func TestOneBadSetStopsNoOther(t *testing.T) {
 	t.Parallel()

@@ -29,8 +29,8 @@ type reported struct {
 	retryAfter string
 }
 
-// report is an engine that refreshes at an endpoint which gives the answers in turn; the
-// last one stays. Its database has con_1.
+// report is an engine with a token endpoint that gives the answers in turn; the last
+// one repeats. Its database has con_1.
 type report struct {
 	*bundle
 	requests atomic.Int32
@@ -76,8 +76,8 @@ func (r *report) row(t *testing.T, id string) perennial.Connection {
 	return c
 }
 
-// refreshed asks for a refresh once the connection's wait, a confirmation's among them,
-// is over.
+// refreshed refreshes once the connection's waits are over, the confirmation's among
+// them.
 func (r *report) refreshed(t *testing.T, id string, trigger perennial.Trigger) Result {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -89,7 +89,7 @@ func (r *report) refreshed(t *testing.T, id string, trigger perennial.Trigger) R
 	return res
 }
 
-// TestReportedRefusals: who has to reconnect.
+// TestReportedRefusals: which replies require a reconnect.
 func TestReportedRefusals(t *testing.T) {
 	t.Parallel()
 	t.Run("Entra: too many requests, twice", func(t *testing.T) {
@@ -110,7 +110,7 @@ func TestReportedRefusals(t *testing.T) {
 	})
 }
 
-// TestReportedTimes: numbers that are instants.
+// TestReportedTimes: expires_in and the like that are instants instead of seconds.
 func TestReportedTimes(t *testing.T) {
 	t.Parallel()
 	t.Run("an instant as Retry-After", func(t *testing.T) {
@@ -129,7 +129,7 @@ func TestReportedTimes(t *testing.T) {
 	})
 }
 
-// TestReportedNeighbours: whom a neighbour's trouble stops.
+// TestReportedNeighbours: which connections a neighbour's trouble stops.
 func TestReportedNeighbours(t *testing.T) {
 	t.Parallel()
 	t.Run("Entra: two customers removed the app", func(t *testing.T) {
@@ -141,7 +141,7 @@ func TestReportedNeighbours(t *testing.T) {
 		r.refreshed(t, "con_10", perennial.TriggerTimer)
 		r.refreshed(t, "con_11", perennial.TriggerTimer)
 		res := r.refreshed(t, "con_12", perennial.TriggerTimer)
-		knownwrong.Check(t, res.Code, "unauthorized_client", "circuit_open") // two customers' own doing stops the others
+		knownwrong.Check(t, res.Code, "unauthorized_client", "circuit_open") // two customers' own actions stop the others
 	})
 	t.Run("a firewall refuses everybody", func(t *testing.T) {
 		t.Parallel()
@@ -163,10 +163,10 @@ func TestReportedNeighbours(t *testing.T) {
 	})
 }
 
-// TestReportedWaits: how long a refusal that is not understood is waited out.
+// TestReportedWaits: how long the wait is after a refusal that is not understood.
 func TestReportedWaits(t *testing.T) {
 	t.Parallel()
-	// Exact refreshes in the last 30 s of a token only. No profile waits for them.
+	// Exact refreshes only in the last 30 s of a token. No profile waits for them.
 	const life, allowed = 10 * time.Minute, 30 * time.Second
 	early := provider.Reply{Outcome: perennial.OutcomeRejected, HTTPStatus: 400, Code: "access_denied"}
 	for profile, today := range map[provider.BufferProfile]int{provider.BufferQueue: 6, provider.BufferRealtime: 5, provider.BufferShare: 3} {
@@ -176,8 +176,8 @@ func TestReportedWaits(t *testing.T) {
 		}
 		knownwrong.Check(t, refusals, 0, today)
 	}
-	// After a firewall has blocked us for six hours, the wait is an hour; after a 503 of
-	// the same time it is five minutes.
+	// After a firewall has blocked us for six hours, the wait is an hour. After six
+	// hours of 503 it is five minutes.
 	blocked := provider.Reply{Outcome: perennial.OutcomeRejected, HTTPStatus: 403, Code: "http_403"}
 	knownwrong.Check(t, timing.MinBackoff(blocked, 15) > 15*time.Minute, false, true)
 }

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// wired is an engine that speaks HTTP to a token endpoint of a catalogue entry.
+// wired returns an engine that calls a token endpoint over HTTP, by a catalogue entry.
 func wired(t *testing.T, name string, endpoint http.HandlerFunc) *bundle {
 	t.Helper()
 	server := httptest.NewServer(endpoint)
@@ -35,7 +35,7 @@ func wired(t *testing.T, name string, endpoint http.HandlerFunc) *bundle {
 }
 
 // TestNextSecretInEachProvidersWords: while a client secret is being changed, no
-// customer waits because the provider has its own words for a wrong one.
+// customer waits, whichever words the provider has for a wrong secret.
 func TestNextSecretInEachProvidersWords(t *testing.T) {
 	t.Parallel()
 	for name, refused := range map[string]struct {
@@ -78,9 +78,9 @@ func TestNextSecretInEachProvidersWords(t *testing.T) {
 	}
 }
 
-// TestCutForm: half a refresh token is never stored. At a provider that takes the
-// old one again nothing is lost; at one that does not, the row says that the old one
-// may be spent, and the grant's end is called our loss.
+// TestCutForm: half a refresh token is never stored. If the provider accepts the old
+// one again, nothing is lost. If it does not, the row says that the old one may be
+// spent, and the reason for the grant's end says that we lost it.
 func TestCutForm(t *testing.T) {
 	t.Parallel()
 	const good = "refresh-2-0123456789"
@@ -164,8 +164,8 @@ func TestAfterCut(t *testing.T) {
 	}
 }
 
-// TestTokensAreStoredWithoutWhatTheDatabaseRefuses: text that slipped through, such
-// as NUL on PostgreSQL, costs itself and not the tokens.
+// TestTokensAreStoredWithoutWhatTheDatabaseRefuses: a refused text, such as NUL on
+// PostgreSQL, is dropped, and the tokens are stored.
 func TestTokensAreStoredWithoutWhatTheDatabaseRefuses(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(*provider.Reply){

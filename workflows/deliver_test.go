@@ -18,7 +18,7 @@ type letters struct {
 	fails int
 	tries []time.Time
 	now   func() time.Time
-	lost  int // tries that end without being recorded
+	lost  int // number of tries that end without being recorded
 }
 
 func (l *letters) Deliver(_ context.Context, event, endpoint string) (store.DeliveryResult, error) {
@@ -33,8 +33,9 @@ func (l *letters) Deliver(_ context.Context, event, endpoint string) (store.Deli
 	return t, nil
 }
 
-// TestDeliverWorkflow: failed tries are hours apart, as each says; those that
-// could not be recorded come again soon. Days of failures do not end it.
+// TestDeliverWorkflow: failed tries are hours apart, as each one's result says. A try
+// that could not be recorded is repeated soon. Days of failures do not end the
+// workflow.
 func TestDeliverWorkflow(t *testing.T) {
 	t.Parallel()
 	var suite testsuite.WorkflowTestSuite

@@ -11,9 +11,9 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 )
 
-// TestGoldenMessages: what other processes send to workflows and read from them, and
-// the names that they use for it. What is registered with a worker is in package
-// wiring.
+// TestGoldenMessages: what other processes send to workflows and read from them, with
+// the names that they use. Package wiring has the same for what is registered with a
+// worker.
 func TestGoldenMessages(t *testing.T) {
 	t.Parallel()
 	c := fill.Of[perennial.Connection]()

@@ -20,9 +20,8 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// TestEveryMessageInEveryStatus sends each signal in each status, without
-// changing the row: nothing but a reading of it may follow, and the workflow
-// must be as it was.
+// TestEveryMessageInEveryStatus sends each signal in each status, without changing the
+// row. The workflow may only read the row, and must be as before.
 func TestEveryMessageInEveryStatus(t *testing.T) {
 	t.Parallel()
 	for _, status := range perennial.Statuses {
@@ -51,8 +50,8 @@ func TestEveryMessageInEveryStatus(t *testing.T) {
 	}
 }
 
-// TestWhoIsCalledInGoesAtOnce: a connection that was held and whose turn has come is
-// refreshed in the workflow task of its nudge, not after another rest.
+// TestWhoIsCalledInGoesAtOnce: a released connection whose turn has come is refreshed
+// in the workflow task of its nudge, without another wait.
 func TestWhoIsCalledInGoesAtOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(time.Hour, 0)
@@ -63,8 +62,8 @@ func TestWhoIsCalledInGoesAtOnce(t *testing.T) {
 		return func() { w.set(change); r.SignalWorkflow(SignalNudge, nil) }
 	}
 	turn := func(c *perennial.Connection) { c.NextAttemptAt = r.Now().UTC() }
-	r.RegisterDelayedCallback(nudge(func(*perennial.Connection) {}), held+time.Minute) // not its turn
-	r.RegisterDelayedCallback(nudge(turn), held+2*time.Minute)                         // it is, and it is held again
+	r.RegisterDelayedCallback(nudge(func(*perennial.Connection) {}), held+time.Minute) // its turn has not come
+	r.RegisterDelayedCallback(nudge(turn), held+2*time.Minute)                         // its turn has come, and it must wait again
 	r.RegisterDelayedCallback(func() {
 		assert.Len(t, w.asked, 2, "at the due time, and when it was called")
 		w.set(func(*perennial.Connection) { w.heldFor = 0 })
@@ -78,8 +77,7 @@ func TestWhoIsCalledInGoesAtOnce(t *testing.T) {
 	assert.Len(t, w.asked, 3)
 }
 
-// TestSignalsFollowTheRow changes the row before each signal, as their senders
-// do.
+// TestSignalsFollowTheRow changes the row before each signal, as their senders do.
 func TestSignalsFollowTheRow(t *testing.T) {
 	t.Parallel()
 	w := newWorld(time.Hour, 100*day)
@@ -116,8 +114,8 @@ func TestRowGoneCompletes(t *testing.T) {
 	require.NoError(t, r.GetWorkflowError())
 }
 
-// TestMessageAtContinueAsNew sends a disconnect in the very workflow task in
-// which the run is full: it must not be lost.
+// TestMessageAtContinueAsNew sends a disconnect in the workflow task in which the run
+// continues as new. It must not be lost.
 func TestMessageAtContinueAsNew(t *testing.T) {
 	t.Parallel()
 	w := newWorld(time.Hour, 0)
@@ -141,8 +139,8 @@ func TestMessageAtContinueAsNew(t *testing.T) {
 	assert.Len(t, w.refreshedAt, 1)
 }
 
-// TestViewIsCarried: a run that ends in its steady state hands on what it knows,
-// so that the next one sleeps at once.
+// TestViewIsCarried: a run that ends in its steady state passes on what it knows, so
+// that the next run sleeps at once.
 func TestViewIsCarried(t *testing.T) {
 	t.Parallel()
 	w := newWorld(time.Hour, 0)
@@ -163,7 +161,7 @@ func TestViewIsCarried(t *testing.T) {
 }
 
 // TestStateIsCarriedWhole fills every field of State and takes it through
-// continue-as-new; a field added without a JSON form fails here.
+// continue-as-new. A field without a JSON form fails here.
 func TestStateIsCarriedWhole(t *testing.T) {
 	t.Parallel()
 	full := State{ConnectionID: "con_1", Revision: 1, Refreshes: 7, Generation: 9, View: &activities.View{Status: perennial.StatusActive, Wait: time.Hour}, Next: time.Unix(1, 0).UTC(), Digested: time.Unix(2, 0).UTC(),
@@ -187,13 +185,13 @@ func TestStateIsCarriedWhole(t *testing.T) {
 	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &carried))
 	require.NotNil(t, carried.View)
 	require.False(t, carried.Next.IsZero())
-	full.View, full.Next = carried.View, carried.Next // of this run
+	full.View, full.Next = carried.View, carried.Next // these belong to this run
 	assert.Equal(t, full, carried)
 }
 
 // TestRowGoesBackwards: the database is restored while the workflow sleeps, and a
-// message makes it read the row. It still asks for the generation that it knows
-// was given out, so that the engine sees that the row is behind.
+// message makes it read the row. It still asks for the newest generation that it knows,
+// so that the engine sees that the row is behind.
 func TestRowGoesBackwards(t *testing.T) {
 	t.Parallel()
 	w := newWorld(time.Hour, 0)
@@ -209,8 +207,8 @@ func TestRowGoesBackwards(t *testing.T) {
 	assert.EqualValues(t, 12, w.asked[0])
 }
 
-// TestGenerationThatNobodyGaveOut: a state with a number that no restore explains is
-// mended by the row.
+// TestGenerationThatNobodyGaveOut: the row mends a state whose generation no restore
+// explains.
 func TestGenerationThatNobodyGaveOut(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int64{5 + perennial.MaxGenerationGap + 1, 1 << 62, math.MaxInt64} {
@@ -226,10 +224,9 @@ func TestGenerationThatNobodyGaveOut(t *testing.T) {
 	}
 }
 
-// TestRefreshEndsWithoutAResult: neither the local activity nor the activity comes
-// to an end: it was cancelled by a message while its
-// worker died, so nothing but its timeout comes back. The row is read at once,
-// and the next attempt does not wait a blind minute.
+// TestRefreshEndsWithoutAResult: neither the local activity nor the activity returns a
+// result. A message cancelled it while its worker died, so only its timeout comes back.
+// The row is read at once, and the next attempt does not wait for a minute.
 func TestRefreshEndsWithoutAResult(t *testing.T) {
 	t.Parallel()
 	w := newWorld(time.Hour, 0)
@@ -241,7 +238,7 @@ func TestRefreshEndsWithoutAResult(t *testing.T) {
 	assert.LessOrEqual(t, w.refreshedAt[0].Sub(w.endedAt), 5*time.Second)
 }
 
-// answer is what somebody who asked for a refresh was told.
+// answer is the reply to a request for a refresh.
 type answer struct {
 	reply RefreshNowReply
 	err   error
@@ -260,15 +257,15 @@ func (got *answer) callback() *testsuite.TestUpdateCallback {
 	}
 }
 
-// TestARunThatEndsStillAnswers: whoever waits for a refresh keeps a run from
-// ending, so the run must not wait for them to leave.
+// TestARunThatEndsStillAnswers: a waiting caller keeps a run from ending, so the run
+// must not wait until the caller leaves.
 func TestARunThatEndsStillAnswers(t *testing.T) {
 	t.Parallel()
 	t.Run("when it is full", func(t *testing.T) {
 		w := newWorld(time.Hour, 0)
 		r := w.newRun(t, Options{RefreshesPerRun: 1})
 		got := unanswered()
-		w.during = func() { // generation 2 is in the row, and the workflow is not told yet
+		w.during = func() { // generation 2 is in the row, and the workflow does not know it yet
 			w.during = nil
 			r.UpdateWorkflow(UpdateRefreshNow, "during", got.callback(), RefreshNow{IfGeneration: 2})
 		}
@@ -325,7 +322,7 @@ func TestARunThatEndsStillAnswers(t *testing.T) {
 	})
 }
 
-// ask has somebody ask for a refresh after a while.
+// ask sends a request for a refresh after a while.
 func ask(r *runSimulation, after time.Duration, req RefreshNow) *answer {
 	got := unanswered()
 	r.RegisterDelayedCallback(func() { r.UpdateWorkflow(UpdateRefreshNow, fmt.Sprint(after), got.callback(), req) }, after)
@@ -408,7 +405,7 @@ func TestRefreshNow(t *testing.T) {
 		r := w.newRun(t, Options{})
 		got := unanswered()
 		r.RegisterDelayedCallback(func() {
-			w.seen = func() { // the row has been read, and the workflow is not told yet
+			w.seen = func() { // the row has been read, and the workflow does not know it yet
 				w.c.Status = perennial.StatusActive
 				r.UpdateWorkflow(UpdateRefreshNow, "meanwhile", got.callback(), RefreshNow{IfGeneration: 1})
 			}
@@ -425,7 +422,7 @@ func TestRefreshNow(t *testing.T) {
 			r.RegisterDelayedCallback(func() { w.set(func(c *perennial.Connection) { c.Generation = 2 }) }, time.Minute)
 		}
 		got := unanswered()
-		w.during = func() { // generation 2 is in the row, and the workflow is not told yet
+		w.during = func() { // generation 2 is in the row, and the workflow does not know it yet
 			w.during = nil
 			r.UpdateWorkflow(UpdateRefreshNow, "during", got.callback(), RefreshNow{IfGeneration: 2})
 		}

@@ -26,8 +26,8 @@ func pacerRun(t *testing.T) *testsuite.TestWorkflowEnvironment {
 	return env
 }
 
-// TestPacerGoesOn: one activity follows the other with the beat that was seen, and
-// the run continues as new with everything.
+// TestPacerGoesOn: each activity gets the beat that the previous one saw, and the run
+// continues as new with its whole state.
 func TestPacerGoesOn(t *testing.T) {
 	t.Parallel()
 	env := pacerRun(t)
@@ -56,15 +56,15 @@ func TestPacerEnds(t *testing.T) {
 	require.NoError(t, env.GetWorkflowError())
 }
 
-// TestPooledYear: a connection that pacers look after wakes once a day, for a
-// digest; nudged when they are late, it refreshes itself.
+// TestPooledYear: a connection that pacers refresh wakes once a day, for a digest. If
+// it is nudged because they are late, it refreshes itself.
 func TestPooledYear(t *testing.T) {
 	t.Parallel()
-	w := newWorld(365*day, 0) // as if pacers had refreshed it: it never falls due
+	w := newWorld(365*day, 0) // as if pacers had refreshed it: it never becomes due
 	w.pacers = 2
 	w.c.NextRefreshAt = w.now.Add(23 * time.Hour)
 	r := w.newRun(t, Options{})
-	for d := range 30 { // what pacers do
+	for d := range 30 { // the pacers' work
 		r.RegisterDelayedCallback(func() {
 			w.set(func(c *perennial.Connection) {
 				c.RefreshCount++

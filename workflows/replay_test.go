@@ -18,9 +18,9 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 )
 
-// The histories were recorded from a real server by the tests in package e2e, see
-// `make histories`. The manifest names each file and its count of events: a file
-// that is missing, cut or not named fails.
+// The histories were recorded from a real server by the tests in package e2e, see `make
+// histories`. The manifest names each file and its count of events. A file that is
+// missing, truncated or not named fails the test.
 const historiesDir = "testdata/histories"
 
 type recorded struct {
@@ -73,7 +73,7 @@ func TestReplayReleasedHistories(t *testing.T) {
 	}
 }
 
-// late begins with a timer that does not belong there.
+// late returns a workflow that begins with a timer which does not belong there.
 func late[In, Out any](f func(workflow.Context, In) (Out, error)) any {
 	return func(ctx workflow.Context, in In) (out Out, err error) {
 		if err := workflow.Sleep(ctx, time.Second); err != nil {
@@ -83,14 +83,14 @@ func late[In, Out any](f func(workflow.Context, In) (Out, error)) any {
 	}
 }
 
-// noResult is for [late].
+// noResult adapts a workflow for [late].
 func noResult[In any](f func(workflow.Context, In) error) func(workflow.Context, In) (any, error) {
 	return func(ctx workflow.Context, in In) (any, error) { return nil, f(ctx, in) }
 }
 
-// TestReplayFindsAMutant replays workflows that begin with a timer that does not
-// belong there. If this passes, the replay test shows nothing. Every workflow that
-// a worker registers was recorded, and has a mutant.
+// TestReplayFindsAMutant replays workflows that begin with a timer which does not
+// belong there. If that were accepted, the replay test would show nothing. Every
+// workflow that a worker registers was recorded, and has a mutant.
 func TestReplayFindsAMutant(t *testing.T) {
 	t.Parallel()
 	o := Options{}.withDefaults()
@@ -121,7 +121,7 @@ func TestReplayFindsAMutant(t *testing.T) {
 	}
 }
 
-// names are what is registered.
+// names records what is registered.
 type names struct {
 	worker.WorkflowRegistry
 	names []string
@@ -131,8 +131,8 @@ func (n *names) RegisterWorkflowWithOptions(_ any, o workflow.RegisterOptions) {
 	n.names = append(n.names, o.Name)
 }
 
-// TestReplayByANewerStarter: a program that is newer than the workers started the
-// run. They put version markers into a run whose input says that it needs none.
+// TestReplayByANewerStarter: a program that is newer than the workers started the run.
+// The workers put version markers into a run whose input says that it needs none.
 func TestReplayByANewerStarter(t *testing.T) {
 	t.Parallel()
 	marked := 0
@@ -156,8 +156,8 @@ func TestReplayByANewerStarter(t *testing.T) {
 	assert.NotZero(t, marked, "no recorded history has a version marker")
 }
 
-// TestRunsNeedNoVersionMarker: what the newest version recorded took the steps of
-// its revision from the first event on.
+// TestRunsNeedNoVersionMarker: the newest histories take the steps of their revision
+// from the first event on.
 func TestRunsNeedNoVersionMarker(t *testing.T) {
 	t.Parallel()
 	all := manifest(t)

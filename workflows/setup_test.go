@@ -14,8 +14,8 @@ import (
 	"google.golang.org/grpc"
 )
 
-// starting is a Temporal server that has just started: requests fail in turn with
-// these errors, and succeed once there is none left.
+// starting is a Temporal server that has just started: requests fail with these errors
+// in turn, and succeed afterwards.
 type starting struct {
 	client.Client
 	operatorservice.OperatorServiceClient

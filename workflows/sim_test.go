@@ -22,9 +22,9 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// world is one connection's row and its provider, on the test environment's
-// virtual clock. It stands in for the engine where years must pass; the engine
-// itself is tested in its own room and end to end.
+// world is one connection's row and its provider, on the test environment's virtual
+// clock. It replaces the engine where years must pass. Package refresh and package e2e
+// test the engine itself.
 type world struct {
 	mu      sync.Mutex
 	now     time.Time
@@ -33,22 +33,22 @@ type world struct {
 	life    time.Duration // of an access token
 	idle    time.Duration // of the refresh token; 0: none
 	revoked bool
-	unsaved int           // refreshes whose tokens cannot be stored at once
-	heldFor time.Duration // what a refresh is told to wait; 0: none is held
+	unsaved int           // number of refreshes whose tokens cannot be stored at once
+	heldFor time.Duration // the wait that a refresh returns; 0: none
 
 	persistFails, persisted int
 	given                   []store.SaveRequest
-	refuses                 error // what Persist answers until it is nil
+	refuses                 error // Persist returns it until it is nil
 
-	endsWithout int // refreshes to come that end without a result
+	endsWithout int // number of next refreshes that end without a result
 	endedAt     time.Time
 	pacers      int
-	paced       bool   // and they are always in time
-	actions     int    // that Temporal bills: runs, timers, activities and their retries, workflow tasks with local ones
-	during      func() // called in the middle of a refresh
-	seen        func() // called once, when the row has been read
+	paced       bool   // pacers refresh it, always in time
+	actions     int    // those that Temporal bills: runs, timers, activities and their retries, workflow tasks with local activities
+	during      func() // called during a refresh
+	seen        func() // called once, after the row was read
 	gets        int
-	asked       []int64 // generations
+	asked       []int64 // requested generations
 	refreshedAt []time.Time
 	triggers    map[perennial.Trigger]int
 	problems    []string
@@ -73,7 +73,7 @@ func (w *world) store(now time.Time) {
 	}
 	life := w.life
 	if w.c.Dormant(now) {
-		life = 2 * day // as the engine has it: only the refresh token is kept
+		life = 2 * day // as in the engine: only the refresh token matters
 	}
 	w.c.NextRefreshAt = timing.Due(now, life, provider.BufferQueue, w.c.ID, w.c.Generation)
 }
@@ -86,7 +86,7 @@ func (w *world) Get(_ context.Context, id string) (perennial.Connection, time.Ti
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.gets++
-	for w.paced && !w.c.NextRefreshAt.After(w.now) { // its pacer was there in time
+	for w.paced && !w.c.NextRefreshAt.After(w.now) { // its pacer was in time
 		w.store(w.c.NextRefreshAt)
 	}
 	if seen := w.seen; seen != nil {
@@ -99,7 +99,7 @@ func (w *world) Get(_ context.Context, id string) (perennial.Connection, time.Ti
 	return w.c, w.now, nil
 }
 
-// Digest is of a ledger that nobody keeps here.
+// SummarizeLedger returns an empty summary: the simulation has no ledger.
 func (w *world) SummarizeLedger(_ context.Context, _ string, from, to time.Time) (store.LedgerSummary, error) {
 	return store.LedgerSummary{From: from, To: to}, nil
 }
@@ -149,7 +149,7 @@ func (w *world) Refresh(_ context.Context, req refresh.Request) (refresh.Result,
 	return refresh.Result{Outcome: perennial.OutcomeRefreshed, Connection: w.c, Now: w.now}, nil
 }
 
-// Persist fails as often as told, then stores.
+// Persist fails as often as the test says, then stores the set.
 func (w *world) Persist(_ context.Context, req store.SaveRequest) (refresh.Result, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -186,7 +186,7 @@ type runSimulation struct {
 	w *world
 }
 
-// Unsaved is the journal: the message is there with the next workflow task.
+// Unsaved is the journal: the message is there in the next workflow task.
 func (r *runSimulation) Unsaved(_ context.Context, _ perennial.Connection, req store.SaveRequest) error {
 	r.RegisterDelayedCallback(func() { r.SignalWorkflow(SignalUnsaved, req) }, time.Millisecond)
 	return nil
@@ -219,8 +219,8 @@ func (w *world) newRun(t testing.TB, o Options) *runSimulation {
 	return r
 }
 
-// live runs the workflow over continue-as-new until it ends, until the clock
-// passes for, or until the world has gone wrong. It returns the runs it took.
+// live runs the workflow over continue-as-new until it ends, the clock passes forTime,
+// or a check fails. It returns the number of runs.
 func (w *world) live(t testing.TB, o Options, forTime time.Duration) int {
 	t.Helper()
 	end := w.now.Add(forTime)

@@ -13,8 +13,8 @@ import (
 	"go.temporal.io/sdk/testsuite"
 )
 
-// TestSweepIsTakenOver: a pass that was lost with its worker keeps the next from
-// starting no longer than about a pass, and a minute at most.
+// TestSweepIsTakenOver: a pass that died with its worker delays the next by about the
+// length of a pass, at most a minute.
 func TestSweepIsTakenOver(t *testing.T) {
 	t.Parallel()
 	for every, want := range map[time.Duration]time.Duration{

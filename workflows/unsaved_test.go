@@ -16,9 +16,8 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// TestUnsavedTokensAreStoredFirst: while the workflow holds the only copy of a
-// token set, no message, cancellation or request does anything before it is
-// stored.
+// TestUnsavedTokensAreStoredFirst: while the workflow has the only copy of a token set,
+// it stores that set before it acts on a message, cancellation or request.
 func TestUnsavedTokensAreStoredFirst(t *testing.T) {
 	t.Parallel()
 	w := newWorld(time.Hour, 0)
@@ -37,8 +36,8 @@ func TestUnsavedTokensAreStoredFirst(t *testing.T) {
 	assert.Equal(t, map[perennial.Trigger]int{perennial.TriggerTimer: 1}, w.triggers, "the token was shown once")
 }
 
-// TestCancelledWithUnsavedTokens: a token set that comes together with a cancellation
-// is stored before the run ends, whatever the run is at.
+// TestCancelledWithUnsavedTokens: a token set that arrives together with a cancellation
+// is stored before the run ends, whatever the run is doing.
 func TestCancelledWithUnsavedTokens(t *testing.T) {
 	t.Parallel()
 	for name, begin := range map[string]func(r *runSimulation, both func()){
@@ -69,7 +68,7 @@ func TestCancelledWithUnsavedTokens(t *testing.T) {
 	}
 }
 
-// hostile are payloads of [SignalUnsaved] that are no token sets of con_1.
+// hostile has payloads of [SignalUnsaved] that are no token sets of con_1.
 var hostile = map[string]any{
 	"text":               "not a set",
 	"a number":           7,
@@ -84,8 +83,8 @@ var hostile = map[string]any{
 	"no encoding":        converter.NewRawValue(&commonpb.Payload{}),
 }
 
-// TestMessageThatIsNoTokenSet: it stops no timer and is counted, whatever the workflow
-// is at; a true set right behind it is stored as it is.
+// TestMessageThatIsNoTokenSet: such a message stops no timer and is counted, whatever
+// the workflow is doing. A true set that follows it is stored unchanged.
 func TestMessageThatIsNoTokenSet(t *testing.T) {
 	t.Parallel()
 	for name, payload := range hostile {
@@ -124,7 +123,7 @@ func TestMessageThatIsNoTokenSet(t *testing.T) {
 	}
 }
 
-// TestTrueSetBehindAFalseOne: nothing of the false one is in what is stored.
+// TestTrueSetBehindAFalseOne: nothing of the false set is stored.
 func TestTrueSetBehindAFalseOne(t *testing.T) {
 	t.Parallel()
 	for name, payload := range hostile {
@@ -142,8 +141,8 @@ func TestTrueSetBehindAFalseOne(t *testing.T) {
 	}
 }
 
-// TestSetThatCannotBeStored: the engine refuses it. The timer goes on; one that may be
-// stored later is kept over continue-as-new and tried again before each refresh.
+// TestSetThatCannotBeStored: the engine refuses the set. The timer goes on. A set that
+// may be stored later is kept over continue-as-new and tried again before each refresh.
 func TestSetThatCannotBeStored(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

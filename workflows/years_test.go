@@ -36,7 +36,7 @@ func TestHundredIdleDays(t *testing.T) {
 	for name, life := range map[string]time.Duration{"1 hour": time.Hour, "30 days": 30 * day, "no life known": 0} {
 		w := newWorld(life, 100*day)
 		if life == 0 {
-			w.life = 365 * day // the row's own due time is what is tested
+			w.life = 365 * day // the test is about the row's own due time
 			w.c.ExpiresAt, w.c.NextRefreshAt = time.Time{}, w.now.Add(365*day)
 		}
 		w.live(t, Options{}, 100*day)
@@ -46,8 +46,8 @@ func TestHundredIdleDays(t *testing.T) {
 	}
 }
 
-// TestQuietDaysCostLittle: what Temporal bills for a connection that nobody uses, and
-// for one that pacers refresh, is at most three actions a day.
+// TestQuietDaysCostLittle: Temporal bills at most three actions a day for a connection
+// that no product uses, and for one that pacers refresh.
 func TestQuietDaysCostLittle(t *testing.T) {
 	t.Parallel()
 	const days = 100

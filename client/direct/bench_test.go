@@ -9,15 +9,15 @@ import (
 	"github.com/perennial-oauth/perennial/internal/testpg"
 )
 
-// BenchmarkToken reads tokens of a thousand connections from PostgreSQL, as
-// processes do that have none of them in memory.
+// BenchmarkToken reads tokens of a thousand connections from PostgreSQL, like a process
+// that has none of them in memory.
 func BenchmarkToken(b *testing.B) {
 	s := setup(b, testpg.URL(b))
 	ids := []string{s.id}
 	for range 999 {
 		ids = append(ids, s.insert())
 	}
-	// Memory that is over at once: every call reads.
+	// Memory expires at once: every call reads.
 	c, err := client.New(client.Config{Backend: unremembered{s.Backend}})
 	if err != nil {
 		b.Fatal(err)

@@ -84,7 +84,7 @@ func noSessions() error {
 // Disconnect implements [client.Connector].
 func (b *Backend) Disconnect(ctx context.Context, id string) (perennial.Revocation, error) {
 	if b.Disconnector == nil {
-		return "", perennial.Errorf(perennial.CodeInvalid, "this client ends no connections: direct.Config.Ender is not set; a connect.Ender ends them at the provider too")
+		return "", perennial.Errorf(perennial.CodeInvalid, "this client cannot disconnect: set direct.Config.Disconnector to a connect.Disconnector, which also ends the grant at the provider")
 	}
 	if _, _, err := b.Store.ForTokenRead(ctx, b.Tenant, id); err != nil { // the disconnector knows no tenants
 		return "", err

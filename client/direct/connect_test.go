@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestDisconnectGoesOn: a caller that leaves does not leave a grant that nobody
-// revokes any more, and what Temporal is not told the row says.
+// TestDisconnectGoesOn: even if the caller leaves, the grant is revoked. If Temporal
+// cannot be told, the row still has the new status.
 func TestDisconnectGoesOn(t *testing.T) {
 	t.Parallel()
 	b := setup(t, sqlite(t))
@@ -24,8 +24,9 @@ func TestDisconnectGoesOn(t *testing.T) {
 	assert.Equal(t, 1, b.revoked)
 }
 
-// TestNoEnder says what to configure, and ends nothing.
-func TestNoEnder(t *testing.T) {
+// TestNoDisconnector: without a disconnector the error says what to configure, and
+// nothing is ended.
+func TestNoDisconnector(t *testing.T) {
 	t.Parallel()
 	b := setup(t, sqlite(t))
 	config := b.Config
@@ -34,6 +35,6 @@ func TestNoEnder(t *testing.T) {
 	require.NoError(t, err)
 	_, err = bare.Disconnect(t.Context(), b.id)
 	require.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err))
-	assert.ErrorContains(t, err, "connect.Ender")
+	assert.ErrorContains(t, err, "connect.Disconnector")
 	assert.Equal(t, perennial.StatusActive, b.row().Status)
 }

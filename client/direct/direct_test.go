@@ -28,7 +28,7 @@ func TestSQLite(t *testing.T) {
 	clienttest.Run(t, func(t *testing.T) clienttest.Fixture { return setup(t, sqlite(t)).fixture() })
 }
 
-// TestWorkflowThatDoesNotRun is started first.
+// TestWorkflowThatDoesNotRun: a workflow that does not run is started first.
 func TestWorkflowThatDoesNotRun(t *testing.T) {
 	t.Parallel()
 	b := setup(t, sqlite(t))
@@ -38,7 +38,7 @@ func TestWorkflowThatDoesNotRun(t *testing.T) {
 	assert.EqualValues(t, 2, b.row().Generation)
 }
 
-// TestBeside: without an answer from Temporal the engine is asked, and only then.
+// TestBeside: only without an answer from Temporal is the engine called.
 func TestBeside(t *testing.T) {
 	t.Parallel()
 	refreshed := func(b *bundle) func(refresh.Request) (refresh.Result, error) {
@@ -89,7 +89,8 @@ func TestBeside(t *testing.T) {
 	}
 }
 
-// TestAnotherProcessIsAtIt: its refresh is waited for, not repeated.
+// TestAnotherProcessIsAtIt: a caller waits for another process's refresh and does not
+// repeat it.
 func TestAnotherProcessIsAtIt(t *testing.T) {
 	t.Parallel()
 	b := setup(t, sqlite(t))
@@ -102,7 +103,7 @@ func TestAnotherProcessIsAtIt(t *testing.T) {
 	assert.EqualValues(t, 2, b.row().Generation)
 }
 
-// TestUnsavedIsKept: no workflow holds what the engine could not store.
+// TestUnsavedIsKept: no workflow has the set that the engine could not store.
 func TestUnsavedIsKept(t *testing.T) {
 	t.Parallel()
 	b := setup(t, sqlite(t))
@@ -146,8 +147,7 @@ func TestConfig(t *testing.T) {
 	assert.Contains(t, err.Error(), "spool")
 }
 
-// TestWhatTheAppSays: the catalogue's facts, and a wait that the row is under,
-// come with the token.
+// TestWhatTheAppSays: the token state has the catalogue's facts, and the row's wait.
 func TestWhatTheAppSays(t *testing.T) {
 	t.Parallel()
 	b := setup(t, sqlite(t))
@@ -166,7 +166,8 @@ func TestWhatTheAppSays(t *testing.T) {
 	assert.Equal(t, closed.NextAttemptAt, h.RetryAt)
 }
 
-// TestSickTemporalIsLeftAlone: who has an engine does not ask it again at once.
+// TestSickTemporalIsLeftAlone: a process with an engine does not ask Temporal again at
+// once.
 func TestSickTemporalIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	b := setup(t, sqlite(t))

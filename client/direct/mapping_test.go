@@ -50,7 +50,7 @@ func (w *whole) Session(context.Context, string) (perennial.ConnectSession, erro
 	return perennial.ConnectSession{}, nil
 }
 
-// TestCopiesAreWhole: nothing is left out on the way between the client and the store.
+// TestCopiesAreWhole: no field is left out between the client and the store.
 func TestCopiesAreWhole(t *testing.T) {
 	t.Parallel()
 	w := &whole{}

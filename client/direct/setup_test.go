@@ -24,7 +24,7 @@ import (
 
 func sqlite(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "perennial.db") }
 
-// bundle is a backend over a real store; its workflows and its engine refresh by
+// bundle is a backend over a real store. Its workflows and its engine refresh by
 // writing the row.
 type bundle struct {
 	testing.TB
@@ -41,13 +41,13 @@ type bundle struct {
 	refreshes int
 	signalled []string
 	missing   bool         // the workflow does not run
-	silent    bool         // and does not answer
-	sickness  error        // of Temporal
-	answer    error        // of the workflow
-	revoked   int          // grants, at the provider
-	onTell    func() error // when a workflow is told; may be nil
+	silent    bool         // the workflow does not answer
+	sickness  error        // what Temporal returns
+	answer    error        // what the workflow returns
+	revoked   int          // number of grants that were revoked at the provider
+	onTell    func() error // called with each signal; may be nil
 
-	calls     atomic.Int64 // the workflow
+	calls     atomic.Int64 // to the workflow
 	presented atomic.Int64
 	result    func(refresh.Request) (refresh.Result, error)
 	saved     atomic.Int64
@@ -57,7 +57,7 @@ func setup(t testing.TB, url string) *bundle {
 	t.Helper()
 	entry, ok := provider.Lookup("hubspot")
 	require.True(t, ok)
-	entry.RevokeURL = "" // as at a provider that has none
+	entry.RevokeURL = "" // like a provider without one
 	b := &bundle{TB: t, url: url, app: provider.App{Name: "app", Provider: entry, ClientID: "client"}}
 	var err error
 	b.db, err = store.Open(t.Context(), url)
@@ -100,7 +100,7 @@ func (b *bundle) App(name string) (provider.App, error) {
 	return provider.App{}, perennial.Errorf(perennial.CodeNotFound, "there is no app %q", name)
 }
 
-// Revoke is the provider's part.
+// Revoke stands for the provider.
 func (b *bundle) Revoke(ctx context.Context, _ provider.App, _ perennial.Secret) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -173,7 +173,7 @@ func (b *bundle) fixture() clienttest.Fixture {
 	}
 }
 
-// RefreshNow is the workflow's part.
+// RefreshNow stands for the workflow.
 func (b *bundle) RefreshNow(ctx context.Context, id string, req workflows.RefreshNow) (workflows.RefreshNowReply, error) {
 	b.calls.Add(1)
 	b.mu.Lock()
@@ -196,7 +196,7 @@ func (b *bundle) RefreshNow(ctx context.Context, id string, req workflows.Refres
 	return workflows.RefreshNowReply{}, nil
 }
 
-// Tell is the workflow's part: it runs from then on.
+// Signal stands for the workflow, which runs from then on.
 func (b *bundle) Signal(_ context.Context, c perennial.Connection, signal string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -224,7 +224,7 @@ func (e engine) Refresh(_ context.Context, req refresh.Request) (refresh.Result,
 
 func (e engine) SaveLater(context.Context, store.SaveRequest) error { e.saved.Add(1); return nil }
 
-// claim opens an attempt, as a process does that refreshes.
+// claim opens an attempt, as a refreshing process does.
 func (b *bundle) claim() perennial.Connection {
 	b.Helper()
 	claim, err := b.db.Claim(context.Background(), store.ClaimRequest{ID: b.id, Generation: 1, Trigger: perennial.TriggerTimer, AttemptID: "a", Lease: time.Minute, Class: perennial.ReplayUnknown})
@@ -233,7 +233,7 @@ func (b *bundle) claim() perennial.Connection {
 	return claim.Connection
 }
 
-// doubt leaves an attempt that came to nothing for certain.
+// doubt leaves an attempt whose result is unknown.
 func (b *bundle) doubt() {
 	b.Helper()
 	c := b.claim()

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestCopiesAreWhole: nothing is left out on the way between the client and the API.
+// TestCopiesAreWhole: no field is left out between the client and the API.
 func TestCopiesAreWhole(t *testing.T) {
 	t.Parallel()
 	var asked wire.NewSession

@@ -56,13 +56,13 @@ func fixture(t *testing.T) (clienttest.Fixture, *apitest.World) {
 	}, w
 }
 
-// TestContract: what every backend does.
+// TestContract: the remote backend does what every backend does.
 func TestContract(t *testing.T) {
 	t.Parallel()
 	clienttest.Run(t, func(t *testing.T) clienttest.Fixture { f, _ := fixture(t); return f })
 }
 
-// TestServerAway: the contract's last part, with the whole server gone.
+// TestServerAway: the last part of the contract, without any server.
 func TestServerAway(t *testing.T) {
 	t.Parallel()
 	clienttest.Run(t, func(t *testing.T) clienttest.Fixture {
@@ -72,7 +72,7 @@ func TestServerAway(t *testing.T) {
 	})
 }
 
-// TestErrors: product code sees the same errors as beside the store.
+// TestErrors: product code gets the same errors as beside the store.
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	f, w := fixture(t)
@@ -104,8 +104,7 @@ func TestErrors(t *testing.T) {
 	assert.NotContains(t, w.Logs.String(), clienttest.Secret)
 }
 
-// TestNotTheAPI: what another server says is not believed, and the key goes nowhere
-// else.
+// TestNotTheAPI: the client does not believe another server, and sends it no key.
 func TestNotTheAPI(t *testing.T) {
 	t.Parallel()
 	var followed atomic.Int32
@@ -154,8 +153,8 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// TestNarrowKey: a key that cannot do it is what is to be corrected, and is told
-// apart from a connection that is not there.
+// TestNarrowKey: a key without the scope has its own error, which is not that of a
+// missing connection.
 func TestNarrowKey(t *testing.T) {
 	t.Parallel()
 	f, w := fixture(t)

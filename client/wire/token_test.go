@@ -14,7 +14,7 @@ import (
 
 var now = time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
 
-// state is a token with an hour's life of which ten minutes are left.
+// state returns a token of an hour's life with ten minutes left.
 func state(change func(*wire.TokenState)) *wire.TokenState {
 	s := &wire.TokenState{Access: perennial.NewSecret("token"), Status: perennial.StatusActive, Generation: 7, Now: now,
 		RefreshedAt: now.Add(-50 * time.Minute), ExpiresAt: now.Add(10 * time.Minute)}
@@ -70,7 +70,7 @@ func TestEnough(t *testing.T) {
 	}
 }
 
-// TestTokenOf: the answer has the token once, and never what the provider calls its type.
+// TestTokenOf: the answer has the token once, and never the provider's token type.
 func TestTokenOf(t *testing.T) {
 	t.Parallel()
 	got := wire.TokenOf(*state(func(s *wire.TokenState) { s.TokenType = "bot" }))
@@ -83,7 +83,7 @@ func TestTokenOf(t *testing.T) {
 	assert.Zero(t, wire.TokenOf(*state(func(s *wire.TokenState) { s.ExpiresAt = time.Time{} })).ExpiresIn)
 }
 
-// TestSessionOf: only what belongs to our pages stays behind.
+// TestSessionOf: only the fields of our own pages are left out.
 func TestSessionOf(t *testing.T) {
 	t.Parallel()
 	got := wire.SessionOf(fill.Of[perennial.ConnectSession]())

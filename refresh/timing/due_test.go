@@ -60,8 +60,8 @@ func TestDue(t *testing.T) {
 
 const day = 24 * time.Hour
 
-// TestDueBounds draws what a provider may answer, at any time: no token set is
-// slept on past its buffer, none is renewed in the first half of its life.
+// TestDueBounds draws what a provider may answer, at any time. No token set is due
+// later than its buffer before expiry, and none in the first half of its life.
 func TestDueBounds(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -79,8 +79,8 @@ func TestDueBounds(t *testing.T) {
 	})
 }
 
-// cohort renews connections which start together, each some seconds late, and
-// returns how uneven the last cycle is: its busiest twentieth over the mean.
+// cohort refreshes connections that start together, each some seconds late. It returns
+// how uneven the last cycle is: its busiest twentieth divided by the mean.
 func cohort(profile provider.BufferProfile, life func() time.Duration, cycles int, cycle time.Duration) (peakToMean, renewals float64) {
 	const connections, parts = 20_000, 20
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -107,9 +107,8 @@ func cohort(profile provider.BufferProfile, life func() time.Duration, cycles in
 	return float64(slices.Max(bins[:])) * parts / float64(sum), float64(all) / connections
 }
 
-// TestAHerdScatters: connections with one expiry, as an import or the end of an
-// outage leaves them, are even again within six cycles, for less than one renewal
-// more each.
+// TestAHerdScatters: connections with one expiry, as after an import or an outage, are
+// even again within six cycles, for less than one extra refresh each.
 func TestAHerdScatters(t *testing.T) {
 	t.Parallel()
 	for _, life := range []time.Duration{30 * time.Minute, time.Hour, 2 * time.Hour, 10 * time.Hour, day, 30 * day} {
@@ -123,7 +122,7 @@ func TestAHerdScatters(t *testing.T) {
 	assert.Less(t, uneven, 1.3, "who may not be early takes longer")
 }
 
-// TestLivesThatDiffer: they scatter by themselves, and cost nothing beyond it.
+// TestLivesThatDiffer: they spread without extra refreshes.
 func TestLivesThatDiffer(t *testing.T) {
 	t.Parallel()
 	life := func() time.Duration {
@@ -134,8 +133,8 @@ func TestLivesThatDiffer(t *testing.T) {
 	assert.Less(t, renewals, 12.8)
 }
 
-// TestEachHasItsPlace: once a connection is in its place it is renewed once a
-// cycle, also where lives are now and then some seconds shorter.
+// TestEachHasItsPlace: a connection in its place is refreshed once a cycle, even if
+// some lives are a few seconds shorter.
 func TestEachHasItsPlace(t *testing.T) {
 	t.Parallel()
 	for life, cycle := range map[time.Duration]time.Duration{
