@@ -20,7 +20,7 @@ import (
 
 var now = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
-// fake answers as told.
+// fake returns what the test sets.
 type fake struct {
 	result refresh.Result
 	row    perennial.Connection
@@ -88,8 +88,8 @@ func active(change func(*perennial.Connection)) perennial.Connection {
 	return c
 }
 
-// TestShortWaitsAreRetriesAndLongOnesResults: what ops see as a pending activity,
-// and what the workflow sleeps on.
+// TestShortWaitsAreRetriesAndLongOnesResults: ops see a short wait as a pending
+// activity, and the workflow sleeps through a long one.
 func TestShortWaitsAreRetriesAndLongOnesResults(t *testing.T) {
 	t.Parallel()
 	for _, outcome := range []perennial.Outcome{perennial.OutcomeBusy, perennial.OutcomeRevoked, perennial.OutcomeRateLimited,
@@ -116,7 +116,8 @@ func TestShortWaitsAreRetriesAndLongOnesResults(t *testing.T) {
 	}
 }
 
-// TestTheHeldRestOnTheirTimer: however short the wait.
+// TestTheHeldRestOnTheirTimer: a throttled connection's workflow waits by its timer,
+// however short the wait.
 func TestTheHeldRestOnTheirTimer(t *testing.T) {
 	t.Parallel()
 	f := &fake{result: refresh.Result{Outcome: perennial.OutcomeThrottled, Code: store.CodeCircuitOpen, Connection: active(nil), Now: now, RetryAt: now.Add(time.Second)}}
@@ -126,8 +127,8 @@ func TestTheHeldRestOnTheirTimer(t *testing.T) {
 	assert.False(t, res.Again)
 }
 
-// TestUnsavedTokensGoToTheWorkflow: never a retry, which would show the token
-// again.
+// TestUnsavedTokensGoToTheWorkflow: they never cause a retry, which would present the
+// token again.
 func TestUnsavedTokensGoToTheWorkflow(t *testing.T) {
 	t.Parallel()
 	unsaved := store.SaveRequest{ID: "con_1", NewGeneration: 8, AccessTokenSealed: []byte{1, 0, 255}, RefreshTokenSealed: []byte{2}, ExpiresAt: now,
@@ -143,8 +144,8 @@ func TestUnsavedTokensGoToTheWorkflow(t *testing.T) {
 	assert.Equal(t, []store.SaveRequest{unsaved}, f.persisted)
 }
 
-// TestSetThatIsNotStored: only where the database cannot be asked, or where another
-// worker or a little time may help, is the same tried again.
+// TestSetThatIsNotStored: a set is tried again only if the database cannot be asked, or
+// if another worker or some time may help.
 func TestSetThatIsNotStored(t *testing.T) {
 	t.Parallel()
 	for kind, err := range map[string]error{
@@ -228,8 +229,8 @@ func TestView(t *testing.T) {
 	assert.True(t, v.Gone)
 }
 
-// TestRefreshLocally: a local activity retries nothing, and no sealed token set
-// stands in its result; it returns once the set is safe elsewhere.
+// TestRefreshLocally: a local activity retries nothing, and its result has no sealed
+// token set. It returns once the set is safe elsewhere.
 func TestRefreshLocally(t *testing.T) {
 	t.Parallel()
 	row := perennial.Connection{ID: "con_1", App: "app", Status: perennial.StatusActive, Generation: 4}
@@ -264,8 +265,8 @@ func TestRefreshLocally(t *testing.T) {
 	assert.Empty(t, f.journalled)
 }
 
-// TestUnsavedIsSentToo: nobody may take the activity's result any more, because the
-// server has timed it out. The sealed set goes to the workflow as a message as well.
+// TestUnsavedIsSentToo: the server may have timed the activity out, so that nobody
+// reads its result. The sealed set is also sent to the workflow as a signal.
 func TestUnsavedIsSentToo(t *testing.T) {
 	t.Parallel()
 	unsaved := store.SaveRequest{ID: "con_1", Generation: 4, NewGeneration: 5}

@@ -14,7 +14,7 @@ type pooledApp struct{}
 
 func (pooledApp) App(string) (provider.App, error) { return provider.App{Pacers: 2}, nil }
 
-// TestViewIsWhole: a workflow learns everything that its row says.
+// TestViewIsWhole: a workflow gets everything that its row says.
 func TestViewIsWhole(t *testing.T) {
 	t.Parallel()
 	a := New(nil, nil, pooledApp{}, nil)
@@ -22,7 +22,7 @@ func TestViewIsWhole(t *testing.T) {
 	c.Status, c.Health, c.Generation = perennial.StatusActive, perennial.HealthFailing, 3
 	now := c.NextAttemptAt.Add(-time.Minute)
 	c.LastRefreshedAt, c.ExpiresAt = now, now.Add(time.Hour)
-	// Gone is of a row that is not there, Pooled and Summary of a healthy connection of a
-	// pooled app; Load says whether a rate slot was granted.
+	// Gone is for a missing row. Pooled and Summary are for a healthy connection of a
+	// pooled app. Load sets SlotGranted.
 	assert.Equal(t, []string{"Gone", "Pooled", "Summary", "SlotGranted"}, fill.Zeros(a.view(c, now)))
 }

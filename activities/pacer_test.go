@@ -22,18 +22,18 @@ import (
 type shard struct {
 	mu      sync.Mutex
 	due     []perennial.Connection
-	answers map[string]refresh.Result // refreshed where there is none
+	answers map[string]refresh.Result // a connection without an answer is refreshed
 	errs    map[string]error
 	limit   float64
 	behind  bool // the database went backwards
 	claims  int
 	beats   []int64
 	lates   []time.Duration
-	calls   int // the most connections that were asked for at once
+	calls   int // the largest number of connections that were requested at once
 	members []perennial.Connection
 
 	slots     []time.Time
-	presented map[string]time.Time // with its slot
+	presented map[string]time.Time // by connection: its rate slot
 	signalled map[string]string
 	kept      []store.SaveRequest
 	rewound   []int64
@@ -152,8 +152,8 @@ func (s *shard) pace(t *testing.T, connections int, beat int64) activities.PaceR
 	return out
 }
 
-// TestPaceHandsOver: what does not end in stored tokens goes to the connection's
-// own workflow, also after the database was away; sealed sets go with it.
+// TestPaceHandsOver: a connection whose refresh does not end in stored tokens goes to
+// its own workflow, even after the database was away. Sealed sets go with it.
 func TestPaceHandsOver(t *testing.T) {
 	t.Parallel()
 	s := &shard{answers: map[string]refresh.Result{
@@ -172,7 +172,7 @@ func TestPaceHandsOver(t *testing.T) {
 	assert.False(t, out.Done)
 }
 
-// TestPaceLearnsFromFew: no more than a few are presented before one has gone well.
+// TestPaceLearnsFromFew: only a few are presented before one has succeeded.
 func TestPaceLearnsFromFew(t *testing.T) {
 	t.Parallel()
 	const due = 200
@@ -188,8 +188,8 @@ func TestPaceLearnsFromFew(t *testing.T) {
 	assert.GreaterOrEqual(t, good.calls, 16, "they go well")
 }
 
-// TestPaceAfterARestore: a database that is behind the pacer's beat gives nothing
-// before its rows are marked.
+// TestPaceAfterARestore: a database that is behind the pacer's beat gives nothing until
+// its rows are marked.
 func TestPaceAfterARestore(t *testing.T) {
 	t.Parallel()
 	s := &shard{behind: true}
@@ -199,7 +199,7 @@ func TestPaceAfterARestore(t *testing.T) {
 	assert.EqualValues(t, 1, out.Refreshed)
 }
 
-// TestPaceUnderALimit: no more are claimed than there are slots, and each is
+// TestPaceUnderALimit: only as many are claimed as there are slots, and each is
 // presented at its own.
 func TestPaceUnderALimit(t *testing.T) {
 	t.Parallel()
@@ -214,8 +214,8 @@ func TestPaceUnderALimit(t *testing.T) {
 	assert.Len(t, seen, 5, "a slot for each")
 }
 
-// TestPaceEnds: a pacer of an app that is no longer pooled so hands its connections
-// over, takes only late ones meanwhile, and ends.
+// TestPaceEnds: if its app is no longer pooled in this way, a pacer hands its
+// connections over, claims only late ones until then, and ends.
 func TestPaceEnds(t *testing.T) {
 	t.Parallel()
 	var suite testsuite.WorkflowTestSuite
@@ -239,7 +239,7 @@ func TestPaceEnds(t *testing.T) {
 	}
 }
 
-// TestDigest: a look at a connection of a pooled app says what became of it.
+// TestDigest: a load of a pooled app's connection returns what happened to it.
 func TestDigest(t *testing.T) {
 	t.Parallel()
 	row := perennial.Connection{ID: "con_1", Status: perennial.StatusActive, Health: perennial.HealthHealthy, Generation: 9,

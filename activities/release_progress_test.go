@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// TestCallsWaitForThoseWhoGo: as many are called as go, and where none goes any more
-// the others are called all the same.
+// TestCallsWaitForThoseWhoGo: as many connections are called as have gone. If none
+// goes, the others are called anyway.
 func TestCallsWaitForThoseWhoGo(t *testing.T) {
 	t.Parallel()
 	c := releaseProgress{ahead: 200, refreshed: math.MinInt}

@@ -17,20 +17,20 @@ import (
 	"go.temporal.io/sdk/testsuite"
 )
 
-// queue is an app's waiting connections, a turn each second, and their workflows.
+// queue is an app's waiting connections, with a turn each second, and their workflows.
 type queue struct {
 	waiting int
-	each    int // at each look so many have gone of those who were told
-	turn    int // whose turn is the latest that has come
+	each    int // how many of the called ones have gone at each look
+	turn    int // the latest turn that has come
 	pacers  int
 
 	mu        sync.Mutex
 	signalled map[string]int
 	gone      int
-	most      int // were told and had not gone yet
+	most      int // the most that were called and had not gone
 }
 
-// AppState is that of a large app: 350 a second are let go.
+// AppState is that of a large app, which releases 350 a second.
 func (q *queue) AppState(context.Context, string) (store.AppState, error) {
 	return store.AppState{Connections: map[perennial.Status]int64{perennial.StatusActive: 210_000}}, nil
 }
@@ -73,8 +73,9 @@ func (q *queue) Signal(_ context.Context, c perennial.Connection, signal string)
 	return nil
 }
 
-// TestLetGo: each waiting connection's workflow is told once, none long before those
-// before it have gone, and one that cannot be told keeps nobody. A second try goes on where the first was.
+// TestRelease: each waiting connection's workflow is called once, not long before the
+// earlier ones have gone. One that cannot be called delays no other. A second try
+// continues where the first stopped.
 func TestRelease(t *testing.T) {
 	t.Parallel()
 	const waiting = 1500

@@ -40,7 +40,7 @@ func (l *ledger) Prune(_ context.Context, _ time.Duration, limit int) (int64, er
 }
 
 // TestSweepPrunesAll: a large fleet writes more lines between two sweeps than one
-// statement deletes; and what reads every row is left to the full sweeps.
+// statement deletes. Only the full sweeps read every row.
 func TestSweepPrunesAll(t *testing.T) {
 	t.Parallel()
 	l := &ledger{old: 123_456}

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestApps: an app's trouble is shown, and nothing of other tenants: not how many
-// were refused, nor which connection is tried first.
+// TestApps: the API shows an app's trouble, but nothing of other tenants: not how many
+// connections were refused, nor which one is tried first.
 func TestApps(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))

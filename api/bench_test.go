@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// BenchmarkToken is GET .../token over a socket, with its client in the same
-// process, from PostgreSQL.
+// BenchmarkToken measures GET .../token over a socket, from PostgreSQL, with the client
+// in the same process.
 func BenchmarkToken(b *testing.B) {
 	w := apitest.New(b, testpg.URL(b), func(c *api.Config) { c.Log, c.Observer = nil, nil })
 	_, key := w.Key("acme", perennial.ScopeTokensRead)
@@ -52,8 +52,8 @@ func BenchmarkToken(b *testing.B) {
 		}
 		p99(b, took)
 	})
-	// Each is asked at its time, whether or not those before it were answered; its
-	// time counts from then.
+	// Each request is sent at its own time, even if earlier ones have no answer yet.
+	// Its duration is measured from that time.
 	b.Run("1500 a second", func(b *testing.B) {
 		const gap = time.Second / 1500
 		took := make([]time.Duration, b.N)

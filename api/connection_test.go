@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// read is the body of a success.
+// read decodes the body of a successful answer.
 func read[T any](t testing.TB, answer *httptest.ResponseRecorder) T {
 	t.Helper()
 	require.Less(t, answer.Code, 300, answer.Body.String())
@@ -36,8 +36,8 @@ func reconnect(account, which string) string {
 	return fmt.Sprintf(`{"account_id": %q, "tokens": {"access_token": "planted-access-token-%[2]s", "refresh_token": "planted-refresh-token-%[2]s", "expires_in": 1800}}`, account, which)
 }
 
-// TestLifeOfAConnection: what a caller can do to one, from its first grant to its
-// end.
+// TestLifeOfAConnection: what a caller can do to a connection, from its first grant to
+// its end.
 func TestLifeOfAConnection(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))
@@ -102,8 +102,8 @@ func TestDisconnectWithoutRevocation(t *testing.T) {
 	clean(t, w.Logs.String())
 }
 
-// TestStoredButNotTold: a row that was written is a success, though Temporal is away:
-// told again, its tokens would be older than those that a refresh has brought since.
+// TestStoredButNotTold: a written row is a success, even if Temporal is away. A caller
+// that sent the tokens again might overwrite those of a later refresh.
 func TestStoredButNotTold(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))
@@ -172,9 +172,9 @@ func TestListing(t *testing.T) {
 	}
 }
 
-// TestNamesThatLeft: an app or a provider that the configuration and the catalogue lost
-// is no wrong filter for a tenant that has connections of it, and says nothing of
-// another tenant's.
+// TestNamesThatLeft: an app or a provider may have left the configuration or the
+// catalogue. It is still a valid filter for a tenant that has connections of it, and
+// the answer says nothing of another tenant's.
 func TestNamesThatLeft(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))
@@ -190,8 +190,8 @@ func TestNamesThatLeft(t *testing.T) {
 	}
 }
 
-// TestOneStory: what the row of a connection keeps from before its status is not shown
-// as true now.
+// TestOneStory: values that a row keeps from an earlier status are not shown as
+// current.
 func TestOneStory(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))
@@ -208,7 +208,7 @@ func TestOneStory(t *testing.T) {
 	}
 }
 
-// TestProblems: what is wrong with a request is said without repeating it.
+// TestProblems: a problem says what is wrong with a request without repeating it.
 func TestProblems(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))

@@ -25,7 +25,7 @@ func TestCurl(t *testing.T) {
 	w := apitest.New(t, testpg.URL(t))
 	_, key := w.Key("acme", perennial.ScopeTokensRead, perennial.ScopeConnectionsWrite)
 	con := w.Connect("acme")
-	w.Exec("UPDATE connections SET last_refreshed_at = now() - interval '5 minutes'") // not young
+	w.Exec("UPDATE connections SET last_refreshed_at = now() - interval '5 minutes'") // old enough to be refreshed
 	blocks := shellBlock.FindAllStringSubmatch(string(raw), -1)
 	require.Len(t, blocks, 6)
 	for i, says := range []string{`"account_id":"62515"`, `"access_token":"planted-access-token-1"`, `"access_token":"planted-access-token-2"`,

@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// described is one operation as the served document describes it: these tests know
-// no other list.
+// described is one operation as the served document describes it. These tests have no
+// other list.
 type described struct {
 	id, method, path string
 	scopes           []perennial.Scope
@@ -32,7 +32,7 @@ func (d described) at(id string) string {
 	return strings.NewReplacer("{id}", id, "{event_id}", "evt_none", "{app}", apitest.App).Replace(d.path)
 }
 
-// valid is a body that each operation takes.
+// valid returns a body that the operation accepts.
 func (d described) valid() string {
 	const tokens = `{"access_token": "planted-access-token-x", "refresh_token": "planted-refresh-token-x", "expires_in": 1800}`
 	switch d.id {
@@ -47,7 +47,7 @@ func (d described) valid() string {
 	case "noteConnection":
 		return `{"note": "used"}`
 	case "createWebhook":
-		return `{"url": "https://192.0.2.1/hook"}` // of the documentation's network: refused after everything else
+		return `{"url": "https://192.0.2.1/hook"}` // an address reserved for documentation: refused after all other checks
 	case "rotateWebhookSecret":
 		return `{}`
 	}
@@ -94,9 +94,9 @@ func operations(t testing.TB, w *apitest.World) []described {
 	return out
 }
 
-// TestEveryOperation: without a key, with a wrong, a revoked or another scope's one,
-// and for what belongs to another tenant, every operation of the document refuses,
-// in problems that name nothing.
+// TestEveryOperation: every operation of the document refuses a request without a key,
+// with a wrong, revoked or too narrow key, and for another tenant's things. The problem
+// names nothing.
 func TestEveryOperation(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))
@@ -198,7 +198,7 @@ func problemIn(t testing.TB, answer interface {
 	return p
 }
 
-// clean searches a text for what was planted.
+// clean searches a text for planted secrets.
 func clean(t testing.TB, text string) {
 	t.Helper()
 	for _, planted := range []string{clienttest.Secret, apitest.RefreshSecret, "planted-url", "planted-secret"} {
@@ -206,7 +206,7 @@ func clean(t testing.TB, text string) {
 	}
 }
 
-// TestListsShowOneTenant: what a list shows is the caller's own.
+// TestListsShowOneTenant: a list shows only the caller's own tenant.
 func TestListsShowOneTenant(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))

@@ -1,9 +1,9 @@
 package api
 
-// SecretMatches is the comparison of a presented secret.
+// SecretMatches compares a presented secret.
 var SecretMatches = secretMatches
 
-// Statuses is the table from a code to HTTP.
+// Statuses is the table from a code to an HTTP status.
 var Statuses = statuses
 
 // CheckJSON is the check of every body.

@@ -19,14 +19,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestGuessing: whoever guesses keys is told to wait, by their address alone and
-// whatever headers say; a valid key from the same address is let through all along.
+// TestGuessing: an address that guesses keys is told to wait, whatever headers say. A
+// valid key from the same address always works.
 func TestGuessing(t *testing.T) {
 	t.Parallel()
 	clock := newClock()
 	w := apitest.New(t, testpg.URL(t), func(c *api.Config) { c.Now, c.Failures = clock.now, 6 })
 	k, key := w.Key("acme", perennial.ScopeTokensRead)
-	_, fresh := w.Key("acme", perennial.ScopeTokensRead) // not in memory when the address is over its limit
+	_, fresh := w.Key("acme", perennial.ScopeTokensRead) // not in memory when the address exceeds its limit
 	_, narrow := w.Key("acme", "nothing:known")
 	guess := k.ID + "_" + strings.Repeat("0", 64)
 	forged := 0
@@ -76,7 +76,7 @@ func TestGuessing(t *testing.T) {
 	assert.NotContains(t, w.Logs.String(), key[len(k.ID)+1:])
 }
 
-// counting counts what keys cost the database.
+// counting counts the look-ups of keys.
 type counting struct {
 	api.Store
 	lookups, lists, touches atomic.Int64
@@ -107,9 +107,9 @@ func guessed() string {
 	return key.Reveal()
 }
 
-// TestGuessesCostNothing: an address that is over its limit costs the database no
-// look-up, however many ask at once, and a valid key of it is let through all the
-// same, also one that this process never saw.
+// TestGuessesCostNothing: an address over its limit costs the database no look-up,
+// however many requests come at once. A valid key from it still works, even if this
+// process has never seen the key.
 func TestGuessesCostNothing(t *testing.T) {
 	t.Parallel()
 	clock := newClock()
@@ -146,8 +146,8 @@ func TestGuessesCostNothing(t *testing.T) {
 	assert.LessOrEqual(t, db.lookups.Load(), int64(13))
 }
 
-// TestNoKeys: what cannot be a key is refused without a look-up, counts as a
-// failure, and is no error of ours.
+// TestNoKeys: bytes that cannot be a key are refused without a look-up. They count as a
+// failure, and are not an error of ours.
 func TestNoKeys(t *testing.T) {
 	t.Parallel()
 	w, db := counted(t, func(c *api.Config) { c.Failures = 1000 })
@@ -167,8 +167,8 @@ func TestNoKeys(t *testing.T) {
 	assert.Equal(t, 200, w.Do(key, "GET", "/v1/connections", "").Code)
 }
 
-// TestWrongSecret: a wrong secret of a key that there is leaves no trace on the
-// key, and costs what a key costs that there is not.
+// TestWrongSecret: a wrong secret of an existing key leaves no trace on the key, and
+// takes as long as a key that does not exist.
 func TestWrongSecret(t *testing.T) {
 	t.Parallel()
 	clock := newClock()

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// FuzzRequest: whatever is asked, nothing breaks here (5xx), nothing of another
-// tenant is shown, and no problem repeats a token.
+// FuzzRequest: whatever the request, there is no 5xx, nothing of another tenant, and no
+// token in a problem.
 func FuzzRequest(f *testing.F) {
 	w := apitest.New(f, testpg.URL(f))
 	own, theirs := w.Connect("acme"), w.Connect("other")
@@ -33,7 +33,7 @@ func FuzzRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, target, body, contentType, idempotencyKey string) {
 		u, err := url.ParseRequestURI(target)
 		if err != nil || !strings.HasPrefix(target, "/") || !token(method) {
-			return // net/http's own server lets none of these through
+			return // net/http's own server refuses these
 		}
 		r := &http.Request{Method: method, URL: u, RequestURI: target, Host: "api.example", Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 			Header: http.Header{"Authorization": {"Bearer " + key}}, Body: http.NoBody}
@@ -71,7 +71,7 @@ type readCloser struct{ *strings.Reader }
 
 func (readCloser) Close() error { return nil }
 
-// token reports whether a method is one (RFC 9110 section 5.6.2).
+// token reports whether a method is a token (RFC 9110 section 5.6.2).
 func token(method string) bool {
 	return method != "" && !strings.ContainsFunc(method, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r) })
 }

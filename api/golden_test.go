@@ -12,11 +12,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// texts are the members of the document that are for people only.
+// texts are the members of the document that only people read.
 var texts = map[string]bool{"description": true, "summary": true, "title": true, "example": true, "examples": true}
 
-// withoutTexts removes them. The names of properties and parameters stay: they are keys
-// of a map whose values are objects.
+// withoutTexts removes them. Names of properties and parameters stay, because they are
+// keys of a map whose values are objects.
 func withoutTexts(v any) any {
 	switch v := v.(type) {
 	case map[string]any:

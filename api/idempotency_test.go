@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestIdempotency: the same key carries a request out once.
+// TestIdempotency: a request is carried out once for each key.
 func TestIdempotency(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))
@@ -29,7 +29,7 @@ func TestIdempotency(t *testing.T) {
 	first := post(key, grant("crm", "1", "one"), "a")
 	c := read[api.Connection](t, first)
 	assert.Empty(t, first.Header().Get("Idempotency-Replayed"))
-	w.Renew(c.ID, 1800e9) // a refresh, meanwhile
+	w.Renew(c.ID, 1800e9) // a refresh in between
 
 	again := post(key, grant("crm", "1", "one"), "a")
 	assert.Equal(t, "true", again.Header().Get("Idempotency-Replayed"))
@@ -53,8 +53,8 @@ func TestIdempotency(t *testing.T) {
 	clean(t, w.Logs.String())
 }
 
-// TestIdempotentRefusal: a refusal is repeated; what may still come about is tried
-// again.
+// TestIdempotentRefusal: a refusal is repeated. A request that may still succeed is
+// tried again.
 func TestIdempotentRefusal(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))
@@ -84,7 +84,7 @@ func TestIdempotentRefusal(t *testing.T) {
 	assert.Equal(t, perennial.StatusActive, read[api.Connection](t, resume()).Status, "a conflict is not final")
 }
 
-// broken fails in the middle: whether tokens were stored is not known.
+// broken fails in the middle, so that nobody knows whether tokens were stored.
 type broken struct{ api.Connections }
 
 func (broken) Connect(ctx ctx, g connect.Grant) (perennial.Connection, error) {
@@ -105,8 +105,8 @@ func TestIdempotencyAfterAnUnknownOutcome(t *testing.T) {
 	assert.Equal(t, perennial.Code("outcome_unknown"), post().Code)
 }
 
-// TestIdempotencyUnderWay: of many at once one is carried out, and the others are
-// told so or have its answer.
+// TestIdempotencyUnderWay: of many requests at once one is carried out. The others are
+// told so, or get its answer.
 func TestIdempotencyUnderWay(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))
@@ -128,8 +128,8 @@ func TestIdempotencyUnderWay(t *testing.T) {
 	assert.EqualValues(t, 1, all[0].Generation)
 }
 
-// TestWebhookSecretIsShownOnce: the answer to a repeated key does not show it again,
-// and the database keeps it sealed only.
+// TestWebhookSecretIsShownOnce: the answer to a repeated key does not show the secret
+// again, and the database has it only sealed.
 func TestWebhookSecretIsShownOnce(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))

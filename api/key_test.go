@@ -24,7 +24,7 @@ type ctx = context.Context
 
 func storeFilter(tenant string) store.Filter { return store.Filter{TenantID: tenant} }
 
-// TestNewKey: what is kept is a hash of 256 random bits, and no two keys are alike.
+// TestNewKey: the stored value is a hash of 256 random bits, and no two keys are alike.
 func TestNewKey(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
@@ -41,7 +41,7 @@ func TestNewKey(t *testing.T) {
 	}
 }
 
-// clock is one that a test moves.
+// clock is a clock that the test sets.
 type clock struct{ at atomic.Int64 }
 
 func (c *clock) now() time.Time       { return time.Unix(0, c.at.Load()) }
@@ -49,7 +49,7 @@ func (c *clock) pass(d time.Duration) { c.at.Add(int64(d)) }
 
 func newClock() *clock { c := &clock{}; c.at.Store(time.Now().UnixNano()); return c }
 
-// TestRevocation: a revoked key ends within [api.KeyLasts], in every process.
+// TestRevocation: a revoked key stops working within [api.KeyLasts] in every process.
 func TestRevocation(t *testing.T) {
 	t.Parallel()
 	clock := newClock()
@@ -66,7 +66,7 @@ func TestRevocation(t *testing.T) {
 	clock.pass(1)
 	assert.Equal(t, 401, at())
 
-	// A key that is not there yet is not forgotten for longer either.
+	// That a key does not exist is remembered for no longer either.
 	late, whole := api.NewKey("acme", "late", perennial.ScopeTokensRead)
 	get := func() int { return w.Do(whole.Reveal(), "GET", "/v1/connections", "").Code }
 	assert.Equal(t, 401, get())
@@ -76,7 +76,7 @@ func TestRevocation(t *testing.T) {
 	assert.Equal(t, 200, get())
 }
 
-// TestRate: each key has its own, and is told when to come again.
+// TestRate: each key has its own rate, and a refused caller is told when to come again.
 func TestRate(t *testing.T) {
 	t.Parallel()
 	clock := newClock()
@@ -101,8 +101,8 @@ func TestRate(t *testing.T) {
 	assert.Contains(t, w.Counted(), apitest.Observed{Operation: "listConnections", Code: "rate_limited", Status: 429})
 }
 
-// TestDefaultRate: without a setting a key may make 2,000 requests a second, and
-// two seconds' worth of them at once.
+// TestDefaultRate: by default a key may make 2,000 requests a second, and those of two
+// seconds at once.
 func TestDefaultRate(t *testing.T) {
 	t.Parallel()
 	clock := newClock()
@@ -119,9 +119,9 @@ func TestDefaultRate(t *testing.T) {
 	require.Equal(t, 422, get())
 }
 
-// TestComparisonTime: a wrong secret takes as long whether it differs at its first
-// or at its last place. The medians of interleaved runs are compared; they differ by
-// much less than a comparison that stops early would make them.
+// TestComparisonTime: a wrong secret takes equally long whether its first or its last
+// byte differs. The test compares medians of interleaved runs. Their difference is much
+// smaller than a comparison that stops early would cause.
 func TestComparisonTime(t *testing.T) {
 	w := apitest.New(t, testpg.URL(t))
 	k, key := w.Key("acme", perennial.ScopeTokensRead)
@@ -147,8 +147,8 @@ func TestComparisonTime(t *testing.T) {
 		}
 		return m
 	}
-	// What depends on the secret does so in every round, what comes from a busy
-	// machine does not.
+	// A difference that depends on the secret is there in every round; the noise of a
+	// busy machine is not.
 	alike := false
 	for range 5 {
 		m := medians()

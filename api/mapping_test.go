@@ -10,12 +10,12 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// TestShownWhole: nothing that the API shows is left out by the copy that shows it.
+// TestShownWhole: the API's copies leave no field out.
 func TestShownWhole(t *testing.T) {
 	t.Parallel()
 	a := &API{}
 	c := fill.Of[perennial.Connection]()
-	c.Status = perennial.StatusActive // of others, some fields are left over from before
+	c.Status = perennial.StatusActive // other statuses have fields from before, which are not shown
 	assert.Equal(t, []string{"Revocation"}, fill.Zeros(a.show(c)), "a disconnect alone says that")
 	assert.Empty(t, fill.Zeros(showAttempt(fill.Of[perennial.Attempt]())))
 	app := showApp(provider.App{Name: "app", Scopes: []string{"read"}, Provider: provider.Entry{Name: "p", Title: "P"}}, fill.Of[store.AppState]())

@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// listener accepts connections that know the read deadline in force on them.
+// listener accepts connections that know their current read deadline.
 type listener struct{ net.Listener }
 
 func (l listener) Accept() (net.Conn, error) {
@@ -34,7 +34,7 @@ type conn struct {
 	last atomic.Pointer[time.Time]
 }
 
-// deadline is the read deadline in force; zero: none.
+// deadline returns the current read deadline; zero: none.
 func (c *conn) deadline() time.Time {
 	if t := c.last.Load(); t != nil {
 		return *t
@@ -52,10 +52,10 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return c.Conn.SetDeadline(t)
 }
 
-// connKey is the context key of the *conn that a request came on.
+// connKey is the context key of the *conn of a request.
 type connKey struct{}
 
-// watched calls during in the middle of a refresh, with its request's connection.
+// watched calls during in the middle of a refresh, with the request's connection.
 type watched struct {
 	api.Backend
 	during func(*conn)
@@ -66,9 +66,9 @@ func (w watched) Refresh(ctx ctx, id string, generation int64) error {
 	return w.Backend.Refresh(ctx, id, generation)
 }
 
-// TestSlowAnswer: while a refresh is waited for, up to 25 s, no read deadline is in
-// force. One that passes ends the context of that request, and of every later one
-// of its connection.
+// TestSlowAnswer: while a caller waits up to 25 s for a refresh, there is no read
+// deadline. A passing one would end the context of that request, and of every later
+// request on its connection.
 func TestSlowAnswer(t *testing.T) {
 	t.Parallel()
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestStrictJSON: no rule of the document is gone round by a second member, by
-// another case or by text that two parsers read differently.
+// TestStrictJSON: no second member, other case, or text that two parsers read
+// differently can bypass a rule of the document.
 func TestStrictJSON(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))
@@ -98,7 +98,8 @@ func TestStrictJSON(t *testing.T) {
 		assert.Equal(t, 422, w.Do(key, "GET", path, "").Code, path)
 	}
 
-	// What is a provider's is taken as it is, and so is text that only looks unusual.
+	// The provider's values are accepted as they are, and so is text that only looks
+	// unusual.
 	ok := connection(`"account_id": "Größe 日本 👍🏽 שלום", "tokens": {"access_token": "a\u0001", "refresh_token": "r", "Refresh_Token": "another", "name": "\u202e\u009b", "pair": "\ud83d\ude00\\ud800"}`)
 	answer := w.Do(key, ok[0], ok[1], ok[2])
 	assert.Equal(t, http.StatusOK, answer.Code, answer.Body)

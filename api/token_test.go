@@ -26,9 +26,9 @@ func TestToken(t *testing.T) {
 	_, key := w.Key("acme", perennial.ScopeTokensRead)
 	refused := errors.New("the provider is away")
 	for name, c := range map[string]struct {
-		expired bool // the token that is stored
+		expired bool // of the stored token
 		query   string
-		answer  error // of the workflow
+		answer  error // what the workflow returns
 		renewed bool
 		code    perennial.Code // of the problem; empty: a token
 	}{
@@ -72,7 +72,7 @@ func TestToken(t *testing.T) {
 	}
 	w.Answer(nil)
 	con := w.Connect("acme")
-	w.API.Close() // notes
+	w.API.Close() // waits for the notes
 	assert.Zero(t, w.Row(con.ID).LastUsedAt)
 	w.Do(key, "GET", "/v1/connections/"+con.ID+"/token?refresh=false&if_generation=9", "")
 	w.API.Close()
@@ -86,8 +86,8 @@ func TestToken(t *testing.T) {
 	clean(t, w.Logs.String())
 }
 
-// TestTokenTypeIsBearer: whoever makes a header from an answer makes a Bearer one,
-// also from a row that still holds the provider's own word.
+// TestTokenTypeIsBearer: a header made from an answer is a Bearer header, even if the
+// row has the provider's own token type.
 func TestTokenTypeIsBearer(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))
@@ -103,8 +103,8 @@ func TestTokenTypeIsBearer(t *testing.T) {
 	}
 }
 
-// TestGenerationAhead: the API refuses a number above the row's, names the row's, and
-// refreshes nothing, whatever the request's other parameters.
+// TestGenerationAhead: the API refuses a generation above the row's, names the row's,
+// and refreshes nothing, whatever the other parameters.
 func TestGenerationAhead(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))
@@ -137,7 +137,7 @@ func TestGenerationAhead(t *testing.T) {
 	assert.Zero(t, w.Row(con.ID).LastUnauthorizedAt, "it was no token of this row's that was refused")
 }
 
-// TestTokenOfAnOldGeneration: a 401 to a token that is not young has it refreshed.
+// TestTokenOfAnOldGeneration: after a 401, a token that is not new is refreshed.
 func TestTokenOfAnOldGeneration(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))
@@ -149,8 +149,8 @@ func TestTokenOfAnOldGeneration(t *testing.T) {
 	assert.Equal(t, 1, w.Refreshes())
 }
 
-// TestTokenOfAnEndedGrant: what is left of it is handed out, and then the problem
-// says what the customer can do.
+// TestTokenOfAnEndedGrant: the last token of an ended grant is handed out until it
+// expires. Then the problem says what the customer can do.
 func TestTokenOfAnEndedGrant(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))
@@ -171,7 +171,7 @@ func TestTokenOfAnEndedGrant(t *testing.T) {
 	assert.Zero(t, w.Refreshes())
 }
 
-// TestRefresh: the answer holds no token.
+// TestRefresh: the answer has no token.
 func TestRefresh(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))
@@ -192,7 +192,7 @@ func TestRefresh(t *testing.T) {
 	assert.Equal(t, perennial.StatusReconnectRequired, p.State.Status)
 }
 
-// TestDatabaseAway: 503 and when to try again, not 500.
+// TestDatabaseAway: the answer is 503 with a time to try again, not 500.
 func TestDatabaseAway(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))

@@ -24,7 +24,7 @@ func TestDecideClaim(t *testing.T) {
 		req       func(*ClaimRequest)
 		want      Verdict
 		retryAt   time.Time
-		ambiguous time.Time // what is written; zero: nothing
+		ambiguous time.Time // the written value; zero: nothing
 		lost      perennial.Outcome
 	}{
 		{name: "steady", want: VerdictClaimed},
@@ -103,9 +103,9 @@ func TestDecideClaim(t *testing.T) {
 	}
 }
 
-// FuzzDecideClaim holds the fence's promises against any row: a claim never
-// takes the place of another live attempt, is never granted before a wait ends
-// or to a status that bars it, and says when to ask again.
+// FuzzDecideClaim checks the fence's promises with any row. A claim never replaces
+// another live attempt. It is never granted during a wait or in a status that forbids
+// it. It always says when to ask again.
 func FuzzDecideClaim(f *testing.F) {
 	f.Add(int64(5), int64(5), uint8(0), uint8(0), uint8(0), "other", "d", false, int64(1), int64(0), int64(0), int64(0))
 	f.Add(int64(5), int64(9), uint8(2), uint8(3), uint8(3), "mine", "d", true, int64(-1), int64(1), int64(2), int64(3))

@@ -19,7 +19,7 @@ import (
 	"github.com/perennial-oauth/perennial/schema"
 )
 
-// TestClaimable: on every row the fence, the one statement, the bulk claim and their
+// TestClaimable: for every row the fence, the one statement, the bulk claim and their
 // rule in Go agree whether it may be claimed, and leave the same row.
 //
 // The rows are the plain one, those that differ from it in one thing, and some that
@@ -30,7 +30,7 @@ func TestClaimable(t *testing.T) {
 	t.Logf("seed %d", seed)
 	for name, c := range map[string]struct {
 		open  func(*testing.T) *Store
-		near  time.Duration // the shortest time before or after now
+		near  time.Duration // the shortest tested time before or after now
 		drawn int
 	}{
 		"PostgreSQL": {frozenPostgres, time.Microsecond, 800},
@@ -49,8 +49,8 @@ func TestClaimable(t *testing.T) {
 	}
 }
 
-// TestClaimCasesCoverEveryColumn: a new column must be drawn too, or be named here as one
-// that says nothing about a claim.
+// TestClaimCasesCoverEveryColumn: a new column must be among the drawn ones too, or be
+// listed here as irrelevant for a claim.
 func TestClaimCasesCoverEveryColumn(t *testing.T) {
 	t.Parallel()
 	changed := map[string]bool{}
@@ -76,7 +76,7 @@ type claimCase struct {
 	row        row
 	circuit    *circuitRow // at its host
 	app        *appRow
-	otherHost  string // where another circuit of its app is open
+	otherHost  string // host of another open circuit of its app
 	secondHost bool   // its app has a connection at another host
 	req        ClaimRequest
 	otherApp   bool          // the claim names another app
@@ -94,8 +94,8 @@ func plainCase(now time.Time) claimCase {
 	}
 }
 
-// claimCases are the plain case, every one that differs in one thing (in its times also
-// for a claim of late ones), and drawn ones that differ in several.
+// claimCases returns the plain case, every case that differs in one thing (the times
+// also for a claim of late connections), and drawn cases that differ in several.
 func claimCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []claimCase {
 	at := func(d time.Duration) *time.Time {
 		at := now.Add(d).Truncate(time.Microsecond)
@@ -113,11 +113,12 @@ func claimCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []cl
 		}
 		things = append(things, changes)
 	}
-	// atTimes are past, now and future, and about the longest wait.
+	// atTimes tries times in the past, now and in the future, and around the longest
+	// wait.
 	atTimes := func(name string, to func(*claimCase, *time.Time)) []change {
 		offsets := []time.Duration{-40 * time.Hour, -2 * time.Hour, -90 * time.Minute, -time.Hour, -30 * time.Minute, -near, near, 30 * time.Minute,
 			time.Hour, perennial.MaxWait - near, perennial.MaxWait + near, 40 * time.Hour}
-		if near < time.Minute { // the clock stands
+		if near < time.Minute { // the clock is stopped
 			offsets = append(offsets, -time.Hour+near, -time.Hour-near, 0, perennial.MaxWait)
 		}
 		changes := []change{{name + " unset", func(c *claimCase) { to(c, nil) }}}
@@ -240,10 +241,10 @@ func claimCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []cl
 			c.name += "; " + change.name
 			change.to(&c)
 		}
-		for _, changes := range things[ofRow:] { // what is asked
+		for _, changes := range things[ofRow:] { // what the claim asks
 			draw(changes)
 		}
-		for range 1 + r.IntN(5) { // few: else most rows would not be claimable
+		for range 1 + r.IntN(5) { // only a few, or most rows would not be claimable
 			draw(things[r.IntN(ofRow)])
 		}
 		cases = append(cases, c)
@@ -251,7 +252,8 @@ func claimCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []cl
 	return cases
 }
 
-// paths are the ways to claim. Each has a connection and an app of its own for each case.
+// paths are the ways to claim. Each has, for each case, a connection and an app of its
+// own.
 var paths = []string{"slow", "fast", "slot", "bulk"}
 
 func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
@@ -302,7 +304,8 @@ func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
 		same("unharmed", atOnce, unharmedRows[id("slow")])
 		same("undisturbed", open, undisturbedRows[id("slow")])
 
-		// What it names, the gate admits and the fence claims, writing nothing else.
+		// What the rule admits, the gate admits and the fence claims, and nothing else
+		// is written.
 		wide, _, err := s.wideOpen(ctx, c, 0)
 		require.NoError(t, err)
 		same("the gate's one read", open, wide)
@@ -322,7 +325,7 @@ func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
 			same("a restored row", false, decided.claim.RolledBack)
 		}
 
-		// A release leaves to the bulk claim those of which nothing failed.
+		// A release leaves connections without a failure to the bulk claim.
 		var released []string
 		require.NoError(t, s.waitOver(ctx, ReleaseBatchRequest{App: id("slow"), Pooled: true}, now).Pluck("c.id", &released).Error)
 		waited := c.Status == perennial.StatusActive && !c.QueuedAt.IsZero() && !c.NextAttemptAt.IsZero() && !c.NextAttemptAt.After(now)
@@ -405,14 +408,14 @@ func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
 	require.Less(t, taken, 4*len(cases)/5, "the fast path leaves too few for a comparison")
 }
 
-// claimedRow is a row as a claim of it leaves it.
+// claimedRow returns the row after a claim.
 func claimedRow(r row, req ClaimRequest, now time.Time) row {
 	r = r.apply(claimColumns(r.connection(), req, now))
 	r.UpdatedAt = &now
 	return r
 }
 
-// insertCases writes each case once for each path, and returns its rows by id.
+// insertCases writes each case once for each path, and returns the rows by id.
 func insertCases(t *testing.T, s *Store, now time.Time, cases []claimCase) map[string]row {
 	t.Helper()
 	before := map[string]row{}
@@ -468,7 +471,7 @@ func stored(t *testing.T, s *Store, id string) (r row) {
 	return r
 }
 
-// flat is a row by column, as it can be compared.
+// flat returns a row by column, for comparison.
 func flat(r row) map[string]any {
 	out := map[string]any{}
 	v := reflect.ValueOf(r)
@@ -485,8 +488,8 @@ func flat(r row) map[string]any {
 	return out
 }
 
-// frozenPostgres is an empty database whose clock stands at noon: a function of its own
-// comes before PostgreSQL's.
+// frozenPostgres is an empty database whose clock is stopped at noon: a function of the
+// same name precedes PostgreSQL's own.
 func frozenPostgres(t *testing.T) *Store {
 	t.Helper()
 	u, err := url.Parse(testpg.URL(t))

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestSSLModeIsStated: a database behind a network is not dialed with a fall-back
-// to plaintext that nobody asked for.
+// TestSSLModeIsStated: a connection to a database on another machine never falls back
+// to plaintext unless the URL says so.
 func TestSSLModeIsStated(t *testing.T) {
 	for raw, fine := range map[string]bool{
 		"postgres://u:p@db.example/d":                                  false,
@@ -64,8 +64,8 @@ func TestSSLModeIsStated(t *testing.T) {
 	}
 }
 
-// TestSSLModeOfTheEnvironment: the PG variables and the service file count as the
-// URL does, for the host and for the mode.
+// TestSSLModeOfTheEnvironment: the PG variables and the service file count like the
+// URL, for the host and for the mode.
 func TestSSLModeOfTheEnvironment(t *testing.T) {
 	service := filepath.Join(t.TempDir(), "pg_service.conf")
 	require.NoError(t, os.WriteFile(service, []byte("[remote]\nhost=db.example\n[stated]\nhost=db.example\nsslmode=require\n"), 0o600))
@@ -97,8 +97,8 @@ func TestSSLModeOfTheEnvironment(t *testing.T) {
 	}
 }
 
-// TestPasswordsStayOut: of a malformed URL, no error repeats the password or a part
-// of it, and nothing is dialed: its name would be asked for.
+// TestPasswordsStayOut: no error about a malformed URL repeats the password or a part
+// of it. Nothing is dialed, because that would look up a part of it as a name.
 func TestPasswordsStayOut(t *testing.T) {
 	t.Parallel()
 	for _, raw := range []string{
@@ -140,7 +140,7 @@ func TestPasswordsStayOut(t *testing.T) {
 			assert.NotContains(t, err.Error(), part, "%q", raw)
 		}
 	}
-	// What is dialed and fails says nothing of it either.
+	// A failed dial does not repeat it either.
 	for _, raw := range []string{"postgres://u:planted@127.0.0.1:1/d", "postgres://u:pl%40nted@127.0.0.1:1/d", "postgres://u@127.0.0.1:1/d?password=planted"} {
 		_, err := store.Open(t.Context(), raw)
 		require.Equal(t, perennial.CodeUnavailable, perennial.CodeOf(err), "%q: %v", raw, err)
@@ -150,8 +150,8 @@ func TestPasswordsStayOut(t *testing.T) {
 	}
 }
 
-// TestSSLModeAgainstAServer: a server without TLS is reached with disable, and with
-// require it is not: nothing falls back.
+// TestSSLModeAgainstAServer: a server without TLS is reached with disable and not with
+// require: nothing falls back.
 func TestSSLModeAgainstAServer(t *testing.T) {
 	t.Parallel()
 	u, err := url.Parse(testpg.URL(t))
@@ -168,8 +168,8 @@ func TestSSLModeAgainstAServer(t *testing.T) {
 	}
 }
 
-// TestSQLiteIsPrivate: no other user can read a database or its journals, whatever
-// the umask; one that an older release made is made tight.
+// TestSQLiteIsPrivate: no other user can read a database or its journals, whatever the
+// umask. Open restricts a database of an older release.
 func TestSQLiteIsPrivate(t *testing.T) {
 	t.Parallel()
 	for name, older := range map[string]bool{"new": false, "made by an older release": true} {

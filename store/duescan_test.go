@@ -13,19 +13,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestABulkClaimReadsWhatIsDue: not the app's whole fleet, when fewer are due than it
-// may claim; not the fleet of another app, all of which is due; not what waits in its
-// own; and nothing while the provider is away. PostgreSQL counts the rows that its plan
-// looks at, with the statistics of fleets that have been there for a while.
+// TestABulkClaimReadsWhatIsDue: a bulk claim does not read the app's whole fleet when
+// fewer are due than it may claim. It does not read another app's fleet, all of which
+// is due, nor the app's waiting connections. It reads nothing while the provider is
+// away. PostgreSQL counts the rows of its plan, with the statistics of old fleets.
 func TestABulkClaimReadsWhatIsDue(t *testing.T) {
 	t.Parallel()
 	const fleet, due = 5_000, 50
 	ctx := t.Context()
 	s, db := fleetOfOne(t)
-	_, err := s.ClaimDue(ctx, ClaimDueRequest{Shard: Shard{App: "hubspot", Of: 1}, Limit: 1, Lease: time.Minute}) // the pacer's row
+	_, err := s.ClaimDue(ctx, ClaimDueRequest{Shard: Shard{App: "hubspot", Of: 1}, Limit: 1, Lease: time.Minute}) // creates the pacer's row
 	require.NoError(t, err)
 	do := func(statement string) { exec(t, db, statement) }
-	clone := func(id string, set string) { // the first one, in no order of its due time
+	clone := func(id string, set string) { // copies of the first one, not in the order of due times
 		do(fmt.Sprintf(`INSERT INTO connections SELECT (jsonb_populate_record(c, jsonb_build_object('id', '%[1]s' || n, 'account_id', '%[1]s' || n, %[2]s))).*
 			FROM connections AS c, generate_series(1, %[3]d) AS n WHERE c.id = 'first' ORDER BY hashint4(n)`, id, set, fleet))
 	}
@@ -36,7 +36,7 @@ func TestABulkClaimReadsWhatIsDue(t *testing.T) {
 	clone("fails", "'failure_count', 3, 'next_refresh_at', "+past+", 'next_attempt_at', "+future+" + interval '1 hour'")
 	do("VACUUM ANALYZE connections")
 
-	// looks is how many rows a claim looks at, and counts those that it claims.
+	// looks returns how many rows a claim reads, and how many it claims.
 	looks := func() (rows, claimed float64) {
 		t.Helper()
 		rows = seen(t, db, numbered(claimDue), `'hubspot', 0, 1, 0, 'hubspot', 0, 1, 0, 'hubspot', 'hubspot', 'hubspot', 'hubspot', 64,
@@ -58,8 +58,8 @@ func TestABulkClaimReadsWhatIsDue(t *testing.T) {
 	}
 }
 
-// TestAClaimReadsItsRow: and no other, also before the table has any statistics, as
-// right after an import.
+// TestAClaimReadsItsRow: a claim reads no other row, even before the table has
+// statistics, as right after an import.
 func TestAClaimReadsItsRow(t *testing.T) {
 	t.Parallel()
 	_, db := fleetOfOne(t)
@@ -74,7 +74,7 @@ func TestAClaimReadsItsRow(t *testing.T) {
 	}
 }
 
-// fleetOfOne is a database with one connection, and a session of its own on it.
+// fleetOfOne returns a database with one connection, and a session on it.
 func fleetOfOne(t *testing.T) (*Store, *sql.Conn) {
 	t.Helper()
 	ctx := t.Context()
@@ -101,13 +101,13 @@ func exec(t *testing.T, db *sql.Conn, statement string) {
 	require.NoError(t, err, statement)
 }
 
-// seen runs a statement and returns how many rows of connections it looked at.
+// seen runs a statement and returns how many rows of connections it read.
 func seen(t *testing.T, db *sql.Conn, statement, args string) float64 {
 	t.Helper()
 	return seenOf(t, db, "connections", statement, args)
 }
 
-// seenOf is [seen] of another table.
+// seenOf does the same for another table.
 func seenOf(t *testing.T, db *sql.Conn, table, statement, args string) float64 {
 	t.Helper()
 	exec(t, db, "PREPARE statement AS "+statement)
@@ -133,7 +133,7 @@ type planNode struct {
 	Plans    []planNode `json:"Plans"`
 }
 
-// seen is how many rows or index entries of a table were looked at.
+// seen returns how many rows or index entries of a table were read.
 func (n planNode) seen(table string) float64 {
 	var rows float64
 	if n.Type != "ModifyTable" && (n.Relation == table || n.Relation == "" && n.Index != "") {

@@ -7,7 +7,7 @@ import (
 	"gorm.io/gorm"
 )
 
-// Setting is what the database answers to query.
+// Setting returns the database's answer to query.
 func Setting(t *testing.T, s *Store, query string) (value string) {
 	t.Helper()
 	require.NoError(t, s.db.WithContext(t.Context()).Raw(query).Scan(&value).Error)
@@ -23,14 +23,14 @@ func SettingInWrite(t *testing.T, s *Store, query string) (value string) {
 	return value
 }
 
-// SettingInQuick is [Setting] inside a statement that stands alone.
+// SettingInQuick is [Setting] inside a single statement.
 func SettingInQuick(t *testing.T, s *Store, name string) (value string) {
 	t.Helper()
 	require.NoError(t, s.db.WithContext(t.Context()).Raw("WITH "+durable+" SELECT current_setting(?) FROM durable", name).Scan(&value).Error)
 	return value
 }
 
-// CheckPostgresURL is the check of a URL of PostgreSQL.
+// CheckPostgresURL checks a URL of PostgreSQL.
 var CheckPostgresURL = checkPostgresURL
 
 // Exec runs a statement on a connection of the store's pool.

@@ -18,8 +18,8 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 )
 
-// counted stands between a store and its PostgreSQL and counts the server's
-// answers: one for each round trip.
+// counted is between a store and its PostgreSQL, and counts the server's answers: one
+// for each round trip.
 type counted struct{ trips atomic.Int64 }
 
 func (c *counted) url(t *testing.T, raw string) string {
@@ -46,13 +46,12 @@ func (c *counted) url(t *testing.T, raw string) string {
 	}()
 	u.Host = l.Addr().String()
 	query := u.Query()
-	query.Set("sslmode", "disable") // its answer would be one byte without a length
+	query.Set("sslmode", "disable") // with TLS the first answer would be one byte without a length
 	u.RawQuery = query.Encode()
 	return u.String()
 }
 
-// pass copies the server's messages, each a letter and a length; Z is the last of
-// an answer.
+// pass copies the server's messages. Each is a letter and a length; Z ends an answer.
 func (c *counted) pass(to io.Writer, from io.Reader) {
 	var head [5]byte
 	for {
@@ -71,8 +70,8 @@ func (c *counted) pass(to io.Writer, from io.Reader) {
 	}
 }
 
-// TestRoundTrips: a refresh of a healthy connection asks the database twice, of an app
-// with a limit three times.
+// TestRoundTrips: a refresh of a healthy connection takes two round trips to the
+// database, three if its app has a limit.
 func TestRoundTrips(t *testing.T) {
 	t.Parallel()
 	var counts counted
@@ -97,7 +96,7 @@ func TestRoundTrips(t *testing.T) {
 	var admitted, held, claimed, marked, saved int64
 	_, err = s.Admit(t.Context(), store.AdmitRequest{Connection: c, Rate: 1, Patience: time.Minute})
 	require.NoError(t, err)
-	for range 3 { // the first prepares the statements
+	for range 3 { // the first ones prepare the statements
 		admit := func(patience time.Duration) store.Admission {
 			a, ok, err := s.FastAdmit(t.Context(), store.FastAdmitRequest{ID: "c", Generation: c.Generation, App: "hubspot", Rate: 1, Patience: patience})
 			require.NoError(t, err)
@@ -127,8 +126,8 @@ func TestRoundTrips(t *testing.T) {
 	require.Equal(t, []int64{1, 2, 1, 1, 1}, []int64{admitted, held, claimed, marked, saved})
 }
 
-// BenchmarkClaimAndSave is what a refresh of a healthy connection asks of
-// PostgreSQL: in one statement each, and the long way.
+// BenchmarkClaimAndSave measures what a refresh of a healthy connection costs
+// PostgreSQL: in one statement each, and by the transactions.
 func BenchmarkClaimAndSave(b *testing.B) {
 	ctx := b.Context()
 	s, err := store.Open(ctx, testpg.URL(b))

@@ -31,7 +31,7 @@ func TestDecideAdmission(t *testing.T) {
 		circuit circuitRow
 		app     appRow
 		rate    float64
-		// others that will ask soon after the next probe is due
+		// other connections that will ask soon after the next probe is due
 		candidates int
 		want       string // "" for admitted
 		probe      bool
@@ -81,8 +81,8 @@ func TestDecideAdmission(t *testing.T) {
 	}
 }
 
-// TestOneProbeEachInterval walks a fleet that asks all the time: one canary an
-// interval, each another than the one before.
+// TestOneProbeEachInterval: in a fleet that asks all the time there is one canary an
+// interval, never the same one twice in a row.
 func TestOneProbeEachInterval(t *testing.T) {
 	t.Parallel()
 	circuit := circuitRow{Reason: reasonMisconfigured, Failed: "[]", NextProbeAt: ptr(noon), Connections: 3}
@@ -103,9 +103,9 @@ func TestOneProbeEachInterval(t *testing.T) {
 	assert.Equal(t, 25, probes, "300 s: after 0, 10, 20, ..., 200, 220, 240, ... s")
 }
 
-// TestLimitHolds lets 2,000 connections ask at once, and again when their turn
-// comes, each request leaving as late as it may: no second sees more than the
-// limit and one, and nobody is forgotten.
+// TestLimitHolds: 2,000 connections ask at once, and again when their turn comes, and
+// each request leaves as late as it may. No second has more than the limit and one, and
+// every connection gets its turn.
 func TestLimitHolds(t *testing.T) {
 	t.Parallel()
 	for _, rate := range []float64{0.5, 1, 7, 50, 400} {
@@ -188,8 +188,8 @@ func TestWarning(t *testing.T) {
 	assert.Zero(t, warning(noon.Add(31*day), perennial.Warning{}, noon))
 	assert.Zero(t, warning(time.Time{}, perennial.Warning{}, noon))
 
-	// A refresh token of seven days that each refresh renews warns only when the
-	// renewals stop.
+	// A refresh token of seven days that each refresh renews causes a warning only when
+	// the refreshes stop.
 	w := warnedColumns("idle", noon, noon.Add(7*day), noon)
 	assert.Equal(t, 7, w["idle_warned_days"])
 	assert.Zero(t, warning(noon.Add(7*day), perennial.Warning{Days: 7, For: noon.Add(7 * day)}, noon.Add(time.Hour)))

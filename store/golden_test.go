@@ -11,8 +11,8 @@ import (
 	"github.com/perennial-oauth/perennial/internal/golden"
 )
 
-// TestGoldenColumns: the columns that each row type reads and writes, and the JSON
-// inside of columns. The tables themselves are in package schema.
+// TestGoldenColumns: the columns that each row type reads and writes, and the JSON in
+// columns. Package schema has the tables.
 func TestGoldenColumns(t *testing.T) {
 	t.Parallel()
 	columns := map[string][]string{}

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestSlowDownIsShortened: a second 429, without a time, of a request that was on its
-// way, shortens the hour that the first one asked for.
+// TestSlowDownIsShortened: a second 429 without a time, for a request that was in
+// flight, shortens the hour that the first one asked for.
 func TestSlowDownIsShortened(t *testing.T) {
 	t.Parallel()
 	s, _ := fleetOfOne(t)
@@ -24,8 +24,8 @@ func TestSlowDownIsShortened(t *testing.T) {
 	knownwrong.Check(t, state.SlowUntil.After(now.Add(59*time.Minute)), true, false)
 }
 
-// TestFloorLearntMeanwhile: while an attempt is open after a restore, the workflow tells
-// the row that generation 5 was given out. The attempt's set is saved as 4 all the same.
+// TestFloorLearntMeanwhile: while an attempt is open after a restore, the workflow
+// tells the row that generation 5 was used. The attempt's set is still saved as 4.
 func TestFloorLearntMeanwhile(t *testing.T) {
 	t.Parallel()
 	s, db := fleetOfOne(t)

@@ -14,9 +14,9 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// TestListsReadWhatTheyShow: at 100,000 connections of one app, what a connect, a list
-// or a look for a success asks reads a page and not the table, by each kind of plan,
-// before the table has statistics and after.
+// TestListsReadWhatTheyShow: with 100,000 connections of one app, a connect, a list and
+// the look for a success read a page and not the table, with each kind of plan, before
+// the table has statistics and after.
 func TestListsReadWhatTheyShow(t *testing.T) {
 	t.Parallel()
 	const fleet, page = 100_000, 100
@@ -26,7 +26,7 @@ func TestListsReadWhatTheyShow(t *testing.T) {
 	for _, table := range []string{"connections", "outbox"} {
 		do("ALTER TABLE " + table + " SET (autovacuum_enabled = false)")
 	}
-	// One tenant has nearly all. Of each thousand one is another tenant's, one is
+	// One tenant has nearly all. Of each thousand, one is another tenant's, one is
 	// disconnected, one waits for its user and one fails.
 	do(fmt.Sprintf(`INSERT INTO connections (id, tenant_id, app, provider, host, account_id, status, health, failing_code, generation, refresh_count, last_refreshed_at, next_refresh_at, created_at, updated_at)
 		SELECT 'c' || lpad(n::text, 6, '0'), CASE n %% 1000 WHEN 1 THEN 'small' ELSE 'large' END, 'hubspot', 'hubspot', 'h', n,

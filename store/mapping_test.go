@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestRowsBecomeTypes: every column that a row type has arrives in the type that the
-// other packages know.
+// TestRowsBecomeTypes: every column of a row type arrives in the type that the other
+// packages use.
 func TestRowsBecomeTypes(t *testing.T) {
 	t.Parallel()
 	r := fill.Of[row]()
@@ -34,12 +34,12 @@ func TestRowsBecomeTypes(t *testing.T) {
 	assert.Empty(t, fill.Zeros(e))
 }
 
-// TestAttemptsKeepEverything: a line of the ledger, there and back.
+// TestAttemptsKeepEverything: a ledger line survives writing and reading.
 func TestAttemptsKeepEverything(t *testing.T) {
 	t.Parallel()
 	a := fill.Of[perennial.Attempt]()
 	for _, d := range []*time.Duration{&a.RetryAfter, &a.Duration, &a.LifeLeft, &a.Lateness} {
-		*d *= time.Duration(time.Millisecond) // what a line keeps
+		*d *= time.Duration(time.Millisecond) // the precision of a line
 	}
 	r := newAttemptRow(a)
 	assert.Empty(t, fill.Zeros(r))
@@ -47,13 +47,13 @@ func TestAttemptsKeepEverything(t *testing.T) {
 	assert.Equal(t, a, r.attempt())
 }
 
-// columnOf is the column of a field of a token set.
+// columnOf has the column of each field of a token set.
 var columnOf = map[string]string{"Generation": "generation", "NewGeneration": "generation", "AccessTokenSealed": "access_token_sealed", "RefreshTokenSealed": "refresh_token_sealed",
 	"RefreshTokenDigest": "refresh_token_digest", "ClientIDDigest": "client_id_digest", "TokenType": "token_type", "Scopes": "scopes", "Metadata": "metadata",
 	"ExpiresAt": "expires_at", "RefreshTokenExpiresAt": "refresh_token_expires_at", "GrantExpiresAt": "grant_expires_at", "NextRefreshAt": "next_refresh_at",
 	"Status": "status", "Reason": "reason", "FailingCode": "failing_code", "AmbiguousSince": "ambiguous_since", "NextAttemptAt": "next_attempt_at"}
 
-// changed are the columns in which two writes differ.
+// changed returns the columns in which two writes differ.
 func changed(a, b columns) (names []string) {
 	for name := range b {
 		if !assert.ObjectsAreEqual(a[name], b[name]) {
@@ -76,7 +76,7 @@ func TestTokenSetsAreWritten(t *testing.T) {
 		}
 	})
 	t.Run("of a refresh", func(t *testing.T) {
-		// What names or guards the row, or is written elsewhere.
+		// These name or guard the row, or are written elsewhere.
 		beside := []string{"ID", "AttemptID", "Generation", "Digest", "Ledger", "Claimed"}
 		full := fill.Of[SaveRequest]()
 		c := perennial.Connection{Status: perennial.StatusActive}

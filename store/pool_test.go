@@ -13,8 +13,8 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 )
 
-// TestPool: a process holds no more connections than it was given, five if nothing
-// else was said, and gives those back that it does not use.
+// TestPool: a process has at most as many connections as its setting says, five by
+// default, and closes unused ones.
 func TestPool(t *testing.T) {
 	t.Parallel()
 	url := testpg.URL(t)

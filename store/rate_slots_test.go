@@ -25,7 +25,7 @@ func TestReleaseRate(t *testing.T) {
 	}
 }
 
-// TestReleaseKeepsPace: what is let go under a limit finds a slot each, within
+// TestReleaseKeepsPace: under a limit, each released connection finds a slot within its
 // patience.
 func TestReleaseKeepsPace(t *testing.T) {
 	t.Parallel()

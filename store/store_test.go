@@ -20,7 +20,8 @@ func TestPostgres(t *testing.T) {
 	storetest.Run(t, testpg.URL)
 }
 
-// TestPgBouncer: the same through a pooler that gives each transaction another session.
+// TestPgBouncer runs the suite through a pooler that gives each transaction another
+// session.
 func TestPgBouncer(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, testpg.PooledURL)
@@ -31,7 +32,7 @@ func TestSQLite(t *testing.T) {
 	storetest.Run(t, sqliteURL)
 }
 
-// sqliteURL names a file whose path has what a URI would cut off.
+// sqliteURL names a file whose path has characters at which a URI would end.
 func sqliteURL(t testing.TB) string {
 	return "sqlite:" + filepath.Join(t.TempDir(), "50% of a? b#c.db")
 }
@@ -44,7 +45,7 @@ func TestOpenRefuses(t *testing.T) {
 	for url, code := range map[string]perennial.Code{
 		"postgres://user:hunter2@127.0.0.1:1/db?connect_timeout=5": perennial.CodeUnavailable,
 		"postgres://user:hunter2@127.0.0.1:port/db":                perennial.CodeInvalid,
-		another(t, testpg.URL(t)):                                  perennial.CodeInvalid, // trying again does not mend it
+		another(t, testpg.URL(t)):                                  perennial.CodeInvalid, // another try does not help
 	} {
 		_, err = store.Open(t.Context(), url)
 		require.Equal(t, code, perennial.CodeOf(err))
@@ -52,7 +53,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// another is the URL of a database that the same server does not have.
+// another returns the URL of a database that the same server does not have.
 func another(t *testing.T, at string) string {
 	t.Helper()
 	u, err := url.Parse(at)
@@ -61,8 +62,8 @@ func another(t *testing.T, at string) string {
 	return u.String()
 }
 
-// TestPragmas shows that the driver understood each setting: it ignores those
-// that it does not know.
+// TestPragmas shows that the driver understood each setting, because it ignores unknown
+// ones.
 func TestPragmas(t *testing.T) {
 	t.Parallel()
 	s, err := store.Open(t.Context(), sqliteURL(t))
@@ -73,8 +74,8 @@ func TestPragmas(t *testing.T) {
 	}
 }
 
-// TestSynchronousCommit shows that a write waits for the disk also where the
-// server's default is not to.
+// TestSynchronousCommit shows that a write waits for the disk even if the server's
+// default does not.
 func TestSynchronousCommit(t *testing.T) {
 	t.Parallel()
 	u, err := url.Parse(testpg.URL(t))
@@ -91,8 +92,8 @@ func TestSynchronousCommit(t *testing.T) {
 	require.Equal(t, "off", store.Setting(t, s, "SHOW synchronous_commit"))
 }
 
-// TestRefused: a statement is refused for its values, and not for a server that leaves
-// or a table that is not there.
+// TestRefused: Refused recognizes a statement that was refused for its values, and not
+// a stopping server or a missing table.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[string]bool{"22021": true, "22008": true, "23505": true, "40001": false, "53300": false, "57P01": false, "08006": false, "42703": false} {
