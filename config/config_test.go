@@ -135,8 +135,8 @@ func TestConnect(t *testing.T) {
 		"p.yaml:8: connect: reconnect_url must begin with https:// (http:// only on this machine)")
 }
 
-// TestConnectVariables: a process that is given its settings from outside needs no
-// file for its links.
+// TestConnectVariables: a process with settings in its environment needs no file for
+// its links.
 func TestConnectVariables(t *testing.T) {
 	t.Parallel()
 	file := "connect: {base_url: \"https://file.example\", return_urls: [https://file.example/], product: File}\n" + good
@@ -241,8 +241,9 @@ func TestEveryKeyOfAnApp(t *testing.T) {
 	require.Equal(t, want, got)
 }
 
-// TestAnotherTokenEndpoint: the tokens of another server than the catalogue's go to
-// none of the catalogue's endpoints, unless the configuration names them.
+// TestAnotherTokenEndpoint: if the configuration replaces the catalogue's token
+// endpoint, the tokens go to none of the catalogue's other endpoints unless the
+// configuration names them.
 func TestAnotherTokenEndpoint(t *testing.T) {
 	t.Parallel()
 	for more, want := range map[string][2]string{ // introspection, revocation
@@ -305,8 +306,8 @@ func TestMissingFile(t *testing.T) {
 	require.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err))
 }
 
-// TestTimingCountsTheSecrets: the chain of the defaults holds for three secrets,
-// 3 x 20 s + 15 s < 80 s, and not for four.
+// TestTimingCountsTheSecrets: the chain of the defaults holds for three secrets, 3 x 20
+// s + 15 s < 80 s, and not for four.
 func TestTimingCountsTheSecrets(t *testing.T) {
 	t.Parallel()
 	env := []string{"A_1=a", "A_2=b", "A_3=c", "A_4=d"}
@@ -317,8 +318,8 @@ func TestTimingCountsTheSecrets(t *testing.T) {
 	require.EqualError(t, err, "p.yaml: timing: start_to_close (1m20s) must be above http_timeout x client secrets + save_timeout (1m35s)")
 }
 
-// TestWithoutSecrets: what only looks loads where secrets are not there, and learns
-// what is wrong with an app's when it needs them; all else is refused as always.
+// TestWithoutSecrets: a program that only reads loads without secrets. It learns what
+// is wrong with an app's secrets when it needs them. All other errors are as always.
 func TestWithoutSecrets(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -352,7 +353,8 @@ func TestWithoutSecrets(t *testing.T) {
 	}
 }
 
-// TestHealthAddresses: the file and the variables say where, whatever else is wrong.
+// TestHealthAddresses: the addresses come from the file and the variables, whatever
+// else is wrong.
 func TestHealthAddresses(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "p.yaml")

@@ -12,9 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestProblems shows each message. A case changes one line of a good file, adds
-// lines at its end (to its one app, unless they begin at the margin), or
-// variables.
+// TestProblems shows each message. A case changes one line of a good file, adds lines
+// at its end (to its one app, unless they begin at the margin), or sets variables.
 func TestProblems(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -133,7 +132,8 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-// FuzzLoad reads any bytes twice: no panic, the same answer, no secret in it.
+// FuzzLoad loads any bytes twice: there is no panic, both results are the same, and
+// none has a secret.
 func FuzzLoad(f *testing.F) {
 	example, err := os.ReadFile("perennial.example.yaml")
 	require.NoError(f, err)

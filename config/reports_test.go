@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestReportedSettings: what users had to say of a provider that the catalogue does not
-// have. Some of it cannot be said yet.
+// TestReportedSettings: what users needed to configure for a provider that the
+// catalogue does not have. Some of it is not possible yet.
 func TestReportedSettings(t *testing.T) {
 	t.Parallel()
 	const base = `database_url: sqlite:p.db

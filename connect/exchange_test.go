@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// secretive is an authorizer that accepts one secret and answers anything else
-// with refusal.
+// secretive is an authorizer that accepts one client secret and answers any other with
+// refusal.
 type secretive struct {
 	Authorizer
 	right   string
@@ -28,8 +28,8 @@ func (s *secretive) Exchange(_ context.Context, _ provider.App, secret perennial
 	return provider.Reply{Outcome: perennial.OutcomeRefreshed, HTTPStatus: 200}
 }
 
-// TestExchangeTriesTheNextSecret: a code is shown with the next secret if the
-// provider rejected the client, in whatever words, and only then.
+// TestExchangeTriesTheNextSecret: a code is presented with the next secret only if the
+// provider rejected the client, in whatever words.
 func TestExchangeTriesTheNextSecret(t *testing.T) {
 	t.Parallel()
 	app := provider.App{ClientSecrets: []perennial.Secret{perennial.NewSecret("old"), perennial.NewSecret("new")}}
@@ -62,7 +62,7 @@ func TestExchangeTriesTheNextSecret(t *testing.T) {
 }
 
 // TestKeptReplyKeepsEveryByte: tokens are bytes, also in a reply that waits to be
-// stored, and one that an older program kept is read as it was.
+// stored. A reply that an older program kept is read unchanged.
 func TestKeptReplyKeepsEveryByte(t *testing.T) {
 	t.Parallel()
 	keyring, err := seal.NewEphemeral()

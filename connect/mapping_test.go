@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestReplyIsKeptWhole: a token reply that waits sealed in its session comes back as it
-// was.
+// TestReplyIsKeptWhole: a token reply that waits sealed in its session comes back
+// unchanged.
 func TestReplyIsKeptWhole(t *testing.T) {
 	t.Parallel()
 	keys, err := seal.NewEphemeral()

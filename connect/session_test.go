@@ -47,14 +47,14 @@ func TestReturnURLs(t *testing.T) {
 		"https://app.example.com/settings//evil.example":                false,
 		"https://app.example.com/settings/%252e%252e/admin":             false,
 		"https://app.example.com/settings/%25252e%25252e%25252fadmin":   false,
-		"https://app.example.com/settings/..;/admin":                    true, // a name like any other
+		"https://app.example.com/settings/..;/admin":                    true, // an ordinary name
 		"https://app.example.com/settings/%5c%5cevil.example":           false,
-		"https://app.example.com/settings/%c0%ae%c0%ae/admin":           true, // an overlong dot: of no program that reads UTF-8
+		"https://app.example.com/settings/%c0%ae%c0%ae/admin":           true, // an overlong dot, which no reader of UTF-8 accepts
 		"https://app.example.com%2eevil.example/settings":               false,
 		"https://app.example.com%40evil.example/settings":               false,
 		"https://app.example.com:443@evil.example/settings":             false,
 		"https://app.example.com:/settings":                             false,
-		"https://app.example.com:443/settings":                          false, // say the port where it is allowed
+		"https://app.example.com:443/settings":                          false, // the allowed URL must name the port too
 		"https://app.example.co/settings":                               false,
 		"https://xapp.example.com/settings":                             false,
 		"https://app.example.comx/settings":                             false,

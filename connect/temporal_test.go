@@ -21,8 +21,8 @@ func (r refusing) SignalWithStartWorkflow(context.Context, string, string, any, 
 	return nil, r.err
 }
 
-// TestMissingSearchAttribute: the error of a namespace that was not set up says what to
-// run; no other error does.
+// TestMissingSearchAttribute: the error of a namespace without the search attributes
+// says which command to run. No other error does.
 func TestMissingSearchAttribute(t *testing.T) {
 	t.Parallel()
 	for message, hint := range map[string]bool{

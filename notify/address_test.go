@@ -55,7 +55,7 @@ func TestCheckURL(t *testing.T) {
 	resolver := names{"good.example": "9.9.9.9", "mixed.example": "10.0.0.1", "metadata.example": "169.254.169.254", "localhost": "127.0.0.1"}
 	for _, c := range []struct {
 		url            string
-		plain, lenient bool // usable: by default; where private ones are allowed
+		plain, lenient bool // usable: by default; if private ones are allowed
 	}{
 		{"https://good.example/hook", true, true},
 		{"https://good.example:8443/hook?a=b", true, true},
@@ -70,7 +70,7 @@ func TestCheckURL(t *testing.T) {
 		{"https://169.254.169.254/latest/meta-data", false, false},
 		{"https://[::ffff:169.254.169.254]/", false, false},
 		{"https://unknown.example/", false, false},
-		{"https://2130706433/", false, false}, // 127.0.0.1 as a number: no name, no address
+		{"https://2130706433/", false, false}, // 127.0.0.1 as a number: neither a name nor an address
 		{"https://0x7f.1/", false, false},
 		{"https://user:planted@good.example/", false, false},
 		{"https://good.example/#planted", false, false},

@@ -31,7 +31,7 @@ func (apps) App(string) (provider.App, error) {
 	return provider.App{Name: "app", Provider: provider.Entry{Name: "acme", Title: "Acme Books"}}, nil
 }
 
-// bundle is a service over a real store, with a receiver that keeps what it got.
+// bundle is a service over a real store, with a receiver that keeps its messages.
 type bundle struct {
 	*Service
 	store *store.Store
@@ -39,7 +39,7 @@ type bundle struct {
 	url   string
 
 	mu     sync.Mutex
-	status int    // that the receiver replies
+	status int    // the receiver's reply
 	after  string // its Retry-After
 	got    []received
 	tries  []Try
@@ -99,7 +99,7 @@ func (b *bundle) waitUntilAfter(t *testing.T, w perennial.WebhookEndpoint) {
 	}, time.Minute, time.Millisecond)
 }
 
-// connected makes a connection, and so an event.
+// connected creates a connection, and so an event.
 func (b *bundle) connected(t *testing.T, account string) perennial.Connection {
 	t.Helper()
 	c, err := b.store.Insert(t.Context(), perennial.Connection{ID: "con_" + account, TenantID: "t1", App: "app", Provider: "acme", Host: "h", AccountID: account},
@@ -109,7 +109,7 @@ func (b *bundle) connected(t *testing.T, account string) perennial.Connection {
 	return c
 }
 
-// dispatch returns the deliveries that are started.
+// dispatch returns the deliveries that were started.
 func (b *bundle) dispatch(t *testing.T) (out []perennial.Delivery) {
 	t.Helper()
 	n, err := b.Dispatch(t.Context(), func(_ context.Context, event, endpoint string) error {
@@ -210,8 +210,8 @@ func TestRotation(t *testing.T) {
 	require.Equal(t, perennial.CodeSealed, perennial.CodeOf(err))
 }
 
-// TestDeadLetter: failed tries wait longer and longer, the last one gives up, and
-// the letter can be sent again. Nothing secret is logged meanwhile.
+// TestDeadLetter: the waits between failed tries grow, the last try gives up, and the
+// event can be sent again. No secret is logged.
 func TestDeadLetter(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -246,8 +246,8 @@ func TestDeadLetter(t *testing.T) {
 	require.Contains(t, b.logs.String(), "given up")
 }
 
-// TestRetryAfter: a receiver that says when to come back is left alone until then,
-// and not for longer than it would be left alone at most.
+// TestRetryAfter: the next try waits as long as the receiver asks, but not longer than
+// the longest wait.
 func TestRetryAfter(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -330,8 +330,9 @@ func TestWait(t *testing.T) {
 	require.InDelta(t, 5, wait(1).Seconds(), 0.6)
 }
 
-// TestRebinding: a name that was public when it was registered stands for a
-// private address when it is dialed. Nothing reaches it, and it stays to be tried.
+// TestRebinding: a name that was public at registration resolves to a private address
+// when it is dialed. Nothing reaches that address, and the delivery will be tried
+// again.
 func TestRebinding(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -53,7 +53,7 @@ func testMessage() message {
 	return message{id: "evt_1", at: time.Now(), body: []byte(`{}`), secrets: []perennial.Secret{newSecret()}}
 }
 
-// serve is a receiver on this machine.
+// serve starts a receiver on this machine.
 func serve(t *testing.T, h http.HandlerFunc) string {
 	t.Helper()
 	server := httptest.NewServer(h)
@@ -78,8 +78,8 @@ func TestSendIsSigned(t *testing.T) {
 	require.Equal(t, http.StatusNoContent, r.status)
 }
 
-// TestSendRefused: the address is checked when it is dialed, whatever the name
-// was at registration. Nothing reaches the receiver.
+// TestSendRefused: the address is checked when it is dialed, whatever it was at
+// registration. Nothing reaches the receiver.
 func TestSendRefused(t *testing.T) {
 	t.Parallel()
 	var reached atomic.Int32
@@ -92,15 +92,15 @@ func TestSendRefused(t *testing.T) {
 	require.Zero(t, reached.Load())
 }
 
-// TestSendPastProxies: a proxy of the environment would dial where nothing is
-// checked.
+// TestSendPastProxies: a proxy from the environment is not used, because it would dial
+// unchecked addresses.
 func TestSendPastProxies(t *testing.T) {
 	t.Parallel()
 	require.Nil(t, newSender(Addresses{}, time.Minute).http.Transport.(*http.Transport).Proxy)
 }
 
-// TestSendReplies: what a receiver may answer, and what is told of it: never its
-// own words.
+// TestSendReplies: what a receiver may answer, and the reported result, which never has
+// the receiver's own text.
 func TestSendReplies(t *testing.T) {
 	t.Parallel()
 	const planted = "PLANTED-reply"
@@ -122,7 +122,7 @@ func TestSendReplies(t *testing.T) {
 			http.Redirect(w, r, elsewhere+"/"+planted, http.StatusPermanentRedirect)
 		}, 308, "redirects (HTTP 308)"},
 		"slow": {func(_ http.ResponseWriter, r *http.Request) {
-			_, _ = io.Copy(io.Discard, r.Body) // the server sees a caller leave only after that
+			_, _ = io.Copy(io.Discard, r.Body) // the server notices a caller that leaves only after that
 			<-r.Context().Done()
 		}, 0, "did not reply in time"},
 		"a body without end": {func(w http.ResponseWriter, r *http.Request) {

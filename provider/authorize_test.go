@@ -68,8 +68,8 @@ func TestMissingScopes(t *testing.T) {
 	}
 }
 
-// TestExchange: the code is shown once, in the entry's own form, and an answer that
-// repeats it is redacted.
+// TestExchange: the code is presented once, in the entry's own form, and is redacted in
+// a reply that repeats it.
 func TestExchange(t *testing.T) {
 	t.Parallel()
 	code := AuthorizationCode{Code: perennial.NewSecret("PLANTED-code-0123456789"), Verifier: perennial.NewSecret("PLANTED-verifier-0123456789"), RedirectURI: "https://us.example/cb"}
@@ -110,8 +110,7 @@ func TestExchange(t *testing.T) {
 	}
 }
 
-// TestAccount is each place where an account id is found, and each way not to
-// find it.
+// TestAccount: each place where an account id is found, and each way not to find it.
 func TestAccount(t *testing.T) {
 	t.Parallel()
 	token := perennial.NewSecret("PLANTED-access-0123456789")
@@ -191,8 +190,8 @@ func TestIDToken(t *testing.T) {
 	}
 }
 
-// TestAccountOfDocumentedReplies reads the account id of what each provider's own
-// documentation shows.
+// TestAccountOfDocumentedReplies reads the account id from the replies in each
+// provider's own documentation.
 func TestAccountOfDocumentedReplies(t *testing.T) {
 	t.Parallel()
 	replies := map[string]struct{ body, want string }{

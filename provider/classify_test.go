@@ -22,8 +22,8 @@ func entry(t testing.TB, name string) Entry {
 	return e
 }
 
-// TestClassify is the one table of outcomes (RFC 6749 section 5.2 and each
-// provider's own spelling).
+// TestClassify is the one table of outcomes (RFC 6749 section 5.2 and each provider's
+// own spelling).
 func TestClassify(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -86,7 +86,7 @@ func TestCatalogue(t *testing.T) {
 	names := Names()
 	assert.IsIncreasing(t, names)
 	for _, name := range names {
-		if name != "generic" { // completed by the configuration
+		if name != "generic" { // the configuration completes it
 			assert.NoError(t, entry(t, name).Validate())
 		}
 		assert.NotEmpty(t, entry(t, name).ReplaySource)
@@ -114,8 +114,8 @@ func TestReadReply(t *testing.T) {
 	assert.True(t, r.tokens.RefreshToken.IsZero())
 }
 
-// TestTextIsStorable: what is stored as text has nothing in it that PostgreSQL
-// refuses; the tokens keep every byte.
+// TestTextIsStorable: stored text has nothing that PostgreSQL refuses. The tokens keep
+// every byte.
 func TestTextIsStorable(t *testing.T) {
 	t.Parallel()
 	e := Entry{MetadataFields: []string{"name"}}
@@ -160,8 +160,8 @@ func TestParseTokens(t *testing.T) {
 	}
 }
 
-// FuzzReadReply: whatever is answered, what is stored of it is short, printable UTF-8
-// text, and no text holds a secret.
+// FuzzReadReply: whatever the reply, its stored text is short, printable UTF-8 and has
+// no secret.
 func FuzzReadReply(f *testing.F) {
 	f.Add(200, "req-1", []byte(`{"access_token":"a","refresh_token":"r","expires_in":"x","scope":["a",1],"m":"v"}`))
 	f.Add(200, "0195f3a2-7b1c-7d11-9e36-1b0f6b2d8c11", []byte(`access_token=a&expires_in=9&refresh_token=%00%ff&scope=a%00b+%fe`))
@@ -203,8 +203,8 @@ func FuzzReadReply(f *testing.F) {
 	})
 }
 
-// storable fails unless both databases take s: PostgreSQL refuses NUL and invalid
-// UTF-8 in a text.
+// storable fails the test unless both databases accept s: PostgreSQL refuses NUL and
+// invalid UTF-8 in a text.
 func storable(t *testing.T, what, s string, limit int) {
 	t.Helper()
 	if len(s) > limit || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
@@ -225,8 +225,8 @@ func FuzzDescribe(f *testing.F) {
 	})
 }
 
-// BenchmarkClassify has replies in the order of how many rules they pass before
-// one matches.
+// BenchmarkClassify has replies in the order of how many rules they pass before one
+// matches.
 func BenchmarkClassify(b *testing.B) {
 	for _, c := range []struct {
 		name, provider string

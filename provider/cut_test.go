@@ -42,8 +42,8 @@ func raw(t *testing.T, reply string) App {
 	return app("http://" + l.Addr().String())
 }
 
-// TestCutForm: over each framing of HTTP, a form whose end is not proven gives its
-// whole members and not the last one.
+// TestCutForm: with each framing of HTTP, if nothing proves that a form is complete,
+// its whole members are read and the last one is not.
 func TestCutForm(t *testing.T) {
 	t.Parallel()
 	const form = "access_token=A2&expires_in=3600&refresh_token=R2-0123456789"
@@ -91,7 +91,7 @@ func TestCutForm(t *testing.T) {
 	}
 	h2 := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, form)
-		w.(http.Flusher).Flush() // no length
+		w.(http.Flusher).Flush() // no Content-Length
 	}))
 	h2.EnableHTTP2 = true
 	h2.StartTLS()
@@ -101,8 +101,8 @@ func TestCutForm(t *testing.T) {
 	assert.False(t, r.Cut)
 }
 
-// FuzzCutForm: wherever a form breaks off, a token is whole or not there, and a
-// refresh token that is not there is said to be cut.
+// FuzzCutForm: wherever a form breaks off, a token is complete or absent, and an absent
+// refresh token is reported as cut.
 func FuzzCutForm(f *testing.F) {
 	f.Add("access", "refresh", uint8(0), uint16(30), true)
 	f.Add("a&b=c", "r%+\xff\x00", uint8(1), uint16(45), false)

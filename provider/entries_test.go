@@ -13,8 +13,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// TestEntries: every entry is whole, and says where its replay class is known
-// from.
+// TestEntries: every entry is complete, and says how its replay class is known.
 func TestEntries(t *testing.T) {
 	t.Parallel()
 	require.True(t, slices.IsSorted(Names()), Names())
@@ -35,7 +34,7 @@ func TestEntries(t *testing.T) {
 			}
 		}
 		if name == "generic" {
-			continue // completed by the configuration
+			continue // the configuration completes it
 		}
 		assert.NoError(t, e.Validate(), name)
 		assert.NotEmpty(t, e.AuthURL, name)
@@ -82,16 +81,17 @@ func TestFacts(t *testing.T) {
 		assert.Equal(t, slices.Contains([]string{"salesforce", "shopify", "zendesk", "zoho"}, name), e.HostNeeded(), name)
 		assert.Equal(t, name != "generic" && name != "notion", e.DefaultLifetime > 0, name)
 	}
-	// The lives that a reply names nowhere.
+	// Lives that no reply names.
 	assert.Equal(t, 2*time.Hour, entry(t, "salesforce").DefaultLifetime)
 	assert.Equal(t, time.Hour, entry(t, "stripe-apps").DefaultLifetime)
-	// The ends that no refresh puts off.
+	// Ends that no refresh postpones.
 	for name, want := range map[string]time.Duration{"atlassian": 365 * day, "linkedin": 365 * day, "quickbooks": 5 * 365 * day} {
 		assert.Equal(t, want, entry(t, name).GrantLifetime, name)
 	}
 }
 
-// TestLookupCopies: what the configuration lays over an entry stays its own.
+// TestLookupCopies: settings that the configuration adds to an entry do not change the
+// catalogue.
 func TestLookupCopies(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"slack", "zoho", "zendesk"} {

@@ -62,8 +62,8 @@ func TestHostIsNotNeeded(t *testing.T) {
 	}
 }
 
-// FuzzHost: whatever the host is, the token goes to the host that was checked,
-// at the entry's own path.
+// FuzzHost: whatever the host, the token goes to the host that was checked, at the
+// entry's own path.
 func FuzzHost(f *testing.F) {
 	for _, host := range []string{"my-shop.myshopify.com", "evil.com/.myshopify.com", "a@b.zendesk.com", "accounts.zoho.com", "x\u3002salesforce.com", "localhost:80", "localhost:80@evil.com", "127.0.0.1:1#", "[::1]:80"} {
 		f.Add(host)
@@ -106,8 +106,8 @@ func allowed(e Entry, name string) bool {
 	return false
 }
 
-// TestNoMetadata: no token goes to a cloud's metadata service, whatever a host's
-// name resolves to.
+// TestNoMetadata: no token goes to a cloud's metadata service, whatever a host's name
+// resolves to.
 func TestNoMetadata(t *testing.T) {
 	t.Parallel()
 	for _, at := range []string{"169.254.169.254", "[::ffff:169.254.169.254]", "[64:ff9b::a9fe:a9fe]", "[2002:a9fe:a9fe::]"} {

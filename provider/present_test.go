@@ -32,7 +32,7 @@ var (
 	testToken  = perennial.NewSecret("planted-refresh-token+/=")
 )
 
-// TestRefreshSendsOnce: whatever the server does, the token is shown once.
+// TestRefreshSendsOnce: whatever the server does, the token is presented once.
 func TestRefreshSendsOnce(t *testing.T) {
 	t.Parallel()
 	abort := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
@@ -73,7 +73,7 @@ func TestRefreshSendsOnce(t *testing.T) {
 			server.Start()
 			defer server.Close()
 			client := NewClient(ClientConfig{})
-			for i := range 3 { // the second and third over what was kept alive
+			for i := range 3 { // the second and third use a kept-alive connection
 				reply := client.Refresh(t.Context(), app(server.URL), testSecret, testToken, free)
 				assert.Equal(t, c.want, reply.Outcome)
 				assert.Equal(t, c.code, reply.Code)
@@ -118,7 +118,7 @@ func TestRefreshTellsUnsentFromSent(t *testing.T) {
 	assert.True(t, reply.Sent)
 }
 
-// TestReplyLeaksNothing has a server that repeats the whole request.
+// TestReplyLeaksNothing: the server repeats the whole request.
 func TestReplyLeaksNothing(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

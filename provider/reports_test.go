@@ -20,8 +20,8 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// The cases of this file come from public reports of people who refresh tokens at the
-// providers named. Some are not mended yet: they state what the code does today.
+// The cases of this file come from public reports by people who refresh tokens at the
+// named providers. Some are not mended yet: they state what the code does today.
 
 // reported is one answer of an endpoint in a report.
 type reported struct {
@@ -38,7 +38,7 @@ func (r reported) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, r.body) // a client that left reads nothing
 }
 
-// catalogued is a catalogue's entry that any endpoint may stand in for.
+// catalogued returns a catalogue entry that can be used with any endpoint.
 func catalogued(t *testing.T, name string) provider.Entry {
 	t.Helper()
 	e, ok := provider.Lookup(name)
@@ -118,10 +118,10 @@ func TestReportedTokens(t *testing.T) {
 	assert.Greater(t, got.Tokens.ExpiresIn, 10*365*24*time.Hour, "an instant is read as a life that is not believed when it is stored")
 
 	got = refreshAt(t, catalogued(t, "generic"), reported{429, map[string]string{"Retry-After": fmt.Sprint(time.Now().Add(45 * time.Second).Unix())}, `{}`})
-	knownwrong.Check(t, got.RetryAfter > 5*time.Minute, false, true) // an instant is taken for seconds
+	knownwrong.Check(t, got.RetryAfter > 5*time.Minute, false, true) // an instant is read as seconds
 }
 
-// TestReportedRedirects: a token endpoint that wants a slash at its end.
+// TestReportedRedirects: a token endpoint that needs a slash at its end.
 func TestReportedRedirects(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{301, 302, 303, 307, 308} {
@@ -135,7 +135,7 @@ func TestReportedRedirects(t *testing.T) {
 	}
 }
 
-// TestReportedProxies: a forward proxy that refuses the tunnel, or answers with a page.
+// TestReportedProxies: a forward proxy refuses the tunnel, or answers with a page.
 // Nothing reached the provider.
 func TestReportedProxies(t *testing.T) {
 	t.Parallel()
@@ -174,7 +174,8 @@ func TestReportedProxies(t *testing.T) {
 	}
 }
 
-// TestReportedScopes: scopes that were granted and not named as they were asked for.
+// TestReportedScopes: scopes that are granted under other names than the requested
+// ones.
 func TestReportedScopes(t *testing.T) {
 	t.Parallel()
 	var none []string
@@ -211,7 +212,7 @@ func TestReportedHosts(t *testing.T) {
 	}
 }
 
-// TestReportedAccounts: whose a grant is.
+// TestReportedAccounts: which account a grant belongs to.
 func TestReportedAccounts(t *testing.T) {
 	t.Parallel()
 	ask := func(name string, answer reported) (provider.Account, error) {
@@ -223,7 +224,7 @@ func TestReportedAccounts(t *testing.T) {
 			perennial.NewSecret("client-secret-0001"), perennial.NewSecret("access-token-0001"), "", "")
 	}
 	_, err := ask("linkedin", reported{401, nil, `{"status":401,"serviceErrorCode":65601,"code":"REVOKED_ACCESS_TOKEN","message":"The token used in the request has been revoked by the user"}`})
-	knownwrong.Check(t, perennial.CodeOf(err), perennial.CodeUnavailable, perennial.CodeInvalid) // LinkedIn's API knows a new token a moment later
+	knownwrong.Check(t, perennial.CodeOf(err), perennial.CodeUnavailable, perennial.CodeInvalid) // LinkedIn's API accepts a new token only a moment later
 
 	got, err := ask("xero", reported{200, nil, `[{"id":"c1","authEventId":"e0","tenantId":"org-old","tenantType":"ORGANISATION"},{"id":"c2","authEventId":"e1","tenantId":"org-just-chosen","tenantType":"ORGANISATION"}]`})
 	require.NoError(t, err)

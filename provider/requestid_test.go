@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// TestRequestIDIsKept: the ids that providers were seen to send, UUIDs among them,
-// are what their support asks for.
+// TestRequestIDIsKept: the ids that providers were seen to send, UUIDs among them, are
+// what their support asks for.
 func TestRequestIDIsKept(t *testing.T) {
 	t.Parallel()
 	for name, id := range map[string]string{
@@ -29,8 +29,8 @@ func TestRequestIDIsKept(t *testing.T) {
 	}
 }
 
-// TestRequestIDIsNoSecret: whatever repeats a part of a secret, and whatever is no
-// id, is dropped.
+// TestRequestIDIsNoSecret: a value that repeats a part of a secret, or that is no id,
+// is dropped.
 func TestRequestIDIsNoSecret(t *testing.T) {
 	t.Parallel()
 	e := Entry{RequestIDHeader: "X-Id"}

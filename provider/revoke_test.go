@@ -13,14 +13,14 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// TestRevoke is RFC 7009: the token and the client's own proof are sent once, and
-// anything but a 2xx is an error that names neither.
+// TestRevoke is RFC 7009: the token and the client's proof are sent once. Anything but
+// a 2xx is an error that names neither.
 func TestRevoke(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		style        oauth2.AuthStyle
 		secretAsUser bool
-		user, pass   string // of the Basic header
+		user, pass   string // in the Basic header
 		form         url.Values
 	}{
 		"header":         {style: oauth2.AuthStyleInHeader, user: url.QueryEscape("client id"), pass: url.QueryEscape(testSecret.Reveal())},

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// present asks a server that always answers so, as an app of the entry.
+// present presents a token, by the entry, to a server that always gives this answer.
 func present(t *testing.T, e Entry, status int, body string) Reply {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -28,8 +28,8 @@ func present(t *testing.T, e Entry, status int, body string) Reply {
 	return NewClient(ClientConfig{}).Refresh(t.Context(), App{Name: "app", ClientID: "id", Provider: e}, testSecret, testToken, free)
 }
 
-// TestSpellings: what real providers were seen to answer, and what the same
-// answer means from another.
+// TestSpellings: what real providers were seen to answer, and what the same answer
+// means from another provider.
 func TestSpellings(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -80,7 +80,7 @@ func TestSpellings(t *testing.T) {
 		{"box", 400, `{"error":"invalid_grant","error_description":"Refresh token has expired"}`, perennial.OutcomeRevoked},
 		{"docusign", 400, `{"error":"invalid_grant"}`, perennial.OutcomeRevoked},
 
-		// The same from somebody who does not mean it.
+		// The same from a provider that means something else by it.
 		{"github", 200, `{"error":"invalid_refresh_token"}`, perennial.OutcomeRejected},
 		{"slack", 200, `{"ok":false,"error":"bad_refresh_token"}`, perennial.OutcomeRejected},
 		{"slack", 500, `{"ok":false,"error":"invalid_refresh_token"}`, perennial.OutcomeUnknown},
@@ -114,8 +114,8 @@ func TestSpellings(t *testing.T) {
 	}
 }
 
-// TestEverySpelling: each of them is reached through a request, is not hidden by
-// one before it, and does not turn a server error into an answer.
+// TestEverySpelling: a request reaches each spelling, no earlier one hides it, and none
+// turns a server error into an answer.
 func TestEverySpelling(t *testing.T) {
 	t.Parallel()
 	generic := entry(t, "generic")
@@ -138,7 +138,7 @@ func TestEverySpelling(t *testing.T) {
 	}
 }
 
-// TestCodeOfEndpoint: what is answered where no token endpoint is.
+// TestCodeOfEndpoint: answers from a URL that is no token endpoint.
 func TestCodeOfEndpoint(t *testing.T) {
 	t.Parallel()
 	r := present(t, entry(t, "generic"), http.StatusNotFound, `<html>not here</html>`)
@@ -153,7 +153,7 @@ func TestSquareNamesAnInstant(t *testing.T) {
 	assert.Positive(t, r.Tokens.ExpiresIn)
 }
 
-// TestSlackTokens: a bot's stand at the top, a user's under authed_user, and the
+// TestSlackTokens: a bot's tokens are at the top, a user's under authed_user, and the
 // two are never mixed.
 func TestSlackTokens(t *testing.T) {
 	t.Parallel()
@@ -185,7 +185,7 @@ func TestSlackTokens(t *testing.T) {
 	}
 }
 
-// TestTokenType: a reply's token_type is no scheme of Authorization.
+// TestTokenType: a reply's token_type is not used as a scheme of Authorization.
 func TestTokenType(t *testing.T) {
 	t.Parallel()
 	for sent, want := range map[string]string{`"bot"`: "Bearer", `"bearer"`: "Bearer", `"Bearer"`: "Bearer", `"DPoP"`: "Bearer", `""`: "", `null`: "", `{}`: ""} {

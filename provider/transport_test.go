@@ -24,8 +24,8 @@ import (
 // burstSize is how many requests a pacer has at a provider at once.
 const burstSize = 64
 
-// burstServer answers a burst once all of it has arrived, so that each request
-// needs a connection of its own. opened and closed count connections.
+// burstServer answers a burst once all of it has arrived, so that each request needs a
+// connection of its own. opened and closed count connections.
 type burstServer struct {
 	*httptest.Server
 	opened, closed atomic.Int64
@@ -67,7 +67,7 @@ func (s *burstServer) arrive() {
 	<-full
 }
 
-// trusting is a client with the transport of production, which trusts the server.
+// trusting returns a client with the production transport that trusts the server.
 func trusting(s *httptest.Server) *Client {
 	t := newTransport()
 	roots := x509.NewCertPool()
@@ -87,8 +87,8 @@ func burst(t testing.TB, c *Client, url string, size int) {
 	all.Wait()
 }
 
-// TestBurstsReuseConnections: what a pacer opened for its first burst serves the
-// next ones, over TLS and HTTP/1.1; two pacers of one app have room for both.
+// TestBurstsReuseConnections: over TLS and HTTP/1.1 the next bursts reuse the
+// connections of a pacer's first burst. Two pacers of one app have room for both.
 func TestBurstsReuseConnections(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{burstSize, 2 * burstSize} {
@@ -102,7 +102,7 @@ func TestBurstsReuseConnections(t *testing.T) {
 	}
 }
 
-// TestHTTP2SharesOneConnection: where the host speaks HTTP/2 a burst opens nothing.
+// TestHTTP2SharesOneConnection: with HTTP/2 a burst opens no further connection.
 func TestHTTP2SharesOneConnection(t *testing.T) {
 	t.Parallel()
 	s := newBurstServer(t, 1, func(s *httptest.Server) { s.EnableHTTP2 = true; s.StartTLS() })
@@ -116,8 +116,8 @@ func TestHTTP2SharesOneConnection(t *testing.T) {
 	c.transport.(*http.Transport).CloseIdleConnections()
 }
 
-// TestIdleConnectionsAreBounded: a host for each account does not keep a socket
-// for each account.
+// TestIdleConnectionsAreBounded: if each account has a host, there is not a socket for
+// each account.
 func TestIdleConnectionsAreBounded(t *testing.T) {
 	t.Parallel()
 	s := newBurstServer(t, 1, (*httptest.Server).Start)
@@ -137,16 +137,16 @@ func TestIdleConnectionsAreBounded(t *testing.T) {
 	require.Eventually(t, func() bool { return s.opened.Load()-s.closed.Load() == idleConns }, 30*time.Second, 10*time.Millisecond)
 }
 
-// cpuTime is what this process has used.
+// cpuTime returns the CPU time of this process.
 func cpuTime(b *testing.B) time.Duration {
 	var u syscall.Rusage
 	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkBurst is a burst of 64 refreshes over TLS and HTTP/1.1 at one host,
-// with its server in the same process; idle-16 keeps 16 connections of a burst, as
-// this client did before.
+// BenchmarkBurst makes a burst of 64 refreshes over TLS and HTTP/1.1 at one host, with
+// its server in the same process. idle-16 keeps 16 connections of a burst, as this
+// client did before.
 func BenchmarkBurst(b *testing.B) {
 	for _, idle := range []int{16, idlePerHost} {
 		b.Run(fmt.Sprintf("idle-%d", idle), func(b *testing.B) {

@@ -63,7 +63,7 @@ func TestReadsOnly(t *testing.T) {
 	}
 }
 
-// TestAPISpellings: a spelling says something, and what it says is a meaning.
+// TestAPISpellings: each spelling has text, and its meaning is a known one.
 func TestAPISpellings(t *testing.T) {
 	t.Parallel()
 	for _, name := range Names() {
@@ -78,7 +78,7 @@ func FuzzReadUnauthorized(f *testing.F) {
 	f.Add(`Bearer error="invalid_token"`, `{"category":"EXPIRED_AUTHENTICATION"}`)
 	f.Add(`Basic realm="x", Bearer realm="a\"b" , error = insufficient_scope`, `[{"errorCode":"x"}]`)
 	f.Add(`bearer,bearer =`, `{"message":1}`)
-	f.Add("\xff\xff\xff, bearer", `{}`) // in lower case each such byte is three: U+FFFD
+	f.Add("\xff\xff\xff, bearer", `{}`) // in lower case each of these bytes becomes three: U+FFFD
 	hubspot, ok := Lookup("hubspot")
 	require.True(f, ok)
 	f.Fuzz(func(t *testing.T, challenge, body string) {

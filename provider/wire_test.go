@@ -18,7 +18,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// members are those of a request, a form's or a JSON object's.
+// members returns the members of a request's form or JSON object.
 func members(t *testing.T, r *http.Request) map[string]string {
 	t.Helper()
 	raw, err := io.ReadAll(r.Body)
@@ -37,8 +37,8 @@ func members(t *testing.T, r *http.Request) map[string]string {
 	return got
 }
 
-// TestWire: every entry's request has the body and the proof of the client that
-// its provider reads.
+// TestWire: every entry's request has the body and the client's proof that its provider
+// expects.
 func TestWire(t *testing.T) {
 	t.Parallel()
 	inJSON := map[string]bool{"atlassian": true, "notion": true, "square": true, "zendesk": true}
@@ -86,8 +86,8 @@ func TestWire(t *testing.T) {
 	}
 }
 
-// TestOwnBodySendsOnce: a body that was written anew cannot be sent again either,
-// not even on a connection that the server had kept alive and drops.
+// TestOwnBodySendsOnce: a rewritten body is not sent again either, even on a kept-alive
+// connection that the server drops.
 func TestOwnBodySendsOnce(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"atlassian", "notion", "shopify", "square", "zendesk"} {
@@ -120,8 +120,7 @@ func TestOwnBodySendsOnce(t *testing.T) {
 	}
 }
 
-// TestOwnBodyLeaksNothing has a server that repeats the proof of the client and
-// the body.
+// TestOwnBodyLeaksNothing: the server repeats the client's proof and the body.
 func TestOwnBodyLeaksNothing(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"notion", "stripe-apps", "zendesk"} {

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// answer is the reply of an endpoint that always answers so.
+// answer returns the reply of an endpoint that always gives this answer.
 func answer(t *testing.T, e Entry, status int, header http.Header, body string) Reply {
 	t.Helper()
 	client := NewClient(ClientConfig{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
@@ -35,7 +35,7 @@ func answer(t *testing.T, e Entry, status int, header http.Header, body string) 
 }
 
 // TestWrongClient: at every provider, each spelling of a wrong client is the app's
-// fault and has the next secret tried; no other answer has.
+// fault, and the next secret is tried. After no other answer is it tried.
 func TestWrongClient(t *testing.T) {
 	t.Parallel()
 	for _, name := range Names() {
@@ -72,8 +72,8 @@ func TestWrongClient(t *testing.T) {
 	assert.Equal(t, "BAD_CLIENT_SECRET", hubspot.Code, "as the provider wrote it")
 }
 
-// TestBare401: it is a wrong client for certain only if the server asks for Basic
-// (RFC 6749 section 5.2); the next secret is worth a try either way.
+// TestBare401: a 401 surely means a wrong client only if the server asks for Basic (RFC
+// 6749 section 5.2). The next secret is tried either way.
 func TestBare401(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -104,8 +104,8 @@ func TestBare401(t *testing.T) {
 	}
 }
 
-// TestRevokeTriesTheNextSecret: if the provider calls the client wrong, and only
-// then.
+// TestRevokeTriesTheNextSecret: the next secret is tried only if the provider says that
+// the client is wrong.
 func TestRevokeTriesTheNextSecret(t *testing.T) {
 	t.Parallel()
 	right := perennial.NewSecret("right")

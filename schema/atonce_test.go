@@ -54,7 +54,7 @@ func migrateAtOnce(t *testing.T, driver, dsn string, d schema.Dialect) {
 				return err
 			}
 			defer db.Close()
-			db.SetMaxOpenConns(2) // as few as there may be
+			db.SetMaxOpenConns(2) // the smallest pool that works
 			if _, _, err = schema.Migrate(ctx, db, d); err != nil {
 				return err
 			}
@@ -72,8 +72,8 @@ func openDB(t *testing.T, driver, dsn string) *sql.DB {
 	return db
 }
 
-// TestMigrateAfterACrash: the lock of a process that died passes to the next one, and
-// so does an index whose build was broken off.
+// TestMigrateAfterACrash: after a process died, the next one gets its lock and repairs
+// an index whose build was interrupted.
 func TestMigrateAfterACrash(t *testing.T) {
 	t.Parallel()
 	db := openDB(t, "pgx", testpg.URL(t))
@@ -84,7 +84,7 @@ func TestMigrateAfterACrash(t *testing.T) {
 	}
 	exec(t, db, "UPDATE goose_lock SET locked = true, locked_by = 'the dead', lease_expires_at = now() + interval '1 second'")
 	broken := []string{"connections_turn", "connections_due_new", "connections_of_tenant", "connections_failing"}
-	for _, index := range broken { // as CREATE INDEX CONCURRENTLY leaves it
+	for _, index := range broken { // as an interrupted CREATE INDEX CONCURRENTLY leaves it
 		exec(t, db, "CREATE INDEX "+index+" ON connections (cadence)")
 		exec(t, db, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = '"+index+"'::regclass")
 	}
@@ -111,14 +111,14 @@ func TestMigrateDoesNotBlock(t *testing.T) {
 		exec(t, db, `INSERT INTO connections (id, tenant_id, app, provider, host, account_id, status, health, generation, created_at, updated_at)
 			VALUES ('`+id+`', 't', 'a', 'p', 'h', '`+id+`', 'active', 'healthy', 1, now(), now())`)
 	}
-	const oldest = 6 // that a program in use may have
+	const oldest = 6 // version that a running program may have
 	for range schema.Version - oldest {
 		require.NoError(t, schema.Down(ctx, db, schema.Postgres))
 	}
 	for version := int64(oldest); version < schema.Version; version++ {
 		before, err := db.BeginTx(ctx, nil)
 		require.NoError(t, err)
-		defer func() { _ = before.Rollback() }() // where the test failed before its commit
+		defer func() { _ = before.Rollback() }() // if the test failed before its commit
 		_, err = before.ExecContext(ctx, "UPDATE connections SET generation = 2 WHERE id = '1'")
 		require.NoError(t, err)
 		migrated := make(chan error, 1)

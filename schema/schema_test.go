@@ -14,7 +14,7 @@ import (
 	"github.com/perennial-oauth/perennial/schema"
 )
 
-// kinds make an empty database of each kind.
+// kinds creates an empty database of each dialect.
 var kinds = map[schema.Dialect]func(*testing.T) (driver, dsn string){
 	schema.Postgres: func(t *testing.T) (string, string) { return "pgx", testpg.URL(t) },
 	schema.SQLite: func(t *testing.T) (string, string) {
@@ -22,7 +22,7 @@ var kinds = map[schema.Dialect]func(*testing.T) (driver, dsn string){
 	},
 }
 
-// databases runs test on an empty database of each kind.
+// databases runs test on an empty database of each dialect.
 func databases(t *testing.T, test func(*testing.T, *sql.DB, schema.Dialect)) {
 	t.Parallel()
 	for dialect, open := range kinds {
@@ -90,8 +90,7 @@ func TestCheckRange(t *testing.T) {
 	})
 }
 
-// TestConstraints shows that the database itself refuses what no program may
-// write.
+// TestConstraints shows that the database itself refuses what no program may write.
 func TestConstraints(t *testing.T) {
 	databases(t, func(t *testing.T, db *sql.DB, d schema.Dialect) {
 		_, _, err := schema.Migrate(t.Context(), db, d)

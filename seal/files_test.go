@@ -30,7 +30,7 @@ type brokenKEK struct{}
 func (brokenKEK) Encrypt(_, _ []byte) ([]byte, error) { return nil, errKMS }
 func (brokenKEK) Decrypt(_, _ []byte) ([]byte, error) { return nil, errKMS }
 
-// failingKEK encrypts a number of times.
+// failingKEK encrypts so many times and then fails.
 type failingKEK struct {
 	tink.AEAD
 	left int
@@ -111,7 +111,7 @@ func TestFileModes(t *testing.T) {
 	})
 }
 
-// TestDirectoryOfKeys: where others could put keys of theirs, none are made, read
+// TestDirectoryOfKeys: in a folder where others could put keys, none are created, read
 // or rotated.
 func TestDirectoryOfKeys(t *testing.T) {
 	t.Parallel()
@@ -150,7 +150,7 @@ func TestGenerateNeverOverwrites(t *testing.T) {
 	}
 }
 
-// TestConcurrentGenerate lets one of many win: what it made is what stays.
+// TestConcurrentGenerate: of many, one creates the keys, and its keys stay.
 func TestConcurrentGenerate(t *testing.T) {
 	t.Parallel()
 	for range 20 {
@@ -265,7 +265,7 @@ func TestUnusableKeysets(t *testing.T) {
 			require.Equal(t, before, names(t, dir), "no lock and no half file stays")
 		})
 	}
-	for _, calls := range []int{0, 1} { // the KMS goes away before the first keyset, before the second
+	for _, calls := range []int{0, 1} { // the KMS fails before the first keyset, and before the second
 		dir := t.TempDir()
 		require.ErrorContains(t, seal.Generate(dir, &failingKEK{kek, calls}, false), errKMS.Error())
 		require.Empty(t, names(t, dir))

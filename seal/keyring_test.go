@@ -36,7 +36,7 @@ func sealed(t testing.TB, k *seal.Keyring, b seal.Binding) []byte {
 	return out
 }
 
-// refused checks that err says sealed and gives nothing away.
+// refused checks that err says sealed and reveals nothing.
 func refused(t testing.TB, got perennial.Secret, err error) {
 	t.Helper()
 	require.Error(t, err)
@@ -88,8 +88,8 @@ func TestSealedValueOpensOnlyWhereItBelongs(t *testing.T) {
 	}
 }
 
-// TestFieldIsPartOfTheBinding holds even where one key seals both fields: the
-// keysets being apart is not what keeps the fields apart.
+// TestFieldIsPartOfTheBinding: even if one key seals both fields, a value of one does
+// not open as the other. The separate keysets alone do not achieve that.
 func TestFieldIsPartOfTheBinding(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -108,7 +108,7 @@ func TestAlteredValueDoesNotOpen(t *testing.T) {
 	k := newKeyring(t)
 	b := binding(seal.FieldAccessToken)
 	out := sealed(t, k, b)
-	for n := range out { // every truncation, none included
+	for n := range out { // every truncation, the whole too
 		got, err := k.Open(b, out[:n])
 		refused(t, got, err)
 		flipped := bytes.Clone(out)

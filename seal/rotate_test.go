@@ -42,13 +42,13 @@ func TestRotationOpensOldValues(t *testing.T) {
 				after, err := seal.Load(dir, kek, true)
 				require.NoError(t, err)
 				got, err := before.Open(b, sealed(t, after, b))
-				refused(t, got, err) // a process must be restarted to know it
+				refused(t, got, err) // a running process does not know the new key until it is restarted
 			}
 		})
 	}
 }
 
-// TestConcurrentRotations lets none drop another's key.
+// TestConcurrentRotations: no rotation drops another's key.
 func TestConcurrentRotations(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

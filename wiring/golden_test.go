@@ -20,8 +20,8 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// registered notes what is registered with a worker: the names, and the JSON of what
-// goes in and what comes out. Both stand in histories.
+// registered records what is registered with a worker: the names, and the JSON of each
+// input and result. Histories have both.
 type registered struct {
 	Workflows  map[string]signature `json:"workflows"`
 	Activities map[string]signature `json:"activities"`
@@ -83,8 +83,8 @@ func (r *registered) RegisterDynamicActivity(any, activity.DynamicRegisterOption
 	panic("none is dynamic")
 }
 
-// TestGoldenRegistered: the names of all workflows and activities, and what they are
-// given and return.
+// TestGoldenRegistered: the names of all workflows and activities, with their inputs
+// and results.
 func TestGoldenRegistered(t *testing.T) {
 	t.Parallel()
 	keys, err := seal.NewEphemeral()

@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// TestReady: only what is the process's own makes it unready, and a database that does
-// not answer changes nothing of what is known of its schema.
+// TestReady: only the process's own state makes it unready. While the database does not
+// answer, the last known schema version counts.
 func TestReady(t *testing.T) {
 	t.Parallel()
 	var schema, temporal error
@@ -73,7 +73,7 @@ func TestReady(t *testing.T) {
 	is(503, "stopping", "[-]accepting stopping")
 }
 
-// TestProbesEndWithTheProcess: a look that the end of the process cuts off is no
+// TestProbesEndWithTheProcess: a probe that the end of the process interrupts is no
 // outage.
 func TestProbesEndWithTheProcess(t *testing.T) {
 	t.Parallel()

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// TestSettingsReachTheParts: no setting and no part is left out where a process hands
-// them on. The fields listed have a default that no setting changes.
+// TestSettingsReachTheParts: a process passes every setting and every part on. The
+// listed fields have a default that no setting changes.
 func TestSettingsReachTheParts(t *testing.T) {
 	t.Parallel()
 	cfg := &config.Config{Connect: fill.Of[config.Connect](), Timing: fill.Of[config.Config]().Timing}

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// answered is what a caller got.
+// answered is the answer to a caller.
 type answered struct {
 	status     int
 	body       string
@@ -23,7 +23,7 @@ type answered struct {
 	retryAfter string
 }
 
-// ask makes one request; that no connection is refused or broken is part of it.
+// ask makes one request, and fails the test if its connection is refused or broken.
 func (p *process) ask(t *testing.T, method, path, body string) answered {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, "http://"+p.address+path, strings.NewReader(body))
@@ -54,8 +54,8 @@ func (p *process) probe(t *testing.T, path string) (int, string) {
 	return get(t, http.DefaultClient, "http://"+p.health+path, "")
 }
 
-// TestDatabaseOutage: while PostgreSQL hangs, and while it is gone, every call gets an
-// answer that says so and no probe fails; when it is back everything works again.
+// TestDatabaseOutage: while PostgreSQL hangs, and while it is stopped, every call gets
+// an answer that says so, and no probe fails. When it is back, everything works again.
 func TestDatabaseOutage(t *testing.T) {
 	t.Parallel()
 	pg, err := pgserver.Start("")

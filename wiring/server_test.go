@@ -39,8 +39,8 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 )
 
-// frontend is as much of Temporal as a server needs to start: it can be dialed, and
-// knows no workflow.
+// frontend is the part of Temporal that a server needs to start: it can be dialed, and
+// has no workflow.
 type frontend struct {
 	workflowservice.UnimplementedWorkflowServiceServer
 }
@@ -160,8 +160,8 @@ func get(t *testing.T, c *http.Client, url, key string) (int, string) {
 	return answer.StatusCode, string(body)
 }
 
-// TestRun: the program starts, serves the API and the health checks, shows no secret
-// in its metrics and logs, and ends when it is told to.
+// TestRun: the program starts, serves the API and the health checks, shows no secret in
+// its metrics and logs, and ends when it is told to.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	p := start(t, `server: {listen: "127.0.0.1:0", health: "127.0.0.1:0"}`)
@@ -203,7 +203,7 @@ func TestRun(t *testing.T) {
 	assert.Contains(t, p.logs.String(), "server stopped")
 }
 
-// TestTLS: with a certificate nothing is served without it.
+// TestTLS: with a certificate the server serves TLS only.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	cert, key, pool := certificate(t)
@@ -221,8 +221,8 @@ func TestTLS(t *testing.T) {
 	require.NoError(t, <-p.ended)
 }
 
-// TestReconnectLinks: who asks for the token of a dead connection is told where its
-// customer repairs it, by one key of one tenant; each answer makes nothing.
+// TestReconnectLinks: a caller who asks for the token of a dead connection gets the
+// address where its customer can repair it. No answer creates a link.
 func TestReconnectLinks(t *testing.T) {
 	t.Parallel()
 	p := start(t, `
@@ -280,7 +280,7 @@ func certificate(t *testing.T) (cert, key string, pool *x509.CertPool) {
 	return cert, key, pool
 }
 
-// TestTLSKeyIsPrivate: a key that others can read is not served with.
+// TestTLSKeyIsPrivate: the server refuses a key that others can read.
 func TestTLSKeyIsPrivate(t *testing.T) {
 	t.Parallel()
 	cert, key, _ := certificate(t)

@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// awayUntil is a store that takes nothing before a time.
+// awayUntil is a store that refuses everything before a time.
 type awayUntil struct {
 	refresh.Store
 	back  time.Time
@@ -37,9 +37,9 @@ func (s *awayUntil) Get(context.Context, string) (perennial.Connection, time.Tim
 	return perennial.Connection{}, time.Time{}, nil
 }
 
-// TestKeptTokensAreStoredWhenTheStoreIsBack: within half a second, on the clock of
-// the test, before another worker presents the token again; and an outage of a
-// minute is not complained of twice a second.
+// TestKeptTokensAreStoredWhenTheStoreIsBack: kept tokens are stored within half a
+// second, on the test's clock, before another worker presents the old token again. An
+// outage of a minute is not logged twice a second.
 func TestKeptTokensAreStoredWhenTheStoreIsBack(t *testing.T) {
 	t.Parallel()
 	kept, err := spool.Open(t.TempDir(), 10)

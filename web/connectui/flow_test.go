@@ -18,7 +18,7 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 )
 
-// all are the connections of a world.
+// all returns the connections of a world.
 func all(t *testing.T, w *World) []perennial.Connection {
 	t.Helper()
 	out, err := w.Store.List(t.Context(), store.Filter{})
@@ -26,7 +26,7 @@ func all(t *testing.T, w *World) []perennial.Connection {
 	return out
 }
 
-// only is the one connection.
+// only returns the only connection.
 func only(t *testing.T, w *World) perennial.Connection {
 	t.Helper()
 	out := all(t, w)
@@ -44,7 +44,7 @@ func events(t *testing.T, w *World) (out []perennial.EventType) {
 	return out
 }
 
-// grant is an account's in the provider's books.
+// grant returns an account's grant in the provider's books.
 func grant(t *testing.T, s *fakeprovider.Server, app, account string) fakeprovider.GrantOracle {
 	t.Helper()
 	for _, g := range s.Oracle().Grants {
@@ -63,8 +63,8 @@ func session(t *testing.T, w *World, id string) perennial.ConnectSession {
 	return c
 }
 
-// TestConnect is the whole path: one call, one link, one consent; tokens stored,
-// workflow signalled, product told.
+// TestConnect takes every step: one call, one link, one consent. Tokens are stored, the
+// workflow is signalled, the product gets the result.
 func TestConnect(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -110,7 +110,7 @@ func TestConnect(t *testing.T) {
 	assert.NotContains(t, other.Text(), c.ID)
 }
 
-// TestAccounts is each place where a provider may name the account.
+// TestAccounts: each place where a provider may name the account.
 func TestAccounts(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -126,8 +126,8 @@ func TestAccounts(t *testing.T) {
 	}
 }
 
-// TestHubSpot is the catalogue's own entry: the portal id and the scopes are those
-// of the token reply, and nothing else is asked.
+// TestHubSpot uses the catalogue's entry: the portal id and the scopes come from the
+// token reply, without another request.
 func TestHubSpot(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -191,7 +191,7 @@ func TestExpired(t *testing.T) {
 	assert.Equal(t, http.StatusNotFound, b.Open(w.URL+"/connect/cl_nothing").Status)
 }
 
-// TestReplayedCallback: the code is exchanged once, however often its URL comes.
+// TestReplayedCallback: the code is exchanged once, however often its URL is opened.
 func TestReplayedCallback(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -213,7 +213,7 @@ func TestReplayedCallback(t *testing.T) {
 	assert.Equal(t, 1, w.Provider.Oracle().TokenRequests)
 }
 
-// TestCallbackAtOnce: the same callback ten times at the same moment.
+// TestCallbackAtOnce opens the same callback ten times at once.
 func TestCallbackAtOnce(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -230,7 +230,7 @@ func TestCallbackAtOnce(t *testing.T) {
 	assert.Equal(t, 1, w.Provider.Oracle().TokenRequests)
 }
 
-// TestState: a response without its state, or in another browser, is not taken.
+// TestState: a response without its state, or in another browser, is refused.
 func TestState(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -263,8 +263,8 @@ func TestState(t *testing.T) {
 	assert.Equal(t, "Acme CRM is connected", b.Open(callback).Heading(), "none of it disturbed the right browser")
 }
 
-// TestStartedAgain: the newest request counts; what an older one brings is not
-// taken.
+// TestStartedAgain: only the newest authorization request counts. The response to an
+// older one is refused.
 func TestStartedAgain(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -277,7 +277,7 @@ func TestStartedAgain(t *testing.T) {
 	assert.Equal(t, "Acme CRM is connected", b.Open(second).Heading())
 }
 
-// reconnectable is a connection whose grant the customer removed.
+// reconnectable returns a connection whose grant the customer removed.
 func reconnectable(t *testing.T, w *World) perennial.Connection {
 	t.Helper()
 	w.Browser(t).Go(w.Link(t, connect.SessionRequest{}).Link.Reveal(), Consent{})
@@ -307,8 +307,8 @@ func TestReconnect(t *testing.T) {
 	assert.Equal(t, grant(t, w.Provider, CRM, "62515").LiveRefreshTokens, []string{c.RefreshTokenDigest})
 }
 
-// TestReconnectAnotherAccount: refused, revoked at the provider, and nothing of
-// the connection is touched.
+// TestReconnectAnotherAccount: the grant is refused and revoked at the provider, and
+// the connection does not change.
 func TestReconnectAnotherAccount(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -327,9 +327,9 @@ func TestReconnectAnotherAccount(t *testing.T) {
 	assert.Equal(t, dead.ID, only(t, w).ID)
 }
 
-// TestAnotherAccountInUse: a refused grant of an account that has a working
-// connection, of whatever tenant, is not revoked: most providers would end that
-// connection's grant with it.
+// TestAnotherAccountInUse: if the refused grant's account has a working connection, of
+// whatever tenant, the grant is not revoked. Most providers would end that connection's
+// grant too.
 func TestAnotherAccountInUse(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -356,8 +356,8 @@ func TestMissingScopes(t *testing.T) {
 	only(t, w)
 }
 
-// TestScopesOfIntrospection: a token reply without scope does not mean that all
-// was granted where the provider says elsewhere what was.
+// TestScopesOfIntrospection: if a token reply has no scope but the provider names the
+// scopes elsewhere, those count, not the requested ones.
 func TestScopesOfIntrospection(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -378,8 +378,8 @@ func TestNoRefreshToken(t *testing.T) {
 	assert.Empty(t, all(t, w))
 }
 
-// TestMerge: a second connect of an account updates its connection, also when two
-// tabs do it at once.
+// TestMerge: a second connect of an account updates its connection, even if two tabs do
+// it at once.
 func TestMerge(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -398,7 +398,7 @@ func TestMerge(t *testing.T) {
 	assert.Equal(t, after.ID, session(t, w, one.ID).ResultID)
 }
 
-// TestProviderErrors is what the provider itself may answer.
+// TestProviderErrors: the errors that the provider itself may return.
 func TestProviderErrors(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -432,7 +432,7 @@ func TestProviderErrors(t *testing.T) {
 	}
 }
 
-// TestLookUpFails: the grant is kept, and the customer need not allow it twice.
+// TestLookUpFails: the grant is kept, and the customer need not consent twice.
 func TestLookUpFails(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -447,7 +447,7 @@ func TestLookUpFails(t *testing.T) {
 	waiting := b.Press(p)
 	assert.Equal(t, s.Link.Reveal(), waiting.Location, "it was tried a moment ago")
 	assert.Empty(t, all(t, w))
-	w.Exec(t, "UPDATE connect_sessions SET lease_until = NULL, expires_at = clock_timestamp()") // the wait is over, and the link too old
+	w.Exec(t, "UPDATE connect_sessions SET lease_until = NULL, expires_at = clock_timestamp()") // the wait is over, and the link has expired
 	end := b.Press(p)
 	assert.Equal(t, "Acme CRM is connected", end.Heading(), "no redirect: a form's answer may not leave our origin")
 	assert.Contains(t, end.Refresh(), w.Product.URL+"/settings?connect_outcome=connected")
@@ -455,8 +455,8 @@ func TestLookUpFails(t *testing.T) {
 	assert.Equal(t, 1, w.Provider.Oracle().TokenRequests)
 }
 
-// TestNobodyComesBack: the customer closes the page, or the process dies, after
-// the exchange; FinishAll finishes the session.
+// TestNobodyComesBack: after the exchange the customer closes the page, or the process
+// dies. FinishAll finishes the session.
 func TestNobodyComesBack(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -479,8 +479,8 @@ func TestNobodyComesBack(t *testing.T) {
 	assert.Equal(t, perennial.CodeNotFound, perennial.CodeOf(err), "old sessions go")
 }
 
-// TestStoredButNotEnded: the process died between the two writes. The second try
-// must not put the first tokens back over newer ones.
+// TestStoredButNotEnded: the process died between the two writes. The second try must
+// not overwrite newer tokens with the first ones.
 func TestStoredButNotEnded(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -500,8 +500,8 @@ func TestStoredButNotEnded(t *testing.T) {
 	assert.Equal(t, c.Generation, only(t, w).Generation)
 }
 
-// TestGivenUp: a reply that can never be stored is not tried for ever, and is
-// wiped in the end.
+// TestGivenUp: a reply that can never be stored is not tried for ever, and is deleted
+// in the end.
 func TestGivenUp(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -519,8 +519,8 @@ func TestGivenUp(t *testing.T) {
 	assert.Empty(t, session(t, w, s.ID).ReplySealed)
 }
 
-// TestWorkflowNotTold: Temporal is away; the grant is stored all the same, and the
-// sweep tells the workflow later.
+// TestWorkflowNotTold: Temporal is away. The grant is stored, and the sweep signals the
+// workflow later.
 func TestWorkflowNotTold(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -529,7 +529,7 @@ func TestWorkflowNotTold(t *testing.T) {
 	only(t, w)
 }
 
-// TestConnectionGone: what was to be reconnected was deleted meanwhile.
+// TestConnectionGone: the connection to reconnect was deleted before the consent.
 func TestConnectionGone(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)

@@ -15,8 +15,7 @@ import (
 	"github.com/perennial-oauth/perennial/web/connectui"
 )
 
-// TestBaseURL: behind a proxy that takes a path away, and on this machine without
-// TLS.
+// TestBaseURL: behind a proxy that removes a path, and on this machine without TLS.
 func TestBaseURL(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -49,7 +48,7 @@ func TestBaseURL(t *testing.T) {
 	}
 }
 
-// TestNoRoute: what is not a page is a page that says so, and no file listing.
+// TestNoRoute: an unknown path shows a page that says so, and no list of files.
 func TestNoRoute(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -63,8 +62,8 @@ func TestNoRoute(t *testing.T) {
 	assert.NotContains(t, b.Open(w.URL+"/connect/static/").Body, "popup.js")
 }
 
-// TestOutcomesAreDocumented: docs/connect.md has a row for each outcome, in the
-// words of the page.
+// TestOutcomesAreDocumented: docs/connect.md has a row for each outcome, with the
+// page's text.
 func TestOutcomesAreDocumented(t *testing.T) {
 	t.Parallel()
 	doc, err := os.ReadFile("../../docs/connect.md")

@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// lookups counts what links and states cost the database.
+// lookups counts the database look-ups of links and states.
 type lookups struct {
 	connect.SessionStore
 	found, lists atomic.Int64
@@ -39,8 +39,8 @@ func (l *lookups) SessionDigests(ctx context.Context) ([]string, error) {
 	return l.SessionStore.SessionDigests(ctx)
 }
 
-// TestGuessedLinks: an address that tries many links costs few look-ups, and the
-// customers behind the same address still get their pages.
+// TestGuessedLinks: an address that tries many links causes few look-ups, and customers
+// at the same address still get their pages.
 func TestGuessedLinks(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)

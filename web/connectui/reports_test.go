@@ -19,8 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// lookUp is a world in which answer says whose a grant of the app Web is, in the member
-// name.
+// lookUp returns a world in which answer says which account a grant of the app Web
+// belongs to, in the member called name.
 func lookUp(t *testing.T, name string, answer http.HandlerFunc) *World {
 	t.Helper()
 	server := httptest.NewServer(answer)
@@ -42,8 +42,8 @@ func (a *accountAt) Account(ctx context.Context, app provider.App, secret, token
 	return a.Authorizer.Account(ctx, app, secret, token, hint, host)
 }
 
-// TestReportedOrganisations: Xero lists all organisations that a user has allowed. Today
-// the first one counts, so another one's connection cannot be reconnected.
+// TestReportedOrganisations: Xero lists all organisations that a user has allowed.
+// Today the first one counts, so another one's connection cannot be reconnected.
 func TestReportedOrganisations(t *testing.T) {
 	t.Parallel()
 	var list atomic.Value
@@ -58,7 +58,7 @@ func TestReportedOrganisations(t *testing.T) {
 	knownwrong.Check(t, only(t, w).Status, perennial.StatusActive, perennial.StatusReconnectRequired)
 }
 
-// TestReportedLookUps: what an API answers a moment after the exchange.
+// TestReportedLookUps: what an API answers shortly after the exchange.
 func TestReportedLookUps(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -86,12 +86,13 @@ func TestReportedLookUps(t *testing.T) {
 	}
 }
 
-// TestReportedDenials: what providers send a customer back with who said no.
+// TestReportedDenials: the errors with which providers send back a customer who said
+// no.
 func TestReportedDenials(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
 	for name, c := range map[string]struct {
-		query string // and the state
+		query string // plus the state
 		today []perennial.ConnectOutcome
 	}{
 		"with error_reason":              {"error=access_denied&error_reason=user_denied&state=", nil},
@@ -118,8 +119,8 @@ func (a oneApp) App(name string) (provider.App, error) {
 	return provider.App(a), nil
 }
 
-// TestReportedDataCentre: Zoho's callback says which of its servers has the account, and
-// the code is good there only. Today the server of the link is asked.
+// TestReportedDataCentre: Zoho's callback names the server that has the account, and
+// only that server accepts the code. Today the link's server is asked.
 func TestReportedDataCentre(t *testing.T) {
 	t.Parallel()
 	var first, named atomic.Int32

@@ -21,8 +21,8 @@ import (
 	"github.com/perennial-oauth/perennial/provider"
 )
 
-// TestForgedForm is CSRF: a consent begins only by our own form in the same
-// browser, and what is refused changes nothing.
+// TestForgedForm is about CSRF: a consent begins only with our own form in the same
+// browser. A refused form changes nothing.
 func TestForgedForm(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -49,11 +49,11 @@ func TestForgedForm(t *testing.T) {
 	p := victim.Do(http.MethodPost, s.Link.Reveal(), url.Values{"form": {own}}, http.Header{"Sec-Fetch-Site": {"same-origin"}})
 	assert.NotEmpty(t, p.Header.Get("Refresh"), "our own form")
 
-	// A browser without the cookie, as an old one with a forged form.
+	// A browser without the cookie, such as an old one with a forged form.
 	assert.Equal(t, http.StatusForbidden, w.Browser(t).Do(http.MethodPost, s.Link.Reveal(), url.Values{"form": {own}}, nil).Status)
 }
 
-// TestOpeningChangesNothing: links are opened by scanners and previews.
+// TestOpeningChangesNothing: scanners and previews open links.
 func TestOpeningChangesNothing(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -64,8 +64,8 @@ func TestOpeningChangesNothing(t *testing.T) {
 	assert.Equal(t, s.ConnectSession, session(t, w, s.ID))
 }
 
-// TestSessionFixation: what an attacker prepares in one browser is worth nothing
-// in another, and no value that a browser brings along is taken over.
+// TestSessionFixation: what an attacker prepares in one browser is useless in another,
+// and no value that a browser brings is adopted.
 func TestSessionFixation(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -73,16 +73,16 @@ func TestSessionFixation(t *testing.T) {
 	attacker, victim := w.Browser(t), w.Browser(t)
 	authorize := attacker.Begin(attacker.Open(s.Link.Reveal()))
 
-	// The victim consents to the attacker's request: the answer is not taken.
+	// The victim consents to the attacker's request: the response is refused.
 	p := victim.Open(victim.Answer(authorize, Consent{Account: "victim"}))
 	assert.Equal(t, "This sign-in began in another browser", p.Heading())
-	// The victim follows the attacker's finished callback (login CSRF): neither.
+	// The victim opens the attacker's finished callback (login CSRF): refused too.
 	p = victim.Open(attacker.Answer(authorize, Consent{Account: "attacker"}))
 	assert.Equal(t, "This sign-in began in another browser", p.Heading())
 	assert.Empty(t, all(t, w))
 	assert.Zero(t, w.Provider.Oracle().TokenRequests)
 
-	// The victim begins with the attacker's cookies planted: the cookie is a new one.
+	// The victim begins with the attacker's cookies: the cookie is replaced.
 	at, err := url.Parse(w.URL)
 	require.NoError(t, err)
 	planted := map[string]string{}
@@ -104,7 +104,7 @@ func TestSessionFixation(t *testing.T) {
 	assert.Empty(t, all(t, w))
 }
 
-// TestCookies: HttpOnly, Secure, SameSite=Lax, of this host alone.
+// TestCookies: HttpOnly, Secure, SameSite=Lax, for this host only.
 func TestCookies(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -123,8 +123,8 @@ func TestCookies(t *testing.T) {
 	}
 }
 
-// TestMixUp is RFC 9700 section 4.4: an answer of one provider does not pass for
-// another's, by the redirect URI, nor by iss where it is sent (RFC 9207).
+// TestMixUp is RFC 9700 section 4.4: a response from one provider is not accepted as
+// another's. The redirect URI differs, and so does iss if it is sent (RFC 9207).
 func TestMixUp(t *testing.T) {
 	t.Parallel()
 	change := func(t *testing.T, callback string, do func(*url.URL, url.Values)) string {
@@ -161,7 +161,7 @@ func TestMixUp(t *testing.T) {
 	}
 }
 
-// TestPKCE: the code alone is worth nothing, since its verifier never leaves us.
+// TestPKCE: the code alone is useless, because its verifier never leaves us.
 func TestPKCE(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -178,8 +178,8 @@ func TestPKCE(t *testing.T) {
 	assert.Empty(t, all(t, w))
 }
 
-// TestPlantedCode: an attacker's own code in the victim's callback is refused by
-// the provider, since it was made for another challenge.
+// TestPlantedCode: the provider refuses an attacker's own code in the victim's
+// callback, because it was made for another challenge.
 func TestPlantedCode(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -195,8 +195,8 @@ func TestPlantedCode(t *testing.T) {
 	assert.Empty(t, all(t, w))
 }
 
-// TestOpenRedirect: the return URL is checked when the link is made, and again
-// before anybody is sent there.
+// TestOpenRedirect: the return URL is checked when the link is made, and again before
+// anybody is sent there.
 func TestOpenRedirect(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -206,22 +206,22 @@ func TestOpenRedirect(t *testing.T) {
 		assert.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err), bad)
 	}
 	s := w.Link(t, connect.SessionRequest{ReturnURL: w.Product.URL + "/settings"})
-	w.Exec(t, "UPDATE connect_sessions SET return_url = 'https://evil.example/settings'") // or the allow-list became shorter
+	w.Exec(t, "UPDATE connect_sessions SET return_url = 'https://evil.example/settings'") // or the list of allowed URLs became shorter
 	b := w.Browser(t)
 	p := b.Go(s.Link.Reveal(), Consent{})
 	assert.Equal(t, s.Link.Reveal(), p.URL)
 	assert.Equal(t, "Acme CRM is connected", p.Heading())
 	assert.NotContains(t, strings.Join(b.Seen, "\n"), "evil.example")
 
-	// Nothing that the browser sends chooses where it goes.
+	// Nothing that the browser sends decides where it goes.
 	for _, query := range []string{"?return_url=https://evil.example", "?redirect_uri=https://evil.example", "?state=x&return=https://evil.example"} {
 		assert.NotContains(t, b.Open(w.URL+"/connect/callback/crm"+query).Body, "evil.example")
 		assert.NotContains(t, b.Open(w.URL+"/connect/problem/https:%2f%2fevil.example"+query).Body, "evil.example")
 	}
 }
 
-// TestPathsLeadNowhereElse: however a path is written, and whatever host a request
-// names, no answer leads to another site.
+// TestPathsLeadNowhereElse: no answer leads to another site, however a path is written
+// and whichever host a request names.
 func TestPathsLeadNowhereElse(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -257,7 +257,7 @@ func TestPathsLeadNowhereElse(t *testing.T) {
 	}
 }
 
-// TestHeaders are those of every page and redirect.
+// TestHeaders: the headers of every page and redirect.
 func TestHeaders(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -285,8 +285,8 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// TestPopup: only the exact origin of the return URL is told, by a script of a
-// file.
+// TestPopup: only the exact origin of the return URL receives the result, from a script
+// in a file.
 func TestPopup(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
@@ -305,8 +305,7 @@ func TestPopup(t *testing.T) {
 	assert.NotContains(t, denied.Body, "data-close", "the customer may try again")
 }
 
-// witness stands between the sessions and the provider and keeps every secret
-// that passes.
+// witness is between the sessions and the provider, and keeps every secret that passes.
 type witness struct {
 	connect.Authorizer
 	mu      sync.Mutex
@@ -328,8 +327,8 @@ func (n *witness) Exchange(ctx context.Context, app provider.App, secret perenni
 	return reply
 }
 
-// TestPlantedSecrets searches everything that is kept or shown, after every way a
-// consent may end, for codes, tokens, verifiers, states, cookies and links.
+// TestPlantedSecrets ends a consent in every way. Then it searches everything that is
+// kept or shown for codes, tokens, verifiers, states, cookies and links.
 func TestPlantedSecrets(t *testing.T) {
 	t.Parallel()
 	seen := &witness{secrets: map[string]string{"client secret": ClientSecret}}
@@ -345,7 +344,7 @@ func TestPlantedSecrets(t *testing.T) {
 		u, err := url.Parse(authorize)
 		require.NoError(t, err)
 		states["state "+s.ID] = u.Query().Get("state")
-		b.Seen = nil // the way to the provider holds the state, as it must
+		b.Seen = nil // the URLs on the way to the provider have the state, as they must
 		callback := b.Answer(authorize, c)
 		b.Open(callback)
 		b.Open(callback)
