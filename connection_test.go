@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestWithoutStale: of each status only what holds in it is shown; an active one is
-// shown whole.
+// TestWithoutStale: for each status only the fields that are valid in it are shown. An
+// active connection is shown whole.
 func TestWithoutStale(t *testing.T) {
 	t.Parallel()
 	at := time.Unix(1, 0)

@@ -48,7 +48,8 @@ func TestCodeOf(t *testing.T) {
 	}
 }
 
-// TestImportsStandardLibraryOnly: whoever uses the words takes on nothing else.
+// TestImportsStandardLibraryOnly: a program that imports the root package gets no other
+// dependency.
 func TestImportsStandardLibraryOnly(t *testing.T) {
 	t.Parallel()
 	entries, err := os.ReadDir(".")
@@ -72,7 +73,8 @@ func TestImportsStandardLibraryOnly(t *testing.T) {
 	require.False(t, standard("C"))
 }
 
-// standard: the first element of any other path has a dot in it.
+// standard reports whether path is in the standard library: the first element of any
+// other path has a dot in it.
 func standard(path string) bool {
 	first, _, _ := strings.Cut(path, "/")
 	return path != "C" && !strings.Contains(first, ".")

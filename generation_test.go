@@ -32,8 +32,8 @@ func TestNextGeneration(t *testing.T) {
 	}
 }
 
-// FuzzGeneration: whatever stands in a row, its next number can be stored, and no
-// other row's can be that is far away.
+// FuzzGeneration: whatever generation a row has, its next one can be stored, and none
+// that is far above the row's can be.
 func FuzzGeneration(f *testing.F) {
 	for _, n := range []int64{0, -1, 1, 10_001, 1 << 53, 1 << 62, math.MaxInt64, math.MinInt64} {
 		f.Add(n, n, n)

@@ -18,8 +18,8 @@ import (
 
 const planted = "PLANTED-9f3aB7"
 
-// leaks reports whether out shows value in any of the forms that fmt and the
-// encoders can give it.
+// leaks reports whether out shows value in any form that fmt and the encoders can give
+// it.
 func leaks(out, value string) bool {
 	for _, form := range []string{value, fmt.Sprintf("%x", value), fmt.Sprintf("%X", value), fmt.Sprintf("% x", value), fmt.Sprintf("% X", value),
 		strings.Trim(fmt.Sprint([]byte(value)), "[]"), strings.Trim(fmt.Sprint([]rune(value)), "[]"), fmt.Sprintf("%U", []rune(value))} {
@@ -40,7 +40,7 @@ type holder struct {
 	Any     any
 }
 
-// shapes are the places a secret may stand in when it is printed.
+// shapes are the places in which a printed value may have a secret.
 func shapes(value string) map[string]any {
 	s := perennial.NewSecret(value)
 	h := holder{private: s, Name: "n", S: s, P: &s, Many: []perennial.Secret{s}, ByName: map[string]perennial.Secret{"k": s}, Any: s}
@@ -101,7 +101,7 @@ func TestSecretInEncodings(t *testing.T) {
 				return out.Bytes(), err
 			},
 		} {
-			out, err := encode(shape) // some shapes cannot be encoded; the error must not show it either
+			out, err := encode(shape) // some shapes cannot be encoded, and the error must not show it either
 			require.False(t, leaks(string(out)+fmt.Sprint(err), planted), "%s as %s: %s %v", name, encoding, out, err)
 		}
 	}
@@ -158,7 +158,7 @@ func FuzzSecret(f *testing.F) {
 	f.Add("%!s", "%[1]*d")
 	f.Add("redacted]", "% x %[1]T")
 	f.Fuzz(func(t *testing.T, value, format string) {
-		// What the format says itself, or what any secret prints, is no leak.
+		// What the format itself says, or what any secret prints, is no leak.
 		value = "PLANTED-" + value
 		if strings.Contains(format, "PLANTED-") {
 			return

@@ -14,7 +14,7 @@ const (
 	failingWords = "Connected: HubSpot has not answered our latest renewals; we keep trying"
 )
 
-// TestDescribe shows the customer's words for every status, health and reason.
+// TestDescribe shows the text for customers for every status, health and reason.
 func TestDescribe(t *testing.T) {
 	t.Parallel()
 	type words struct{ text, action string }
@@ -40,7 +40,7 @@ func TestDescribe(t *testing.T) {
 		for _, health := range []perennial.Health{"", perennial.HealthHealthy, perennial.HealthFailing, "of a newer version"} {
 			for reason, want := range reconnect {
 				switch status {
-				case perennial.StatusActive: // a reason that was left behind changes nothing
+				case perennial.StatusActive: // a stale reason changes nothing
 					want = words{healthyWords, ""}
 					if health == perennial.HealthFailing {
 						want.text = failingWords
@@ -57,7 +57,7 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
-// TestUnknownStatusIsNeverConnected: only the one status may show it.
+// TestUnknownStatusIsNeverConnected: only an active connection is shown as connected.
 func TestUnknownStatusIsNeverConnected(t *testing.T) {
 	t.Parallel()
 	for _, status := range []perennial.Status{"", "Active", "active ", "ACTIVE", "connected", "pending", "{p}"} {

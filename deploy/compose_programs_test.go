@@ -23,7 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// composeConfig is the configuration as the worker reads it there.
+// composeConfig returns the configuration as the worker reads it in compose.
 func composeConfig(t *testing.T, f composeFile) *config.Config {
 	t.Helper()
 	var environ []string
@@ -45,7 +45,7 @@ func TestComposeConfigurationLoads(t *testing.T) {
 	assert.Contains(t, worker.Volumes, "spool:"+cfg.Spool)
 	assert.Greater(t, worker.StopGrace, cfg.Timing.WorkerStop)
 	assert.Greater(t, server.StopGrace, wiring.DrainTimeout)
-	// While they stop they still store what they got.
+	// While they stop, they still store replies that arrive.
 	for name, s := range map[string]service{"worker": worker, "server": server} {
 		assert.Contains(t, s.DependsOn, "perennial-db", "%s must stop before its database", name)
 		assert.Contains(t, s.DependsOn, "temporal", "%s must stop before Temporal", name)
@@ -67,8 +67,7 @@ func TestComposeTemporal(t *testing.T) {
 	assert.Equal(t, "service_completed_successfully", f.Services["setup"].DependsOn["temporal-namespace"])
 }
 
-// listeners are the addresses that the programs listen on in the network that
-// they share.
+// listeners returns the addresses at which the programs listen in their shared network.
 func listeners(t *testing.T, f composeFile, cfg *config.Config) map[string]string {
 	t.Helper()
 	fake := f.Services["fakeprovider"].Command
@@ -77,11 +76,11 @@ func listeners(t *testing.T, f composeFile, cfg *config.Config) map[string]strin
 	return map[string]string{"the worker's listen": cfg.Listen, "the API": cfg.Server.Listen, "the server's health": cfg.Server.Health, "the fake provider": fake[at+1]}
 }
 
-// TestComposePorts compares what is published with what is listened on.
+// TestComposePorts compares the published ports with the listeners.
 func TestComposePorts(t *testing.T) {
 	t.Parallel()
 	f := compose(t)
-	by := map[string]string{} // port: who listens on it
+	by := map[string]string{} // the listener of each port
 	for who, address := range listeners(t, f, composeConfig(t, f)) {
 		host, port, err := net.SplitHostPort(address)
 		require.NoError(t, err)
@@ -114,7 +113,7 @@ func TestComposePorts(t *testing.T) {
 	}
 }
 
-// TestComposeLinks: a connect link can be followed from a browser on this machine.
+// TestComposeLinks: a browser on this machine can follow a connect link.
 func TestComposeLinks(t *testing.T) {
 	t.Parallel()
 	f := compose(t)
@@ -161,8 +160,8 @@ func TestComposeLinks(t *testing.T) {
 	}
 }
 
-// TestCommandsExist gives the words of each command that the files run to the
-// programs themselves, built as the Dockerfile builds them.
+// TestCommandsExist asks the programs, built as the Dockerfile builds them, for each
+// command that the files run.
 func TestCommandsExist(t *testing.T) {
 	t.Parallel()
 	f := compose(t)
@@ -237,8 +236,8 @@ func dockerPrograms(t *testing.T) map[string]string {
 	return programs
 }
 
-// TestCommitReachesTheImage: each build argument goes from the file over the
-// Dockerfile to a variable of the programs.
+// TestCommitReachesTheImage: the Dockerfile passes each build argument of the file to a
+// variable of the programs.
 func TestCommitReachesTheImage(t *testing.T) {
 	t.Parallel()
 	raw, err := os.ReadFile("../Dockerfile")
@@ -259,7 +258,7 @@ func TestCommitReachesTheImage(t *testing.T) {
 	}
 }
 
-// TestScriptsParse has the shell read the scripts that are mounted.
+// TestScriptsParse: the shell can parse the mounted scripts.
 func TestScriptsParse(t *testing.T) {
 	t.Parallel()
 	scripts, err := filepath.Glob("compose/*.sh")

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// problems lists what would keep the file from coming up, or from staying up. Files
-// that it mounts are looked for below root.
+// problems lists what would keep the services from coming up, or from staying up. root
+// is the folder of the files that the services mount.
 func (f composeFile) problems(root string) []string {
 	var found problems
 	for key := range f.Rest {
@@ -103,7 +103,7 @@ func (f composeFile) checkVolumes(found *problems, root string) {
 	}
 }
 
-// deprecated are images that get no releases any more, and what came instead.
+// deprecated has images without further releases, and their successors.
 var deprecated = map[string]string{
 	"temporalio/auto-setup": "temporalio/server with temporalio/admin-tools",
 	"temporalio/web":        "temporalio/ui",
@@ -128,7 +128,7 @@ func (f composeFile) checkImages(found *problems) {
 			release[name] = m[2]
 		}
 	}
-	for name, s := range f.sorted() { // the tools bring the schema of their own release
+	for name, s := range f.sorted() { // the tools have the schema of their own release
 		found.addIf(strings.HasPrefix(s.Image, "temporalio/admin-tools:") && release[name] != release["temporal"],
 			"%s is of release %s, temporal of %s", name, release[name], release["temporal"])
 	}
@@ -142,7 +142,7 @@ func (f composeFile) checkDependencies(found *problems, name string, s service) 
 	for _, d := range slices.Sorted(maps.Keys(s.DependsOn)) {
 		other, known := f.Services[d]
 		found.addIf(!known, "%s depends on %s, which is no service", name, d)
-		// Without profiles a service is always started, and then d would not be there.
+		// A service without profiles is always started, but d would then be missing.
 		missing := len(other.Profiles) > 0 && (len(s.Profiles) == 0 || slices.ContainsFunc(s.Profiles, func(p string) bool { return !slices.Contains(other.Profiles, p) }))
 		found.addIf(missing, "%s depends on %s, which has profiles that %s has not", name, d, name)
 		switch condition := s.DependsOn[d]; condition {
@@ -179,8 +179,9 @@ func (f composeFile) reaches(from, target string, seen map[string]bool) bool {
 	return false
 }
 
-// checkRestart: each service says whether it runs on or ends, and what somebody
-// reaches from outside, or waits for while it runs, runs on.
+// checkRestart: each service says whether it keeps running or ends. A service that
+// people reach from outside, or that another service needs while it runs, keeps
+// running.
 func (f composeFile) checkRestart(found *problems, name string, s service) {
 	found.addIf(s.Restart != "no" && s.Restart != "unless-stopped", `%s has the restart policy %q: give "unless-stopped", or "no" if it ends by itself`, name, s.Restart)
 	runsOn := len(s.Ports) > 0 || s.Healthcheck != nil

@@ -12,8 +12,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// composeFile is what the project uses of the Compose Specification. A key that is
-// not here is an error: it is misspelt, or its rules are missing below.
+// composeFile is the part of the Compose Specification that the project uses. An
+// unknown key is an error: it is misspelt, or its rules are missing below.
 type composeFile struct {
 	Services map[string]service
 	Volumes  map[string]any
@@ -47,7 +47,7 @@ type build struct {
 	Args            map[string]string
 }
 
-// UnmarshalYAML takes the short form too, which names the context alone.
+// UnmarshalYAML also accepts the short form, which has only the context.
 func (b *build) UnmarshalYAML(node *yaml.Node) error {
 	if node.Kind == yaml.ScalarNode {
 		return node.Decode(&b.Context)
@@ -56,10 +56,10 @@ func (b *build) UnmarshalYAML(node *yaml.Node) error {
 	return node.Decode((*long)(b))
 }
 
-// dependencies are the conditions by service.
+// dependencies has the condition for each service.
 type dependencies map[string]string
 
-// UnmarshalYAML takes the short form too, a list of services.
+// UnmarshalYAML also accepts the short form, a list of services.
 func (d *dependencies) UnmarshalYAML(node *yaml.Node) error {
 	*d = dependencies{}
 	if node.Kind == yaml.SequenceNode {
@@ -108,7 +108,7 @@ func TestComposeIsSound(t *testing.T) {
 	assert.Empty(t, strings.Join(compose(t).problems(".."), "\n"))
 }
 
-// TestComposeRules puts one fault each into the real file.
+// TestComposeRules puts one fault at a time into the real file.
 func TestComposeRules(t *testing.T) {
 	t.Parallel()
 	raw := readCompose(t)

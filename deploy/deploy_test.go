@@ -14,7 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// TestImagesArePinned reads what the Dockerfile builds from.
+// TestImagesArePinned checks the images that the Dockerfile builds from.
 func TestImagesArePinned(t *testing.T) {
 	t.Parallel()
 	raw, err := os.ReadFile("../Dockerfile")
@@ -63,7 +63,7 @@ func TestKubernetesWorker(t *testing.T) {
 	require.NoError(t, yaml.Unmarshal(raw, &d))
 	pod := d.Spec.Template.Spec
 	assert.Greater(t, time.Duration(pod.Grace)*time.Second, timing.Config{}.WithDefaults().WorkerStop)
-	// The spool is on a volume of the worker's own that outlives it.
+	// The spool is on a volume of the worker's own that outlives the worker.
 	require.Equal(t, "StatefulSet", d.Kind)
 	require.Len(t, d.Spec.Claims, 1)
 	spool := ""
