@@ -57,3 +57,34 @@ func TestA(t *testing.T) {
 		}
 	}
 }
+
+// TestFailsAnyway: a test that fails without the deletion too, or by chance, has noticed nothing.
+func TestFailsAnyway(t *testing.T) {
+	for name, test := range map[string]struct {
+		body  string
+		wrong bool
+	}{
+		"always":    {`t.Fatal("always")`, true},
+		"by chance": {`if f, err := os.OpenFile("ran", os.O_CREATE|os.O_EXCL, 0o600); err == nil { f.Close(); t.Fatal("once") }`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for file, text := range map[string]string{
+				"go.mod":    "module example.org/m\n\ngo 1.26\n",
+				"a.go":      "package m\n\ntype From struct{ A int }\n\ntype To struct{ A int }\n\nfunc Copy(f From) To { return To{A: f.A} }\n",
+				"a_test.go": "package m\n\nimport (\n\t\"os\"\n\t\"testing\"\n)\n\nvar _ = os.O_CREATE\n\nfunc TestA(t *testing.T) { " + test.body + " }\n",
+			} {
+				if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			all, err := copies(dir)
+			if err != nil || len(all) != 1 {
+				t.Fatal(all, err)
+			}
+			if by, err := noticed(dir, all[0]); by != "" || (err != nil) != test.wrong {
+				t.Errorf("noticed by %q, %v", by, err)
+			}
+		})
+	}
+}
