@@ -81,10 +81,10 @@ long-copies: ## delete N copies of a field between two structs, drawn by SEED, o
 	scripts/postgres
 	cd internal/tools && $(GO) run ./longcopies -seed $(SEED) -n $(N) ../..
 
-lost-facts: ## list the numbers, sources and names that comments and documents had at BASE and that stand nowhere now
+lost-facts: ## list the numbers, sources and names that comments and documents had at BASE and that stand nowhere now: make lost-facts BASE=v1 HEAD=v2 RENAMED=file
 	@test -n "$(BASE)" || { echo "say BASE=commit"; exit 1; }
 	@cd internal/tools && $(GO) build -o ../../bin/lostfacts ./lostfacts
-	@bin/lostfacts $(BASE)
+	@bin/lostfacts $(if $(RENAMED),-renamed $(RENAMED)) $(BASE) $(HEAD)
 
 clean: ## remove what was built
 	rm -rf bin
