@@ -22,8 +22,8 @@ var acts *activities.Activities
 //
 // A worker that caches a connection keeps its goroutine's stack. While the workflow
 // waits, that stack is less than 3,296 bytes deep, most of it the SDK's, so the
-// collector shrinks the 16 KiB that a refresh needs to 8. This is why the state is
-// passed by pointer, and why the wait stands in the outermost function.
+// collector shrinks the 16 KiB that a refresh needs to 8 KiB. This is why the state is
+// passed by pointer, and why the wait is in the outermost function.
 func connectionWorkflow(o Options) func(workflow.Context, *State) error {
 	return func(ctx workflow.Context, s *State) error {
 		r, err := newRun(ctx, o, s)
