@@ -272,7 +272,7 @@ func (a *API) app(name string) (app provider.App, ok bool) {
 	return provider.App{}, false
 }
 
-// backend returns a tenant's backend, which it makes once.
+// backend returns the [Backend] of a tenant. It creates each only once.
 func (a *API) backend(tenant string) (Backend, error) {
 	if known, ok := a.backends.Load(tenant); ok {
 		return known.(Backend), nil

@@ -165,7 +165,7 @@ func generationAhead(h wire.TokenState) *Problem {
 	return p
 }
 
-// noteTimeout bounds a note in the background.
+// noteTimeout bounds one background call of [Backend]'s Note.
 const noteTimeout = 5 * time.Second
 
 func (a *API) noteBeside(ctx context.Context, b Backend, id string, n wire.Note) {

@@ -102,7 +102,7 @@ var entriesMToZ = []Entry{
 		Spellings: []Spelling{ // errors come with status 200 and ok false
 			{Code: "invalid_refresh_token", Outcome: perennial.OutcomeRevoked},
 			{Code: "ratelimited", Outcome: perennial.OutcomeRateLimited},
-			// Slack may have done part of the work (Slack, errors of its methods).
+			// After these Slack may have done part of the work (Slack, errors of its methods).
 			{Code: "internal_error", Outcome: perennial.OutcomeUnknown},
 			{Code: "fatal_error", Outcome: perennial.OutcomeUnknown},
 		},

@@ -69,8 +69,8 @@ func attemptValues(r attemptRow) []any {
 		r.LatenessMS, r.Retries, r.RunID, r.TraceID, r.RequestID, r.StartedAt}
 }
 
-// ledgerLine gives a line the id of its attempt and connection. A line without an id
-// would be dropped as a repetition of another.
+// ledgerLine gives a ledger line the ids of its attempt and connection. The insert would
+// drop a line without an id as a duplicate of another.
 func ledgerLine(a perennial.Attempt, connectionID, attemptID string) perennial.Attempt {
 	a.ConnectionID = connectionID
 	if attemptID != "" {

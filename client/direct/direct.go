@@ -71,7 +71,7 @@ type Backend struct {
 	keeping sync.WaitGroup
 }
 
-// New returns a backend.
+// New returns a backend for [client.New].
 func New(c Config) (*Backend, error) {
 	for name, missing := range map[string]bool{"Tenant": c.Tenant == "", "Store": c.Store == nil, "Keys": c.Keys == nil, "Workflows": c.Workflows == nil, "Apps": c.Apps == nil} {
 		if missing {

@@ -21,8 +21,8 @@ func Check[T any](t testing.TB, got, want, today T) {
 	}
 }
 
-// Equal asserts that got is want, or, where today is given, that it is still wrong in
-// that way: see [Check].
+// Equal asserts that got equals want. If today is given, it asserts instead that got
+// still equals that wrong value, see [Check].
 func Equal[T any](t testing.TB, got, want T, today ...T) {
 	t.Helper()
 	if len(today) > 0 {

@@ -21,7 +21,7 @@ var (
 	worker   = os.Getenv(WorkerVariable)
 	off      = strings.Split(os.Getenv(OffVariable), ",")
 	wrong, _ = time.ParseDuration(os.Getenv(ClockVariable))
-	// The controller delays its answer for as long as the fault needs.
+	// The fault controller answers only when the connection may go on, so the wait is long.
 	asker = &http.Client{Timeout: 5 * time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
 )
 

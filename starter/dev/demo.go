@@ -13,7 +13,7 @@ type demo struct {
 	knobs        fakeprovider.Knobs
 }
 
-// role is a connection's part in the story.
+// role is what happens to a connection in the demonstration.
 type role string
 
 const (

@@ -109,7 +109,8 @@ func testRelease(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.Empty(t, paced, "pacers take them")
 
-	// It is released once, and not if the wait is its own.
+	// A second release does not shorten the wait of a connection that was released,
+	// nor the wait that a connection has because of its own failure.
 	b.set(t, cs[7].ID, "next_attempt_at", stampText(now.Add(5*time.Hour)))
 	_, _, err = b.ReleaseBatch(t.Context(), store.ReleaseBatchRequest{App: app, After: after, Limit: 10})
 	require.NoError(t, err)
@@ -269,8 +270,9 @@ func testCircuitOutage(t *testing.T, b *bundle) {
 	require.True(t, b.open(t, alone.App), "the third in a row is")
 }
 
-// testCanaries: whatever happened to the connections since the circuit opened, one of
-// the rest asks within an interval after the probe is due, and may probe.
+// testCanaries: some connections may be paused, disconnected or refreshed while their
+// circuit is open. One of the others asks for admission within a probe interval after
+// the next probe is due, and is admitted as the canary.
 func testCanaries(t *testing.T, b *bundle) {
 	opened := func(n int) (cs []perennial.Connection, last string) {
 		t.Helper()

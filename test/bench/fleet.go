@@ -38,8 +38,8 @@ func meanInterval(life time.Duration) time.Duration {
 	return at.Sub(before)
 }
 
-// first returns when connection i's first token was obtained, and the lifetimes of the
-// tokens that the provider gives it next.
+// first returns two things about connection i: when its first token was obtained, and
+// the lifetimes, in seconds, of the tokens that the provider gives it next.
 type first func(i int) (obtained time.Time, lifetimes []float64)
 
 // spread returns first due times spread evenly over the interval, as in a fleet that

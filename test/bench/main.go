@@ -1,5 +1,5 @@
-// Command bench measures what a refresh costs, beside what others would have
-// written:
+// Command bench measures what a refresh costs, and compares that with two programs that
+// a team without Perennial would write:
 //
 //	go run ./test/bench SCENARIO --json
 //

@@ -122,9 +122,9 @@ func parse(args []string, usage io.Writer) (options, error) {
 		o.warmup = min(o.interval, time.Minute)
 	}
 	if o.saturate {
-		// It must be longer than a workflow task waits for its turn at saturation.
-		// Otherwise a timer's time has passed before it is set, and a cycle without a
-		// timer is cheaper.
+		// The interval must be longer than a workflow task waits in the task queue at
+		// saturation. Otherwise a timer's time has passed before the timer is set, and
+		// a cycle without a timer costs less.
 		o.interval, o.age = 5*time.Second, 0
 		if !given["connections"] {
 			o.connections = 800

@@ -31,7 +31,7 @@ func (w *world) begin(ctx context.Context) (r reading, err error) {
 	return r, w.quickCounters(ctx, &r)
 }
 
-// end reads them in the opposite order.
+// end reads the same counters in the opposite order, CPU first.
 func (w *world) end(ctx context.Context, before reading) (r reading, err error) {
 	if err := w.quickCounters(ctx, &r); err != nil {
 		return r, err

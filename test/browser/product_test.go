@@ -84,7 +84,7 @@ func TestProductPage(t *testing.T) {
 	t.Cleanup(perennialAPI.Close)
 	dir := t.TempDir()
 	build := exec.Command("go", "build", "-o", dir, "./examples/product")
-	build.Dir = ".."
+	build.Dir = "../.."
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, string(out))
 	l, err := net.Listen("tcp", "127.0.0.1:0")

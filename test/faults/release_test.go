@@ -12,9 +12,9 @@ import (
 // TestReleaseBase: the file names a commit of this repository's history.
 func TestReleaseBase(t *testing.T) {
 	t.Parallel()
-	commit, err := releaseBase(t.Context(), "..")
+	commit, err := releaseBase(t.Context(), "../..")
 	require.NoError(t, err)
-	kind, err := git(t.Context(), "..", "cat-file", "-t", commit)
+	kind, err := git(t.Context(), "../..", "cat-file", "-t", commit)
 	require.NoError(t, err)
 	require.Equal(t, "commit", kind)
 }

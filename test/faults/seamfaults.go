@@ -187,7 +187,7 @@ func bothDown(r *round) error {
 		release(standing)
 		r.wait(4 * time.Second)
 		err = errors.Join(err, r.pgOf.Run(), r.pg.Run())
-		// The suite then sends it much at once, as people would not.
+		// Temporal has just restarted, and the next faults send it many requests at once.
 		r.until(30*time.Second, "Temporal knows its workflows again", func() bool {
 			_, err := r.client.DescribeWorkflowExecution(context.Background(), workflows.ID(r.all[0].id), "")
 			return err == nil
