@@ -47,8 +47,8 @@ var pacerActs *activities.Pacer
 
 // pacer returns the workflow that runs one Pace activity after another, on any worker
 // with a free slot. Each activity is short, so that pacers spread over all workers again
-// when a stopped worker comes back. The workflow ends when the app no longer has this many pacers; the
-// sweep starts the new ones.
+// when a stopped worker comes back. The workflow ends when the app no longer has this
+// many pacers; the sweep starts the new ones.
 func pacer(o Options) func(workflow.Context, PacerState) error {
 	return func(ctx workflow.Context, s PacerState) error { return pace(ctx, s, o.Timing) }
 }

@@ -109,8 +109,8 @@ func testRelease(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.Empty(t, paced, "pacers take them")
 
-	// A second release does not shorten the wait of a connection that was released,
-	// nor the wait that a connection has because of its own failure.
+	// A later batch of the same release leaves a longer wait alone. A new release pulls
+	// it forward, but not a wait that follows from the connection's own failure.
 	b.set(t, cs[7].ID, "next_attempt_at", stampText(now.Add(5*time.Hour)))
 	_, _, err = b.ReleaseBatch(t.Context(), store.ReleaseBatchRequest{App: app, After: after, Limit: 10})
 	require.NoError(t, err)
