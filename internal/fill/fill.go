@@ -82,7 +82,7 @@ func set(v reflect.Value, name string, within []reflect.Type) {
 	}
 }
 
-// nameOf is a field's name in JSON, or its own where it has none there.
+// nameOf returns a field's name in JSON, or its Go name if JSON leaves it out.
 func nameOf(f reflect.StructField) string {
 	if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" && name != "-" {
 		return name

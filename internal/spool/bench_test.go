@@ -36,7 +36,7 @@ func BenchmarkKeepAndDrop(b *testing.B) {
 	}
 }
 
-// BenchmarkHolds is asked before each refresh; the spool is empty, as nearly
+// BenchmarkHolds measures what each refresh asks first. The spool is empty, as nearly
 // always.
 func BenchmarkHolds(b *testing.B) {
 	s, err := spool.Open(b.TempDir(), 0)

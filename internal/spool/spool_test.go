@@ -146,7 +146,7 @@ func TestWhatIsNoTokenSet(t *testing.T) {
 	assert.Error(t, err, "this number may be the row's")
 }
 
-// TestSetAside: a set that can never be stored is kept, and bars nothing.
+// TestSetAside: a set that can never be stored is kept, and prevents nothing.
 func TestSetAside(t *testing.T) {
 	t.Parallel()
 	s, err := spool.Open(t.TempDir(), 0)

@@ -36,7 +36,7 @@ type found struct {
 
 func (f found) String() string { return fmt.Sprintf("%s:%d: %s", f.file, f.line, f.text) }
 
-// alsoTests has the packages whose tests hold a package too.
+// alsoTests has other packages whose tests check a package too.
 var alsoTests = map[string][]string{
 	"client":          {"./client/direct", "./client/remote"},
 	"client/direct":   {"./test/e2e -run TestHostForEachAccount"},
