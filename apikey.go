@@ -24,7 +24,7 @@ var Scopes = []Scope{ScopeTokensRead, ScopeConnectionsWrite, ScopeAdmin}
 type APIKey struct {
 	ID       string  `json:"id"`
 	TenantID string  `json:"tenant_id"`
-	Name     string  `json:"name,omitempty"` // for people: who uses the key
+	Name     string  `json:"name,omitempty"` // for people: the key's user
 	Scopes   []Scope `json:"scopes"`
 
 	// SecretHash is the SHA-256 of the key's secret part.

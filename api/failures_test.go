@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestGuessing: an address that guesses keys is told to wait, whatever headers say. A
+// TestGuessing: an address that guesses keys must wait, whatever headers say. A
 // valid key from the same address always works.
 func TestGuessing(t *testing.T) {
 	t.Parallel()

@@ -76,7 +76,7 @@ func TestRevocation(t *testing.T) {
 	assert.Equal(t, 200, get())
 }
 
-// TestRate: each key has its own rate, and a refused caller is told when to come again.
+// TestRate: each key has its own rate, and a refusal says when to come again.
 func TestRate(t *testing.T) {
 	t.Parallel()
 	clock := newClock()

@@ -165,6 +165,12 @@ func (e *Engine) admitRequest(row perennial.Connection, app provider.App) store.
 		Patience: e.Timing.Patience(len(app.ClientSecrets)), Lead: claimTakes}
 }
 
+// fastAdmitRequest asks the same by the single statement, which reads the row itself.
+func (e *Engine) fastAdmitRequest(req Request, app provider.App) store.FastAdmitRequest {
+	return store.FastAdmitRequest{ID: req.ConnectionID, Generation: req.Generation, App: req.App,
+		Rate: app.MaxRefreshesPerSecond, Patience: e.Timing.Patience(len(app.ClientSecrets)), Lead: claimTakes}
+}
+
 // waitingClass returns the replay class that decides how long the fence makes a
 // connection wait.
 func waitingClass(e provider.Entry) perennial.ReplayClass {
@@ -270,8 +276,7 @@ func (e *Engine) fastPath(ctx context.Context, req Request, began time.Time) (a 
 	}
 	if app.MaxRefreshesPerSecond > 0 {
 		var ok bool
-		gate, ok, err = e.Store.FastAdmit(ctx, store.FastAdmitRequest{ID: req.ConnectionID, Generation: req.Generation, App: req.App,
-			Rate: app.MaxRefreshesPerSecond, Patience: e.Timing.Patience(len(app.ClientSecrets)), Lead: claimTakes})
+		gate, ok, err = e.Store.FastAdmit(ctx, e.fastAdmitRequest(req, app))
 		if err != nil || !ok || !gate.Admitted {
 			return nil, gate, err
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/internal/kms"
 	"github.com/perennial-oauth/perennial/internal/metrics"
+	"github.com/perennial-oauth/perennial/internal/program"
 	"github.com/perennial-oauth/perennial/internal/seam"
 	"github.com/perennial-oauth/perennial/internal/spool"
 	"github.com/perennial-oauth/perennial/notify"
@@ -50,6 +51,20 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Deps, err
 		return nil, err
 	}
 	return &Deps{Config: cfg, Store: s, Keyring: keyring, Log: log}, nil
+}
+
+// openFor reads the command line of the program called name and its configuration, and
+// opens what they name. It logs to logs.
+func openFor(ctx context.Context, name string, args, environ []string, logs io.Writer) (*Deps, error) {
+	options, err := program.Parse(name, args)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := config.LoadEnviron(options.Config, environ)
+	if err != nil {
+		return nil, err
+	}
+	return Open(ctx, cfg, NewLogger(cfg, logs))
 }
 
 // OpenSpool opens the spool if one is configured. Only a process that refreshes needs

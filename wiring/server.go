@@ -13,10 +13,8 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/api"
 	"github.com/perennial-oauth/perennial/client/direct"
-	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/internal/metrics"
-	"github.com/perennial-oauth/perennial/internal/program"
 	"github.com/perennial-oauth/perennial/internal/version"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
@@ -33,20 +31,12 @@ const DrainTimeout = 40 * time.Second
 // serves until ctx ends. Then it accepts no new request, waits for the running ones,
 // and returns nil. environ is in the form of os.Environ. It writes its log to logs.
 func RunServer(ctx context.Context, args, environ []string, logs io.Writer) error {
-	options, err := program.Parse("server", args)
-	if err != nil {
-		return err
-	}
-	cfg, err := config.LoadEnviron(options.Config, environ)
-	if err != nil {
-		return err
-	}
-	log := NewLogger(cfg, logs)
-	deps, err := Open(ctx, cfg, log)
+	deps, err := openFor(ctx, "server", args, environ, logs)
 	if err != nil {
 		return err
 	}
 	defer deps.Close()
+	cfg, log := deps.Config, deps.Log
 	for _, field := range seal.Fields {
 		if !deps.Keyring.CanOpen(field) {
 			return perennial.Errorf(perennial.CodeInvalid, "a server needs both keysets, and %q has none for the %s", cfg.KeysDir, field)

@@ -11,7 +11,6 @@ import (
 
 	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/internal/metrics"
-	"github.com/perennial-oauth/perennial/internal/program"
 	"github.com/perennial-oauth/perennial/internal/version"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,21 +21,12 @@ import (
 // works until ctx ends. Then it takes no new work, waits for the running refreshes, and
 // returns nil. environ is in the form of os.Environ. It writes its log to logs.
 func RunWorker(ctx context.Context, args, environ []string, logs io.Writer) error {
-	options, err := program.Parse("worker", args)
-	if err != nil {
-		return err
-	}
-	cfg, err := config.LoadEnviron(options.Config, environ)
-	if err != nil {
-		return err
-	}
-	log := NewLogger(cfg, logs)
-
-	deps, err := Open(ctx, cfg, log)
+	deps, err := openFor(ctx, "worker", args, environ, logs)
 	if err != nil {
 		return err
 	}
 	defer deps.Close()
+	cfg, log := deps.Config, deps.Log
 	if err := deps.OpenSpool(); err != nil {
 		return err
 	}

@@ -146,7 +146,7 @@ func TestProductWithNothing(t *testing.T) {
 }
 
 // TestProductAlone has no engine and no worker. The last token is used until it
-// expires; then every caller is told to try again.
+// expires; then every call returns an error that says to try again.
 func TestProductAlone(t *testing.T) {
 	t.Parallel()
 	s := setup(t, setting{})

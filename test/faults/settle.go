@@ -72,8 +72,8 @@ func (r *round) settle() error {
 	return r.repair()
 }
 
-// operate acts as the operator, who has looked at the held connections: these losses
-// are real.
+// operate acts as the operator after a look at the held connections: these losses are
+// real.
 func (r *round) operate(last time.Time) error {
 	if time.Since(last) < 10*time.Second {
 		return nil
