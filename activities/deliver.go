@@ -4,13 +4,13 @@ import (
 	"context"
 
 	"github.com/perennial-oauth/perennial"
-	"github.com/perennial-oauth/perennial/store"
+	"github.com/perennial-oauth/perennial/notify"
 	"go.temporal.io/sdk/temporal"
 )
 
 // Notifier makes one try to deliver an event; notify.Service in production.
 type Notifier interface {
-	Deliver(ctx context.Context, event, endpoint string) (store.DeliveryResult, error)
+	Deliver(ctx context.Context, event, endpoint string) (notify.DeliveryResult, error)
 }
 
 // Deliverer holds the dependencies of the Deliver activity. Safe for concurrent

@@ -15,7 +15,6 @@ type SweepStore interface {
 	Overdue(ctx context.Context, grace time.Duration, limit int) ([]perennial.Connection, error)
 	InDoubt(ctx context.Context, grace time.Duration, after string, limit int) ([]perennial.Connection, error)
 	Warn(ctx context.Context, limit int) (int, error)
-	Prune(ctx context.Context, keep time.Duration, limit int) (int64, error)
 }
 
 // Signaller signals a connection's workflow and starts it if it is not running;
@@ -36,6 +35,10 @@ type Sweeper struct {
 	// Dispatch starts the deliveries of new events and returns how many it started.
 	// Nil: events are not delivered.
 	Dispatch func(context.Context) (int, error)
+	// Prune has a function for each package that keeps rows for a time. It deletes at
+	// most limit rows older than keep and returns how many. It counts as done if that is
+	// below limit.
+	Prune []func(ctx context.Context, keep time.Duration, limit int) (int64, error)
 }
 
 // SweepRequest asks for one pass over the connections.
@@ -116,15 +119,22 @@ func (s *Sweeper) Sweep(ctx context.Context, req SweepRequest) (SweepResult, err
 // prune deletes what is past its retention, in batches: a large fleet writes thousands
 // of lines a second.
 func (s *Sweeper) prune(ctx context.Context, req SweepRequest, out *SweepResult) error {
-	for over := time.Now().Add(pruneFor); time.Now().Before(over); {
-		n, err := s.Store.Prune(ctx, req.Retention, pruneBatch)
-		out.Pruned += n
-		if err != nil || n < pruneBatch {
-			return err
+	over := time.Now().Add(pruneFor)
+	var failed []error
+	for _, prune := range s.Prune {
+		for time.Now().Before(over) {
+			n, err := prune(ctx, req.Retention, pruneBatch)
+			out.Pruned += n
+			if err != nil {
+				failed = append(failed, err)
+			}
+			if err != nil || n < pruneBatch {
+				break
+			}
+			activity.RecordHeartbeat(ctx, out.Nudged)
 		}
-		activity.RecordHeartbeat(ctx, out.Nudged)
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 // lookAtAll reads the doubtful rows page by page.

@@ -32,7 +32,7 @@ func (l *ledger) Warn(context.Context, int) (int, error) {
 	return 1, nil
 }
 
-func (l *ledger) Prune(_ context.Context, _ time.Duration, limit int) (int64, error) {
+func (l *ledger) prune(_ context.Context, _ time.Duration, limit int) (int64, error) {
 	n := min(l.old, int64(limit))
 	l.old -= n
 	l.batches++
@@ -43,8 +43,9 @@ func (l *ledger) Prune(_ context.Context, _ time.Duration, limit int) (int64, er
 // statement deletes. Only the full sweeps read every row.
 func TestSweepPrunesAll(t *testing.T) {
 	t.Parallel()
-	l := &ledger{old: 123_456}
-	s := &activities.Sweeper{Store: l, Dispatch: func(context.Context) (int, error) { return 7, nil }}
+	l, deliveries := &ledger{old: 123_456}, &ledger{old: 5}
+	s := &activities.Sweeper{Store: l, Dispatch: func(context.Context) (int, error) { return 7, nil },
+		Prune: []func(context.Context, time.Duration, int) (int64, error){l.prune, deliveries.prune}}
 	var suite testsuite.WorkflowTestSuite
 	for _, full := range []bool{false, true} {
 		env := suite.NewTestActivityEnvironment()
@@ -59,8 +60,9 @@ func TestSweepPrunesAll(t *testing.T) {
 			assert.Zero(t, out.Pruned)
 			continue
 		}
-		assert.EqualValues(t, 123_456, out.Pruned)
+		assert.EqualValues(t, 123_461, out.Pruned)
 		assert.Zero(t, l.old)
+		assert.Zero(t, deliveries.old)
 		assert.Zero(t, l.warned)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/perennial-oauth/perennial/client/wire"
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/internal/guard"
+	"github.com/perennial-oauth/perennial/notify"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/store"
 	"golang.org/x/time/rate"
@@ -24,23 +25,10 @@ import (
 
 // Store is what the API needs of store.Store.
 type Store interface {
-	Key(ctx context.Context, id string) (perennial.APIKey, error)
-	Keys(ctx context.Context, tenant string) ([]perennial.APIKey, error)
-	TouchKey(ctx context.Context, id string) error
-	BeginRequest(ctx context.Context, a store.IdempotentRequest) (earlier store.IdempotentRequest, first bool, err error)
-	EndRequest(ctx context.Context, a store.IdempotentRequest) error
-	ForgetRequest(ctx context.Context, a store.IdempotentRequest) error
-
 	Get(ctx context.Context, id string) (perennial.Connection, time.Time, error)
 	List(ctx context.Context, f store.Filter) ([]perennial.Connection, error)
 	AttemptsAfter(ctx context.Context, connectionID string, started time.Time, id string, limit int) ([]perennial.Attempt, error)
 	AppIncidents(ctx context.Context, name string) (store.AppState, error)
-
-	Endpoints(ctx context.Context, tenant string) ([]perennial.WebhookEndpoint, error)
-	Endpoint(ctx context.Context, id string) (perennial.WebhookEndpoint, error)
-	RemoveEndpoint(ctx context.Context, id string) error
-	DeliveriesOf(ctx context.Context, f store.DeliveryFilter) ([]perennial.Delivery, error)
-	Redeliver(ctx context.Context, event, endpoint string) error
 }
 
 // Connections changes connections: connect.Service in production.
@@ -58,8 +46,13 @@ type Disconnects interface {
 	Disconnect(ctx context.Context, id string) (perennial.Connection, perennial.Revocation, error)
 }
 
-// Webhooks stores webhook endpoints: notify.Service in production.
+// Webhooks stores webhook endpoints and deliveries: notify.Service in production.
 type Webhooks interface {
+	Endpoints(ctx context.Context, tenant string) ([]perennial.WebhookEndpoint, error)
+	Endpoint(ctx context.Context, id string) (perennial.WebhookEndpoint, error)
+	RemoveEndpoint(ctx context.Context, id string) error
+	DeliveriesOf(ctx context.Context, f notify.DeliveryFilter) ([]perennial.Delivery, error)
+	Redeliver(ctx context.Context, event, endpoint string) error
 	Add(ctx context.Context, tenant, url string, types []perennial.EventType) (perennial.WebhookEndpoint, perennial.Secret, error)
 	Rotate(ctx context.Context, id string, keep time.Duration) (perennial.Secret, error)
 }
@@ -74,6 +67,8 @@ type Observer interface {
 // Config configures an [API]. All fields but those with a default are required.
 type Config struct {
 	Store       Store
+	Keys        *KeyStore
+	Requests    *RequestStore
 	Connections Connections
 	Disconnects Disconnects
 	Webhooks    Webhooks
@@ -110,7 +105,7 @@ func (c Config) withDefaults() Config {
 }
 
 func (c Config) validate() error {
-	for name, missing := range map[string]bool{"Store": c.Store == nil, "Connections": c.Connections == nil, "Disconnects": c.Disconnects == nil,
+	for name, missing := range map[string]bool{"Store": c.Store == nil, "Keys": c.Keys == nil, "Requests": c.Requests == nil, "Connections": c.Connections == nil, "Disconnects": c.Disconnects == nil,
 		"Webhooks": c.Webhooks == nil, "Tokens": c.Tokens == nil} {
 		if missing {
 			return perennial.Errorf(perennial.CodeInvalid, "api: %s is needed", name)
@@ -146,7 +141,7 @@ func New(c Config) (*API, error) {
 		return nil, err
 	}
 	a := &API{Config: c.withDefaults(), mux: http.NewServeMux()}
-	a.keys = &keys{store: a.Store, now: a.Now, known: map[string]knownKey{}, list: &keyList{store: a.Store, now: a.Now}}
+	a.keys = &keys{store: a.Keys, now: a.Now, known: map[string]knownKey{}, list: &keyList{store: a.Keys, now: a.Now}}
 	a.limits = &limits{rate: rate.Limit(a.Rate), burst: a.Burst, ofKey: map[string]*rate.Limiter{}}
 	a.failures = guard.New(a.Failures)
 	a.huma = humago.New(a.mux, a.description())

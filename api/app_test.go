@@ -18,7 +18,7 @@ func TestApps(t *testing.T) {
 	w := apitest.New(t, testpg.URL(t))
 	_, key := w.Key("acme", perennial.ScopeTokensRead)
 	theirs := w.Connect("other")
-	require.NoError(t, w.DB.RaiseRefusalHold(t.Context(), apitest.App, "17 of 30 connections were refused"))
+	require.NoError(t, w.Store.RaiseRefusalHold(t.Context(), apitest.App, "17 of 30 connections were refused"))
 	w.Exec("INSERT INTO circuits (app, host, reason, code, opened_at, last_canary, connections, updated_at) VALUES ('crm', 'api.hubapi.com', 'misconfigured', 'invalid_client', now(), '" + theirs.ID + "', 30, now())")
 	answer := w.Do(key, "GET", "/v1/apps/"+apitest.App, "")
 	app := read[api.App](t, answer)

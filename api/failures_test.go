@@ -1,7 +1,6 @@
 package api_test
 
 import (
-	"context"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -14,6 +13,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/api"
 	"github.com/perennial-oauth/perennial/internal/apitest"
+	"github.com/perennial-oauth/perennial/internal/dbtest"
 	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -77,29 +77,24 @@ func TestGuessing(t *testing.T) {
 }
 
 // counting counts the look-ups of keys.
-type counting struct {
-	api.Store
-	lookups, lists, touches atomic.Int64
-}
+type counting struct{ lookups, lists, touches atomic.Int64 }
 
-func (c *counting) Key(ctx context.Context, id string) (perennial.APIKey, error) {
-	c.lookups.Add(1)
-	return c.Store.Key(ctx, id)
-}
-
-func (c *counting) Keys(ctx context.Context, tenant string) ([]perennial.APIKey, error) {
-	c.lists.Add(1)
-	return c.Store.Keys(ctx, tenant)
-}
-
-func (c *counting) TouchKey(ctx context.Context, id string) error {
-	c.touches.Add(1)
-	return c.Store.TouchKey(ctx, id)
+func (c *counting) count(statement, table string) {
+	switch {
+	case table == "api_keys" && strings.Contains(statement, "WHERE id ="):
+		c.lookups.Add(1)
+	case table == "api_keys" && strings.Contains(statement, "ORDER BY"):
+		c.lists.Add(1)
+	case strings.HasPrefix(statement, "UPDATE api_keys SET last_used_at"):
+		c.touches.Add(1)
+	}
 }
 
 func counted(t *testing.T, more func(*api.Config)) (*apitest.World, *counting) {
-	db := &counting{}
-	return apitest.New(t, testpg.URL(t), func(c *api.Config) { db.Store, c.Store = c.Store, db; more(c) }), db
+	c := &counting{}
+	w := apitest.New(t, testpg.URL(t), more)
+	dbtest.OnStatement(t, w.DB, c.count)
+	return w, c
 }
 
 func guessed() string {
@@ -116,7 +111,7 @@ func TestGuessesCostNothing(t *testing.T) {
 	w, db := counted(t, func(c *api.Config) { c.Now, c.Failures = clock.now, 10 })
 	_, fresh := w.Key("acme", perennial.ScopeTokensRead)
 	k, revoked := w.Key("acme", perennial.ScopeTokensRead)
-	require.NoError(t, w.DB.RevokeKey(t.Context(), k.ID))
+	require.NoError(t, w.Keys.Revoke(t.Context(), k.ID))
 	var refused, limited atomic.Int64
 	var all sync.WaitGroup
 	for range 8 {
@@ -187,7 +182,7 @@ func TestWrongSecret(t *testing.T) {
 			clock.pass(api.KeyLasts)
 		}
 	}
-	row, err := w.DB.Key(t.Context(), k.ID)
+	row, err := w.Keys.Get(t.Context(), k.ID)
 	require.NoError(t, err)
 	assert.Zero(t, row.LastUsedAt)
 
@@ -195,10 +190,10 @@ func TestWrongSecret(t *testing.T) {
 		require.Equal(t, 200, w.Do(key, "GET", "/v1/connections", "").Code)
 	}
 	assert.EqualValues(t, 1, db.touches.Load(), "noted once")
-	row, err = w.DB.Key(t.Context(), k.ID)
+	row, err = w.Keys.Get(t.Context(), k.ID)
 	require.NoError(t, err)
 	assert.NotZero(t, row.LastUsedAt)
-	require.NoError(t, w.DB.RevokeKey(t.Context(), k.ID))
+	require.NoError(t, w.Keys.Revoke(t.Context(), k.ID))
 	clock.pass(2 * time.Hour)
 	require.Equal(t, 401, w.Do(key, "GET", "/v1/connections", "").Code)
 	assert.EqualValues(t, 1, db.touches.Load(), "a revoked key is not used")

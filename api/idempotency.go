@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
-	"github.com/perennial-oauth/perennial/store"
 )
 
 // A request with an Idempotency-Key is executed once, as in the IETF's draft
@@ -46,8 +45,8 @@ func fingerprint(key, method, uri string, body []byte) string {
 // one's answer. repeatable says that executing it twice does no harm.
 func once[O any](ctx context.Context, a *API, c *call, repeatable bool, do func() (*O, error)) (*O, error) {
 	hash := sha256.Sum256([]byte(c.idempotencyKey))
-	request := store.IdempotentRequest{APIKeyID: c.key.ID, KeyHash: hex.EncodeToString(hash[:]), Fingerprint: c.fingerprint}
-	earlier, first, err := a.Store.BeginRequest(ctx, request)
+	request := IdempotentRequest{APIKeyID: c.key.ID, KeyHash: hex.EncodeToString(hash[:]), Fingerprint: c.fingerprint}
+	earlier, first, err := a.Requests.Begin(ctx, request)
 	if err != nil {
 		return nil, problemOf(err)
 	}
@@ -58,12 +57,12 @@ func once[O any](ctx context.Context, a *API, c *call, repeatable bool, do func(
 	request.Status, request.Answer = a.kept(c, out, err)
 	switch {
 	case request.Status != 0:
-		err2 := a.Store.EndRequest(ctx, request)
+		err2 := a.Requests.End(ctx, request)
 		if err2 != nil {
 			a.Log.Error("the result of a request is not saved", "request_id", c.requestID, "error", err2)
 		}
 	case repeatable || problemOf(err).Code == perennial.CodeConflict: // nothing has changed, or a second execution is harmless
-		if err2 := a.Store.ForgetRequest(ctx, request); err2 != nil {
+		if err2 := a.Requests.Forget(ctx, request); err2 != nil {
 			a.Log.Error("an Idempotency-Key is not given back", "request_id", c.requestID, "error", err2)
 		}
 	}
@@ -101,7 +100,7 @@ func (a *API) kept(c *call, out any, err error) (status int, answer string) {
 	return c.success, string(raw)
 }
 
-func replay[O any](c *call, request, earlier store.IdempotentRequest) (*O, error) {
+func replay[O any](c *call, request, earlier IdempotentRequest) (*O, error) {
 	age := earlier.Now.Sub(earlier.CreatedAt)
 	switch {
 	case earlier.Fingerprint != request.Fingerprint:

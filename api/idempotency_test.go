@@ -122,7 +122,7 @@ func TestIdempotencyUnderWay(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	all, err := w.DB.List(t.Context(), storeFilter("acme"))
+	all, err := w.Store.List(t.Context(), storeFilter("acme"))
 	require.NoError(t, err)
 	require.Len(t, all, 1)
 	assert.EqualValues(t, 1, all[0].Generation)
@@ -134,7 +134,7 @@ func TestWebhookSecretIsShownOnce(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))
 	_, key := w.Key("acme", perennial.ScopeAdmin)
-	hook, err := w.DB.AddEndpoint(t.Context(), perennial.WebhookEndpoint{ID: "whe_1", TenantID: "acme", URL: "https://example.com/", SecretSealed: []byte("sealed")})
+	hook, err := w.Webhooks.AddEndpoint(t.Context(), perennial.WebhookEndpoint{ID: "whe_1", TenantID: "acme", URL: "https://example.com/", SecretSealed: []byte("sealed")})
 	require.NoError(t, err)
 	rotate := func(body string) api.Webhook {
 		return read[api.Webhook](t, w.Do(key, "POST", "/v1/webhooks/"+hook.ID+"/secret", body, "Idempotency-Key", strings.ReplaceAll("k"+body, " ", "")))

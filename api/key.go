@@ -65,7 +65,7 @@ const maxKeys = 10_000
 
 // keys verifies API keys. It is safe for concurrent use.
 type keys struct {
-	store   Store
+	store   *KeyStore
 	now     func() time.Time
 	flights singleflight.Group
 	list    *keyList
@@ -125,7 +125,7 @@ func (k *keys) used(ctx context.Context, key perennial.APIKey) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyTimeout)
 	defer cancel()
-	_ = k.store.TouchKey(ctx, key.ID) // a failure costs only the record
+	_ = k.store.Touch(ctx, key.ID) // a failure costs only the record
 }
 
 // secretMatches compares in a time that reveals neither where they differ nor whether
@@ -153,7 +153,7 @@ func (k *keys) read(ctx context.Context, id string) (perennial.APIKey, error) {
 	read, err, _ := k.flights.Do(id, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyTimeout) // other requests wait for it too
 		defer cancel()
-		key, err := k.store.Key(ctx, id)
+		key, err := k.store.Get(ctx, id)
 		if perennial.CodeOf(err) == perennial.CodeNotFound {
 			key, err = perennial.APIKey{}, nil
 		}
@@ -182,7 +182,7 @@ const keyTimeout = 3 * time.Second
 // address's valid keys still pass, even those that this process has not seen before. It
 // is safe for concurrent use.
 type keyList struct {
-	store Store
+	store *KeyStore
 	now   func() time.Time
 
 	mu     sync.Mutex
@@ -197,7 +197,7 @@ func (l *keyList) holds(ctx context.Context, id, secret string) (bool, error) {
 	if now := l.now(); l.hashes == nil || now.Sub(l.readAt) >= KeyLasts {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyTimeout)
 		defer cancel()
-		all, err := l.store.Keys(ctx, "")
+		all, err := l.store.List(ctx, "")
 		if err != nil {
 			return false, err
 		}

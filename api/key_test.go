@@ -57,10 +57,10 @@ func TestRevocation(t *testing.T) {
 	k, key := w.Key("acme", perennial.ScopeTokensRead)
 	at := func() int { return w.Do(key, "GET", "/v1/connections", "").Code }
 	require.Equal(t, 200, at())
-	used, err := w.DB.Key(t.Context(), k.ID)
+	used, err := w.Keys.Get(t.Context(), k.ID)
 	require.NoError(t, err)
 	assert.NotZero(t, used.LastUsedAt)
-	require.NoError(t, w.DB.RevokeKey(t.Context(), k.ID))
+	require.NoError(t, w.Keys.Revoke(t.Context(), k.ID))
 	clock.pass(api.KeyLasts - 1)
 	assert.Equal(t, 200, at(), "it was read a little less ago")
 	clock.pass(1)
@@ -70,7 +70,7 @@ func TestRevocation(t *testing.T) {
 	late, whole := api.NewKey("acme", "late", perennial.ScopeTokensRead)
 	get := func() int { return w.Do(whole.Reveal(), "GET", "/v1/connections", "").Code }
 	assert.Equal(t, 401, get())
-	_, err = w.DB.AddKey(t.Context(), late)
+	_, err = w.Keys.Add(t.Context(), late)
 	require.NoError(t, err)
 	clock.pass(api.KeyLasts)
 	assert.Equal(t, 200, get())

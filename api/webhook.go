@@ -7,7 +7,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/client/wire"
-	"github.com/perennial-oauth/perennial/store"
+	"github.com/perennial-oauth/perennial/notify"
 )
 
 // Webhook is an endpoint that receives events of the tenant.
@@ -56,7 +56,7 @@ func (a *API) registerWebhooks() {
 // ownWebhook reads an endpoint of the caller's tenant. Any other is not found; nor is a
 // removed one, unless removed allows it.
 func (a *API) ownWebhook(ctx context.Context, key perennial.APIKey, id string, removed bool) (perennial.WebhookEndpoint, error) {
-	w, err := a.Store.Endpoint(ctx, id)
+	w, err := a.Webhooks.Endpoint(ctx, id)
 	if perennial.CodeOf(err) == perennial.CodeNotFound || err == nil && (w.TenantID != key.TenantID || !w.DisabledAt.IsZero() && !removed) {
 		return w, problem(perennial.CodeNotFound, "There is no such webhook endpoint.")
 	}
@@ -71,7 +71,7 @@ type listWebhooksOutput struct {
 }
 
 func (a *API) listWebhooks(ctx context.Context, key perennial.APIKey, _ *struct{}) (*listWebhooksOutput, error) {
-	all, err := a.Store.Endpoints(ctx, key.TenantID)
+	all, err := a.Webhooks.Endpoints(ctx, key.TenantID)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +123,7 @@ func (a *API) deleteWebhook(ctx context.Context, key perennial.APIKey, in *Webho
 	if _, err := a.ownWebhook(ctx, key, in.ID, false); err != nil {
 		return nil, err
 	}
-	return nil, a.Store.RemoveEndpoint(ctx, in.ID)
+	return nil, a.Webhooks.RemoveEndpoint(ctx, in.ID)
 }
 
 // oldSecretKept is how long a rotated secret goes on signing by default.
@@ -198,7 +198,7 @@ func (a *API) listDeliveries(ctx context.Context, key perennial.APIKey, in *list
 	if _, err := a.ownWebhook(ctx, key, in.ID, true); err != nil {
 		return nil, err
 	}
-	rows, err := a.Store.DeliveriesOf(ctx, store.DeliveryFilter{TenantID: key.TenantID, EndpointID: in.ID, State: perennial.DeliveryState(in.State), Limit: in.Limit + 1,
+	rows, err := a.Webhooks.DeliveriesOf(ctx, notify.DeliveryFilter{TenantID: key.TenantID, EndpointID: in.ID, State: perennial.DeliveryState(in.State), Limit: in.Limit + 1,
 		After: perennial.Delivery{EventID: after.EventID, EndpointID: in.ID, CreatedAt: after.CreatedAt}})
 	if err != nil {
 		return nil, err
@@ -231,7 +231,7 @@ func (a *API) redeliver(ctx context.Context, key perennial.APIKey, in *redeliver
 	if _, err := a.ownWebhook(ctx, key, in.ID, true); err != nil {
 		return nil, err
 	}
-	switch err := a.Store.Redeliver(ctx, in.EventID, in.ID); perennial.CodeOf(err) {
+	switch err := a.Webhooks.Redeliver(ctx, in.EventID, in.ID); perennial.CodeOf(err) {
 	case "":
 	case perennial.CodeNotFound:
 		return nil, problem(perennial.CodeNotFound, "There is no such delivery.")

@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh/timing"
-	"github.com/perennial-oauth/perennial/store"
 )
 
 // Sweep configures the sweep; see workflows.Sweep. Zero fields take its defaults.
@@ -63,7 +63,7 @@ type Connect struct {
 // shared.
 type Config struct {
 	DatabaseURL         string // postgres://... or sqlite:PATH
-	DatabasePool        store.Pool
+	DatabasePool        db.Pool
 	KeysDir             string // directory of the keysets
 	Spool               string // folder of the spool, on a persistent volume; empty: none
 	KMSURI              string // of the key that wraps them; empty: plaintext files

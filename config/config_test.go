@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/provider"
-	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/oauth2"
 )
@@ -59,7 +59,7 @@ func TestDatabasePool(t *testing.T) {
 	t.Parallel()
 	c, err := parse("p.yaml", []byte("database_pool: {max_open: 40, idle_time: 5m}\n"+good), goodEnv)
 	require.NoError(t, err)
-	require.Equal(t, store.Pool{MaxOpen: 40, IdleTime: 5 * time.Minute}, c.DatabasePool)
+	require.Equal(t, db.Pool{MaxOpen: 40, IdleTime: 5 * time.Minute}, c.DatabasePool)
 	c, err = parse("p.yaml", []byte(good), goodEnv)
 	require.NoError(t, err)
 	require.Zero(t, c.DatabasePool, "the store's defaults")

@@ -13,8 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/refresh/timing"
-	"github.com/perennial-oauth/perennial/store"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -272,11 +272,11 @@ func (l *loader) sweep(f fileSweep) Sweep {
 	return s
 }
 
-func (l *loader) pool(f filePool) store.Pool {
-	p := store.Pool{IdleTime: l.duration("database_pool.idle_time", "database_pool: idle_time", f.IdleTime)}
+func (l *loader) pool(f filePool) db.Pool {
+	p := db.Pool{IdleTime: l.duration("database_pool.idle_time", "database_pool: idle_time", f.IdleTime)}
 	if f.MaxOpen != nil {
 		if p.MaxOpen = *f.MaxOpen; p.MaxOpen < 2 {
-			l.at("database_pool.max_open", "database_pool: max_open must be at least 2; leave it out for the default, %d connections", store.DefaultMaxOpen)
+			l.at("database_pool.max_open", "database_pool: max_open must be at least 2; leave it out for the default, %d connections", db.DefaultMaxOpen)
 		}
 	}
 	return p

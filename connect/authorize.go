@@ -36,7 +36,7 @@ type Authorization struct {
 // browser already has. A used-up or expired link is [ErrExpired], an unknown one an
 // error of [perennial.CodeNotFound].
 func (s *Sessions) Start(ctx context.Context, link perennial.Secret) (Authorization, error) {
-	c, now, err := s.Store.SessionByLink(ctx, link.Digest())
+	c, now, err := s.Store.ByLink(ctx, link.Digest())
 	if err != nil {
 		return Authorization{}, err
 	}
@@ -56,7 +56,7 @@ func (s *Sessions) Start(ctx context.Context, link perennial.Secret) (Authorizat
 	if err != nil {
 		return Authorization{}, err
 	}
-	if err := s.Store.StartSession(ctx, c.ID, c.Starts, state.Digest(), browser.Digest(), sealed); err != nil {
+	if err := s.Store.Start(ctx, c.ID, c.Starts, state.Digest(), browser.Digest(), sealed); err != nil {
 		return Authorization{}, err
 	}
 	return Authorization{Session: c, Title: app.Provider.Title, URL: target, Browser: browser, Life: c.ExpiresAt.Sub(now)}, nil
@@ -103,7 +103,7 @@ func (s *Sessions) Answer(ctx context.Context, app string, response url.Values, 
 		}
 	}
 	state := perennial.NewSecret(response.Get("state"))
-	c, now, err := s.Store.SessionByState(ctx, state.Digest())
+	c, now, err := s.Store.ByState(ctx, state.Digest())
 	if perennial.CodeOf(err) == perennial.CodeNotFound {
 		return c, ErrStateUnknown
 	}

@@ -13,3 +13,8 @@ func TestGoldenReply(t *testing.T) {
 	golden.JSON(t, "reply", fill.Of[plain]())
 	golden.JSON(t, "bytes", []octets{"text", "\xff\x00"})
 }
+
+func TestGoldenColumns(t *testing.T) {
+	t.Parallel()
+	golden.Columns(t, sessionRow{})
+}

@@ -28,3 +28,9 @@ func TestReplyIsKeptWhole(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, k, got)
 }
+
+// TestRowsBecomeSessions: every column of a row arrives in the session.
+func TestRowsBecomeSessions(t *testing.T) {
+	t.Parallel()
+	assert.Empty(t, fill.Zeros(fill.Of[sessionRow]().session()))
+}

@@ -93,9 +93,9 @@ func (s *Sessions) keep(ctx context.Context, app provider.App, c perennial.Conne
 // Finish stores the reply that a session holds. If another process does so at the
 // moment, or a try failed not long ago, Finish returns the session as it is.
 func (s *Sessions) Finish(ctx context.Context, id string) (perennial.ConnectSession, error) {
-	c, err := s.Store.LeaseSession(ctx, id, storeLease)
+	c, err := s.Store.Lease(ctx, id, storeLease)
 	if perennial.CodeOf(err) == perennial.CodeConflict {
-		c, _, err = s.Store.SessionByID(ctx, id)
+		c, _, err = s.Store.ByID(ctx, id)
 		return c, err
 	}
 	if err != nil {
@@ -118,7 +118,7 @@ func (s *Sessions) Finish(ctx context.Context, id string) (perennial.ConnectSess
 // unfinished, and deletes those that expired more than a day ago. Call it every few
 // seconds. It returns how many it finished.
 func (s *Sessions) FinishAll(ctx context.Context, limit int) (int, error) {
-	all, err := s.Store.UnfinishedSessions(ctx, limit)
+	all, err := s.Store.Unfinished(ctx, limit)
 	errs := []error{err}
 	n := 0
 	for _, c := range all {
@@ -127,7 +127,7 @@ func (s *Sessions) FinishAll(ctx context.Context, limit int) (int, error) {
 			n++
 		}
 	}
-	_, err = s.Store.PruneSessions(ctx, sessionsKept, limit)
+	_, err = s.Store.Prune(ctx, sessionsKept, limit)
 	return n, errors.Join(append(errs, err)...)
 }
 
@@ -242,7 +242,7 @@ func (s *Sessions) store(ctx context.Context, app provider.App, c perennial.Conn
 // revoke does nothing if a connection of that account works.
 func (s *Sessions) revoke(ctx context.Context, app provider.App, c perennial.ConnectSession, k pendingReply, account string) {
 	log := s.Service.Log.With("session_id", c.ID, "app", c.App)
-	used, err := s.Store.AccountInUse(ctx, c.App, account)
+	used, err := s.Service.Store.AccountInUse(ctx, c.App, account)
 	if err != nil || used {
 		log.Warn("refused grant not revoked: the account has a connection that works", "known", err == nil)
 		return
@@ -267,7 +267,7 @@ func (s *Sessions) later(ctx context.Context, c perennial.ConnectSession, cause 
 		return s.end(ctx, c, perennial.ConnectProviderDown, nil, "")
 	}
 	s.Service.Log.Warn("grant saved in the session, not stored yet", "session_id", c.ID, "app", c.App, "tries", c.Tries, "error", cause)
-	if err := s.Store.ReleaseSession(ctx, c.ID, c.Starts, retryWait(c.Tries)); err != nil {
+	if err := s.Store.Release(ctx, c.ID, c.Starts, retryWait(c.Tries)); err != nil {
 		if perennial.CodeOf(err) == perennial.CodeConflict {
 			return c, fmt.Errorf("the grant was not saved: %w", cause)
 		}
@@ -280,7 +280,7 @@ func (s *Sessions) later(ctx context.Context, c perennial.ConnectSession, cause 
 func (s *Sessions) end(ctx context.Context, c perennial.ConnectSession, outcome perennial.ConnectOutcome, missing []string, result string) (perennial.ConnectSession, error) {
 	s.Service.Log.Info("connect session answered", "session_id", c.ID, "app", c.App, "outcome", string(outcome), "connection_id", result, "reconnect", c.ConnectionID != "")
 	c.Outcome, c.Missing, c.ResultID = outcome, missing, result
-	err := s.Store.FinishSession(ctx, c.ID, c.Starts, outcome, missing, result)
+	err := s.Store.Finish(ctx, c.ID, c.Starts, outcome, missing, result)
 	switch {
 	case err == nil, perennial.CodeOf(err) == perennial.CodeConflict: // a newer request takes over
 	case outcome == perennial.ConnectConnected: // the grant is stored: FinishAll ends the session

@@ -23,6 +23,7 @@ type Store interface {
 	Get(ctx context.Context, id string) (perennial.Connection, time.Time, error)
 	Now(ctx context.Context) (time.Time, error)
 	FindByAccount(ctx context.Context, tenant, app, account string) (perennial.Connection, error)
+	AccountInUse(ctx context.Context, app, account string) (bool, error)
 	Insert(ctx context.Context, c perennial.Connection, w store.TokenWrite) (perennial.Connection, error)
 	ReplaceTokens(ctx context.Context, id string, from perennial.Status, generation int64, w store.TokenWrite) (perennial.Connection, error)
 	SetCadence(ctx context.Context, id string, cadence perennial.Cadence) (perennial.Connection, error)

@@ -16,26 +16,6 @@ import (
 	"github.com/perennial-oauth/perennial/provider"
 )
 
-// SessionStore is what sessions need of store.Store. Writes are guarded; a write whose
-// guard no longer matches fails with [perennial.CodeConflict].
-type SessionStore interface {
-	Now(ctx context.Context) (time.Time, error)
-	AddSession(ctx context.Context, s perennial.ConnectSession, life time.Duration) (perennial.ConnectSession, error)
-	SessionByID(ctx context.Context, id string) (perennial.ConnectSession, time.Time, error)
-	SessionByLink(ctx context.Context, digest string) (perennial.ConnectSession, time.Time, error)
-	SessionByState(ctx context.Context, digest string) (perennial.ConnectSession, time.Time, error)
-	StartSession(ctx context.Context, id string, starts int64, stateDigest, browserDigest string, verifierSealed []byte) error
-	ConsumeState(ctx context.Context, id string, starts int64) error
-	SaveReply(ctx context.Context, id string, starts int64, sealed []byte, at time.Time, lease time.Duration) error
-	LeaseSession(ctx context.Context, id string, lease time.Duration) (perennial.ConnectSession, error)
-	ReleaseSession(ctx context.Context, id string, starts int64, wait time.Duration) error
-	FinishSession(ctx context.Context, id string, starts int64, outcome perennial.ConnectOutcome, missing []string, result string) error
-	UnfinishedSessions(ctx context.Context, limit int) ([]perennial.ConnectSession, error)
-	PruneSessions(ctx context.Context, retention time.Duration, limit int) (int64, error)
-	AccountInUse(ctx context.Context, app, account string) (bool, error)
-	SessionDigests(ctx context.Context) ([]string, error)
-}
-
 // Authorizer sends requests to providers; provider.Client in production.
 type Authorizer interface {
 	Exchange(ctx context.Context, app provider.App, secret perennial.Secret, code provider.AuthorizationCode) provider.Reply
@@ -47,7 +27,7 @@ type Authorizer interface {
 // suffice to create sessions; serving them needs all.
 type SessionsConfig struct {
 	Service  *Service // stores the grants; its Apps, Sealer and Log are used too
-	Store    SessionStore
+	Store    *SessionStore
 	Provider Authorizer
 
 	// BaseURL is the address of the connect pages for people, without /connect:
@@ -150,7 +130,7 @@ func (s *Sessions) CreateSession(ctx context.Context, req SessionRequest) (Sessi
 	}
 	token := newToken("cl_")
 	c.ID, c.LinkDigest = "cs_"+id.String(), token.Digest()
-	if c, err = s.Store.AddSession(ctx, c, life); err != nil {
+	if c, err = s.Store.Add(ctx, c, life); err != nil {
 		return Session{}, err
 	}
 	return Session{c, perennial.NewSecret(s.BaseURL + "/connect/" + token.Reveal())}, nil
@@ -238,7 +218,7 @@ func IsLink(token perennial.Secret) bool { return linkForm.MatchString(token.Rev
 
 // Digests returns the digests of the links and of the newest states of all sessions.
 func (s *Sessions) Digests(ctx context.Context) ([]string, error) {
-	return s.Store.SessionDigests(ctx)
+	return s.Store.Digests(ctx)
 }
 
 // View is what a page shows of a session.
@@ -252,7 +232,7 @@ type View struct {
 // Find returns the session of a link's token. An unknown link is an error of
 // [perennial.CodeNotFound].
 func (s *Sessions) Find(ctx context.Context, link perennial.Secret) (View, error) {
-	c, now, err := s.Store.SessionByLink(ctx, link.Digest())
+	c, now, err := s.Store.ByLink(ctx, link.Digest())
 	if err != nil {
 		return View{}, err
 	}
@@ -274,7 +254,7 @@ func (s *Sessions) Find(ctx context.Context, link perennial.Secret) (View, error
 // Session returns a session by its id, for the product that made it. A missing one is
 // [perennial.CodeNotFound].
 func (s *Sessions) Session(ctx context.Context, id string) (perennial.ConnectSession, error) {
-	c, _, err := s.Store.SessionByID(ctx, id)
+	c, _, err := s.Store.ByID(ctx, id)
 	return c, err
 }
 

@@ -5,9 +5,8 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/perennial-oauth/perennial"
+	"github.com/stretchr/testify/require"
 )
 
 func TestAddresses(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
-	"github.com/perennial-oauth/perennial/store"
 )
 
 const (
@@ -65,12 +64,12 @@ func wait(tries int) time.Duration {
 // Deliver makes one try, and records and returns its result. A failed try is not an
 // error: the delivery stays pending, to be tried again after Next, or is dead. An error
 // means that the try could not be made or not be recorded.
-func (s *Service) Deliver(ctx context.Context, event, endpoint string) (t store.DeliveryResult, err error) {
-	t = store.DeliveryResult{EventID: event, EndpointID: endpoint}
+func (s *Service) Deliver(ctx context.Context, event, endpoint string) (t DeliveryResult, err error) {
+	t = DeliveryResult{EventID: event, EndpointID: endpoint}
 	p, err := s.Store.DeliveryPayload(ctx, event, endpoint)
 	switch {
 	case perennial.CodeOf(err) == perennial.CodeNotFound:
-		return s.giveUp(ctx, event, endpoint, store.DeliveryPayload{}, "the event is gone: it was past its retention")
+		return s.giveUp(ctx, event, endpoint, DeliveryPayload{}, "the event is gone: it was past its retention")
 	case err != nil:
 		return t, err
 	case p.Delivery.State != perennial.DeliveryPending:
@@ -109,8 +108,8 @@ func (s *Service) Deliver(ctx context.Context, event, endpoint string) (t store.
 const recordTimeout = 10 * time.Second
 
 // giveUp makes a pending delivery dead, for the reason why.
-func (s *Service) giveUp(ctx context.Context, event, endpoint string, p store.DeliveryPayload, why string) (store.DeliveryResult, error) {
-	t := store.DeliveryResult{EventID: event, EndpointID: endpoint, State: perennial.DeliveryDead, Error: why, NotSent: true}
+func (s *Service) giveUp(ctx context.Context, event, endpoint string, p DeliveryPayload, why string) (DeliveryResult, error) {
+	t := DeliveryResult{EventID: event, EndpointID: endpoint, State: perennial.DeliveryDead, Error: why, NotSent: true}
 	if err := s.Store.RecordDelivery(ctx, t); err != nil {
 		return t, fmt.Errorf("give up a delivery: %w", err)
 	}
@@ -118,7 +117,7 @@ func (s *Service) giveUp(ctx context.Context, event, endpoint string, p store.De
 	return t, nil
 }
 
-func (s *Service) observe(t store.DeliveryResult, p store.DeliveryPayload) {
+func (s *Service) observe(t DeliveryResult, p DeliveryPayload) {
 	s.Observer.Try(Try{Event: p.Event.Type, State: t.State, Age: p.Now.Sub(p.Event.CreatedAt)})
 	log := s.Log.With("event_id", t.EventID, "endpoint_id", t.EndpointID, "status_code", t.Status)
 	switch t.State {

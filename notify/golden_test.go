@@ -23,3 +23,8 @@ func TestGoldenBody(t *testing.T) {
 	require.NoError(t, err)
 	golden.Text(t, "body.json", string(raw)+"\n")
 }
+
+func TestGoldenColumns(t *testing.T) {
+	t.Parallel()
+	golden.Columns(t, endpointRow{}, deliveryRow{})
+}

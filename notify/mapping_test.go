@@ -20,3 +20,10 @@ func TestBodyIsWhole(t *testing.T) {
 	assert.Empty(t, fill.Zeros(b))
 	assert.Empty(t, fill.Zeros(b.Data))
 }
+
+// TestRowsBecomeTypes: every column of a row arrives in the type that others use.
+func TestRowsBecomeTypes(t *testing.T) {
+	t.Parallel()
+	assert.Empty(t, fill.Zeros(fill.Of[endpointRow]().endpoint()))
+	assert.Empty(t, fill.Zeros(fill.Of[deliveryRow]().delivery()))
+}

@@ -15,21 +15,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/printable"
 	"github.com/perennial-oauth/perennial/seal"
-	"github.com/perennial-oauth/perennial/store"
 )
-
-// Store is what the service needs of store.Store.
-type Store interface {
-	Now(ctx context.Context) (time.Time, error)
-	AddEndpoint(ctx context.Context, w perennial.WebhookEndpoint) (perennial.WebhookEndpoint, error)
-	Endpoint(ctx context.Context, id string) (perennial.WebhookEndpoint, error)
-	RotateSecret(ctx context.Context, id string, version int64, sealed []byte, keep time.Duration) error
-	PlanDeliveries(ctx context.Context, limit int) (int, error)
-	DueDeliveries(ctx context.Context, grace time.Duration, limit int) ([]perennial.Delivery, error)
-	DeliveryStarted(ctx context.Context, d perennial.Delivery) error
-	DeliveryPayload(ctx context.Context, event, endpoint string) (store.DeliveryPayload, error)
-	RecordDelivery(ctx context.Context, t store.DeliveryResult) error
-}
 
 // Sealer seals and opens secrets; seal.Keyring in production.
 type Sealer interface {
@@ -39,7 +25,7 @@ type Sealer interface {
 
 // Config holds the service's dependencies.
 type Config struct {
-	Store     Store
+	*Store
 	Sealer    Sealer
 	Apps      Apps
 	Addresses Addresses

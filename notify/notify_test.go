@@ -9,20 +9,19 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
-	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
-
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/dbtest"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 type apps struct{}
@@ -34,9 +33,9 @@ func (apps) App(string) (provider.App, error) {
 // bundle is a service over a real store, with a receiver that keeps its messages.
 type bundle struct {
 	*Service
-	store *store.Store
-	logs  *bytes.Buffer
-	url   string
+	connections *store.Store
+	logs        *bytes.Buffer
+	url         string
 
 	mu     sync.Mutex
 	status int    // the receiver's reply
@@ -54,15 +53,11 @@ type received struct {
 
 func setup(t *testing.T) *bundle {
 	t.Helper()
-	db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "p.db"))
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, db.Close()) })
-	_, _, err = db.Migrate(t.Context())
-	require.NoError(t, err)
+	d := dbtest.New(t, dbtest.SQLiteURL(t))
 	keys, err := seal.NewEphemeral()
 	require.NoError(t, err)
-	b := &bundle{store: db, logs: &bytes.Buffer{}, status: http.StatusOK}
-	b.Service = New(Config{Store: db, Sealer: keys, Apps: apps{}, Addresses: Addresses{AllowPrivate: true}, Tries: 3, Observer: b,
+	b := &bundle{connections: store.New(d.DB), logs: &bytes.Buffer{}, status: http.StatusOK}
+	b.Service = New(Config{Store: NewStore(d.DB), Sealer: keys, Apps: apps{}, Addresses: Addresses{AllowPrivate: true}, Tries: 3, Observer: b,
 		Log: slog.New(slog.NewJSONHandler(b.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	b.url = serve(t, func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -94,7 +89,7 @@ func (b *bundle) add(t *testing.T, types ...perennial.EventType) (perennial.Webh
 func (b *bundle) waitUntilAfter(t *testing.T, w perennial.WebhookEndpoint) {
 	t.Helper()
 	require.Eventually(t, func() bool { // SQLite keeps milliseconds
-		now, err := b.store.Now(t.Context())
+		now, err := b.Now(t.Context())
 		return err == nil && now.After(w.CreatedAt.Add(time.Millisecond))
 	}, time.Minute, time.Millisecond)
 }
@@ -102,7 +97,7 @@ func (b *bundle) waitUntilAfter(t *testing.T, w perennial.WebhookEndpoint) {
 // connected creates a connection, and so an event.
 func (b *bundle) connected(t *testing.T, account string) perennial.Connection {
 	t.Helper()
-	c, err := b.store.Insert(t.Context(), perennial.Connection{ID: "con_" + account, TenantID: "t1", App: "app", Provider: "acme", Host: "h", AccountID: account},
+	c, err := b.connections.Insert(t.Context(), perennial.Connection{ID: "con_" + account, TenantID: "t1", App: "app", Provider: "acme", Host: "h", AccountID: account},
 		store.TokenWrite{Generation: 1, AccessTokenSealed: []byte("PLANTED-access"), RefreshTokenSealed: []byte("PLANTED-refresh"),
 			RefreshTokenDigest: "d", ClientIDDigest: "c", Status: perennial.StatusActive})
 	require.NoError(t, err)
@@ -121,7 +116,7 @@ func (b *bundle) dispatch(t *testing.T) (out []perennial.Delivery) {
 	return out
 }
 
-func (b *bundle) deliver(t *testing.T, d perennial.Delivery) store.DeliveryResult {
+func (b *bundle) deliver(t *testing.T, d perennial.Delivery) DeliveryResult {
 	t.Helper()
 	tried, err := b.Deliver(t.Context(), d.EventID, d.EndpointID)
 	require.NoError(t, err)
@@ -201,10 +196,10 @@ func TestRotation(t *testing.T) {
 
 	// A sealed secret that is copied to another endpoint does not open there.
 	other, _ := b.add(t)
-	read, err := b.store.Endpoint(t.Context(), w.ID)
+	read, err := b.Endpoint(t.Context(), w.ID)
 	require.NoError(t, err)
-	require.NoError(t, b.store.RotateSecret(t.Context(), other.ID, 1, read.SecretSealed, 0))
-	read, err = b.store.Endpoint(t.Context(), other.ID)
+	require.NoError(t, b.RotateSecret(t.Context(), other.ID, 1, read.SecretSealed, 0))
+	read, err = b.Endpoint(t.Context(), other.ID)
 	require.NoError(t, err)
 	_, err = b.secrets(read, time.Now())
 	require.Equal(t, perennial.CodeSealed, perennial.CodeOf(err))
@@ -226,12 +221,12 @@ func TestDeadLetter(t *testing.T) {
 	}
 	require.Equal(t, perennial.DeliveryDead, b.deliver(t, d).State)
 	require.Empty(t, b.dispatch(t))
-	dead, err := b.store.Deliveries(t.Context(), perennial.DeliveryDead, 10)
+	dead, err := b.Deliveries(t.Context(), perennial.DeliveryDead, 10)
 	require.NoError(t, err)
 	require.Len(t, dead, 1)
 	require.Equal(t, []any{3, 500, "the endpoint replied HTTP 500"}, []any{dead[0].Tries, dead[0].LastStatus, dead[0].LastError})
 
-	require.NoError(t, b.store.Redeliver(t.Context(), d.EventID, d.EndpointID))
+	require.NoError(t, b.Redeliver(t.Context(), d.EventID, d.EndpointID))
 	b.reply(http.StatusOK)
 	require.Equal(t, []perennial.Delivery{d}, b.dispatch(t))
 	require.Equal(t, perennial.DeliveryDelivered, b.deliver(t, d).State)
@@ -287,7 +282,7 @@ func TestGivenUpAtOnce(t *testing.T) {
 
 	b.connected(t, "a2")
 	d = b.dispatch(t)[0]
-	require.NoError(t, b.store.RemoveEndpoint(t.Context(), w.ID))
+	require.NoError(t, b.RemoveEndpoint(t.Context(), w.ID))
 	require.Equal(t, perennial.DeliveryDead, b.deliver(t, d).State)
 	require.Equal(t, perennial.DeliveryDead, b.deliver(t, perennial.Delivery{EventID: "evt_none", EndpointID: w.ID}).State)
 	require.Len(t, b.got, 1)
@@ -308,7 +303,7 @@ func TestSecretsStayOut(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	_, secret := b.add(t)
-	all, err := b.store.Endpoints(t.Context(), "")
+	all, err := b.Endpoints(t.Context(), "")
 	require.NoError(t, err)
 	raw, err := json.Marshal(all)
 	require.NoError(t, err)
@@ -337,7 +332,7 @@ func TestRebinding(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	port := b.url[strings.LastIndex(b.url, ":"):]
-	careful := New(Config{Store: b.store, Sealer: b.Sealer, Apps: apps{}, Addresses: Addresses{Resolver: names{"localhost": "9.9.9.9"}}})
+	careful := New(Config{Store: b.Store, Sealer: b.Sealer, Apps: apps{}, Addresses: Addresses{Resolver: names{"localhost": "9.9.9.9"}}})
 	w, _, err := careful.Add(t.Context(), "", "https://localhost"+port, nil)
 	require.NoError(t, err)
 	b.waitUntilAfter(t, w)
@@ -345,6 +340,6 @@ func TestRebinding(t *testing.T) {
 	d := b.dispatch(t)
 	tried, err := careful.Deliver(t.Context(), d[0].EventID, w.ID)
 	require.NoError(t, err)
-	require.Equal(t, store.DeliveryResult{EventID: d[0].EventID, EndpointID: w.ID, State: perennial.DeliveryPending, Error: "the address is not public", Next: tried.Next}, tried)
+	require.Equal(t, DeliveryResult{EventID: d[0].EventID, EndpointID: w.ID, State: perennial.DeliveryPending, Error: "the address is not public", Next: tried.Next}, tried)
 	require.Empty(t, b.got)
 }

@@ -15,10 +15,9 @@ import (
 	"syscall"
 	"time"
 
-	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
-
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/retryafter"
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
 // errPrivate is the refusal of an address.

@@ -13,11 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/perennial-oauth/perennial"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/perennial-oauth/perennial"
 )
 
 // TestSignature is the example of the Standard Webhooks specification.

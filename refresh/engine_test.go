@@ -459,3 +459,11 @@ func TestKeepTriesUntilSomebodyTakesIt(t *testing.T) {
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, c.Generation)
 }
+
+// plain does not seal.
+type plain struct{}
+
+func (plain) Seal(_ seal.Binding, s perennial.Secret) ([]byte, error) { return []byte(s.Reveal()), nil }
+func (plain) Open(_ seal.Binding, b []byte) (perennial.Secret, error) {
+	return perennial.NewSecret(string(b)), nil
+}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/internal/seam"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
@@ -111,7 +112,7 @@ func firstRetry(req store.SaveRequest, now time.Time) store.SaveRequest {
 // clocks that a row may keep.
 func (e *Engine) save(ctx context.Context, req store.SaveRequest) (store.SaveResult, error) {
 	saved, err := e.Store.Save(ctx, req)
-	if !store.IsDataError(err) {
+	if !db.IsDataError(err) {
 		return saved, err
 	}
 	e.Log.Error("the database refuses a part of a token set: its tokens are stored without the optional members", "connection_id", req.ID, "error", err)
@@ -119,7 +120,7 @@ func (e *Engine) save(ctx context.Context, req store.SaveRequest) (store.SaveRes
 	req.RefreshTokenExpiresAt, req.GrantExpiresAt = time.Time{}, time.Time{}
 	l := req.Ledger
 	req.Ledger = perennial.Attempt{ID: l.ID, ConnectionID: l.ConnectionID, Generation: l.Generation, Trigger: l.Trigger, Outcome: l.Outcome, HTTPStatus: l.HTTPStatus, StartedAt: l.StartedAt}
-	if saved, err = e.Store.Save(ctx, req); store.IsDataError(err) {
+	if saved, err = e.Store.Save(ctx, req); db.IsDataError(err) {
 		return saved, errors.Join(err, ErrSetAside)
 	}
 	return saved, err

@@ -5,8 +5,8 @@ import (
 	"strings"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/seal"
-	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/perennial-oauth/perennial/workflows"
 	"github.com/spf13/cobra"
@@ -24,15 +24,15 @@ func (s *shell) migrate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			db, err := store.Open(cmd.Context(), cfg.DatabaseURL)
+			d, err := db.Open(cmd.Context(), cfg.DatabaseURL, cfg.DatabasePool)
 			if err != nil {
 				return err
 			}
-			defer db.Close()
+			defer d.Close()
 			if down {
-				return s.migrateDown(cmd.Context(), db, yes)
+				return s.migrateDown(cmd.Context(), d, yes)
 			}
-			from, to, err := db.Migrate(cmd.Context())
+			from, to, err := d.Migrate(cmd.Context())
 			if err != nil {
 				return err
 			}

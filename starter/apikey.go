@@ -37,7 +37,7 @@ func (s *shell) apikeyCreate() *cobra.Command {
 		}
 		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
 			k, key := api.NewKey(tenant, name, wanted...)
-			if _, err := deps.Store.AddKey(cmd.Context(), k); err != nil {
+			if _, err := api.NewKeyStore(deps.DB).Add(cmd.Context(), k); err != nil {
 				return err
 			}
 			fmt.Fprintf(s.out, "key       %s\nid        %s\nThe key is not shown again: only its hash is stored.\n", key.Reveal(), k.ID)
@@ -63,7 +63,7 @@ func (s *shell) apikeyList() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{Use: "list", Short: "List the keys, without their secrets", Args: exactly(0), RunE: func(cmd *cobra.Command, _ []string) error {
 		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
-			all, err := deps.Store.Keys(cmd.Context(), tenant)
+			all, err := api.NewKeyStore(deps.DB).List(cmd.Context(), tenant)
 			if err != nil {
 				return err
 			}
@@ -86,7 +86,7 @@ func (s *shell) apikeyList() *cobra.Command {
 func (s *shell) apikeyRevoke() *cobra.Command {
 	return &cobra.Command{Use: "revoke ID", Short: "Revoke a key for good", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
 		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
-			if err := deps.Store.RevokeKey(cmd.Context(), args[0]); err != nil {
+			if err := api.NewKeyStore(deps.DB).Revoke(cmd.Context(), args[0]); err != nil {
 				return err
 			}
 			fmt.Fprintf(s.out, "%s is revoked; every server refuses it within %s.\n", args[0], api.KeyLasts)

@@ -10,14 +10,14 @@ import (
 	"strings"
 
 	"github.com/perennial-oauth/perennial"
-	"github.com/perennial-oauth/perennial/store"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"golang.org/x/term"
 )
 
 // migrateDown reverts the newest migration after a person has confirmed what that
 // deletes.
-func (s *shell) migrateDown(ctx context.Context, db *store.Store, yes bool) error {
-	m, err := db.NewestMigration(ctx)
+func (s *shell) migrateDown(ctx context.Context, d *db.DB, yes bool) error {
+	m, err := d.NewestMigration(ctx)
 	if err != nil {
 		return err
 	}
@@ -31,7 +31,7 @@ func (s *shell) migrateDown(ctx context.Context, db *store.Store, yes bool) erro
 			return err
 		}
 	}
-	if err := db.MigrateDown(ctx); err != nil {
+	if err := d.MigrateDown(ctx); err != nil {
 		return err
 	}
 	fmt.Fprintf(s.out, "Migration %d was reverted.\n", m.Version)

@@ -17,7 +17,8 @@ import (
 // without a confirmation.
 func TestMigrateDownAsks(t *testing.T) {
 	t.Parallel()
-	file, environ, db := prepared(t)
+	file, environ, _ := prepared(t)
+	d := databaseOf(t, file)
 	down := func(terminal bool, in string, args ...string) (int, string, error) {
 		var out bytes.Buffer
 		cmd := newCommand(&shell{environ: environ, in: strings.NewReader(in), out: &out, errOut: &out, isTerminal: func(io.Reader) bool { return terminal }})
@@ -26,7 +27,7 @@ func TestMigrateDownAsks(t *testing.T) {
 		return program.ExitCode(err), out.String(), err
 	}
 	version := func() int64 {
-		m, err := db.NewestMigration(t.Context())
+		m, err := d.NewestMigration(t.Context())
 		require.NoError(t, err)
 		return m.Version
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/printable"
+	"github.com/perennial-oauth/perennial/notify"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -29,14 +30,12 @@ func TestForeignText(t *testing.T) {
 	do("keys", "new")
 	do("migrate")
 	const foreign = "\x1b]0;owned\a\u009b2J\u202eltr\x7f\ncon_9  forged"
-	db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(filepath.Dir(path), "perennial.db"))
-	require.NoError(t, err)
-	defer db.Close()
+	d := databaseOf(t, path)
 	// An older release accepted such text.
-	_, err = db.Insert(t.Context(), perennial.Connection{ID: "con_1", TenantID: "t1" + foreign, App: "app", Provider: "hubspot", Host: "api.hubapi.com", AccountID: foreign},
+	_, err := store.New(d).Insert(t.Context(), perennial.Connection{ID: "con_1", TenantID: "t1" + foreign, App: "app", Provider: "hubspot", Host: "api.hubapi.com", AccountID: foreign},
 		store.TokenWrite{Generation: 1, AccessTokenSealed: []byte("a"), RefreshTokenSealed: []byte("r"), RefreshTokenDigest: "d", ClientIDDigest: "c", Status: perennial.StatusActive})
 	require.NoError(t, err)
-	_, err = db.AddEndpoint(t.Context(), perennial.WebhookEndpoint{ID: "whe_1", TenantID: "t1" + foreign, URL: "https://x.example/" + foreign, SecretSealed: []byte("s")})
+	_, err = notify.NewStore(d).AddEndpoint(t.Context(), perennial.WebhookEndpoint{ID: "whe_1", TenantID: "t1" + foreign, URL: "https://x.example/" + foreign, SecretSealed: []byte("s")})
 	require.NoError(t, err)
 	for _, args := range [][]string{{"list"}, {"show", "con_1"}, {"events"}, {"webhook", "list"}, {"webhook", "deliveries"}, {"apikey", "list"}} {
 		for line := range strings.Lines(do(args...)) {

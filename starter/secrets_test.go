@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/internal/program"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/spf13/cobra"
@@ -38,7 +39,7 @@ func leaves(cmd *cobra.Command) map[string]*cobra.Command {
 }
 
 // prepared returns a migrated SQLite database with one connection, con_1, of the app.
-func prepared(t *testing.T) (path string, environ []string, db *store.Store) {
+func prepared(t *testing.T) (path string, environ []string, rows *store.Store) {
 	t.Helper()
 	path, environ = configured(t)
 	environ = append(environ, "PERENNIAL_ALLOW_PLAINTEXT_KEYS=true")
@@ -46,16 +47,23 @@ func prepared(t *testing.T) (path string, environ []string, db *store.Store) {
 		_, _, err := perennialRun(environ, "", append(args, "--config", path)...)
 		require.NoError(t, err)
 	}
-	db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(filepath.Dir(path), "perennial.db"))
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = db.Close() })
-	insert(t, db, "con_1", "t1", "app")
-	return path, environ, db
+	rows = store.New(databaseOf(t, path))
+	insert(t, rows, "con_1", "t1", "app")
+	return path, environ, rows
 }
 
-func insert(t *testing.T, db *store.Store, id, tenant, app string) {
+// databaseOf opens the database of a configuration.
+func databaseOf(t *testing.T, file string) *db.DB {
 	t.Helper()
-	_, err := db.Insert(t.Context(), perennial.Connection{ID: id, TenantID: tenant, App: app, Provider: "hubspot", Host: "api.hubapi.com", AccountID: "of " + id},
+	d, err := db.Open(t.Context(), "sqlite:"+filepath.Join(filepath.Dir(file), "perennial.db"), db.Pool{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, d.Close()) })
+	return d
+}
+
+func insert(t *testing.T, rows *store.Store, id, tenant, app string) {
+	t.Helper()
+	_, err := rows.Insert(t.Context(), perennial.Connection{ID: id, TenantID: tenant, App: app, Provider: "hubspot", Host: "api.hubapi.com", AccountID: "of " + id},
 		store.TokenWrite{Generation: 1, AccessTokenSealed: []byte("a"), RefreshTokenSealed: []byte("r"), RefreshTokenDigest: "d", ClientIDDigest: "c", Status: perennial.StatusActive})
 	require.NoError(t, err)
 }

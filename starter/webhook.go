@@ -7,6 +7,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/printable"
+	"github.com/perennial-oauth/perennial/notify"
 	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/spf13/cobra"
 )
@@ -51,7 +52,7 @@ func (s *shell) webhookList() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{Use: "list", Short: "List the endpoints", Args: exactly(0), RunE: func(cmd *cobra.Command, _ []string) error {
 		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
-			all, err := deps.Store.Endpoints(cmd.Context(), tenant)
+			all, err := notify.NewStore(deps.DB).Endpoints(cmd.Context(), tenant)
 			if err != nil {
 				return err
 			}
@@ -108,7 +109,7 @@ func (s *shell) webhookRotate() *cobra.Command {
 func (s *shell) webhookRemove() *cobra.Command {
 	return &cobra.Command{Use: "remove ENDPOINT", Short: "Send an endpoint nothing more", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
 		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
-			if err := deps.Store.RemoveEndpoint(cmd.Context(), args[0]); err != nil {
+			if err := notify.NewStore(deps.DB).RemoveEndpoint(cmd.Context(), args[0]); err != nil {
 				return err
 			}
 			fmt.Fprintf(s.out, "%s is removed; its undelivered messages are dead.\n", args[0])
@@ -129,7 +130,7 @@ func (s *shell) webhookDeliveries() *cobra.Command {
 			if dead {
 				state = perennial.DeliveryDead
 			}
-			all, err := deps.Store.Deliveries(cmd.Context(), state, limit+1)
+			all, err := notify.NewStore(deps.DB).Deliveries(cmd.Context(), state, limit+1)
 			if err != nil {
 				return err
 			}
@@ -154,7 +155,7 @@ func (s *shell) webhookDeliveries() *cobra.Command {
 func (s *shell) webhookRedeliver() *cobra.Command {
 	return &cobra.Command{Use: "redeliver EVENT ENDPOINT", Short: "Send an event again that was given up, or that the receiver lost", Args: exactly(2), RunE: func(cmd *cobra.Command, args []string) error {
 		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
-			if err := deps.Store.Redeliver(cmd.Context(), args[0], args[1]); err != nil {
+			if err := notify.NewStore(deps.DB).Redeliver(cmd.Context(), args[0], args[1]); err != nil {
 				return err
 			}
 			fmt.Fprintf(s.out, "%s is sent to %s again as soon as a worker runs.\n", args[0], args[1])

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 )
@@ -88,9 +89,9 @@ func (s *Store) Attempts(ctx context.Context, connectionID string, limit int) ([
 // at started. The zero time gives the first page.
 func (s *Store) AttemptsAfter(ctx context.Context, connectionID string, started time.Time, id string, limit int) ([]perennial.Attempt, error) {
 	var rows []attemptRow
-	q := s.db.WithContext(ctx).Where("connection_id = ?", connectionID)
+	q := s.db.With(ctx).Where("connection_id = ?", connectionID)
 	if !started.IsZero() {
-		q = q.Where("started_at < ? OR started_at = ? AND id > ?", nullable(started), nullable(started), id)
+		q = q.Where("started_at < ? OR started_at = ? AND id > ?", db.Nullable(started), db.Nullable(started), id)
 	}
 	err := q.Order("started_at DESC, id").Limit(limit).Find(&rows).Error
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
+	"github.com/perennial-oauth/perennial/internal/outbox"
 	"gorm.io/gorm"
 )
 
@@ -52,13 +54,13 @@ const inARow = 3
 func (s *Store) NoteReply(ctx context.Context, req NoteRequest) error {
 	c := req.Connection
 	closing, rate := false, 0.0
-	err := s.durably(ctx, "note a reply to app "+c.App, func(tx *gorm.DB) error {
+	err := s.db.Durably(ctx, "note a reply to app "+c.App, func(tx *gorm.DB) error {
 		circuit, app, now, err := s.lockGate(tx, c.App, c.Host)
 		if err != nil {
 			return err
 		}
 		if req.SlowDown > 0 {
-			until := nullable(now.Add(req.SlowDown))
+			until := db.Nullable(now.Add(req.SlowDown))
 			if req.SlowDownHost {
 				err = updateCircuit(tx, circuit, now, columns{"slow_until": until})
 			} else {
@@ -93,12 +95,12 @@ func (s *Store) NoteReply(ctx context.Context, req NoteRequest) error {
 	// all at once.
 	due := func(tx *gorm.DB, now time.Time) *gorm.DB {
 		return tx.Where("app = ? AND host = ?", c.App, c.Host).
-			Where("queued_at IS NOT NULL OR failure_count = 0 AND next_refresh_at <= ? AND (next_attempt_at IS NULL OR next_attempt_at <= ?)", nullable(now), nullable(now))
+			Where("queued_at IS NOT NULL OR failure_count = 0 AND next_refresh_at <= ? AND (next_attempt_at IS NULL OR next_attempt_at <= ?)", db.Nullable(now), db.Nullable(now))
 	}
 	if err := s.release(ctx, closesWithin, rate, columns{"queued_at": gorm.Expr("COALESCE(queued_at, next_refresh_at)")}, due); err != nil {
 		return err
 	}
-	return s.durably(ctx, "close the circuit of app "+c.App, func(tx *gorm.DB) error {
+	return s.db.Durably(ctx, "close the circuit of app "+c.App, func(tx *gorm.DB) error {
 		circuit, _, now, err := s.lockGate(tx, c.App, c.Host)
 		if err != nil || circuit.Reason == "" { // another process was first
 			return err
@@ -115,13 +117,13 @@ const closesWithin = time.Second
 // may be from before the closing: see closeColumns. A claim has cleared queued_at, a
 // save clears it again.
 func (s *Store) markOpenAttempts(ctx context.Context, c perennial.Connection) error {
-	return s.durably(ctx, "queue the open attempts of app "+c.App, func(tx *gorm.DB) error {
-		now, err := s.clock(tx)
+	return s.db.Durably(ctx, "queue the open attempts of app "+c.App, func(tx *gorm.DB) error {
+		now, err := s.db.Clock(tx)
 		if err != nil {
 			return err
 		}
 		err = tx.Table("connections").Where("app = ? AND host = ? AND status = 'active' AND attempt_id <> ''", c.App, c.Host).
-			Updates(map[string]any{"queued_at": nullable(now)}).Error
+			Updates(map[string]any{"queued_at": db.Nullable(now)}).Error
 		if err != nil {
 			return fmt.Errorf("queue the open attempts of app %s: %w", c.App, err)
 		}
@@ -146,14 +148,14 @@ func closes(reason string, o perennial.Outcome) bool {
 }
 
 func (s *Store) countFailure(tx *gorm.DB, circuit circuitRow, req NoteRequest, reason string, now time.Time) error {
-	failed, since := circuit.failed(), stamp(circuit.FailedSince)
+	failed, since := circuit.failed(), db.Time(circuit.FailedSince)
 	if circuit.FailedReason != reason {
 		failed, since = nil, now
 	}
 	if !slices.Contains(failed, req.Connection.ID) {
 		failed = append(failed, req.Connection.ID)
 	}
-	set := columns{"failed": listText(failed), "failed_reason": reason, "failed_since": nullable(since)}
+	set := columns{"failed": listText(failed), "failed_reason": reason, "failed_since": db.Nullable(since)}
 	enough := openAfter[reason]
 	some, err := countUpTo(tx, circuit, enough)
 	if err != nil {
@@ -169,18 +171,18 @@ func (s *Store) countFailure(tx *gorm.DB, circuit circuitRow, req NoteRequest, r
 		return err
 	}
 	if success {
-		return updateCircuit(tx, circuit, now, columns{"failed": listText([]string{req.Connection.ID}), "failed_reason": reason, "failed_since": nullable(now)})
+		return updateCircuit(tx, circuit, now, columns{"failed": listText([]string{req.Connection.ID}), "failed_reason": reason, "failed_since": db.Nullable(now)})
 	}
 	size, err := sizeOf(tx, circuit)
 	if err != nil {
 		return err
 	}
-	set.with(columns{"reason": reason, "code": req.Code, "opened_at": nullable(now), "next_probe_at": nullable(now.Add(req.Interval)),
+	set.with(columns{"reason": reason, "code": req.Code, "opened_at": db.Nullable(now), "next_probe_at": db.Nullable(now.Add(req.Interval)),
 		"probes": 0, "last_canary": req.Connection.ID, "connections": size})
 	if err := updateCircuit(tx, circuit, now, set); err != nil {
 		return err
 	}
-	return emit(tx, perennial.Event{Type: perennial.EventCircuitOpened, App: circuit.App, Data: perennial.EventData{Host: circuit.Host, Code: req.Code}}, now)
+	return outbox.Append(tx, perennial.Event{Type: perennial.EventCircuitOpened, App: circuit.App, Data: perennial.EventData{Host: circuit.Host, Code: req.Code}}, now)
 }
 
 func listText(ids []string) string {
@@ -221,7 +223,7 @@ func (s *Store) succeededSince(tx *gorm.DB, r circuitRow, since time.Time) (bool
 	}
 	var found []int
 	err := tx.Raw("SELECT 1 FROM connections WHERE app = ? AND host = ? AND last_refreshed_at > ? AND refresh_count > 0 LIMIT 1",
-		r.App, r.Host, nullable(since)).Scan(&found).Error
+		r.App, r.Host, db.Nullable(since)).Scan(&found).Error
 	if err != nil {
 		return false, fmt.Errorf("find a success of app %s: %w", r.App, err)
 	}
@@ -237,19 +239,19 @@ func (s *Store) closeCircuit(tx *gorm.DB, circuit circuitRow, rate float64, inte
 	err := errorsOf(
 		updateCircuit(tx, circuit, now, columns{"reason": "", "code": "", "opened_at": nil, "next_probe_at": nil, "probes": 0, "last_canary": "",
 			"failed": "[]", "failed_reason": "", "failed_since": nil}),
-		updateApp(tx, circuit.App, now, columns{"release_until": nullable(until)}))
+		updateApp(tx, circuit.App, now, columns{"release_until": db.Nullable(until)}))
 	if err != nil {
 		return err
 	}
-	return emit(tx, perennial.Event{Type: perennial.EventCircuitClosed, App: circuit.App, Data: perennial.EventData{Host: circuit.Host, Code: circuit.Code}}, now)
+	return outbox.Append(tx, perennial.Event{Type: perennial.EventCircuitClosed, App: circuit.App, Data: perennial.EventData{Host: circuit.Host, Code: circuit.Code}}, now)
 }
 
 // release makes waiting active connections due, the first after the given time and then
 // at the given rate a second, those with the earliest expiry first. It also writes the
 // columns in more.
 func (s *Store) release(ctx context.Context, after time.Duration, rate float64, more columns, which func(tx *gorm.DB, now time.Time) *gorm.DB) error {
-	return s.durably(ctx, "let the waiting connections go", func(tx *gorm.DB) error {
-		now, err := s.clock(tx)
+	return s.db.Durably(ctx, "let the waiting connections go", func(tx *gorm.DB) error {
+		now, err := s.db.Clock(tx)
 		if err != nil {
 			return err
 		}
@@ -261,7 +263,7 @@ func (s *Store) release(ctx context.Context, after time.Duration, rate float64, 
 		gap := time.Duration(float64(time.Second) / rate)
 		for start := 0; start < len(ids); start += releaseBatch {
 			batch := ids[start:min(start+releaseBatch, len(ids))]
-			set := columns{"next_attempt_at": nullable(now.Add(after + time.Duration(start)*gap))}.with(more)
+			set := columns{"next_attempt_at": db.Nullable(now.Add(after + time.Duration(start)*gap))}.with(more)
 			err := which(tx.Table("connections"), now).Where("id IN ? AND attempt_id = ''", batch).Updates(map[string]any(set)).Error
 			if err != nil {
 				return fmt.Errorf("let the waiting connections go: %w", err)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/internal/seam"
 	"gorm.io/gorm"
 )
@@ -77,7 +78,7 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 	doubt := func(since time.Time) {
 		if !ambiguous && !seam.Off(seam.AmbiguityMemory) {
 			ambiguous = true
-			d.set.with(columns{"ambiguous_since": nullable(since), "ambiguous_digest": c.RefreshTokenDigest})
+			d.set.with(columns{"ambiguous_since": db.Nullable(since), "ambiguous_digest": c.RefreshTokenDigest})
 		}
 	}
 	lost := !c.Open.IsZero() && !c.Open.Alive(now)
@@ -108,7 +109,7 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 		// Write the wait into the row, so that every reader waits as long.
 		wait = c.ExpiresAt
 		if wait.After(now) {
-			d.set["next_attempt_at"] = nullable(wait)
+			d.set["next_attempt_at"] = db.Nullable(wait)
 		}
 	}
 	if wait.After(now) {

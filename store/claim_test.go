@@ -4,9 +4,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/perennial-oauth/perennial"
+	"github.com/stretchr/testify/require"
 )
 
 // noon is the database's clock in these tests.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
 )
 
 // May a connection be claimed? Two rules answer.
@@ -76,7 +77,7 @@ func claimableAtOnce(c perennial.Connection, now time.Time) bool {
 // gateOpen is undisturbed in Go, for the connection's circuit and app. If the app has a
 // limit of requests a second, the caller needs a rate slot too.
 func gateOpen(circuit circuitRow, app appRow, now time.Time) bool {
-	return circuit.Reason == "" && !latest(stamp(circuit.SlowUntil), stamp(app.SlowUntil)).After(now)
+	return circuit.Reason == "" && !latest(db.Time(circuit.SlowUntil), db.Time(app.SlowUntil)).After(now)
 }
 
 // claimColumns returns what a claim writes: opensAttempt in Go.
@@ -84,8 +85,8 @@ func claimColumns(c perennial.Connection, req ClaimRequest, now time.Time) colum
 	return columns{
 		"attempt_id":         req.AttemptID,
 		"attempt_digest":     c.RefreshTokenDigest,
-		"attempt_started_at": nullable(now),
-		"attempt_deadline":   nullable(now.Add(req.Lease)),
+		"attempt_started_at": db.Nullable(now),
+		"attempt_deadline":   db.Nullable(now.Add(req.Lease)),
 		"attempt_sent":       false,
 		"attempt_trigger":    string(req.Trigger),
 		"queued_at":          nil,

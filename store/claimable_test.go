@@ -12,11 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/perennial-oauth/perennial/schema"
+	"github.com/stretchr/testify/require"
 )
 
 // TestClaimable: for every row the fence, the one statement, the bulk claim and their
@@ -41,7 +41,7 @@ func TestClaimable(t *testing.T) {
 			s := c.open(t)
 			now, err := s.Now(t.Context())
 			require.NoError(t, err)
-			if s.dialect == schema.Postgres {
+			if s.db.Dialect == schema.Postgres {
 				require.Equal(t, noon, now)
 			}
 			checkClaimable(t, s, now, claimCases(now, c.near, rand.New(rand.NewPCG(seed, 0)), c.drawn))
@@ -80,11 +80,11 @@ func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
 	unharmedRows, innocentRows, undisturbedRows := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for where, into := range map[string]map[string]bool{unharmed: unharmedRows, innocent: innocentRows, undisturbed: undisturbedRows} {
 		clock := "(SELECT ? AS now) AS t"
-		if s.dialect == schema.Postgres {
+		if s.db.Dialect == schema.Postgres {
 			clock = "(SELECT ?::timestamptz AS now) AS t"
 		}
 		var ids []string
-		require.NoError(t, s.db.WithContext(ctx).Table("connections AS c, "+clock, nullable(now)).Where(where).Pluck("c.id", &ids).Error)
+		require.NoError(t, s.db.With(ctx).Table("connections AS c, "+clock, db.Nullable(now)).Where(where).Pluck("c.id", &ids).Error)
 		for _, id := range ids {
 			into[id] = true
 		}
@@ -169,7 +169,7 @@ func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
 		req.ID = id("fast")
 		claim, ok, err := s.FastClaim(ctx, asked, req)
 		require.NoError(t, err)
-		same("fast", fast && s.dialect == schema.Postgres, ok)
+		same("fast", fast && s.db.Dialect == schema.Postgres, ok)
 		want := inserted("fast")
 		if ok {
 			want = claimedRow(want, req, claim.Now)
@@ -184,7 +184,7 @@ func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
 		}
 		slot, ok, err := s.FastAdmit(ctx, FastAdmitRequest{ID: id("slot"), Generation: req.Generation, App: asked, Rate: 10, Patience: time.Second})
 		require.NoError(t, err)
-		same("slot", fast && k.app != nil && s.dialect == schema.Postgres, ok)
+		same("slot", fast && k.app != nil && s.db.Dialect == schema.Postgres, ok)
 		if !ok || slot.Admitted {
 			sameRow("slot", inserted("slot"), stored(t, s, id("slot")))
 		}
@@ -193,7 +193,7 @@ func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
 		ready := latest(c.NextRefreshAt, c.NextAttemptAt)
 		due := !c.NextRefreshAt.IsZero() && atOnce && open
 		shard := Shard{App: id("bulk"), Of: 1}
-		if s.dialect == schema.Postgres {
+		if s.db.Dialect == schema.Postgres {
 			n, err := s.Due(ctx, shard, 10)
 			require.NoError(t, err)
 			same("due", map[bool]int{true: 1}[due && !ready.After(now)], n)
@@ -235,7 +235,7 @@ func claimedRow(r row, req ClaimRequest, now time.Time) row {
 
 func stored(t *testing.T, s *Store, id string) (r row) {
 	t.Helper()
-	require.NoError(t, s.db.WithContext(t.Context()).Where("id = ?", id).Take(&r).Error)
+	require.NoError(t, s.db.With(t.Context()).Where("id = ?", id).Take(&r).Error)
 	return r
 }
 
@@ -246,7 +246,7 @@ func flat(r row) map[string]any {
 	for name, i := range fields {
 		switch value := v.Field(i).Interface().(type) {
 		case *time.Time:
-			out[name] = stamp(value).Truncate(time.Microsecond)
+			out[name] = db.Time(value).Truncate(time.Microsecond)
 		case []byte:
 			out[name] = string(value)
 		default:
@@ -266,7 +266,7 @@ func frozenPostgres(t *testing.T) *Store {
 	query.Set("search_path", "public,pg_catalog")
 	u.RawQuery = query.Encode()
 	s := migrated(t, u.String())
-	require.NoError(t, s.db.WithContext(t.Context()).Exec(`CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz VOLATILE LANGUAGE sql
+	require.NoError(t, s.db.With(t.Context()).Exec(`CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz VOLATILE LANGUAGE sql
 		AS $$ SELECT timestamptz '`+noon.Format(time.RFC3339)+`' $$`).Error)
 	return s
 }

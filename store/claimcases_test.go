@@ -7,9 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/perennial-oauth/perennial"
+	"github.com/stretchr/testify/require"
 )
 
 // claimCase is a connection, what its gate knows, and a claim of it.
@@ -236,7 +235,7 @@ func insertCases(t *testing.T, s *Store, now time.Time, cases []claimCase) map[s
 			pacers = append(pacers, pacer{id, 0, 1, now})
 		}
 	}
-	db := s.db.WithContext(t.Context())
+	db := s.db.With(t.Context())
 	require.NoError(t, db.CreateInBatches(rows, 100).Error)
 	require.NoError(t, db.CreateInBatches(circuits, 100).Error)
 	require.NoError(t, db.CreateInBatches(apps, 100).Error)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"gorm.io/gorm"
 )
 
@@ -57,7 +58,7 @@ func closeColumns(c perennial.Connection, req CloseRequest, now time.Time, held 
 		wait = min(wait, closesWithin)
 	}
 	if wait > 0 {
-		set["next_attempt_at"] = nullable(now.Add(wait))
+		set["next_attempt_at"] = db.Nullable(now.Add(wait))
 	}
 	if req.Failed {
 		set["failure_count"] = c.FailureCount + 1
@@ -66,19 +67,19 @@ func closeColumns(c perennial.Connection, req CloseRequest, now time.Time, held 
 		}
 	}
 	if req.Ambiguous && !c.Ambiguous() {
-		set.with(columns{"ambiguous_since": nullable(c.Open.StartedAt), "ambiguous_digest": c.RefreshTokenDigest})
+		set.with(columns{"ambiguous_since": db.Nullable(c.Open.StartedAt), "ambiguous_digest": c.RefreshTokenDigest})
 	}
 	if req.Suspect {
 		if !c.Suspect() {
-			set.with(columns{"suspect_since": nullable(now), "suspect_digest": c.RefreshTokenDigest})
+			set.with(columns{"suspect_since": db.Nullable(now), "suspect_digest": c.RefreshTokenDigest})
 		}
-		set["confirm_at"] = nullable(now.Add(req.ConfirmAfter))
+		set["confirm_at"] = db.Nullable(now.Add(req.ConfirmAfter))
 	}
 	if req.Queued {
-		set["queued_at"] = nullable(now)
+		set["queued_at"] = db.Nullable(now)
 	}
 	if held {
-		set["next_attempt_at"] = nullable(now.Add(holdWait + spread(c.ID, now, holdWait)))
+		set["next_attempt_at"] = db.Nullable(now.Add(holdWait + spread(c.ID, now, holdWait)))
 		return set.failing(c, CodeRefusalHold, now)
 	}
 	if req.Terminal != "" && (c.Status == perennial.StatusActive || c.Status == perennial.StatusPaused) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"gorm.io/gorm"
 )
 
@@ -15,14 +16,14 @@ import (
 // of [perennial.CodeNotFound].
 func (s *Store) Get(ctx context.Context, id string) (perennial.Connection, time.Time, error) {
 	var rows []row
-	db := s.db.WithContext(ctx)
-	if err := db.Where("id = ?", id).Limit(1).Find(&rows).Error; err != nil {
+	q := s.db.With(ctx)
+	if err := q.Where("id = ?", id).Limit(1).Find(&rows).Error; err != nil {
 		return perennial.Connection{}, time.Time{}, fmt.Errorf("read connection %s: %w", id, err)
 	}
 	if len(rows) == 0 {
 		return perennial.Connection{}, time.Time{}, notFound(id)
 	}
-	now, err := s.clock(db)
+	now, err := s.db.Clock(q)
 	return rows[0].connection(), now, err
 }
 
@@ -33,7 +34,7 @@ func (s *Store) FindByAccount(ctx context.Context, tenant, app, account string) 
 	// Each condition has its own index, which the planner finds by the literal status.
 	for _, which := range []string{"status <> 'disconnected'", "status = 'disconnected'"} {
 		var rows []row
-		err := s.db.WithContext(ctx).Where("tenant_id = ? AND app = ? AND account_id = ?", tenant, app, account).Where(which).
+		err := s.db.With(ctx).Where("tenant_id = ? AND app = ? AND account_id = ?", tenant, app, account).Where(which).
 			Order("updated_at DESC").Limit(1).Find(&rows).Error
 		if err != nil {
 			return perennial.Connection{}, fmt.Errorf("find account %s of app %s: %w", account, app, err)
@@ -52,17 +53,17 @@ func (s *Store) Insert(ctx context.Context, c perennial.Connection, w TokenWrite
 		return perennial.Connection{}, err
 	}
 	var out perennial.Connection
-	err := s.durably(ctx, "store connection "+c.ID, func(tx *gorm.DB) error {
-		now, err := s.clock(tx)
+	err := s.db.Durably(ctx, "store connection "+c.ID, func(tx *gorm.DB) error {
+		now, err := s.db.Clock(tx)
 		if err != nil {
 			return err
 		}
 		set := tokenColumns(w, now).with(columns{
 			"id": c.ID, "tenant_id": c.TenantID, "app": c.App, "provider": c.Provider, "host": c.Host, "account_id": c.AccountID,
-			"created_at": nullable(now), "updated_at": nullable(now), "cadence": string(cmp.Or(c.Cadence, perennial.CadenceAlways)),
+			"created_at": db.Nullable(now), "updated_at": db.Nullable(now), "cadence": string(cmp.Or(c.Cadence, perennial.CadenceAlways)),
 		})
 		if err := tx.Table("connections").Create(map[string]any(set)).Error; err != nil {
-			if duplicate(err) {
+			if db.IsDuplicate(err) {
 				return perennial.Errorf(perennial.CodeConflict, "account %q is already connected through app %q", c.AccountID, c.App)
 			}
 			return fmt.Errorf("store connection %s: %w", c.ID, err)
@@ -130,7 +131,7 @@ func (s *Store) guarded(ctx context.Context, id string, generation int64, decide
 			return perennial.Errorf(perennial.CodeConflict, "connection %s has moved on: it is %s at generation %d", id, c.Status, c.Generation)
 		}
 		if err := update(tx, id, now, set); err != nil {
-			if duplicate(err) {
+			if db.IsDuplicate(err) {
 				return perennial.Errorf(perennial.CodeConflict, "account %q is already connected through app %q", c.AccountID, c.App)
 			}
 			return err
@@ -159,11 +160,11 @@ func tokenColumns(w TokenWrite, now time.Time) columns {
 		"token_type":               w.TokenType,
 		"scopes":                   scopesText(w.Scopes),
 		"metadata":                 metadataText(w.Metadata),
-		"expires_at":               nullable(w.ExpiresAt),
-		"refresh_token_expires_at": nullable(w.RefreshTokenExpiresAt),
-		"grant_expires_at":         nullable(w.GrantExpiresAt),
-		"next_refresh_at":          nullable(w.NextRefreshAt),
-		"last_refreshed_at":        nullable(now),
+		"expires_at":               db.Nullable(w.ExpiresAt),
+		"refresh_token_expires_at": db.Nullable(w.RefreshTokenExpiresAt),
+		"grant_expires_at":         db.Nullable(w.GrantExpiresAt),
+		"next_refresh_at":          db.Nullable(w.NextRefreshAt),
+		"last_refreshed_at":        db.Nullable(now),
 		"status":                   string(w.Status),
 		"reason":                   string(w.Reason),
 	}
@@ -173,7 +174,7 @@ func tokenColumns(w TokenWrite, now time.Time) columns {
 
 // List returns connections in the order of their ids.
 func (s *Store) List(ctx context.Context, f Filter) ([]perennial.Connection, error) {
-	q, order := f.narrow(s.db.WithContext(ctx))
+	q, order := f.narrow(s.db.With(ctx))
 	q = q.Order(order)
 	limit := f.Limit
 	if limit <= 0 {
@@ -193,7 +194,7 @@ func (s *Store) List(ctx context.Context, f Filter) ([]perennial.Connection, err
 // Count returns how many connections match f, regardless of its limit. It reads all of
 // them.
 func (s *Store) Count(ctx context.Context, f Filter) (int64, error) {
-	q, _ := f.narrow(s.db.WithContext(ctx).Model(&row{}))
+	q, _ := f.narrow(s.db.With(ctx).Model(&row{}))
 	var n int64
 	if err := q.Count(&n).Error; err != nil {
 		return 0, fmt.Errorf("count connections: %w", err)
@@ -240,7 +241,7 @@ func (f Filter) narrow(q *gorm.DB) (narrowed *gorm.DB, order string) {
 // Counts returns the number of connections in each status. It has an entry for every
 // status.
 func (s *Store) Counts(ctx context.Context) (map[perennial.Status]int64, error) {
-	return counts(s.db.WithContext(ctx).Table("connections"))
+	return counts(s.db.With(ctx).Table("connections"))
 }
 
 func counts(q *gorm.DB) (map[perennial.Status]int64, error) {
@@ -272,11 +273,22 @@ func (s *Store) TouchUsed(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	err = s.db.WithContext(ctx).Table("connections").
-		Where("id = ? AND (last_used_at IS NULL OR last_used_at <= ?)", id, nullable(now.Add(-touchEvery))).
-		Updates(map[string]any{"last_used_at": nullable(now)}).Error
+	err = s.db.With(ctx).Table("connections").
+		Where("id = ? AND (last_used_at IS NULL OR last_used_at <= ?)", id, db.Nullable(now.Add(-touchEvery))).
+		Updates(map[string]any{"last_used_at": db.Nullable(now)}).Error
 	if err != nil {
 		return fmt.Errorf("note the use of connection %s: %w", id, err)
 	}
 	return nil
+}
+
+// AccountInUse reports whether any tenant has a working connection of the account.
+// Revoking a grant of such an account at its provider could end that connection too.
+func (s *Store) AccountInUse(ctx context.Context, app, account string) (bool, error) {
+	var n int64
+	err := s.db.With(ctx).Table("connections").Where("app = ? AND account_id = ? AND status IN ('active', 'paused')", app, account).Count(&n).Error
+	if err != nil {
+		return false, fmt.Errorf("find account of app %s: %w", app, err)
+	}
+	return n > 0, nil
 }

@@ -10,14 +10,14 @@ import (
 // Setting returns the database's answer to query.
 func Setting(t *testing.T, s *Store, query string) (value string) {
 	t.Helper()
-	require.NoError(t, s.db.WithContext(t.Context()).Raw(query).Scan(&value).Error)
+	require.NoError(t, s.db.With(t.Context()).Raw(query).Scan(&value).Error)
 	return value
 }
 
 // SettingInWrite is [Setting] inside the transaction of a write.
 func SettingInWrite(t *testing.T, s *Store, query string) (value string) {
 	t.Helper()
-	require.NoError(t, s.durably(t.Context(), "read a setting", func(tx *gorm.DB) error {
+	require.NoError(t, s.db.Durably(t.Context(), "read a setting", func(tx *gorm.DB) error {
 		return tx.Raw(query).Scan(&value).Error
 	}))
 	return value
@@ -26,14 +26,12 @@ func SettingInWrite(t *testing.T, s *Store, query string) (value string) {
 // SettingInQuick is [Setting] inside a single statement.
 func SettingInQuick(t *testing.T, s *Store, name string) (value string) {
 	t.Helper()
-	require.NoError(t, s.db.WithContext(t.Context()).Raw("WITH "+durable+" SELECT current_setting(?) FROM durable", name).Scan(&value).Error)
+	require.NoError(t, s.db.With(t.Context()).Raw("WITH "+durable+" SELECT current_setting(?) FROM durable", name).Scan(&value).Error)
 	return value
 }
 
-// CheckPostgresURL checks a URL of PostgreSQL.
-var CheckPostgresURL = checkPostgresURL
-
-// Exec runs a statement on a connection of the store's pool.
-func Exec(t *testing.T, s *Store, statement string) error {
-	return s.db.WithContext(t.Context()).Exec(statement).Error
+// Execute runs a statement.
+func Execute(t *testing.T, s *Store, statement string, args ...any) {
+	t.Helper()
+	require.NoError(t, s.db.With(t.Context()).Exec(statement, args...).Error)
 }

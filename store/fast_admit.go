@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/internal/seam"
 	"github.com/perennial-oauth/perennial/schema"
 )
@@ -27,14 +28,14 @@ type FastAdmitRequest struct {
 // in the queue, which a second statement writes into the row. If ok is false, it does
 // not apply: nothing was written, and the caller must use [Store.Admit].
 func (s *Store) FastAdmit(ctx context.Context, req FastAdmitRequest) (a Admission, ok bool, err error) {
-	if s.dialect != schema.Postgres || req.Rate <= 0 || seam.Off(seam.Circuit) {
+	if s.db.Dialect != schema.Postgres || req.Rate <= 0 || seam.Off(seam.Circuit) {
 		return Admission{}, false, nil
 	}
 	var slotAt, backlogAt sql.NullTime
 	var waited bool
 	var now time.Time
 	gap := time.Duration(spacing / req.Rate * float64(time.Second))
-	err = s.sql.QueryRowContext(ctx, fastSlot, req.ID, req.Generation, req.App, req.App, req.Lead.Microseconds(), req.Patience.Microseconds(), gap.Microseconds()).
+	err = s.db.SQL.QueryRowContext(ctx, fastSlot, req.ID, req.Generation, req.App, req.App, req.Lead.Microseconds(), req.Patience.Microseconds(), gap.Microseconds()).
 		Scan(&slotAt, &backlogAt, &waited, &now)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Admission{}, false, nil
@@ -73,7 +74,7 @@ RETURNING found.slot_at, found.backlog_at, c.waited, t.now`)
 // fastPark is [Store.park] in one statement, for a row that needs no other change: its
 // token outlives the wait.
 func (s *Store) fastPark(ctx context.Context, req FastAdmitRequest, a Admission) (perennial.Connection, error) {
-	r, ok, err := oneRow(ctx, s.sql, everyColumn, nil, fastParkStatement, nullable(a.RetryAt), req.ID, req.Generation, nullable(a.RetryAt))
+	r, ok, err := oneRow(ctx, s.db.SQL, everyColumn, nil, fastParkStatement, db.Nullable(a.RetryAt), req.ID, req.Generation, db.Nullable(a.RetryAt))
 	if err != nil {
 		return perennial.Connection{}, fmt.Errorf("write connection %s: %w", req.ID, err)
 	}

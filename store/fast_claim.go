@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/internal/seam"
 	"github.com/perennial-oauth/perennial/schema"
 	"gorm.io/gorm"
@@ -31,12 +32,12 @@ import (
 // [Store.Claim]. If the app has a limit of requests a second, the caller first needs a
 // rate slot from [Store.FastAdmit].
 func (s *Store) FastClaim(ctx context.Context, app string, req ClaimRequest) (claim Claim, ok bool, err error) {
-	if s.dialect != schema.Postgres || req.AttemptID == "" || req.Lease <= 0 ||
+	if s.db.Dialect != schema.Postgres || req.AttemptID == "" || req.Lease <= 0 ||
 		seam.Off(seam.ClaimBeforeSpend) || seam.Off(seam.Fence) || seam.Off(seam.Circuit) {
 		return Claim{}, false, nil
 	}
 	var now time.Time
-	r, ok, err := oneRow(ctx, s.sql, everyColumn, &now, fastClaim, req.AttemptID, req.Lease.Microseconds(), string(req.Trigger), req.ID, req.Generation, app)
+	r, ok, err := oneRow(ctx, s.db.SQL, everyColumn, &now, fastClaim, req.AttemptID, req.Lease.Microseconds(), string(req.Trigger), req.ID, req.Generation, app)
 	if err != nil {
 		return Claim{}, false, fmt.Errorf("claim connection %s: %w", req.ID, err)
 	}
@@ -61,7 +62,7 @@ RETURNING ` + columnsOf("c", everyColumn) + `, t.now AS now`)
 // it. The claimed row alone then determines what to write.
 func (s *Store) fastSave(ctx context.Context, req SaveRequest) (saved SaveResult, ok bool, err error) {
 	seen := req.Claimed
-	if s.dialect != schema.Postgres || seen.ID != req.ID || seen.Status != perennial.StatusActive || seen.Health != perennial.HealthHealthy ||
+	if s.db.Dialect != schema.Postgres || seen.ID != req.ID || seen.Status != perennial.StatusActive || seen.Health != perennial.HealthHealthy ||
 		req.FailingCode != "" || seen.Generation != req.Generation || seen.CheckNext(req.NewGeneration) != nil || seen.RefreshTokenDigest != req.Digest || seam.Off(seam.DigestGuard) {
 		return SaveResult{}, false, nil
 	}
@@ -77,7 +78,7 @@ func (s *Store) fastSave(ctx context.Context, req SaveRequest) (saved SaveResult
 	}
 	text.WriteString(` FROM durable, t WHERE c.id = ? AND c.generation = ? AND c.refresh_token_digest = ? AND c.status = 'active' AND c.attempt_id = ? AND c.updated_at = ?
 RETURNING ` + columnsOf("c", openColumns) + "), line AS (INSERT INTO attempts (" + attemptColumns + ") SELECT " + attemptMarks + " FROM saved ON CONFLICT DO NOTHING) SELECT " + columnsOf("saved", openColumns) + " FROM saved")
-	args = append(args, req.ID, req.Generation, req.Digest, req.AttemptID, nullable(seen.UpdatedAt))
+	args = append(args, req.ID, req.Generation, req.Digest, req.AttemptID, db.Nullable(seen.UpdatedAt))
 	args = append(args, attemptValues(newAttemptRow(ledgerLine(req.Ledger, req.ID, req.AttemptID)))...)
 
 	var r row
@@ -88,7 +89,7 @@ RETURNING ` + columnsOf("c", openColumns) + "), line AS (INSERT INTO attempts ("
 		return nil
 	}
 	if seam.Waits { // a place for faults before the commit
-		err = s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+		err = s.db.With(ctx).Transaction(func(tx *gorm.DB) error {
 			err := write(tx.Statement.ConnPool)
 			if err == nil && ok {
 				seam.At(seam.BeforeCommit, req.ID)
@@ -96,7 +97,7 @@ RETURNING ` + columnsOf("c", openColumns) + "), line AS (INSERT INTO attempts ("
 			return err
 		})
 	} else {
-		err = write(s.sql)
+		err = write(s.db.SQL)
 	}
 	if err != nil || !ok {
 		return SaveResult{}, false, err
@@ -153,10 +154,10 @@ func numbered(statement string) string {
 // fastMarkSending is [Store.MarkSending] in one statement. It does not change
 // updated_at, so that the following save still finds the row as it was claimed.
 func (s *Store) fastMarkSending(ctx context.Context, id, attemptID string) (ok bool, err error) {
-	if s.dialect != schema.Postgres {
+	if s.db.Dialect != schema.Postgres {
 		return false, nil
 	}
-	result := s.db.WithContext(ctx).Exec(`WITH `+durable+` UPDATE connections SET attempt_sent = true FROM durable
+	result := s.db.With(ctx).Exec(`WITH `+durable+` UPDATE connections SET attempt_sent = true FROM durable
 		WHERE id = ? AND attempt_id = ? AND attempt_deadline > clock_timestamp()`, id, attemptID)
 	if result.Error != nil {
 		return false, fmt.Errorf("mark attempt %s of connection %s as sending: %w", attemptID, id, result.Error)

@@ -11,11 +11,10 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/stretchr/testify/require"
-
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/perennial-oauth/perennial/store"
+	"github.com/stretchr/testify/require"
 )
 
 // counted is between a store and its PostgreSQL, and counts the server's answers: one

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/internal/seam"
 	"github.com/perennial-oauth/perennial/schema"
 	"gorm.io/gorm"
@@ -111,7 +112,7 @@ func (s *Store) Admit(ctx context.Context, req AdmitRequest) (Admission, error) 
 		return Admission{Now: now, Admitted: true}, nil
 	}
 	var out Admission
-	err = s.durably(ctx, "ask the gate of app "+c.App, func(tx *gorm.DB) error {
+	err = s.db.Durably(ctx, "ask the gate of app "+c.App, func(tx *gorm.DB) error {
 		circuit, app, now, err := s.lockGate(tx, c.App, c.Host)
 		if err != nil {
 			return err
@@ -136,22 +137,22 @@ func (s *Store) Admit(ctx context.Context, req AdmitRequest) (Admission, error) 
 // wideOpen reports that no open circuit, slow-down or limit concerns the connection:
 // [gateOpen] for a row that was read.
 func (s *Store) wideOpen(ctx context.Context, c perennial.Connection, rate float64) (bool, time.Time, error) {
-	db := s.db.WithContext(ctx)
-	now, err := s.clock(db)
+	q := s.db.With(ctx)
+	now, err := s.db.Clock(q)
 	if err != nil || rate > 0 {
 		return false, now, err
 	}
 	var concerned int64
-	err = db.Raw(`SELECT (SELECT count(*) FROM circuits WHERE app = ? AND host = ? AND (reason <> '' OR slow_until > ?))
+	err = q.Raw(`SELECT (SELECT count(*) FROM circuits WHERE app = ? AND host = ? AND (reason <> '' OR slow_until > ?))
 		+ (SELECT count(*) FROM apps WHERE app = ? AND slow_until > ?)`,
-		c.App, c.Host, nullable(now), c.App, nullable(now)).Scan(&concerned).Error
+		c.App, c.Host, db.Nullable(now), c.App, db.Nullable(now)).Scan(&concerned).Error
 	return concerned == 0, now, err
 }
 
 // lockGate locks the circuit and the app, always in this order. It creates their rows
 // if missing.
 func (s *Store) lockGate(tx *gorm.DB, appName, host string) (circuit circuitRow, app appRow, now time.Time, err error) {
-	if now, err = s.clock(tx); err != nil {
+	if now, err = s.db.Clock(tx); err != nil {
 		return
 	}
 	stampNow := now.Truncate(time.Microsecond)
@@ -176,12 +177,12 @@ func (s *Store) lockApp(tx *gorm.DB, appName string, now time.Time) (app appRow,
 	if err = s.locking(tx).Where("app = ?", appName).Take(&app).Error; err != nil {
 		return
 	}
-	after, err = s.clock(tx)
+	after, err = s.db.Clock(tx)
 	return
 }
 
 func (s *Store) locking(tx *gorm.DB) *gorm.DB {
-	if s.dialect == schema.Postgres {
+	if s.db.Dialect == schema.Postgres {
 		return tx.Clauses(clause.Locking{Strength: "UPDATE"})
 	}
 	return tx // SQLite's BEGIN IMMEDIATE locks already
@@ -215,19 +216,19 @@ func decideAdmission(circuit circuitRow, app appRow, candidates int, req AdmitRe
 			return held(from.Add(probeSpread(circuit, candidates, req, now)), CodeCircuitOpen)
 		}
 	}
-	if slow := latest(stamp(circuit.SlowUntil), stamp(app.SlowUntil)); slow.After(now) && !probe {
+	if slow := latest(db.Time(circuit.SlowUntil), db.Time(app.SlowUntil)); slow.After(now) && !probe {
 		return held(slow.Add(spread(c.ID, now, req.Interval)), CodeSlowDown)
 	}
 	if req.Rate > 0 {
-		turns := RateSlots{SlotAt: stamp(app.SlotAt), BacklogAt: stamp(app.BacklogAt)}
+		turns := RateSlots{SlotAt: db.Time(app.SlotAt), BacklogAt: db.Time(app.BacklogAt)}
 		// A probe goes before the queue, because the queue moves only after a probe
 		// succeeds.
 		at, admitted, after := turns.Reserve(c.ID, probe || !c.QueuedAt.IsZero(), req.Rate, req.Patience, req.Lead, now)
 		if after.SlotAt != turns.SlotAt {
-			d.app["slot_at"] = nullable(after.SlotAt)
+			d.app["slot_at"] = db.Nullable(after.SlotAt)
 		}
 		if after.BacklogAt != turns.BacklogAt {
-			d.app["backlog_at"] = nullable(after.BacklogAt)
+			d.app["backlog_at"] = db.Nullable(after.BacklogAt)
 		}
 		if !admitted {
 			return held(at, CodeRateLimit) // leave the probe to the next connection that asks
@@ -235,7 +236,7 @@ func decideAdmission(circuit circuitRow, app appRow, candidates int, req AdmitRe
 		d.admission.SlotAt = at
 	}
 	if probe {
-		d.circuit.with(columns{"next_probe_at": nullable(now.Add(ProbeWait(req.Interval, circuit.Probes))), "last_canary": c.ID, "probes": circuit.Probes + 1})
+		d.circuit.with(columns{"next_probe_at": db.Nullable(now.Add(ProbeWait(req.Interval, circuit.Probes))), "last_canary": c.ID, "probes": circuit.Probes + 1})
 	}
 	d.admission.Admitted, d.admission.Probe = true, probe
 	return d
@@ -247,7 +248,7 @@ func decideAdmission(circuit circuitRow, app appRow, candidates int, req AdmitRe
 // canary may go again: it may be the only connection left, however many there were when
 // the circuit opened.
 func probeFrom(circuit circuitRow, req AdmitRequest) time.Time {
-	next := stamp(circuit.NextProbeAt)
+	next := db.Time(circuit.NextProbeAt)
 	if req.Connection.ID == circuit.LastCanary && circuit.Connections > 1 {
 		return next.Add(req.Interval)
 	}
@@ -277,10 +278,10 @@ func (s *Store) candidates(tx *gorm.DB, r circuitRow, req AdmitRequest) (int, er
 	if r.Reason == "" {
 		return 0, nil
 	}
-	next := stamp(r.NextProbeAt)
+	next := db.Time(r.NextProbeAt)
 	var ids []string
 	err := tx.Table("connections").Where(queuedAt, r.App, r.Host).
-		Where("status = 'active' AND next_attempt_at >= ? AND next_attempt_at <= ? AND id NOT IN ?", nullable(next), nullable(next.Add(req.Interval)), []string{req.Connection.ID, r.LastCanary}).
+		Where("status = 'active' AND next_attempt_at >= ? AND next_attempt_at <= ? AND id NOT IN ?", db.Nullable(next), db.Nullable(next.Add(req.Interval)), []string{req.Connection.ID, r.LastCanary}).
 		Limit(minCandidates).Pluck("id", &ids).Error
 	if err != nil {
 		return 0, fmt.Errorf("count the candidates for a probe of app %s: %w", r.App, err)
@@ -339,9 +340,9 @@ func (s *Store) park(ctx context.Context, seen perennial.Connection, a Admission
 		if c.Generation != seen.Generation || !c.Open.IsZero() {
 			return nil
 		}
-		set := columns{"next_attempt_at": nullable(a.RetryAt)}
+		set := columns{"next_attempt_at": db.Nullable(a.RetryAt)}
 		if c.QueuedAt.IsZero() {
-			set["queued_at"] = nullable(now)
+			set["queued_at"] = db.Nullable(now)
 		}
 		if c.Status == perennial.StatusActive && !c.ExpiresAt.IsZero() && !c.ExpiresAt.After(a.RetryAt) && c.Health == perennial.HealthHealthy && !c.Dormant(now) {
 			set.failing(c, a.Code, now) // its product will be without a token
@@ -364,7 +365,7 @@ func updateCircuit(tx *gorm.DB, r circuitRow, now time.Time, set columns) error 
 	if len(set) == 0 {
 		return nil
 	}
-	set["updated_at"] = nullable(now)
+	set["updated_at"] = db.Nullable(now)
 	if err := tx.Table("circuits").Where("app = ? AND host = ?", r.App, r.Host).Updates(map[string]any(set)).Error; err != nil {
 		return fmt.Errorf("write the circuit of app %s: %w", r.App, err)
 	}
@@ -375,7 +376,7 @@ func updateApp(tx *gorm.DB, name string, now time.Time, set columns) error {
 	if len(set) == 0 {
 		return nil
 	}
-	set["updated_at"] = nullable(now)
+	set["updated_at"] = db.Nullable(now)
 	if err := tx.Table("apps").Where("app = ?", name).Updates(map[string]any(set)).Error; err != nil {
 		return fmt.Errorf("write app %s: %w", name, err)
 	}

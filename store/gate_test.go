@@ -5,10 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/perennial-oauth/perennial"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/perennial-oauth/perennial"
 )
 
 func ptr(t time.Time) *time.Time { return &t }

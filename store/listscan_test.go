@@ -7,11 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/perennial-oauth/perennial"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"gorm.io/gorm"
-
-	"github.com/perennial-oauth/perennial"
 )
 
 // TestListsReadWhatTheyShow: with 100,000 connections of one app, a connect, a list and
@@ -39,7 +38,7 @@ func TestListsReadWhatTheyShow(t *testing.T) {
 		args       []any
 	}
 	var asked []query
-	require.NoError(t, s.db.Callback().Query().After("gorm:query").Register("test:asked", func(db *gorm.DB) {
+	require.NoError(t, s.db.With(ctx).Callback().Query().After("gorm:query").Register("test:asked", func(db *gorm.DB) {
 		asked = append(asked, query{cmp.Or(db.Statement.Table, "connections"), db.Statement.SQL.String(), db.Statement.Vars})
 	}))
 	list := func(f Filter) func() error {
@@ -82,7 +81,7 @@ func TestListsReadWhatTheyShow(t *testing.T) {
 			{"by health, of a tenant", 2 * page, list(Filter{TenantID: "large", Health: perennial.HealthFailing})},
 			{"the events", 20, func() error { _, err := s.Events(ctx, "", 20); return err }},
 			{"a success within 30 s", fleet / 100, func() error {
-				found, err := s.succeededSince(s.db.WithContext(ctx), circuitRow{App: "hubspot", Host: "h"}, time.Now().Add(-30*time.Second))
+				found, err := s.succeededSince(s.db.With(ctx), circuitRow{App: "hubspot", Host: "h"}, time.Now().Add(-30*time.Second))
 				require.True(t, found)
 				return err
 			}},

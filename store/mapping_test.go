@@ -9,7 +9,6 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/fill"
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 )
 
 // TestRowsBecomeTypes: every column of a row type arrives in the type that the other
@@ -23,15 +22,6 @@ func TestRowsBecomeTypes(t *testing.T) {
 	assert.Empty(t, fill.Zeros(c.Open))
 	assert.Empty(t, fill.Zeros(c.IdleWarning))
 	assert.Empty(t, fill.Zeros(c.GrantWarning))
-	assert.Empty(t, fill.Zeros(fill.Of[sessionRow]().session()))
-	assert.Empty(t, fill.Zeros(fill.Of[keyRow]().key()))
-	assert.Empty(t, fill.Zeros(fill.Of[endpointRow]().endpoint()))
-	assert.Empty(t, fill.Zeros(fill.Of[deliveryRow]().delivery()))
-	o := fill.Of[outboxRow]()
-	o.Body = `{"provider":"hubspot"}`
-	e, err := o.event()
-	require.NoError(t, err)
-	assert.Empty(t, fill.Zeros(e))
 }
 
 // TestAttemptsKeepEverything: a ledger line survives writing and reading.

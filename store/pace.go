@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/internal/seam"
 	"github.com/perennial-oauth/perennial/schema"
 	"gorm.io/gorm"
@@ -46,7 +47,7 @@ type ClaimDueResult struct {
 // as [Store.FastClaim] does, by the same rule (claimable.go). It leaves every other
 // connection to its workflow, and skips rows that another transaction has locked.
 func (s *Store) ClaimDue(ctx context.Context, req ClaimDueRequest) (ClaimDueResult, error) {
-	if s.dialect != schema.Postgres {
+	if s.db.Dialect != schema.Postgres {
 		return s.claimDueSlowly(ctx, req)
 	}
 	var got []struct {
@@ -56,7 +57,7 @@ func (s *Store) ClaimDue(ctx context.Context, req ClaimDueRequest) (ClaimDueResu
 	}
 	pacer := []any{req.App, req.N, req.Of}
 	args := slices.Concat(pacer, []any{req.Beat}, req.due(req.Late), []any{req.Limit}, pacer, []any{uuid.NewString(), req.Lease.Microseconds(), string(req.Trigger)}, pacer)
-	err := s.db.WithContext(ctx).Raw(claimDue, args...).Scan(&got).Error
+	err := s.db.With(ctx).Raw(claimDue, args...).Scan(&got).Error
 	if err != nil {
 		return ClaimDueResult{}, fmt.Errorf("claim due connections of app %s: %w", req.App, err)
 	}
@@ -110,8 +111,8 @@ FROM pacers LEFT JOIN claimed ON true WHERE pacers.app = ? AND pacers.shard = ? 
 // beat reads the pacer's beat, and creates its row if missing.
 func (s *Store) beat(ctx context.Context, req ClaimDueRequest) (ClaimDueResult, error) {
 	var beats []int64
-	db := s.db.WithContext(ctx)
-	err := db.Raw(`SELECT beat FROM pacers WHERE app = ? AND shard = ? AND shards = ?`, req.App, req.N, req.Of).Scan(&beats).Error
+	q := s.db.With(ctx)
+	err := q.Raw(`SELECT beat FROM pacers WHERE app = ? AND shard = ? AND shards = ?`, req.App, req.N, req.Of).Scan(&beats).Error
 	if err != nil {
 		return ClaimDueResult{}, fmt.Errorf("read the pacer of app %s: %w", req.App, err)
 	}
@@ -122,7 +123,7 @@ func (s *Store) beat(ctx context.Context, req ClaimDueRequest) (ClaimDueResult, 
 	if err != nil {
 		return ClaimDueResult{}, err
 	}
-	err = db.Exec(`INSERT INTO pacers (app, shard, shards, beat, updated_at) VALUES (?, ?, ?, 0, ?) ON CONFLICT DO NOTHING`, req.App, req.N, req.Of, nullable(now)).Error
+	err = q.Exec(`INSERT INTO pacers (app, shard, shards, beat, updated_at) VALUES (?, ?, ?, 0, ?) ON CONFLICT DO NOTHING`, req.App, req.N, req.Of, db.Nullable(now)).Error
 	if err != nil {
 		return ClaimDueResult{}, fmt.Errorf("make the pacer of app %s: %w", req.App, err)
 	}
@@ -141,8 +142,8 @@ func (s *Store) claimDueSlowly(ctx context.Context, req ClaimDueRequest) (ClaimD
 		return out, err
 	}
 	var rows []row
-	err = s.db.WithContext(ctx).Table("connections AS c, (SELECT ? AS now) AS t", nullable(now)).
-		Where("c.app = ? AND c.next_refresh_at IS NOT NULL AND "+s.ready()+" <= ? AND "+claimable, req.App, nullable(now.Add(-req.Late))).
+	err = s.db.With(ctx).Table("connections AS c, (SELECT ? AS now) AS t", db.Nullable(now)).
+		Where("c.app = ? AND c.next_refresh_at IS NOT NULL AND "+s.ready()+" <= ? AND "+claimable, req.App, db.Nullable(now.Add(-req.Late))).
 		Order(s.ready()).Limit(req.Limit).Find(&rows).Error
 	if err != nil {
 		return out, fmt.Errorf("find due connections of app %s: %w", req.App, err)
@@ -161,7 +162,7 @@ func (s *Store) claimDueSlowly(ctx context.Context, req ClaimDueRequest) (ClaimD
 		return out, nil
 	}
 	out.Beat++
-	err = s.db.WithContext(ctx).Exec(`UPDATE pacers SET beat = ? WHERE app = ? AND shard = ? AND shards = ?`, out.Beat, req.App, req.N, req.Of).Error
+	err = s.db.With(ctx).Exec(`UPDATE pacers SET beat = ? WHERE app = ? AND shard = ? AND shards = ?`, out.Beat, req.App, req.N, req.Of).Error
 	if err != nil {
 		return out, fmt.Errorf("note the beat of app %s: %w", req.App, err)
 	}
@@ -178,22 +179,22 @@ const givenOut = 1000
 // out. It sets the beat to the known one. It returns how many rows it marked; repeated
 // with the same beat, it marks none.
 func (s *Store) MarkRolledBack(ctx context.Context, shard Shard, beat int64) (marked int64, err error) {
-	err = s.durably(ctx, "mark the rows of app "+shard.App+" after a restore", func(tx *gorm.DB) error {
-		now, err := s.clock(tx)
+	err = s.db.Durably(ctx, "mark the rows of app "+shard.App+" after a restore", func(tx *gorm.DB) error {
+		now, err := s.db.Clock(tx)
 		if err != nil {
 			return err
 		}
-		moved := tx.Exec(`UPDATE pacers SET beat = ?, updated_at = ? WHERE app = ? AND shard = ? AND shards = ? AND beat < ?`, beat, nullable(now), shard.App, shard.N, shard.Of, beat)
+		moved := tx.Exec(`UPDATE pacers SET beat = ?, updated_at = ? WHERE app = ? AND shard = ? AND shards = ? AND beat < ?`, beat, db.Nullable(now), shard.App, shard.N, shard.Of, beat)
 		if moved.Error != nil || moved.RowsAffected == 0 {
 			return moved.Error
 		}
-		set := map[string]any{"generation_floor": gorm.Expr("generation + ?", givenOut), "updated_at": nullable(now)}
+		set := map[string]any{"generation_floor": gorm.Expr("generation + ?", givenOut), "updated_at": db.Nullable(now)}
 		q := tx.Table("connections AS c").Where("c.app = ? AND c.status <> 'disconnected' AND c.generation_floor < c.generation + ?", shard.App, givenOut)
-		if s.dialect == schema.Postgres {
+		if s.db.Dialect == schema.Postgres {
 			q = q.Where(shardOf, shard.Of, shard.N)
 		}
 		if !seam.Off(seam.AmbiguityMemory) {
-			set["ambiguous_since"], set["ambiguous_digest"] = nullable(now), gorm.Expr("refresh_token_digest")
+			set["ambiguous_since"], set["ambiguous_digest"] = db.Nullable(now), gorm.Expr("refresh_token_digest")
 		}
 		done := q.Updates(set)
 		marked = done.RowsAffected
@@ -205,11 +206,11 @@ func (s *Store) MarkRolledBack(ctx context.Context, shard Shard, beat int64) (ma
 // Due counts the connections that [Store.ClaimDue] would claim now, up to limit,
 // without changing them, so that a pacer reserves no rate slots it does not need.
 func (s *Store) Due(ctx context.Context, shard Shard, limit int) (int, error) {
-	if s.dialect != schema.Postgres {
+	if s.db.Dialect != schema.Postgres {
 		return limit, nil // a development database
 	}
 	var due int
-	err := s.db.WithContext(ctx).Raw(`WITH t AS MATERIALIZED (SELECT clock_timestamp() AS now)
+	err := s.db.With(ctx).Raw(`WITH t AS MATERIALIZED (SELECT clock_timestamp() AS now)
 SELECT count(*) FROM (SELECT 1 FROM connections AS c, t WHERE `+dueRows+` LIMIT ?) AS due`, append(shard.due(0), limit)...).Scan(&due).Error
 	if err != nil {
 		return 0, fmt.Errorf("count due connections of app %s: %w", shard.App, err)
@@ -220,8 +221,8 @@ SELECT count(*) FROM (SELECT 1 FROM connections AS c, t WHERE `+dueRows+` LIMIT 
 // Members returns a shard's active connections with ids above the given one, ordered by
 // id, at most limit.
 func (s *Store) Members(ctx context.Context, shard Shard, after string, limit int) ([]perennial.Connection, error) {
-	q := s.db.WithContext(ctx).Table("connections AS c").Where("c.app = ? AND c.status = 'active' AND c.id > ?", shard.App, after)
-	if s.dialect == schema.Postgres {
+	q := s.db.With(ctx).Table("connections AS c").Where("c.app = ? AND c.status = 'active' AND c.id > ?", shard.App, after)
+	if s.db.Dialect == schema.Postgres {
 		q = q.Where(shardOf, shard.Of, shard.N)
 	}
 	var rows []row
@@ -241,8 +242,8 @@ func (s *Store) Members(ctx context.Context, shard Shard, after string, limit in
 // connections wait in the queue, or during a slow-down: then each connection must ask
 // for itself.
 func (s *Store) TakeSlots(ctx context.Context, appName string, rate float64, lead, ahead time.Duration, n int) (first time.Time, gap time.Duration, taken int, err error) {
-	err = s.durably(ctx, "take slots of app "+appName, func(tx *gorm.DB) error {
-		now, err := s.clock(tx)
+	err = s.db.Durably(ctx, "take slots of app "+appName, func(tx *gorm.DB) error {
+		now, err := s.db.Clock(tx)
 		if err != nil {
 			return err
 		}
@@ -250,17 +251,17 @@ func (s *Store) TakeSlots(ctx context.Context, appName string, rate float64, lea
 		if err != nil {
 			return err
 		}
-		if stamp(app.SlowUntil).After(now) || stamp(app.BacklogAt).After(now) {
+		if db.Time(app.SlowUntil).After(now) || db.Time(app.BacklogAt).After(now) {
 			return nil
 		}
 		gap = time.Duration(spacing / rate * float64(time.Second))
-		first = latest(stamp(app.SlotAt), now.Add(lead))
+		first = latest(db.Time(app.SlotAt), now.Add(lead))
 		room := now.Add(ahead).Sub(first)
 		if room < 0 {
 			return nil
 		}
 		taken = min(n, int(room/gap)+1)
-		return updateApp(tx, app.App, now, columns{"slot_at": nullable(first.Add(time.Duration(taken) * gap))})
+		return updateApp(tx, app.App, now, columns{"slot_at": db.Nullable(first.Add(time.Duration(taken) * gap))})
 	})
 	return first, gap, taken, err
 }
@@ -282,9 +283,9 @@ func (s *Store) SummarizeLedger(ctx context.Context, id string, from, to time.Ti
 		Refreshed, Failed int
 		Least             int64
 	}
-	err := s.db.WithContext(ctx).Raw(`SELECT COALESCE(SUM(CASE WHEN outcome = 'refreshed' THEN 1 ELSE 0 END), 0) AS refreshed,
+	err := s.db.With(ctx).Raw(`SELECT COALESCE(SUM(CASE WHEN outcome = 'refreshed' THEN 1 ELSE 0 END), 0) AS refreshed,
 		COALESCE(SUM(CASE WHEN outcome <> 'refreshed' THEN 1 ELSE 0 END), 0) AS failed, COALESCE(MIN(life_left_ms), 0) AS least
-		FROM attempts WHERE connection_id = ? AND started_at > ? AND started_at <= ?`, id, nullable(from), nullable(to)).Scan(&sum).Error
+		FROM attempts WHERE connection_id = ? AND started_at > ? AND started_at <= ?`, id, db.Nullable(from), db.Nullable(to)).Scan(&sum).Error
 	if err != nil {
 		return d, fmt.Errorf("sum up the ledger of connection %s: %w", id, err)
 	}

@@ -1,6 +1,8 @@
 package store
 
-import "time"
+import (
+	"time"
+)
 
 // RateSlots is the state of an app's limit: the next free slot, and the next place in
 // the queue of connections that found no slot.

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
+	"github.com/perennial-oauth/perennial/internal/outbox"
 	"github.com/perennial-oauth/perennial/internal/seam"
 	"github.com/perennial-oauth/perennial/schema"
 	"gorm.io/gorm"
@@ -55,7 +57,7 @@ func (s *Store) refusalHeld(tx *gorm.DB, c perennial.Connection, req CloseReques
 	if req.Terminal == "" || req.Terminal == perennial.ReasonNoRefreshToken || seam.Off(seam.RefusalHold) {
 		return false, nil
 	}
-	if s.dialect == schema.Postgres {
+	if s.db.Dialect == schema.Postgres {
 		// A transaction that ends the hold waits for this close, and then finds its
 		// connection.
 		tx = tx.Clauses(clause.Locking{Strength: "SHARE"})
@@ -78,18 +80,18 @@ func readApp(tx *gorm.DB, name string) (appRow, error) {
 // raiseRefusalHold raises the app's refusal hold if there are more first refusals than
 // usual for the app and its size.
 func (s *Store) raiseRefusalHold(ctx context.Context, name string) error {
-	return s.durably(ctx, "count the refusals of app "+name, func(tx *gorm.DB) error {
-		now, err := s.clock(tx)
+	return s.db.Durably(ctx, "count the refusals of app "+name, func(tx *gorm.DB) error {
+		now, err := s.db.Clock(tx)
 		if err != nil {
 			return err
 		}
 		app, err := readApp(tx, name)
-		if err != nil || app.RefusalHold || stamp(app.MutedUntil).After(now) {
+		if err != nil || app.RefusalHold || db.Time(app.MutedUntil).After(now) {
 			return err
 		}
 		var recent, before, size int64
 		counts := func(into *int64, from, to time.Time) error {
-			return tx.Table("first_refusals").Where("app = ? AND refused_at > ? AND refused_at <= ?", name, nullable(from), nullable(to)).Count(into).Error
+			return tx.Table("first_refusals").Where("app = ? AND refused_at > ? AND refused_at <= ?", name, db.Nullable(from), db.Nullable(to)).Count(into).Error
 		}
 		if err := counts(&recent, now.Add(-refusalWindow), now); err != nil || recent < minSpike {
 			return err
@@ -104,7 +106,7 @@ func (s *Store) raiseRefusalHold(ctx context.Context, name string) error {
 		}
 		// Lock only now, and check again: an operator may have confirmed a moment ago.
 		app, now, err = s.lockApp(tx, name, now)
-		if err != nil || app.RefusalHold || stamp(app.MutedUntil).After(now) {
+		if err != nil || app.RefusalHold || db.Time(app.MutedUntil).After(now) {
 			return err
 		}
 		reason := fmt.Sprintf("%d of %d connections were refused within %s", recent, size, refusalWindow)
@@ -132,10 +134,10 @@ func (s *Store) setRefusalHold(tx *gorm.DB, name string, hold bool, reason strin
 	}
 	set := columns{"hold_terminal": hold, "hold_reason": reason, "held_at": nil, "muted_until": nil}
 	if hold {
-		set["held_at"] = nullable(now)
+		set["held_at"] = db.Nullable(now)
 	}
 	if muted != nil {
-		set["muted_until"] = nullable(*muted)
+		set["muted_until"] = db.Nullable(*muted)
 	}
 	if err := updateApp(tx, name, now, set); err != nil {
 		return err
@@ -144,18 +146,18 @@ func (s *Store) setRefusalHold(tx *gorm.DB, name string, hold bool, reason strin
 	if hold {
 		event = perennial.EventHoldRaised
 	}
-	return emit(tx, perennial.Event{Type: event, App: name, Data: perennial.EventData{Code: reason}}, now)
+	return outbox.Append(tx, perennial.Event{Type: event, App: name, Data: perennial.EventData{Code: reason}}, now)
 }
 
 // RaiseRefusalHold raises an app's refusal hold by hand: refreshing goes on, but no
 // connection moves to reconnect_required. It may be repeated.
 func (s *Store) RaiseRefusalHold(ctx context.Context, name, reason string) error {
-	return s.durably(ctx, "hold app "+name, func(tx *gorm.DB) error {
+	return s.db.Durably(ctx, "hold app "+name, func(tx *gorm.DB) error {
 		app, err := readApp(tx, name)
 		if err != nil || app.RefusalHold {
 			return err
 		}
-		now, err := s.clock(tx)
+		now, err := s.db.Clock(tx)
 		if err != nil {
 			return err
 		}
@@ -178,8 +180,8 @@ func (s *Store) DismissRefusalHold(ctx context.Context, name string) error {
 }
 
 func (s *Store) endRefusalHold(ctx context.Context, name string, mute time.Duration, more columns) error {
-	err := s.durably(ctx, "end the hold of app "+name, func(tx *gorm.DB) error {
-		now, err := s.clock(tx)
+	err := s.db.Durably(ctx, "end the hold of app "+name, func(tx *gorm.DB) error {
+		now, err := s.db.Clock(tx)
 		if err != nil {
 			return err
 		}
@@ -188,7 +190,7 @@ func (s *Store) endRefusalHold(ctx context.Context, name string, mute time.Durat
 			until := now.Add(mute)
 			muted = &until
 		}
-		if err := tx.Table("circuits").Where("app = ? AND reason <> ''", name).Updates(map[string]any{"next_probe_at": nullable(now)}).Error; err != nil {
+		if err := tx.Table("circuits").Where("app = ? AND reason <> ''", name).Updates(map[string]any{"next_probe_at": db.Nullable(now)}).Error; err != nil {
 			return fmt.Errorf("make the probe of app %s due: %w", name, err)
 		}
 		if err := tx.Where("app = ?", name).Delete(&firstRefusal{}).Error; err != nil {
@@ -237,20 +239,20 @@ type AppState struct {
 // AppIncidents reads the state of an app without the numbers of connections, whose cost
 // grows with the app. An app that never had an incident has the zero state.
 func (s *Store) AppIncidents(ctx context.Context, name string) (AppState, error) {
-	db := s.db.WithContext(ctx)
-	r, err := readApp(db, name)
+	q := s.db.With(ctx)
+	r, err := readApp(q, name)
 	if err != nil {
 		return AppState{}, err
 	}
-	out := AppState{App: name, RefusalHold: r.RefusalHold, HoldReason: r.HoldReason, HoldRaisedAt: stamp(r.HoldRaisedAt), SlowUntil: stamp(r.SlowUntil),
-		ReleaseUntil: stamp(r.ReleaseUntil), Circuits: []Circuit{}}
+	out := AppState{App: name, RefusalHold: r.RefusalHold, HoldReason: r.HoldReason, HoldRaisedAt: db.Time(r.HoldRaisedAt), SlowUntil: db.Time(r.SlowUntil),
+		ReleaseUntil: db.Time(r.ReleaseUntil), Circuits: []Circuit{}}
 	var circuits []circuitRow
-	if err := db.Where("app = ?", name).Order("host").Find(&circuits).Error; err != nil {
+	if err := q.Where("app = ?", name).Order("host").Find(&circuits).Error; err != nil {
 		return AppState{}, fmt.Errorf("read the circuits of app %s: %w", name, err)
 	}
 	for _, c := range circuits {
-		out.Circuits = append(out.Circuits, Circuit{App: c.App, Host: c.Host, Open: c.Reason != "", Reason: c.Reason, Code: c.Code, OpenedAt: stamp(c.OpenedAt),
-			NextProbeAt: stamp(c.NextProbeAt), Probes: c.Probes, LastCanary: c.LastCanary, SlowUntil: stamp(c.SlowUntil)})
+		out.Circuits = append(out.Circuits, Circuit{App: c.App, Host: c.Host, Open: c.Reason != "", Reason: c.Reason, Code: c.Code, OpenedAt: db.Time(c.OpenedAt),
+			NextProbeAt: db.Time(c.NextProbeAt), Probes: c.Probes, LastCanary: c.LastCanary, SlowUntil: db.Time(c.SlowUntil)})
 	}
 	return out, nil
 }
@@ -261,12 +263,12 @@ func (s *Store) AppState(ctx context.Context, name string) (AppState, error) {
 	if err != nil {
 		return AppState{}, err
 	}
-	db := s.db.WithContext(ctx)
-	if out.Connections, err = counts(db.Table("connections").Where("app = ?", name)); err != nil {
+	q := s.db.With(ctx)
+	if out.Connections, err = counts(q.Table("connections").Where("app = ?", name)); err != nil {
 		return AppState{}, err
 	}
 	of := func(where string, into *int64) error {
-		return db.Table("connections").Where("app = ? AND status = 'active' AND "+where, name).Count(into).Error
+		return q.Table("connections").Where("app = ? AND status = 'active' AND "+where, name).Count(into).Error
 	}
 	if err := errorsOf(of("health = 'failing'", &out.Failing), of("queued_at IS NOT NULL", &out.Queued), of("suspect_since IS NOT NULL", &out.Suspect)); err != nil {
 		return AppState{}, fmt.Errorf("count the connections of app %s: %w", name, err)
@@ -281,7 +283,7 @@ type Incident struct{ App, Host, Kind, Code string }
 // Incidents lists the open circuits and raised refusal holds of all apps.
 func (s *Store) Incidents(ctx context.Context) ([]Incident, error) {
 	var out []Incident
-	err := s.db.WithContext(ctx).Raw(`SELECT app, host, 'circuit' AS kind, code FROM circuits WHERE reason <> ''
+	err := s.db.With(ctx).Raw(`SELECT app, host, 'circuit' AS kind, code FROM circuits WHERE reason <> ''
 		UNION ALL SELECT app, '' AS host, 'hold' AS kind, '' AS code FROM apps WHERE hold_terminal ORDER BY 1, 2, 3`).Scan(&out).Error
 	if err != nil {
 		return nil, fmt.Errorf("read the incidents: %w", err)

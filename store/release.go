@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"gorm.io/gorm"
 )
 
@@ -22,7 +23,7 @@ func (s *Store) ReleasingApps(ctx context.Context) (apps []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	err = s.db.WithContext(ctx).Model(&appRow{}).Where("release_until > ?", nullable(now)).Order("app").Pluck("app", &apps).Error
+	err = s.db.With(ctx).Model(&appRow{}).Where("release_until > ?", db.Nullable(now)).Order("app").Pluck("app", &apps).Error
 	if err != nil {
 		return nil, fmt.Errorf("find the apps whose connections are being released: %w", err)
 	}
@@ -45,7 +46,7 @@ type ReleaseBatchRequest struct {
 // circuit was closing whose wait outlasts the release. This happens once: a later park
 // has another cause.
 func (s *Store) ReleaseBatch(ctx context.Context, req ReleaseBatchRequest) (cs []perennial.Connection, more bool, err error) {
-	db := s.db.WithContext(ctx)
+	q := s.db.With(ctx)
 	fail := func(err error) ([]perennial.Connection, bool, error) {
 		return nil, false, fmt.Errorf("release the connections of app %s: %w", req.App, err)
 	}
@@ -54,23 +55,23 @@ func (s *Store) ReleaseBatch(ctx context.Context, req ReleaseBatchRequest) (cs [
 		return fail(err)
 	}
 	var until []time.Time
-	if err := db.Model(&appRow{}).Where("app = ? AND release_until > ?", req.App, nullable(now)).Pluck("release_until", &until).Error; err != nil {
+	if err := q.Model(&appRow{}).Where("app = ? AND release_until > ?", req.App, db.Nullable(now)).Pluck("release_until", &until).Error; err != nil {
 		return fail(err)
 	}
 	first := req.After.At.IsZero()
 	if len(until) > 0 && first {
-		err := db.Table("connections").Where("status = 'active' AND app = ? AND queued_at IS NOT NULL AND attempt_id = '' AND (failure_count = 0 OR failing_code = ?) AND next_attempt_at > ?", req.App, CodeCircuitOpen, nullable(until[0])).
+		err := q.Table("connections").Where("status = 'active' AND app = ? AND queued_at IS NOT NULL AND attempt_id = '' AND (failure_count = 0 OR failing_code = ?) AND next_attempt_at > ?", req.App, CodeCircuitOpen, db.Nullable(until[0])).
 			Where("NOT EXISTS (SELECT 1 FROM circuits WHERE circuits.app = connections.app AND circuits.host = connections.host AND circuits.reason <> '')").
-			Updates(map[string]any{"next_attempt_at": nullable(now)}).Error
+			Updates(map[string]any{"next_attempt_at": db.Nullable(now)}).Error
 		if err != nil {
 			return fail(err)
 		}
 	}
-	q := s.waitOver(ctx, req, now)
+	over := s.waitOver(ctx, req, now)
 	if !first {
-		q = q.Where("(c.next_attempt_at, c.id) > (?, ?)", nullable(req.After.At), req.After.ID)
+		over = over.Where("(c.next_attempt_at, c.id) > (?, ?)", db.Nullable(req.After.At), req.After.ID)
 	}
-	cs, err = s.swept(q.Order("c.next_attempt_at, c.id"), req.Limit)
+	cs, err = s.swept(over.Order("c.next_attempt_at, c.id"), req.Limit)
 	return cs, len(until) > 0 || len(cs) == req.Limit, err
 }
 
@@ -83,7 +84,7 @@ func (s *Store) SignalledNotRefreshed(ctx context.Context, req ReleaseBatchReque
 	var n int64
 	now, err := s.Now(ctx)
 	if err == nil {
-		err = s.waitOver(ctx, req, now).Where("(c.next_attempt_at, c.id) <= (?, ?)", nullable(req.After.At), req.After.ID).Count(&n).Error
+		err = s.waitOver(ctx, req, now).Where("(c.next_attempt_at, c.id) <= (?, ?)", db.Nullable(req.After.At), req.After.ID).Count(&n).Error
 	}
 	if err != nil {
 		return 0, fmt.Errorf("count the signalled connections of app %s: %w", req.App, err)
@@ -93,7 +94,7 @@ func (s *Store) SignalledNotRefreshed(ctx context.Context, req ReleaseBatchReque
 
 // waitOver selects the connections of an app that are parked and whose wait is over.
 func (s *Store) waitOver(ctx context.Context, req ReleaseBatchRequest, now time.Time) *gorm.DB {
-	q := s.db.WithContext(ctx).Table("connections AS c").Where("c.status = 'active' AND c.app = ? AND c.queued_at IS NOT NULL AND c.next_attempt_at <= ?", req.App, nullable(now))
+	q := s.db.With(ctx).Table("connections AS c").Where("c.status = 'active' AND c.app = ? AND c.queued_at IS NOT NULL AND c.next_attempt_at <= ?", req.App, db.Nullable(now))
 	if req.Pooled {
 		q = q.Where("NOT (" + innocent + ")")
 	}

@@ -2,10 +2,12 @@ package store
 
 import (
 	"encoding/json"
+	"reflect"
 	"strings"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
 )
 
 // columns holds the names and values of one write.
@@ -67,50 +69,47 @@ type row struct {
 // TableName implements gorm's Tabler.
 func (row) TableName() string { return "connections" }
 
+// fields has the index of the row's field for each column.
+var fields = func() map[string]int {
+	out := map[string]int{}
+	t := reflect.TypeFor[row]()
+	for i := range t.NumField() {
+		for part := range strings.SplitSeq(t.Field(i).Tag.Get("gorm"), ";") {
+			if name, ok := strings.CutPrefix(part, "column:"); ok {
+				out[name] = i
+			}
+		}
+	}
+	return out
+}()
+
 func (r row) connection() perennial.Connection {
 	c := perennial.Connection{
 		ID: r.ID, TenantID: r.TenantID, App: r.App, Provider: r.Provider, Host: r.Host, AccountID: r.AccountID, Cadence: perennial.Cadence(r.Cadence),
 		Status: perennial.Status(r.Status), Reason: perennial.Reason(r.Reason),
-		Health: perennial.Health(r.Health), FailingCode: r.FailingCode, FailingSince: stamp(r.FailingSince),
+		Health: perennial.Health(r.Health), FailingCode: r.FailingCode, FailingSince: db.Time(r.FailingSince),
 		Generation:        r.Generation,
 		AccessTokenSealed: r.AccessTokenSealed, RefreshTokenSealed: r.RefreshTokenSealed,
 		RefreshTokenDigest: r.RefreshTokenDigest, ClientIDDigest: r.ClientIDDigest,
 		TokenType: r.TokenType, Scopes: perennial.ParseScopes(r.Scopes),
-		ExpiresAt: stamp(r.ExpiresAt), RefreshTokenExpiresAt: stamp(r.RefreshTokenExpiresAt), GrantExpiresAt: stamp(r.GrantExpiresAt),
-		NextRefreshAt: stamp(r.NextRefreshAt), NextAttemptAt: stamp(r.NextAttemptAt),
-		LastRefreshedAt: stamp(r.LastRefreshedAt), LastUsedAt: stamp(r.LastUsedAt), LastUnauthorizedAt: stamp(r.LastUnauthorizedAt),
+		ExpiresAt: db.Time(r.ExpiresAt), RefreshTokenExpiresAt: db.Time(r.RefreshTokenExpiresAt), GrantExpiresAt: db.Time(r.GrantExpiresAt),
+		NextRefreshAt: db.Time(r.NextRefreshAt), NextAttemptAt: db.Time(r.NextAttemptAt),
+		LastRefreshedAt: db.Time(r.LastRefreshedAt), LastUsedAt: db.Time(r.LastUsedAt), LastUnauthorizedAt: db.Time(r.LastUnauthorizedAt),
 		RefreshCount: r.RefreshCount, FailureCount: r.FailureCount,
-		AmbiguousSince: stamp(r.AmbiguousSince), AmbiguousDigest: r.AmbiguousDigest,
-		SuspectSince: stamp(r.SuspectSince), SuspectDigest: r.SuspectDigest, ConfirmAt: stamp(r.ConfirmAt),
-		GenerationFloor: r.GenerationFloor, QueuedAt: stamp(r.QueuedAt),
-		IdleWarning: perennial.Warning{Days: r.IdleWarnedDays, For: stamp(r.IdleWarnedFor)}, GrantWarning: perennial.Warning{Days: r.GrantWarnedDays, For: stamp(r.GrantWarnedFor)},
-		CreatedAt: stamp(r.CreatedAt), UpdatedAt: stamp(r.UpdatedAt),
+		AmbiguousSince: db.Time(r.AmbiguousSince), AmbiguousDigest: r.AmbiguousDigest,
+		SuspectSince: db.Time(r.SuspectSince), SuspectDigest: r.SuspectDigest, ConfirmAt: db.Time(r.ConfirmAt),
+		GenerationFloor: r.GenerationFloor, QueuedAt: db.Time(r.QueuedAt),
+		IdleWarning: perennial.Warning{Days: r.IdleWarnedDays, For: db.Time(r.IdleWarnedFor)}, GrantWarning: perennial.Warning{Days: r.GrantWarnedDays, For: db.Time(r.GrantWarnedFor)},
+		CreatedAt: db.Time(r.CreatedAt), UpdatedAt: db.Time(r.UpdatedAt),
 	}
 	if r.AttemptID != "" {
-		c.Open = perennial.OpenAttempt{ID: r.AttemptID, Digest: r.AttemptDigest, StartedAt: stamp(r.AttemptStartedAt), Deadline: stamp(r.AttemptDeadline), Sent: r.AttemptSent, Trigger: perennial.Trigger(r.AttemptTrigger)}
+		c.Open = perennial.OpenAttempt{ID: r.AttemptID, Digest: r.AttemptDigest, StartedAt: db.Time(r.AttemptStartedAt), Deadline: db.Time(r.AttemptDeadline), Sent: r.AttemptSent, Trigger: perennial.Trigger(r.AttemptTrigger)}
 	}
 	// A value that another program wrote badly must not cost the connection.
 	if err := json.Unmarshal([]byte(r.Metadata), &c.Metadata); err != nil {
 		c.Metadata = nil
 	}
 	return c
-}
-
-// stamp converts a nullable time; null becomes the zero time.
-func stamp(t *time.Time) time.Time {
-	if t == nil {
-		return time.Time{}
-	}
-	return t.UTC()
-}
-
-// nullable converts a time for a write: the zero time becomes null; others become UTC
-// with the microseconds that PostgreSQL keeps.
-func nullable(t time.Time) any {
-	if t.IsZero() {
-		return nil
-	}
-	return t.UTC().Truncate(time.Microsecond)
 }
 
 func metadataText(m map[string]string) string {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/internal/seam"
 	"gorm.io/gorm"
 )
@@ -96,9 +97,9 @@ func saveColumns(c perennial.Connection, req SaveRequest, now time.Time) columns
 		"refresh_token_sealed": req.RefreshTokenSealed,
 		"refresh_token_digest": req.RefreshTokenDigest,
 		"metadata":             metadataText(metadata),
-		"expires_at":           nullable(req.ExpiresAt),
-		"next_refresh_at":      nullable(req.NextRefreshAt),
-		"last_refreshed_at":    nullable(now),
+		"expires_at":           db.Nullable(req.ExpiresAt),
+		"next_refresh_at":      db.Nullable(req.NextRefreshAt),
+		"last_refreshed_at":    db.Nullable(now),
 		"refresh_count":        c.RefreshCount + 1,
 	}
 	if req.TokenType != "" {
@@ -108,14 +109,14 @@ func saveColumns(c perennial.Connection, req SaveRequest, now time.Time) columns
 		set["scopes"] = scopesText(req.Scopes)
 	}
 	if !req.RefreshTokenExpiresAt.IsZero() {
-		set.with(columns{"refresh_token_expires_at": nullable(req.RefreshTokenExpiresAt)}).with(warnedColumns("idle", c.RefreshTokenExpiresAt, req.RefreshTokenExpiresAt, now))
+		set.with(columns{"refresh_token_expires_at": db.Nullable(req.RefreshTokenExpiresAt)}).with(warnedColumns("idle", c.RefreshTokenExpiresAt, req.RefreshTokenExpiresAt, now))
 	}
 	if !req.GrantExpiresAt.IsZero() {
-		set.with(columns{"grant_expires_at": nullable(req.GrantExpiresAt)}).with(warnedColumns("grant", c.GrantExpiresAt, req.GrantExpiresAt, now))
+		set.with(columns{"grant_expires_at": db.Nullable(req.GrantExpiresAt)}).with(warnedColumns("grant", c.GrantExpiresAt, req.GrantExpiresAt, now))
 	}
 	set.noAttempt().noDoubt().failing(c, req.FailingCode, now)
 	if !req.AmbiguousSince.IsZero() {
-		set.with(columns{"ambiguous_since": nullable(req.AmbiguousSince), "ambiguous_digest": req.RefreshTokenDigest, "next_attempt_at": nullable(req.NextAttemptAt)})
+		set.with(columns{"ambiguous_since": db.Nullable(req.AmbiguousSince), "ambiguous_digest": req.RefreshTokenDigest, "next_attempt_at": db.Nullable(req.NextAttemptAt)})
 	}
 	if c.Status == perennial.StatusReconnectRequired {
 		set["status"], set["reason"] = string(perennial.StatusActive), ""
@@ -132,5 +133,5 @@ func (set columns) failing(c perennial.Connection, code string, now time.Time) c
 	if since.IsZero() {
 		since = now
 	}
-	return set.with(columns{"health": string(perennial.HealthFailing), "failing_code": code, "failing_since": nullable(since)})
+	return set.with(columns{"health": string(perennial.HealthFailing), "failing_code": code, "failing_since": db.Nullable(since)})
 }

@@ -4,37 +4,32 @@ import (
 	"context"
 	"fmt"
 	"net/url"
-	"path/filepath"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
+	"github.com/perennial-oauth/perennial/internal/dbtest"
 	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/perennial-oauth/perennial/store"
-	"github.com/perennial-oauth/perennial/store/storetest"
 	"github.com/stretchr/testify/require"
 )
 
 func TestPostgres(t *testing.T) {
 	t.Parallel()
-	storetest.Run(t, testpg.URL)
+	contract(t, testpg.URL)
 }
 
 // TestPgBouncer runs the suite through a pooler that gives each transaction another
 // session.
 func TestPgBouncer(t *testing.T) {
 	t.Parallel()
-	storetest.Run(t, testpg.PooledURL)
+	contract(t, testpg.PooledURL)
 }
 
 func TestSQLite(t *testing.T) {
 	t.Parallel()
-	storetest.Run(t, sqliteURL)
-}
-
-// sqliteURL names a file whose path has characters at which a URI would end.
-func sqliteURL(t testing.TB) string {
-	return "sqlite:" + filepath.Join(t.TempDir(), "50% of a? b#c.db")
+	contract(t, dbtest.SQLiteURL)
 }
 
 func TestOpenRefuses(t *testing.T) {
@@ -66,7 +61,7 @@ func another(t *testing.T, at string) string {
 // ones.
 func TestPragmas(t *testing.T) {
 	t.Parallel()
-	s, err := store.Open(t.Context(), sqliteURL(t))
+	s, err := store.Open(t.Context(), dbtest.SQLiteURL(t))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "10000"} {
@@ -97,8 +92,8 @@ func TestSynchronousCommit(t *testing.T) {
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[string]bool{"22021": true, "22008": true, "23505": true, "40001": false, "53300": false, "57P01": false, "08006": false, "42703": false} {
-		require.Equal(t, want, store.IsDataError(fmt.Errorf("save: %w", &pgconn.PgError{Code: code})), code)
+		require.Equal(t, want, db.IsDataError(fmt.Errorf("save: %w", &pgconn.PgError{Code: code})), code)
 	}
-	require.False(t, store.IsDataError(context.DeadlineExceeded))
-	require.False(t, store.IsDataError(perennial.Errorf(perennial.CodeNotFound, "gone")))
+	require.False(t, db.IsDataError(context.DeadlineExceeded))
+	require.False(t, db.IsDataError(perennial.Errorf(perennial.CodeNotFound, "gone")))
 }

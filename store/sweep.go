@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
+	"github.com/perennial-oauth/perennial/internal/outbox"
 	"github.com/perennial-oauth/perennial/schema"
 	"gorm.io/gorm"
 )
@@ -20,19 +22,19 @@ func (s *Store) Overdue(ctx context.Context, grace time.Duration, limit int) ([]
 	if err != nil {
 		return nil, err
 	}
-	past := nullable(now.Add(-grace))
-	db := s.db.WithContext(ctx)
+	past := db.Nullable(now.Add(-grace))
+	q := s.db.With(ctx)
 	var apps [][]string // the ids of each app
 	for app := ""; ; {
 		var next, overdue []string
-		if err := db.Raw("SELECT app FROM connections WHERE status = 'active' AND app > ? ORDER BY app LIMIT 1", app).Scan(&next).Error; err != nil {
+		if err := q.Raw("SELECT app FROM connections WHERE status = 'active' AND app > ? ORDER BY app LIMIT 1", app).Scan(&next).Error; err != nil {
 			return nil, fmt.Errorf("sweep the connections: %w", err)
 		}
 		if len(next) == 0 {
 			break
 		}
 		app = next[0]
-		err := db.Table("connections AS c").Where("c.status = 'active' AND c.app = ? AND c.next_refresh_at IS NOT NULL AND "+s.ready()+" <= ?", app, past).
+		err := q.Table("connections AS c").Where("c.status = 'active' AND c.app = ? AND c.next_refresh_at IS NOT NULL AND "+s.ready()+" <= ?", app, past).
 			Where("(c.confirm_at IS NULL OR c.confirm_at <= ?) AND (c.attempt_deadline IS NULL OR c.attempt_deadline <= ?)", past, past).
 			Order(s.ready()).Limit(limit).Pluck("c.id", &overdue).Error
 		if err != nil {
@@ -41,7 +43,7 @@ func (s *Store) Overdue(ctx context.Context, grace time.Duration, limit int) ([]
 		apps = append(apps, overdue)
 	}
 	ids := inTurns(apps, limit)
-	out, err := s.swept(db.Where("id IN ?", ids), limit)
+	out, err := s.swept(q.Where("id IN ?", ids), limit)
 	turn := map[string]int{}
 	for i, id := range ids {
 		turn[id] = i
@@ -52,7 +54,7 @@ func (s *Store) Overdue(ctx context.Context, grace time.Duration, limit int) ([]
 
 // ready returns the SQL for the time from which c can be refreshed.
 func (s *Store) ready() string {
-	if s.dialect == schema.SQLite {
+	if s.db.Dialect == schema.SQLite {
 		return "max(c.next_refresh_at, COALESCE(c.next_attempt_at, c.next_refresh_at))"
 	}
 	return ready
@@ -82,29 +84,29 @@ func (s *Store) InDoubt(ctx context.Context, grace time.Duration, after string, 
 	if err != nil {
 		return nil, err
 	}
-	past := nullable(now.Add(-grace))
+	past := db.Nullable(now.Add(-grace))
 	day, half := 24*time.Hour, 30*time.Minute
-	active := s.db.Where("next_refresh_at IS NULL").
-		Or("next_refresh_at > "+s.earlier("last_refreshed_at", day), nullable(now), nullable(now.Add(day))).
-		Or("cadence <> 'on_use' AND expires_at IS NULL AND next_refresh_at > "+s.earlier("last_refreshed_at", half), nullable(now), nullable(now.Add(half))).
+	active := s.db.With(ctx).Where("next_refresh_at IS NULL").
+		Or("next_refresh_at > "+s.earlier("last_refreshed_at", day), db.Nullable(now), db.Nullable(now.Add(day))).
+		Or("cadence <> 'on_use' AND expires_at IS NULL AND next_refresh_at > "+s.earlier("last_refreshed_at", half), db.Nullable(now), db.Nullable(now.Add(half))).
 		Or("cadence <> 'on_use' AND next_refresh_at > expires_at").
-		Or("next_attempt_at > ?", nullable(now.Add(perennial.MaxWait))).
-		Or("confirm_at > ?", nullable(now.Add(perennial.MaxWait))).
-		Or("attempt_deadline > ?", nullable(now.Add(perennial.MaxLease))).
+		Or("next_attempt_at > ?", db.Nullable(now.Add(perennial.MaxWait))).
+		Or("confirm_at > ?", db.Nullable(now.Add(perennial.MaxWait))).
+		Or("attempt_deadline > ?", db.Nullable(now.Add(perennial.MaxLease))).
 		Or("(failure_count > 0 OR suspect_since IS NOT NULL OR ambiguous_since IS NOT NULL OR attempt_id <> '')"+
 			" AND (next_attempt_at IS NULL OR next_attempt_at <= ?) AND (confirm_at IS NULL OR confirm_at <= ?) AND (attempt_deadline IS NULL OR attempt_deadline <= ?)", past, past, past)
 	late := now.Add(-time.Hour)
-	paused := s.db.Where("refresh_token_expires_at IS NULL AND last_refreshed_at <= ?", nullable(late.Add(-pausedBlindRest))).
-		Or("last_refreshed_at <= ?", nullable(late.Add(-pausedRest))).
-		Or(s.halfway("last_refreshed_at", "refresh_token_expires_at"), nullable(late), nullable(late))
-	q := s.db.WithContext(ctx).Where("id > ?", after).
-		Where(s.db.Where("status = 'active'").Where(active).Or(s.db.Where("status = 'paused' AND (next_attempt_at IS NULL OR next_attempt_at <= ?)", past).Where(paused)))
+	paused := s.db.With(ctx).Where("refresh_token_expires_at IS NULL AND last_refreshed_at <= ?", db.Nullable(late.Add(-pausedBlindRest))).
+		Or("last_refreshed_at <= ?", db.Nullable(late.Add(-pausedRest))).
+		Or(s.halfway("last_refreshed_at", "refresh_token_expires_at"), db.Nullable(late), db.Nullable(late))
+	q := s.db.With(ctx).Where("id > ?", after).
+		Where(s.db.With(ctx).Where("status = 'active'").Where(active).Or(s.db.With(ctx).Where("status = 'paused' AND (next_attempt_at IS NULL OR next_attempt_at <= ?)", past).Where(paused)))
 	return s.swept(q.Order("id"), limit)
 }
 
 // earlier returns the SQL for min(column, now) + d. Its arguments are now and now + d.
 func (s *Store) earlier(column string, d time.Duration) string {
-	if s.dialect == schema.SQLite {
+	if s.db.Dialect == schema.SQLite {
 		return fmt.Sprintf("(CASE WHEN %[1]s <= ? THEN strftime('%%Y-%%m-%%d %%H:%%M:%%f', %[1]s, '+%[2]d seconds') || '+00:00' ELSE ? END)", column, int(d.Seconds()))
 	}
 	return fmt.Sprintf("(CASE WHEN %[1]s <= ? THEN %[1]s + interval '%[2]d seconds' ELSE ? END)", column, int(d.Seconds()))
@@ -120,7 +122,7 @@ const (
 // halfway returns the SQL for "the argument, given twice, is past the middle between
 // from and to".
 func (s *Store) halfway(from, to string) string {
-	if s.dialect == schema.SQLite {
+	if s.db.Dialect == schema.SQLite {
 		return fmt.Sprintf("julianday(%s) - julianday(?) <= julianday(?) - julianday(%s)", to, from)
 	}
 	return fmt.Sprintf("%s - ?::timestamptz <= ?::timestamptz - %s", to, from)
@@ -150,9 +152,9 @@ func (s *Store) Warn(ctx context.Context, limit int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	soon := nullable(now.AddDate(0, 0, warnAt[len(warnAt)-1]))
-	q := s.db.WithContext(ctx).Where("status IN ('active', 'paused')").Where(
-		s.db.Where("grant_expires_at <= ? AND (grant_warned_days <> 1 OR grant_warned_for IS NULL OR grant_warned_for <> grant_expires_at)", soon).
+	soon := db.Nullable(now.AddDate(0, 0, warnAt[len(warnAt)-1]))
+	q := s.db.With(ctx).Where("status IN ('active', 'paused')").Where(
+		s.db.With(ctx).Where("grant_expires_at <= ? AND (grant_warned_days <> 1 OR grant_warned_for IS NULL OR grant_warned_for <> grant_expires_at)", soon).
 			Or("refresh_token_expires_at <= ? AND (idle_warned_days <> 1 OR idle_warned_for IS NULL OR idle_warned_for <> refresh_token_expires_at)", soon))
 	rows, err := s.swept(q.Order("id"), limit)
 	if err != nil {
@@ -186,7 +188,7 @@ func (s *Store) warn(ctx context.Context, id string) (warned int, err error) {
 			}
 			e := connectionEvent(perennial.EventExpiringSoon, c)
 			e.Data.Clock, e.Data.Days, e.Data.EndsAt = w.clock, days, w.end
-			err := errorsOf(update(tx, id, now, columns{w.column + "_warned_days": days, w.column + "_warned_for": nullable(w.end)}), emit(tx, e, now))
+			err := errorsOf(update(tx, id, now, columns{w.column + "_warned_days": days, w.column + "_warned_for": db.Nullable(w.end)}), outbox.Append(tx, e, now))
 			if err != nil {
 				return err
 			}
@@ -232,25 +234,26 @@ func warnedColumns(clock string, was, end, now time.Time) columns {
 	if end.IsZero() || end.Sub(was) < stillThere {
 		return nil
 	}
-	return columns{clock + "_warned_days": within(end.Sub(now)), clock + "_warned_for": nullable(end)}
+	return columns{clock + "_warned_days": within(end.Sub(now)), clock + "_warned_for": db.Nullable(end)}
 }
 
-// Prune deletes ledger lines, settled events and deliveries, and recorded refusals that
-// are older than keep, at most limit of each. It returns how many.
+// Prune deletes ledger lines, settled events and recorded refusals that are older than
+// keep, at most limit of each. It returns how many.
 func (s *Store) Prune(ctx context.Context, keep time.Duration, limit int) (int64, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
 		return 0, err
 	}
-	old := nullable(now.Add(-keep))
-	var deleted int64
+	old := now.Add(-keep)
+	deleted, err := outbox.Prune(s.db.With(ctx), old, limit)
+	if err != nil {
+		return deleted, err
+	}
 	for _, statement := range []string{
 		"DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE started_at < ? LIMIT ?)",
-		"DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE created_at < ? AND delivered_at IS NOT NULL LIMIT ?)",
-		"DELETE FROM webhook_deliveries WHERE (event_id, endpoint_id) IN (SELECT event_id, endpoint_id FROM webhook_deliveries WHERE created_at < ? AND state <> 'pending' LIMIT ?)",
 		"DELETE FROM first_refusals WHERE (app, connection_id) IN (SELECT app, connection_id FROM first_refusals WHERE refused_at < ? LIMIT ?)",
 	} {
-		result := s.db.WithContext(ctx).Exec(statement, old, limit)
+		result := s.db.With(ctx).Exec(statement, db.Nullable(old), limit)
 		if result.Error != nil {
 			return deleted, fmt.Errorf("delete what is past its retention: %w", result.Error)
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/schema"
 )
 
@@ -27,13 +28,13 @@ func (s *Store) ForTokenRead(ctx context.Context, tenant, id string) (perennial.
 	var now time.Time
 	var text string
 	statement, clock := `SELECT `+useColumns+`, clock_timestamp() FROM connections WHERE id = $1 AND tenant_id = $2`, any(&now)
-	if s.dialect == schema.SQLite {
+	if s.db.Dialect == schema.SQLite {
 		statement, clock = `SELECT `+useColumns+`, strftime('%Y-%m-%dT%H:%M:%fZ', 'now') FROM connections WHERE id = ? AND tenant_id = ?`, any(&text)
 	}
 	var expires, due, attempt, confirm, refreshed, used, updated sql.NullTime
-	err := s.sql.QueryRowContext(ctx, statement, id, tenant).Scan(&c.App, &c.Provider, &c.Host, &c.AccountID, &c.Status, &c.Reason, &c.Health, &c.FailingCode,
+	err := s.db.SQL.QueryRowContext(ctx, statement, id, tenant).Scan(&c.App, &c.Provider, &c.Host, &c.AccountID, &c.Status, &c.Reason, &c.Health, &c.FailingCode,
 		&c.Generation, &c.AccessTokenSealed, &c.TokenType, &expires, &due, &attempt, &confirm, &refreshed, &used, &updated, clock)
-	if err == nil && s.dialect == schema.SQLite {
+	if err == nil && s.db.Dialect == schema.SQLite {
 		now, err = time.Parse(time.RFC3339Nano, text)
 	}
 	switch {
@@ -60,7 +61,7 @@ func (s *Store) ReconnectSince(ctx context.Context, c perennial.Connection) (tim
 	var rows []struct {
 		CreatedAt *time.Time
 	}
-	err := s.db.WithContext(ctx).Table("outbox").Select("created_at").
+	err := s.db.With(ctx).Table("outbox").Select("created_at").
 		Where("connection_id = ? AND type = ?", c.ID, string(perennial.EventReconnectRequired)).Order("created_at DESC").Limit(1).Scan(&rows).Error
 	if err != nil {
 		return time.Time{}, fmt.Errorf("read since when connection %s waits for its user: %w", c.ID, err)
@@ -68,7 +69,7 @@ func (s *Store) ReconnectSince(ctx context.Context, c perennial.Connection) (tim
 	if len(rows) == 0 {
 		return c.UpdatedAt, nil
 	}
-	return stamp(rows[0].CreatedAt), nil
+	return db.Time(rows[0].CreatedAt), nil
 }
 
 // unauthorizedEvery bounds how often last_unauthorized_at is written: a storm of 401s
@@ -82,9 +83,9 @@ func (s *Store) TouchUnauthorized(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	err = s.db.WithContext(ctx).Table("connections").
-		Where("id = ? AND (last_unauthorized_at IS NULL OR last_unauthorized_at <= ?)", id, nullable(now.Add(-unauthorizedEvery))).
-		Updates(map[string]any{"last_unauthorized_at": nullable(now)}).Error
+	err = s.db.With(ctx).Table("connections").
+		Where("id = ? AND (last_unauthorized_at IS NULL OR last_unauthorized_at <= ?)", id, db.Nullable(now.Add(-unauthorizedEvery))).
+		Updates(map[string]any{"last_unauthorized_at": db.Nullable(now)}).Error
 	if err != nil {
 		return fmt.Errorf("note the 401 of connection %s: %w", id, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/internal/kms"
 	"github.com/perennial-oauth/perennial/internal/metrics"
 	"github.com/perennial-oauth/perennial/internal/program"
@@ -29,28 +30,29 @@ import (
 // Deps has what every process needs, opened from one configuration.
 type Deps struct {
 	Config  *config.Config
+	DB      *db.DB
 	Store   *store.Store
 	Keyring *seal.Keyring
 	Spool   *spool.Spool // nil before OpenSpool, and if none is configured
 	Log     *slog.Logger
 }
 
-// Open opens the store, refuses a schema outside this program's range, and loads the
+// Open opens the database, refuses a schema outside this program's range, and loads the
 // keys.
 func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Deps, error) {
 	keyring, err := LoadKeys(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	s, err := store.OpenPool(ctx, cfg.DatabaseURL, cfg.DatabasePool)
+	d, err := db.Open(ctx, cfg.DatabaseURL, cfg.DatabasePool)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.CheckSchema(ctx); err != nil {
-		_ = s.Close() // return the schema's error instead
+	if err := d.CheckSchema(ctx); err != nil {
+		_ = d.Close() // return the schema's error instead
 		return nil, err
 	}
-	return &Deps{Config: cfg, Store: s, Keyring: keyring, Log: log}, nil
+	return &Deps{Config: cfg, DB: d, Store: store.New(d), Keyring: keyring, Log: log}, nil
 }
 
 // openFor reads the command line of the program called name and its configuration, and
@@ -121,7 +123,7 @@ func (d *Deps) Notify(observer notify.Observer) *notify.Service {
 }
 
 func (d *Deps) notifyConfig(observer notify.Observer) notify.Config {
-	return notify.Config{Store: d.Store, Sealer: d.Keyring, Apps: d.Config,
+	return notify.Config{Store: notify.NewStore(d.DB), Sealer: d.Keyring, Apps: d.Config,
 		Addresses: notify.Addresses{AllowPrivate: d.Config.Notify.AllowPrivate}, Log: d.Log, Observer: observer}
 }
 
@@ -133,7 +135,7 @@ func (d *Deps) Sessions(service *connect.Service) (*connect.Sessions, error) {
 
 func (d *Deps) sessionsConfig(service *connect.Service) connect.SessionsConfig {
 	c := d.Config.Connect
-	return connect.SessionsConfig{Service: service, Store: d.Store, Provider: provider.NewClient(provider.ClientConfig{}),
+	return connect.SessionsConfig{Service: service, Store: connect.NewSessionStore(d.DB), Provider: provider.NewClient(provider.ClientConfig{}),
 		BaseURL: c.BaseURL, ReturnURLs: c.ReturnURLs, Lifetime: c.Lifetime}
 }
 
@@ -155,10 +157,10 @@ func (d *Deps) spoolCounts() metrics.Spool {
 	return d.Spool
 }
 
-// Close closes the store.
+// Close closes the database.
 func (d *Deps) Close() {
-	if err := d.Store.Close(); err != nil {
-		d.Log.Warn("close the store", "error", err)
+	if err := d.DB.Close(); err != nil {
+		d.Log.Warn("close the database", "error", err)
 	}
 }
 

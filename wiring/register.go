@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/activities"
@@ -81,7 +82,8 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 	releaser := &activities.Releaser{Store: d.Store, Workflows: told, Apps: d.Config}
 	w.RegisterActivityWithOptions(releaser.Release, activity.RegisterOptions{Name: activities.ReleaseActivity})
 	w.RegisterActivity(&activities.Deliverer{Notify: events})
-	w.RegisterActivity(&activities.Sweeper{Store: d.Store, Workflows: told, StartPacers: p.startPacers, StartRelease: p.startRelease, Dispatch: p.dispatch})
+	w.RegisterActivity(&activities.Sweeper{Store: d.Store, Workflows: told, StartPacers: p.startPacers, StartRelease: p.startRelease, Dispatch: p.dispatch,
+		Prune: []func(context.Context, time.Duration, int) (int64, error){d.Store.Prune, events.Prune}})
 	return p, nil
 }
 

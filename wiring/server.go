@@ -105,6 +105,8 @@ func RunServer(ctx context.Context, args, environ []string, logs io.Writer) erro
 func newAPI(deps *Deps, service *connect.Service, links *links, tokens *tokens, observer api.Observer) (*api.API, error) {
 	c := api.Config{
 		Store:       deps.Store,
+		Keys:        api.NewKeyStore(deps.DB),
+		Requests:    api.NewRequestStore(deps.DB),
 		Connections: service,
 		Disconnects: &connect.Disconnector{Service: service, Keys: deps.Keyring, Provider: provider.NewClient(provider.ClientConfig{})},
 		Webhooks:    deps.Notify(nil),
@@ -168,12 +170,13 @@ const (
 // pruning deletes old Idempotency-Keys. Its stop function waits for its end.
 func pruning(ctx context.Context, deps *Deps, log *slog.Logger) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
+	requests := api.NewRequestStore(deps.DB)
 	var done sync.WaitGroup
 	done.Go(func() {
 		tick := time.NewTicker(pruneEvery)
 		defer tick.Stop()
 		for {
-			if _, err := deps.Store.PruneRequests(ctx, pruneLimit); err != nil && ctx.Err() == nil {
+			if _, err := requests.Prune(ctx, pruneLimit); err != nil && ctx.Err() == nil {
 				log.Warn("old Idempotency-Keys are not deleted", "error", err)
 			}
 			select {

@@ -27,6 +27,7 @@ import (
 	"github.com/perennial-oauth/perennial/client"
 	"github.com/perennial-oauth/perennial/client/remote"
 	"github.com/perennial-oauth/perennial/config"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/perennial-oauth/perennial/internal/version"
 	"github.com/perennial-oauth/perennial/seal"
@@ -107,13 +108,13 @@ func startOn(t *testing.T, url, more string) *process {
 	dir := t.TempDir()
 	keys := filepath.Join(dir, "keys")
 	require.NoError(t, seal.Generate(keys, nil, true))
-	db, err := store.Open(t.Context(), url)
+	d, err := db.Open(t.Context(), url, db.Pool{})
 	require.NoError(t, err)
-	defer db.Close()
-	_, _, err = db.Migrate(t.Context())
+	defer d.Close()
+	_, _, err = d.Migrate(t.Context())
 	require.NoError(t, err)
 	k, key := api.NewKey("acme", "test", perennial.ScopeAdmin)
-	_, err = db.AddKey(t.Context(), k)
+	_, err = api.NewKeyStore(d).Add(t.Context(), k)
 	require.NoError(t, err)
 	path := filepath.Join(dir, "perennial.yaml")
 	require.NoError(t, os.WriteFile(path, fmt.Appendf(nil, `

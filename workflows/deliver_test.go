@@ -7,7 +7,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/activities"
-	"github.com/perennial-oauth/perennial/store"
+	"github.com/perennial-oauth/perennial/notify"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/worker"
@@ -21,9 +21,9 @@ type letters struct {
 	lost  int // number of tries that end without being recorded
 }
 
-func (l *letters) Deliver(_ context.Context, event, endpoint string) (store.DeliveryResult, error) {
+func (l *letters) Deliver(_ context.Context, event, endpoint string) (notify.DeliveryResult, error) {
 	l.tries = append(l.tries, l.now())
-	t := store.DeliveryResult{EventID: event, EndpointID: endpoint, State: perennial.DeliveryDelivered}
+	t := notify.DeliveryResult{EventID: event, EndpointID: endpoint, State: perennial.DeliveryDelivered}
 	switch {
 	case len(l.tries) <= l.lost:
 		return t, perennial.Errorf(perennial.CodeUnavailable, "the database does not answer")

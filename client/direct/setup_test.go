@@ -14,6 +14,7 @@ import (
 	"github.com/perennial-oauth/perennial/client"
 	"github.com/perennial-oauth/perennial/client/clienttest"
 	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/seal"
@@ -59,16 +60,16 @@ func setup(t testing.TB, url string) *bundle {
 	require.True(t, ok)
 	entry.RevokeURL = "" // like a provider without one
 	b := &bundle{TB: t, url: url, app: provider.App{Name: "app", Provider: entry, ClientID: "client"}}
-	var err error
-	b.db, err = store.Open(t.Context(), url)
+	rows, err := db.Open(t.Context(), url, db.Pool{})
 	require.NoError(t, err)
+	b.db = store.New(rows)
 	t.Cleanup(func() { _ = b.db.Close() }) // a test may have closed it
 	_, _, err = b.db.Migrate(t.Context())
 	require.NoError(t, err)
 	b.keyring, err = seal.NewEphemeral()
 	require.NoError(t, err)
 	b.service = connect.New(connect.Config{Store: b.db, Apps: b, Sealer: b.keyring, Workflows: b})
-	b.sessions, err = connect.NewSessions(connect.SessionsConfig{Service: b.service, Store: b.db, BaseURL: "https://connect.example", ReturnURLs: connect.ReturnURLs{"https://app.example"}})
+	b.sessions, err = connect.NewSessions(connect.SessionsConfig{Service: b.service, Store: connect.NewSessionStore(rows), BaseURL: "https://connect.example", ReturnURLs: connect.ReturnURLs{"https://app.example"}})
 	require.NoError(t, err)
 	b.id = b.insert()
 	b.Backend = b.of("acme", nil)

@@ -93,7 +93,7 @@ func TestErrors(t *testing.T) {
 		assert.ErrorAs(t, err, new(*client.ErrNotFound), id)
 	}
 	revoked, key := w.Key("acme", perennial.ScopeTokensRead)
-	require.NoError(t, w.DB.RevokeKey(t.Context(), revoked.ID))
+	require.NoError(t, w.Keys.Revoke(t.Context(), revoked.ID))
 	_, err = backend(t, w.URL(), key).Load(t.Context(), f.ID)
 	assert.Equal(t, perennial.CodeUnavailable, perennial.CodeOf(err), "a wrong key is no missing connection")
 	assert.ErrorContains(t, err, "unauthorized")

@@ -22,6 +22,7 @@ import (
 	"github.com/perennial-oauth/perennial/client/clienttest"
 	"github.com/perennial-oauth/perennial/client/direct"
 	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/notify"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
@@ -34,12 +35,16 @@ import (
 // World is one API with everything behind it.
 type World struct {
 	testing.TB
-	DB       *store.Store
-	Keyring  *seal.Keyring
-	Apps     []provider.App
-	Sessions *connect.Sessions
-	API      *api.API
-	Server   *httptest.Server // started by the first call of URL
+	DB          *db.DB
+	Store       *store.Store
+	Keys        *api.KeyStore
+	Webhooks    *notify.Store
+	SessionRows *connect.SessionStore
+	Keyring     *seal.Keyring
+	Apps        []provider.App
+	Sessions    *connect.Sessions
+	API         *api.API
+	Server      *httptest.Server // started by the first call of URL
 
 	Logs Buffer
 
@@ -104,20 +109,21 @@ func New(t testing.TB, url string, more ...func(*api.Config)) *World {
 		w.Apps = append(w.Apps, provider.App{Name: name, Provider: entry, ClientID: "client of " + name, Scopes: []string{"contacts"}})
 	}
 	var err error
-	w.DB, err = store.Open(t.Context(), url)
+	w.DB, err = db.Open(t.Context(), url, db.Pool{})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = w.DB.Close() }) // a test may have closed it
 	_, _, err = w.DB.Migrate(t.Context())
 	require.NoError(t, err)
+	w.Store, w.Keys, w.Webhooks, w.SessionRows = store.New(w.DB), api.NewKeyStore(w.DB), notify.NewStore(w.DB), connect.NewSessionStore(w.DB)
 	w.Keyring, err = seal.NewEphemeral()
 	require.NoError(t, err)
 	log := slog.New(slog.NewJSONHandler(&w.Logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	service := connect.New(connect.Config{Store: w.DB, Apps: w, Sealer: w.Keyring, Workflows: w, Log: log})
-	w.Sessions, err = connect.NewSessions(connect.SessionsConfig{Service: service, Store: w.DB, Provider: provider.NewClient(provider.ClientConfig{}),
+	service := connect.New(connect.Config{Store: w.Store, Apps: w, Sealer: w.Keyring, Workflows: w, Log: log})
+	w.Sessions, err = connect.NewSessions(connect.SessionsConfig{Service: service, Store: w.SessionRows, Provider: provider.NewClient(provider.ClientConfig{}),
 		BaseURL: "https://connect.example", ReturnURLs: connect.ReturnURLs{ReturnURL}})
 	require.NoError(t, err)
-	c := api.Config{Store: w.DB, Connections: service, Disconnects: &connect.Disconnector{Service: service, Keys: w.Keyring, Provider: w},
-		Webhooks: notify.New(notify.Config{Store: w.DB, Sealer: w.Keyring, Apps: w, Log: log}), Tokens: w.Backend, Apps: w.Apps, Sessions: w.Sessions,
+	c := api.Config{Store: w.Store, Keys: w.Keys, Requests: api.NewRequestStore(w.DB), Connections: service, Disconnects: &connect.Disconnector{Service: service, Keys: w.Keyring, Provider: w},
+		Webhooks: notify.New(notify.Config{Store: w.Webhooks, Sealer: w.Keyring, Apps: w, Log: log}), Tokens: w.Backend, Apps: w.Apps, Sessions: w.Sessions,
 		Rate: 1e6, Failures: 1e6, Log: log, Observer: w}
 	for _, change := range more {
 		change(&c)
@@ -130,7 +136,7 @@ func New(t testing.TB, url string, more ...func(*api.Config)) *World {
 
 // Backend returns what the API calls for a tenant's tokens.
 func (w *World) Backend(tenant string) (api.Backend, error) {
-	return direct.New(direct.Config{Tenant: tenant, Store: w.DB, Keys: w.Keyring, Workflows: w, Apps: w, Answer: time.Second,
+	return direct.New(direct.Config{Tenant: tenant, Store: w.Store, Keys: w.Keyring, Workflows: w, Apps: w, Answer: time.Second,
 		Links: func(c perennial.Connection) (string, string) {
 			return "https://app.example/" + c.ID, "https://help.example"
 		}})
@@ -150,7 +156,7 @@ func (w *World) URL() string {
 func (w *World) Key(tenant string, scopes ...perennial.Scope) (perennial.APIKey, string) {
 	w.Helper()
 	k, whole := api.NewKey(tenant, w.Name(), scopes...)
-	k, err := w.DB.AddKey(context.Background(), k)
+	k, err := w.Keys.Add(context.Background(), k)
 	require.NoError(w, err)
 	return k, whole.Reveal()
 }
@@ -169,7 +175,7 @@ func (w *World) ConnectTo(name, tenant string) perennial.Connection {
 	require.NoError(w, err)
 	id := "con_" + uuid.NewString()
 	c := perennial.Connection{ID: id, TenantID: tenant, App: name, Provider: app.Provider.Name, AccountID: "portal " + id}
-	c, err = w.DB.Insert(context.Background(), c, w.write(c, 1, 30*time.Minute))
+	c, err = w.Store.Insert(context.Background(), c, w.write(c, 1, 30*time.Minute))
 	require.NoError(w, err)
 	return c
 }
@@ -177,7 +183,7 @@ func (w *World) ConnectTo(name, tenant string) perennial.Connection {
 // Row returns a connection as it is now.
 func (w *World) Row(id string) perennial.Connection {
 	w.Helper()
-	c, _, err := w.DB.Get(context.Background(), id)
+	c, _, err := w.Store.Get(context.Background(), id)
 	require.NoError(w, err)
 	return c
 }
@@ -186,7 +192,7 @@ func (w *World) Row(id string) perennial.Connection {
 func (w *World) Renew(id string, life time.Duration) {
 	w.Helper()
 	c := w.Row(id)
-	_, err := w.DB.ReplaceTokens(context.Background(), id, "", c.Generation, w.write(c, c.Generation+1, life))
+	_, err := w.Store.ReplaceTokens(context.Background(), id, "", c.Generation, w.write(c, c.Generation+1, life))
 	require.NoError(w, err)
 }
 
@@ -194,7 +200,7 @@ func (w *World) Renew(id string, life time.Duration) {
 func (w *World) SetStatus(id string, s perennial.Status, r perennial.Reason) {
 	w.Helper()
 	c := w.Row(id)
-	_, err := w.DB.SetStatus(context.Background(), id, perennial.Statuses, c.Generation, s, r)
+	_, err := w.Store.SetStatus(context.Background(), id, perennial.Statuses, c.Generation, s, r)
 	require.NoError(w, err)
 }
 
@@ -203,7 +209,7 @@ const RefreshSecret = "planted-refresh-token"
 
 func (w *World) write(c perennial.Connection, generation int64, life time.Duration) store.TokenWrite {
 	w.Helper()
-	now, err := w.DB.Now(context.Background())
+	now, err := w.Store.Now(context.Background())
 	require.NoError(w, err)
 	app, err := w.App(c.App)
 	require.NoError(w, err)
@@ -330,7 +336,7 @@ func (w *World) Dump(table string) string {
 // Now returns the database's time.
 func (w *World) Now() time.Time {
 	w.Helper()
-	now, err := w.DB.Now(context.Background())
+	now, err := w.Store.Now(context.Background())
 	require.NoError(w, err)
 	return now
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/fakeprovider"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
@@ -40,15 +41,17 @@ const ClientSecret = "PLANTED-client-secret-0123456789"
 
 // World belongs to one test.
 type World struct {
-	Store    *store.Store
-	Service  *connect.Service
-	Sessions *connect.Sessions
-	Provider *fakeprovider.Server // serves every app but Login
-	Issuer   *fakeprovider.Server // serves Login
-	Signals  *Signals
-	Logs     *Logs
+	DB          *db.DB
+	Store       *store.Store
+	SessionRows *connect.SessionStore
+	Service     *connect.Service
+	Sessions    *connect.Sessions
+	Provider    *fakeprovider.Server // serves every app but Login
+	Issuer      *fakeprovider.Server // serves Login
+	Signals     *Signals
+	Logs        *Logs
 
-	DB      *sql.DB          // the database without the store
+	Foreign *sql.DB          // the database as another program opens it
 	URL     string           // address of the pages
 	Server  *httptest.Server // serves the pages
 	Product *httptest.Server // where customers return to
@@ -122,14 +125,15 @@ func New(t testing.TB, between func(connect.Authorizer) connect.Authorizer) *Wor
 	w := &World{Signals: &Signals{}, Logs: &Logs{}}
 	var err error
 	database := testpg.URL(t)
-	w.DB, err = sql.Open("pgx", database)
+	w.Foreign, err = sql.Open("pgx", database)
+	must(err)
+	t.Cleanup(func() { _ = w.Foreign.Close() }) // the database is dropped next
+	w.DB, err = db.Open(t.Context(), database, db.Pool{})
 	must(err)
 	t.Cleanup(func() { _ = w.DB.Close() }) // the database is dropped next
-	w.Store, err = store.Open(t.Context(), database)
+	_, _, err = w.DB.Migrate(t.Context())
 	must(err)
-	t.Cleanup(func() { _ = w.Store.Close() }) // the database is dropped next
-	_, _, err = w.Store.Migrate(t.Context())
-	must(err)
+	w.Store, w.SessionRows = store.New(w.DB), connect.NewSessionStore(w.DB)
 	keys, err := seal.NewEphemeral()
 	must(err)
 
@@ -184,7 +188,7 @@ func New(t testing.TB, between func(connect.Authorizer) connect.Authorizer) *Wor
 	if between != nil {
 		authorizer = between(authorizer)
 	}
-	w.Sessions, err = connect.NewSessions(connect.SessionsConfig{Service: w.Service, Store: w.Store, Provider: authorizer, BaseURL: w.URL,
+	w.Sessions, err = connect.NewSessions(connect.SessionsConfig{Service: w.Service, Store: w.SessionRows, Provider: authorizer, BaseURL: w.URL,
 		ReturnURLs: connect.ReturnURLs{w.Product.URL + "/settings"}})
 	must(err)
 	pages, err = connectui.New(connectui.Config{Sessions: w.Sessions, Product: "SimpleSync", HelpURL: w.Product.URL + "/help", Log: log})
@@ -210,10 +214,10 @@ func (w *World) Link(t testing.TB, req connect.SessionRequest) connect.Session {
 	return s
 }
 
-// Exec changes the database without the store.
+// Exec changes the database as another program does.
 func (w *World) Exec(t testing.TB, statement string, args ...any) {
 	t.Helper()
-	if _, err := w.DB.ExecContext(t.Context(), statement, args...); err != nil {
+	if _, err := w.Foreign.ExecContext(t.Context(), statement, args...); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -29,6 +31,26 @@ func JSON(t *testing.T, name string, v any) {
 	raw, err = json.MarshalIndent(plain, "", "  ")
 	require.NoError(t, err)
 	Text(t, name+".json", string(raw)+"\n")
+}
+
+// Columns compares the columns that gorm reads and writes of each row type, by table,
+// with testdata/golden/columns.json of the package under test. Package schema has the
+// tables.
+func Columns(t *testing.T, rows ...interface{ TableName() string }) {
+	t.Helper()
+	columns := map[string][]string{}
+	for _, r := range rows {
+		table, row := r.TableName(), reflect.TypeOf(r)
+		for i := range row.NumField() {
+			for part := range strings.SplitSeq(row.Field(i).Tag.Get("gorm"), ";") {
+				if name, ok := strings.CutPrefix(part, "column:"); ok {
+					columns[table] = append(columns[table], name)
+				}
+			}
+		}
+		slices.Sort(columns[table])
+	}
+	JSON(t, "columns", columns)
 }
 
 // Text compares text with the file testdata/golden/NAME of the package under test.

@@ -47,19 +47,20 @@ func (s *stack) openKey(ctx context.Context) (perennial.Secret, error) {
 
 // newKey replaces the keys that dev made earlier with a new one.
 func (s *stack) newKey(ctx context.Context) (perennial.Secret, error) {
-	old, err := s.deps.Store.Keys(ctx, demoTenant)
+	keys := api.NewKeyStore(s.deps.DB)
+	old, err := keys.List(ctx, demoTenant)
 	if err != nil {
 		return perennial.Secret{}, err
 	}
 	for _, k := range old {
 		if k.Name == keyName && k.RevokedAt.IsZero() {
-			if err := s.deps.Store.RevokeKey(ctx, k.ID); err != nil {
+			if err := keys.Revoke(ctx, k.ID); err != nil {
 				return perennial.Secret{}, err
 			}
 		}
 	}
 	k, key := api.NewKey(demoTenant, keyName, perennial.Scopes...) // every scope: the key opens nothing but the demo
-	if _, err := s.deps.Store.AddKey(ctx, k); err != nil {
+	if _, err := keys.Add(ctx, k); err != nil {
 		return perennial.Secret{}, err
 	}
 	return key, s.write(keyFile, []byte(key.Reveal()+"\n"))

@@ -1,28 +1,27 @@
 package dev
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
-
-	"bytes"
-	"encoding/json"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/provider"
-	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/workflows"
 )
 
 func migrate(ctx context.Context, cfg *config.Config) error {
-	db, err := store.Open(ctx, cfg.DatabaseURL)
+	d, err := db.Open(ctx, cfg.DatabaseURL, cfg.DatabasePool)
 	if err != nil {
 		return err
 	}
-	defer db.Close()
-	_, _, err = db.Migrate(ctx)
+	defer d.Close()
+	_, _, err = d.Migrate(ctx)
 	return err
 }
 

@@ -13,8 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/perennial-oauth/perennial/api"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/internal/devserver"
-	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -84,10 +85,10 @@ func TestAfterReady(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 
-	db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(dir, "perennial.db"))
+	d, err := db.Open(t.Context(), "sqlite:"+filepath.Join(dir, "perennial.db"), db.Pool{})
 	require.NoError(t, err)
-	defer db.Close()
-	keys, err := db.Keys(t.Context(), "demo")
+	defer d.Close()
+	keys, err := api.NewKeyStore(d).List(t.Context(), "demo")
 	require.NoError(t, err)
 	require.Len(t, keys, 2)
 	assert.False(t, keys[0].RevokedAt.IsZero(), "the key that was lost is revoked")

@@ -203,7 +203,7 @@ func TestClientFromDocument(t *testing.T) {
 	con := w.Connect("acme")
 	w.SetStatus(con.ID, perennial.StatusReconnectRequired, perennial.ReasonOperator)
 	w.SetStatus(con.ID, perennial.StatusActive, "")
-	_, err := w.DB.PlanDeliveries(t.Context(), 100)
+	_, err := w.Webhooks.PlanDeliveries(t.Context(), 100)
 	require.NoError(t, err)
 	deliveries := call("listDeliveries", at, nil)["deliveries"].([]any)
 	require.Len(t, deliveries, 1)

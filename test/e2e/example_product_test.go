@@ -13,6 +13,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/connecttest"
+	"github.com/perennial-oauth/perennial/notify"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -112,13 +113,13 @@ func TestExampleProduct(t *testing.T) {
 	assert.NotZero(t, a.oracle(exampleAccount).RepeatedWrites, "it was sent again")
 
 	before := strings.Count(p.open().Body, "Working again")
-	all, err := a.deps.Store.Deliveries(t.Context(), perennial.DeliveryDelivered, 10)
+	all, err := notify.NewStore(a.deps.DB).Deliveries(t.Context(), perennial.DeliveryDelivered, 10)
 	require.NoError(t, err)
 	for _, d := range all {
-		require.NoError(t, a.deps.Store.Redeliver(t.Context(), d.EventID, endpoint.ID))
+		require.NoError(t, notify.NewStore(a.deps.DB).Redeliver(t.Context(), d.EventID, endpoint.ID))
 	}
 	a.eventually("every event came again", func() bool {
-		again, err := a.deps.Store.Deliveries(t.Context(), perennial.DeliveryDelivered, 10)
+		again, err := notify.NewStore(a.deps.DB).Deliveries(t.Context(), perennial.DeliveryDelivered, 10)
 		require.NoError(t, err)
 		return len(again) == len(all) && !slices.ContainsFunc(again, func(d perennial.Delivery) bool {
 			return slices.ContainsFunc(all, func(old perennial.Delivery) bool {

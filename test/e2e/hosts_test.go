@@ -20,6 +20,7 @@ import (
 	"github.com/perennial-oauth/perennial/client/direct"
 	"github.com/perennial-oauth/perennial/client/remote"
 	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/internal/dbtest"
 	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/perennial-oauth/perennial/notify"
 	"github.com/perennial-oauth/perennial/provider"
@@ -120,37 +121,34 @@ func hostForEachAccount(t *testing.T, name string) {
 	entry.RefreshKillsAccessToken = false // else memory answers nothing, and the clients' states differ by their time
 	entry.MetadataFields = []string{"api_domain", "instance_url"}
 
-	db, err := store.Open(ctx, testpg.URL(t))
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, db.Close()) })
-	_, _, err = db.Migrate(ctx)
-	require.NoError(t, err)
+	d := dbtest.New(t, testpg.URL(t))
+	rows := store.New(d.DB)
 	keys, err := seal.NewEphemeral()
 	require.NoError(t, err)
 	app := provider.App{Name: "app", Provider: entry, ClientID: "client", ClientSecrets: []perennial.Secret{perennial.NewSecret("client-secret-0001")},
 		Scopes: []string{"read", "write"}, Buffer: provider.BufferQueue}
 	w := &hostWorld{apps: map[string]provider.App{"app": app}}
 	network := provider.NewClient(provider.ClientConfig{})
-	w.engine = refresh.New(refresh.Config{Store: db, Presenter: network, Apps: w, Sealer: keys, Timing: timing.Config{}.WithDefaults()})
+	w.engine = refresh.New(refresh.Config{Store: rows, Presenter: network, Apps: w, Sealer: keys, Timing: timing.Config{}.WithDefaults()})
 	log := slog.New(slog.DiscardHandler)
-	service := connect.New(connect.Config{Store: db, Apps: w, Sealer: keys, Workflows: w, Log: log})
-	sessions, err := connect.NewSessions(connect.SessionsConfig{Service: service, Store: db, Provider: network, BaseURL: "https://connect.example"})
+	service := connect.New(connect.Config{Store: rows, Apps: w, Sealer: keys, Workflows: w, Log: log})
+	sessions, err := connect.NewSessions(connect.SessionsConfig{Service: service, Store: connect.NewSessionStore(d.DB), Provider: network, BaseURL: "https://connect.example"})
 	require.NoError(t, err)
 	over := func(tenant string) (*direct.Backend, error) {
-		return direct.New(direct.Config{Tenant: tenant, Store: db, Keys: keys, Workflows: w, Apps: w, Sessions: sessions,
+		return direct.New(direct.Config{Tenant: tenant, Store: rows, Keys: keys, Workflows: w, Apps: w, Sessions: sessions,
 			Links: func(c perennial.Connection) (string, string) {
 				return "https://app.example/" + c.ID, "https://help.example"
 			}})
 	}
-	v1, err := api.New(api.Config{Store: db, Connections: service, Disconnects: &connect.Disconnector{Service: service, Keys: keys, Provider: network},
-		Webhooks: notify.New(notify.Config{Store: db, Sealer: keys, Apps: w, Log: log}), Apps: []provider.App{app}, Sessions: sessions, Log: log,
+	v1, err := api.New(api.Config{Store: rows, Keys: api.NewKeyStore(d.DB), Requests: api.NewRequestStore(d.DB), Connections: service, Disconnects: &connect.Disconnector{Service: service, Keys: keys, Provider: network},
+		Webhooks: notify.New(notify.Config{Store: notify.NewStore(d.DB), Sealer: keys, Apps: w, Log: log}), Apps: []provider.App{app}, Sessions: sessions, Log: log,
 		Tokens: func(tenant string) (api.Backend, error) { return over(tenant) }})
 	require.NoError(t, err)
 	t.Cleanup(v1.Close)
 	server := httptest.NewServer(v1)
 	t.Cleanup(server.Close)
 	k, key := api.NewKey("acme", "test", perennial.ScopeAdmin)
-	_, err = db.AddKey(ctx, k)
+	_, err = api.NewKeyStore(d.DB).Add(ctx, k)
 	require.NoError(t, err)
 	near, err := over("acme")
 	require.NoError(t, err)
@@ -187,7 +185,7 @@ func hostForEachAccount(t *testing.T, name string) {
 		res, err := w.engine.Refresh(ctx, refresh.Request{ConnectionID: id, Generation: 1, Trigger: perennial.TriggerTimer, App: "app"})
 		require.NoError(t, err)
 		require.Equal(t, perennial.OutcomeRefreshed, res.Outcome, res.Code)
-		row, _, err := db.Get(ctx, id)
+		row, _, err := rows.Get(ctx, id)
 		require.NoError(t, err)
 		assert.Equal(t, []string{h.host(), h.host()}, []string{row.Host, row.AccountID})
 		assert.WithinDuration(t, time.Now().AddDate(0, 0, 398), row.GrantExpiresAt, time.Hour, "as the refresh said, not as the consent did")

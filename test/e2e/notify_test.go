@@ -82,7 +82,7 @@ func TestNotify(t *testing.T) {
 	_, err = s.service.Reconnect(t.Context(), c.ID, s.consent("a1", knobs))
 	require.NoError(t, err)
 	s.eventually("the recovery is delivered, and recorded", func() bool {
-		all, err := s.deps.Store.Deliveries(t.Context(), perennial.DeliveryDelivered, 10)
+		all, err := notify.NewStore(s.deps.DB).Deliveries(t.Context(), perennial.DeliveryDelivered, 10)
 		require.NoError(t, err)
 		return len(all) == 2
 	})
@@ -99,9 +99,9 @@ func TestNotify(t *testing.T) {
 	assert.NotEmpty(t, w.ID)
 
 	// A delivered one can be sent again. The worker finds it without a signal.
-	all, err := s.deps.Store.Deliveries(t.Context(), "", 1)
+	all, err := notify.NewStore(s.deps.DB).Deliveries(t.Context(), "", 1)
 	require.NoError(t, err)
-	require.NoError(t, s.deps.Store.Redeliver(t.Context(), all[0].EventID, w.ID))
+	require.NoError(t, notify.NewStore(s.deps.DB).Redeliver(t.Context(), all[0].EventID, w.ID))
 	s.eventually("it comes again", func() bool { types, _ := h.seen(); return len(types) == 3 })
 }
 
@@ -131,7 +131,7 @@ func TestDeliveries(t *testing.T) {
 	become := func(name string, state perennial.DeliveryState, tries int) {
 		t.Helper()
 		s.eventually(name+" is "+string(state), func() bool {
-			all, err := s.deps.Store.Deliveries(t.Context(), "", 10)
+			all, err := notify.NewStore(s.deps.DB).Deliveries(t.Context(), "", 10)
 			require.NoError(t, err)
 			for _, d := range all {
 				event = d.EventID
@@ -145,10 +145,10 @@ func TestDeliveries(t *testing.T) {
 	become("delivered", perennial.DeliveryDelivered, 1)
 	become("redelivered", perennial.DeliveryDead, 1)
 	become("removed", perennial.DeliveryPending, 1)
-	require.NoError(t, s.deps.Store.RemoveEndpoint(t.Context(), at["removed"]))
+	require.NoError(t, notify.NewStore(s.deps.DB).RemoveEndpoint(t.Context(), at["removed"]))
 	become("retried", perennial.DeliveryDelivered, 2)
 	become("removed", perennial.DeliveryDead, 1)
-	require.NoError(t, s.deps.Store.Redeliver(t.Context(), event, at["redelivered"]))
+	require.NoError(t, notify.NewStore(s.deps.DB).Redeliver(t.Context(), event, at["redelivered"]))
 	become("redelivered", perennial.DeliveryDelivered, 1)
 
 	for name, endpoint := range at {

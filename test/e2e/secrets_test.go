@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
@@ -13,19 +14,17 @@ import (
 	"strings"
 	"testing"
 
+	_ "github.com/jackc/pgx/v5/stdlib"
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/fakeprovider"
+	"github.com/perennial-oauth/perennial/notify"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/workflows"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
-
-	"database/sql"
-
-	_ "github.com/jackc/pgx/v5/stdlib"
 )
 
 // needles returns every form in which a secret could be written somewhere.
@@ -112,7 +111,7 @@ func TestPlantedSecrets(t *testing.T) {
 	}
 	places := map[string][]byte{"errors": []byte(strings.Join(errors, "\n")), "logs": s.logs.Bytes(), "database": s.dump(), "messages": messages.Bytes()}
 	histories := append(s.histories(refused.ID), s.histories(healthy.ID)...)
-	sent, err := s.deps.Store.Deliveries(ctx, perennial.DeliveryDelivered, 10)
+	sent, err := notify.NewStore(s.deps.DB).Deliveries(ctx, perennial.DeliveryDelivered, 10)
 	require.NoError(t, err)
 	require.NotEmpty(t, sent)
 	for _, d := range sent {

@@ -58,7 +58,7 @@ func grant(t *testing.T, s *fakeprovider.Server, app, account string) fakeprovid
 
 func session(t *testing.T, w *World, id string) perennial.ConnectSession {
 	t.Helper()
-	c, _, err := w.Store.SessionByID(t.Context(), id)
+	c, _, err := w.SessionRows.ByID(t.Context(), id)
 	require.NoError(t, err)
 	return c
 }
@@ -475,7 +475,7 @@ func TestNobodyComesBack(t *testing.T) {
 	w.Exec(t, "UPDATE connect_sessions SET expires_at = clock_timestamp() - interval '25 hours'")
 	_, err = w.Sessions.FinishAll(t.Context(), 10)
 	require.NoError(t, err)
-	_, _, err = w.Store.SessionByID(t.Context(), s.ID)
+	_, _, err = w.SessionRows.ByID(t.Context(), s.ID)
 	assert.Equal(t, perennial.CodeNotFound, perennial.CodeOf(err), "old sessions go")
 }
 

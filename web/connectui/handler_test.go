@@ -27,7 +27,7 @@ func TestBaseURL(t *testing.T) {
 		"https://example.com":        {true, "/connect/"},
 		"http://localhost:8080":      {false, "/connect/"},
 	} {
-		sessions, err := connect.NewSessions(connect.SessionsConfig{Service: w.Service, Store: w.Store, BaseURL: base})
+		sessions, err := connect.NewSessions(connect.SessionsConfig{Service: w.Service, Store: w.SessionRows, BaseURL: base})
 		require.NoError(t, err)
 		h, err := connectui.New(connectui.Config{Sessions: sessions})
 		require.NoError(t, err)

@@ -1,42 +1,32 @@
 package connectui_test
 
 import (
-	"context"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/connect"
 	. "github.com/perennial-oauth/perennial/internal/connecttest"
+	"github.com/perennial-oauth/perennial/internal/dbtest"
 	"github.com/perennial-oauth/perennial/web/connectui"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
 // lookups counts the database look-ups of links and states.
-type lookups struct {
-	connect.SessionStore
-	found, lists atomic.Int64
-}
+type lookups struct{ found, lists atomic.Int64 }
 
-func (l *lookups) SessionByLink(ctx context.Context, digest string) (perennial.ConnectSession, time.Time, error) {
-	l.found.Add(1)
-	return l.SessionStore.SessionByLink(ctx, digest)
-}
-
-func (l *lookups) SessionByState(ctx context.Context, digest string) (perennial.ConnectSession, time.Time, error) {
-	l.found.Add(1)
-	return l.SessionStore.SessionByState(ctx, digest)
-}
-
-func (l *lookups) SessionDigests(ctx context.Context) ([]string, error) {
-	l.lists.Add(1)
-	return l.SessionStore.SessionDigests(ctx)
+func (l *lookups) count(statement, _ string) {
+	switch {
+	case strings.Contains(statement, "WHERE link_digest"), strings.Contains(statement, "WHERE state_digest ="):
+		l.found.Add(1)
+	case strings.HasPrefix(statement, "SELECT link_digest"):
+		l.lists.Add(1)
+	}
 }
 
 // TestGuessedLinks: an address that tries many links causes few look-ups, and customers
@@ -44,8 +34,9 @@ func (l *lookups) SessionDigests(ctx context.Context) ([]string, error) {
 func TestGuessedLinks(t *testing.T) {
 	t.Parallel()
 	w := New(t, nil)
-	db := &lookups{SessionStore: w.Store}
-	sessions, err := connect.NewSessions(connect.SessionsConfig{Service: w.Service, Store: db, BaseURL: "https://example.com"})
+	db := &lookups{}
+	dbtest.OnStatement(t, w.DB, db.count)
+	sessions, err := connect.NewSessions(connect.SessionsConfig{Service: w.Service, Store: w.SessionRows, BaseURL: "https://example.com"})
 	require.NoError(t, err)
 	h, err := connectui.New(connectui.Config{Sessions: sessions, Failures: 5})
 	require.NoError(t, err)
@@ -84,6 +75,7 @@ func TestGuessedLinks(t *testing.T) {
 		require.Contains(t, answer.Body.String(), "Wait a minute")
 	}
 	assert.EqualValues(t, 5, db.found.Load()-before)
+	assert.NotZero(t, db.lists.Load())
 	assert.Less(t, db.lists.Load(), int64(50), "at most each three seconds")
 	assert.Equal(t, http.StatusOK, open(nat, "/connect/"+token).Code, "a customer of the same network")
 	answer := open(nat, "/connect/callback/crm?code=x&state="+url.QueryEscape(state))

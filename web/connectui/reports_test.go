@@ -141,7 +141,7 @@ func TestReportedDataCentre(t *testing.T) {
 	w := New(t, nil)
 	service := connect.New(connect.Config{Store: w.Store, Sealer: w.Service.Sealer, Workflows: w.Signals, Log: w.Service.Log,
 		Apps: oneApp{Name: "zoho", Provider: e, ClientID: "id", ClientSecrets: []perennial.Secret{perennial.NewSecret("client-secret-0001")}}})
-	sessions, err := connect.NewSessions(connect.SessionsConfig{Service: service, Store: w.Store, Provider: provider.NewClient(provider.ClientConfig{}), BaseURL: w.URL})
+	sessions, err := connect.NewSessions(connect.SessionsConfig{Service: service, Store: w.SessionRows, Provider: provider.NewClient(provider.ClientConfig{}), BaseURL: w.URL})
 	require.NoError(t, err)
 	host := strings.Replace(strings.TrimPrefix(linked, "http://"), "127.0.0.1", "localhost", 1)
 	s, err := sessions.CreateSession(t.Context(), connect.SessionRequest{Tenant: Tenant, App: "zoho", Host: host})

@@ -371,7 +371,7 @@ func TestPlantedSecrets(t *testing.T) {
 	rows := ""
 	for _, table := range []string{"connect_sessions", "connections", "outbox", "attempts"} {
 		var text string
-		require.NoError(t, w.DB.QueryRowContext(t.Context(), "SELECT coalesce(string_agg(row::text, E'\n'), '') FROM "+table+" row").Scan(&text))
+		require.NoError(t, w.Foreign.QueryRowContext(t.Context(), "SELECT coalesce(string_agg(row::text, E'\n'), '') FROM "+table+" row").Scan(&text))
 		rows += text + "\n"
 	}
 	require.Contains(t, rows, "contacts.read")

@@ -46,7 +46,8 @@ var alsoTests = map[string][]string{
 	"connect":         {"./web/connectui", "./test/e2e -run TestHostForEachAccount"},
 	"provider":        {"./refresh", "./web/connectui"},
 	"refresh":         {"./test/e2e -run TestHostForEachAccount"},
-	"store/storetest": {"./store"},
+	"internal/db":     {"./store"},
+	"internal/outbox": {"./store", "./notify"},
 	"wiring":          {"./test/e2e -run TestLife"},
 }
 

@@ -1,0 +1,4 @@
+package db
+
+// CheckPostgresURL checks a URL of PostgreSQL.
+var CheckPostgresURL = checkPostgresURL
