@@ -131,8 +131,13 @@ func TestTheHeldRestOnTheirTimer(t *testing.T) {
 // token again.
 func TestUnsavedTokensGoToTheWorkflow(t *testing.T) {
 	t.Parallel()
-	unsaved := store.SaveRequest{ID: "con_1", NewGeneration: 8, AccessTokenSealed: []byte{1, 0, 255}, RefreshTokenSealed: []byte{2}, ExpiresAt: now,
-		Metadata: map[string]string{"realm": "1"}, Ledger: perennial.Attempt{ID: "a1", StartedAt: now}}
+	unsaved := store.SaveRequest{ID: "con_1", NewGeneration: 8, SealedTokens: store.SealedTokens{
+		AccessTokenSealed:  []byte{1, 0, 255},
+		RefreshTokenSealed: []byte{2},
+		ExpiresAt:          now,
+		Metadata:           map[string]string{"realm": "1"},
+	},
+		Ledger: perennial.Attempt{ID: "a1", StartedAt: now}}
 	f := &fake{result: refresh.Result{Outcome: perennial.OutcomeUnknown, Code: refresh.CodeUnsaved, Connection: active(nil), Now: now, RetryAt: now.Add(time.Second), Unsaved: &unsaved}}
 	res, err := do[activities.RefreshResult](t, f, "Refresh", activities.RefreshRequest{ConnectionID: "con_1", Generation: 7})
 	require.NoError(t, err)
@@ -251,7 +256,7 @@ func TestRefreshLocally(t *testing.T) {
 	f.result.RetryAt = now.Add(2 * time.Minute)
 	assert.False(t, local(f).Again, "a workflow timer goes on")
 
-	unsaved := store.SaveRequest{ID: "con_1", Generation: 4, NewGeneration: 5, AccessTokenSealed: []byte("sealed")}
+	unsaved := store.SaveRequest{ID: "con_1", Generation: 4, NewGeneration: 5, SealedTokens: store.SealedTokens{AccessTokenSealed: []byte("sealed")}}
 	f = &fake{result: refresh.Result{Outcome: perennial.OutcomeUnknown, Code: refresh.CodeUnsaved, Connection: row, Now: now, Unsaved: &unsaved}}
 	out := local(f)
 	assert.Nil(t, out.Unsaved)

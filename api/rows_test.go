@@ -10,7 +10,7 @@ import (
 
 func TestGoldenColumns(t *testing.T) {
 	t.Parallel()
-	golden.Columns(t, keyRow{}, requestRow{})
+	golden.Columns(t, golden.Tags(keyRow{}, requestRow{}))
 }
 
 // TestRowsBecomeKeys: every column of a row arrives in the key or the request.

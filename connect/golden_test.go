@@ -16,5 +16,5 @@ func TestGoldenReply(t *testing.T) {
 
 func TestGoldenColumns(t *testing.T) {
 	t.Parallel()
-	golden.Columns(t, sessionRow{})
+	golden.Columns(t, golden.Tags(sessionRow{}))
 }

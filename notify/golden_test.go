@@ -26,5 +26,5 @@ func TestGoldenBody(t *testing.T) {
 
 func TestGoldenColumns(t *testing.T) {
 	t.Parallel()
-	golden.Columns(t, endpointRow{}, deliveryRow{})
+	golden.Columns(t, golden.Tags(endpointRow{}, deliveryRow{}))
 }

@@ -98,8 +98,12 @@ func (b *bundle) waitUntilAfter(t *testing.T, w perennial.WebhookEndpoint) {
 func (b *bundle) connected(t *testing.T, account string) perennial.Connection {
 	t.Helper()
 	c, err := b.connections.Insert(t.Context(), perennial.Connection{ID: "con_" + account, TenantID: "t1", App: "app", Provider: "acme", Host: "h", AccountID: account},
-		store.TokenWrite{Generation: 1, AccessTokenSealed: []byte("PLANTED-access"), RefreshTokenSealed: []byte("PLANTED-refresh"),
-			RefreshTokenDigest: "d", ClientIDDigest: "c", Status: perennial.StatusActive})
+		store.TokenWrite{Generation: 1, SealedTokens: store.SealedTokens{
+			AccessTokenSealed:  []byte("PLANTED-access"),
+			RefreshTokenSealed: []byte("PLANTED-refresh"),
+			RefreshTokenDigest: "d",
+		},
+			ClientIDDigest: "c", Status: perennial.StatusActive})
 	require.NoError(t, err)
 	return c
 }

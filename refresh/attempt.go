@@ -240,24 +240,14 @@ func (a *attempt) saveRequest(reply provider.Reply, old perennial.Secret) (store
 		return store.SaveRequest{}, fmt.Errorf("save connection %s after the provider replied: %w", a.row.ID, err)
 	}
 	req := store.SaveRequest{
-		ID:                    a.row.ID,
-		AttemptID:             a.row.Open.ID,
-		Generation:            a.row.Generation,
-		Digest:                a.row.Open.Digest,
-		NewGeneration:         w.Generation,
-		AccessTokenSealed:     w.AccessTokenSealed,
-		RefreshTokenSealed:    w.RefreshTokenSealed,
-		RefreshTokenDigest:    w.RefreshTokenDigest,
-		TokenType:             w.TokenType,
-		Scopes:                w.Scopes,
-		Metadata:              w.Metadata,
-		ExpiresAt:             w.ExpiresAt,
-		RefreshTokenExpiresAt: w.RefreshTokenExpiresAt,
-		GrantExpiresAt:        w.GrantExpiresAt,
-		NextRefreshAt:         w.NextRefreshAt,
-		FailingCode:           w.FailingCode,
-		Ledger:                a.ledger(reply),
-		Claimed:               a.row,
+		ID:            a.row.ID,
+		AttemptID:     a.row.Open.ID,
+		Generation:    a.row.Generation,
+		Digest:        a.row.Open.Digest,
+		NewGeneration: w.Generation,
+		SealedTokens:  w.SealedTokens,
+		Ledger:        a.ledger(reply),
+		Claimed:       a.row,
 	}
 	if reply.Cut && a.app.Provider.ReplayClass != perennial.ReplayReusable {
 		req.AmbiguousSince, req.NextAttemptAt = afterCut(row, a.app.Provider, w.ExpiresAt, a.clock())

@@ -26,13 +26,15 @@ const maxLife = 10 * 365 * 24 * time.Hour
 // one keeps the old.
 func Tokens(s Sealer, app provider.App, c perennial.Connection, generation int64, t perennial.TokenSet, refreshToken perennial.Secret, start time.Time) (store.TokenWrite, error) {
 	w := store.TokenWrite{
-		Generation:         generation,
-		RefreshTokenDigest: refreshToken.Digest(),
-		ClientIDDigest:     perennial.NewSecret(app.ClientID).Digest(),
-		TokenType:          t.TokenType,
-		Scopes:             t.Scopes,
-		Metadata:           t.Metadata,
-		Status:             perennial.StatusActive,
+		Generation: generation,
+		SealedTokens: store.SealedTokens{
+			RefreshTokenDigest: refreshToken.Digest(),
+			TokenType:          t.TokenType,
+			Scopes:             t.Scopes,
+			Metadata:           t.Metadata,
+		},
+		ClientIDDigest: perennial.NewSecret(app.ClientID).Digest(),
+		Status:         perennial.StatusActive,
 	}
 	var err error
 	if w.AccessTokenSealed, err = s.Seal(seal.BindingOf(c, seal.FieldAccessToken, generation), t.AccessToken); err != nil {

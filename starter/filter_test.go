@@ -141,8 +141,14 @@ func TestShowTellsOneStory(t *testing.T) {
 	c, _, err := db.Get(t.Context(), "con_1")
 	require.NoError(t, err)
 	now := c.CreatedAt
-	_, err = db.ReplaceTokens(t.Context(), "con_1", perennial.StatusActive, 1, store.TokenWrite{Generation: 2, AccessTokenSealed: []byte("a"), RefreshTokenSealed: []byte("r"),
-		RefreshTokenDigest: "d", ClientIDDigest: "c", ExpiresAt: now.AddDate(1, 0, 0), NextRefreshAt: now.AddDate(0, 6, 0), Status: perennial.StatusActive})
+	_, err = db.ReplaceTokens(t.Context(), "con_1", perennial.StatusActive, 1, store.TokenWrite{Generation: 2, SealedTokens: store.SealedTokens{
+		AccessTokenSealed:  []byte("a"),
+		RefreshTokenSealed: []byte("r"),
+		RefreshTokenDigest: "d",
+		ExpiresAt:          now.AddDate(1, 0, 0),
+		NextRefreshAt:      now.AddDate(0, 6, 0),
+	},
+		ClientIDDigest: "c", Status: perennial.StatusActive})
 	require.NoError(t, err)
 	show := func(more ...string) string {
 		code, out, errOut := output(environ, append(append([]string{"show", "con_1"}, more...), "--config", file)...)

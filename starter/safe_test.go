@@ -33,7 +33,7 @@ func TestForeignText(t *testing.T) {
 	d := databaseOf(t, path)
 	// An older release accepted such text.
 	_, err := store.New(d).Insert(t.Context(), perennial.Connection{ID: "con_1", TenantID: "t1" + foreign, App: "app", Provider: "hubspot", Host: "api.hubapi.com", AccountID: foreign},
-		store.TokenWrite{Generation: 1, AccessTokenSealed: []byte("a"), RefreshTokenSealed: []byte("r"), RefreshTokenDigest: "d", ClientIDDigest: "c", Status: perennial.StatusActive})
+		store.TokenWrite{Generation: 1, SealedTokens: store.SealedTokens{AccessTokenSealed: []byte("a"), RefreshTokenSealed: []byte("r"), RefreshTokenDigest: "d"}, ClientIDDigest: "c", Status: perennial.StatusActive})
 	require.NoError(t, err)
 	_, err = notify.NewStore(d).AddEndpoint(t.Context(), perennial.WebhookEndpoint{ID: "whe_1", TenantID: "t1" + foreign, URL: "https://x.example/" + foreign, SecretSealed: []byte("s")})
 	require.NoError(t, err)

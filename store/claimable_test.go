@@ -2,7 +2,6 @@ package store
 
 import (
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net/url"
 	"path/filepath"
@@ -62,7 +61,7 @@ func TestClaimCasesCoverEveryColumn(t *testing.T) {
 			}
 		}
 	}
-	every := slices.Sorted(maps.Keys(fields))
+	every := slices.Sorted(slices.Values(connections.names()))
 	require.Equal(t, []string{"access_token_sealed", "account_id", "app", "client_id_digest", "created_at", "failing_since",
 		"grant_expires_at", "grant_warned_days", "grant_warned_for", "host", "id", "idle_warned_days", "idle_warned_for",
 		"last_refreshed_at", "last_unauthorized_at", "last_used_at", "metadata", "provider", "reason", "refresh_count",
@@ -92,8 +91,8 @@ func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
 	taken := 0
 	for i, k := range cases {
 		id := func(path string) string { return fmt.Sprintf("%d-%s", i, path) }
-		inserted := func(path string) row { return before[id(path)] }
-		c := inserted("slow").connection()
+		inserted := func(path string) perennial.Connection { return before[id(path)] }
+		c := tidy(inserted("slow"))
 		circuit, app := circuitRow{}, appRow{}
 		if k.circuit != nil {
 			circuit = *k.circuit
@@ -109,9 +108,9 @@ func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
 				wrong = append(wrong, fmt.Sprintf("%s: want %v, got %v", what, want, got))
 			}
 		}
-		sameRow := func(what string, want, got row) {
+		sameRow := func(what string, want, got perennial.Connection) {
 			wanted, have := flat(want), flat(got)
-			for _, name := range slices.Sorted(maps.Keys(fields)) {
+			for _, name := range slices.Sorted(slices.Values(connections.names())) {
 				same(what+": "+name, wanted[name], have[name])
 			}
 		}
@@ -155,9 +154,10 @@ func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
 		decided := decideClaim(c, req, claim.Now)
 		same("slow: verdict", decided.claim.Verdict, claim.Verdict)
 		same("slow: wait", decided.claim.RetryAt.Truncate(time.Microsecond), claim.RetryAt.Truncate(time.Microsecond))
-		slow := inserted("slow").apply(decided.set)
+		slow, err := connections.apply(inserted("slow"), decided.set)
+		require.NoError(t, err)
 		if len(decided.set) > 0 {
-			slow.UpdatedAt = &claim.Now
+			slow.UpdatedAt = claim.Now
 		}
 		sameRow("slow", slow, stored(t, s, id("slow")))
 
@@ -172,8 +172,8 @@ func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
 		same("fast", fast && s.db.Dialect == schema.Postgres, ok)
 		want := inserted("fast")
 		if ok {
-			want = claimedRow(want, req, claim.Now)
-			same("fast: answer", stored(t, s, id("fast")).connection(), claim.Connection)
+			want = claimedRow(t, want, req, claim.Now)
+			same("fast: answer", tidy(stored(t, s, id("fast"))), claim.Connection)
 		}
 		sameRow("fast", want, stored(t, s, id("fast")))
 
@@ -203,8 +203,8 @@ func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
 		want = inserted("bulk")
 		if due = due && !ready.After(now.Add(-k.late)); due && len(paced.Claims) == 1 {
 			got := paced.Claims[0]
-			want = claimedRow(want, ClaimRequest{AttemptID: got.Connection.Open.ID, Lease: req.Lease, Trigger: req.Trigger}, got.Now)
-			same("bulk: answer", stored(t, s, id("bulk")).connection(), got.Connection)
+			want = claimedRow(t, want, ClaimRequest{AttemptID: got.Connection.Open.ID, Lease: req.Lease, Trigger: req.Trigger}, got.Now)
+			same("bulk: answer", tidy(stored(t, s, id("bulk"))), got.Connection)
 		}
 		same("bulk", map[bool]int{true: 1}[due], len(paced.Claims))
 		sameRow("bulk", want, stored(t, s, id("bulk")))
@@ -227,30 +227,32 @@ func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
 }
 
 // claimedRow returns the row after a claim.
-func claimedRow(r row, req ClaimRequest, now time.Time) row {
-	r = r.apply(claimColumns(r.connection(), req, now))
-	r.UpdatedAt = &now
-	return r
+func claimedRow(t *testing.T, c perennial.Connection, req ClaimRequest, now time.Time) perennial.Connection {
+	t.Helper()
+	c, err := connections.apply(c, claimColumns(tidy(c), req, now))
+	require.NoError(t, err)
+	c.UpdatedAt = now
+	return c
 }
 
-func stored(t *testing.T, s *Store, id string) (r row) {
+// stored returns a row with what an attempt that ended left in its columns.
+func stored(t *testing.T, s *Store, id string) perennial.Connection {
 	t.Helper()
-	require.NoError(t, s.db.With(t.Context()).Where("id = ?", id).Take(&r).Error)
-	return r
+	rows, err := connections.find(s.db.With(t.Context()).Where("id = ?", id))
+	require.NoError(t, err)
+	require.Len(t, rows, 1)
+	return rows[0]
 }
 
 // flat returns a row by column, for comparison.
-func flat(r row) map[string]any {
+func flat(c perennial.Connection) map[string]any {
 	out := map[string]any{}
-	v := reflect.ValueOf(r)
-	for name, i := range fields {
-		switch value := v.Field(i).Interface().(type) {
-		case *time.Time:
-			out[name] = db.Time(value).Truncate(time.Microsecond)
+	for _, column := range connections.columns {
+		switch value := column.value(&c).(type) {
 		case []byte:
-			out[name] = string(value)
+			out[column.name] = string(value)
 		default:
-			out[name] = value
+			out[column.name] = value
 		}
 	}
 	return out

@@ -9,12 +9,13 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/stretchr/testify/require"
+	"gorm.io/gorm"
 )
 
 // claimCase is a connection, what its gate knows, and a claim of it.
 type claimCase struct {
 	name       string // how it differs from the plain one
-	row        row
+	row        perennial.Connection
 	circuit    *circuitRow // at its host
 	app        *appRow
 	otherHost  string // host of another open circuit of its app
@@ -24,12 +25,20 @@ type claimCase struct {
 	late       time.Duration // see [ClaimDueRequest]
 }
 
+// pointer returns nil for the zero time.
+func pointer(at time.Time) *time.Time {
+	if at.IsZero() {
+		return nil
+	}
+	return &at
+}
+
 func plainCase(now time.Time) claimCase {
 	past := now.Add(-24 * time.Hour).Truncate(time.Second)
 	due := now.Add(-3 * time.Hour).Truncate(time.Second)
 	return claimCase{
-		row: row{TenantID: "acme", Provider: "hubspot", Host: "h", Cadence: "always", Status: "active", Health: "healthy", Generation: 5,
-			RefreshTokenDigest: "d", Metadata: "{}", NextRefreshAt: &due, CreatedAt: &past, UpdatedAt: &past},
+		row: perennial.Connection{TenantID: "acme", Provider: "hubspot", Host: "h", Cadence: "always", Status: "active", Health: "healthy", Generation: 5,
+			RefreshTokenDigest: "d", NextRefreshAt: due, CreatedAt: past, UpdatedAt: past},
 		app: &appRow{},
 		req: ClaimRequest{Generation: 5, Trigger: perennial.TriggerTimer, AttemptID: "mine", Lease: time.Minute, Class: perennial.ReplaySingleUse},
 	}
@@ -38,10 +47,7 @@ func plainCase(now time.Time) claimCase {
 // claimCases returns the plain case, every case that differs in one thing (the times
 // also for a claim of late connections), and drawn cases that differ in several.
 func claimCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []claimCase {
-	at := func(d time.Duration) *time.Time {
-		at := now.Add(d).Truncate(time.Microsecond)
-		return &at
-	}
+	at := func(d time.Duration) time.Time { return now.Add(d).Truncate(time.Microsecond) }
 	type change struct {
 		name string
 		to   func(*claimCase)
@@ -56,29 +62,29 @@ func claimCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []cl
 	}
 	// atTimes tries times in the past, now and in the future, and around the longest
 	// wait.
-	atTimes := func(name string, to func(*claimCase, *time.Time)) []change {
+	atTimes := func(name string, to func(*claimCase, time.Time)) []change {
 		offsets := []time.Duration{-40 * time.Hour, -2 * time.Hour, -90 * time.Minute, -time.Hour, -30 * time.Minute, -near, near, 30 * time.Minute,
 			time.Hour, perennial.MaxWait - near, perennial.MaxWait + near, 40 * time.Hour}
 		if near < time.Minute { // the clock is stopped
 			offsets = append(offsets, -time.Hour+near, -time.Hour-near, 0, perennial.MaxWait)
 		}
-		changes := []change{{name + " unset", func(c *claimCase) { to(c, nil) }}}
+		changes := []change{{name + " unset", func(c *claimCase) { to(c, time.Time{}) }}}
 		for _, d := range offsets {
 			changes = append(changes, change{fmt.Sprintf("%s at %s", name, d), func(c *claimCase) { to(c, at(d)) }})
 		}
 		return changes
 	}
-	times := func(name string, to func(*claimCase, *time.Time)) { things = append(things, atTimes(name, to)) }
+	times := func(name string, to func(*claimCase, time.Time)) { things = append(things, atTimes(name, to)) }
 
 	var statuses []func(*claimCase)
 	for _, s := range perennial.Statuses {
-		statuses = append(statuses, func(c *claimCase) { c.row.Status = string(s) })
+		statuses = append(statuses, func(c *claimCase) { c.row.Status = s })
 	}
 	thing("status", statuses...)
 	var healths []func(*claimCase)
 	for _, h := range perennial.Healths {
 		for _, code := range []string{"", CodeCircuitOpen, CodeSlowDown, CodeRateLimit, CodeRefusalHold, "http_503"} {
-			healths = append(healths, func(c *claimCase) { c.row.Health, c.row.FailingCode = string(h), code })
+			healths = append(healths, func(c *claimCase) { c.row.Health, c.row.FailingCode = h, code })
 		}
 	}
 	thing("health", healths...)
@@ -87,20 +93,19 @@ func claimCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []cl
 		func(c *claimCase) { c.row.AmbiguousSince, c.row.AmbiguousDigest = at(-time.Hour), "old" })
 	thing("suspect", func(c *claimCase) { c.row.SuspectSince, c.row.SuspectDigest = at(-time.Hour), "d" },
 		func(c *claimCase) { c.row.SuspectSince, c.row.SuspectDigest = at(-time.Hour), "old" })
-	times("confirm", func(c *claimCase, at *time.Time) { c.row.ConfirmAt = at })
-	times("next attempt", func(c *claimCase, at *time.Time) { c.row.NextAttemptAt = at })
-	times("due", func(c *claimCase, at *time.Time) { c.row.NextRefreshAt = at })
-	times("expires", func(c *claimCase, at *time.Time) { c.row.ExpiresAt = at })
-	times("queued", func(c *claimCase, at *time.Time) { c.row.QueuedAt = at })
+	times("confirm", func(c *claimCase, at time.Time) { c.row.ConfirmAt = at })
+	times("next attempt", func(c *claimCase, at time.Time) { c.row.NextAttemptAt = at })
+	times("due", func(c *claimCase, at time.Time) { c.row.NextRefreshAt = at })
+	times("expires", func(c *claimCase, at time.Time) { c.row.ExpiresAt = at })
+	times("queued", func(c *claimCase, at time.Time) { c.row.QueuedAt = at })
 	var attempts []change
 	for _, id := range []string{"other", "mine", ""} { // "": what an attempt left behind
 		for _, digest := range []string{"d", "old"} {
 			for _, sent := range []bool{false, true} {
-				attempts = append(attempts, atTimes(fmt.Sprintf("attempt %q of %s, sent %t, until", id, digest, sent), func(c *claimCase, deadline *time.Time) {
-					c.row.AttemptID, c.row.AttemptDigest, c.row.AttemptSent, c.row.AttemptTrigger, c.row.AttemptDeadline = id, digest, sent, "retry", deadline
-					if deadline != nil {
-						started := deadline.Add(-time.Minute)
-						c.row.AttemptStartedAt = &started
+				attempts = append(attempts, atTimes(fmt.Sprintf("attempt %q of %s, sent %t, until", id, digest, sent), func(c *claimCase, deadline time.Time) {
+					c.row.Open = perennial.OpenAttempt{ID: id, Digest: digest, Sent: sent, Trigger: perennial.TriggerRetry, Deadline: deadline}
+					if !deadline.IsZero() {
+						c.row.Open.StartedAt = deadline.Add(-time.Minute)
 					}
 				})...)
 			}
@@ -138,22 +143,22 @@ func claimCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []cl
 	}
 	thing("failures of the app", func(c *claimCase) {
 		r := circuit(c)
-		r.Failed, r.FailedReason, r.FailedSince, r.Probes, r.LastCanary = `["x"]`, "unavailable", at(-time.Minute), 3, "x"
+		r.Failed, r.FailedReason, r.FailedSince, r.Probes, r.LastCanary = `["x"]`, "unavailable", pointer(at(-time.Minute)), 3, "x"
 	})
 	for _, reason := range []string{"unavailable", "misconfigured"} {
-		times("circuit "+reason+", probe", func(c *claimCase, at *time.Time) {
-			circuit(c).Reason, circuit(c).NextProbeAt, circuit(c).OpenedAt = reason, at, at
+		times("circuit "+reason+", probe", func(c *claimCase, at time.Time) {
+			circuit(c).Reason, circuit(c).NextProbeAt, circuit(c).OpenedAt = reason, pointer(at), pointer(at)
 		})
 	}
-	times("host slowed", func(c *claimCase, at *time.Time) { circuit(c).SlowUntil = at })
+	times("host slowed", func(c *claimCase, at time.Time) { circuit(c).SlowUntil = pointer(at) })
 	thing("circuit of another host", func(c *claimCase) { c.otherHost = "a" }, func(c *claimCase) { c.otherHost = "z" })
 	thing("no app", func(c *claimCase) { c.app = nil })
-	times("app slowed", func(c *claimCase, at *time.Time) { app(c).SlowUntil = at })
-	times("slot", func(c *claimCase, at *time.Time) { app(c).SlotAt = at })
-	times("backlog", func(c *claimCase, at *time.Time) { app(c).BacklogAt = at })
-	times("release", func(c *claimCase, at *time.Time) { app(c).ReleaseUntil = at })
+	times("app slowed", func(c *claimCase, at time.Time) { app(c).SlowUntil = pointer(at) })
+	times("slot", func(c *claimCase, at time.Time) { app(c).SlotAt = pointer(at) })
+	times("backlog", func(c *claimCase, at time.Time) { app(c).BacklogAt = pointer(at) })
+	times("release", func(c *claimCase, at time.Time) { app(c).ReleaseUntil = pointer(at) })
 	thing("refusal hold", func(c *claimCase) {
-		app(c).RefusalHold, app(c).HoldReason, app(c).HoldRaisedAt = true, "spike", at(-time.Hour)
+		app(c).RefusalHold, app(c).HoldReason, app(c).HoldRaisedAt = true, "spike", pointer(at(-time.Hour))
 	})
 	thing("second host", func(c *claimCase) { c.secondHost = true })
 
@@ -194,10 +199,10 @@ func claimCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []cl
 }
 
 // insertCases writes each case once for each path, and returns the rows by id.
-func insertCases(t *testing.T, s *Store, now time.Time, cases []claimCase) map[string]row {
+func insertCases(t *testing.T, s *Store, now time.Time, cases []claimCase) map[string]perennial.Connection {
 	t.Helper()
-	before := map[string]row{}
-	var rows []row
+	before := map[string]perennial.Connection{}
+	var rows []perennial.Connection
 	var circuits []circuitRow
 	var apps []appRow
 	type pacer struct {
@@ -236,7 +241,14 @@ func insertCases(t *testing.T, s *Store, now time.Time, cases []claimCase) map[s
 		}
 	}
 	db := s.db.With(t.Context())
-	require.NoError(t, db.CreateInBatches(rows, 100).Error)
+	require.NoError(t, s.db.Durably(t.Context(), "insert the cases", func(tx *gorm.DB) error {
+		for _, row := range rows {
+			if err := connections.insert(tx, row, ""); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
 	require.NoError(t, db.CreateInBatches(circuits, 100).Error)
 	require.NoError(t, db.CreateInBatches(apps, 100).Error)
 	require.NoError(t, db.Table("pacers").CreateInBatches(pacers, 100).Error)

@@ -15,16 +15,16 @@ import (
 // Get returns a connection and the database's clock. A missing one is an error
 // of [perennial.CodeNotFound].
 func (s *Store) Get(ctx context.Context, id string) (perennial.Connection, time.Time, error) {
-	var rows []row
 	q := s.db.With(ctx)
-	if err := q.Where("id = ?", id).Limit(1).Find(&rows).Error; err != nil {
+	rows, err := readConnections(q.Where("id = ?", id).Limit(1))
+	if err != nil {
 		return perennial.Connection{}, time.Time{}, fmt.Errorf("read connection %s: %w", id, err)
 	}
 	if len(rows) == 0 {
 		return perennial.Connection{}, time.Time{}, notFound(id)
 	}
 	now, err := s.db.Clock(q)
-	return rows[0].connection(), now, err
+	return rows[0], now, err
 }
 
 // FindByAccount returns the live connection of an account; if there is none, the one
@@ -33,14 +33,13 @@ func (s *Store) Get(ctx context.Context, id string) (perennial.Connection, time.
 func (s *Store) FindByAccount(ctx context.Context, tenant, app, account string) (perennial.Connection, error) {
 	// Each condition has its own index, which the planner finds by the literal status.
 	for _, which := range []string{"status <> 'disconnected'", "status = 'disconnected'"} {
-		var rows []row
-		err := s.db.With(ctx).Where("tenant_id = ? AND app = ? AND account_id = ?", tenant, app, account).Where(which).
-			Order("updated_at DESC").Limit(1).Find(&rows).Error
+		rows, err := readConnections(s.db.With(ctx).Where("tenant_id = ? AND app = ? AND account_id = ?", tenant, app, account).Where(which).
+			Order("updated_at DESC").Limit(1))
 		if err != nil {
 			return perennial.Connection{}, fmt.Errorf("find account %s of app %s: %w", account, app, err)
 		}
 		if len(rows) > 0 {
-			return rows[0].connection(), nil
+			return rows[0], nil
 		}
 	}
 	return perennial.Connection{}, perennial.Errorf(perennial.CodeNotFound, "account %q is not connected through app %q", account, app)
@@ -58,11 +57,12 @@ func (s *Store) Insert(ctx context.Context, c perennial.Connection, w TokenWrite
 		if err != nil {
 			return err
 		}
-		set := tokenColumns(w, now).with(columns{
-			"id": c.ID, "tenant_id": c.TenantID, "app": c.App, "provider": c.Provider, "host": c.Host, "account_id": c.AccountID,
-			"created_at": db.Nullable(now), "updated_at": db.Nullable(now), "cadence": string(cmp.Or(c.Cadence, perennial.CadenceAlways)),
-		})
-		if err := tx.Table("connections").Create(map[string]any(set)).Error; err != nil {
+		row, err := connections.apply(perennial.Connection{ID: c.ID, TenantID: c.TenantID, App: c.App, Provider: c.Provider, Host: c.Host, AccountID: c.AccountID,
+			Cadence: cmp.Or(c.Cadence, perennial.CadenceAlways), CreatedAt: now, UpdatedAt: now}, tokenColumns(w, now))
+		if err != nil {
+			return err
+		}
+		if err := connections.insert(tx, row, ""); err != nil {
 			if db.IsDuplicate(err) {
 				return perennial.Errorf(perennial.CodeConflict, "account %q is already connected through app %q", c.AccountID, c.App)
 			}
@@ -151,23 +151,16 @@ func (s *Store) guarded(ctx context.Context, id string, generation int64, decide
 // tokenColumns returns the columns of a new grant. They clear every time and doubt of
 // an old one.
 func tokenColumns(w TokenWrite, now time.Time) columns {
-	set := columns{
-		"generation":               w.Generation,
-		"access_token_sealed":      w.AccessTokenSealed,
-		"refresh_token_sealed":     w.RefreshTokenSealed,
-		"refresh_token_digest":     w.RefreshTokenDigest,
+	set := sealedColumns(w.SealedTokens, w.Generation, now).with(columns{
 		"client_id_digest":         w.ClientIDDigest,
 		"token_type":               w.TokenType,
 		"scopes":                   scopesText(w.Scopes),
 		"metadata":                 metadataText(w.Metadata),
-		"expires_at":               db.Nullable(w.ExpiresAt),
 		"refresh_token_expires_at": db.Nullable(w.RefreshTokenExpiresAt),
 		"grant_expires_at":         db.Nullable(w.GrantExpiresAt),
-		"next_refresh_at":          db.Nullable(w.NextRefreshAt),
-		"last_refreshed_at":        db.Nullable(now),
 		"status":                   string(w.Status),
 		"reason":                   string(w.Reason),
-	}
+	})
 	set.with(warnedColumns("idle", time.Time{}, w.RefreshTokenExpiresAt, now)).with(warnedColumns("grant", time.Time{}, w.GrantExpiresAt, now))
 	return set.noAttempt().noDoubt().failing(perennial.Connection{}, w.FailingCode, now)
 }
@@ -180,21 +173,14 @@ func (s *Store) List(ctx context.Context, f Filter) ([]perennial.Connection, err
 	if limit <= 0 {
 		limit = 100
 	}
-	var rows []row
-	if err := q.Limit(min(limit, 1000)).Find(&rows).Error; err != nil {
-		return nil, fmt.Errorf("list connections: %w", err)
-	}
-	out := make([]perennial.Connection, 0, len(rows))
-	for _, r := range rows {
-		out = append(out, r.connection())
-	}
-	return out, nil
+	rows, err := readConnections(q.Limit(min(limit, 1000)))
+	return rows, db.Wrap("list connections", err)
 }
 
 // Count returns how many connections match f, regardless of its limit. It reads all of
 // them.
 func (s *Store) Count(ctx context.Context, f Filter) (int64, error) {
-	q, _ := f.narrow(s.db.With(ctx).Model(&row{}))
+	q, _ := f.narrow(s.db.With(ctx).Table("connections"))
 	var n int64
 	if err := q.Count(&n).Error; err != nil {
 		return 0, fmt.Errorf("count connections: %w", err)

@@ -121,12 +121,15 @@ func (b *bundle) Now(ctx context.Context) (time.Time, error) { return b.Store.No
 // tokens returns a token set for a generation. which tells one from another.
 func tokens(generation int64, which string) store.TokenWrite {
 	return store.TokenWrite{
-		Generation:         generation,
-		AccessTokenSealed:  []byte("sealed access " + which),
-		RefreshTokenSealed: []byte("sealed refresh " + which),
-		RefreshTokenDigest: digest(which),
-		ClientIDDigest:     "client",
-		Status:             perennial.StatusActive,
+		Generation: generation,
+		SealedTokens: store.SealedTokens{
+			AccessTokenSealed:  []byte("sealed access " + which),
+			RefreshTokenSealed: []byte("sealed refresh " + which),
+			RefreshTokenDigest: digest(which),
+		},
+
+		ClientIDDigest: "client",
+		Status:         perennial.StatusActive,
 	}
 }
 
@@ -166,8 +169,8 @@ func claimRequest(c perennial.Connection, held time.Duration, class perennial.Re
 func saveRequest(c perennial.Connection, which string) store.SaveRequest {
 	return store.SaveRequest{
 		ID: c.ID, AttemptID: c.Open.ID, Generation: c.Generation, Digest: c.RefreshTokenDigest, NewGeneration: c.Generation + 1,
-		AccessTokenSealed: []byte("sealed access " + which), RefreshTokenSealed: []byte("sealed refresh " + which), RefreshTokenDigest: digest(which),
-		Ledger: ledger(c, perennial.OutcomeRefreshed), Claimed: c,
+		SealedTokens: store.SealedTokens{AccessTokenSealed: []byte("sealed access " + which), RefreshTokenSealed: []byte("sealed refresh " + which), RefreshTokenDigest: digest(which)},
+		Ledger:       ledger(c, perennial.OutcomeRefreshed), Claimed: c,
 	}
 }
 

@@ -85,7 +85,7 @@ func fleetOfOne(t *testing.T) (*Store, *sql.Conn) {
 	_, _, err = s.Migrate(ctx)
 	require.NoError(t, err)
 	_, err = s.Insert(ctx, perennial.Connection{ID: "first", TenantID: "acme", App: "hubspot", Provider: "hubspot", Host: "h", AccountID: "a"},
-		TokenWrite{Generation: 1, AccessTokenSealed: []byte("a"), RefreshTokenSealed: []byte("r"), RefreshTokenDigest: "1", Status: perennial.StatusActive, NextRefreshAt: time.Now().Add(time.Hour)})
+		TokenWrite{Generation: 1, SealedTokens: SealedTokens{AccessTokenSealed: []byte("a"), RefreshTokenSealed: []byte("r"), RefreshTokenDigest: "1", NextRefreshAt: time.Now().Add(time.Hour)}, Status: perennial.StatusActive})
 	require.NoError(t, err)
 	pool, err := sql.Open("pgx", url)
 	require.NoError(t, err)

@@ -74,17 +74,17 @@ RETURNING found.slot_at, found.backlog_at, c.waited, t.now`)
 // fastPark is [Store.park] in one statement, for a row that needs no other change: its
 // token outlives the wait.
 func (s *Store) fastPark(ctx context.Context, req FastAdmitRequest, a Admission) (perennial.Connection, error) {
-	r, ok, err := oneRow(ctx, s.db.SQL, everyColumn, nil, fastParkStatement, db.Nullable(a.RetryAt), req.ID, req.Generation, db.Nullable(a.RetryAt))
+	c, ok, err := oneRow(ctx, s.db.SQL, connections, nil, fastParkStatement, db.Nullable(a.RetryAt), req.ID, req.Generation, db.Nullable(a.RetryAt))
 	if err != nil {
 		return perennial.Connection{}, fmt.Errorf("write connection %s: %w", req.ID, err)
 	}
 	if !ok {
 		return s.park(ctx, perennial.Connection{ID: req.ID, Generation: req.Generation}, a)
 	}
-	return r.connection(), nil
+	return c, nil
 }
 
 var fastParkStatement = numbered(`WITH ` + durable + `, t AS MATERIALIZED (SELECT clock_timestamp() AS now)
 UPDATE connections AS c SET next_attempt_at = ?, queued_at = COALESCE(c.queued_at, t.now), updated_at = t.now
 FROM durable, t WHERE c.id = ? AND c.generation = ? AND c.attempt_id = '' AND c.status = 'active' AND (c.expires_at IS NULL OR c.expires_at > ?)
-RETURNING ` + columnsOf("c", everyColumn))
+RETURNING ` + connections.list("c"))

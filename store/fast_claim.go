@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,14 +36,14 @@ func (s *Store) FastClaim(ctx context.Context, app string, req ClaimRequest) (cl
 		return Claim{}, false, nil
 	}
 	var now time.Time
-	r, ok, err := oneRow(ctx, s.db.SQL, everyColumn, &now, fastClaim, req.AttemptID, req.Lease.Microseconds(), string(req.Trigger), req.ID, req.Generation, app)
+	c, ok, err := oneRow(ctx, s.db.SQL, connections, &now, fastClaim, req.AttemptID, req.Lease.Microseconds(), string(req.Trigger), req.ID, req.Generation, app)
 	if err != nil {
 		return Claim{}, false, fmt.Errorf("claim connection %s: %w", req.ID, err)
 	}
 	if !ok {
 		return Claim{}, false, nil
 	}
-	return Claim{Verdict: VerdictClaimed, Connection: r.connection(), Now: now.UTC()}, true, nil
+	return Claim{Verdict: VerdictClaimed, Connection: c, Now: now.UTC()}, true, nil
 }
 
 // durable makes the commit of a statement's own transaction wait for the disk, whatever
@@ -56,7 +55,7 @@ const durable = `durable AS MATERIALIZED (SELECT set_config('synchronous_commit'
 var fastClaim = numbered(`WITH ` + durable + `, t AS MATERIALIZED (SELECT clock_timestamp() AS now)
 UPDATE connections AS c SET attempt_id = ?, ` + opensAttempt + `
 FROM durable, t WHERE ` + oneClaimable + `
-RETURNING ` + columnsOf("c", everyColumn) + `, t.now AS now`)
+RETURNING ` + connections.list("c") + `, t.now AS now`)
 
 // fastSave is [Store.Save] for a row that nobody has written since this attempt claimed
 // it. The claimed row alone then determines what to write.
@@ -76,14 +75,13 @@ func (s *Store) fastSave(ctx context.Context, req SaveRequest) (saved SaveResult
 		text.WriteString(", " + name + " = ?")
 		args = append(args, set[name])
 	}
-	text.WriteString(` FROM durable, t WHERE c.id = ? AND c.generation = ? AND c.refresh_token_digest = ? AND c.status = 'active' AND c.attempt_id = ? AND c.updated_at = ?
-RETURNING ` + columnsOf("c", openColumns) + "), line AS (INSERT INTO attempts (" + attemptColumns + ") SELECT " + attemptMarks + " FROM saved ON CONFLICT DO NOTHING) SELECT " + columnsOf("saved", openColumns) + " FROM saved")
+	text.WriteString(saveOnly)
 	args = append(args, req.ID, req.Generation, req.Digest, req.AttemptID, db.Nullable(seen.UpdatedAt))
-	args = append(args, attemptValues(newAttemptRow(ledgerLine(req.Ledger, req.ID, req.AttemptID)))...)
+	args = append(args, attempts.values(ledgerLine(req.Ledger, req.ID, req.AttemptID))...)
 
-	var r row
+	var c perennial.Connection
 	write := func(q querier) (err error) {
-		if r, ok, err = oneRow(ctx, q, openColumns, nil, numbered(text.String()), args...); err != nil {
+		if c, ok, err = oneRow(ctx, q, withoutSealed, nil, numbered(text.String()), args...); err != nil {
 			return fmt.Errorf("save connection %s: %w", req.ID, err)
 		}
 		return nil
@@ -102,40 +100,42 @@ RETURNING ` + columnsOf("c", openColumns) + "), line AS (INSERT INTO attempts ("
 	if err != nil || !ok {
 		return SaveResult{}, false, err
 	}
-	r.AccessTokenSealed, r.RefreshTokenSealed = req.AccessTokenSealed, req.RefreshTokenSealed
-	c := r.connection()
+	c.AccessTokenSealed, c.RefreshTokenSealed = req.AccessTokenSealed, req.RefreshTokenSealed
 	s.successes.note(c.App, c.Host, c.LastRefreshedAt)
 	return SaveResult{Stored: true, Connection: c}, true, nil
 }
+
+// saveOnly is the end of the statement of fastSave: its guards, the ledger line, and the
+// row as it is then.
+var saveOnly = ` FROM durable, t WHERE c.id = ? AND c.generation = ? AND c.refresh_token_digest = ? AND c.status = 'active' AND c.attempt_id = ? AND c.updated_at = ?
+RETURNING ` + withoutSealed.list("c") + `),
+line AS (INSERT INTO attempts (` + strings.Join(attempts.names(), ", ") + `) SELECT ` + attempts.marks() + ` FROM saved ON CONFLICT DO NOTHING)
+SELECT ` + withoutSealed.list("saved") + ` FROM saved`
 
 // querier is a pool or a transaction.
 type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// oneRow reads the named columns of the first row that a statement returns and, unless
+// oneRow reads the columns of t from the first row that a statement returns and, unless
 // last is nil, the column after them into last.
-func oneRow(ctx context.Context, q querier, names []string, last any, statement string, args ...any) (r row, ok bool, err error) {
+func oneRow(ctx context.Context, q querier, t table[perennial.Connection], last any, statement string, args ...any) (c perennial.Connection, ok bool, err error) {
 	rows, err := q.QueryContext(ctx, statement, args...)
 	if err != nil {
-		return r, false, err
+		return c, false, err
 	}
 	defer rows.Close()
 	if !rows.Next() {
-		return r, false, rows.Err()
+		return c, false, rows.Err()
 	}
-	v := reflect.ValueOf(&r).Elem()
-	to := make([]any, 0, len(names)+1)
-	for _, name := range names {
-		to = append(to, v.Field(fields[name]).Addr().Interface())
-	}
+	var more []any
 	if last != nil {
-		to = append(to, last)
+		more = append(more, last)
 	}
-	if err := rows.Scan(to...); err != nil {
-		return r, false, err
+	if c, err = t.scan(rows, more...); err != nil {
+		return c, false, err
 	}
-	return r, true, errors.Join(rows.Close(), rows.Err())
+	return tidy(c), true, errors.Join(rows.Close(), rows.Err())
 }
 
 // numbered turns each ? into PostgreSQL's $1, $2, ...
@@ -163,27 +163,4 @@ func (s *Store) fastMarkSending(ctx context.Context, id, attemptID string) (ok b
 		return false, fmt.Errorf("mark attempt %s of connection %s as sending: %w", attemptID, id, result.Error)
 	}
 	return result.RowsAffected == 1, nil
-}
-
-// everyColumn and openColumns are the columns of a connection, with and without the
-// sealed ones. A statement names them, because a column that a newer program adds must
-// not change what an older program's prepared statement returns.
-var everyColumn, openColumns = func() (every, open []string) {
-	for name := range fields {
-		every = append(every, name)
-		if !strings.HasSuffix(name, "_sealed") {
-			open = append(open, name)
-		}
-	}
-	slices.Sort(every)
-	slices.Sort(open)
-	return every, open
-}()
-
-func columnsOf(table string, names []string) string {
-	out := make([]string, len(names))
-	for i, name := range names {
-		out[i] = table + "." + name
-	}
-	return strings.Join(out, ", ")
 }

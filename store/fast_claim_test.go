@@ -84,7 +84,7 @@ func TestRoundTrips(t *testing.T) {
 	_, _, err = s.Migrate(t.Context())
 	require.NoError(t, err)
 	c, err := s.Insert(t.Context(), perennial.Connection{ID: "c", TenantID: "acme", App: "hubspot", Provider: "hubspot", Host: "h", AccountID: "1"},
-		store.TokenWrite{Generation: 1, RefreshTokenDigest: "1", Status: perennial.StatusActive})
+		store.TokenWrite{Generation: 1, SealedTokens: store.SealedTokens{RefreshTokenDigest: "1"}, Status: perennial.StatusActive})
 	require.NoError(t, err)
 
 	trips := func(do func()) int64 {
@@ -115,7 +115,7 @@ func TestRoundTrips(t *testing.T) {
 		marked = trips(func() { require.NoError(t, s.MarkSending(t.Context(), "c", c.Open.ID)) })
 		saved = trips(func() {
 			got, err := s.Save(t.Context(), store.SaveRequest{ID: "c", AttemptID: c.Open.ID, Generation: c.Generation, Digest: c.RefreshTokenDigest,
-				NewGeneration: c.Generation + 1, AccessTokenSealed: []byte("a"), RefreshTokenSealed: []byte("r"), RefreshTokenDigest: "1",
+				NewGeneration: c.Generation + 1, SealedTokens: store.SealedTokens{AccessTokenSealed: []byte("a"), RefreshTokenSealed: []byte("r"), RefreshTokenDigest: "1"},
 				Ledger: perennial.Attempt{StartedAt: c.Open.StartedAt, Outcome: perennial.OutcomeRefreshed}, Claimed: c})
 			require.NoError(t, err)
 			require.True(t, got.Stored)
@@ -138,7 +138,7 @@ func BenchmarkClaimAndSave(b *testing.B) {
 	for _, quick := range []bool{true, false} {
 		id := uuid.NewString()
 		c, err := s.Insert(ctx, perennial.Connection{ID: id, TenantID: "acme", App: "hubspot", Provider: "hubspot", Host: "h", AccountID: id},
-			store.TokenWrite{Generation: 1, AccessTokenSealed: sealed, RefreshTokenSealed: sealed, RefreshTokenDigest: "1", Status: perennial.StatusActive})
+			store.TokenWrite{Generation: 1, SealedTokens: store.SealedTokens{AccessTokenSealed: sealed, RefreshTokenSealed: sealed, RefreshTokenDigest: "1"}, Status: perennial.StatusActive})
 		require.NoError(b, err)
 		b.Run(map[bool]string{true: "quick", false: "long"}[quick], func(b *testing.B) {
 			b.ReportAllocs()
@@ -157,7 +157,7 @@ func BenchmarkClaimAndSave(b *testing.B) {
 				require.NoError(b, err)
 				c = claim.Connection
 				save := store.SaveRequest{ID: id, AttemptID: c.Open.ID, Generation: c.Generation, Digest: c.RefreshTokenDigest, NewGeneration: c.Generation + 1,
-					AccessTokenSealed: sealed, RefreshTokenSealed: sealed, RefreshTokenDigest: "1", Ledger: perennial.Attempt{StartedAt: c.Open.StartedAt, Outcome: perennial.OutcomeRefreshed}}
+					SealedTokens: store.SealedTokens{AccessTokenSealed: sealed, RefreshTokenSealed: sealed, RefreshTokenDigest: "1"}, Ledger: perennial.Attempt{StartedAt: c.Open.StartedAt, Outcome: perennial.OutcomeRefreshed}}
 				if quick {
 					save.Claimed = c
 				}

@@ -12,7 +12,9 @@ import (
 // columns.
 func TestGoldenColumns(t *testing.T) {
 	t.Parallel()
-	golden.Columns(t, row{}, attemptRow{}, firstRefusal{}, circuitRow{}, appRow{})
+	tables := golden.Tags(firstRefusal{}, circuitRow{}, appRow{})
+	tables[connections.name], tables[attempts.name] = connections.names(), attempts.names()
+	golden.Columns(t, tables)
 	golden.JSON(t, "json", map[string]any{
 		"outbox.data":        fill.Of[perennial.EventData](),
 		"app state":          fill.Of[AppState](),

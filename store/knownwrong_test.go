@@ -38,7 +38,7 @@ func TestFloorLearntMeanwhile(t *testing.T) {
 	require.True(t, told.RolledBack)
 	c := claim.Connection
 	saved, err := s.Save(t.Context(), SaveRequest{ID: "first", AttemptID: "a1", Generation: 3, Digest: c.RefreshTokenDigest, NewGeneration: c.NextGeneration(),
-		AccessTokenSealed: []byte("x"), RefreshTokenSealed: []byte("y"), RefreshTokenDigest: "2", Claimed: c,
+		SealedTokens: SealedTokens{AccessTokenSealed: []byte("x"), RefreshTokenSealed: []byte("y"), RefreshTokenDigest: "2"}, Claimed: c,
 		Ledger: perennial.Attempt{ID: "a1", ConnectionID: "first", Generation: 3, Outcome: perennial.OutcomeRefreshed, StartedAt: c.Open.StartedAt}})
 	require.NoError(t, err)
 	require.True(t, saved.Stored)

@@ -38,7 +38,7 @@ func TestListsReadWhatTheyShow(t *testing.T) {
 		args       []any
 	}
 	var asked []query
-	require.NoError(t, s.db.With(ctx).Callback().Query().After("gorm:query").Register("test:asked", func(db *gorm.DB) {
+	require.NoError(t, s.db.With(ctx).Callback().Row().After("gorm:row").Register("test:asked", func(db *gorm.DB) {
 		asked = append(asked, query{cmp.Or(db.Statement.Table, "connections"), db.Statement.SQL.String(), db.Statement.Vars})
 	}))
 	list := func(f Filter) func() error {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -9,32 +10,77 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/fill"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
-// TestRowsBecomeTypes: every column of a row type arrives in the type that the other
-// packages use.
-func TestRowsBecomeTypes(t *testing.T) {
+// TestEveryFieldHasItsColumn: each field of a connection and of a ledger line has a column
+// of its name, or those named here, and survives writing and reading.
+func TestEveryFieldHasItsColumn(t *testing.T) {
 	t.Parallel()
-	r := fill.Of[row]()
-	r.Metadata = `{"a":"b"}`
-	c := r.connection()
-	assert.Empty(t, fill.Zeros(c))
-	assert.Empty(t, fill.Zeros(c.Open))
-	assert.Empty(t, fill.Zeros(c.IdleWarning))
-	assert.Empty(t, fill.Zeros(c.GrantWarning))
-}
+	c := fill.Of[perennial.Connection]()
+	ownColumns(t, connections, c, map[string][]string{
+		"Open":         {"attempt_deadline", "attempt_digest", "attempt_id", "attempt_sent", "attempt_started_at", "attempt_trigger"},
+		"IdleWarning":  {"idle_warned_days", "idle_warned_for"},
+		"GrantWarning": {"grant_warned_days", "grant_warned_for"},
+	})
+	got, err := connections.apply(perennial.Connection{}, columnsFor(connections, c))
+	require.NoError(t, err)
+	assert.Equal(t, c, got)
+	ownColumns(t, table[perennial.OpenAttempt]{columns: partOf(connections, "attempt_", func(o *perennial.OpenAttempt) *perennial.Connection {
+		return &perennial.Connection{Open: *o}
+	})}, fill.Of[perennial.OpenAttempt](), map[string][]string{"ID": {"attempt_id"}, "Digest": {"attempt_digest"}, "StartedAt": {"attempt_started_at"},
+		"Deadline": {"attempt_deadline"}, "Sent": {"attempt_sent"}, "Trigger": {"attempt_trigger"}})
 
-// TestAttemptsKeepEverything: a ledger line survives writing and reading.
-func TestAttemptsKeepEverything(t *testing.T) {
-	t.Parallel()
 	a := fill.Of[perennial.Attempt]()
 	for _, d := range []*time.Duration{&a.RetryAfter, &a.Duration, &a.LifeLeft, &a.Lateness} {
 		*d *= time.Duration(time.Millisecond) // the precision of a line
 	}
-	r := newAttemptRow(a)
-	assert.Empty(t, fill.Zeros(r))
-	assert.Len(t, attemptValues(r), strings.Count(attemptMarks, "?"))
-	assert.Equal(t, a, r.attempt())
+	ownColumns(t, attempts, a, map[string][]string{"Trigger": {"trigger_name"}, "RetryAfter": {"retry_after_ms"}, "Duration": {"duration_ms"},
+		"LifeLeft": {"life_left_ms"}, "Lateness": {"lateness_ms"}})
+	line, err := attempts.apply(perennial.Attempt{}, columnsFor(attempts, a))
+	require.NoError(t, err)
+	assert.Equal(t, a, line)
+}
+
+// ownColumns checks that each field of full, cleared alone, changes the columns that
+// others names for it, or the one of the same name.
+func ownColumns[T any](t *testing.T, of table[T], full T, others map[string][]string) {
+	t.Helper()
+	for _, field := range fill.Names[T]() {
+		want, ok := others[field]
+		if !ok {
+			want = []string{strings.ToLower(words.ReplaceAllString(short.Replace(field), "${1}_$2"))}
+		}
+		one := full
+		fill.Clear(&one, field)
+		assert.ElementsMatch(t, want, changed(columnsFor(of, one), columnsFor(of, full)), field)
+	}
+}
+
+// words matches where a word of a Go name ends and the next begins, after short.
+var (
+	words = regexp.MustCompile("([a-z])([A-Z])")
+	short = strings.NewReplacer("ID", "Id", "HTTP", "Http")
+)
+
+// columnsFor returns the value of each column of v.
+func columnsFor[T any](of table[T], v T) columns {
+	set := columns{}
+	for i, value := range of.values(v) {
+		set[of.columns[i].name] = value
+	}
+	return set
+}
+
+// partOf returns the columns of a table whose names begin with prefix, for a part of its
+// rows.
+func partOf[P, T any](of table[T], prefix string, whole func(*P) *T) (part []column[P]) {
+	for _, c := range of.columns {
+		if strings.HasPrefix(c.name, prefix) {
+			part = append(part, column[P]{name: c.name, value: func(p *P) any { return c.value(whole(p)) }})
+		}
+	}
+	return part
 }
 
 // columnOf has the column of each field of a token set.

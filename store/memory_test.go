@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"context"
-	"reflect"
 	"sync"
 	"time"
 
@@ -18,7 +17,7 @@ type Memory struct {
 	Clock func() time.Time // the database's
 
 	mu       sync.Mutex
-	rows     map[string]row
+	rows     map[string]perennial.Connection
 	circuits map[string]circuitRow
 	apps     map[string]appRow
 	Ledger   []perennial.Attempt // do not read it while the store is in use
@@ -26,25 +25,17 @@ type Memory struct {
 
 // NewMemory returns an empty store with a clock.
 func NewMemory(clock func() time.Time) *Memory {
-	return &Memory{Clock: clock, rows: map[string]row{}, circuits: map[string]circuitRow{}, apps: map[string]appRow{}}
+	return &Memory{Clock: clock, rows: map[string]perennial.Connection{}, circuits: map[string]circuitRow{}, apps: map[string]appRow{}}
 }
 
-// apply writes columns into a row, as an UPDATE does.
-func (r row) apply(set columns) row {
-	v := reflect.ValueOf(&r).Elem()
-	for name, value := range set {
-		field := v.Field(fields[name])
-		at, isTime := value.(time.Time)
-		switch {
-		case value == nil:
-			field.SetZero()
-		case isTime:
-			field.Set(reflect.ValueOf(&at))
-		default:
-			field.Set(reflect.ValueOf(value).Convert(field.Type()))
-		}
+// write applies columns to a row, as an UPDATE does.
+func (m *Memory) write(id string, set columns) perennial.Connection {
+	c, err := connections.apply(m.rows[id], set)
+	if err != nil {
+		panic(err)
 	}
-	return r
+	m.rows[id] = c
+	return tidy(c)
 }
 
 // Put creates a connection with a first token set, or gives one a new grant.
@@ -52,30 +43,28 @@ func (m *Memory) Put(c perennial.Connection, w TokenWrite) perennial.Connection 
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.Clock()
-	r, ok := m.rows[c.ID]
-	if !ok {
-		r = row{ID: c.ID, TenantID: c.TenantID, App: c.App, Provider: c.Provider, Host: c.Host, AccountID: c.AccountID, CreatedAt: &now}
+	if _, ok := m.rows[c.ID]; !ok {
+		m.rows[c.ID] = perennial.Connection{ID: c.ID, TenantID: c.TenantID, App: c.App, Provider: c.Provider, Host: c.Host, AccountID: c.AccountID, CreatedAt: now}
 	}
-	m.rows[c.ID] = r.apply(tokenColumns(w, now))
-	return m.rows[c.ID].connection()
+	return m.write(c.ID, tokenColumns(w, now))
 }
 
 // SetStatus changes a connection's status.
 func (m *Memory) SetStatus(id string, s perennial.Status) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.rows[id] = m.rows[id].apply(columns{"status": string(s), "reason": ""})
+	m.write(id, columns{"status": string(s), "reason": ""})
 }
 
 // Get is [Store.Get].
 func (m *Memory) Get(_ context.Context, id string) (perennial.Connection, time.Time, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r, ok := m.rows[id]
+	c, ok := m.rows[id]
 	if !ok {
 		return perennial.Connection{}, time.Time{}, notFound(id)
 	}
-	return r.connection(), m.Clock(), nil
+	return tidy(c), m.Clock(), nil
 }
 
 // Admit is [Store.Admit].
@@ -107,16 +96,15 @@ func (m *Memory) NoteReply(context.Context, NoteRequest) error { return nil }
 func (m *Memory) Claim(_ context.Context, req ClaimRequest) (Claim, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r, ok := m.rows[req.ID]
+	c, ok := m.rows[req.ID]
 	if !ok {
 		return Claim{Verdict: VerdictNotFound}, nil
 	}
-	d := decideClaim(r.connection(), req, m.Clock())
+	d := decideClaim(tidy(c), req, m.Clock())
 	if d.lost != nil {
 		m.Ledger = append(m.Ledger, *d.lost)
 	}
-	m.rows[req.ID] = r.apply(d.set)
-	d.claim.Connection = m.rows[req.ID].connection()
+	d.claim.Connection = m.write(req.ID, d.set)
 	return d.claim, nil
 }
 
@@ -145,11 +133,11 @@ func (m *Memory) FastAdmit(context.Context, FastAdmitRequest) (Admission, bool, 
 func (m *Memory) MarkSending(_ context.Context, id, attemptID string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c := m.rows[id].connection()
+	c := m.rows[id]
 	if c.Open.ID != attemptID || !c.Open.Deadline.After(m.Clock()) {
 		return perennial.Errorf(perennial.CodeConflict, "attempt %s no longer holds connection %s", attemptID, id)
 	}
-	m.rows[id] = m.rows[id].apply(columns{"attempt_sent": true})
+	m.write(id, columns{"attempt_sent": true})
 	return nil
 }
 
@@ -157,11 +145,10 @@ func (m *Memory) MarkSending(_ context.Context, id, attemptID string) error {
 func (m *Memory) Save(_ context.Context, req SaveRequest) (SaveResult, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r, ok := m.rows[req.ID]
+	c, ok := m.rows[req.ID]
 	if !ok {
 		return SaveResult{}, notFound(req.ID)
 	}
-	c := r.connection()
 	if err := perennial.CheckGeneration(req.ID, req.Generation, req.NewGeneration); err != nil {
 		return SaveResult{}, err
 	}
@@ -178,20 +165,18 @@ func (m *Memory) Save(_ context.Context, req SaveRequest) (SaveResult, error) {
 	if !taken {
 		return SaveResult{Connection: c}, nil
 	}
-	m.rows[req.ID] = r.apply(saveColumns(c, req, m.Clock()))
-	return SaveResult{Stored: true, Recovered: c.Status == perennial.StatusReconnectRequired, Connection: m.rows[req.ID].connection()}, nil
+	return SaveResult{Stored: true, Recovered: c.Status == perennial.StatusReconnectRequired, Connection: m.write(req.ID, saveColumns(c, req, m.Clock()))}, nil
 }
 
 // CloseAttempt is [Store.CloseAttempt].
 func (m *Memory) CloseAttempt(_ context.Context, req CloseRequest) (perennial.Connection, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c := m.rows[req.ID].connection()
+	c := m.rows[req.ID]
 	m.Ledger = append(m.Ledger, ledgerLine(req.Ledger, req.ID, req.AttemptID))
 	if c.Open.ID != req.AttemptID || c.Generation != req.Generation || c.RefreshTokenDigest != req.Digest {
 		return c, false, nil
 	}
 	held := req.Terminal != "" && m.apps[c.App].RefusalHold
-	m.rows[req.ID] = m.rows[req.ID].apply(closeColumns(c, req, m.Clock(), held))
-	return m.rows[req.ID].connection(), true, nil
+	return m.write(req.ID, closeColumns(c, req, m.Clock(), held)), true, nil
 }

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -50,26 +52,35 @@ func (s *Store) ClaimDue(ctx context.Context, req ClaimDueRequest) (ClaimDueResu
 	if s.db.Dialect != schema.Postgres {
 		return s.claimDueSlowly(ctx, req)
 	}
-	var got []struct {
-		Row  row       `gorm:"embedded"`
-		Now  time.Time `gorm:"column:now"`
-		Beat int64     `gorm:"column:beat"`
-	}
 	pacer := []any{req.App, req.N, req.Of}
 	args := slices.Concat(pacer, []any{req.Beat}, req.due(req.Late), []any{req.Limit}, pacer, []any{uuid.NewString(), req.Lease.Microseconds(), string(req.Trigger)}, pacer)
-	err := s.db.With(ctx).Raw(claimDue, args...).Scan(&got).Error
-	if err != nil {
+	fail := func(err error) (ClaimDueResult, error) {
 		return ClaimDueResult{}, fmt.Errorf("claim due connections of app %s: %w", req.App, err)
 	}
-	if len(got) == 0 {
+	rows, err := s.db.SQL.QueryContext(ctx, claimDue, args...)
+	if err != nil {
+		return fail(err)
+	}
+	defer rows.Close()
+	var out ClaimDueResult
+	found := false
+	for ; rows.Next(); found = true {
+		var now sql.NullTime
+		var beat int64
+		c, err := connections.scan(rows, &now, &beat)
+		if err != nil {
+			return fail(err)
+		}
+		out.Beat, out.RolledBack = max(beat, req.Beat), beat < req.Beat
+		if c.ID != "" { // else nothing was due
+			out.Claims = append(out.Claims, Claim{Verdict: VerdictClaimed, Connection: tidy(c), Now: now.Time.UTC()})
+		}
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return fail(err)
+	}
+	if !found {
 		return s.beat(ctx, req) // the pacer has no row yet, or no longer
-	}
-	out := ClaimDueResult{Beat: max(got[0].Beat, req.Beat), RolledBack: got[0].Beat < req.Beat}
-	if got[0].Row.ID == "" {
-		return out, nil // nothing was due
-	}
-	for _, g := range got {
-		out.Claims = append(out.Claims, Claim{Verdict: VerdictClaimed, Connection: g.Row.connection(), Now: g.Now.UTC()})
 	}
 	return out, nil
 }
@@ -98,15 +109,15 @@ func (s Shard) due(late time.Duration) []any {
 	return []any{s.App, late.Microseconds(), s.Of, s.N, s.App, s.App, s.App, s.App}
 }
 
-var claimDue = `WITH ` + durable + `, t AS MATERIALIZED (SELECT clock_timestamp() AS now),
+var claimDue = numbered(`WITH ` + durable + `, t AS MATERIALIZED (SELECT clock_timestamp() AS now),
 pacer AS MATERIALIZED (SELECT beat FROM pacers WHERE app = ? AND shard = ? AND shards = ? AND beat >= ? FOR UPDATE),
 due AS MATERIALIZED (SELECT c.id FROM connections AS c, t, pacer WHERE ` + dueRows + ` ORDER BY ` + ready + ` LIMIT ? FOR UPDATE OF c SKIP LOCKED),
 beats AS (UPDATE pacers SET beat = beat + 1, updated_at = t.now FROM t WHERE app = ? AND shard = ? AND shards = ? AND EXISTS (SELECT 1 FROM due) RETURNING beat),
 claimed AS (UPDATE connections AS c SET attempt_id = ? || '-' || c.id, ` + opensAttempt + `
 FROM durable, t, due, beats WHERE c.id = due.id
-RETURNING ` + columnsOf("c", everyColumn) + `, t.now AS now, beats.beat AS beat)
-SELECT ` + columnsOf("claimed", everyColumn) + `, claimed.now, COALESCE(claimed.beat, pacers.beat) AS beat
-FROM pacers LEFT JOIN claimed ON true WHERE pacers.app = ? AND pacers.shard = ? AND pacers.shards = ?`
+RETURNING ` + connections.list("c") + `, t.now AS now, beats.beat AS beat)
+SELECT ` + connections.list("claimed") + `, claimed.now, COALESCE(claimed.beat, pacers.beat) AS beat
+FROM pacers LEFT JOIN claimed ON true WHERE pacers.app = ? AND pacers.shard = ? AND pacers.shards = ?`)
 
 // beat reads the pacer's beat, and creates its row if missing.
 func (s *Store) beat(ctx context.Context, req ClaimDueRequest) (ClaimDueResult, error) {
@@ -141,15 +152,13 @@ func (s *Store) claimDueSlowly(ctx context.Context, req ClaimDueRequest) (ClaimD
 	if err != nil {
 		return out, err
 	}
-	var rows []row
-	err = s.db.With(ctx).Table("connections AS c, (SELECT ? AS now) AS t", db.Nullable(now)).
+	rows, err := readConnections(s.db.With(ctx).Table("connections AS c, (SELECT ? AS now) AS t", db.Nullable(now)).
 		Where("c.app = ? AND c.next_refresh_at IS NOT NULL AND "+s.ready()+" <= ? AND "+claimable, req.App, db.Nullable(now.Add(-req.Late))).
-		Order(s.ready()).Limit(req.Limit).Find(&rows).Error
+		Order(s.ready()).Limit(req.Limit))
 	if err != nil {
 		return out, fmt.Errorf("find due connections of app %s: %w", req.App, err)
 	}
-	for _, r := range rows {
-		c := r.connection()
+	for _, c := range rows {
 		claim, err := s.Claim(ctx, ClaimRequest{ID: c.ID, Generation: c.Generation, Trigger: req.Trigger, AttemptID: uuid.NewString(), Lease: req.Lease})
 		if err != nil {
 			return out, err
@@ -225,15 +234,8 @@ func (s *Store) Members(ctx context.Context, shard Shard, after string, limit in
 	if s.db.Dialect == schema.Postgres {
 		q = q.Where(shardOf, shard.Of, shard.N)
 	}
-	var rows []row
-	if err := q.Order("c.id").Limit(limit).Find(&rows).Error; err != nil {
-		return nil, fmt.Errorf("list the connections of app %s: %w", shard.App, err)
-	}
-	out := make([]perennial.Connection, 0, len(rows))
-	for _, r := range rows {
-		out = append(out, r.connection())
-	}
-	return out, nil
+	rows, err := readConnections(q.Order("c.id").Limit(limit))
+	return rows, db.Wrap("list the connections of app "+shard.App, err)
 }
 
 // TakeSlots reserves up to n rate slots of an app with a limit of rate requests a

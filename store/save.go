@@ -91,17 +91,7 @@ func saveColumns(c perennial.Connection, req SaveRequest, now time.Time) columns
 		metadata = map[string]string{}
 	}
 	maps.Copy(metadata, req.Metadata)
-	set := columns{
-		"generation":           req.NewGeneration,
-		"access_token_sealed":  req.AccessTokenSealed,
-		"refresh_token_sealed": req.RefreshTokenSealed,
-		"refresh_token_digest": req.RefreshTokenDigest,
-		"metadata":             metadataText(metadata),
-		"expires_at":           db.Nullable(req.ExpiresAt),
-		"next_refresh_at":      db.Nullable(req.NextRefreshAt),
-		"last_refreshed_at":    db.Nullable(now),
-		"refresh_count":        c.RefreshCount + 1,
-	}
+	set := sealedColumns(req.SealedTokens, req.NewGeneration, now).with(columns{"metadata": metadataText(metadata), "refresh_count": c.RefreshCount + 1})
 	if req.TokenType != "" {
 		set["token_type"] = req.TokenType
 	}
@@ -122,6 +112,19 @@ func saveColumns(c perennial.Connection, req SaveRequest, now time.Time) columns
 		set["status"], set["reason"] = string(perennial.StatusActive), ""
 	}
 	return set
+}
+
+// sealedColumns returns what every new token set writes.
+func sealedColumns(t SealedTokens, generation int64, now time.Time) columns {
+	return columns{
+		"generation":           generation,
+		"access_token_sealed":  t.AccessTokenSealed,
+		"refresh_token_sealed": t.RefreshTokenSealed,
+		"refresh_token_digest": t.RefreshTokenDigest,
+		"expires_at":           db.Nullable(t.ExpiresAt),
+		"next_refresh_at":      db.Nullable(t.NextRefreshAt),
+		"last_refreshed_at":    db.Nullable(now),
+	}
 }
 
 // failing sets the health to failing for code. An empty code changes nothing.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -56,8 +57,8 @@ func (s *Store) locked(ctx context.Context, id string, fn func(tx *gorm.DB, c pe
 		if s.db.Dialect == schema.Postgres {
 			query = query.Clauses(clause.Locking{Strength: "UPDATE"}) // SQLite's BEGIN IMMEDIATE locks already
 		}
-		var rows []row
-		if err := query.Limit(1).Find(&rows).Error; err != nil {
+		rows, err := readConnections(query.Limit(1))
+		if err != nil {
 			return fmt.Errorf("lock connection %s: %w", id, err)
 		}
 		if len(rows) == 0 {
@@ -68,7 +69,7 @@ func (s *Store) locked(ctx context.Context, id string, fn func(tx *gorm.DB, c pe
 		if err != nil {
 			return err
 		}
-		return fn(tx, rows[0].connection(), now)
+		return fn(tx, rows[0], now)
 	})
 	return found, err
 }
@@ -86,11 +87,11 @@ func update(tx *gorm.DB, id string, now time.Time, set columns) error {
 }
 
 func reread(tx *gorm.DB, id string) (perennial.Connection, error) {
-	var r row
-	if err := tx.Where("id = ?", id).Take(&r).Error; err != nil {
-		return perennial.Connection{}, fmt.Errorf("read connection %s: %w", id, err)
+	rows, err := readConnections(tx.Where("id = ?", id))
+	if err != nil || len(rows) == 0 {
+		return perennial.Connection{}, fmt.Errorf("read connection %s: %w", id, cmp.Or(err, gorm.ErrRecordNotFound))
 	}
-	return r.connection(), nil
+	return rows[0], nil
 }
 
 func notFound(id string) error {

@@ -129,15 +129,8 @@ func (s *Store) halfway(from, to string) string {
 }
 
 func (s *Store) swept(q *gorm.DB, limit int) ([]perennial.Connection, error) {
-	var rows []row
-	if err := q.Limit(limit).Find(&rows).Error; err != nil {
-		return nil, fmt.Errorf("sweep the connections: %w", err)
-	}
-	out := make([]perennial.Connection, 0, len(rows))
-	for _, r := range rows {
-		out = append(out, r.connection())
-	}
-	return out, nil
+	rows, err := readConnections(q.Limit(limit))
+	return rows, db.Wrap("sweep the connections", err)
 }
 
 // warnAt has the numbers of days before an end at which a warning is emitted, smallest

@@ -48,6 +48,21 @@ type Claim struct {
 	RolledBack bool
 }
 
+// SealedTokens is a token set as a row keeps it, with what is known of its times.
+type SealedTokens struct {
+	AccessTokenSealed     []byte
+	RefreshTokenSealed    []byte
+	RefreshTokenDigest    string
+	TokenType             string
+	Scopes                []string
+	Metadata              map[string]string
+	ExpiresAt             time.Time // zero: unknown
+	RefreshTokenExpiresAt time.Time // zero: unknown
+	GrantExpiresAt        time.Time // zero: unknown
+	NextRefreshAt         time.Time
+	FailingCode           string // if not empty: the set is stored, but health is failing with this code
+}
+
 // SaveRequest stores the tokens of a successful attempt.
 type SaveRequest struct {
 	ID            string
@@ -56,18 +71,9 @@ type SaveRequest struct {
 	Digest        string // guard: digest of the refresh token that was presented
 	NewGeneration int64  // the generation that the tokens were sealed for; above Generation
 
-	AccessTokenSealed  []byte
-	RefreshTokenSealed []byte
-	RefreshTokenDigest string // digest of the refresh token in this set
-	TokenType          string
-	Scopes             []string          // nil: keep the stored ones
-	Metadata           map[string]string // merged over the stored values
-
-	ExpiresAt             time.Time // zero: unknown
-	RefreshTokenExpiresAt time.Time // zero: keep the stored one
-	GrantExpiresAt        time.Time // zero: keep the stored one
-	NextRefreshAt         time.Time
-	FailingCode           string // if not empty: the set is stored, but health is failing with this code
+	// An empty TokenType, nil Scopes, and a zero RefreshTokenExpiresAt or GrantExpiresAt
+	// keep the stored ones. Metadata is merged over the stored values.
+	SealedTokens
 
 	// AmbiguousSince, if not zero, says since when the refresh token in this set may
 	// have been spent. It is not presented again before NextAttemptAt.
@@ -124,21 +130,11 @@ type CloseRequest struct {
 // TokenWrite is a token set that comes from a consent (connect, reconnect), not from a
 // refresh. It sets the row's Generation.
 type TokenWrite struct {
-	Generation            int64 // the generation that the tokens were sealed for
-	AccessTokenSealed     []byte
-	RefreshTokenSealed    []byte
-	RefreshTokenDigest    string
-	ClientIDDigest        string
-	TokenType             string
-	Scopes                []string
-	Metadata              map[string]string
-	ExpiresAt             time.Time
-	RefreshTokenExpiresAt time.Time
-	GrantExpiresAt        time.Time
-	NextRefreshAt         time.Time
-	Status                perennial.Status // active, or reconnect_required with Reason
-	Reason                perennial.Reason
-	FailingCode           string
+	Generation int64 // the generation that the tokens were sealed for
+	SealedTokens
+	ClientIDDigest string
+	Status         perennial.Status // active, or reconnect_required with Reason
+	Reason         perennial.Reason
 }
 
 // Filter narrows a list. Zero fields match everything.

@@ -2,8 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 
@@ -12,10 +10,15 @@ import (
 	"github.com/perennial-oauth/perennial/schema"
 )
 
-// useColumns are the columns needed to hand out an access token; no refresh token is
-// among them. They are in the order of the scan in ForTokenRead.
-const useColumns = `app, provider, host, account_id, status, reason, health, failing_code, generation, access_token_sealed, token_type,
- expires_at, next_refresh_at, next_attempt_at, confirm_at, last_refreshed_at, last_used_at, updated_at`
+// forUse has the columns needed to hand out an access token; no refresh token is among
+// them.
+var forUse = connections.only("app", "provider", "host", "account_id", "status", "reason", "health", "failing_code", "generation", "access_token_sealed", "token_type",
+	"expires_at", "next_refresh_at", "next_attempt_at", "confirm_at", "last_refreshed_at", "last_used_at", "updated_at")
+
+var (
+	forUsePostgres = "SELECT " + forUse.list("connections") + ", clock_timestamp() FROM connections WHERE id = $1 AND tenant_id = $2"
+	forUseSQLite   = "SELECT " + forUse.list("connections") + ", strftime('%Y-%m-%dT%H:%M:%fZ', 'now') FROM connections WHERE id = ? AND tenant_id = ?"
+)
 
 // ForTokenRead returns the parts of a tenant's connection that are needed to hand out
 // its access token, and the database's clock. Another tenant's connection is an error
@@ -24,35 +27,23 @@ const useColumns = `app, provider, host, account_id, status, reason, health, fai
 // It is called far more often than anything else here: one statement in one round trip,
 // without the mapper.
 func (s *Store) ForTokenRead(ctx context.Context, tenant, id string) (perennial.Connection, time.Time, error) {
-	c := perennial.Connection{ID: id, TenantID: tenant}
-	var now time.Time
-	var text string
-	statement, clock := `SELECT `+useColumns+`, clock_timestamp() FROM connections WHERE id = $1 AND tenant_id = $2`, any(&now)
+	statement, at := forUsePostgres, any(new(time.Time))
 	if s.db.Dialect == schema.SQLite {
-		statement, clock = `SELECT `+useColumns+`, strftime('%Y-%m-%dT%H:%M:%fZ', 'now') FROM connections WHERE id = ? AND tenant_id = ?`, any(&text)
+		statement, at = forUseSQLite, any(new(string))
 	}
-	var expires, due, attempt, confirm, refreshed, used, updated sql.NullTime
-	err := s.db.SQL.QueryRowContext(ctx, statement, id, tenant).Scan(&c.App, &c.Provider, &c.Host, &c.AccountID, &c.Status, &c.Reason, &c.Health, &c.FailingCode,
-		&c.Generation, &c.AccessTokenSealed, &c.TokenType, &expires, &due, &attempt, &confirm, &refreshed, &used, &updated, clock)
-	if err == nil && s.db.Dialect == schema.SQLite {
-		now, err = time.Parse(time.RFC3339Nano, text)
-	}
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return perennial.Connection{}, time.Time{}, notFound(id)
-	case err != nil:
+	c, found, err := oneRow(ctx, s.db.SQL, forUse, at, statement, id, tenant)
+	if err != nil {
 		return perennial.Connection{}, time.Time{}, fmt.Errorf("read connection %s: %w", id, err)
 	}
-	for _, t := range []struct {
-		to   *time.Time
-		from sql.NullTime
-	}{{&c.ExpiresAt, expires}, {&c.NextRefreshAt, due}, {&c.NextAttemptAt, attempt}, {&c.ConfirmAt, confirm},
-		{&c.LastRefreshedAt, refreshed}, {&c.LastUsedAt, used}, {&c.UpdatedAt, updated}} {
-		if t.from.Valid {
-			*t.to = t.from.Time.UTC()
-		}
+	if !found {
+		return perennial.Connection{}, time.Time{}, notFound(id)
 	}
-	return c, now.UTC(), nil
+	c.ID, c.TenantID = id, tenant
+	if text, ok := at.(*string); ok {
+		now, err := time.Parse(time.RFC3339Nano, *text)
+		return c, now, err
+	}
+	return c, at.(*time.Time).UTC(), nil
 }
 
 // ReconnectSince returns when the connection entered reconnect_required: the time of

@@ -165,7 +165,7 @@ func TestViewIsCarried(t *testing.T) {
 func TestStateIsCarriedWhole(t *testing.T) {
 	t.Parallel()
 	full := State{ConnectionID: "con_1", Revision: 1, Refreshes: 7, Generation: 9, View: &activities.View{Status: perennial.StatusActive, Wait: time.Hour}, Next: time.Unix(1, 0).UTC(), Digested: time.Unix(2, 0).UTC(),
-		SetAside: []store.SaveRequest{{ID: "con_1", NewGeneration: 10, AccessTokenSealed: []byte{1}}}, Dropped: 3}
+		SetAside: []store.SaveRequest{{ID: "con_1", NewGeneration: 10, SealedTokens: store.SealedTokens{AccessTokenSealed: []byte{1}}}}, Dropped: 3}
 	for i := range recentKept {
 		full.Recent = append(full.Recent, RecentRefresh{At: time.Unix(int64(i+1), 0).UTC(), Outcome: perennial.OutcomeRefreshed, Code: "c", Generation: int64(i + 1)})
 	}

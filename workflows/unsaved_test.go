@@ -129,7 +129,7 @@ func TestTrueSetBehindAFalseOne(t *testing.T) {
 	for name, payload := range hostile {
 		w := newWorld(time.Hour, 0)
 		r := w.newRun(t, Options{})
-		unsaved := store.SaveRequest{ID: "con_1", Generation: 1, NewGeneration: 2, Metadata: map[string]string{"true": "1"}}
+		unsaved := store.SaveRequest{ID: "con_1", Generation: 1, NewGeneration: 2, SealedTokens: store.SealedTokens{Metadata: map[string]string{"true": "1"}}}
 		r.RegisterDelayedCallback(func() {
 			r.SignalWorkflow(SignalUnsaved, payload)
 			r.SignalWorkflow(SignalUnsaved, unsaved)

@@ -113,10 +113,11 @@ func zeros(v reflect.Value, names *[]string) {
 	}
 }
 
-// Names returns the names of T's exported fields. T is a struct.
+// Names returns the names of T's exported fields, with those of embedded structs in
+// their place. T is a struct.
 func Names[T any]() (names []string) {
-	for i := range reflect.TypeFor[T]().NumField() {
-		if f := reflect.TypeFor[T]().Field(i); f.IsExported() {
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[T]()) {
+		if f.IsExported() && !(f.Anonymous && f.Type.Kind() == reflect.Struct) {
 			names = append(names, f.Name)
 		}
 	}

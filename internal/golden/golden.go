@@ -33,24 +33,30 @@ func JSON(t *testing.T, name string, v any) {
 	Text(t, name+".json", string(raw)+"\n")
 }
 
-// Columns compares the columns that gorm reads and writes of each row type, by table,
-// with testdata/golden/columns.json of the package under test. Package schema has the
-// tables.
-func Columns(t *testing.T, rows ...interface{ TableName() string }) {
+// Columns compares the columns of each table, as [Tags] returns them, with
+// testdata/golden/columns.json of the package under test. Package schema has the tables.
+func Columns(t *testing.T, tables map[string][]string) {
 	t.Helper()
-	columns := map[string][]string{}
+	for _, columns := range tables {
+		slices.Sort(columns)
+	}
+	JSON(t, "columns", tables)
+}
+
+// Tags returns the columns that gorm reads and writes of each row type, by table.
+func Tags(rows ...interface{ TableName() string }) map[string][]string {
+	tables := map[string][]string{}
 	for _, r := range rows {
-		table, row := r.TableName(), reflect.TypeOf(r)
+		row := reflect.TypeOf(r)
 		for i := range row.NumField() {
 			for part := range strings.SplitSeq(row.Field(i).Tag.Get("gorm"), ";") {
 				if name, ok := strings.CutPrefix(part, "column:"); ok {
-					columns[table] = append(columns[table], name)
+					tables[r.TableName()] = append(tables[r.TableName()], name)
 				}
 			}
 		}
-		slices.Sort(columns[table])
 	}
-	JSON(t, "columns", columns)
+	return tables
 }
 
 // Text compares text with the file testdata/golden/NAME of the package under test.

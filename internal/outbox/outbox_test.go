@@ -11,7 +11,7 @@ import (
 
 func TestGoldenColumns(t *testing.T) {
 	t.Parallel()
-	golden.Columns(t, Row{})
+	golden.Columns(t, golden.Tags(Row{}))
 }
 
 // TestRowsBecomeEvents: every column that an event shows arrives in it.

@@ -17,8 +17,13 @@ import (
 )
 
 func request(id string) store.SaveRequest {
-	return store.SaveRequest{ID: id, AttemptID: "a/1*", Generation: 1, NewGeneration: 2, AccessTokenSealed: []byte{0, 255}, RefreshTokenSealed: []byte("sealed"),
-		RefreshTokenDigest: "d", ExpiresAt: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), Ledger: perennial.Attempt{ID: "a", StartedAt: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}}
+	return store.SaveRequest{ID: id, AttemptID: "a/1*", Generation: 1, NewGeneration: 2, SealedTokens: store.SealedTokens{
+		AccessTokenSealed:  []byte{0, 255},
+		RefreshTokenSealed: []byte("sealed"),
+		RefreshTokenDigest: "d",
+		ExpiresAt:          time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
+	},
+		Ledger: perennial.Attempt{ID: "a", StartedAt: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}}
 }
 
 func TestKeepAndDrop(t *testing.T) {

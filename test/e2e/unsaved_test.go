@@ -77,8 +77,13 @@ func TestCancelledTogetherWithTheTokens(t *testing.T) {
 	}
 	require.NoError(t, s.updates.Unsaved(ctx, c, store.SaveRequest{
 		ID: c.ID, AttemptID: "unsaved", Generation: c.Generation, Digest: c.RefreshTokenDigest, NewGeneration: c.Generation + 1,
-		AccessTokenSealed: sealed(seal.FieldAccessToken), RefreshTokenSealed: sealed(seal.FieldRefreshToken), RefreshTokenDigest: "rotated",
-		ExpiresAt: time.Now().Add(10 * time.Minute), NextRefreshAt: time.Now().Add(9 * time.Minute),
+		SealedTokens: store.SealedTokens{
+			AccessTokenSealed:  sealed(seal.FieldAccessToken),
+			RefreshTokenSealed: sealed(seal.FieldRefreshToken),
+			RefreshTokenDigest: "rotated",
+			ExpiresAt:          time.Now().Add(10 * time.Minute),
+			NextRefreshAt:      time.Now().Add(9 * time.Minute),
+		},
 	}))
 	require.NoError(t, s.client.CancelWorkflow(ctx, workflows.ID(c.ID), ""))
 	s.work()
@@ -100,8 +105,12 @@ func TestHostileMessages(t *testing.T) {
 	c := s.connect("a1", fakeprovider.Knobs{LifetimeSeconds: 6, Rotate: true})
 	other := s.connect("a2", fakeprovider.Knobs{LifetimeSeconds: 3600, Rotate: true})
 	s.eventually("the neighbour sleeps", func() bool { return s.asleep(other.ID) })
-	garbage := store.SaveRequest{ID: other.ID, AttemptID: "x", Generation: 7, NewGeneration: 8, AccessTokenSealed: []byte("x"), RefreshTokenSealed: []byte("y"),
-		RefreshTokenDigest: "z", Ledger: perennial.Attempt{ID: "x", StartedAt: time.Now().Add(time.Hour)}}
+	garbage := store.SaveRequest{ID: other.ID, AttemptID: "x", Generation: 7, NewGeneration: 8, SealedTokens: store.SealedTokens{
+		AccessTokenSealed:  []byte("x"),
+		RefreshTokenSealed: []byte("y"),
+		RefreshTokenDigest: "z",
+	},
+		Ledger: perennial.Attempt{ID: "x", StartedAt: time.Now().Add(time.Hour)}}
 	own := garbage
 	own.ID, own.Generation, own.NewGeneration = c.ID, c.Generation, c.Generation+1
 	overflow := own
