@@ -5,33 +5,6 @@ import (
 	"time"
 )
 
-// Status is the status of a connection.
-type Status string
-
-// The four statuses.
-const (
-	StatusActive            Status = "active"
-	StatusReconnectRequired Status = "reconnect_required"
-	StatusPaused            Status = "paused"
-	StatusDisconnected      Status = "disconnected"
-)
-
-// Statuses lists every status.
-var Statuses = []Status{StatusActive, StatusReconnectRequired, StatusPaused, StatusDisconnected}
-
-// Health is the health of an active connection.
-type Health string
-
-// An active connection is healthy, or failing since [Connection.FailingSince]
-// with [Connection.FailingCode] as the cause. Failing is never terminal.
-const (
-	HealthHealthy Health = "healthy"
-	HealthFailing Health = "failing"
-)
-
-// Healths lists every health.
-var Healths = []Health{HealthHealthy, HealthFailing}
-
 // Cadence is how often an active connection is refreshed.
 type Cadence string
 
@@ -42,26 +15,6 @@ const (
 	CadenceAlways Cadence = "always"
 	CadenceOnUse  Cadence = "on_use"
 )
-
-// Reason is the reason of [StatusReconnectRequired].
-type Reason string
-
-// The reasons. Rotation lost is our loss; the customer or the provider causes the
-// others.
-const (
-	ReasonNone           Reason = ""
-	ReasonInvalidGrant   Reason = "invalid_grant"
-	ReasonRotationLost   Reason = "rotation_lost"
-	ReasonNoRefreshToken Reason = "no_refresh_token"
-	ReasonGrantEnded     Reason = "grant_ended"
-	ReasonIdleExpired    Reason = "idle_expired" // the refresh token went unused for longer than the provider allows
-	ReasonScopesMissing  Reason = "scopes_missing"
-	ReasonOperator       Reason = "operator"
-)
-
-// Reasons lists every reason of reconnect_required.
-var Reasons = []Reason{ReasonInvalidGrant, ReasonRotationLost, ReasonNoRefreshToken,
-	ReasonGrantEnded, ReasonIdleExpired, ReasonScopesMissing, ReasonOperator}
 
 // Connection is one customer's grant at one provider account, as its row says. It has
 // tokens only in sealed form. All times are the database's clock, in UTC; the zero time
@@ -237,12 +190,6 @@ type TokenSet struct {
 
 	Metadata map[string]string // the members that the catalogue's entry names
 }
-
-// TokenTypeBearer is the type of every access token here, and the scheme of the
-// Authorization header that carries it (RFC 6750 section 2.1). A provider's own
-// token_type is not used as a scheme: Slack writes "bot" and "user", and neither DPoP
-// nor MAC is supported.
-const TokenTypeBearer = "Bearer"
 
 // ParseScopes splits a scope parameter (RFC 6749 section 3.3) at spaces, and at commas,
 // which several providers use.

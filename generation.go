@@ -1,7 +1,5 @@
 package perennial
 
-import "fmt"
-
 // MaxGeneration is the highest generation of a connection: the largest whole number
 // that every JSON reader keeps exactly.
 const MaxGeneration = 1<<53 - 1
@@ -57,22 +55,4 @@ func (c Connection) CheckNext(next int64) error {
 		return Errorf(CodeInvalid, "generation %d of connection %s is too far above the row's %d", next, c.ID, c.Generation)
 	}
 	return nil
-}
-
-// GenerationAheadError means that a caller named a generation above the row's. Nothing
-// was refreshed. An honest caller meets it after a restore of the database: it must
-// forget its token and that token's generation, and read the connection again.
-type GenerationAheadError struct {
-	Connection string
-	Generation int64 // the row's
-}
-
-// Error implements error.
-func (e *GenerationAheadError) Error() string {
-	return fmt.Sprintf("connection %s is at generation %d, and the generation that was asked for is above it: forget that token and get the current one", e.Connection, e.Generation)
-}
-
-// Unwrap returns the [Code] as an error.
-func (e *GenerationAheadError) Unwrap() error {
-	return &Error{Code: CodeGenerationAhead, Message: e.Error()}
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"github.com/perennial-oauth/perennial"
 	"testing"
 
 	"github.com/perennial-oauth/perennial/internal/fill"
@@ -18,4 +19,11 @@ func TestRowsBecomeKeys(t *testing.T) {
 	t.Parallel()
 	assert.Empty(t, fill.Zeros(fill.Of[keyRow]().key()))
 	assert.Equal(t, []string{"Now"}, fill.Zeros(fill.Of[requestRow]().request()))
+}
+
+// TestSessionOf: only the fields of our own pages are left out.
+func TestSessionOf(t *testing.T) {
+	t.Parallel()
+	got := sessionOf(fill.Of[perennial.ConnectSession]())
+	assert.Equal(t, []string{"Link"}, fill.Zeros(got), "the link is shown once, by who made it")
 }

@@ -59,7 +59,7 @@ func (a *API) createSession(ctx context.Context, key perennial.APIKey, in *struc
 	if err != nil {
 		return nil, err
 	}
-	out := &sessionOutput{wire.SessionOf(s.ConnectSession)}
+	out := &sessionOutput{sessionOf(s.ConnectSession)}
 	out.Body.Link = s.Link.Reveal()
 	return out, nil
 }
@@ -80,5 +80,11 @@ func (a *API) getSession(ctx context.Context, key perennial.APIKey, in *SessionP
 	if err != nil {
 		return nil, err
 	}
-	return &sessionOutput{wire.SessionOf(s)}, nil
+	return &sessionOutput{sessionOf(s)}, nil
+}
+
+// sessionOf is the JSON of a connect session, without its link.
+func sessionOf(c perennial.ConnectSession) wire.ConnectSession {
+	return wire.ConnectSession{ID: c.ID, App: c.App, ConnectionID: c.ConnectionID, Host: c.Host, ReturnURL: c.ReturnURL, Mode: c.Mode, Scopes: c.Scopes,
+		Outcome: c.Outcome, MissingScopes: c.Missing, ResultID: c.ResultID, CreatedAt: c.CreatedAt, ExpiresAt: c.ExpiresAt}
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/words"
 	"golang.org/x/oauth2"
 )
 
@@ -13,7 +13,7 @@ import (
 // connection. Run it with -cpu 1,8.
 func BenchmarkToken(b *testing.B) {
 	ctx := context.Background()
-	backend := &fake{life: 24 * time.Hour, state: TokenState{App: "app", Status: perennial.StatusActive, LastUsedAt: time.Now()}}
+	backend := &fake{life: 24 * time.Hour, state: TokenState{App: "app", Status: words.StatusActive, LastUsedAt: time.Now()}}
 	backend.token(24 * time.Hour)
 	client, err := New(Config{Backend: backend})
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/words"
 	"golang.org/x/oauth2"
 )
 
@@ -64,15 +64,15 @@ func (c Config) withDefaults() Config {
 
 func (c Config) validate() error {
 	if c.Backend == nil {
-		return perennial.Errorf(perennial.CodeInvalid, "client: Backend is needed")
+		return words.Errorf(words.CodeInvalid, "client: Backend is needed")
 	}
 	for name, d := range map[string]time.Duration{"MinTTL": c.MinTTL, "Patience": c.Patience, "LoadTimeout": c.LoadTimeout, "RefreshTimeout": c.RefreshTimeout} {
 		if d < 0 {
-			return perennial.Errorf(perennial.CodeInvalid, "client: %s must not be negative", name)
+			return words.Errorf(words.CodeInvalid, "client: %s must not be negative", name)
 		}
 	}
 	if c.MaxConnections < 0 {
-		return perennial.Errorf(perennial.CodeInvalid, "client: MaxConnections must not be negative")
+		return words.Errorf(words.CodeInvalid, "client: MaxConnections must not be negative")
 	}
 	return nil
 }

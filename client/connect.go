@@ -4,13 +4,13 @@ import (
 	"context"
 	"time"
 
-	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/words"
 )
 
 // Connector is a second interface of a [Backend] that makes connect links and
 // disconnects connections: the backends of packages direct and remote implement it. It
-// is bound to the same tenant. An error of [perennial.CodeNotFound] means that the
-// tenant has no such connection or session, one of [perennial.CodeInvalid] that the
+// is bound to the same tenant. An error of [words.CodeNotFound] means that the
+// tenant has no such connection or session, one of [words.CodeInvalid] that the
 // request or the configuration is wrong; any other, that the backend could not find out
 // or got no answer.
 type Connector interface {
@@ -22,7 +22,7 @@ type Connector interface {
 	Session(ctx context.Context, id string) (ConnectSession, error)
 	// Disconnect ends a connection. If it has ended already, that is a success. nil
 	// means that it has ended, whatever happened to the grant at the provider.
-	Disconnect(ctx context.Context, id string) (perennial.Revocation, error)
+	Disconnect(ctx context.Context, id string) (words.Revocation, error)
 }
 
 // ConnectRequest asks for a link by which a customer connects an account. App is
@@ -41,7 +41,7 @@ type ConnectRequest struct {
 	Scopes []string
 	// Mode defaults to page. A popup needs a ReturnURL, because it reports to that
 	// URL's origin.
-	Mode perennial.ConnectMode
+	Mode words.ConnectMode
 	// TenantTitle is the tenant's name on the page: "Acme Inc.". At most 100
 	// characters.
 	TenantTitle string
@@ -55,7 +55,7 @@ type ConnectRequest struct {
 type ReconnectRequest struct {
 	ReturnURL   string
 	Scopes      []string
-	Mode        perennial.ConnectMode
+	Mode        words.ConnectMode
 	TenantTitle string
 	Lifetime    time.Duration
 }
@@ -66,13 +66,13 @@ type ConnectSession struct {
 	// Link leads to the page. Anybody who has it can connect an account of their own to
 	// the tenant, until it expires or is used: give it only to the customer, and do not
 	// store it. It redacts itself; Reveal returns it. [Client.Session] returns no link.
-	Link perennial.Secret
+	Link words.Secret
 	App  string
 	// Connection is the id of the connection that is reconnected, or that was stored.
 	// Empty: there is none yet.
 	Connection string
 	// Outcome is the outcome of the last consent; empty while none has ended.
-	Outcome       perennial.ConnectOutcome
+	Outcome       words.ConnectOutcome
 	MissingScopes []string  // with the outcome scopes_missing
 	ExpiresAt     time.Time // when the link expires, by the database's clock
 }
@@ -100,7 +100,7 @@ func (c *Client) Connect(ctx context.Context, req ConnectRequest) (ConnectSessio
 func (c *Client) Reconnect(ctx context.Context, id string, req ReconnectRequest) (ConnectSession, error) {
 	return call(ctx, c, "make a reconnect link", ErrNotFound{Connection: id}, func(ctx context.Context, b Connector) (ConnectSession, error) {
 		if id == "" { // the backend would take it for a connect
-			return ConnectSession{}, perennial.Errorf(perennial.CodeNotFound, "a reconnect needs a connection")
+			return ConnectSession{}, words.Errorf(words.CodeNotFound, "a reconnect needs a connection")
 		}
 		req.Lifetime = wholeSeconds(req.Lifetime)
 		return b.Reconnect(ctx, id, req)
@@ -124,7 +124,7 @@ func wholeSeconds(d time.Duration) time.Duration {
 func (c *Client) Session(ctx context.Context, id string) (ConnectSession, error) {
 	return call(ctx, c, "read a connect session", ErrNotFound{Session: id}, func(ctx context.Context, b Connector) (ConnectSession, error) {
 		s, err := b.Session(ctx, id)
-		if s.Outcome == perennial.ConnectConnected {
+		if s.Outcome == words.ConnectConnected {
 			c.unlearn(s.Connection) // it has a new grant
 		}
 		return s, err
@@ -133,7 +133,7 @@ func (c *Client) Session(ctx context.Context, id string) (ConnectSession, error)
 
 // Disconnect ends a connection: it wipes the tokens, the workflow completes, and the
 // provider is asked once to revoke the grant if it has an endpoint for that (RFC 7009).
-// The [perennial.Revocation] is the result of that request and never an error. A
+// The [words.Revocation] is the result of that request and never an error. A
 // connection that has ended already is a success. Once begun, Disconnect goes on even
 // if ctx ends.
 //
@@ -142,10 +142,10 @@ func (c *Client) Session(ctx context.Context, id string) (ConnectSession, error)
 //
 // Its errors are [ErrNotFound], [ErrInvalid] and [ErrUnavailable]. After the last, the
 // connection may have ended all the same.
-func (c *Client) Disconnect(ctx context.Context, id string) (perennial.Revocation, error) {
-	return call(ctx, c, "disconnect", ErrNotFound{Connection: id}, func(ctx context.Context, b Connector) (perennial.Revocation, error) {
+func (c *Client) Disconnect(ctx context.Context, id string) (words.Revocation, error) {
+	return call(ctx, c, "disconnect", ErrNotFound{Connection: id}, func(ctx context.Context, b Connector) (words.Revocation, error) {
 		r, err := b.Disconnect(ctx, id)
-		if code := perennial.CodeOf(err); code == "" || code == perennial.CodeNotFound {
+		if code := words.CodeOf(err); code == "" || code == words.CodeNotFound {
 			c.unlearn(id)
 		}
 		return r, err
@@ -173,12 +173,12 @@ func call[T any](ctx context.Context, c *Client, doing string, of ErrNotFound, a
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	got, err := ask(ctx, b)
-	switch perennial.CodeOf(err) {
+	switch words.CodeOf(err) {
 	case "":
 		return got, nil
-	case perennial.CodeNotFound:
+	case words.CodeNotFound:
 		return none, &of
-	case perennial.CodeInvalid:
+	case words.CodeInvalid:
 		return none, &ErrInvalid{Connection: of.Connection, Message: err.Error()}
 	}
 	return none, &ErrUnavailable{Connection: of.Connection, Doing: doing, RetryAt: c.Now().Add(askAgain).Round(0), Err: err}

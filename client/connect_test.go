@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/words"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -17,12 +17,12 @@ import (
 type connecting struct {
 	*fake
 	err        error
-	revocation perennial.Revocation
-	outcome    perennial.ConnectOutcome
+	revocation words.Revocation
+	outcome    words.ConnectOutcome
 }
 
 func (c *connecting) Connect(_ context.Context, req ConnectRequest) (ConnectSession, error) {
-	return ConnectSession{ID: "cs_1", Link: perennial.NewSecret("https://connect.example/connect/" + secret), App: req.App}, c.err
+	return ConnectSession{ID: "cs_1", Link: words.NewSecret("https://connect.example/connect/" + secret), App: req.App}, c.err
 }
 
 func (c *connecting) Reconnect(_ context.Context, id string, _ ReconnectRequest) (ConnectSession, error) {
@@ -33,9 +33,9 @@ func (c *connecting) Session(_ context.Context, session string) (ConnectSession,
 	return ConnectSession{ID: session, Connection: id, Outcome: c.outcome}, c.err
 }
 
-func (c *connecting) Disconnect(context.Context, string) (perennial.Revocation, error) {
+func (c *connecting) Disconnect(context.Context, string) (words.Revocation, error) {
 	if c.err == nil {
-		c.change(func(h *TokenState) { h.Status = perennial.StatusDisconnected })
+		c.change(func(h *TokenState) { h.Status = words.StatusDisconnected })
 	}
 	return c.revocation, c.err
 }
@@ -71,10 +71,10 @@ func TestDisconnectForgets(t *testing.T) {
 	_, err := b.Disconnect(t.Context(), id)
 	require.ErrorAs(t, err, new(*ErrUnavailable))
 	b.get()
-	c.err, c.revocation = nil, perennial.RevocationFailed
+	c.err, c.revocation = nil, words.RevocationFailed
 	r, err := b.Disconnect(t.Context(), id)
 	require.NoError(t, err, "what becomes of the grant is no error")
-	assert.Equal(t, perennial.RevocationFailed, r)
+	assert.Equal(t, words.RevocationFailed, r)
 	var gone *ErrNotFound
 	require.ErrorAs(t, b.fails(), &gone)
 	assert.True(t, gone.Disconnected)
@@ -87,17 +87,17 @@ func TestReconnectIsSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, c := connector(t)
 		ended := func() {
-			c.change(func(h *TokenState) { h.Status = perennial.StatusReconnectRequired })
+			c.change(func(h *TokenState) { h.Status = words.StatusReconnectRequired })
 			time.Sleep(memoryLasts) // until memory expires
-			require.Equal(t, perennial.StatusReconnectRequired, b.get().Status)
-			c.change(func(h *TokenState) { h.Status = perennial.StatusActive })
+			require.Equal(t, words.StatusReconnectRequired, b.get().Status)
+			c.change(func(h *TokenState) { h.Status = words.StatusActive })
 			c.token(30 * time.Minute)
 		}
 		ended()
 		_, err := b.Session(t.Context(), "cs_1")
 		require.NoError(t, err)
 		assert.EqualValues(t, 1, b.get().Generation, "nothing came of it yet")
-		c.outcome = perennial.ConnectConnected
+		c.outcome = words.ConnectConnected
 		_, err = b.Session(t.Context(), "cs_1")
 		require.NoError(t, err)
 		assert.EqualValues(t, 2, b.get().Generation)
@@ -121,13 +121,13 @@ func TestConnectErrors(t *testing.T) {
 	for name, call := range calls {
 		c.err = nil
 		require.NoError(t, call(), name)
-		c.err = perennial.Errorf(perennial.CodeNotFound, "nothing there")
+		c.err = words.Errorf(words.CodeNotFound, "nothing there")
 		require.ErrorAs(t, call(), new(*ErrNotFound), name)
-		c.err = perennial.Errorf(perennial.CodeInvalid, "connect.base_url is needed")
+		c.err = words.Errorf(words.CodeInvalid, "connect.base_url is needed")
 		require.ErrorAs(t, call(), new(*ErrInvalid), name)
 		assert.ErrorContains(t, call(), "connect.base_url is needed", name)
-		assert.Equal(t, perennial.CodeInvalid, perennial.CodeOf(call()), name)
-		for _, err := range []error{errDown, context.DeadlineExceeded, perennial.Errorf(perennial.CodeConflict, "moved on")} {
+		assert.Equal(t, words.CodeInvalid, words.CodeOf(call()), name)
+		for _, err := range []error{errDown, context.DeadlineExceeded, words.Errorf(words.CodeConflict, "moved on")} {
 			c.err = err
 			var unavailable *ErrUnavailable
 			require.ErrorAs(t, call(), &unavailable, name)

@@ -4,16 +4,16 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/words"
 )
 
 // ErrReconnectRequired means that only the customer can help: the grant is gone, and
 // its last access token has expired. Show ReconnectURL.
 type ErrReconnectRequired struct {
 	Connection, Account string
-	Reason              perennial.Reason
+	Reason              words.Reason
 	Since               time.Time // by the backend's clock
-	Words               perennial.StatusText
+	Words               words.StatusText
 	// ReconnectURL is the product's own page, from connect.reconnect_url of the
 	// configuration; [Client.Reconnect] makes the link for that page. It is empty if
 	// none is configured, and so is HelpURL.
@@ -33,9 +33,9 @@ func (e *ErrReconnectRequired) Error() string {
 	return text
 }
 
-// Unwrap returns the [perennial.Code] as an error.
+// Unwrap returns the [words.Code] as an error.
 func (e *ErrReconnectRequired) Unwrap() error {
-	return &perennial.Error{Code: perennial.CodeReconnectRequired, Message: e.Error()}
+	return &words.Error{Code: words.CodeReconnectRequired, Message: e.Error()}
 }
 
 // ErrStillUnauthorized means that an API answered 401 to a token and then to a newer
@@ -55,9 +55,9 @@ func (e *ErrStillUnauthorized) Error() string {
 		e.Connection, e.Account, e.Method, e.Endpoint, e.Generation, e.ClockOffset.Round(time.Millisecond))
 }
 
-// Unwrap returns the [perennial.Code] as an error.
+// Unwrap returns the [words.Code] as an error.
 func (e *ErrStillUnauthorized) Unwrap() error {
-	return &perennial.Error{Code: perennial.CodeInternal, Message: e.Error()}
+	return &words.Error{Code: words.CodeInternal, Message: e.Error()}
 }
 
 // ErrUnavailable means that there is no valid token now, but that there may be one
@@ -89,9 +89,9 @@ func (e *ErrUnavailable) Error() string {
 	return text
 }
 
-// Unwrap returns the [perennial.Code] as an error, and the cause.
+// Unwrap returns the [words.Code] as an error, and the cause.
 func (e *ErrUnavailable) Unwrap() error {
-	return &perennial.Error{Code: perennial.CodeUnavailable, Message: e.Error(), Err: e.Err}
+	return &words.Error{Code: words.CodeUnavailable, Message: e.Error(), Err: e.Err}
 }
 
 // ErrNotFound means that the tenant has no such connection, or no longer; or no such
@@ -113,13 +113,13 @@ func (e *ErrNotFound) Error() string {
 	return fmt.Sprintf("there is no connection %q of this tenant", e.Connection)
 }
 
-// Unwrap returns the [perennial.Code] as an error.
+// Unwrap returns the [words.Code] as an error.
 func (e *ErrNotFound) Unwrap() error {
-	code := perennial.CodeNotFound
+	code := words.CodeNotFound
 	if e.Disconnected {
-		code = perennial.CodeDisconnected
+		code = words.CodeDisconnected
 	}
-	return &perennial.Error{Code: code, Message: e.Error()}
+	return &words.Error{Code: code, Message: e.Error()}
 }
 
 // ErrInvalid means that the request, or the configuration of this client or its server,
@@ -137,9 +137,9 @@ func (e *ErrInvalid) Error() string {
 	return e.Message
 }
 
-// Unwrap returns the [perennial.Code] as an error.
+// Unwrap returns the [words.Code] as an error.
 func (e *ErrInvalid) Unwrap() error {
-	return &perennial.Error{Code: perennial.CodeInvalid, Message: e.Error()}
+	return &words.Error{Code: words.CodeInvalid, Message: e.Error()}
 }
 
 // ErrPaused means that the connection is paused until somebody resumes it.
@@ -150,7 +150,7 @@ func (e *ErrPaused) Error() string {
 	return fmt.Sprintf("connection %s is paused: resume it to use it", e.Connection)
 }
 
-// Unwrap returns the [perennial.Code] as an error.
+// Unwrap returns the [words.Code] as an error.
 func (e *ErrPaused) Unwrap() error {
-	return &perennial.Error{Code: perennial.CodePaused, Message: e.Error()}
+	return &words.Error{Code: words.CodePaused, Message: e.Error()}
 }

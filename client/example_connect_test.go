@@ -7,8 +7,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 
-	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/client"
+	"github.com/perennial-oauth/perennial/client/words"
 )
 
 // linking is a backend for the examples that makes links, as package direct and package
@@ -16,23 +16,23 @@ import (
 type linking struct{ *memory }
 
 func (l linking) Connect(_ context.Context, req client.ConnectRequest) (client.ConnectSession, error) {
-	return client.ConnectSession{ID: "cs_1", Link: perennial.NewSecret("https://connect.example/connect/cl_8a1f"), App: req.App}, nil
+	return client.ConnectSession{ID: "cs_1", Link: words.NewSecret("https://connect.example/connect/cl_8a1f"), App: req.App}, nil
 }
 
 func (l linking) Reconnect(_ context.Context, id string, _ client.ReconnectRequest) (client.ConnectSession, error) {
 	if id != "con_1" {
-		return client.ConnectSession{}, perennial.Errorf(perennial.CodeNotFound, "there is no connection %q", id)
+		return client.ConnectSession{}, words.Errorf(words.CodeNotFound, "there is no connection %q", id)
 	}
-	return client.ConnectSession{ID: "cs_2", Link: perennial.NewSecret("https://connect.example/connect/cl_b7c0"), Connection: id}, nil
+	return client.ConnectSession{ID: "cs_2", Link: words.NewSecret("https://connect.example/connect/cl_b7c0"), Connection: id}, nil
 }
 
 func (l linking) Session(context.Context, string) (client.ConnectSession, error) {
-	return client.ConnectSession{ID: "cs_1", App: "hubspot", Connection: "con_1", Outcome: perennial.ConnectConnected}, nil
+	return client.ConnectSession{ID: "cs_1", App: "hubspot", Connection: "con_1", Outcome: words.ConnectConnected}, nil
 }
 
-func (l linking) Disconnect(context.Context, string) (perennial.Revocation, error) {
-	l.states.Status = perennial.StatusDisconnected
-	return perennial.RevocationDone, nil
+func (l linking) Disconnect(context.Context, string) (words.Revocation, error) {
+	l.states.Status = words.StatusDisconnected
+	return words.RevocationDone, nil
 }
 
 func exampleLinks() *client.Client {
@@ -62,7 +62,7 @@ func ExampleClient_Connect() {
 		panic(err)
 	}
 	fmt.Println(back.Outcome, back.Connection)
-	fmt.Println(perennial.DescribeConnect(back.Outcome, "HubSpot").Label)
+	fmt.Println(words.DescribeConnect(back.Outcome, "HubSpot").Label)
 	// Output:
 	// [redacted]
 	// send the customer to https://connect.example/connect/cl_8a1f
@@ -106,7 +106,7 @@ func ExampleClient_Disconnect() {
 		panic(err)
 	}
 	switch revocation {
-	case perennial.RevocationDone, perennial.RevocationNone:
+	case words.RevocationDone, words.RevocationNone:
 		fmt.Println("nothing is left of it")
 	default: // failed, unsupported
 		fmt.Println("ask the customer to remove the access at the provider")

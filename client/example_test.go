@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/client"
+	"github.com/perennial-oauth/perennial/client/words"
 )
 
 // memory is a backend for the examples; package direct has the real one.
@@ -24,7 +24,7 @@ func (m *memory) Load(context.Context, string) (client.TokenState, error) {
 
 func (m *memory) Refresh(context.Context, string, int64) error {
 	m.states.Generation++
-	m.states.Access = perennial.NewSecret(fmt.Sprint("token-", m.states.Generation))
+	m.states.Access = words.NewSecret(fmt.Sprint("token-", m.states.Generation))
 	m.states.RefreshedAt, m.states.ExpiresAt = time.Now(), time.Now().Add(30*time.Minute)
 	return nil
 }
@@ -32,7 +32,7 @@ func (m *memory) Refresh(context.Context, string, int64) error {
 func (m *memory) Note(context.Context, string, client.Note) error { return nil }
 
 func example() (*client.Client, *memory) {
-	m := &memory{client.TokenState{Provider: "hubspot", Title: "HubSpot", Account: "portal 62515", Status: perennial.StatusActive}}
+	m := &memory{client.TokenState{Provider: "hubspot", Title: "HubSpot", Account: "portal 62515", Status: words.StatusActive}}
 	_ = m.Refresh(context.Background(), "", 0) // never fails here
 	c, err := client.New(client.Config{Backend: m})
 	if err != nil {
@@ -114,7 +114,7 @@ func ExampleTransport_beforeRetry() {
 func ExampleErrReconnectRequired() {
 	c, backend := example()
 	defer c.Close()
-	backend.states.Status, backend.states.Reason = perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant
+	backend.states.Status, backend.states.Reason = words.StatusReconnectRequired, words.ReasonInvalidGrant
 	backend.states.ExpiresAt = time.Now() // nothing is left of it
 	backend.states.ReconnectURL = "https://app.example/reconnect/con_1"
 

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/words"
 	"github.com/stretchr/testify/require"
 )
 
@@ -48,7 +48,7 @@ func (f *fake) token(life time.Duration) {
 func (f *fake) set(life time.Duration) {
 	now := f.now()
 	f.state.Generation++
-	f.state.Access = perennial.NewSecret(fmt.Sprintf("%s-%d", secret, f.state.Generation))
+	f.state.Access = words.NewSecret(fmt.Sprintf("%s-%d", secret, f.state.Generation))
 	f.state.RefreshedAt, f.state.ExpiresAt, f.state.DueAt = now, now.Add(life), now.Add(life-min(5*time.Minute, life/4))
 }
 
@@ -82,7 +82,7 @@ func (f *fake) Load(ctx context.Context, which string) (TokenState, error) {
 		return TokenState{}, err
 	}
 	if which != id {
-		return TokenState{}, perennial.Errorf(perennial.CodeNotFound, "no %q", which)
+		return TokenState{}, words.Errorf(words.CodeNotFound, "no %q", which)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -161,7 +161,7 @@ type bundle struct {
 func setup(t *testing.T, change ...func(*Config)) *bundle {
 	t.Helper()
 	b := &bundle{T: t, backend: &fake{life: 30 * time.Minute}, seen: &seen{}, logs: &bytes.Buffer{}}
-	b.backend.state = TokenState{App: "app", Provider: "hubspot", Title: "HubSpot", Account: "portal-7", Status: perennial.StatusActive, LastUsedAt: time.Now().Add(time.Hour)}
+	b.backend.state = TokenState{App: "app", Provider: "hubspot", Title: "HubSpot", Account: "portal-7", Status: words.StatusActive, LastUsedAt: time.Now().Add(time.Hour)}
 	b.backend.token(30 * time.Minute)
 	config := Config{Backend: b.backend, Observer: b.seen, Log: slog.New(slog.NewTextHandler(b.logs, nil))}
 	for _, c := range change {

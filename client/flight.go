@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/words"
 )
 
 // How long the client waits with the next refresh after one that brought nothing.
@@ -42,7 +42,7 @@ func (c *Client) fly(ctx context.Context, e *entry, f *flight) result {
 	if err := denied(s); err != nil {
 		return result{snapshot: s, source: SourceNone, err: err}
 	}
-	if s.enough(s.elapsed(now), beyond) || s.state.Status != perennial.StatusActive {
+	if s.enough(s.elapsed(now), beyond) || s.state.Status != words.StatusActive {
 		return c.settle(ctx, e, s, result{source: SourceStore}, beyond, nil)
 	}
 	out := result{source: SourceRefresh}
@@ -54,7 +54,7 @@ func (c *Client) fly(ctx context.Context, e *entry, f *flight) result {
 		out.refreshed = next.token.Generation > s.token.Generation
 		s = next
 		beyond = c.forgetAhead(e, s, beyond)
-	} else if perennial.CodeOf(err) == perennial.CodeNotFound {
+	} else if words.CodeOf(err) == words.CodeNotFound {
 		return c.unread(e, beyond, err)
 	}
 	if out.refreshed && beyond > 0 {
@@ -96,8 +96,8 @@ func (c *Client) load(ctx context.Context, e *entry) (*snapshot, error) {
 	}
 	held, err := c.Backend.Load(ctx, e.id)
 	if err != nil {
-		code := perennial.CodeOf(err) // a failure of one connection is not the backend's
-		c.away.Store(code != perennial.CodeNotFound && code != perennial.CodeSealed)
+		code := words.CodeOf(err) // a failure of one connection is not the backend's
+		c.away.Store(code != words.CodeNotFound && code != words.CodeSealed)
 		e.loadAfter, e.loadErr = c.Now().Add(awayRetry), err
 		return nil, err
 	}
@@ -128,7 +128,7 @@ func (c *Client) refresh(ctx context.Context, e *entry, generation int64) error 
 // unread returns the result if the connection could not be loaded: the token in memory,
 // until that expires.
 func (c *Client) unread(e *entry, beyond int64, err error) result {
-	if perennial.CodeOf(err) == perennial.CodeNotFound {
+	if words.CodeOf(err) == words.CodeNotFound {
 		e.last.Store(nil)
 		c.drop(e.id, e)
 		return result{source: SourceNone, err: &ErrNotFound{Connection: e.id}}
@@ -144,9 +144,9 @@ func (c *Client) unread(e *entry, beyond int64, err error) result {
 // denied returns the error for a connection whose status allows no use, or nil.
 func denied(s *snapshot) error {
 	switch s.state.Status {
-	case perennial.StatusPaused:
+	case words.StatusPaused:
 		return &ErrPaused{Connection: s.token.Connection}
-	case perennial.StatusDisconnected:
+	case words.StatusDisconnected:
 		return &ErrNotFound{Connection: s.token.Connection, Disconnected: true}
 	}
 	return nil
@@ -165,9 +165,9 @@ func (c *Client) settle(ctx context.Context, e *entry, s *snapshot, out result, 
 		return out
 	}
 	out.source = SourceNone
-	if s.state.Status == perennial.StatusReconnectRequired {
+	if s.state.Status == words.StatusReconnectRequired {
 		out.err = &ErrReconnectRequired{Connection: e.id, Account: s.state.Account, Reason: s.state.Reason, Since: s.state.Since,
-			Words:        perennial.Describe(s.state.Status, "", s.state.Reason, s.state.Title),
+			Words:        words.Describe(s.state.Status, "", s.state.Reason, s.state.Title),
 			ReconnectURL: s.state.ReconnectURL, HelpURL: s.state.HelpURL}
 		return out
 	}

@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/words"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -81,7 +81,7 @@ func TestRefreshBringsNothing(t *testing.T) {
 		require.ErrorAs(t, b.fails(), &unavailable)
 		assert.True(t, unavailable.RetryAt.Equal(retry))
 		assert.Equal(t, "rate_limited", unavailable.Code)
-		assert.Equal(t, perennial.CodeUnavailable, perennial.CodeOf(unavailable))
+		assert.Equal(t, words.CodeUnavailable, words.CodeOf(unavailable))
 		assert.LessOrEqual(t, b.last().Left, time.Duration(0), "counted below 0")
 		assert.True(t, b.last().Dated)
 		b.backend.token(30 * time.Minute)

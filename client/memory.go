@@ -3,8 +3,8 @@ package client
 import (
 	"time"
 
-	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/client/wire"
+	"github.com/perennial-oauth/perennial/client/words"
 )
 
 // memoryLasts is how long memory answers without a new load.
@@ -31,7 +31,7 @@ type snapshot struct {
 // take makes a snapshot of a state whose load started at began.
 func take(id string, h TokenState, began time.Time, minTTL time.Duration) *snapshot {
 	s := &snapshot{state: h, loaded: began, minTTL: minTTL, fresh: memoryLasts}
-	s.token = Token{Access: h.Access, Type: perennial.TokenTypeBearer, Generation: h.Generation, Connection: id, Account: h.Account, Status: h.Status, Reason: h.Reason}
+	s.token = Token{Access: h.Access, Type: words.TokenTypeBearer, Generation: h.Generation, Connection: id, Account: h.Account, Status: h.Status, Reason: h.Reason}
 	if left := h.Left(0); left != wire.Forever {
 		s.token.ExpiresAt = began.Add(left).Round(0)
 		s.fresh = min(s.fresh, left-h.MinLife(minTTL))
@@ -39,7 +39,7 @@ func take(id string, h TokenState, began time.Time, minTTL time.Duration) *snaps
 	if !h.DueAt.IsZero() {
 		s.fresh = min(s.fresh, h.DueAt.Sub(h.Now))
 	}
-	if h.Status == perennial.StatusReconnectRequired {
+	if h.Status == words.StatusReconnectRequired {
 		s.fresh = min(s.fresh, endedLasts)
 	}
 	if h.KillsAccess {

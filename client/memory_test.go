@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/words"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -164,7 +164,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		b.get()
 		for i := range 100 {
 			_, err := b.Token(t.Context(), fmt.Sprint("no such ", i))
-			require.Equal(t, perennial.CodeNotFound, perennial.CodeOf(err))
+			require.Equal(t, words.CodeNotFound, words.CodeOf(err))
 		}
 		assert.EqualValues(t, 1, b.count.Load(), "ids that are nothing are not kept")
 		for i := range 100 {

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"time"
 
-	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/resource"
 	"github.com/perennial-oauth/perennial/client/wire"
-	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/client/words"
 )
 
 // Observer receives what a client does, for metrics; metrics.Client is the one for
@@ -42,16 +42,16 @@ type Call struct {
 	Waited time.Duration // time spent on the store and on a refresh
 	// Queued is how long ago the work was enqueued, see [WithEnqueuedAt]; 0: unknown.
 	Queued time.Duration
-	Code   perennial.Code // the error's code, or [CodeCallerGone]; empty: no error
+	Code   words.Code // the error's code, or [CodeCallerGone]; empty: no error
 }
 
 // CodeCallerGone is the code of a call whose context ended.
-const CodeCallerGone perennial.Code = "left"
+const CodeCallerGone words.Code = "left"
 
 // Refused is one 401 from an API.
 type Refused struct {
 	App       string
-	Means     provider.Unauthorized
+	Means     resource.Unauthorized
 	Second    bool // it refused a newer token too
 	Stale     bool // the token had been replaced already, so nothing was refreshed
 	Refreshed bool // this 401 caused a refresh
@@ -80,8 +80,8 @@ func (c *Client) observe(ctx context.Context, now time.Time, s *snapshot, source
 	if c.Observer == nil {
 		return
 	}
-	call := Call{Source: source, Waited: waited, Queued: queued(ctx, now), Code: perennial.CodeOf(err)}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) && perennial.CodeOf(err) == perennial.CodeInternal {
+	call := Call{Source: source, Waited: waited, Queued: queued(ctx, now), Code: words.CodeOf(err)}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) && words.CodeOf(err) == words.CodeInternal {
 		call.Code = CodeCallerGone
 	}
 	if s != nil {

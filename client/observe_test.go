@@ -5,7 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/words"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -24,9 +24,9 @@ func TestObserved(t *testing.T) {
 		"2 minutes - 1 ns left":            {2*time.Minute - 1, 0, Call{Source: SourceRemaining, Left: 2*time.Minute - 1}},
 		"2 minutes - 1 ns left, 3 s later": {2*time.Minute - 1, 3 * time.Second, Call{Source: SourceRemaining, Left: 117*time.Second - 1, Waited: 3 * time.Second}},
 		"1 ns left":                        {1, 0, Call{Source: SourceRemaining, Left: 1}},
-		"expired 0 seconds ago":            {0, 0, Call{Source: SourceNone, Code: perennial.CodeUnavailable}},
-		"expired 1 ns ago":                 {-1, 0, Call{Source: SourceNone, Code: perennial.CodeUnavailable, Left: -1}},
-		"expired an hour ago, 3 s later":   {-time.Hour, 3 * time.Second, Call{Source: SourceNone, Code: perennial.CodeUnavailable, Left: -time.Hour - 3*time.Second, Waited: 3 * time.Second}},
+		"expired 0 seconds ago":            {0, 0, Call{Source: SourceNone, Code: words.CodeUnavailable}},
+		"expired 1 ns ago":                 {-1, 0, Call{Source: SourceNone, Code: words.CodeUnavailable, Left: -1}},
+		"expired an hour ago, 3 s later":   {-time.Hour, 3 * time.Second, Call{Source: SourceNone, Code: words.CodeUnavailable, Left: -time.Hour - 3*time.Second, Waited: 3 * time.Second}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -38,7 +38,7 @@ func TestObserved(t *testing.T) {
 					h.RefreshedAt, h.DueAt = h.ExpiresAt.Add(-30*time.Minute), h.ExpiresAt.Add(-time.Minute)
 				})
 				_, err := b.Token(t.Context(), id)
-				require.Equal(t, c.want.Code, perennial.CodeOf(err))
+				require.Equal(t, c.want.Code, words.CodeOf(err))
 				c.want.App, c.want.Dated = "app", true
 				assert.Equal(t, c.want, b.last())
 			})

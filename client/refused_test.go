@@ -9,8 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/perennial-oauth/perennial"
-	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/client/resource"
+	"github.com/perennial-oauth/perennial/client/words"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -34,7 +34,7 @@ func TestSecond401(t *testing.T) {
 		assert.Len(t, a.got, 2)
 		synctest.Wait()
 		assert.Equal(t, 2, b.backend.unauthorized)
-		assert.Equal(t, []Refused{{App: "app", Means: provider.UnauthorizedUnclear, Second: true}, {App: "app", Means: provider.UnauthorizedUnclear, Refreshed: true, Retried: true}}, b.seen.refused)
+		assert.Equal(t, []Refused{{App: "app", Means: resource.UnauthorizedUnclear, Second: true}, {App: "app", Means: resource.UnauthorizedUnclear, Refreshed: true, Retried: true}}, b.seen.refused)
 
 		for range 10 {
 			_, err = b.do(transport)
@@ -68,7 +68,7 @@ func TestStaleToken(t *testing.T) {
 		assert.Equal(t, 200, status)
 		assert.Zero(t, b.backend.refreshes)
 		assert.Equal(t, "Bearer "+secret+"-2", a.got[1].Header.Get("Authorization"))
-		assert.Equal(t, []Refused{{App: "app", Means: provider.UnauthorizedToken, Stale: true, Retried: true}}, b.seen.refused)
+		assert.Equal(t, []Refused{{App: "app", Means: resource.UnauthorizedToken, Stale: true, Retried: true}}, b.seen.refused)
 	})
 }
 
@@ -121,7 +121,7 @@ func TestRefreshBehindTheRow(t *testing.T) {
 			if h.Generation == 9 {
 				b.backend.state.Generation = 2
 				b.backend.set(30 * time.Minute)
-				b.backend.refreshErr = &perennial.GenerationAheadError{Connection: id, Generation: 3}
+				b.backend.refreshErr = &words.GenerationAheadError{Connection: id, Generation: 3}
 			}
 		}
 		assert.EqualValues(t, 3, b.get().Generation)
@@ -177,7 +177,7 @@ func TestNothingNewer(t *testing.T) {
 		assert.ErrorAs(t, err, new(*ErrUnavailable))
 		assert.ErrorIs(t, err, errDown)
 		b.backend.change(func(h *TokenState) {
-			h.Status, h.Reason = perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant
+			h.Status, h.Reason = words.StatusReconnectRequired, words.ReasonInvalidGrant
 		})
 		time.Sleep(time.Minute)
 		_, err = b.do(transport)
@@ -188,7 +188,7 @@ func TestNothingNewer(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		b.backend.change(func(h *TokenState) {
-			h.Status = perennial.StatusActive
+			h.Status = words.StatusActive
 			b.backend.refreshErr = nil
 			b.backend.takes = time.Hour
 		})
@@ -226,7 +226,7 @@ func TestPausedMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(t)
 		b.get()
-		b.backend.change(func(h *TokenState) { h.Status = perennial.StatusPaused })
+		b.backend.change(func(h *TokenState) { h.Status = words.StatusPaused })
 		transport := b.Transport(id)
 		transport.Base = &api{answers: []answer{expired}}
 		_, err := b.do(transport)
@@ -253,7 +253,7 @@ func TestStaleWrite(t *testing.T) {
 		require.NoError(t, resp.Body.Close())
 		synctest.Wait()
 		assert.Zero(t, b.backend.refreshes)
-		assert.Equal(t, []Refused{{App: "app", Means: provider.UnauthorizedUnclear, Stale: true}}, b.seen.refused)
+		assert.Equal(t, []Refused{{App: "app", Means: resource.UnauthorizedUnclear, Stale: true}}, b.seen.refused)
 	})
 }
 

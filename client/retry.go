@@ -9,7 +9,7 @@ import (
 	"net/http"
 	"slices"
 
-	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/client/resource"
 )
 
 // idempotent has the methods of RFC 9110 section 9.2.2; the empty one is GET.
@@ -17,10 +17,10 @@ var idempotent = []string{"", http.MethodGet, http.MethodHead, http.MethodOption
 
 // repeatable reports whether sending the request twice has the same effect as once: an
 // idempotent method, an idempotency key, or a POST that is known to be a read.
-func repeatable(req *http.Request, entry provider.Entry) bool {
+func repeatable(req *http.Request, api resource.Server) bool {
 	return slices.Contains(idempotent, req.Method) ||
 		req.Header.Get("Idempotency-Key") != "" || req.Header.Get("X-Idempotency-Key") != "" ||
-		req.Method == http.MethodPost && entry.ReadsOnly(req.URL.Path)
+		req.Method == http.MethodPost && api.ReadsOnly(req.URL.Path)
 }
 
 // replayable reports whether the body can be read a second time.
@@ -84,12 +84,11 @@ func closing(req *http.Request, err error) error {
 	return err
 }
 
-// entryFor returns the catalogue's entry of a loaded connection, and its app.
-func (c *Client) entryFor(id string) (app string, of provider.Entry) {
+// serverFor returns the API of a loaded connection's provider, and its app.
+func (c *Client) serverFor(id string) (app string, of resource.Server) {
 	if known, ok := c.entries.Load(id); ok {
 		if s := known.(*entry).last.Load(); s != nil {
-			of, _ = provider.Lookup(s.state.Provider) // an unknown provider has no spellings
-			return s.state.App, of
+			return s.state.App, resource.Of(s.state.Provider)
 		}
 	}
 	return "", of

@@ -6,7 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/words"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/oauth2"
@@ -37,21 +37,21 @@ func TestStatuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(t)
 		b.get()
-		become := func(s perennial.Status, r perennial.Reason) {
+		become := func(s words.Status, r words.Reason) {
 			b.backend.change(func(h *TokenState) { h.Status, h.Reason = s, r })
 			time.Sleep(time.Minute) // until memory no longer answers
 		}
-		become(perennial.StatusPaused, "")
+		become(words.StatusPaused, "")
 		var paused *ErrPaused
 		for range 2 {
 			require.ErrorAs(t, b.fails(), &paused)
 		}
-		assert.Equal(t, perennial.CodePaused, perennial.CodeOf(paused))
-		become(perennial.StatusDisconnected, "")
+		assert.Equal(t, words.CodePaused, words.CodeOf(paused))
+		become(words.StatusDisconnected, "")
 		var gone *ErrNotFound
 		require.ErrorAs(t, b.fails(), &gone)
 		assert.True(t, gone.Disconnected)
-		assert.Equal(t, perennial.CodeDisconnected, perennial.CodeOf(gone))
+		assert.Equal(t, words.CodeDisconnected, words.CodeOf(gone))
 		_, err := b.Token(t.Context(), "con_of_another_tenant")
 		require.ErrorAs(t, err, &gone)
 		assert.False(t, gone.Disconnected)
@@ -61,21 +61,21 @@ func TestStatuses(t *testing.T) {
 		b.backend.change(func(h *TokenState) {
 			h.Since, h.ReconnectURL, h.HelpURL = since, "https://app.example/r/1", "https://help.example"
 		})
-		become(perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant)
+		become(words.StatusReconnectRequired, words.ReasonInvalidGrant)
 		left := b.get()
-		assert.Equal(t, perennial.StatusReconnectRequired, left.Status)
-		assert.Equal(t, perennial.ReasonInvalidGrant, left.Reason)
+		assert.Equal(t, words.StatusReconnectRequired, left.Status)
+		assert.Equal(t, words.ReasonInvalidGrant, left.Reason)
 		time.Sleep(time.Until(left.ExpiresAt) - 1)
 		assert.Equal(t, left, b.get())
 		time.Sleep(time.Nanosecond)
 		var reconnect *ErrReconnectRequired
 		require.ErrorAs(t, b.fails(), &reconnect)
-		assert.Equal(t, &ErrReconnectRequired{Connection: id, Account: "portal-7", Reason: perennial.ReasonInvalidGrant, Since: since,
-			Words:        perennial.Describe(perennial.StatusReconnectRequired, "", perennial.ReasonInvalidGrant, "HubSpot"),
+		assert.Equal(t, &ErrReconnectRequired{Connection: id, Account: "portal-7", Reason: words.ReasonInvalidGrant, Since: since,
+			Words:        words.Describe(words.StatusReconnectRequired, "", words.ReasonInvalidGrant, "HubSpot"),
 			ReconnectURL: "https://app.example/r/1", HelpURL: "https://help.example"}, reconnect)
-		assert.Equal(t, perennial.CodeReconnectRequired, perennial.CodeOf(reconnect))
+		assert.Equal(t, words.CodeReconnectRequired, words.CodeOf(reconnect))
 		assert.Zero(t, b.backend.refreshes, "nothing is asked for a grant that has ended")
-		become(perennial.StatusActive, "")
+		become(words.StatusActive, "")
 		b.backend.token(30 * time.Minute)
 		b.get()
 	})
@@ -116,7 +116,7 @@ func TestTokenSource(t *testing.T) {
 		assert.Equal(t, secret+"-1", get())
 		time.Sleep(time.Minute + 1)
 		assert.Equal(t, secret+"-2", get())
-		b.backend.change(func(h *TokenState) { h.Status = perennial.StatusPaused })
+		b.backend.change(func(h *TokenState) { h.Status = words.StatusPaused })
 		time.Sleep(time.Minute + 1)
 		_, err := source.Token()
 		assert.ErrorAs(t, err, new(*ErrPaused))
@@ -147,7 +147,7 @@ func TestConfig(t *testing.T) {
 		"MaxConnections": {Backend: &fake{}, MaxConnections: -1},
 	} {
 		_, err := New(c)
-		require.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err), name)
+		require.Equal(t, words.CodeInvalid, words.CodeOf(err), name)
 		assert.Contains(t, err.Error(), name)
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"net"
 	"net/http"
 
-	"github.com/perennial-oauth/perennial"
-	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/client/resource"
+	"github.com/perennial-oauth/perennial/client/words"
 )
 
 // Transport is an [http.RoundTripper] that gives each request the connection's access
@@ -75,11 +75,11 @@ func (t *Transport) base() http.RoundTripper {
 func (t *Transport) refuses(req *http.Request) error {
 	switch {
 	case len(req.Header.Values("Authorization")) > 0:
-		return perennial.Errorf(perennial.CodeInvalid, "connection %s: the request carries Authorization already; the client sets it", t.id)
+		return words.Errorf(words.CodeInvalid, "connection %s: the request carries Authorization already; the client sets it", t.id)
 	case req.URL.User != nil:
-		return perennial.Errorf(perennial.CodeInvalid, "connection %s: the request's URL carries credentials", t.id)
+		return words.Errorf(words.CodeInvalid, "connection %s: the request's URL carries credentials", t.id)
 	case req.URL.Scheme != "https" && !t.client.AllowHTTP && !loopback(req.URL.Hostname()):
-		return perennial.Errorf(perennial.CodeInvalid, "connection %s: an access token travels over https only (to %s)", t.id, endpoint(req))
+		return words.Errorf(words.CodeInvalid, "connection %s: an access token travels over https only (to %s)", t.id, endpoint(req))
 	}
 	return nil
 }
@@ -100,10 +100,10 @@ func (t *Transport) send(req *http.Request, token Token) (*http.Response, error)
 func (t *Transport) unauthorized(req *http.Request, resp *http.Response, refused Token) (*http.Response, error) {
 	c := t.client
 	c.note(req.Context(), t.id, NoteUnauthorized)
-	app, entry := c.entryFor(t.id)
+	app, entry := c.serverFor(t.id)
 	told := Refused{App: app, Means: entry.ReadUnauthorized(resp.Header, peek(resp))}
 	defer func() { c.refused(told) }()
-	if told.Means == provider.UnauthorizedNotPermitted {
+	if told.Means == resource.UnauthorizedNotPermitted {
 		return resp, nil // no token would help
 	}
 	byRule := repeatable(req, entry)
@@ -147,7 +147,7 @@ func (t *Transport) again(req *http.Request, token Token, app string) (*http.Res
 		return resp, err
 	}
 	c := t.client
-	_, entry := c.entryFor(t.id)
+	_, entry := c.serverFor(t.id)
 	c.note(req.Context(), t.id, NoteUnauthorized)
 	c.refused(Refused{App: app, Means: entry.ReadUnauthorized(resp.Header, peek(resp)), Second: true})
 	c.entryOf(t.id).mend(token.Generation, c.Now())

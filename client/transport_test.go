@@ -7,7 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/words"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -57,7 +57,7 @@ func TestRefusedRequests(t *testing.T) {
 			_, err = transport.RoundTrip(req)
 			assert.Len(t, a.got, c.sent, name)
 			if c.sent == 0 {
-				assert.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err), name)
+				assert.Equal(t, words.CodeInvalid, words.CodeOf(err), name)
 				assert.NotContains(t, err.Error(), "password", name)
 				assert.NotContains(t, err.Error(), "mine", name)
 			}

@@ -19,7 +19,7 @@ var catalogue = slices.Concat(entriesAToL, entriesMToZ)
 func Lookup(name string) (Entry, bool) {
 	for _, e := range catalogue {
 		if e.Name == name {
-			e.Spellings, e.APISpellings, e.ReadPosts = slices.Clone(e.Spellings), slices.Clone(e.APISpellings), slices.Clone(e.ReadPosts)
+			e.Spellings = slices.Clone(e.Spellings)
 			e.MetadataFields, e.HostSuffixes = slices.Clone(e.MetadataFields), slices.Clone(e.HostSuffixes)
 			e.RefreshParams, e.AuthParams, e.ScopesUnnamed = maps.Clone(e.RefreshParams), maps.Clone(e.AuthParams), slices.Clone(e.ScopesUnnamed)
 			return e, true

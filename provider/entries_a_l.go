@@ -33,9 +33,7 @@ var entriesAToL = []Entry{
 			// 11836). With another text it is the app's fault, as in RFC 6749.
 			{HTTPStatus: 403, Code: "unauthorized_client", Contains: "refresh_token", Outcome: perennial.OutcomeRevoked},
 		},
-		// A missing scope gets a 401 (raycast issue 11212).
-		APISpellings: []APISpelling{{Contains: "scope does not match", Means: UnauthorizedNotPermitted}},
-		Notes:        "The reuse interval, and unauthorized_client for a dead refresh token, are reports of third parties.",
+		Notes: "The reuse interval, and unauthorized_client for a dead refresh token, are reports of third parties.",
 	},
 	{
 		Name: "box", Title: "Box",
@@ -120,18 +118,6 @@ var entriesAToL = []Entry{
 		Spellings: []Spelling{
 			{Code: "BAD_REFRESH_TOKEN", Outcome: perennial.OutcomeRevoked},
 			{Code: "RATE_LIMITS", Outcome: perennial.OutcomeRateLimited},
-		},
-		// "The OAuth token used to make this call expired 0 second(s) ago." (airbyte
-		// issue 74726); an unknown token gives INVALID_AUTHENTICATION, a missing scope
-		// MISSING_SCOPES with 403.
-		APISpellings: []APISpelling{
-			{Code: "EXPIRED_AUTHENTICATION", Means: UnauthorizedToken},
-			{Code: "INVALID_AUTHENTICATION", Means: UnauthorizedToken},
-			{Code: "MISSING_SCOPES", Means: UnauthorizedNotPermitted},
-		},
-		ReadPosts: []string{
-			"/crm/v3/objects/*/search", "/crm/v3/objects/*/batch/read",
-			"/crm/objects/*/*/search", "/crm/objects/*/*/batch/read", // versions by date
 		},
 		RequestIDHeader: "X-Hubspot-Correlation-Id",
 		MetadataFields:  []string{"hub_id"},

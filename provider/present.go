@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/perennial-oauth/perennial/client/resource"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -249,4 +251,12 @@ func transportCode(err error) string {
 	default:
 		return "not_sent_or_lost"
 	}
+}
+
+// asksForBasic reports whether WWW-Authenticate has a Basic challenge.
+func asksForBasic(h http.Header) bool {
+	return slices.ContainsFunc(h.Values("WWW-Authenticate"), func(challenge string) bool {
+		_, ok := resource.Challenge(challenge, "Basic")
+		return ok
+	})
 }

@@ -74,13 +74,11 @@ type Entry struct {
 	// none: "authed_user".
 	TokensUnder string
 
-	Spellings       []Spelling    // the provider's own errors; the first match counts
-	APISpellings    []APISpelling // its API's texts with a 401; the first match counts
-	ReadPosts       []string      // POSTs to its API that change nothing: paths, * for one segment
-	RequestIDHeader string        // of the provider's own request id: "intuit_tid"
-	MetadataFields  []string      // members of the token reply to store
-	AccountField    string        // name of the account id as customers know it: "portal id"
-	Notes           string        // facts that are not verified
+	Spellings       []Spelling // the provider's own errors; the first match counts
+	RequestIDHeader string     // of the provider's own request id: "intuit_tid"
+	MetadataFields  []string   // members of the token reply to store
+	AccountField    string     // name of the account id as customers know it: "portal id"
+	Notes           string     // facts that are not verified
 }
 
 // ServesToEnd reports whether, after an unknown outcome, the access token is used to

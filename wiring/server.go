@@ -12,13 +12,13 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/api"
-	"github.com/perennial-oauth/perennial/client/direct"
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/internal/metrics"
 	"github.com/perennial-oauth/perennial/internal/version"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/seal"
+	"github.com/perennial-oauth/perennial/wiring/direct"
 	"github.com/prometheus/client_golang/prometheus"
 	temporal "go.temporal.io/sdk/client"
 )

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/client"
 	"github.com/perennial-oauth/perennial/client/wire"
+	"github.com/perennial-oauth/perennial/client/words"
 )
 
 const sessionsPath = "/connect-sessions"
@@ -36,7 +36,7 @@ func (b *Backend) link(ctx context.Context, n wire.NewSession) (client.ConnectSe
 		return client.ConnectSession{}, p.refusal()
 	}
 	out := shown(made)
-	out.Link = perennial.NewSecret(made.Link)
+	out.Link = words.NewSecret(made.Link)
 	return out, nil
 }
 
@@ -66,9 +66,9 @@ func shown(s wire.ConnectSession) client.ConnectSession {
 }
 
 // Disconnect implements [client.Connector].
-func (b *Backend) Disconnect(ctx context.Context, id string) (perennial.Revocation, error) {
+func (b *Backend) Disconnect(ctx context.Context, id string) (words.Revocation, error) {
 	var e struct {
-		Revocation perennial.Revocation `json:"revocation"`
+		Revocation words.Revocation `json:"revocation"`
 	}
 	p, err := b.call(ctx, http.MethodPost, id, "/disconnect", nil, &e)
 	if err != nil {
@@ -85,18 +85,18 @@ func (p *problem) refusal() error {
 	code, detail := p.Code, p.Detail
 	for _, e := range p.Errors {
 		if e.Location == "path.id" || e.Location == "body.connection_id" { // no connection can have this id
-			code = perennial.CodeNotFound
+			code = words.CodeNotFound
 		}
 		detail += fmt.Sprintf(" %s: %s.", e.Location, e.Message)
 	}
 	switch {
-	case code == perennial.CodeNotFound, code == perennial.CodeInvalid:
+	case code == words.CodeNotFound, code == words.CodeInvalid:
 	case code == wire.CodeUnauthorized, code == wire.CodeScope:
-		code = perennial.CodeInvalid
+		code = words.CodeInvalid
 	case !known[code]:
-		code = perennial.CodeUnavailable
+		code = words.CodeUnavailable
 	}
-	return perennial.Errorf(code, "%s (%s, HTTP status %d, request %s)", strings.TrimSpace(detail), p.Code, p.Status, p.RequestID)
+	return words.Errorf(code, "%s (%s, HTTP status %d, request %s)", strings.TrimSpace(detail), p.Code, p.Status, p.RequestID)
 }
 
 var _ client.Connector = (*Backend)(nil)

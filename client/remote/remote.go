@@ -14,15 +14,15 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/client"
 	"github.com/perennial-oauth/perennial/client/wire"
+	"github.com/perennial-oauth/perennial/client/words"
 )
 
 // Config configures a [Backend]. URL and Key are required.
 type Config struct {
-	URL string           // the server's: https://perennial.example
-	Key perennial.Secret // the API key
+	URL string       // the server's: https://perennial.example
+	Key words.Secret // the API key
 
 	// HTTP sends the requests. It follows no redirect, because the key belongs to one
 	// address. Defaults to a client of its own.
@@ -35,7 +35,7 @@ type Config struct {
 // Backend implements [client.Backend] for the tenant of its key.
 type Backend struct {
 	base string
-	key  perennial.Secret
+	key  words.Secret
 	http *http.Client
 }
 
@@ -44,11 +44,11 @@ func New(c Config) (*Backend, error) {
 	u, err := url.Parse(c.URL)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
-		return nil, perennial.Errorf(perennial.CodeInvalid, "client: URL must be the server's, for example https://perennial.example")
+		return nil, words.Errorf(words.CodeInvalid, "client: URL must be the server's, for example https://perennial.example")
 	case u.Scheme == "http" && !c.AllowHTTP && !loopback(u.Hostname()):
-		return nil, perennial.Errorf(perennial.CodeInvalid, "client: without TLS everybody on the way reads the API key: use https, or set AllowHTTP")
+		return nil, words.Errorf(words.CodeInvalid, "client: without TLS everybody on the way reads the API key: use https, or set AllowHTTP")
 	case c.Key.IsZero():
-		return nil, perennial.Errorf(perennial.CodeInvalid, "client: Key is needed; `perennial apikey create` makes one")
+		return nil, words.Errorf(words.CodeInvalid, "client: Key is needed; `perennial apikey create` makes one")
 	}
 	if c.HTTP == nil {
 		transport := http.DefaultTransport.(*http.Transport).Clone()
@@ -68,7 +68,7 @@ func (b *Backend) Load(ctx context.Context, id string) (client.TokenState, error
 	case err != nil:
 		return client.TokenState{}, err
 	case p == nil:
-		t.State.Access = perennial.NewSecret(t.AccessToken)
+		t.State.Access = words.NewSecret(t.AccessToken)
 		return t.State, nil
 	case p.State != nil: // there is a row, but no usable token
 		return *p.State, nil
@@ -110,7 +110,7 @@ func (b *Backend) call(ctx context.Context, method, id, rest string, body, into 
 // path of dots would lead elsewhere.
 func under(collection, id string) (string, error) {
 	if strings.Trim(id, ".") == "" {
-		return "", perennial.Errorf(perennial.CodeNotFound, "there is nothing with the id %q", id)
+		return "", words.Errorf(words.CodeNotFound, "there is nothing with the id %q", id)
 	}
 	return collection + url.PathEscape(id), nil
 }
@@ -155,7 +155,7 @@ func (b *Backend) request(ctx context.Context, method, path string, body, into a
 	}
 	p := &problem{wire.Problem{Status: answer.StatusCode}}
 	if !strings.HasPrefix(answer.Header.Get("Content-Type"), "application/problem+json") || json.Unmarshal(raw, p) != nil || p.Code == "" {
-		return nil, perennial.Errorf(perennial.CodeUnavailable, "the API's address answered with HTTP status %d, and not as Perennial does", answer.StatusCode)
+		return nil, words.Errorf(words.CodeUnavailable, "the API's address answered with HTTP status %d, and not as Perennial does", answer.StatusCode)
 	}
 	return p, nil
 }
@@ -169,20 +169,20 @@ type problem struct{ wire.Problem }
 
 // known has the API's codes that this package passes on. Any other code counts as no
 // answer.
-var known = map[perennial.Code]bool{perennial.CodeInvalid: true, perennial.CodeConflict: true, perennial.CodeReconnectRequired: true, perennial.CodePaused: true,
-	perennial.CodeDisconnected: true, perennial.CodeGenerationAhead: true, perennial.CodeUnavailable: true, perennial.CodeSealed: true, perennial.CodeInternal: true}
+var known = map[words.Code]bool{words.CodeInvalid: true, words.CodeConflict: true, words.CodeReconnectRequired: true, words.CodePaused: true,
+	words.CodeDisconnected: true, words.CodeGenerationAhead: true, words.CodeUnavailable: true, words.CodeSealed: true, words.CodeInternal: true}
 
 func (p *problem) err(id string) error {
 	// An id that no connection can have is not found either.
-	if p.Code == perennial.CodeNotFound || p.Code == perennial.CodeInvalid && p.Status == http.StatusUnprocessableEntity {
-		return perennial.Errorf(perennial.CodeNotFound, "there is no connection %q of this API key's tenant", id)
+	if p.Code == words.CodeNotFound || p.Code == words.CodeInvalid && p.Status == http.StatusUnprocessableEntity {
+		return words.Errorf(words.CodeNotFound, "there is no connection %q of this API key's tenant", id)
 	}
 	code := p.Code
-	if code == perennial.CodeGenerationAhead && p.State != nil {
-		return &perennial.GenerationAheadError{Connection: id, Generation: p.State.Generation}
+	if code == words.CodeGenerationAhead && p.State != nil {
+		return &words.GenerationAheadError{Connection: id, Generation: p.State.Generation}
 	}
 	if !known[code] {
-		code = perennial.CodeUnavailable
+		code = words.CodeUnavailable
 	}
-	return perennial.Errorf(code, "the API refused connection %s: %s (%s, HTTP status %d, request %s)", id, p.Detail, p.Code, p.Status, p.RequestID)
+	return words.Errorf(code, "the API refused connection %s: %s (%s, HTTP status %d, request %s)", id, p.Detail, p.Code, p.Status, p.RequestID)
 }

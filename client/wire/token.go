@@ -3,7 +3,7 @@ package wire
 import (
 	"time"
 
-	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/words"
 )
 
 // TokenState is what is known of a connection's access token. All times are by the
@@ -12,17 +12,17 @@ type TokenState struct {
 	_ struct{} `additionalProperties:"true"`
 
 	// Access is the token itself. It is never in the state's JSON: see [Token].
-	Access perennial.Secret `json:"-"`
+	Access words.Secret `json:"-"`
 
-	ID          string           `json:"id"`
-	App         string           `json:"app"`
-	Provider    string           `json:"provider"` // the catalogue's name
-	Title       string           `json:"title" doc:"Of the provider, as customers know it"`
-	Account     string           `json:"account_id"`
-	Status      perennial.Status `json:"status" enum:"active,reconnect_required,paused,disconnected"`
-	Reason      perennial.Reason `json:"reason,omitempty"`
-	Since       time.Time        `json:"since,omitzero" doc:"Since when it is reconnect_required"`
-	FailingCode string           `json:"failing_code,omitempty" doc:"Why the last refresh failed"`
+	ID          string       `json:"id"`
+	App         string       `json:"app"`
+	Provider    string       `json:"provider"` // the catalogue's name
+	Title       string       `json:"title" doc:"Of the provider, as customers know it"`
+	Account     string       `json:"account_id"`
+	Status      words.Status `json:"status" enum:"active,reconnect_required,paused,disconnected"`
+	Reason      words.Reason `json:"reason,omitempty"`
+	Since       time.Time    `json:"since,omitzero" doc:"Since when it is reconnect_required"`
+	FailingCode string       `json:"failing_code,omitempty" doc:"Why the last refresh failed"`
 
 	ReconnectURL string `json:"reconnect_url,omitempty" doc:"Show it to the customer"`
 	HelpURL      string `json:"help_url,omitempty"`
@@ -78,7 +78,7 @@ func (s *TokenState) MinLife(minTTL time.Duration) time.Duration {
 // What is left of an ended grant may be handed out too.
 func (s *TokenState) Usable(elapsed time.Duration, beyond int64) bool {
 	return s.Generation > beyond && !s.Access.IsZero() && s.Left(elapsed) > 0 &&
-		(s.Status == perennial.StatusActive || s.Status == perennial.StatusReconnectRequired)
+		(s.Status == words.StatusActive || s.Status == words.StatusReconnectRequired)
 }
 
 // Enough reports whether the token may be handed out without a refresh first: it is
@@ -98,8 +98,8 @@ type Token struct {
 
 // TokenOf is the token of a state, which must be usable.
 func TokenOf(s TokenState) Token {
-	t := Token{AccessToken: s.Access.Reveal(), TokenType: perennial.TokenTypeBearer, State: s}
-	t.State.TokenType = perennial.TokenTypeBearer
+	t := Token{AccessToken: s.Access.Reveal(), TokenType: words.TokenTypeBearer, State: s}
+	t.State.TokenType = words.TokenTypeBearer
 	if left := s.Left(0); left != Forever {
 		t.ExpiresIn = int64(left / time.Second)
 	}

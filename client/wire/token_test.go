@@ -5,9 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/client/wire"
-	"github.com/perennial-oauth/perennial/internal/fill"
+	"github.com/perennial-oauth/perennial/client/words"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -16,7 +15,7 @@ var now = time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
 
 // state returns a token of an hour's life with ten minutes left.
 func state(change func(*wire.TokenState)) *wire.TokenState {
-	s := &wire.TokenState{Access: perennial.NewSecret("token"), Status: perennial.StatusActive, Generation: 7, Now: now,
+	s := &wire.TokenState{Access: words.NewSecret("token"), Status: words.StatusActive, Generation: 7, Now: now,
 		RefreshedAt: now.Add(-50 * time.Minute), ExpiresAt: now.Add(10 * time.Minute)}
 	if change != nil {
 		change(s)
@@ -38,10 +37,10 @@ func TestUsable(t *testing.T) {
 		"expired at this moment":             {elapsed: 10 * time.Minute},
 		"of the generation that was refused": {beyond: 7},
 		"above the one that was refused":     {beyond: 6, want: true},
-		"no token":                           {change: func(s *wire.TokenState) { s.Access = perennial.Secret{} }},
-		"what is left of an ended grant":     {change: func(s *wire.TokenState) { s.Status = perennial.StatusReconnectRequired }, want: true},
-		"paused":                             {change: func(s *wire.TokenState) { s.Status = perennial.StatusPaused }},
-		"disconnected":                       {change: func(s *wire.TokenState) { s.Status = perennial.StatusDisconnected }},
+		"no token":                           {change: func(s *wire.TokenState) { s.Access = words.Secret{} }},
+		"what is left of an ended grant":     {change: func(s *wire.TokenState) { s.Status = words.StatusReconnectRequired }, want: true},
+		"paused":                             {change: func(s *wire.TokenState) { s.Status = words.StatusPaused }},
+		"disconnected":                       {change: func(s *wire.TokenState) { s.Status = words.StatusDisconnected }},
 		"no expiry known":                    {change: func(s *wire.TokenState) { s.ExpiresAt = time.Time{} }, elapsed: 1000 * time.Hour, want: true},
 	} {
 		assert.Equal(t, c.want, state(c.change).Usable(c.elapsed, c.beyond), name)
@@ -64,7 +63,7 @@ func TestEnough(t *testing.T) {
 		"less than a tenth of its life":     {minTTL: time.Hour, elapsed: 4*time.Minute + 1},
 		"its whole life is not known":       {change: func(s *wire.TokenState) { s.RefreshedAt = time.Time{} }, minTTL: 11 * time.Minute},
 		"no expiry known":                   {change: func(s *wire.TokenState) { s.ExpiresAt = time.Time{} }, minTTL: time.Hour, want: true},
-		"paused, however much life is left": {change: func(s *wire.TokenState) { s.Status = perennial.StatusPaused }},
+		"paused, however much life is left": {change: func(s *wire.TokenState) { s.Status = words.StatusPaused }},
 	} {
 		assert.Equal(t, c.want, state(c.change).Enough(c.elapsed, 0, c.minTTL), name)
 	}
@@ -81,11 +80,4 @@ func TestTokenOf(t *testing.T) {
 	require.NoError(t, err)
 	assert.NotContains(t, string(raw), "token\":\"token")
 	assert.Zero(t, wire.TokenOf(*state(func(s *wire.TokenState) { s.ExpiresAt = time.Time{} })).ExpiresIn)
-}
-
-// TestSessionOf: only the fields of our own pages are left out.
-func TestSessionOf(t *testing.T) {
-	t.Parallel()
-	got := wire.SessionOf(fill.Of[perennial.ConnectSession]())
-	assert.Equal(t, []string{"Link"}, fill.Zeros(got), "the link is shown once, by who made it")
 }

@@ -22,9 +22,9 @@ import (
 	"syscall"
 
 	"github.com/perennial-oauth/perennial/client"
-	"github.com/perennial-oauth/perennial/client/direct"
 	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/wiring"
+	"github.com/perennial-oauth/perennial/wiring/direct"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.temporal.io/sdk/worker"
 )

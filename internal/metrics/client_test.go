@@ -9,7 +9,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/client"
-	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/client/resource"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/stretchr/testify/require"
@@ -25,9 +25,9 @@ func TestClient(t *testing.T) {
 	m.Call(client.Call{App: "app", Source: client.SourceMemory}) // a life that nobody knows
 	m.Call(client.Call{App: "app", Source: client.SourceRefresh, Left: time.Hour, Dated: true, Waited: time.Second, Queued: 45 * time.Minute})
 	m.Call(client.Call{Source: client.SourceNone, Code: perennial.CodeNotFound})
-	m.Refused(client.Refused{App: "app", Means: provider.UnauthorizedToken, Refreshed: true, Retried: true})
-	m.Refused(client.Refused{App: "app", Means: provider.UnauthorizedToken, Stale: true, Retried: true})
-	m.Refused(client.Refused{App: "app", Means: provider.UnauthorizedUnclear, Second: true})
+	m.Refused(client.Refused{App: "app", Means: resource.UnauthorizedToken, Refreshed: true, Retried: true})
+	m.Refused(client.Refused{App: "app", Means: resource.UnauthorizedToken, Stale: true, Retried: true})
+	m.Refused(client.Refused{App: "app", Means: resource.UnauthorizedUnclear, Second: true})
 	m.Clock(-31 * time.Second)
 	reply := httptest.NewRecorder()
 	promhttp.HandlerFor(r, promhttp.HandlerOpts{}).ServeHTTP(reply, httptest.NewRequest(http.MethodGet, "/metrics", nil))

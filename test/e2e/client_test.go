@@ -9,9 +9,9 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	tokens "github.com/perennial-oauth/perennial/client"
-	"github.com/perennial-oauth/perennial/client/direct"
 	"github.com/perennial-oauth/perennial/fakeprovider"
 	"github.com/perennial-oauth/perennial/internal/pgserver"
+	"github.com/perennial-oauth/perennial/wiring/direct"
 	"github.com/perennial-oauth/perennial/workflows"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"

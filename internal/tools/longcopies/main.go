@@ -38,17 +38,29 @@ func (f found) String() string { return fmt.Sprintf("%s:%d: %s", f.file, f.line,
 
 // alsoTests has other packages whose tests check a package too.
 var alsoTests = map[string][]string{
-	"client":          {"./client/direct", "./client/remote"},
-	"client/direct":   {"./test/e2e -run TestHostForEachAccount"},
-	"client/remote":   {"./test/e2e -run TestHostForEachAccount"},
-	"client/wire":     {"./api", "./client/..."},
-	"api":             {"./client/remote", "./test/e2e -run TestHostForEachAccount"},
+	"client":          {"./wiring/direct", "./api"},
+	"client/remote":   {"./api", "./test/e2e -run TestHostForEachAccount"},
+	"client/wire":     {"./client/...", "./api", "./wiring/direct"},
+	"api":             {"./test/e2e -run TestHostForEachAccount"},
 	"connect":         {"./web/connectui", "./test/e2e -run TestHostForEachAccount"},
-	"provider":        {"./refresh", "./web/connectui"},
-	"refresh":         {"./test/e2e -run TestHostForEachAccount"},
 	"internal/db":     {"./store"},
 	"internal/outbox": {"./store", "./notify"},
+	"provider":        {"./refresh", "./web/connectui"},
+	"refresh":         {"./store -run TestModel", "./test/e2e -run TestHostForEachAccount"},
 	"wiring":          {"./test/e2e -run TestLife"},
+	"wiring/direct":   {"./test/e2e -run TestHostForEachAccount"},
+}
+
+// nested is the folder of the module inside the main one whose packages are looked at
+// too. Its path begins with the main one's.
+const nested = "client"
+
+// modules returns the folders of the modules, the nested one first.
+func modules(dir string) []string {
+	if _, err := os.Stat(filepath.Join(dir, nested, "go.mod")); err != nil {
+		return []string{"."}
+	}
+	return []string{nested, "."}
 }
 
 // compiler is what noticed a deletion that does not build.
@@ -117,21 +129,29 @@ func run(dir string, seed uint64, n int, list bool, only string) error {
 // copies finds the copies in all packages but the suites under test/.
 func copies(dir string) ([]found, error) {
 	files := token.NewFileSet()
-	loaded, err := packages.Load(&packages.Config{Dir: dir, Fset: files,
-		Mode: packages.NeedName | packages.NeedFiles | packages.NeedSyntax | packages.NeedTypes | packages.NeedTypesInfo | packages.NeedImports | packages.NeedDeps | packages.NeedModule}, "./...")
-	if err != nil {
-		return nil, err
+	var loaded []*packages.Package
+	for _, module := range modules(dir) {
+		some, err := packages.Load(&packages.Config{Dir: filepath.Join(dir, module), Fset: files,
+			Mode: packages.NeedName | packages.NeedFiles | packages.NeedSyntax | packages.NeedTypes | packages.NeedTypesInfo | packages.NeedImports | packages.NeedDeps | packages.NeedModule}, "./...")
+		if err != nil {
+			return nil, err
+		}
+		loaded = append(loaded, some...)
+	}
+	root := ""
+	if len(loaded) > 0 { // the main module's are the last
+		root = loaded[len(loaded)-1].Module.Path
 	}
 	var out []found
 	for _, p := range loaded {
 		for _, e := range p.Errors {
 			return nil, e
 		}
-		name := strings.TrimPrefix(strings.TrimPrefix(p.PkgPath, p.Module.Path), "/")
+		name := strings.TrimPrefix(strings.TrimPrefix(p.PkgPath, root), "/")
 		if strings.HasPrefix(name, "test/") || strings.HasPrefix(name, "examples/") {
 			continue
 		}
-		f := finder{p: p, files: files, module: p.Module.Path, dir: dir, pkg: name}
+		f := finder{p: p, files: files, module: root, dir: dir, pkg: name}
 		for _, file := range p.Syntax {
 			ast.Inspect(file, f.visit)
 		}
@@ -308,6 +328,13 @@ func goTest(dir, overlay string, tests []string) (string, error) {
 	args := []string{"test", "-count=1", "-failfast", "-timeout", testTimeout.String()}
 	if overlay != "" {
 		args = append(args, "-overlay", overlay)
+	}
+	for _, module := range modules(dir) { // the tests of a module run in its folder
+		if rest, ok := strings.CutPrefix(tests[0]+"/", "./"+module+"/"); ok {
+			dir = filepath.Join(dir, module)
+			tests = append([]string{"./" + strings.TrimSuffix(rest, "/")}, tests[1:]...)
+			break
+		}
 	}
 	cmd := exec.Command("go", append(args, tests...)...)
 	cmd.Dir = dir

@@ -1,4 +1,4 @@
-package perennial
+package words
 
 // Revocation is what happened to a grant at its provider when its connection was
 // disconnected (RFC 7009).

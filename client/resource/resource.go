@@ -1,10 +1,11 @@
-package provider
+// Package resource reads the replies of a provider's API, a resource server of RFC 6750:
+// what a 401 means there, and which of its POSTs change nothing.
+package resource
 
 import (
 	"encoding/json"
 	"net/http"
 	"path"
-	"slices"
 	"strings"
 )
 
@@ -19,9 +20,15 @@ const (
 	UnauthorizedNotPermitted Unauthorized = "not_permitted" // the token is valid but may not do this: no token helps
 )
 
-// APISpelling is a provider's own way to express the meaning of a 401 in its body. Zero
+// Server is the API of one provider. The zero value has no spellings of its own.
+type Server struct {
+	Spellings []Spelling // its texts with a 401; the first match counts
+	ReadPosts []string   // POSTs that change nothing: paths, * for one segment
+}
+
+// Spelling is a provider's own way to express the meaning of a 401 in its body. Zero
 // fields match anything; one of Code and Contains is set.
-type APISpelling struct {
+type Spelling struct {
 	Code     string // the error's code, compared without case
 	Contains string // part of the message, compared without case
 	Means    Unauthorized
@@ -30,10 +37,10 @@ type APISpelling struct {
 // ReadUnauthorized returns the meaning of a 401 of the provider's API: by the
 // provider's own spelling in the body, which may be cut; otherwise by the error in
 // WWW-Authenticate.
-func (e Entry) ReadUnauthorized(h http.Header, body []byte) Unauthorized {
-	if len(e.APISpellings) > 0 {
+func (a Server) ReadUnauthorized(h http.Header, body []byte) Unauthorized {
+	if len(a.Spellings) > 0 {
 		code, message := apiError(body)
-		for _, s := range e.APISpellings {
+		for _, s := range a.Spellings {
 			if s.matches(code, message) {
 				return s.Means
 			}
@@ -50,10 +57,13 @@ func (e Entry) ReadUnauthorized(h http.Header, body []byte) Unauthorized {
 	return UnauthorizedUnclear
 }
 
-func (s APISpelling) matches(code, message string) bool {
+func (s Spelling) matches(code, message string) bool {
 	return (s.Code == "" || strings.EqualFold(s.Code, code)) &&
 		(s.Contains == "" || strings.Contains(strings.ToLower(message), strings.ToLower(s.Contains)))
 }
+
+// maxText bounds how much of a code or a message is compared.
+const maxText = 256
 
 // apiError finds an error's code and message in a JSON object, or in the first object
 // of an array, under the names that providers use.
@@ -67,7 +77,7 @@ func apiError(body []byte) (code, message string) {
 		for _, name := range names {
 			var text string
 			if json.Unmarshal(object[name], &text) == nil && text != "" {
-				return clean(text, 256)
+				return text[:min(len(text), maxText)]
 			}
 		}
 		return ""
@@ -79,20 +89,13 @@ func apiError(body []byte) (code, message string) {
 // schemes may stand before or after it in the same header. The bytes are the provider's
 // and need not be UTF-8: nothing here changes their number.
 func bearerError(challenge string) string {
-	params, _ := challengeOf(challenge, "Bearer")
+	params, _ := Challenge(challenge, "Bearer")
 	return parameter(params, "error")
 }
 
-// asksForBasic reports whether WWW-Authenticate has a Basic challenge.
-func asksForBasic(h http.Header) bool {
-	return slices.ContainsFunc(h.Values("WWW-Authenticate"), func(challenge string) bool {
-		_, ok := challengeOf(challenge, "Basic")
-		return ok
-	})
-}
-
-// challengeOf finds a scheme's challenge. params is the text after the scheme.
-func challengeOf(challenge, scheme string) (params string, ok bool) {
+// Challenge finds the challenge of a scheme in a WWW-Authenticate header (RFC 9110
+// section 11.6.1). params is the text after the scheme.
+func Challenge(challenge, scheme string) (params string, ok bool) {
 	for i := 0; i+len(scheme) <= len(challenge); i++ {
 		before := strings.TrimRight(challenge[:i], " \t")
 		after := challenge[i+len(scheme):]
@@ -147,8 +150,8 @@ func quotedOrToken(s string) (value, rest string) {
 }
 
 // ReadsOnly reports whether a POST to urlPath is known to change nothing.
-func (e Entry) ReadsOnly(urlPath string) bool {
-	for _, pattern := range e.ReadPosts {
+func (a Server) ReadsOnly(urlPath string) bool {
+	for _, pattern := range a.ReadPosts {
 		if ok, err := path.Match(pattern, urlPath); ok && err == nil {
 			return true
 		}

@@ -1,4 +1,4 @@
-package perennial_test
+package words_test
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 	"testing"
 	"text/template"
 
-	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/words"
 	"github.com/stretchr/testify/require"
 )
 
@@ -31,23 +31,23 @@ func leaks(out, value string) bool {
 }
 
 type holder struct {
-	private perennial.Secret
+	private words.Secret
 	Name    string
-	S       perennial.Secret
-	P       *perennial.Secret
-	Many    []perennial.Secret
-	ByName  map[string]perennial.Secret
+	S       words.Secret
+	P       *words.Secret
+	Many    []words.Secret
+	ByName  map[string]words.Secret
 	Any     any
 }
 
 // shapes are the places in which a printed value may have a secret.
 func shapes(value string) map[string]any {
-	s := perennial.NewSecret(value)
-	h := holder{private: s, Name: "n", S: s, P: &s, Many: []perennial.Secret{s}, ByName: map[string]perennial.Secret{"k": s}, Any: s}
+	s := words.NewSecret(value)
+	h := holder{private: s, Name: "n", S: s, P: &s, Many: []words.Secret{s}, ByName: map[string]words.Secret{"k": s}, Any: s}
 	return map[string]any{
-		"value": s, "pointer": &s, "struct": h, "pointer to struct": &h, "slice": []perennial.Secret{s}, "slice of any": []any{s, &s},
-		"array": [1]perennial.Secret{s}, "map": map[string]perennial.Secret{"k": s}, "map key": map[perennial.Secret]int{s: 1},
-		"anonymous": struct{ perennial.Secret }{s}, "token set": perennial.TokenSet{AccessToken: s, RefreshToken: s},
+		"value": s, "pointer": &s, "struct": h, "pointer to struct": &h, "slice": []words.Secret{s}, "slice of any": []any{s, &s},
+		"array": [1]words.Secret{s}, "map": map[string]words.Secret{"k": s}, "map key": map[words.Secret]int{s: 1},
+		"anonymous": struct{ words.Secret }{s}, "token set": struct{ AccessToken, RefreshToken words.Secret }{s, s},
 	}
 }
 
@@ -61,9 +61,9 @@ func TestSecretInFmt(t *testing.T) {
 		}
 		require.False(t, leaks(fmt.Sprint(shape)+fmt.Sprintln(shape), planted), name)
 	}
-	require.Equal(t, "[redacted]", fmt.Sprintf("%v", perennial.NewSecret(planted)))
-	require.Equal(t, "[redacted]", perennial.NewSecret(planted).String())
-	require.Equal(t, "perennial.Secret([redacted])", perennial.NewSecret(planted).GoString())
+	require.Equal(t, "[redacted]", fmt.Sprintf("%v", words.NewSecret(planted)))
+	require.Equal(t, "[redacted]", words.NewSecret(planted).String())
+	require.Equal(t, "perennial.Secret([redacted])", words.NewSecret(planted).GoString())
 }
 
 func TestSecretInLogs(t *testing.T) {
@@ -105,7 +105,7 @@ func TestSecretInEncodings(t *testing.T) {
 			require.False(t, leaks(string(out)+fmt.Sprint(err), planted), "%s as %s: %s %v", name, encoding, out, err)
 		}
 	}
-	s := perennial.NewSecret(planted)
+	s := words.NewSecret(planted)
 	out, err := json.Marshal(map[string]any{"s": s})
 	require.NoError(t, err)
 	require.JSONEq(t, `{"s":"[redacted]"}`, string(out))
@@ -116,10 +116,10 @@ func TestSecretInEncodings(t *testing.T) {
 
 func TestSecretInErrors(t *testing.T) {
 	t.Parallel()
-	s := perennial.NewSecret(planted)
+	s := words.NewSecret(planted)
 	for _, err := range []error{
-		fmt.Errorf("present %s: %v", s, s), perennial.Errorf(perennial.CodeInvalid, "present %q %#v", s, &s),
-		errors.Join(fmt.Errorf("%x", s), perennial.Errorf(perennial.CodeSealed, "%+v", holder{S: s})),
+		fmt.Errorf("present %s: %v", s, s), words.Errorf(words.CodeInvalid, "present %q %#v", s, &s),
+		errors.Join(fmt.Errorf("%x", s), words.Errorf(words.CodeSealed, "%+v", holder{S: s})),
 	} {
 		require.False(t, leaks(fmt.Sprintf("%v %+v %#v", err, err, err), planted), "%v", err)
 	}
@@ -127,19 +127,19 @@ func TestSecretInErrors(t *testing.T) {
 
 func TestSecretReveals(t *testing.T) {
 	t.Parallel()
-	s := perennial.NewSecret(planted)
+	s := words.NewSecret(planted)
 	require.Equal(t, planted, s.Reveal())
 	require.False(t, s.IsZero())
-	require.Equal(t, s, perennial.NewSecret(planted), "comparable")
-	require.True(t, perennial.Secret{}.IsZero())
-	require.Equal(t, "[redacted]", perennial.Secret{}.String(), "an empty one looks like any other")
+	require.Equal(t, s, words.NewSecret(planted), "comparable")
+	require.True(t, words.Secret{}.IsZero())
+	require.Equal(t, "[redacted]", words.Secret{}.String(), "an empty one looks like any other")
 }
 
 func TestSecretDigest(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", perennial.NewSecret("abc").Digest(), "SHA-256, FIPS 180-4's example")
-	require.Empty(t, perennial.Secret{}.Digest())
-	require.NotEqual(t, perennial.NewSecret("a").Digest(), perennial.NewSecret("b").Digest())
+	require.Equal(t, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", words.NewSecret("abc").Digest(), "SHA-256, FIPS 180-4's example")
+	require.Empty(t, words.Secret{}.Digest())
+	require.NotEqual(t, words.NewSecret("a").Digest(), words.NewSecret("b").Digest())
 }
 
 // TestLeaksFinds shows that the check of this file can fail.
@@ -168,7 +168,7 @@ func FuzzSecret(f *testing.F) {
 				t.Fatalf("%s with %q: %s", name, format, out)
 			}
 		}
-		if perennial.NewSecret(value).Reveal() != value {
+		if words.NewSecret(value).Reveal() != value {
 			t.Fatal("not what was wrapped")
 		}
 	})

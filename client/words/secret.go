@@ -1,4 +1,4 @@
-package perennial
+package words
 
 import (
 	"crypto/sha256"

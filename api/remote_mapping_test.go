@@ -1,4 +1,4 @@
-package remote
+package api_test
 
 import (
 	"encoding/json"
@@ -8,14 +8,15 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/client"
+	"github.com/perennial-oauth/perennial/client/remote"
 	"github.com/perennial-oauth/perennial/client/wire"
 	"github.com/perennial-oauth/perennial/internal/fill"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// TestCopiesAreWhole: no field is left out between the client and the API.
-func TestCopiesAreWhole(t *testing.T) {
+// TestRemoteCopiesAreWhole: no field is left out between the client and the API.
+func TestRemoteCopiesAreWhole(t *testing.T) {
 	t.Parallel()
 	var asked wire.NewSession
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -31,7 +32,7 @@ func TestCopiesAreWhole(t *testing.T) {
 		_ = json.NewEncoder(w).Encode(fill.Of[wire.ConnectSession]())
 	}))
 	t.Cleanup(server.Close)
-	b, err := New(Config{URL: server.URL, Key: perennial.NewSecret("pk_key")})
+	b, err := remote.New(remote.Config{URL: server.URL, Key: perennial.NewSecret("pk_key")})
 	require.NoError(t, err)
 
 	state, err := b.Load(t.Context(), "con_1")

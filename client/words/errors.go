@@ -1,4 +1,4 @@
-package perennial
+package words
 
 import (
 	"errors"
@@ -55,4 +55,22 @@ func CodeOf(err error) Code {
 		return e.Code
 	}
 	return CodeInternal
+}
+
+// GenerationAheadError means that a caller named a generation above the row's. Nothing
+// was refreshed. An honest caller meets it after a restore of the database: it must
+// forget its token and that token's generation, and read the connection again.
+type GenerationAheadError struct {
+	Connection string
+	Generation int64 // the row's
+}
+
+// Error implements error.
+func (e *GenerationAheadError) Error() string {
+	return fmt.Sprintf("connection %s is at generation %d, and the generation that was asked for is above it: forget that token and get the current one", e.Connection, e.Generation)
+}
+
+// Unwrap returns the [Code] as an error.
+func (e *GenerationAheadError) Unwrap() error {
+	return &Error{Code: CodeGenerationAhead, Message: e.Error()}
 }

@@ -1,4 +1,4 @@
-package provider
+package resource
 
 import (
 	"net/http"
@@ -41,7 +41,7 @@ func TestReadUnauthorized(t *testing.T) {
 		for _, challenge := range c.challenges {
 			h.Add("WWW-Authenticate", challenge)
 		}
-		assert.Equal(t, c.want, entry(t, c.provider).ReadUnauthorized(h, []byte(c.body)), name)
+		assert.Equal(t, c.want, Of(c.provider).ReadUnauthorized(h, []byte(c.body)), name)
 	}
 }
 
@@ -58,16 +58,16 @@ func TestReadsOnly(t *testing.T) {
 		"/crm/v3/objects/a/b/search":                 false,
 		"":                                           false,
 	} {
-		assert.Equal(t, want, entry(t, "hubspot").ReadsOnly(path), path)
-		assert.False(t, entry(t, "generic").ReadsOnly(path), path)
+		assert.Equal(t, want, Of("hubspot").ReadsOnly(path), path)
+		assert.False(t, Of("generic").ReadsOnly(path), path)
 	}
 }
 
-// TestAPISpellings: each spelling has text, and its meaning is a known one.
-func TestAPISpellings(t *testing.T) {
+// TestSpellings: each spelling has text, and its meaning is a known one.
+func TestSpellings(t *testing.T) {
 	t.Parallel()
-	for _, name := range Names() {
-		for _, s := range entry(t, name).APISpellings {
+	for name, server := range servers {
+		for _, s := range server.Spellings {
 			assert.NotEmpty(t, s.Code+s.Contains, name)
 			assert.Contains(t, []Unauthorized{UnauthorizedToken, UnauthorizedNotPermitted}, s.Means, name)
 		}
@@ -79,10 +79,8 @@ func FuzzReadUnauthorized(f *testing.F) {
 	f.Add(`Basic realm="x", Bearer realm="a\"b" , error = insufficient_scope`, `[{"errorCode":"x"}]`)
 	f.Add(`bearer,bearer =`, `{"message":1}`)
 	f.Add("\xff\xff\xff, bearer", `{}`) // in lower case each of these bytes becomes three: U+FFFD
-	hubspot, ok := Lookup("hubspot")
-	require.True(f, ok)
 	f.Fuzz(func(t *testing.T, challenge, body string) {
-		got := hubspot.ReadUnauthorized(http.Header{"Www-Authenticate": {challenge}}, []byte(body))
+		got := Of("hubspot").ReadUnauthorized(http.Header{"Www-Authenticate": {challenge}}, []byte(body))
 		require.Contains(t, []Unauthorized{UnauthorizedUnclear, UnauthorizedToken, UnauthorizedNotPermitted}, got)
 	})
 }

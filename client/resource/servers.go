@@ -1,0 +1,27 @@
+package resource
+
+// servers has the APIs that say things in their own words.
+var servers = map[string]Server{
+	"atlassian": {
+		// A missing scope gets a 401 (raycast issue 11212).
+		Spellings: []Spelling{{Contains: "scope does not match", Means: UnauthorizedNotPermitted}},
+	},
+	"hubspot": {
+		// "The OAuth token used to make this call expired 0 second(s) ago." (airbyte
+		// issue 74726); an unknown token gives INVALID_AUTHENTICATION, a missing scope
+		// MISSING_SCOPES with 403.
+		Spellings: []Spelling{
+			{Code: "EXPIRED_AUTHENTICATION", Means: UnauthorizedToken},
+			{Code: "INVALID_AUTHENTICATION", Means: UnauthorizedToken},
+			{Code: "MISSING_SCOPES", Means: UnauthorizedNotPermitted},
+		},
+		ReadPosts: []string{
+			"/crm/v3/objects/*/search", "/crm/v3/objects/*/batch/read",
+			"/crm/objects/*/*/search", "/crm/objects/*/*/batch/read", // versions by date
+		},
+	},
+}
+
+// Of returns the API of a provider by the catalogue's name. An unknown one has no words
+// of its own.
+func Of(provider string) Server { return servers[provider] }
