@@ -160,7 +160,7 @@ func none(h wire.TokenState) *Problem {
 // generationAhead returns the problem for a caller's generation above the row's. A
 // caller meets it after a restore of the database.
 func generationAhead(h wire.TokenState) *Problem {
-	p := problemOf(&perennial.GenerationAheadError{Connection: h.ID, Generation: h.Generation})
+	p := problemOf(&perennial.GenerationAheadError{Generation: h.Generation})
 	p.State = shown(h)
 	return p
 }

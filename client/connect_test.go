@@ -118,13 +118,18 @@ func TestConnectErrors(t *testing.T) {
 		"session":    func() error { _, err := b.Session(t.Context(), "cs_1"); return err },
 		"disconnect": func() error { _, err := b.Disconnect(t.Context(), id); return err },
 	}
+	named := map[string]string{"reconnect": id, "disconnect": id} // the connection that an error names
 	for name, call := range calls {
 		c.err = nil
 		require.NoError(t, call(), name)
 		c.err = words.Errorf(words.CodeNotFound, "nothing there")
-		require.ErrorAs(t, call(), new(*ErrNotFound), name)
+		var missing *ErrNotFound
+		require.ErrorAs(t, call(), &missing, name)
+		assert.Equal(t, named[name], missing.Connection, name)
 		c.err = words.Errorf(words.CodeInvalid, "connect.base_url is needed")
-		require.ErrorAs(t, call(), new(*ErrInvalid), name)
+		var invalid *ErrInvalid
+		require.ErrorAs(t, call(), &invalid, name)
+		assert.Equal(t, named[name], invalid.Connection, name)
 		assert.ErrorContains(t, call(), "connect.base_url is needed", name)
 		assert.Equal(t, words.CodeInvalid, words.CodeOf(call()), name)
 		for _, err := range []error{errDown, context.DeadlineExceeded, words.Errorf(words.CodeConflict, "moved on")} {
@@ -132,6 +137,7 @@ func TestConnectErrors(t *testing.T) {
 			var unavailable *ErrUnavailable
 			require.ErrorAs(t, call(), &unavailable, name)
 			assert.True(t, errors.Is(unavailable, err), name)
+			assert.Equal(t, named[name], unavailable.Connection, name)
 			assert.WithinDuration(t, time.Now().Add(askAgain), unavailable.RetryAt, time.Minute, name)
 			assert.NotContains(t, unavailable.Error(), "access token", name)
 		}

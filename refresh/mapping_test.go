@@ -2,11 +2,13 @@ package refresh
 
 import (
 	"testing"
+	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/fill"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // TestBothWaysAskTheSame: the gate gets every value, and the same ones from the slow
@@ -20,4 +22,39 @@ func TestBothWaysAskTheSame(t *testing.T) {
 	assert.Empty(t, fill.Zeros(slow))
 	assert.Empty(t, fill.Zeros(fast))
 	assert.Equal(t, []any{slow.Rate, slow.Patience, slow.Lead}, []any{fast.Rate, fast.Patience, fast.Lead})
+}
+
+// TestLedgerLineIsWhole: a line of the ledger says everything that an attempt knows.
+func TestLedgerLineIsWhole(t *testing.T) {
+	t.Parallel()
+	a := &attempt{row: fill.Of[perennial.Connection](), req: fill.Of[Request]()}
+	a.now = a.row.NextRefreshAt.Add(time.Second)
+	assert.Equal(t, []string{"TraceID"}, fill.Zeros(a.ledger(fill.Of[provider.Reply]())), "nothing traces yet")
+}
+
+// seen keeps what an engine reports.
+type seen struct{ all []Observation }
+
+func (s *seen) Observe(o Observation) { s.all = append(s.all, o) }
+
+// TestObservationsAreWhole: metrics get everything that an attempt knows.
+func TestObservationsAreWhole(t *testing.T) {
+	t.Parallel()
+	b := setup(t, refusal)
+	observer := &seen{}
+	b.Engine.Observer = observer
+	b.app.Provider.ReplayClass = perennial.ReplayReusable
+	for range 2 { // the second refusal confirms the first
+		require.Eventually(t, func() bool {
+			c, now, err := b.db.Get(t.Context(), "con_1")
+			return err == nil && !c.WaitsUntil(now).After(now)
+		}, time.Minute, 10*time.Millisecond)
+		b.answers = []provider.Reply{refusal}
+		b.refresh(t, t.Context(), 1)
+	}
+	require.Len(t, observer.all, 2)
+	assert.Equal(t, []string{"RolledBack", "UnsavedRefused"}, fill.Zeros(observer.all[1]), "nothing of that happened")
+	assert.Equal(t, "app", observer.all[1].App)
+	assert.Equal(t, perennial.ReasonInvalidGrant, observer.all[1].Terminal)
+	assert.InDelta(t, time.Hour.Seconds(), observer.all[0].LifeLeft.Seconds(), 60)
 }

@@ -181,3 +181,45 @@ func TestReportedWaits(t *testing.T) {
 	blocked := provider.Reply{Outcome: perennial.OutcomeRejected, HTTPStatus: 403, Code: "http_403"}
 	knownwrong.Check(t, timing.MinBackoff(blocked, 15) > 15*time.Minute, false, true)
 }
+
+// TestReplyAfterDisconnect: tokens that arrive after a disconnect are dropped. They live
+// on at the provider.
+func TestReplyAfterDisconnect(t *testing.T) {
+	t.Parallel()
+	r := newReport(t, "generic")
+	var revoked atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.URL.Path == "/revoke" {
+			revoked.Add(1)
+			return
+		}
+		_, err := r.db.SetStatus(req.Context(), "con_1", perennial.Statuses, 1, perennial.StatusDisconnected, "")
+		assert.NoError(t, err)
+		_, _ = io.WriteString(w, `{"access_token":"A2","refresh_token":"R2","expires_in":3600}`)
+	}))
+	t.Cleanup(server.Close)
+	r.app.Provider.TokenURL, r.app.Provider.RevokeURL = server.URL, server.URL+"/revoke"
+	r.refreshed(t, "con_1", perennial.TriggerTimer)
+	assert.Empty(t, r.row(t, "con_1").RefreshTokenSealed)
+	knownwrong.Check(t, revoked.Load(), 1, 0)
+}
+
+// TestLongWaitIsDisbelieved: after an unknown outcome a provider that revokes on reuse
+// must not be asked before the access token has ended, here in 60 days. The fence writes
+// that wait, but the row counts it as absurd, and its workflow tries again at once.
+func TestLongWaitIsDisbelieved(t *testing.T) {
+	t.Parallel()
+	r := newReport(t, "generic", reported{502, "", ""})
+	r.app.Provider.ReplayClass = perennial.ReplayReuseRevokes
+	r.insert(t, "con_60d", 60*24*time.Hour)
+	r.refreshed(t, "con_60d", perennial.TriggerTimer)
+	require.Eventually(t, func() bool { // the backoff of the first try ends, then the fence waits
+		res, err := r.Engine.Refresh(t.Context(), Request{ConnectionID: "con_60d", Generation: 1, Trigger: perennial.TriggerTimer})
+		return err == nil && res.RetryAt.Sub(res.Now) > perennial.MaxWait
+	}, 30*time.Second, 10*time.Millisecond)
+	c, now, err := r.db.Get(t.Context(), "con_60d")
+	require.NoError(t, err)
+	at, _ := timing.Wake(c, now)
+	knownwrong.Check(t, at.After(now.Add(24*time.Hour)), true, false)
+	assert.EqualValues(t, 1, r.requests.Load())
+}

@@ -126,7 +126,8 @@ func run(dir string, seed uint64, n int, list bool, only string) error {
 	return nil
 }
 
-// copies finds the copies in all packages but the suites under test/.
+// copies finds the copies in all packages but the suites under test/, the examples, and
+// the packages that are for tests.
 func copies(dir string) ([]found, error) {
 	files := token.NewFileSet()
 	var loaded []*packages.Package
@@ -148,7 +149,7 @@ func copies(dir string) ([]found, error) {
 			return nil, e
 		}
 		name := strings.TrimPrefix(strings.TrimPrefix(p.PkgPath, root), "/")
-		if strings.HasPrefix(name, "test/") || strings.HasPrefix(name, "examples/") {
+		if strings.HasPrefix(name, "test/") || strings.HasPrefix(name, "examples/") || p.Imports["testing"] != nil {
 			continue
 		}
 		f := finder{p: p, files: files, module: root, dir: dir, pkg: name}
