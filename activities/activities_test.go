@@ -9,6 +9,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/activities"
+	"github.com/perennial-oauth/perennial/internal/fill"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/store"
@@ -280,4 +281,18 @@ func TestUnsavedIsSentToo(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, &unsaved, out.Unsaved)
 	assert.Equal(t, []store.SaveRequest{unsaved}, f.journalled)
+}
+
+// TestRefreshIsWhole: the engine gets everything that the workflow asks for, and the
+// workflow everything that the engine says.
+func TestRefreshIsWhole(t *testing.T) {
+	t.Parallel()
+	f := &fake{result: fill.Of[refresh.Result]()}
+	f.result.RetryAt = f.result.Now.Add(time.Minute)
+	req := fill.Of[activities.RefreshRequest]()
+	out, err := do[activities.RefreshResult](t, f, "Refresh", req)
+	require.NoError(t, err)
+	assert.Empty(t, fill.Zeros(f.calls))
+	assert.Equal(t, req.Generation, f.calls.Floor, "from the workflow's own state")
+	assert.Equal(t, []string{"Again"}, fill.Zeros(out), "an unsaved set is stored first")
 }
