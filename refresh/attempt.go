@@ -144,9 +144,12 @@ func (a *attempt) sendable(ctx, sendCtx context.Context) error {
 }
 
 // stalled reports whether the attempt is so old that another process may take the fence
-// before a request sent now would end.
+// before a request sent now would end. It counts by both clocks, because the monotonic
+// one stands still while a machine is paused. A wall clock that was set forward costs
+// one attempt that sent nothing.
 func (a *attempt) stalled() bool {
-	return time.Since(a.began)+a.Timing.HTTPTimeout > a.Timing.AttemptDeadline
+	age := max(time.Since(a.began), a.wall().Round(0).Sub(a.began.Round(0)))
+	return age+a.Timing.HTTPTimeout > a.Timing.AttemptDeadline
 }
 
 // waitForSlot waits for the rate slot of this attempt's i-th request. Each request has

@@ -98,6 +98,7 @@ type Observation struct {
 type Engine struct {
 	Config
 	memory memory
+	wall   func() time.Time // the wall clock
 }
 
 // New returns an engine. The caller, who knows the apps, checks the time chain with
@@ -107,7 +108,7 @@ func New(c Config) *Engine {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Engine{Config: c}
+	return &Engine{Config: c, wall: time.Now}
 }
 
 // Request asks for one refresh.
@@ -199,7 +200,7 @@ var errTooLate = errors.New("claim too old to send")
 // cancelled ctx stops the work only before the request is sent. After that the engine
 // reads and saves the reply under its own deadlines.
 func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
-	began := time.Now() // for durations: only its monotonic reading counts
+	began := time.Now()
 	a, gate, err := e.fastPath(ctx, req, began)
 	switch {
 	case err != nil:

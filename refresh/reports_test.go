@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/dbtest"
 	"github.com/perennial-oauth/perennial/internal/knownwrong"
 	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/perennial-oauth/perennial/provider"
@@ -33,12 +34,14 @@ type reported struct {
 // one repeats. Its database has con_1.
 type report struct {
 	*bundle
+	url      string // of the database
 	requests atomic.Int32
 }
 
 func newReport(t *testing.T, entry string, answers ...reported) *report {
 	t.Helper()
-	r := &report{bundle: setupOn(t, testpg.URL(t))}
+	r := &report{url: testpg.URL(t)}
+	r.bundle = setupOn(t, r.url)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		_, _ = io.Copy(io.Discard, req.Body)
 		a := answers[min(int(r.requests.Add(1)), len(answers))-1]
@@ -204,22 +207,48 @@ func TestReplyAfterDisconnect(t *testing.T) {
 	knownwrong.Check(t, revoked.Load(), 1, 0)
 }
 
-// TestLongWaitIsDisbelieved: after an unknown outcome a provider that revokes on reuse
-// must not be asked before the access token has ended, here in 60 days. The fence writes
-// that wait, but the row counts it as absurd, and its workflow tries again at once.
-func TestLongWaitIsDisbelieved(t *testing.T) {
+// TestLongWait: after an unknown outcome a provider that revokes on reuse must not be
+// asked before the access token has ended, here in 60 days. The row waits as long as a row
+// may, then the fence extends the wait; nothing is asked meanwhile.
+func TestLongWait(t *testing.T) {
 	t.Parallel()
 	r := newReport(t, "generic", reported{502, "", ""})
 	r.app.Provider.ReplayClass = perennial.ReplayReuseRevokes
 	r.insert(t, "con_60d", 60*24*time.Hour)
 	r.refreshed(t, "con_60d", perennial.TriggerTimer)
-	require.Eventually(t, func() bool { // the backoff of the first try ends, then the fence waits
+	wait := func() time.Duration {
 		res, err := r.Engine.Refresh(t.Context(), Request{ConnectionID: "con_60d", Generation: 1, Trigger: perennial.TriggerTimer})
-		return err == nil && res.RetryAt.Sub(res.Now) > perennial.MaxWait
-	}, 30*time.Second, 10*time.Millisecond)
+		require.NoError(t, err)
+		return res.RetryAt.Sub(res.Now)
+	}
+	require.Eventually(t, func() bool { return wait() > 24*time.Hour }, 30*time.Second, 10*time.Millisecond, "the backoff of the first try ends, then the fence waits")
 	c, now, err := r.db.Get(t.Context(), "con_60d")
 	require.NoError(t, err)
 	at, _ := timing.Wake(c, now)
-	knownwrong.Check(t, at.After(now.Add(24*time.Hour)), true, false)
+	assert.WithinDuration(t, now.Add(perennial.MaxWait), at, time.Minute, "its workflow waits too")
+	(&dbtest.Database{URL: r.url}).Exec(t, "UPDATE connections SET next_attempt_at = clock_timestamp() WHERE id = 'con_60d'") // 30 hours later
+	assert.Greater(t, wait(), 24*time.Hour, "it is extended")
 	assert.EqualValues(t, 1, r.requests.Load())
+	assert.Equal(t, perennial.StatusActive, r.row(t, "con_60d").Status)
+}
+
+// TestPausedMachine: a machine that was paused after the claim sends nothing, though its
+// monotonic clock stood still meanwhile.
+func TestPausedMachine(t *testing.T) {
+	t.Parallel()
+	r := newReport(t, "generic", reported{200, `{"access_token":"a","refresh_token":"b","expires_in":3600}`, ""})
+	paused := false
+	r.Engine.wall = func() time.Time {
+		if paused {
+			return time.Now().Add(10 * time.Minute)
+		}
+		return time.Now()
+	}
+	paused = true
+	r.refreshed(t, "con_1", perennial.TriggerTimer)
+	assert.Zero(t, r.requests.Load())
+	paused = false
+	r.refreshed(t, "con_1", perennial.TriggerTimer)
+	assert.EqualValues(t, 1, r.requests.Load())
+	assert.EqualValues(t, 2, r.row(t, "con_1").Generation)
 }

@@ -60,11 +60,11 @@ func (s *Store) NoteReply(ctx context.Context, req NoteRequest) error {
 			return err
 		}
 		if req.SlowDown > 0 {
-			until := db.Nullable(now.Add(req.SlowDown))
+			until := now.Add(req.SlowDown) // the later end wins: a reply in flight shortens nothing
 			if req.SlowDownHost {
-				err = updateCircuit(tx, circuit, now, columns{"slow_until": until})
+				err = updateCircuit(tx, circuit, now, columns{"slow_until": db.Nullable(latest(until, db.Time(circuit.SlowUntil)))})
 			} else {
-				err = updateApp(tx, app.App, now, columns{"slow_until": until})
+				err = updateApp(tx, app.App, now, columns{"slow_until": db.Nullable(latest(until, db.Time(app.SlowUntil)))})
 			}
 			if err != nil {
 				return err

@@ -106,8 +106,9 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 	wait := c.WaitsUntil(now)
 	if req.Class == perennial.ReplayReuseRevokes && ambiguous && c.ExpiresAt.After(wait) {
 		// Presenting a spent token again would also revoke the living access token.
-		// Write the wait into the row, so that every reader waits as long.
-		wait = c.ExpiresAt
+		// Write the wait into the row, so that every reader waits as long: up to the
+		// longest wait that a row may demand, after which the fence extends it.
+		wait = earliest(c.ExpiresAt, now.Add(perennial.MaxWait))
 		if wait.After(now) {
 			d.set["next_attempt_at"] = db.Nullable(wait)
 		}

@@ -338,3 +338,30 @@ func testCanaries(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.True(t, canary.Admitted && canary.Probe, "and a long queue is no hindrance")
 }
+
+// testSlowDownIsKept: a 429 without a time, for a request that was in flight, does not
+// shorten the hour that the first one asked for, at the app or at a host of its own.
+func testSlowDownIsKept(t *testing.T, b *bundle) {
+	for _, host := range []bool{false, true} {
+		c := b.app(t, 1)[0]
+		until := func() time.Time {
+			s := b.state(t, c.App)
+			if host {
+				return s.Circuits[0].SlowUntil
+			}
+			return s.SlowUntil
+		}
+		var first time.Time
+		for _, wait := range []time.Duration{time.Hour, 10 * time.Second, 2 * time.Hour} {
+			require.NoError(t, b.NoteReply(t.Context(), store.NoteRequest{Connection: c, Outcome: perennial.OutcomeRateLimited, SlowDown: wait, SlowDownHost: host, Interval: interval}))
+			switch wait {
+			case time.Hour:
+				first = until()
+			case 10 * time.Second:
+				require.Equal(t, first, until())
+			default:
+				require.WithinDuration(t, first.Add(time.Hour), until(), time.Minute, "the later end wins")
+			}
+		}
+	}
+}

@@ -78,6 +78,7 @@ func contract(t *testing.T, database func(testing.TB) string) {
 		"circuit: those that waited are let go":           testRelease,
 		"circuit: failed while it closed":                 testFailedWhileClosing,
 		"gate: slow down":                                 testSlowDown,
+		"gate: a slow-down is not shortened":              testSlowDownIsKept,
 		"gate: slots for many processes":                  testLimitManyProcesses,
 		"hold: raised, released, confirmed":               testHold,
 		"hold: a spike beside a confirm":                  testHoldBesideConfirm,

@@ -9,21 +9,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestSlowDownIsShortened: a second 429 without a time, for a request that was in
-// flight, shortens the hour that the first one asked for.
-func TestSlowDownIsShortened(t *testing.T) {
-	t.Parallel()
-	s, _ := fleetOfOne(t)
-	c, now, err := s.Get(t.Context(), "first")
-	require.NoError(t, err)
-	for _, wait := range []time.Duration{time.Hour, 10 * time.Second} {
-		require.NoError(t, s.NoteReply(t.Context(), NoteRequest{Connection: c, Outcome: perennial.OutcomeRateLimited, SlowDown: wait, Interval: time.Second}))
-	}
-	state, err := s.AppIncidents(t.Context(), "hubspot")
-	require.NoError(t, err)
-	knownwrong.Check(t, state.SlowUntil.After(now.Add(59*time.Minute)), true, false)
-}
-
 // TestFloorLearntMeanwhile: while an attempt is open after a restore, the workflow
 // tells the row that generation 5 was used. The attempt's set is still saved as 4.
 func TestFloorLearntMeanwhile(t *testing.T) {

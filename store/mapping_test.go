@@ -126,3 +126,12 @@ func TestTokenSetsAreWritten(t *testing.T) {
 		}
 	})
 }
+
+// TestLostAttemptIsWhole: the ledger line of a lost attempt says what the row knows of it.
+func TestLostAttemptIsWhole(t *testing.T) {
+	t.Parallel()
+	c := fill.Of[perennial.Connection]()
+	c.Open.StartedAt, c.Open.Deadline = c.CreatedAt, c.CreatedAt.Add(time.Minute)
+	assert.Equal(t, []string{"HTTPStatus", "RetryAfter", "LifeLeft", "Lateness", "RunID", "TraceID", "RequestID"},
+		fill.Zeros(*lostAttempt(c, perennial.ReplaySingleUse)), "nobody was there to see them")
+}
