@@ -45,6 +45,10 @@ const (
 	aside   = ".set-aside" // can never be stored; bars nothing
 )
 
+// unnamed begins the name of a set until it is on disk. Its process holds a lock on it
+// meanwhile.
+const unnamed = ".new-"
+
 // maxFile bounds how much of one file is read, in bytes. A token set has some KiB.
 const maxFile = 8 << 20
 
@@ -84,12 +88,8 @@ func (s *Spool) prove() error {
 	if len(names) >= s.max {
 		return perennial.Errorf(perennial.CodeUnavailable, "the spool %s is full (%d token sets): it empties by itself once the database takes them", s.dir, len(names))
 	}
-	path, err := s.write(".probe-*", []byte("perennial"))
-	if err != nil {
+	if err := s.write(".probe-*", []byte("perennial"), os.Remove); err != nil {
 		return perennial.Errorf(perennial.CodeUnavailable, "the spool %s cannot be written; free space there or mend its volume: %w", s.dir, err)
-	}
-	if err := os.Remove(path); err != nil {
-		return perennial.Errorf(perennial.CodeUnavailable, "the spool %s cannot be written: %w", s.dir, err)
 	}
 	return nil
 }
@@ -102,11 +102,8 @@ func (s *Spool) Add(req store.SaveRequest) error {
 		return fmt.Errorf("spool the tokens of connection %s: %w", req.ID, err)
 	}
 	sum := sha256.Sum256(body)
-	path, err := s.write(".new-*", append([]byte(hex.EncodeToString(sum[:])+"\n"), body...))
+	err = s.write(unnamed+"*", append([]byte(hex.EncodeToString(sum[:])+"\n"), body...), func(path string) error { return os.Rename(path, s.path(req)) })
 	if err != nil {
-		return fmt.Errorf("spool the tokens of connection %s: %w", req.ID, err)
-	}
-	if err := os.Rename(path, s.path(req)); err != nil {
 		return fmt.Errorf("spool the tokens of connection %s: %w", req.ID, err)
 	}
 	return s.syncDir()
@@ -131,14 +128,16 @@ func (s *Spool) SetAside(req store.SaveRequest) error {
 }
 
 // List reads every token set. It renames a file that is not whole, and reports it in
-// the error, together with the sets that it could read.
+// the error, together with the sets that it could read. It also finds a set whose
+// process died after writing it and before naming it.
 func (s *Spool) List() ([]store.SaveRequest, error) {
+	adopted := s.adopt()
 	names, err := s.names()
 	if err != nil {
 		return nil, err
 	}
 	var out []store.SaveRequest
-	var errs []error
+	errs := []error{adopted}
 	for _, name := range names {
 		raw, err := s.read(name)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -237,14 +236,58 @@ func (s *Spool) read(name string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxFile))
 }
 
+// adopt names the whole sets that a process wrote and did not name before it died. What
+// is not whole was never promised to be on disk, and stays.
+func (s *Spool) adopt() error {
+	left, err := s.files(func(name string) bool { return strings.HasPrefix(name, unnamed) })
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range left {
+		if err := s.adoptOne(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("read the spool: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// adoptOne leaves a file alone while its process is at it, and on a file system without
+// locks.
+func (s *Spool) adoptOne(name string) error {
+	path := filepath.Join(s.dir, name)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+		return nil
+	}
+	raw, err := io.ReadAll(io.LimitReader(f, maxFile))
+	if err != nil {
+		return err
+	}
+	req, ok := decode(raw)
+	if !ok {
+		return nil
+	}
+	return errors.Join(os.Rename(path, s.path(req)), s.syncDir())
+}
+
 func (s *Spool) names() ([]string, error) {
+	return s.files(func(name string) bool { return strings.HasSuffix(name, suffix) })
+}
+
+// files returns the names of the regular files that match.
+func (s *Spool) files(match func(name string) bool) ([]string, error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
 		return nil, perennial.Errorf(perennial.CodeUnavailable, "the spool %s cannot be read: %w", s.dir, err)
 	}
 	var names []string
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), suffix) && e.Type().IsRegular() {
+		if match(e.Name()) && e.Type().IsRegular() {
 			names = append(names, e.Name())
 		}
 	}
@@ -258,20 +301,22 @@ func (s *Spool) path(req store.SaveRequest) string {
 // fileName turns any id into a plain name without the characters of a pattern.
 func fileName(id string) string { return hex.EncodeToString([]byte(id)) }
 
-// write creates a file of mode 0600 and returns once its content is on disk.
-func (s *Spool) write(pattern string, content []byte) (path string, err error) {
+// write creates a file of mode 0600, calls then once its content is on disk, and holds a
+// lock on it until then returns.
+func (s *Spool) write(pattern string, content []byte, then func(path string) error) error {
 	f, err := os.CreateTemp(s.dir, pattern)
 	if err != nil {
-		return "", err
+		return err
 	}
-	_, err = f.Write(content)
-	if err == nil {
+	defer f.Close() // its content is synced
+	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_EX) // not every file system has locks
+	if _, err = f.Write(content); err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return "", errors.Join(err, os.Remove(f.Name()))
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
 	}
-	return f.Name(), nil
+	return then(f.Name())
 }
 
 // syncDir makes a rename durable.

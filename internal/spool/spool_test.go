@@ -1,8 +1,11 @@
 package spool_test
 
 import (
+	"bufio"
 	"encoding/hex"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -169,6 +172,88 @@ func TestSetAside(t *testing.T) {
 	sets, notStored, err := s.Count()
 	require.NoError(t, err)
 	assert.Equal(t, []int{0, 1}, []int{sets, notStored})
+}
+
+// TestWrittenAndNotNamed: a set whose process died after it was on disk and before it had
+// its name is found. A set that a living process is writing is left to it, and what is
+// not whole stays as it is.
+func TestWrittenAndNotNamed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s, err := spool.Open(dir, 0)
+	require.NoError(t, err)
+	require.NoError(t, s.Add(request("con_1")))
+	found, err := filepath.Glob(filepath.Join(dir, "*.sealed"))
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	whole, err := os.ReadFile(found[0])
+	require.NoError(t, err)
+	require.NoError(t, s.Drop(request("con_1")))
+	unnamed, cut := filepath.Join(dir, ".new-1"), filepath.Join(dir, ".new-2")
+	require.NoError(t, os.WriteFile(unnamed, whole, 0o600))
+	require.NoError(t, os.WriteFile(cut, whole[:len(whole)-1], 0o600))
+	require.NoError(t, syscall.Mkfifo(filepath.Join(dir, ".new-3"), 0o600))
+
+	writer, err := os.Open(unnamed)
+	require.NoError(t, err)
+	require.NoError(t, syscall.Flock(int(writer.Fd()), syscall.LOCK_EX))
+	kept, err := s.List()
+	require.NoError(t, err)
+	assert.Empty(t, kept, "its process is at it")
+	require.NoError(t, writer.Close())
+
+	kept, err = s.List()
+	require.NoError(t, err)
+	assert.Equal(t, []store.SaveRequest{request("con_1")}, kept)
+	holds, err := s.Has("con_1", 1)
+	require.NoError(t, err)
+	assert.True(t, holds)
+	assert.NoFileExists(t, unnamed)
+	assert.FileExists(t, cut)
+}
+
+// TestDiesWhileItKeeps: many processes that are killed while they keep sets lose none that
+// they reported as kept.
+func TestDiesWhileItKeeps(t *testing.T) {
+	t.Parallel()
+	if dir := os.Getenv("PERENNIAL_TEST_KEEPS"); dir != "" {
+		s, err := spool.Open(dir, 0)
+		require.NoError(t, err)
+		for n := 0; ; n++ {
+			require.NoError(t, s.Add(request(fmt.Sprintf("con_%d_%d", os.Getpid(), n))))
+			fmt.Printf("kept %d_%d\n", os.Getpid(), n)
+		}
+	}
+	dir := t.TempDir()
+	promised := 0
+	var all []store.SaveRequest
+	for range 10 {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestDiesWhileItKeeps$")
+		cmd.Env = append(os.Environ(), "PERENNIAL_TEST_KEEPS="+dir)
+		out, err := cmd.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, cmd.Start())
+		lines := bufio.NewScanner(out)
+		for range 5 {
+			require.True(t, lines.Scan())
+		}
+		require.NoError(t, cmd.Process.Kill())
+		for promised += 5; lines.Scan(); promised++ {
+		}
+		_ = cmd.Wait() // killed
+	}
+	s, err := spool.Open(dir, 0)
+	require.NoError(t, err)
+	all, err = s.List()
+	require.NoError(t, err)
+	assert.GreaterOrEqual(t, len(all), promised)
+	left, err := filepath.Glob(filepath.Join(dir, ".new-*"))
+	require.NoError(t, err)
+	for _, path := range left {
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		t.Logf("not whole: %d bytes", info.Size())
+	}
 }
 
 func FuzzKept(f *testing.F) {
