@@ -266,3 +266,36 @@ func TestProblems(t *testing.T) {
 	clean(t, w.Logs.String())
 	assert.Equal(t, http.StatusOK, w.Do(key, "GET", at, "").Code)
 }
+
+// TestAttemptsByPages: the pages of a ledger have each line once, also where many lines
+// have one time.
+func TestAttemptsByPages(t *testing.T) {
+	t.Parallel()
+	w := apitest.New(t, testpg.URL(t))
+	_, key := w.Key("acme", perennial.ScopeTokensRead)
+	con := w.Connect("acme")
+	w.Exec(`INSERT INTO attempts (id, connection_id, generation, trigger_name, outcome, started_at)
+		SELECT 'a' || n, '` + con.ID + `', 1, 'timer', 'refreshed', '2026-01-02 03:04:05+00' FROM generate_series(1, 5) AS n`)
+	seen := map[string]bool{}
+	cursor := ""
+	for pages := 1; ; pages++ {
+		require.LessOrEqual(t, pages, 3)
+		answer := w.Do(key, "GET", "/v1/connections/"+con.ID+"/attempts?limit=2&cursor="+cursor, "")
+		require.Equal(t, 200, answer.Code, answer.Body)
+		var page struct {
+			Attempts []struct {
+				ID string `json:"id"`
+			} `json:"attempts"`
+			NextCursor string `json:"next_cursor"`
+		}
+		require.NoError(t, json.Unmarshal(answer.Body.Bytes(), &page))
+		for _, a := range page.Attempts {
+			assert.False(t, seen[a.ID], a.ID)
+			seen[a.ID] = true
+		}
+		if cursor = page.NextCursor; cursor == "" {
+			break
+		}
+	}
+	assert.Len(t, seen, 5)
+}
