@@ -205,6 +205,7 @@ func (a *attempt) save(ctx context.Context, reply provider.Reply, old perennial.
 			}
 			seam.At(seam.AfterCommit, a.row.ID)
 			a.note(ctx, reply)
+			a.revokeUnwanted(ctx, saved, reply.Tokens.RefreshToken)
 			return a.saved(saved, reply), nil
 		}
 		a.log.Warn("save not done yet", "error", err)

@@ -35,6 +35,8 @@ type Store interface {
 	// Save is idempotent: repeated after a lost reply, it returns the same.
 	Save(ctx context.Context, req store.SaveRequest) (store.SaveResult, error)
 	CloseAttempt(ctx context.Context, req store.CloseRequest) (perennial.Connection, bool, error)
+	// AccountInUse reports whether any tenant has a working connection of the account.
+	AccountInUse(ctx context.Context, app, account string) (bool, error)
 }
 
 // Presenter presents one refresh token to one token endpoint, once. It must call send
@@ -42,6 +44,11 @@ type Store interface {
 // error.
 type Presenter interface {
 	Refresh(ctx context.Context, app provider.App, secret, refreshToken perennial.Secret, send func(context.Context) error) provider.Reply
+}
+
+// Revoker revokes a token at its provider; provider.Client in production.
+type Revoker interface {
+	Revoke(ctx context.Context, app provider.App, token perennial.Secret) error
 }
 
 // Apps finds an app by name. An unknown name is an error.
@@ -68,6 +75,7 @@ type Spool interface {
 type Config struct {
 	Store     Store
 	Presenter Presenter
+	Revoker   Revoker // may be nil: then tokens that arrive after a disconnect live on at the provider
 	Apps      Apps
 	Sealer    Sealer
 	Spool     Spool         // may be nil: then a process that dies while the store is away loses a reply

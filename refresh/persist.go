@@ -73,6 +73,7 @@ func (e *Engine) persist(ctx context.Context, req store.SaveRequest) (Result, er
 		return Result{}, err
 	}
 	seam.At(seam.AfterCommit, req.ID)
+	e.revokeUnwanted(ctx, saved, token)
 	e.Log.Info("unsaved tokens stored", "connection_id", req.ID, "stored", saved.Stored, "generation", saved.Connection.Generation)
 	return Result{Outcome: savedOutcome(saved), Connection: saved.Connection, Now: now, Recovered: saved.Recovered}, nil
 }

@@ -1,6 +1,8 @@
 package refresh
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,6 +17,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh/timing"
+	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/oauth2"
@@ -185,26 +188,73 @@ func TestReportedWaits(t *testing.T) {
 	knownwrong.Check(t, timing.MinBackoff(blocked, 15) > 15*time.Minute, false, true)
 }
 
-// TestReplyAfterDisconnect: tokens that arrive after a disconnect are dropped. They live
-// on at the provider.
+// TestReplyAfterDisconnect: tokens that arrive after a disconnect are revoked, whether the
+// refresh stores them or somebody later. While another connection of the account works,
+// they are not: that could end it too.
 func TestReplyAfterDisconnect(t *testing.T) {
 	t.Parallel()
-	r := newReport(t, "generic")
-	var revoked atomic.Int32
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if req.URL.Path == "/revoke" {
-			revoked.Add(1)
-			return
-		}
-		_, err := r.db.SetStatus(req.Context(), "con_1", perennial.Statuses, 1, perennial.StatusDisconnected, "")
-		assert.NoError(t, err)
-		_, _ = io.WriteString(w, `{"access_token":"A2","refresh_token":"R2","expires_in":3600}`)
-	}))
-	t.Cleanup(server.Close)
-	r.app.Provider.TokenURL, r.app.Provider.RevokeURL = server.URL, server.URL+"/revoke"
-	r.refreshed(t, "con_1", perennial.TriggerTimer)
-	assert.Empty(t, r.row(t, "con_1").RefreshTokenSealed)
-	knownwrong.Check(t, revoked.Load(), 1, 0)
+	for name, c := range map[string]struct {
+		shared, later bool
+		status        int
+		want          []string
+	}{
+		"by the refresh":                   {want: []string{"R2"}},
+		"by whoever stores them later":     {later: true, want: []string{"R2"}},
+		"another tenant has the account":   {shared: true},
+		"the provider refuses to revoke":   {status: 503, want: []string{"R2"}},
+		"later, and the account is shared": {later: true, shared: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newReport(t, "generic")
+			if c.shared {
+				_, err := r.db.Insert(t.Context(), perennial.Connection{ID: "con_other", TenantID: "other", App: "app", Provider: "generic", AccountID: r.row(t, "con_1").AccountID},
+					store.TokenWrite{Generation: 1, Status: perennial.StatusActive})
+				require.NoError(t, err)
+			}
+			disconnect := func() {
+				_, err := r.db.SetStatus(t.Context(), "con_1", perennial.Statuses, 1, perennial.StatusDisconnected, "")
+				assert.NoError(t, err)
+			}
+			var revoked []string
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+				if req.URL.Path == "/revoke" {
+					revoked = append(revoked, req.FormValue("token"))
+					w.WriteHeader(max(c.status, 200))
+					return
+				}
+				if !c.later {
+					disconnect()
+				}
+				_, _ = io.WriteString(w, `{"access_token":"A2","refresh_token":"R2","expires_in":3600}`)
+			}))
+			t.Cleanup(server.Close)
+			r.app.Provider.TokenURL, r.app.Provider.RevokeURL = server.URL, server.URL+"/revoke"
+			r.Engine.Revoker = provider.NewClient(provider.ClientConfig{})
+			if c.later {
+				r.Engine.Store = failingSaves{r.db}
+				r.Engine.Timing.SaveTimeout = time.Nanosecond
+			}
+			res := r.refreshed(t, "con_1", perennial.TriggerTimer)
+			if c.later {
+				require.NotNil(t, res.Unsaved)
+				r.Engine.Store = r.db
+				disconnect()
+				_, err := r.Engine.Persist(t.Context(), *res.Unsaved)
+				require.NoError(t, err)
+			}
+			assert.Equal(t, perennial.StatusDisconnected, r.row(t, "con_1").Status)
+			assert.Empty(t, r.row(t, "con_1").RefreshTokenSealed)
+			assert.Equal(t, c.want, revoked)
+		})
+	}
+}
+
+// failingSaves is a store that saves nothing.
+type failingSaves struct{ *store.Store }
+
+func (failingSaves) Save(context.Context, store.SaveRequest) (store.SaveResult, error) {
+	return store.SaveResult{}, errors.New("away")
 }
 
 // TestLongWait: after an unknown outcome a provider that revokes on reuse must not be

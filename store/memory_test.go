@@ -180,3 +180,15 @@ func (m *Memory) CloseAttempt(_ context.Context, req CloseRequest) (perennial.Co
 	held := req.Terminal != "" && m.apps[c.App].RefusalHold
 	return m.write(req.ID, closeColumns(c, req, m.Clock(), held)), true, nil
 }
+
+// AccountInUse is [Store.AccountInUse].
+func (m *Memory) AccountInUse(_ context.Context, app, account string) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, c := range m.rows {
+		if c.App == app && c.AccountID == account && (c.Status == perennial.StatusActive || c.Status == perennial.StatusPaused) {
+			return true, nil
+		}
+	}
+	return false, nil
+}

@@ -102,9 +102,11 @@ func KEK(ctx context.Context, cfg *config.Config) (tink.AEAD, error) {
 
 // EngineConfig returns the configuration of a refresh engine in this process.
 func (d *Deps) EngineConfig() refresh.Config {
+	network := provider.NewClient(provider.ClientConfig{})
 	c := refresh.Config{
 		Store:     d.Store,
-		Presenter: provider.NewClient(provider.ClientConfig{}),
+		Presenter: network,
+		Revoker:   network,
 		Apps:      d.Config,
 		Sealer:    d.Keyring,
 		Timing:    d.Config.Timing,
