@@ -12,8 +12,8 @@
 //   - Token set: an access token with the refresh token that renews it, their
 //     lifetimes and scopes. See [TokenSet]. It is sealed (encrypted) wherever it is
 //     stored.
-//   - Generation: counts the token sets of a connection. Each write is guarded by it,
-//     each message carries it.
+//   - Generation: counts the token sets of a connection. A write of tokens names the
+//     generation that it replaces, and does nothing if the row has another one.
 //   - Status, health, reason: how a connection is. [Describe] turns them into text for
 //     the customer.
 //   - Connect session: one link by which a customer gives consent. See [ConnectSession].
@@ -42,7 +42,7 @@
 //     not the connection's. While it is open, only canaries are presented.
 //   - Canary: the one connection that probes whether an open circuit may close.
 //   - Release: wakes the connections that waited while the circuit was open, at a bounded
-//     rate.
+//     rate. (The command `perennial app release` ends a refusal hold.)
 //   - Rate slot: a moment at which an app with a limit of requests a second may send one.
 //   - Slow-down: a time for which the provider asked the app to send nothing (Retry-After).
 //   - Refusal hold: while it is raised, no refusal moves a connection to

@@ -48,7 +48,8 @@ type world struct {
 	during      func() // called during a refresh
 	seen        func() // called once, after the row was read
 	gets        int
-	asked       []int64 // requested generations
+	asked       []int64     // requested generations
+	summarized  []time.Time // since when each summary is
 	refreshedAt []time.Time
 	triggers    map[perennial.Trigger]int
 	problems    []string
@@ -101,6 +102,9 @@ func (w *world) Get(_ context.Context, id string) (perennial.Connection, time.Ti
 
 // SummarizeLedger returns an empty summary: the simulation has no ledger.
 func (w *world) SummarizeLedger(_ context.Context, _ string, from, to time.Time) (store.LedgerSummary, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.summarized = append(w.summarized, from)
 	return store.LedgerSummary{From: from, To: to}, nil
 }
 

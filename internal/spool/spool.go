@@ -308,7 +308,7 @@ func (s *Spool) write(pattern string, content []byte, then func(path string) err
 	if err != nil {
 		return err
 	}
-	defer f.Close() // its content is synced
+	defer f.Close()                                 // its content is synced
 	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_EX) // not every file system has locks
 	if _, err = f.Write(content); err == nil {
 		err = f.Sync()
