@@ -94,28 +94,20 @@ func (s *shell) setup() *cobra.Command {
 				return err
 			}
 			defer t.Close()
-			added, made, err := workflows.Prepare(cmd.Context(), t, namespace(s.environ), cfg.TaskQueue, workflows.Sweep(cfg.Sweep))
+			namespace, err := wiring.Namespace(s.environ)
 			if err != nil {
 				return err
 			}
+			added, made, err := workflows.Prepare(cmd.Context(), t, namespace, cfg.TaskQueue, workflows.Sweep(cfg.Sweep))
 			if len(added) > 0 {
 				fmt.Fprintf(s.out, "Search attributes added: %s.\n", strings.Join(added, ", "))
 			}
 			if made {
 				fmt.Fprintf(s.out, "Schedule made: %s.\n", workflows.SweepID(cfg.TaskQueue))
 			}
-			if len(added) == 0 && !made {
+			if len(added) == 0 && !made && err == nil {
 				fmt.Fprintln(s.out, "The namespace was ready.")
 			}
-			return nil
+			return err
 		}}
-}
-
-func namespace(environ []string) string {
-	for _, kv := range environ {
-		if v, ok := strings.CutPrefix(kv, "TEMPORAL_NAMESPACE="); ok && v != "" {
-			return v
-		}
-	}
-	return "default"
 }

@@ -1,6 +1,7 @@
 package wiring
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -169,9 +170,9 @@ func (d *Deps) Close() {
 // Dial connects to Temporal as configured by TEMPORAL_* and Temporal's own
 // configuration file. It fails if no server answers.
 func Dial(ctx context.Context, cfg *config.Config, environ []string, log *slog.Logger) (client.Client, error) {
-	options, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{EnvLookup: lookup(environ)})
+	options, err := temporalOptions(environ)
 	if err != nil {
-		return nil, perennial.Errorf(perennial.CodeInvalid, "read the TEMPORAL_* settings: %w", err)
+		return nil, err
 	}
 	options.Logger = sdklog.NewStructuredLogger(log)
 	c, err := client.DialContext(ctx, options)
@@ -183,6 +184,21 @@ func Dial(ctx context.Context, cfg *config.Config, environ []string, log *slog.L
 		return nil, perennial.Errorf(perennial.CodeUnavailable, "no Temporal server answers at %s (set TEMPORAL_ADDRESS): %w", address, err)
 	}
 	return c, nil
+}
+
+// Namespace returns the Temporal namespace that [Dial] uses: by TEMPORAL_* or by
+// Temporal's own configuration file.
+func Namespace(environ []string) (string, error) {
+	options, err := temporalOptions(environ)
+	return cmp.Or(options.Namespace, client.DefaultNamespace), err
+}
+
+func temporalOptions(environ []string) (client.Options, error) {
+	options, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{EnvLookup: lookup(environ)})
+	if err != nil {
+		return options, perennial.Errorf(perennial.CodeInvalid, "read the TEMPORAL_* settings: %w", err)
+	}
+	return options, nil
 }
 
 // NewLogger makes the process's logger as configured.
