@@ -61,7 +61,9 @@ type run struct {
 	due       time.Time               // when the timer fires, by the workflow's clock
 
 	refreshes, messages int // counted in this run
-	loads               int // reads of the row that have ended
+	updates             int
+	crowded             bool // this run has answered as many updates as it may
+	loads               int  // reads of the row that have ended
 	loading             bool
 	dropped             bool // this run has dropped a message
 	inActivity          bool // a Refresh activity is running; when it ends after a signal, the row is read
@@ -156,6 +158,8 @@ func (r *run) act(ctx workflow.Context, w *waiting) error {
 		return r.onSignal(ctx)
 	case wokenByRequest:
 		return r.refresh(ctx, activities.RefreshRequest{Trigger: perennial.TriggerRequest, Once: true})
+	case wokenByUpdates:
+		return nil // the run is full
 	}
 	if r.view.Trigger == "" {
 		return r.load(ctx)
@@ -189,7 +193,7 @@ func (r *run) begin(ctx workflow.Context) error {
 
 // full reports whether this run's history is long enough to continue as new.
 func (r *run) full(ctx workflow.Context) bool {
-	return r.refreshes >= r.RefreshesPerRun || r.messages >= r.MessagesPerRun || workflow.GetInfo(ctx).GetContinueAsNewSuggested()
+	return r.refreshes >= r.RefreshesPerRun || r.messages >= r.MessagesPerRun || r.crowded || workflow.GetInfo(ctx).GetContinueAsNewSuggested()
 }
 
 // changeServeToTheEnd: before it, a run that should end and the callers of refresh_now

@@ -189,6 +189,54 @@ func TestStateIsCarriedWhole(t *testing.T) {
 	assert.Equal(t, full, carried)
 }
 
+// TestUpdatesEndARun: a run that has answered its number of updates continues as new at
+// once, and not at its next timer: the server refuses a run's 2,001st update. Every caller
+// is answered, also those of a run of an older program.
+func TestUpdatesEndARun(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		revision int
+		refused  bool // by a generation above the row's
+	}{
+		"of this revision": {revision: 2}, "of an older one": {revision: 1}, "with errors": {revision: 2, refused: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(time.Hour, 0)
+			r := w.newRun(t, Options{MessagesPerRun: 3})
+			state := NewState("con_1")
+			state.Revision = c.revision
+			began, ended := w.now, time.Time{}
+			answers := make([]*answer, 3)
+			for n := range answers {
+				answers[n] = unanswered()
+				req := RefreshNow{}
+				if c.refused {
+					req.IfGeneration = 100
+				}
+				r.RegisterDelayedCallback(func() { r.UpdateWorkflow(UpdateRefreshNow, fmt.Sprint(n), answers[n].callback(), req) }, time.Duration(n+1)*time.Second)
+			}
+			r.RegisterDelayedCallback(func() { r.CancelWorkflow() }, 10*time.Minute)
+			r.ExecuteWorkflow(ConnectionWorkflow, state)
+			ended = w.now
+			var next *workflow.ContinueAsNewError
+			require.ErrorAs(t, r.GetWorkflowError(), &next)
+			assert.Less(t, ended.Sub(began), time.Minute, "long before the timer")
+			for _, got := range answers {
+				if c.refused {
+					assert.ErrorContains(t, got.err, "above")
+					continue
+				}
+				require.NoError(t, got.err)
+				assert.Equal(t, perennial.OutcomeAlreadyFresh, got.reply.Outcome)
+			}
+			var carried State
+			require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &carried))
+			assert.NotNil(t, carried.View, "the next run need not read the row")
+		})
+	}
+}
+
 // TestRowGoesBackwards: the database is restored while the workflow sleeps, and a
 // message makes it read the row. It still asks for the newest generation that it knows,
 // so that the engine sees that the row is behind.

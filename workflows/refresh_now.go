@@ -52,9 +52,22 @@ func refusal(v activities.View) error {
 	return temporal.NewNonRetryableApplicationError(fmt.Sprintf("not refreshed: %s", v.Words), string(code), nil)
 }
 
-// refreshNow is the update's handler. Callers that arrive while a refresh runs share
-// it.
+// changeCountUpdates: before it, updates did not count toward the end of a run. The server
+// then refused further ones until the next timer, after 2,000 in one run.
+var changeCountUpdates = change{"count-updates", 2}
+
+// refreshNow is the update's handler.
 func (r *run) refreshNow(ctx workflow.Context, req RefreshNow) (RefreshNowReply, error) {
+	reply, err := r.serve(ctx, req)
+	r.updates++
+	if r.updates == r.MessagesPerRun && r.changed(ctx, changeCountUpdates) {
+		r.crowded = true
+	}
+	return reply, err
+}
+
+// serve answers one update. Callers that arrive while a refresh runs share it.
+func (r *run) serve(ctx workflow.Context, req RefreshNow) (RefreshNowReply, error) {
 	for {
 		cycle := r.cycles
 		read := r.load

@@ -15,7 +15,7 @@ type Options struct {
 	// workflow continues as new when it is next idle. They default to [RefreshesPerRun]
 	// and 100.
 	RefreshesPerRun int
-	MessagesPerRun  int
+	MessagesPerRun  int // signals and updates, each counted alone
 }
 
 // RefreshesPerRun is the default of [Options]. A worker without the workflow in its

@@ -13,6 +13,7 @@ const (
 	wokenByTimer waker = iota
 	wokenByMessage
 	wokenByRequest
+	wokenByUpdates
 )
 
 // waiting is one wait for the due time, a signal or a request. It leaves signals and
@@ -41,7 +42,7 @@ func (r *run) wait(ctx workflow.Context) *waiting {
 
 // ready reports whether the wait is over.
 func (r *run) ready(w *waiting) bool {
-	return w.timer.IsReady() || r.requested.Len() > 0 || r.signalled() || r.hasUnstored()
+	return w.timer.IsReady() || r.requested.Len() > 0 || r.signalled() || r.hasUnstored() || r.crowded
 }
 
 // wake ends a wait and returns what ended it. Signals win, because they may have
@@ -55,9 +56,10 @@ func (r *run) wake(w *waiting) waker {
 		return wokenByMessage
 	case w.timer == nil || w.timer.IsReady():
 		return wokenByTimer
-	default:
-		r.requested.ReceiveAsync(nil)
+	case r.requested.ReceiveAsync(nil):
 		return wokenByRequest
+	default:
+		return wokenByUpdates
 	}
 }
 
