@@ -56,8 +56,7 @@ func (s *Server) Oracle() Oracle {
 	parts := map[string]*GrantOracle{}
 	var out Oracle
 	for key, g := range s.grants {
-		parts[key] = &GrantOracle{Client: g.Client, Account: g.Account, Revoked: g.Revoked, Refreshes: g.Refreshes,
-			ConsumedPresentations: g.Consumed, MostInFlight: g.MostInFlight, LiveRefreshTokens: []string{}, Writes: append([]string(nil), g.Writes...), RepeatedWrites: g.Repeats}
+		parts[key] = g.oracle()
 		out.Refreshes += g.Refreshes
 		out.ConsumedPresentations += g.Consumed
 	}
@@ -84,6 +83,12 @@ func (s *Server) Oracle() Oracle {
 	times := s.times("", time.Time{}, now)
 	out.MaxPerSecond = maxPerSecond(times)
 	return out
+}
+
+// oracle returns the grant's part, without its live tokens.
+func (g *grant) oracle() *GrantOracle {
+	return &GrantOracle{Client: g.Client, Account: g.Account, Revoked: g.Revoked, Refreshes: g.Refreshes,
+		ConsumedPresentations: g.Consumed, MostInFlight: g.MostInFlight, LiveRefreshTokens: []string{}, Writes: append([]string(nil), g.Writes...), RepeatedWrites: g.Repeats}
 }
 
 // times returns when a client ("" for all) sent token requests in [from, to].

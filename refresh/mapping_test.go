@@ -58,3 +58,34 @@ func TestObservationsAreWhole(t *testing.T) {
 	assert.Equal(t, perennial.ReasonInvalidGrant, observer.all[1].Terminal)
 	assert.InDelta(t, time.Hour.Seconds(), observer.all[0].LifeLeft.Seconds(), 60)
 }
+
+// TestResultsAreWhole: whatever came of a refresh, its result has the row, the database's
+// time and the reply's HTTP status.
+func TestResultsAreWhole(t *testing.T) {
+	t.Parallel()
+	refused := refusal
+	refused.Description = "d"
+	for name, c := range map[string]struct {
+		reply  provider.Reply
+		change func(*bundle)
+		zeros  []string
+	}{
+		"refreshed":   {reply: fresh("2"), zeros: []string{"RetryAt", "Code", "Description", "Recovered", "Unsaved"}},
+		"unsaved":     {reply: fresh("2"), change: func(b *bundle) { b.Engine.Store, b.Engine.Timing.SaveTimeout = failingSaves{b.db}, time.Nanosecond }, zeros: []string{"RetryAt", "Description", "Recovered"}},
+		"refused":     {reply: refused, zeros: []string{"Recovered", "Unsaved"}},
+		"unavailable": {reply: provider.Reply{Outcome: perennial.OutcomeUnavailable, Code: "http_503", Description: "d", Sent: true, HTTPStatus: 503}, zeros: []string{"Recovered", "Unsaved"}},
+		"rejected":    {reply: provider.Reply{Outcome: perennial.OutcomeRejected, Code: "http_403", Description: "d", Sent: true, HTTPStatus: 403}, zeros: []string{"Recovered", "Unsaved"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, c.reply)
+			if c.change != nil {
+				c.change(b)
+			}
+			res := b.refresh(t, t.Context(), 1)
+			assert.Equal(t, c.zeros, fill.Zeros(res))
+			assert.Equal(t, "con_1", res.Connection.ID)
+			assert.Equal(t, c.reply.HTTPStatus, res.HTTPStatus)
+		})
+	}
+}

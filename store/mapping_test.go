@@ -135,3 +135,10 @@ func TestLostAttemptIsWhole(t *testing.T) {
 	assert.Equal(t, []string{"HTTPStatus", "RetryAfter", "LifeLeft", "Lateness", "RunID", "TraceID", "RequestID"},
 		fill.Zeros(*lostAttempt(c, perennial.ReplaySingleUse)), "nobody was there to see them")
 }
+
+// TestIncidentsAreWhole: an operator sees what the rows say of an app.
+func TestIncidentsAreWhole(t *testing.T) {
+	t.Parallel()
+	assert.Empty(t, fill.Zeros(fill.Of[circuitRow]().circuit()))
+	assert.Equal(t, []string{"Connections", "Failing", "Queued", "Suspect"}, fill.Zeros(fill.Of[appRow]().state()), "these are counted")
+}

@@ -244,17 +244,27 @@ func (s *Store) AppIncidents(ctx context.Context, name string) (AppState, error)
 	if err != nil {
 		return AppState{}, err
 	}
-	out := AppState{App: name, RefusalHold: r.RefusalHold, HoldReason: r.HoldReason, HoldRaisedAt: db.Time(r.HoldRaisedAt), SlowUntil: db.Time(r.SlowUntil),
-		ReleaseUntil: db.Time(r.ReleaseUntil), Circuits: []Circuit{}}
+	out := r.state()
+	out.App = name // a missing row has none
 	var circuits []circuitRow
 	if err := q.Where("app = ?", name).Order("host").Find(&circuits).Error; err != nil {
 		return AppState{}, fmt.Errorf("read the circuits of app %s: %w", name, err)
 	}
 	for _, c := range circuits {
-		out.Circuits = append(out.Circuits, Circuit{App: c.App, Host: c.Host, Open: c.Reason != "", Reason: c.Reason, Code: c.Code, OpenedAt: db.Time(c.OpenedAt),
-			NextProbeAt: db.Time(c.NextProbeAt), Probes: c.Probes, LastCanary: c.LastCanary, SlowUntil: db.Time(c.SlowUntil)})
+		out.Circuits = append(out.Circuits, c.circuit())
 	}
 	return out, nil
+}
+
+// state returns the state of the app without circuits and numbers.
+func (r appRow) state() AppState {
+	return AppState{App: r.App, RefusalHold: r.RefusalHold, HoldReason: r.HoldReason, HoldRaisedAt: db.Time(r.HoldRaisedAt), SlowUntil: db.Time(r.SlowUntil),
+		ReleaseUntil: db.Time(r.ReleaseUntil), Circuits: []Circuit{}}
+}
+
+func (r circuitRow) circuit() Circuit {
+	return Circuit{App: r.App, Host: r.Host, Open: r.Reason != "", Reason: r.Reason, Code: r.Code, OpenedAt: db.Time(r.OpenedAt),
+		NextProbeAt: db.Time(r.NextProbeAt), Probes: r.Probes, LastCanary: r.LastCanary, SlowUntil: db.Time(r.SlowUntil)}
 }
 
 // AppState reads the state of an app with its numbers of connections.
