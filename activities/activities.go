@@ -128,7 +128,7 @@ type RefreshResult struct {
 // result. The row fences the engine, so two runs at once are safe.
 func (a *Activities) Refresh(ctx context.Context, req RefreshRequest) (RefreshResult, error) {
 	out, res, err := a.refresh(ctx, req)
-	if err == nil && out.Again && !req.Once {
+	if err == nil && (out.Again || backsOff(res)) && !req.Once {
 		wait := res.RetryAt.Sub(res.Now)
 		return RefreshResult{}, temporal.NewApplicationErrorWithOptions(
 			fmt.Sprintf("%s %s: generation %d stays, next try in %s", out.Outcome, out.Code, out.View.Generation, wait.Round(time.Second)),
@@ -143,6 +143,18 @@ func (a *Activities) Refresh(ctx context.Context, req RefreshRequest) (RefreshRe
 		keep(ctx, a.Journal, a.Engine, res.Connection, *out.Unsaved)
 	}
 	return out, err
+}
+
+// backsOff reports whether the row itself demands a short wait, because a try just before
+// this one failed. The activity then waits in its own retries, where operators see it as
+// pending with its cause.
+func backsOff(res refresh.Result) bool {
+	return res.Outcome == perennial.OutcomeThrottled && res.Code == string(store.VerdictWait) && soon(res)
+}
+
+// soon reports whether another try within a minute is worth it.
+func soon(res refresh.Result) bool {
+	return res.RetryAt.Sub(res.Now) <= shortWait && res.Connection.Status == perennial.StatusActive
 }
 
 // RefreshLocally is Refresh as a local activity. It makes the first try of nearly every
@@ -176,7 +188,7 @@ func (a *Activities) refresh(ctx context.Context, req RefreshRequest) (out Refre
 	}
 	out = RefreshResult{Outcome: res.Outcome, Code: res.Code, HTTPStatus: res.HTTPStatus, Recovered: res.Recovered,
 		View: a.view(res.Connection, res.Now), Unsaved: res.Unsaved}
-	out.Again = res.Unsaved == nil && retried[res.Outcome] && res.RetryAt.Sub(res.Now) <= shortWait && res.Connection.Status == perennial.StatusActive
+	out.Again = res.Unsaved == nil && retried[res.Outcome] && soon(res)
 	return out, res, nil
 }
 

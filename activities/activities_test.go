@@ -296,3 +296,34 @@ func TestRefreshIsWhole(t *testing.T) {
 	assert.Equal(t, req.Generation, f.calls.Floor, "from the workflow's own state")
 	assert.Equal(t, []string{"Again"}, fill.Zeros(out), "an unsaved set is stored first")
 }
+
+// TestPendingAfterALocalTry: the activity that takes over after a failed local try finds
+// the wait that this try wrote. It stays pending until then, and does not end as held.
+func TestPendingAfterALocalTry(t *testing.T) {
+	t.Parallel()
+	held := func(code string, wait time.Duration, status perennial.Status) *fake {
+		row := active(nil)
+		row.Status = status
+		return &fake{result: refresh.Result{Outcome: perennial.OutcomeThrottled, Code: code, Connection: row, Now: now, RetryAt: now.Add(wait)}}
+	}
+	for name, c := range map[string]struct {
+		f       *fake
+		once    bool
+		pending bool
+	}{
+		"its own backoff":       {f: held("wait", 12*time.Second, perennial.StatusActive), pending: true},
+		"for long":              {f: held("wait", time.Hour, perennial.StatusActive)},
+		"a caller waits for it": {f: held("wait", 12*time.Second, perennial.StatusActive), once: true},
+		"the app's circuit":     {f: held(store.CodeCircuitOpen, 12*time.Second, perennial.StatusActive)},
+		"paused meanwhile":      {f: held("wait", 12*time.Second, perennial.StatusPaused)},
+	} {
+		_, err := do[activities.RefreshResult](t, c.f, "Refresh", activities.RefreshRequest{ConnectionID: "con_1", Generation: 7, Once: c.once})
+		if !c.pending {
+			assert.NoError(t, err, name)
+			continue
+		}
+		var again *temporal.ApplicationError
+		require.ErrorAs(t, err, &again, name)
+		assert.Equal(t, []any{"held", 12 * time.Second, false}, []any{again.Type(), again.NextRetryDelay(), again.NonRetryable()}, name)
+	}
+}

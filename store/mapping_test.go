@@ -142,3 +142,12 @@ func TestIncidentsAreWhole(t *testing.T) {
 	assert.Empty(t, fill.Zeros(fill.Of[circuitRow]().circuit()))
 	assert.Equal(t, []string{"Connections", "Failing", "Queued", "Suspect"}, fill.Zeros(fill.Of[appRow]().state()), "these are counted")
 }
+
+// TestConnectionEventIsWhole: an event says what the row says. The other fields belong to
+// other events.
+func TestConnectionEventIsWhole(t *testing.T) {
+	t.Parallel()
+	e := connectionEvent(perennial.EventFailing, fill.Of[perennial.Connection]())
+	assert.Equal(t, []string{"ID", "CreatedAt"}, fill.Zeros(e), "the outbox gives them")
+	assert.Equal(t, []string{"Host", "Clock", "Days", "EndsAt"}, fill.Zeros(e.Data))
+}

@@ -49,9 +49,7 @@ func (d *display) draw(ctx context.Context) {
 	}
 	var rows []row
 	for _, c := range connections {
-		words := d.words(c)
-		rows = append(rows, row{account: c.AccountID, app: c.App, label: words.Label, detail: strings.TrimSuffix(words.Detail, "."),
-			left: secondsLeft(c, now), generation: fmt.Sprint(c.Generation), outcome: d.lastOutcome(ctx, c)})
+		rows = append(rows, rowOf(c, d.words(c), now, d.lastOutcome(ctx, c)))
 	}
 	room, _ := d.screen.size()
 	lines := table(rows, room)
@@ -60,6 +58,11 @@ func (d *display) draw(ctx context.Context) {
 	d.story.mu.Unlock()
 	lines = append(append(lines, ""), wrap(news, room)...)
 	d.screen.draw(d.story.takeKept(), lines)
+}
+
+func rowOf(c perennial.Connection, words perennial.StatusText, now time.Time, outcome string) row {
+	return row{account: c.AccountID, app: c.App, label: words.Label, detail: strings.TrimSuffix(words.Detail, "."),
+		left: secondsLeft(c, now), generation: fmt.Sprint(c.Generation), outcome: outcome}
 }
 
 func (d *display) words(c perennial.Connection) perennial.StatusText {

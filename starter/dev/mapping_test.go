@@ -1,6 +1,7 @@
 package dev
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -20,4 +21,14 @@ func TestSummaryIsWhole(t *testing.T) {
 	sum.add(fill.Of[perennial.Connection]())
 	assert.Equal(t, []string{"HistoryRefreshes", "ExpiredBeforeRefresh", "FirstRunIDs", "Missing"}, fill.Zeros(sum))
 	assert.Equal(t, []int{1, 2, 3}, []int{sum.WorkerKills, sum.ReconnectRequired, sum.Recovered})
+}
+
+// TestRowIsWhole: the table shows what a connection's row says.
+func TestRowIsWhole(t *testing.T) {
+	t.Parallel()
+	c := fill.Of[perennial.Connection]()
+	got := reflect.ValueOf(rowOf(c, fill.Of[perennial.StatusText](), c.ExpiresAt.Add(-time.Minute), "refreshed"))
+	for i := range got.NumField() {
+		assert.False(t, got.Field(i).IsZero(), got.Type().Field(i).Name)
+	}
 }
