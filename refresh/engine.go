@@ -35,9 +35,6 @@ type Store interface {
 	// Save is idempotent: repeated after a lost reply, it returns the same.
 	Save(ctx context.Context, req store.SaveRequest) (store.SaveResult, error)
 	CloseAttempt(ctx context.Context, req store.CloseRequest) (perennial.Connection, bool, error)
-	// ForcedUntil returns until when a living access token is not replaced at a caller's
-	// request.
-	ForcedUntil(ctx context.Context, c perennial.Connection, now time.Time) (time.Time, error)
 	// AccountInUse reports whether any tenant has a working connection of the account.
 	AccountInUse(ctx context.Context, app, account string) (bool, error)
 }
@@ -234,9 +231,6 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 	if req, err = req.over(row); err != nil {
 		return Result{}, err
 	}
-	if until, err := e.forcedUntil(ctx, req, row, now); err != nil || until.After(now) {
-		return Result{Outcome: perennial.OutcomeThrottled, Connection: row, Now: now, RetryAt: until, Code: CodeForced}, err
-	}
 	app, appErr := e.Apps.App(row.App)
 	if appErr == nil {
 		app, appErr = app.At(row.Host)
@@ -271,18 +265,6 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 	return e.present(ctx, a)
 }
 
-// CodeForced is the code of a refresh that a caller asked for too soon after another.
-const CodeForced = "forced_too_often"
-
-// forcedUntil returns until when the request must wait because a caller has asked too
-// often for another token although the old one lives.
-func (e *Engine) forcedUntil(ctx context.Context, req Request, row perennial.Connection, now time.Time) (time.Time, error) {
-	if req.Trigger != perennial.TriggerRequest || row.Generation != req.Generation || !row.ExpiresAt.After(now) {
-		return time.Time{}, nil
-	}
-	return e.Store.ForcedUntil(ctx, row, now)
-}
-
 // throttled returns the result for a connection that the gate did not admit.
 func (e *Engine) throttled(gate store.Admission) Result {
 	res := Result{Outcome: perennial.OutcomeThrottled, Connection: gate.Connection, Now: gate.Now, RetryAt: gate.RetryAt, Code: gate.Code}
@@ -295,7 +277,7 @@ func (e *Engine) throttled(gate store.Admission) Result {
 // connection waits.
 func (e *Engine) fastPath(ctx context.Context, req Request, began time.Time) (a *attempt, gate store.Admission, err error) {
 	app, appErr := e.Apps.App(req.App)
-	if req.App == "" || appErr != nil || req.Trigger == perennial.TriggerRequest {
+	if req.App == "" || appErr != nil {
 		return nil, gate, nil
 	}
 	if err := e.storeUnsavedOf(ctx, req.ConnectionID, req.Generation); err != nil {

@@ -302,36 +302,3 @@ func TestPausedMachine(t *testing.T) {
 	assert.EqualValues(t, 1, r.requests.Load())
 	assert.EqualValues(t, 2, r.row(t, "con_1").Generation)
 }
-
-// TestForcedAgainAndAgain: a caller that asks for another token again and again, although
-// the old one lives, waits longer each time. The timer, other connections and callers
-// without a living token do not wait.
-func TestForcedAgainAndAgain(t *testing.T) {
-	t.Parallel()
-	for _, url := range []func(testing.TB) string{testpg.URL, dbtest.SQLiteURL} {
-		d := dbtest.New(t, url(t))
-		r := &report{url: d.URL}
-		r.bundle = setupOn(t, d.URL, fresh("2"), fresh("3"), fresh("4"), fresh("5"), fresh("6"))
-		force := func(id string, trigger perennial.Trigger) Result {
-			res, err := r.Engine.Refresh(t.Context(), Request{ConnectionID: id, App: "app", Generation: r.row(t, id).Generation, Trigger: trigger})
-			require.NoError(t, err)
-			return res
-		}
-		require.Equal(t, perennial.OutcomeRefreshed, force("con_1", perennial.TriggerRequest).Outcome, "the first is done at once")
-		held := force("con_1", perennial.TriggerRequest)
-		require.Equal(t, []any{perennial.OutcomeThrottled, CodeForced}, []any{held.Outcome, held.Code})
-		assert.InDelta(t, 10, held.RetryAt.Sub(held.Now).Seconds(), 2)
-		assert.Zero(t, r.row(t, "con_1").NextAttemptAt, "its timer does not wait")
-
-		d.Exec(t, "UPDATE attempts SET started_at = '"+held.Now.Add(-11*time.Second).Format("2006-01-02 15:04:05.999999-07:00")+"'")
-		require.Equal(t, perennial.OutcomeRefreshed, force("con_1", perennial.TriggerRequest).Outcome)
-		held = force("con_1", perennial.TriggerRequest)
-		assert.InDelta(t, 20, held.RetryAt.Sub(held.Now).Seconds(), 2, "twice as long")
-		require.Equal(t, perennial.OutcomeRefreshed, force("con_1", perennial.TriggerTimer).Outcome)
-
-		d.Exec(t, "UPDATE connections SET expires_at = '2020-01-01 00:00:00+00:00'")
-		require.Equal(t, perennial.OutcomeRefreshed, force("con_1", perennial.TriggerRequest).Outcome, "there is no token to wait with")
-		held = force("con_1", perennial.TriggerRequest)
-		assert.InDelta(t, 20, held.RetryAt.Sub(held.Now).Seconds(), 3, "that one does not count")
-	}
-}

@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -192,17 +191,4 @@ func (m *Memory) AccountInUse(_ context.Context, app, account string) (bool, err
 		}
 	}
 	return false, nil
-}
-
-// ForcedUntil is [Store.ForcedUntil].
-func (m *Memory) ForcedUntil(_ context.Context, c perennial.Connection, now time.Time) (time.Time, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var at []time.Time
-	for _, a := range slices.Backward(m.Ledger) {
-		if a.ConnectionID == c.ID && a.Trigger == perennial.TriggerRequest && a.Outcome == perennial.OutcomeRefreshed && a.LifeLeft > 0 {
-			at = append(at, a.StartedAt)
-		}
-	}
-	return forcedUntil(at, now), nil
 }

@@ -111,10 +111,6 @@ func (f faultyRows) Admit(ctx context.Context, req store.AdmitRequest) (store.Ad
 	return faulty(f.w, "admit", func() (store.Admission, error) { return f.m.Admit(ctx, req) })
 }
 
-func (f faultyRows) ForcedUntil(ctx context.Context, c perennial.Connection, now time.Time) (time.Time, error) {
-	return f.m.ForcedUntil(ctx, c, now)
-}
-
 func (f faultyRows) AccountInUse(ctx context.Context, app, account string) (bool, error) {
 	return f.m.AccountInUse(ctx, app, account)
 }
