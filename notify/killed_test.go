@@ -13,8 +13,8 @@ import (
 )
 
 // TestKilledBetweenStatements: a process that dies between two statements leaves no
-// event that counts as delivered beside a delivery that is to be tried, and no delivery
-// without its event.
+// event marked as delivered beside a pending delivery of it, and no delivery without its
+// event.
 func TestKilledBetweenStatements(t *testing.T) {
 	t.Parallel()
 	planned := func(t *testing.T, b *rows) {

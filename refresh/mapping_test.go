@@ -32,7 +32,7 @@ func TestLedgerLineIsWhole(t *testing.T) {
 	assert.Equal(t, []string{"TraceID"}, fill.Zeros(a.ledger(fill.Of[provider.Reply]())), "nothing traces yet")
 }
 
-// seen keeps what an engine reports.
+// seen keeps the observations of an engine.
 type seen struct{ all []Observation }
 
 func (s *seen) Observe(o Observation) { s.all = append(s.all, o) }

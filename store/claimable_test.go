@@ -235,7 +235,7 @@ func claimedRow(t *testing.T, c perennial.Connection, req ClaimRequest, now time
 	return c
 }
 
-// stored returns a row with what an attempt that ended left in its columns.
+// stored returns a row as it is, with the leftovers that tidy clears.
 func stored(t *testing.T, s *Store, id string) perennial.Connection {
 	t.Helper()
 	rows, err := connections.find(s.db.With(t.Context()).Where("id = ?", id))

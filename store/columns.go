@@ -101,7 +101,7 @@ func readConnections(q *gorm.DB) ([]perennial.Connection, error) {
 	return all, err
 }
 
-// tidy drops what an attempt that ended left in its columns.
+// tidy clears the attempt of a row that has none open: its columns may hold leftovers.
 func tidy(c perennial.Connection) perennial.Connection {
 	if c.Open.ID == "" {
 		c.Open = perennial.OpenAttempt{}

@@ -127,7 +127,7 @@ func TestTokenSetsAreWritten(t *testing.T) {
 	})
 }
 
-// TestLostAttemptIsWhole: the ledger line of a lost attempt says what the row knows of it.
+// TestLostAttemptIsWhole: the ledger line of a lost attempt has every field that its row has.
 func TestLostAttemptIsWhole(t *testing.T) {
 	t.Parallel()
 	c := fill.Of[perennial.Connection]()
@@ -136,15 +136,15 @@ func TestLostAttemptIsWhole(t *testing.T) {
 		fill.Zeros(*lostAttempt(c, perennial.ReplaySingleUse)), "nobody was there to see them")
 }
 
-// TestIncidentsAreWhole: an operator sees what the rows say of an app.
+// TestIncidentsAreWhole: an operator sees every column about an app and its circuits.
 func TestIncidentsAreWhole(t *testing.T) {
 	t.Parallel()
 	assert.Empty(t, fill.Zeros(fill.Of[circuitRow]().circuit()))
 	assert.Equal(t, []string{"Connections", "Failing", "Queued", "Suspect"}, fill.Zeros(fill.Of[appRow]().state()), "these are counted")
 }
 
-// TestConnectionEventIsWhole: an event says what the row says. The other fields belong to
-// other events.
+// TestConnectionEventIsWhole: an event of a connection has every field that its row has.
+// The other fields belong to other events.
 func TestConnectionEventIsWhole(t *testing.T) {
 	t.Parallel()
 	e := connectionEvent(perennial.EventFailing, fill.Of[perennial.Connection]())

@@ -114,7 +114,7 @@ func saveColumns(c perennial.Connection, req SaveRequest, now time.Time) columns
 	return set
 }
 
-// sealedColumns returns what every new token set writes.
+// sealedColumns returns the columns that every new token set writes.
 func sealedColumns(t SealedTokens, generation int64, now time.Time) columns {
 	return columns{
 		"generation":           generation,

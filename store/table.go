@@ -46,7 +46,7 @@ func (t table[T]) list(alias string) string {
 // marks returns a parameter for each column.
 func (t table[T]) marks() string { return strings.Repeat(", ?", len(t.columns))[2:] }
 
-// values returns what an insert of v writes.
+// values returns the values of an insert of v, in the order of the columns.
 func (t table[T]) values(v T) []any {
 	var out []any
 	for _, c := range t.columns {

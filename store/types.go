@@ -48,7 +48,7 @@ type Claim struct {
 	RolledBack bool
 }
 
-// SealedTokens is a token set as a row keeps it, with what is known of its times.
+// SealedTokens is a token set as a row keeps it, with its known times.
 type SealedTokens struct {
 	AccessTokenSealed     []byte
 	RefreshTokenSealed    []byte

@@ -236,8 +236,8 @@ func (s *Spool) read(name string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxFile))
 }
 
-// adopt names the whole sets that a process wrote and did not name before it died. What
-// is not whole was never promised to be on disk, and stays.
+// adopt names the whole sets that a process wrote and did not name before it died. An
+// incomplete file stays: nobody was promised that it is on disk.
 func (s *Spool) adopt() error {
 	left, err := s.files(func(name string) bool { return strings.HasPrefix(name, unnamed) })
 	if err != nil {

@@ -175,8 +175,8 @@ func TestSetAside(t *testing.T) {
 }
 
 // TestWrittenAndNotNamed: a set whose process died after it was on disk and before it had
-// its name is found. A set that a living process is writing is left to it, and what is
-// not whole stays as it is.
+// its name is found. A set that a living process is writing is left to it, and an
+// incomplete file stays as it is.
 func TestWrittenAndNotNamed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

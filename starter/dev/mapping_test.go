@@ -23,7 +23,7 @@ func TestSummaryIsWhole(t *testing.T) {
 	assert.Equal(t, []int{1, 2, 3}, []int{sum.WorkerKills, sum.ReconnectRequired, sum.Recovered})
 }
 
-// TestRowIsWhole: the table shows what a connection's row says.
+// TestRowIsWhole: no cell of a connection's line is left empty.
 func TestRowIsWhole(t *testing.T) {
 	t.Parallel()
 	c := fill.Of[perennial.Connection]()
