@@ -3,10 +3,9 @@ package connect
 import (
 	"context"
 	"log/slog"
-	"time"
 
 	"github.com/perennial-oauth/perennial"
-	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/seal"
 )
 
@@ -15,21 +14,13 @@ type Opener interface {
 	Open(b seal.Binding, sealed []byte) (perennial.Secret, error)
 }
 
-// Revoker revokes a token at its provider: provider.Client in production.
-type Revoker interface {
-	Revoke(ctx context.Context, app provider.App, token perennial.Secret) error
-}
-
 // Disconnector disconnects connections, also at their providers. It is safe for
 // concurrent use.
 type Disconnector struct {
 	Service  *Service
 	Keys     Opener
-	Provider Revoker
+	Provider refresh.Revoker
 }
-
-// revokeTimeout bounds the wait for the provider. Disconnecting does not depend on it.
-const revokeTimeout = 10 * time.Second
 
 // Disconnect ends a connection as [Service.Disconnect] does, and then revokes its grant
 // at the provider. The row comes first, so that no refresh can start any more; if the
@@ -67,7 +58,7 @@ func (e *Disconnector) revoke(ctx context.Context, c perennial.Connection) peren
 	if err != nil {
 		return failed(err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, revokeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, refresh.RevokeTimeout)
 	defer cancel()
 	if err := e.Provider.Revoke(ctx, app, token); err != nil {
 		return failed(err)

@@ -8,8 +8,9 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 )
 
-// revokeTimeout bounds the wait for the provider.
-const revokeTimeout = 10 * time.Second
+// RevokeTimeout bounds the wait for a provider that revokes a token. Nothing depends on its
+// answer.
+const RevokeTimeout = 10 * time.Second
 
 // revokeUnwanted revokes the refresh token of a set that arrived after its connection was
 // disconnected: the disconnect could revoke only the token before it. It asks the
@@ -44,7 +45,7 @@ func (e *Engine) revoke(ctx context.Context, c perennial.Connection, token peren
 	if app, err = app.At(c.Host); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, revokeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, RevokeTimeout)
 	defer cancel()
 	return e.Revoker.Revoke(ctx, app, token)
 }
