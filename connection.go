@@ -57,6 +57,7 @@ type Connection struct {
 	NextRefreshAt         time.Time `json:"next_refresh_at,omitzero"` // ExpiresAt less the buffer
 	NextAttemptAt         time.Time `json:"next_attempt_at,omitzero"` // no attempt before it
 	LastRefreshedAt       time.Time `json:"last_refreshed_at,omitzero"`
+	UnprovenSince         time.Time `json:"unproven_since,omitzero"` // its tokens are a caller's, and no refresh has shown yet that they work
 	LastUsedAt            time.Time `json:"last_used_at,omitzero"`
 	LastUnauthorizedAt    time.Time `json:"last_unauthorized_at,omitzero"`
 
@@ -149,6 +150,11 @@ func (o OpenAttempt) IsZero() bool { return o.ID == "" }
 func (c Connection) Ambiguous() bool {
 	return !c.AmbiguousSince.IsZero() && c.AmbiguousDigest == c.RefreshTokenDigest
 }
+
+// Proven reports whether the connection's tokens came from its provider to this client:
+// by a code exchange or a refresh. Tokens that a caller imported are not proven before
+// their first refresh.
+func (c Connection) Proven() bool { return c.UnprovenSince.IsZero() }
 
 // Suspect reports whether the row's current refresh token was refused once.
 func (c Connection) Suspect() bool {

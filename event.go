@@ -43,4 +43,9 @@ type EventData struct {
 	Clock      string    `json:"clock,omitempty"` // expiring_soon: refresh_token or grant
 	Days       int       `json:"days,omitempty"`  // expiring_soon: days left, rounded up
 	EndsAt     time.Time `json:"ends_at,omitzero"`
+
+	// Connections and Tenants say on whose evidence an app is in trouble: how many
+	// connections failed, and whose they are, at most 20. Only operators see them.
+	Connections int      `json:"connections,omitempty"`
+	Tenants     []string `json:"tenants,omitempty"`
 }

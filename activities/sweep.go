@@ -15,6 +15,8 @@ type SweepStore interface {
 	Overdue(ctx context.Context, grace time.Duration, limit int) ([]perennial.Connection, error)
 	InDoubt(ctx context.Context, grace time.Duration, after string, limit int) ([]perennial.Connection, error)
 	Warn(ctx context.Context, limit int) (int, error)
+	// EndQuietHolds ends the refusal holds of apps that have been well for an hour.
+	EndQuietHolds(ctx context.Context) ([]string, error)
 }
 
 // Signaller signals a connection's workflow and starts it if it is not running;
@@ -56,6 +58,8 @@ type SweepResult struct {
 	Nudged   int   `json:"nudged"`
 	Warned   int   `json:"warned,omitempty"`
 	Pruned   int64 `json:"pruned,omitempty"`
+	// HoldsEnded counts the apps whose refusal hold ended by itself.
+	HoldsEnded int `json:"holds_ended,omitempty"`
 	// Delivering counts the deliveries that the pass started.
 	Delivering int `json:"delivering,omitempty"`
 	// NotSignalled counts the workflows whose signal failed; the next pass finds them
@@ -82,8 +86,8 @@ const (
 const nudge = "nudge"
 
 // Sweep nudges the workflows of connections that missed a due time, starts pacers that
-// are not running, warns of ends that come near, starts the deliveries of new events,
-// and deletes what is past its retention. It heartbeats; two passes at once do no harm.
+// are not running, warns of ends that come near, ends the holds of apps that are well
+// again, starts the deliveries of new events, and deletes what is past its retention. It heartbeats; two passes at once do no harm.
 func (s *Sweeper) Sweep(ctx context.Context, req SweepRequest) (SweepResult, error) {
 	var out SweepResult
 	told := map[string]bool{}
@@ -107,8 +111,12 @@ func (s *Sweeper) Sweep(ctx context.Context, req SweepRequest) (SweepResult, err
 	if s.StartRelease != nil {
 		letGoErr = s.StartRelease(ctx)
 	}
-	if req.Full { // it reads every row
+	if req.Full { // these read many rows
+		var ended []string
+		var holdErr error
 		out.Warned, warnErr = s.Store.Warn(ctx, sweepLimit)
+		ended, holdErr = s.Store.EndQuietHolds(ctx)
+		out.HoldsEnded, warnErr = len(ended), errors.Join(warnErr, holdErr)
 	}
 	if s.Dispatch != nil {
 		out.Delivering, dispatchErr = s.Dispatch(ctx)

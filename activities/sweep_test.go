@@ -17,6 +17,7 @@ type ledger struct {
 	old     int64
 	batches int
 	warned  int
+	quiet   int
 }
 
 func (*ledger) Overdue(context.Context, time.Duration, int) ([]perennial.Connection, error) {
@@ -30,6 +31,11 @@ func (*ledger) InDoubt(context.Context, time.Duration, string, int) ([]perennial
 func (l *ledger) Warn(context.Context, int) (int, error) {
 	l.warned++
 	return 1, nil
+}
+
+func (l *ledger) EndQuietHolds(context.Context) ([]string, error) {
+	l.quiet++
+	return []string{"hubspot", "slack"}, nil
 }
 
 func (l *ledger) prune(_ context.Context, _ time.Duration, limit int) (int64, error) {
@@ -57,12 +63,13 @@ func TestSweepPrunesAll(t *testing.T) {
 		assert.Equal(t, 7, out.Delivering)
 		if full {
 			assert.Equal(t, 1, out.Warned)
+			assert.Equal(t, 2, out.HoldsEnded)
 			assert.Zero(t, out.Pruned)
 			continue
 		}
 		assert.EqualValues(t, 123_461, out.Pruned)
 		assert.Zero(t, l.old)
 		assert.Zero(t, deliveries.old)
-		assert.Zero(t, l.warned)
+		assert.Zero(t, l.warned+l.quiet)
 	}
 }

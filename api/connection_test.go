@@ -50,6 +50,7 @@ func TestLifeOfAConnection(t *testing.T) {
 	assert.Equal(t, []string{"a", "b"}, c.Scopes)
 	assert.Equal(t, "Connected", c.Words.Label)
 	assert.Equal(t, []string{"reconnected " + c.ID}, w.Signalled())
+	assert.False(t, w.Row(c.ID).Proven(), "a caller's tokens")
 
 	at := "/v1/connections/" + c.ID
 	token := read[wire.Token](t, w.Do(key, "GET", at+"/token", ""))

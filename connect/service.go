@@ -64,6 +64,9 @@ type Grant struct {
 	// ObtainedAt is when the token reply was requested. Zero: not known; the connection
 	// is then refreshed at once.
 	ObtainedAt time.Time
+	// Exchanged: this program got the tokens from the provider itself. Otherwise they are
+	// a caller's, and unproven until their first refresh.
+	Exchanged bool
 }
 
 // guardTries bounds the tries of a write whose guard failed, each on the row as it then
@@ -257,6 +260,7 @@ func (s *Service) tokens(ctx context.Context, app provider.App, c perennial.Conn
 	if err != nil {
 		return store.TokenWrite{}, err
 	}
+	w.Unproven = !g.Exchanged
 	if w.GrantExpiresAt.IsZero() && app.Provider.GrantLifetime > 0 {
 		w.GrantExpiresAt = start.Add(app.Provider.GrantLifetime)
 	}

@@ -34,6 +34,8 @@ type Data struct {
 	Clock        string                `json:"clock,omitempty"`
 	Days         int                   `json:"days,omitempty"`
 	EndsAt       time.Time             `json:"ends_at,omitzero"`
+	Connections  int                   `json:"connections,omitempty"`
+	Tenants      []string              `json:"tenants,omitempty"`
 }
 
 // Apps finds an app by name; config.Config in production.
@@ -48,7 +50,7 @@ func body(e perennial.Event, apps Apps) ([]byte, error) {
 	b := Body{Type: e.Type, Timestamp: e.CreatedAt, Data: Data{
 		ConnectionID: e.ConnectionID, TenantID: e.TenantID, App: e.App, Provider: d.Provider, AccountID: d.AccountID,
 		Status: d.Status, Health: d.Health, Reason: d.Reason, Code: d.Code, Generation: d.Generation,
-		Host: d.Host, Clock: d.Clock, Days: d.Days, EndsAt: d.EndsAt,
+		Host: d.Host, Clock: d.Clock, Days: d.Days, EndsAt: d.EndsAt, Connections: d.Connections, Tenants: d.Tenants,
 	}}
 	if d.Status != "" {
 		title := d.Provider

@@ -42,6 +42,9 @@ type Entry struct {
 	HostSuffixes []string
 	// RateLimitScope says which connections a 429 concerns.
 	RateLimitScope RateLimitScope
+	// ChecksClientFirst: the token endpoint checks the client before the grant, so that
+	// a refused grant shows that it accepts the client.
+	ChecksClientFirst bool
 
 	// RefreshKillsAccessToken: a refresh invalidates the old access token at once.
 	RefreshKillsAccessToken bool

@@ -295,7 +295,8 @@ func (a *attempt) closeWith(ctx context.Context, reply provider.Reply, req store
 // or this worker. A failed report costs no token. But if a success goes unreported, the
 // circuit stays open until another probe, so note tries twice in what is left of ctx.
 func (a *attempt) note(ctx context.Context, reply provider.Reply) {
-	req := store.NoteRequest{Connection: a.row, Outcome: reply.Outcome, Code: reply.Code, Rate: a.app.MaxRefreshesPerSecond, Interval: a.Timing.ProbeInterval}
+	req := store.NoteRequest{Connection: a.row, Outcome: reply.Outcome, Code: reply.Code, Rate: a.app.MaxRefreshesPerSecond, Interval: a.Timing.ProbeInterval,
+		ClientFirst: a.app.Provider.ChecksClientFirst}
 	if reply.Outcome == perennial.OutcomeRateLimited && a.app.Provider.RateLimitScope != provider.ScopeConnection {
 		req.SlowDown = max(reply.RetryAfter, minSlowDown)
 		req.SlowDownHost = a.app.Provider.RateLimitScope == provider.ScopeHost
@@ -325,7 +326,7 @@ func countable(reply provider.Reply) bool {
 	switch reply.Outcome {
 	case perennial.OutcomeMisconfigured:
 		return reply.HTTPStatus != 0 // a rejection by the provider, not by our own settings
-	case perennial.OutcomeUnavailable, perennial.OutcomeUnknown:
+	case perennial.OutcomeUnavailable, perennial.OutcomeUnknown, perennial.OutcomeRejected:
 		return true
 	}
 	return false

@@ -21,7 +21,7 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 		Failed:       true,
 		FailingAfter: failingAfter,
 		FailingCode:  reply.Code,
-		Wait:         whileItLives(reply, row, now, ownBackoff(row, reply)),
+		Wait:         whileItLives(reply, row, now, ownBackoff(row, reply, now)),
 		Queued:       countable(reply) && reply.RetryAfter == 0,
 	}
 	if !row.ExpiresAt.IsZero() && !row.ExpiresAt.After(now) && !row.Dormant(now) {
@@ -56,13 +56,16 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 
 // ownBackoff returns the backoff after this row's failure. Malformed replies rarely
 // change, so the wait for them grows; but the first one after another kind of failure
-// counts as a first failure.
-func ownBackoff(row perennial.Connection, reply provider.Reply) time.Duration {
+// counts as a first failure. A connection that has failed for days waits longer.
+func ownBackoff(row perennial.Connection, reply provider.Reply, now time.Time) time.Duration {
 	wait := timing.Backoff(reply, row.FailureCount+1)
 	if reply.Code == provider.CodeMalformed && row.FailingCode != provider.CodeMalformed && reply.RetryAfter == 0 {
 		wait = min(wait, firstMalformed)
 	}
-	return wait
+	if row.FailingSince.IsZero() || wait == 0 {
+		return wait
+	}
+	return max(wait, timing.LongFailing(now.Sub(row.FailingSince)))
 }
 
 const firstMalformed = time.Minute

@@ -42,5 +42,28 @@ func TestAWaitLeavesTimeToBeMended(t *testing.T) {
 		}
 	}
 	again := perennial.Connection{FailureCount: 13, FailingCode: provider.CodeMalformed, ExpiresAt: now.Add(-time.Hour)}
-	require.GreaterOrEqual(t, decide(again, provider.Entry{ReplayClass: perennial.ReplayReusable}, malformed, now, time.Minute).Wait, time.Hour, "the second shows that it stays so")
+	require.GreaterOrEqual(t, decide(again, provider.Entry{ReplayClass: perennial.ReplayReusable}, malformed, now, time.Minute).Wait, 10*time.Minute, "the second shows that it stays so")
+}
+
+// TestLongFailing: a connection that nobody mends is tried ever less often. What its
+// provider asks for, and a first failure, stand.
+func TestLongFailing(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	const day = 24 * time.Hour
+	reusable := provider.Entry{ReplayClass: perennial.ReplayReusable}
+	for _, outcome := range []perennial.Outcome{perennial.OutcomeUnavailable, perennial.OutcomeUnknown, perennial.OutcomeMisconfigured, perennial.OutcomeRejected, perennial.OutcomeRateLimited} {
+		reply := provider.Reply{Outcome: outcome, HTTPStatus: 500}
+		for since, want := range map[time.Duration][2]time.Duration{
+			time.Hour: {0, 20 * time.Minute}, day: {time.Hour, 2 * time.Hour}, 29 * day: {time.Hour, 2 * time.Hour}, 30 * day: {day, 30 * time.Hour}, 900 * day: {day, 30 * time.Hour},
+		} {
+			row := perennial.Connection{FailureCount: 500, Health: perennial.HealthFailing, FailingSince: now.Add(-since), ExpiresAt: now.Add(-since)}
+			wait := decide(row, reusable, reply, now, time.Minute).Wait
+			require.GreaterOrEqual(t, wait, want[0], "%s for %s", outcome, since)
+			require.LessOrEqual(t, wait, want[1], "%s for %s", outcome, since)
+		}
+	}
+	row := perennial.Connection{FailureCount: 500, FailingSince: now.Add(-40 * day), ExpiresAt: now.Add(-40 * day)}
+	asked := provider.Reply{Outcome: perennial.OutcomeUnavailable, HTTPStatus: 503, RetryAfter: 26 * time.Hour}
+	require.GreaterOrEqual(t, decide(row, reusable, asked, now, time.Minute).Wait, 26*time.Hour)
 }

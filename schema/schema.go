@@ -22,7 +22,7 @@ import (
 // Version is the newest schema that this program knows, and Oldest the oldest that it
 // can run on.
 const (
-	Version int64 = 9
+	Version int64 = 10
 	Oldest  int64 = 6
 )
 

@@ -133,7 +133,13 @@ func (s *shell) printApp(a shownApp) error {
 	for _, trouble := range troubles(a.AppState) {
 		line("trouble", "%s", trouble)
 	}
-	if a.RefusalHold {
+	for _, e := range a.Evidence {
+		line("failures", "%s: %d connections of tenant %s, %s (%s), since %s; %d of them were well before", e.Host, e.Connections, e.TenantID, e.Kind, e.Code, instant(e.Since), e.Counted)
+	}
+	for _, tenant := range a.ImportHolds {
+		line("imports on hold", "tenant %s: its imported tokens are refused", tenant)
+	}
+	if a.RefusalHold || len(a.ImportHolds) > 0 {
 		line("what to do", "%s", "Ask the provider. If it is a false alarm, run `perennial app release`; if the refusals are real, `perennial app confirm`.")
 	}
 	return table.Flush()

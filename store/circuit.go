@@ -2,9 +2,7 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -24,12 +22,16 @@ type NoteRequest struct {
 	SlowDownHost bool
 	Interval     time.Duration // between two probes
 	Rate         float64       // the app's limit of requests a second; 0: none
+	// ClientFirst: the provider checks the client before the grant, so a refused grant
+	// shows that it accepts the client.
+	ClientFirst bool
 }
 
 // The reasons why a circuit opens.
 const (
 	reasonMisconfigured = "misconfigured" // the provider rejects the client
 	reasonUnavailable   = "unavailable"   // no usable reply arrives
+	reasonRejected      = "rejected"      // the provider refuses the requests and does not say why
 )
 
 // circuitReason gives the reason that an outcome counts toward.
@@ -37,16 +39,8 @@ var circuitReason = map[perennial.Outcome]string{
 	perennial.OutcomeMisconfigured: reasonMisconfigured,
 	perennial.OutcomeUnavailable:   reasonUnavailable,
 	perennial.OutcomeUnknown:       reasonUnavailable,
+	perennial.OutcomeRejected:      reasonRejected,
 }
-
-// openAfter is how many distinct connections must fail for the same reason, with no
-// success between, to open a circuit. A provider that rejects the client rejects it for
-// all connections; a lost reply may be bad luck of one.
-var openAfter = map[string]int{reasonMisconfigured: 2, reasonUnavailable: 5}
-
-// inARow is how many failures in a row of one connection count as an outage, in an app
-// with few connections.
-const inARow = 3
 
 // NoteReply counts a failure toward the circuit of the app and host, closes the
 // circuit, or slows the app down. Opening and closing emit an event. Closing starts the
@@ -70,17 +64,14 @@ func (s *Store) NoteReply(ctx context.Context, req NoteRequest) error {
 				return err
 			}
 		}
-		reason := circuitReason[req.Outcome]
-		switch {
-		case circuit.Reason != "" && closes(circuit.Reason, req.Outcome):
+		if circuit.Reason != "" && req.closes(circuit) {
 			closing, rate = true, ReleaseRate(req.Rate, circuit.Connections)
 			return nil
-		case circuit.Reason != "":
-			return nil
-		case reason == "":
-			return updateCircuit(tx, circuit, now, columns{"failed": "[]", "failed_reason": "", "failed_since": nil})
 		}
-		return s.countFailure(tx, circuit, req, reason, now)
+		if reason := circuitReason[req.Outcome]; reason != "" {
+			return s.weigh(tx, circuit, req, reason, now)
+		}
+		return nil
 	})
 	if err != nil || !closing {
 		return err
@@ -134,73 +125,42 @@ func (s *Store) markOpenAttempts(ctx context.Context, c perennial.Connection) er
 // queuedAt matches the connections that wait at a circuit.
 const queuedAt = "app = ? AND host = ? AND queued_at IS NOT NULL"
 
-// closes reports whether an outcome disproves the reason of an open circuit: a refused
-// grant shows that the provider accepted the client, any reply at all shows that the
-// host is up.
-func closes(reason string, o perennial.Outcome) bool {
-	switch o {
-	case perennial.OutcomeRefreshed, perennial.OutcomeRevoked:
-		return true
-	case perennial.OutcomeRateLimited, perennial.OutcomeRejected, perennial.OutcomeMisconfigured:
-		return reason == reasonUnavailable
-	}
-	return false
+// closes reports whether the reply disproves the reason of an open circuit. Only a
+// success does; or, where the client is rejected, a refused grant of a provider that
+// checks the client first.
+func (req NoteRequest) closes(circuit circuitRow) bool {
+	return req.Outcome == perennial.OutcomeRefreshed ||
+		req.Outcome == perennial.OutcomeRevoked && circuit.Reason == reasonMisconfigured && req.ClientFirst
 }
 
-func (s *Store) countFailure(tx *gorm.DB, circuit circuitRow, req NoteRequest, reason string, now time.Time) error {
-	failed, since := circuit.failed(), db.Time(circuit.FailedSince)
-	if circuit.FailedReason != reason {
-		failed, since = nil, now
-	}
-	if !slices.Contains(failed, req.Connection.ID) {
-		failed = append(failed, req.Connection.ID)
-	}
-	set := columns{"failed": listText(failed), "failed_reason": reason, "failed_since": db.Nullable(since)}
-	enough := openAfter[reason]
-	some, err := countUpTo(tx, circuit, enough)
+// weigh records a failure and opens the circuit if it is the app's trouble. In an open
+// circuit another kind of failure changes the reason, and releases nobody.
+func (s *Store) weigh(tx *gorm.DB, circuit circuitRow, req NoteRequest, reason string, now time.Time) error {
+	failure, err := recordFailure(tx, req, reason, now)
 	if err != nil {
 		return err
 	}
-	// In a small app a few connections must suffice; one lost reply must not.
-	blip := reason == reasonUnavailable && len(failed) < enough && req.Connection.FailureCount+1 < inARow
-	if len(failed) < min(enough, max(some, 1)) || blip {
-		return updateCircuit(tx, circuit, now, set)
+	if circuit.Reason != "" {
+		if circuit.Reason == reason || !circuit.bars(req.Connection) || !circuit.UnprovenOnly && !req.Connection.Proven() {
+			return nil
+		}
+		return updateCircuit(tx, circuit, now, columns{"reason": reason, "code": req.Code})
 	}
-	success, err := s.succeededSince(tx, circuit, since)
-	if err != nil {
+	is, e, err := s.isApps(tx, req, failure, now)
+	if err != nil || !is {
 		return err
-	}
-	if success {
-		return updateCircuit(tx, circuit, now, columns{"failed": listText([]string{req.Connection.ID}), "failed_reason": reason, "failed_since": db.Nullable(now)})
 	}
 	size, err := sizeOf(tx, circuit)
 	if err != nil {
 		return err
 	}
-	set.with(columns{"reason": reason, "code": req.Code, "opened_at": db.Nullable(now), "next_probe_at": db.Nullable(now.Add(req.Interval)),
-		"probes": 0, "last_canary": req.Connection.ID, "connections": size})
-	if err := updateCircuit(tx, circuit, now, set); err != nil {
+	err = updateCircuit(tx, circuit, now, columns{"reason": reason, "code": req.Code, "opened_at": db.Nullable(now), "next_probe_at": db.Nullable(now.Add(req.Interval)),
+		"probes": 0, "last_canary": req.Connection.ID, "connections": size, "unproven_only": e.unprovenOnly})
+	if err != nil {
 		return err
 	}
-	return outbox.Append(tx, perennial.Event{Type: perennial.EventCircuitOpened, App: circuit.App, Data: perennial.EventData{Host: circuit.Host, Code: req.Code}}, now)
-}
-
-func listText(ids []string) string {
-	out, err := json.Marshal(ids)
-	if err != nil || ids == nil { // strings always marshal
-		return "[]"
-	}
-	return string(out)
-}
-
-// countUpTo counts a circuit's active connections, up to limit.
-func countUpTo(tx *gorm.DB, r circuitRow, limit int) (int, error) {
-	var ids []string
-	err := tx.Table("connections").Where("app = ? AND host = ? AND status = 'active'", r.App, r.Host).Limit(limit).Pluck("id", &ids).Error
-	if err != nil {
-		return 0, fmt.Errorf("count the connections of app %s: %w", r.App, err)
-	}
-	return len(ids), nil
+	return outbox.Append(tx, perennial.Event{Type: perennial.EventCircuitOpened, App: circuit.App,
+		Data: perennial.EventData{Host: circuit.Host, Code: req.Code, Connections: len(e.failed), Tenants: e.names()}}, now)
 }
 
 // sizeOf counts a circuit's active connections.
@@ -237,8 +197,7 @@ func (s *Store) closeCircuit(tx *gorm.DB, circuit circuitRow, rate float64, inte
 	}
 	until := now.Add(time.Duration(float64(waiting)/rate*float64(time.Second)) + 2*interval)
 	err := errorsOf(
-		updateCircuit(tx, circuit, now, columns{"reason": "", "code": "", "opened_at": nil, "next_probe_at": nil, "probes": 0, "last_canary": "",
-			"failed": "[]", "failed_reason": "", "failed_since": nil}),
+		updateCircuit(tx, circuit, now, columns{"reason": "", "code": "", "opened_at": nil, "next_probe_at": nil, "probes": 0, "last_canary": "", "unproven_only": false}),
 		updateApp(tx, circuit.App, now, columns{"release_until": db.Nullable(until)}))
 	if err != nil {
 		return err
@@ -261,9 +220,11 @@ func (s *Store) release(ctx context.Context, after time.Duration, rate float64, 
 			return fmt.Errorf("find the waiting connections: %w", err)
 		}
 		gap := time.Duration(float64(time.Second) / rate)
-		for start := 0; start < len(ids); start += releaseBatch {
-			batch := ids[start:min(start+releaseBatch, len(ids))]
-			set := columns{"next_attempt_at": db.Nullable(now.Add(after + time.Duration(start)*gap))}.with(more)
+		size := min(max(int(rate), 1), releaseBatch)
+		for start := 0; start < len(ids); start += size {
+			batch := ids[start:min(start+size, len(ids))]
+			wait := min(after+time.Duration(start)*gap, perennial.MaxWait-time.Hour) // a longer one would not be believed
+			set := columns{"next_attempt_at": db.Nullable(now.Add(wait))}.with(more)
 			err := which(tx.Table("connections"), now).Where("id IN ? AND attempt_id = ''", batch).Updates(map[string]any(set)).Error
 			if err != nil {
 				return fmt.Errorf("let the waiting connections go: %w", err)
@@ -273,6 +234,6 @@ func (s *Store) release(ctx context.Context, after time.Duration, rate float64, 
 	})
 }
 
-// releaseBatch is how many connections one statement makes due. They become due
-// together; the rate slots space them.
+// releaseBatch is the largest number of connections that one statement makes due. They
+// become due together; the rate slots space them.
 const releaseBatch = 25

@@ -49,7 +49,7 @@ const innocent = `c.status = 'active' AND (c.health = 'healthy' OR c.failing_cod
 // fast path; a failure that could open the circuit looks for successes itself. In Go it
 // is [gateOpen].
 const undisturbed = `NOT EXISTS (SELECT 1 FROM circuits WHERE circuits.app = c.app AND circuits.host = c.host
-		AND (circuits.reason <> '' OR circuits.slow_until > t.now))
+		AND (circuits.reason <> '' AND (NOT circuits.unproven_only OR c.unproven_since IS NOT NULL) OR circuits.slow_until > t.now))
 	AND NOT EXISTS (SELECT 1 FROM apps WHERE apps.app = c.app AND apps.slow_until > t.now)`
 
 // ofApp: c, found by its id, belongs to an app. No index supports this form of the
@@ -76,8 +76,8 @@ func claimableAtOnce(c perennial.Connection, now time.Time) bool {
 
 // gateOpen is undisturbed in Go, for the connection's circuit and app. If the app has a
 // limit of requests a second, the caller needs a rate slot too.
-func gateOpen(circuit circuitRow, app appRow, now time.Time) bool {
-	return circuit.Reason == "" && !latest(db.Time(circuit.SlowUntil), db.Time(app.SlowUntil)).After(now)
+func gateOpen(c perennial.Connection, circuit circuitRow, app appRow, now time.Time) bool {
+	return !circuit.bars(c) && !latest(db.Time(circuit.SlowUntil), db.Time(app.SlowUntil)).After(now)
 }
 
 // claimColumns returns what a claim writes: opensAttempt in Go.

@@ -116,7 +116,7 @@ func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
 		}
 
 		// The rule in SQL is the rule in Go.
-		atOnce, open := claimableAtOnce(c, now), gateOpen(circuit, app, now)
+		atOnce, open := claimableAtOnce(c, now), gateOpen(c, circuit, app, now)
 		same("innocent", nothingFailed(c), innocentRows[id("slow")])
 		same("unharmed", atOnce, unharmedRows[id("slow")])
 		same("undisturbed", open, undisturbedRows[id("slow")])

@@ -131,7 +131,7 @@ func claimCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []cl
 
 	circuit := func(c *claimCase) *circuitRow {
 		if c.circuit == nil {
-			c.circuit = &circuitRow{Failed: "[]"}
+			c.circuit = &circuitRow{}
 		}
 		return c.circuit
 	}
@@ -141,11 +141,10 @@ func claimCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []cl
 		}
 		return c.app
 	}
-	thing("failures of the app", func(c *claimCase) {
-		r := circuit(c)
-		r.Failed, r.FailedReason, r.FailedSince, r.Probes, r.LastCanary = `["x"]`, "unavailable", pointer(at(-time.Minute)), 3, "x"
-	})
-	for _, reason := range []string{"unavailable", "misconfigured"} {
+	thing("a circuit that was open", func(c *claimCase) { circuit(c).Probes, circuit(c).LastCanary = 3, "x" })
+	thing("a circuit of the unproven", func(c *claimCase) { circuit(c).UnprovenOnly = true })
+	thing("unproven", func(c *claimCase) { c.row.UnprovenSince = at(-time.Hour) })
+	for _, reason := range []string{"unavailable", "misconfigured", "rejected"} {
 		times("circuit "+reason+", probe", func(c *claimCase, at time.Time) {
 			circuit(c).Reason, circuit(c).NextProbeAt, circuit(c).OpenedAt = reason, pointer(at), pointer(at)
 		})
@@ -230,7 +229,7 @@ func insertCases(t *testing.T, s *Store, now time.Time, cases []claimCase) map[s
 				circuits = append(circuits, r)
 			}
 			if c.otherHost != "" {
-				circuits = append(circuits, circuitRow{App: id, Host: c.otherHost, Failed: "[]", Reason: "unavailable", UpdatedAt: &now})
+				circuits = append(circuits, circuitRow{App: id, Host: c.otherHost, Reason: "unavailable", UpdatedAt: &now})
 			}
 			if c.app != nil {
 				r := *c.app

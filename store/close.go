@@ -26,7 +26,7 @@ func (s *Store) CloseAttempt(ctx context.Context, req CloseRequest) (c perennial
 			return nil
 		}
 		closed = true
-		held, err := s.refusalHeld(tx, row, req, now)
+		held, err := s.withheld(tx, row, req, now)
 		if err != nil {
 			return err
 		}
@@ -48,9 +48,9 @@ func (s *Store) CloseAttempt(ctx context.Context, req CloseRequest) (c perennial
 }
 
 // closeColumns returns what a close writes. It is pure. c was read under the row's
-// lock, and now is the database's clock. held says that the app's refusal hold prevents
-// a terminal step.
-func closeColumns(c perennial.Connection, req CloseRequest, now time.Time, held bool) columns {
+// lock, and now is the database's clock. held is the failing code of a connection whose
+// terminal step a hold prevents, else empty.
+func closeColumns(c perennial.Connection, req CloseRequest, now time.Time, held string) columns {
 	set := columns{"next_attempt_at": nil, "confirm_at": nil}
 	set.noAttempt()
 	wait := req.Wait
@@ -78,9 +78,9 @@ func closeColumns(c perennial.Connection, req CloseRequest, now time.Time, held 
 	if req.Queued {
 		set["queued_at"] = db.Nullable(now)
 	}
-	if held {
+	if held != "" {
 		set["next_attempt_at"] = db.Nullable(now.Add(holdWait + spread(c.ID, now, holdWait)))
-		return set.failing(c, CodeRefusalHold, now)
+		return set.failing(c, held, now)
 	}
 	if req.Terminal != "" && (c.Status == perennial.StatusActive || c.Status == perennial.StatusPaused) {
 		set.with(columns{"status": string(perennial.StatusReconnectRequired), "reason": string(req.Terminal)})

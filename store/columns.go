@@ -43,6 +43,7 @@ var connections = table[connection]{"connections", []column[connection]{
 	instant("next_refresh_at", func(c *connection) *time.Time { return &c.NextRefreshAt }),
 	instant("next_attempt_at", func(c *connection) *time.Time { return &c.NextAttemptAt }),
 	instant("last_refreshed_at", func(c *connection) *time.Time { return &c.LastRefreshedAt }),
+	instant("unproven_since", func(c *connection) *time.Time { return &c.UnprovenSince }),
 	instant("last_used_at", func(c *connection) *time.Time { return &c.LastUsedAt }),
 	instant("last_unauthorized_at", func(c *connection) *time.Time { return &c.LastUnauthorizedAt }),
 	bigint("refresh_count", func(c *connection) *int64 { return &c.RefreshCount }),

@@ -160,7 +160,11 @@ func tokenColumns(w TokenWrite, now time.Time) columns {
 		"grant_expires_at":         db.Nullable(w.GrantExpiresAt),
 		"status":                   string(w.Status),
 		"reason":                   string(w.Reason),
+		"unproven_since":           nil,
 	})
+	if w.Unproven {
+		set["unproven_since"] = db.Nullable(now)
+	}
 	set.with(warnedColumns("idle", time.Time{}, w.RefreshTokenExpiresAt, now)).with(warnedColumns("grant", time.Time{}, w.GrantExpiresAt, now))
 	return set.noAttempt().noDoubt().failing(perennial.Connection{}, w.FailingCode, now)
 }

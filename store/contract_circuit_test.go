@@ -34,6 +34,8 @@ func testCircuit(t *testing.T, b *bundle) {
 	require.True(t, canary.Probe)
 	require.False(t, b.admitted(t, cs[0]).Admitted, "one canary an interval")
 	b.note(t, cs[3], perennial.OutcomeRevoked, "invalid_grant")
+	require.True(t, b.open(t, app), "a refused grant proves nothing, unless the provider checks the client first")
+	require.NoError(t, b.NoteReply(t.Context(), store.NoteRequest{Connection: cs[3], Outcome: perennial.OutcomeRevoked, Code: "invalid_grant", Interval: interval, ClientFirst: true}))
 	require.False(t, b.open(t, app), "a refused grant shows that the client was accepted")
 	require.Equal(t, []perennial.EventType{perennial.EventCircuitOpened, perennial.EventHoldEnded, perennial.EventCircuitClosed}, b.events(t, app))
 	due := b.row(t, cs[2].ID).NextAttemptAt
@@ -205,10 +207,12 @@ func testCircuitSuccessBetween(t *testing.T, b *bundle) {
 		require.False(t, b.open(t, cs[0].App), who)
 		success()
 	}
+	failing := cs[0]
+	failing.FailureCount = 1 // it began to fail before the last success
 	b.note(t, cs[1], perennial.OutcomeMisconfigured, "invalid_client")
-	b.note(t, cs[0], perennial.OutcomeMisconfigured, "invalid_client")
+	b.note(t, failing, perennial.OutcomeMisconfigured, "invalid_client")
 	require.False(t, b.open(t, cs[0].App), "the last success came between")
-	b.note(t, cs[1], perennial.OutcomeMisconfigured, "invalid_client")
+	b.note(t, cs[0], perennial.OutcomeMisconfigured, "invalid_client")
 	require.True(t, b.open(t, cs[0].App), "none came since")
 
 	alone := b.app(t, 1)
@@ -258,8 +262,15 @@ func testCircuitOutage(t *testing.T, b *bundle) {
 		b.note(t, c, perennial.OutcomeUnknown, "http_503")
 	}
 	require.True(t, b.open(t, cs[0].App))
-	b.note(t, cs[6], perennial.OutcomeRejected, "invalid_request")
-	require.False(t, b.open(t, cs[0].App), "any answer shows that it is there")
+	for outcome, reason := range map[perennial.Outcome]string{perennial.OutcomeRateLimited: "unavailable", perennial.OutcomeRevoked: "unavailable",
+		perennial.OutcomeRejected: "rejected", perennial.OutcomeMisconfigured: "misconfigured"} {
+		b.Exec(t, "UPDATE circuits SET reason = 'unavailable' WHERE app = '"+cs[0].App+"'")
+		b.note(t, cs[6], outcome, "other")
+		require.True(t, b.open(t, cs[0].App), "only a success closes it, not %s", outcome)
+		require.Equal(t, reason, b.state(t, cs[0].App).Circuits[0].Reason, outcome)
+	}
+	b.note(t, cs[6], perennial.OutcomeRefreshed, "")
+	require.False(t, b.open(t, cs[0].App))
 
 	alone := b.app(t, 1)[0]
 	b.note(t, alone, perennial.OutcomeUnknown, "timeout")

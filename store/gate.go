@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -66,9 +65,7 @@ type circuitRow struct {
 	Probes       int        `gorm:"column:probes"`
 	LastCanary   string     `gorm:"column:last_canary"`
 	Connections  int64      `gorm:"column:connections"`
-	Failed       string     `gorm:"column:failed"` // ids, a JSON list
-	FailedReason string     `gorm:"column:failed_reason"`
-	FailedSince  *time.Time `gorm:"column:failed_since"`
+	UnprovenOnly bool       `gorm:"column:unproven_only"` // only unproven connections wait
 	SlowUntil    *time.Time `gorm:"column:slow_until"`
 	UpdatedAt    *time.Time `gorm:"column:updated_at;autoUpdateTime:false"`
 }
@@ -76,10 +73,9 @@ type circuitRow struct {
 // TableName implements gorm's Tabler.
 func (circuitRow) TableName() string { return "circuits" }
 
-func (r circuitRow) failed() []string {
-	var ids []string
-	_ = json.Unmarshal([]byte(r.Failed), &ids) // unreadable counts as none
-	return ids
+// bars reports whether the circuit keeps the connection waiting.
+func (r circuitRow) bars(c perennial.Connection) bool {
+	return r.Reason != "" && (!r.UnprovenOnly || !c.Proven())
 }
 
 // appRow is a row of the table apps.
@@ -91,6 +87,7 @@ type appRow struct {
 	ReleaseUntil *time.Time `gorm:"column:release_until"`
 	RefusalHold  bool       `gorm:"column:hold_terminal"`
 	HoldReason   string     `gorm:"column:hold_reason"`
+	HoldSince    *time.Time `gorm:"column:hold_since"` // it keeps back what was refused since then; null: everything
 	HoldRaisedAt *time.Time `gorm:"column:held_at"`
 	MutedUntil   *time.Time `gorm:"column:muted_until"`
 	UpdatedAt    *time.Time `gorm:"column:updated_at;autoUpdateTime:false"`
@@ -143,9 +140,9 @@ func (s *Store) wideOpen(ctx context.Context, c perennial.Connection, rate float
 		return false, now, err
 	}
 	var concerned int64
-	err = q.Raw(`SELECT (SELECT count(*) FROM circuits WHERE app = ? AND host = ? AND (reason <> '' OR slow_until > ?))
+	err = q.Raw(`SELECT (SELECT count(*) FROM circuits WHERE app = ? AND host = ? AND (reason <> '' AND (NOT unproven_only OR ?) OR slow_until > ?))
 		+ (SELECT count(*) FROM apps WHERE app = ? AND slow_until > ?)`,
-		c.App, c.Host, db.Nullable(now), c.App, db.Nullable(now)).Scan(&concerned).Error
+		c.App, c.Host, !c.Proven(), db.Nullable(now), c.App, db.Nullable(now)).Scan(&concerned).Error
 	return concerned == 0, now, err
 }
 
@@ -157,7 +154,7 @@ func (s *Store) lockGate(tx *gorm.DB, appName, host string) (circuit circuitRow,
 	}
 	stampNow := now.Truncate(time.Microsecond)
 	nothing := tx.Clauses(clause.OnConflict{DoNothing: true})
-	if err = nothing.Create(&circuitRow{App: appName, Host: host, Failed: "[]", UpdatedAt: &stampNow}).Error; err != nil {
+	if err = nothing.Create(&circuitRow{App: appName, Host: host, UpdatedAt: &stampNow}).Error; err != nil {
 		return
 	}
 	if err = s.locking(tx).Where("app = ? AND host = ?", appName, host).Take(&circuit).Error; err != nil {
@@ -205,12 +202,12 @@ const SlotTolerance = 100 * time.Millisecond
 // candidates comes from [Store.candidates], and now is the database's clock.
 func decideAdmission(circuit circuitRow, app appRow, candidates int, req AdmitRequest, now time.Time) admissionDecision {
 	c := req.Connection
-	d := admissionDecision{admission: Admission{Now: now, NoteEveryReply: circuit.Reason != ""}, circuit: columns{}, app: columns{}}
+	d := admissionDecision{admission: Admission{Now: now, NoteEveryReply: circuit.bars(c)}, circuit: columns{}, app: columns{}}
 	held := func(until time.Time, code string) admissionDecision {
 		d.admission.RetryAt, d.admission.Code = until.Truncate(time.Microsecond), code
 		return d
 	}
-	probe := circuit.Reason != "" && !seam.Off(seam.Circuit)
+	probe := circuit.bars(c) && !seam.Off(seam.Circuit)
 	if probe {
 		if from := probeFrom(circuit, req); from.After(now) {
 			return held(from.Add(probeSpread(circuit, candidates, req, now)), CodeCircuitOpen)
@@ -246,10 +243,11 @@ func decideAdmission(circuit circuitRow, app appRow, candidates int, req AdmitRe
 // last canary must wait one interval longer than the others, because a probe that fails
 // with one token may succeed with another. If no other took the probe by then, the last
 // canary may go again: it may be the only connection left, however many there were when
-// the circuit opened.
+// the circuit opened. A connection that never worked waits as long, because its failure
+// would prove nothing.
 func probeFrom(circuit circuitRow, req AdmitRequest) time.Time {
 	next := db.Time(circuit.NextProbeAt)
-	if req.Connection.ID == circuit.LastCanary && circuit.Connections > 1 {
+	if req.Connection.ID == circuit.LastCanary && circuit.Connections > 1 || !req.Connection.Proven() && !circuit.UnprovenOnly {
 		return next.Add(req.Interval)
 	}
 	return next

@@ -14,7 +14,7 @@ func ptr(t time.Time) *time.Time { return &t }
 
 func TestDecideAdmission(t *testing.T) {
 	t.Parallel()
-	open := circuitRow{Reason: reasonMisconfigured, Failed: "[]", NextProbeAt: ptr(noon.Add(time.Second)), LastCanary: "last", Connections: 5}
+	open := circuitRow{Reason: reasonMisconfigured, NextProbeAt: ptr(noon.Add(time.Second)), LastCanary: "last", Connections: 5}
 	due := open
 	due.NextProbeAt = ptr(noon)
 	alone := due
@@ -48,7 +48,7 @@ func TestDecideAdmission(t *testing.T) {
 		{name: "a probe goes before the queue", circuit: due, rate: 10, app: appRow{BacklogAt: ptr(noon.Add(time.Hour))}, probe: true, slot: noon.Add(50 * time.Millisecond)},
 		{name: "a probe that the limit refuses", circuit: due, rate: 10, app: appRow{SlotAt: ptr(noon.Add(2 * time.Second))}, want: CodeRateLimit, retry: noon.Add(2 * time.Second)},
 		{name: "the last canary is the only connection", id: "last", circuit: alone, probe: true},
-		{name: "the host asked for less", circuit: circuitRow{Failed: "[]", SlowUntil: ptr(noon.Add(time.Hour))}, want: CodeSlowDown, retry: noon.Add(time.Hour)},
+		{name: "the host asked for less", circuit: circuitRow{SlowUntil: ptr(noon.Add(time.Hour))}, want: CodeSlowDown, retry: noon.Add(time.Hour)},
 		{name: "the app was asked for less", app: appRow{SlowUntil: ptr(noon.Add(time.Hour))}, want: CodeSlowDown, retry: noon.Add(time.Hour)},
 		{name: "asked for less until now", app: appRow{SlowUntil: ptr(noon)}},
 		{name: "a free slot", rate: 10, slot: noon.Add(50 * time.Millisecond)},
@@ -84,7 +84,7 @@ func TestDecideAdmission(t *testing.T) {
 // interval, never the same one twice in a row.
 func TestOneProbeEachInterval(t *testing.T) {
 	t.Parallel()
-	circuit := circuitRow{Reason: reasonMisconfigured, Failed: "[]", NextProbeAt: ptr(noon), Connections: 3}
+	circuit := circuitRow{Reason: reasonMisconfigured, NextProbeAt: ptr(noon), Connections: 3}
 	now, last, probes := noon, "", 0
 	for i := range 3000 {
 		now = now.Add(100 * time.Millisecond)
@@ -131,7 +131,7 @@ func TestLimitHolds(t *testing.T) {
 			if a.queued {
 				req.Connection.QueuedAt = noon
 			}
-			d := decideAdmission(circuitRow{Failed: "[]"}, app, 0, req, a.at)
+			d := decideAdmission(circuitRow{}, app, 0, req, a.at)
 			if v, ok := d.app["slot_at"]; ok {
 				app.SlotAt = ptr(v.(time.Time))
 			}
@@ -165,7 +165,7 @@ func TestLimitHolds(t *testing.T) {
 func TestHoldThreshold(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ size, before, want int64 }{
-		{1, 0, 3}, {5, 0, 3}, {200, 0, 20}, {10_000, 0, 110}, {1_000_000, 0, 1010},
+		{1, 0, 3}, {5, 0, 3}, {200, 0, 20}, {1800, 0, 30}, {10_000, 0, 30}, {1_000_000, 0, 30},
 		{10_000, 100_000, 397}, // an app where many leave anyway
 	} {
 		assert.Equal(t, c.want, holdThreshold(c.size, c.before), "%+v", c)

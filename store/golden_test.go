@@ -12,7 +12,7 @@ import (
 // columns.
 func TestGoldenColumns(t *testing.T) {
 	t.Parallel()
-	tables := golden.Tags(firstRefusal{}, circuitRow{}, appRow{})
+	tables := golden.Tags(firstRefusal{}, circuitRow{}, appRow{}, failureRow{}, importHold{})
 	tables[connections.name], tables[attempts.name] = connections.names(), attempts.names()
 	golden.Columns(t, tables)
 	golden.JSON(t, "json", map[string]any{
@@ -20,7 +20,7 @@ func TestGoldenColumns(t *testing.T) {
 		"app state":          fill.Of[AppState](),
 		"ledger summary":     fill.Of[LedgerSummary](),
 		"release cursor":     fill.Of[ReleaseCursor](),
-		"connections.scopes": listText([]string{"a b", "c"}),
+		"connections.scopes": scopesText([]string{"a", "c"}),
 		"connections.metadata": metadataText(map[string]string{
 			"b": "2", "a": "1",
 		}),

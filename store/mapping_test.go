@@ -87,7 +87,7 @@ func partOf[P, T any](of table[T], prefix string, whole func(*P) *T) (part []col
 var columnOf = map[string]string{"Generation": "generation", "NewGeneration": "generation", "AccessTokenSealed": "access_token_sealed", "RefreshTokenSealed": "refresh_token_sealed",
 	"RefreshTokenDigest": "refresh_token_digest", "ClientIDDigest": "client_id_digest", "TokenType": "token_type", "Scopes": "scopes", "Metadata": "metadata",
 	"ExpiresAt": "expires_at", "RefreshTokenExpiresAt": "refresh_token_expires_at", "GrantExpiresAt": "grant_expires_at", "NextRefreshAt": "next_refresh_at",
-	"Status": "status", "Reason": "reason", "FailingCode": "failing_code", "AmbiguousSince": "ambiguous_since", "NextAttemptAt": "next_attempt_at"}
+	"Status": "status", "Reason": "reason", "FailingCode": "failing_code", "Unproven": "unproven_since", "AmbiguousSince": "ambiguous_since", "NextAttemptAt": "next_attempt_at"}
 
 // changed returns the columns in which two writes differ.
 func changed(a, b columns) (names []string) {
@@ -140,7 +140,7 @@ func TestLostAttemptIsWhole(t *testing.T) {
 func TestIncidentsAreWhole(t *testing.T) {
 	t.Parallel()
 	assert.Empty(t, fill.Zeros(fill.Of[circuitRow]().circuit()))
-	assert.Equal(t, []string{"Connections", "Failing", "Queued", "Suspect"}, fill.Zeros(fill.Of[appRow]().state()), "these are counted")
+	assert.Equal(t, []string{"Connections", "Failing", "Queued", "Suspect", "Evidence", "ImportHolds"}, fill.Zeros(fill.Of[appRow]().state()), "these are counted")
 }
 
 // TestConnectionEventIsWhole: an event of a connection has every field that its row has.
@@ -149,5 +149,5 @@ func TestConnectionEventIsWhole(t *testing.T) {
 	t.Parallel()
 	e := connectionEvent(perennial.EventFailing, fill.Of[perennial.Connection]())
 	assert.Equal(t, []string{"ID", "CreatedAt"}, fill.Zeros(e), "the outbox gives them")
-	assert.Equal(t, []string{"Host", "Clock", "Days", "EndsAt"}, fill.Zeros(e.Data))
+	assert.Equal(t, []string{"Host", "Clock", "Days", "EndsAt", "Connections", "Tenants"}, fill.Zeros(e.Data))
 }

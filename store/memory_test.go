@@ -72,10 +72,7 @@ func (m *Memory) Admit(_ context.Context, req AdmitRequest) (Admission, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now, c := m.Clock(), req.Connection
-	circuit, ok := m.circuits[c.App+" "+c.Host]
-	if !ok {
-		circuit.Failed = "[]"
-	}
+	circuit := m.circuits[c.App+" "+c.Host]
 	d := decideAdmission(circuit, m.apps[c.App], 0, req, now)
 	// Only the app's rate slots are modelled: a model of one connection has no circuit.
 	app := m.apps[c.App]
@@ -121,7 +118,7 @@ func (m *Memory) FastClaim(ctx context.Context, app string, req ClaimRequest) (C
 func (m *Memory) gateOpen(c perennial.Connection, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return gateOpen(m.circuits[c.App+" "+c.Host], m.apps[c.App], now)
+	return gateOpen(c, m.circuits[c.App+" "+c.Host], m.apps[c.App], now)
 }
 
 // FastAdmit is [Store.FastAdmit]: it never applies.
@@ -177,7 +174,10 @@ func (m *Memory) CloseAttempt(_ context.Context, req CloseRequest) (perennial.Co
 	if c.Open.ID != req.AttemptID || c.Generation != req.Generation || c.RefreshTokenDigest != req.Digest {
 		return c, false, nil
 	}
-	held := req.Terminal != "" && m.apps[c.App].RefusalHold
+	held := ""
+	if req.Terminal != "" && m.apps[c.App].RefusalHold {
+		held = CodeRefusalHold
+	}
 	return m.write(req.ID, closeColumns(c, req, m.Clock(), held)), true, nil
 }
 

@@ -3,7 +3,9 @@ package store
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -43,27 +45,101 @@ type firstRefusal struct {
 // TableName implements gorm's Tabler.
 func (firstRefusal) TableName() string { return "first_refusals" }
 
-// refusalHeld records a first refusal, and reports whether the app's refusal hold
-// prevents a terminal step.
-func (s *Store) refusalHeld(tx *gorm.DB, c perennial.Connection, req CloseRequest, now time.Time) (bool, error) {
-	if req.Suspect && !c.Suspect() {
+// CodeNeverWorked is the failing code of an imported connection whose refusal was
+// confirmed, beside those of other imports of its tenant. See [Store.importHeld].
+const CodeNeverWorked = "never_worked"
+
+// wellLately reports whether a first refusal of the connection may be a sign that the
+// provider refuses what it should not: its tokens are proven, and it did not fail long
+// before.
+func wellLately(c perennial.Connection, now time.Time) bool {
+	return c.Proven() && !c.Suspect() && (c.FailureCount == 0 || c.LastRefreshedAt.After(now.Add(-lately)))
+}
+
+// lately is how long a connection that fails still counts as one that has worked.
+const lately = 24 * time.Hour
+
+// withheld records a first refusal. If a hold prevents a terminal step, it returns the
+// failing code that the connection gets instead, else "".
+//
+// The app's refusal hold keeps back what was refused since its first evidence; an older
+// refusal that is confirmed now is real. A hold that an operator raised keeps back
+// everything.
+func (s *Store) withheld(tx *gorm.DB, c perennial.Connection, req CloseRequest, now time.Time) (code string, err error) {
+	if req.Suspect && wellLately(c, now) {
 		at := now.UTC().Truncate(time.Microsecond)
 		err := tx.Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "app"}, {Name: "connection_id"}}, DoUpdates: clause.AssignmentColumns([]string{"refused_at"})}).
 			Create(&firstRefusal{App: c.App, ConnectionID: c.ID, RefusedAt: &at}).Error
 		if err != nil {
-			return false, fmt.Errorf("note the refusal of connection %s: %w", c.ID, err)
+			return "", fmt.Errorf("note the refusal of connection %s: %w", c.ID, err)
 		}
 	}
 	if req.Terminal == "" || req.Terminal == perennial.ReasonNoRefreshToken || seam.Off(seam.RefusalHold) {
-		return false, nil
+		return "", nil
 	}
+	q := tx
 	if s.db.Dialect == schema.Postgres {
 		// A transaction that ends the hold waits for this close, and then finds its
 		// connection.
-		tx = tx.Clauses(clause.Locking{Strength: "SHARE"})
+		q = tx.Clauses(clause.Locking{Strength: "SHARE"})
 	}
-	app, err := readApp(tx, c.App)
-	return app.RefusalHold, err
+	app, err := readApp(q, c.App)
+	switch {
+	case err != nil:
+		return "", err
+	case app.keepsBack(c):
+		return CodeRefusalHold, nil
+	case c.Proven() || db.Time(app.MutedUntil).After(now):
+		return "", nil
+	}
+	return s.importHeld(tx, c, now)
+}
+
+// keepsBack reports whether the app's refusal hold keeps back a refusal of c that was
+// confirmed.
+func (r appRow) keepsBack(c perennial.Connection) bool {
+	return r.RefusalHold && (r.HoldSince == nil || c.Proven() && !c.SuspectSince.Before(db.Time(r.HoldSince)))
+}
+
+// importHold is a row of the table import_holds.
+type importHold struct {
+	App      string     `gorm:"column:app;primaryKey"`
+	TenantID string     `gorm:"column:tenant_id;primaryKey"`
+	HeldAt   *time.Time `gorm:"column:held_at"`
+}
+
+// TableName implements gorm's Tabler.
+func (importHold) TableName() string { return "import_holds" }
+
+// minImports is how many imported connections of a tenant must be refused to hold all
+// those of its imports that are refused.
+const minImports = 3
+
+// importHeld reports, by the failing code, whether the refusal of an imported connection
+// is kept back: enough imports of its tenant were refused, so the import itself may be
+// wrong. One event tells operators, and no customer is told to reconnect before they
+// confirm.
+func (s *Store) importHeld(tx *gorm.DB, c perennial.Connection, now time.Time) (string, error) {
+	var refused, imported int64
+	of := func(where string, args ...any) *gorm.DB {
+		return tx.Table("connections").Where("app = ? AND tenant_id = ? AND status = 'active'", c.App, c.TenantID).Where(where, args...)
+	}
+	if err := of("suspect_since IS NOT NULL AND unproven_since IS NOT NULL").Count(&refused).Error; err != nil {
+		return "", fmt.Errorf("count the refused imports of app %s: %w", c.App, err)
+	}
+	if refused < minImports {
+		return "", nil
+	}
+	at := now.UTC().Truncate(time.Microsecond)
+	made := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&importHold{App: c.App, TenantID: c.TenantID, HeldAt: &at})
+	if made.Error != nil || made.RowsAffected == 0 {
+		return CodeNeverWorked, db.Wrap("hold the imports of app "+c.App, made.Error)
+	}
+	if err := of("unproven_since IS NOT NULL OR created_at > ?", db.Nullable(now.Add(-lately))).Count(&imported).Error; err != nil {
+		return "", fmt.Errorf("count the imports of app %s: %w", c.App, err)
+	}
+	return CodeNeverWorked, outbox.Append(tx, perennial.Event{Type: perennial.EventHoldRaised, App: c.App, Data: perennial.EventData{
+		Code: fmt.Sprintf("%d of %d imports of tenant %s were refused", refused, imported, c.TenantID), Connections: int(refused), Tenants: []string{c.TenantID}}}, now)
 }
 
 func readApp(tx *gorm.DB, name string) (appRow, error) {
@@ -78,7 +154,7 @@ func readApp(tx *gorm.DB, name string) (appRow, error) {
 }
 
 // raiseRefusalHold raises the app's refusal hold if there are more first refusals than
-// usual for the app and its size.
+// usual for the app and its size, and if they are not one tenant's own.
 func (s *Store) raiseRefusalHold(ctx context.Context, name string) error {
 	return s.db.Durably(ctx, "count the refusals of app "+name, func(tx *gorm.DB) error {
 		now, err := s.db.Clock(tx)
@@ -89,29 +165,80 @@ func (s *Store) raiseRefusalHold(ctx context.Context, name string) error {
 		if err != nil || app.RefusalHold || db.Time(app.MutedUntil).After(now) {
 			return err
 		}
-		var recent, before, size int64
-		counts := func(into *int64, from, to time.Time) error {
-			return tx.Table("first_refusals").Where("app = ? AND refused_at > ? AND refused_at <= ?", name, db.Nullable(from), db.Nullable(to)).Count(into).Error
-		}
-		if err := counts(&recent, now.Add(-refusalWindow), now); err != nil || recent < minSpike {
+		r, err := s.refusalsOf(tx, name, now)
+		if err != nil || !r.spike() {
 			return err
-		}
-		err = errorsOf(counts(&before, now.Add(-baseline), now.Add(-refusalWindow)),
-			tx.Table("connections").Where("app = ? AND status = 'active'", name).Count(&size).Error)
-		if err != nil {
-			return fmt.Errorf("count the refusals of app %s: %w", name, err)
-		}
-		if recent < holdThreshold(size, before) {
-			return nil
 		}
 		// Lock only now, and check again: an operator may have confirmed a moment ago.
 		app, now, err = s.lockApp(tx, name, now)
 		if err != nil || app.RefusalHold || db.Time(app.MutedUntil).After(now) {
 			return err
 		}
-		reason := fmt.Sprintf("%d of %d connections were refused within %s", recent, size, refusalWindow)
-		return s.setRefusalHold(tx, name, true, reason, app.MutedUntil, now)
+		reason := fmt.Sprintf("%d of %d connections were refused within %s", r.recent, r.size, refusalWindow)
+		return s.setRefusalHold(tx, name, holdChange{raise: true, reason: reason, since: r.since, muted: app.MutedUntil, refused: int(r.recent), tenants: r.names()}, now)
 	})
+}
+
+// refusals is what speaks for a refusal hold.
+type refusals struct {
+	recent, before, size int64
+	since                time.Time        // the first within the window
+	tenants              map[string]int64 // those of the window
+	others               bool             // the app has other tenants than these
+	sizeOfFirst          int64            // the active connections of the only tenant
+}
+
+func (r refusals) names() []string {
+	names := slices.Sorted(maps.Keys(r.tenants))
+	return names[:min(len(names), maxNamed)]
+}
+
+// spike reports whether there are more refusals than usual, of more than one tenant, or
+// of a tenant that has most of the app. It is pure.
+func (r refusals) spike() bool {
+	if r.recent < minSpike || r.recent < holdThreshold(r.size, r.before) {
+		return false
+	}
+	return len(r.tenants) > 1 || !r.others || 2*r.sizeOfFirst > r.size
+}
+
+// refusalsOf reads the refusals of an app. It reads no more than is needed to see that
+// there are few.
+func (s *Store) refusalsOf(tx *gorm.DB, name string, now time.Time) (r refusals, err error) {
+	within := func(from, to time.Time) *gorm.DB {
+		return tx.Table("first_refusals AS r").Where("r.app = ? AND r.refused_at > ? AND r.refused_at <= ?", name, db.Nullable(from), db.Nullable(to))
+	}
+	start := now.Add(-refusalWindow)
+	if err = within(start, now).Count(&r.recent).Error; err != nil || r.recent < minSpike {
+		return r, db.Wrap("count the refusals of app "+name, err)
+	}
+	var of []struct {
+		TenantID string
+		N        int64
+	}
+	var first []firstRefusal
+	active := func() *gorm.DB { return tx.Table("connections").Where("app = ? AND status = 'active'", name) }
+	err = errorsOf(within(now.Add(-baseline), start).Count(&r.before).Error, active().Count(&r.size).Error,
+		within(start, now).Order("r.refused_at").Limit(1).Find(&first).Error,
+		within(start, now).Joins("JOIN connections AS c ON c.id = r.connection_id").Select("c.tenant_id, count(*) AS n").Group("c.tenant_id").Scan(&of).Error)
+	if err != nil {
+		return r, fmt.Errorf("count the refusals of app %s: %w", name, err)
+	}
+	if len(first) > 0 {
+		r.since = db.Time(first[0].RefusedAt)
+	}
+	r.tenants = map[string]int64{}
+	for _, t := range of {
+		r.tenants[t.TenantID] = t.N
+	}
+	if len(of) != 1 {
+		return r, nil
+	}
+	var other []string
+	err = errorsOf(active().Where("tenant_id <> ?", of[0].TenantID).Limit(1).Pluck("tenant_id", &other).Error,
+		active().Where("tenant_id = ?", of[0].TenantID).Count(&r.sizeOfFirst).Error)
+	r.others = len(other) > 0
+	return r, db.Wrap("count the tenants of app "+name, err)
 }
 
 // minSpike: fewer refusals than this are never treated as a spike.
@@ -119,34 +246,44 @@ const minSpike = 3
 
 // holdThreshold returns how many first refusals within the window make a spike, for an
 // app with size active connections and before refusals over the baseline: a tenth of a
-// small app, ten plus the square root of a large one, and at least four times the usual
-// number.
+// small app, ten plus the square root of a larger one, at most thirty, and at least four
+// times the usual number.
 func holdThreshold(size, before int64) int64 {
 	usual := float64(before) * float64(refusalWindow) / float64(baseline)
-	bySize := math.Min(float64(size)/10, 10+math.Sqrt(float64(size)))
+	bySize := min(float64(size)/10, 10+math.Sqrt(float64(size)), 30)
 	return int64(math.Ceil(math.Max(minSpike, math.Max(bySize, 4*usual))))
 }
 
-func (s *Store) setRefusalHold(tx *gorm.DB, name string, hold bool, reason string, muted *time.Time, now time.Time) error {
+// holdChange raises a refusal hold or ends it.
+type holdChange struct {
+	raise   bool
+	reason  string
+	since   time.Time // of the first evidence; zero: an operator raised it
+	muted   *time.Time
+	refused int
+	tenants []string
+}
+
+func (s *Store) setRefusalHold(tx *gorm.DB, name string, h holdChange, now time.Time) error {
 	at := now.UTC().Truncate(time.Microsecond)
 	if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&appRow{App: name, UpdatedAt: &at}).Error; err != nil {
 		return fmt.Errorf("write app %s: %w", name, err)
 	}
-	set := columns{"hold_terminal": hold, "hold_reason": reason, "held_at": nil, "muted_until": nil}
-	if hold {
+	set := columns{"hold_terminal": h.raise, "hold_reason": h.reason, "held_at": nil, "hold_since": db.Nullable(h.since), "muted_until": nil}
+	if h.raise {
 		set["held_at"] = db.Nullable(now)
 	}
-	if muted != nil {
-		set["muted_until"] = db.Nullable(*muted)
+	if h.muted != nil {
+		set["muted_until"] = db.Nullable(*h.muted)
 	}
 	if err := updateApp(tx, name, now, set); err != nil {
 		return err
 	}
 	event := perennial.EventHoldEnded
-	if hold {
+	if h.raise {
 		event = perennial.EventHoldRaised
 	}
-	return outbox.Append(tx, perennial.Event{Type: event, App: name, Data: perennial.EventData{Code: reason}}, now)
+	return outbox.Append(tx, perennial.Event{Type: event, App: name, Data: perennial.EventData{Code: h.reason, Connections: h.refused, Tenants: h.tenants}}, now)
 }
 
 // RaiseRefusalHold raises an app's refusal hold by hand: refreshing goes on, but no
@@ -161,7 +298,7 @@ func (s *Store) RaiseRefusalHold(ctx context.Context, name, reason string) error
 		if err != nil {
 			return err
 		}
-		return s.setRefusalHold(tx, name, true, reason, nil, now)
+		return s.setRefusalHold(tx, name, holdChange{raise: true, reason: reason}, now)
 	})
 }
 
@@ -169,25 +306,32 @@ func (s *Store) RaiseRefusalHold(ctx context.Context, name, reason string) error
 // is presented once more, and a refusal is then terminal. For an hour no spike raises a
 // new hold.
 func (s *Store) ConfirmRefusalHold(ctx context.Context, name string) error {
-	return s.endRefusalHold(ctx, name, muteAfterConfirm, nil)
+	return s.endRefusalHold(ctx, name, endHold{mute: muteAfterConfirm, rate: DefaultReleaseRate})
 }
 
 // DismissRefusalHold ends a hold as a false alarm. It forgets every first refusal of
 // the app, so that each connection again needs two to become terminal. It also makes
 // the next probe of the app's open circuits due.
 func (s *Store) DismissRefusalHold(ctx context.Context, name string) error {
-	return s.endRefusalHold(ctx, name, 0, columns{"suspect_since": nil, "suspect_digest": "", "confirm_at": nil})
+	return s.endRefusalHold(ctx, name, endHold{rate: DefaultReleaseRate, more: columns{"suspect_since": nil, "suspect_digest": "", "confirm_at": nil}})
 }
 
-func (s *Store) endRefusalHold(ctx context.Context, name string, mute time.Duration, more columns) error {
+// endHold says how a hold ends.
+type endHold struct {
+	mute time.Duration // no spike raises a new one for so long
+	rate float64       // how many of the connections that it kept back are presented in a second
+	more columns       // written into each of them
+}
+
+func (s *Store) endRefusalHold(ctx context.Context, name string, how endHold) error {
 	err := s.db.Durably(ctx, "end the hold of app "+name, func(tx *gorm.DB) error {
 		now, err := s.db.Clock(tx)
 		if err != nil {
 			return err
 		}
 		var muted *time.Time
-		if mute > 0 {
-			until := now.Add(mute)
+		if how.mute > 0 {
+			until := now.Add(how.mute)
 			muted = &until
 		}
 		if err := tx.Table("circuits").Where("app = ? AND reason <> ''", name).Updates(map[string]any{"next_probe_at": db.Nullable(now)}).Error; err != nil {
@@ -196,7 +340,10 @@ func (s *Store) endRefusalHold(ctx context.Context, name string, mute time.Durat
 		if err := tx.Where("app = ?", name).Delete(&firstRefusal{}).Error; err != nil {
 			return fmt.Errorf("forget the refusals of app %s: %w", name, err)
 		}
-		return s.setRefusalHold(tx, name, false, "", muted, now)
+		if err := tx.Where("app = ?", name).Delete(&importHold{}).Error; err != nil {
+			return fmt.Errorf("end the hold of the imports of app %s: %w", name, err)
+		}
+		return s.setRefusalHold(tx, name, holdChange{muted: muted}, now)
 	})
 	if err != nil {
 		return err
@@ -204,99 +351,5 @@ func (s *Store) endRefusalHold(ctx context.Context, name string, mute time.Durat
 	suspects := func(tx *gorm.DB, _ time.Time) *gorm.DB {
 		return tx.Where("app = ? AND suspect_since IS NOT NULL", name)
 	}
-	return s.release(ctx, 0, DefaultReleaseRate, more, suspects) // a transaction of its own: see Admit
-}
-
-// Circuit is the state of one app at one host.
-type Circuit struct {
-	App         string    `json:"app"`
-	Host        string    `json:"host"`
-	Open        bool      `json:"open"`
-	Reason      string    `json:"reason,omitempty"` // misconfigured or unavailable
-	Code        string    `json:"code,omitempty"`   // the provider's error code
-	OpenedAt    time.Time `json:"opened_at,omitzero"`
-	NextProbeAt time.Time `json:"next_probe_at,omitzero"`
-	Probes      int       `json:"probes,omitempty"`
-	LastCanary  string    `json:"last_canary,omitempty"`
-	SlowUntil   time.Time `json:"slow_until,omitzero"`
-}
-
-// AppState is the state of one app across the fleet.
-type AppState struct {
-	App          string                     `json:"app"`
-	RefusalHold  bool                       `json:"hold_terminal"`
-	HoldReason   string                     `json:"hold_reason,omitempty"`
-	HoldRaisedAt time.Time                  `json:"held_at,omitzero"`
-	SlowUntil    time.Time                  `json:"slow_until,omitzero"`
-	ReleaseUntil time.Time                  `json:"release_until,omitzero"`
-	Circuits     []Circuit                  `json:"circuits"`
-	Connections  map[perennial.Status]int64 `json:"connections"`
-	Failing      int64                      `json:"failing"`
-	Queued       int64                      `json:"queued"`  // connections that wait for a circuit or a limit
-	Suspect      int64                      `json:"suspect"` // connections refused once, or on hold
-}
-
-// AppIncidents reads the state of an app without the numbers of connections, whose cost
-// grows with the app. An app that never had an incident has the zero state.
-func (s *Store) AppIncidents(ctx context.Context, name string) (AppState, error) {
-	q := s.db.With(ctx)
-	r, err := readApp(q, name)
-	if err != nil {
-		return AppState{}, err
-	}
-	out := r.state()
-	out.App = name // a missing row has none
-	var circuits []circuitRow
-	if err := q.Where("app = ?", name).Order("host").Find(&circuits).Error; err != nil {
-		return AppState{}, fmt.Errorf("read the circuits of app %s: %w", name, err)
-	}
-	for _, c := range circuits {
-		out.Circuits = append(out.Circuits, c.circuit())
-	}
-	return out, nil
-}
-
-// state returns the state of the app without circuits and numbers.
-func (r appRow) state() AppState {
-	return AppState{App: r.App, RefusalHold: r.RefusalHold, HoldReason: r.HoldReason, HoldRaisedAt: db.Time(r.HoldRaisedAt), SlowUntil: db.Time(r.SlowUntil),
-		ReleaseUntil: db.Time(r.ReleaseUntil), Circuits: []Circuit{}}
-}
-
-func (r circuitRow) circuit() Circuit {
-	return Circuit{App: r.App, Host: r.Host, Open: r.Reason != "", Reason: r.Reason, Code: r.Code, OpenedAt: db.Time(r.OpenedAt),
-		NextProbeAt: db.Time(r.NextProbeAt), Probes: r.Probes, LastCanary: r.LastCanary, SlowUntil: db.Time(r.SlowUntil)}
-}
-
-// AppState reads the state of an app with its numbers of connections.
-func (s *Store) AppState(ctx context.Context, name string) (AppState, error) {
-	out, err := s.AppIncidents(ctx, name)
-	if err != nil {
-		return AppState{}, err
-	}
-	q := s.db.With(ctx)
-	if out.Connections, err = counts(q.Table("connections").Where("app = ?", name)); err != nil {
-		return AppState{}, err
-	}
-	of := func(where string, into *int64) error {
-		return q.Table("connections").Where("app = ? AND status = 'active' AND "+where, name).Count(into).Error
-	}
-	if err := errorsOf(of("health = 'failing'", &out.Failing), of("queued_at IS NOT NULL", &out.Queued), of("suspect_since IS NOT NULL", &out.Suspect)); err != nil {
-		return AppState{}, fmt.Errorf("count the connections of app %s: %w", name, err)
-	}
-	return out, nil
-}
-
-// Incident is one open circuit (kind "circuit") or one raised refusal hold (kind
-// "hold").
-type Incident struct{ App, Host, Kind, Code string }
-
-// Incidents lists the open circuits and raised refusal holds of all apps.
-func (s *Store) Incidents(ctx context.Context) ([]Incident, error) {
-	var out []Incident
-	err := s.db.With(ctx).Raw(`SELECT app, host, 'circuit' AS kind, code FROM circuits WHERE reason <> ''
-		UNION ALL SELECT app, '' AS host, 'hold' AS kind, '' AS code FROM apps WHERE hold_terminal ORDER BY 1, 2, 3`).Scan(&out).Error
-	if err != nil {
-		return nil, fmt.Errorf("read the incidents: %w", err)
-	}
-	return out, nil
+	return s.release(ctx, 0, how.rate, how.more, suspects) // a transaction of its own: see Admit
 }

@@ -104,6 +104,9 @@ func saveColumns(c perennial.Connection, req SaveRequest, now time.Time) columns
 	if !req.GrantExpiresAt.IsZero() {
 		set.with(columns{"grant_expires_at": db.Nullable(req.GrantExpiresAt)}).with(warnedColumns("grant", c.GrantExpiresAt, req.GrantExpiresAt, now))
 	}
+	if !c.Proven() {
+		set["unproven_since"] = nil
+	}
 	set.noAttempt().noDoubt().failing(c, req.FailingCode, now)
 	if !req.AmbiguousSince.IsZero() {
 		set.with(columns{"ambiguous_since": db.Nullable(req.AmbiguousSince), "ambiguous_digest": req.RefreshTokenDigest, "next_attempt_at": db.Nullable(req.NextAttemptAt)})

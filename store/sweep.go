@@ -242,11 +242,15 @@ func (s *Store) Prune(ctx context.Context, keep time.Duration, limit int) (int64
 	if err != nil {
 		return deleted, err
 	}
-	for _, statement := range []string{
-		"DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE started_at < ? LIMIT ?)",
-		"DELETE FROM first_refusals WHERE (app, connection_id) IN (SELECT app, connection_id FROM first_refusals WHERE refused_at < ? LIMIT ?)",
+	for _, d := range []struct {
+		statement string
+		before    time.Time
+	}{
+		{"DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE started_at < ? LIMIT ?)", old},
+		{"DELETE FROM first_refusals WHERE (app, connection_id) IN (SELECT app, connection_id FROM first_refusals WHERE refused_at < ? LIMIT ?)", old},
+		{"DELETE FROM failures WHERE (app, host, connection_id) IN (SELECT app, host, connection_id FROM failures WHERE failed_at < ? LIMIT ?)", latest(old, now.Add(-lately))},
 	} {
-		result := s.db.With(ctx).Exec(statement, db.Nullable(old), limit)
+		result := s.db.With(ctx).Exec(d.statement, db.Nullable(d.before), limit)
 		if result.Error != nil {
 			return deleted, fmt.Errorf("delete what is past its retention: %w", result.Error)
 		}

@@ -133,6 +133,7 @@ type TokenWrite struct {
 	Generation int64 // the generation that the tokens were sealed for
 	SealedTokens
 	ClientIDDigest string
+	Unproven       bool             // the tokens are a caller's: see [perennial.Connection.Proven]
 	Status         perennial.Status // active, or reconnect_required with Reason
 	Reason         perennial.Reason
 }

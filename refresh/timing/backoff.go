@@ -15,7 +15,7 @@ var backoffRange = map[perennial.Outcome]struct{ first, longest time.Duration }{
 	perennial.OutcomeUnknown:       {2 * time.Second, 5 * time.Minute},
 	perennial.OutcomeRateLimited:   {30 * time.Second, 15 * time.Minute},
 	perennial.OutcomeMisconfigured: {time.Minute, 15 * time.Minute},
-	perennial.OutcomeRejected:      {5 * time.Second, time.Hour},
+	perennial.OutcomeRejected:      {5 * time.Second, 10 * time.Minute},
 }
 
 // ownFault is the range if this worker's own settings prevented the request. Another
@@ -33,6 +33,20 @@ const believed = 3
 func Backoff(reply provider.Reply, failures int) time.Duration {
 	wait := MinBackoff(reply, failures)
 	return wait + time.Duration(rand.Int64N(int64(wait)/5+1))
+}
+
+// LongFailing returns the least wait of a connection that has been failing for so long,
+// whatever it fails with: none on its first day, an hour until its thirtieth, then a
+// day. So a connection that nobody mends costs the others ever less.
+func LongFailing(failingFor time.Duration) time.Duration {
+	const day = 24 * time.Hour
+	switch {
+	case failingFor < day:
+		return 0
+	case failingFor < 30*day:
+		return time.Hour
+	}
+	return day
 }
 
 // MinBackoff returns the part of a backoff that is not random. The provider's own time

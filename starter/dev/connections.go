@@ -83,7 +83,7 @@ func (s *stack) consent(ctx context.Context, d demo, id string) (perennial.Conne
 	if err != nil {
 		return perennial.Connection{}, err
 	}
-	g := connect.Grant{Tenant: demoTenant, App: d.app, Account: d.account, Tokens: tokens, ObtainedAt: at}
+	g := connect.Grant{Tenant: demoTenant, App: d.app, Account: d.account, Tokens: tokens, ObtainedAt: at, Exchanged: true}
 	if id != "" {
 		return s.service.Reconnect(ctx, id, g)
 	}

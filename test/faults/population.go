@@ -151,7 +151,7 @@ func (s *stack) consent(c *conn, knobs fakeprovider.Knobs) (connect.Grant, error
 		return connect.Grant{}, err
 	}
 	tokens, _, err := provider.ParseTokens(bytes.NewReader(raw), provider.Entry{})
-	return connect.Grant{Tenant: "tenant", App: c.app, Account: c.account, Host: c.host, Tokens: tokens, ObtainedAt: at}, err
+	return connect.Grant{Tenant: "tenant", App: c.app, Account: c.account, Host: c.host, Tokens: tokens, ObtainedAt: at, Exchanged: true}, err
 }
 
 func specOf(app string) appSpec {

@@ -1,0 +1,114 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
+)
+
+// Circuit is the state of one app at one host.
+type Circuit struct {
+	App         string    `json:"app"`
+	Host        string    `json:"host"`
+	Open        bool      `json:"open"`
+	Reason      string    `json:"reason,omitempty"` // misconfigured or unavailable
+	Code        string    `json:"code,omitempty"`   // the provider's error code
+	OpenedAt    time.Time `json:"opened_at,omitzero"`
+	NextProbeAt time.Time `json:"next_probe_at,omitzero"`
+	Probes      int       `json:"probes,omitempty"`
+	LastCanary  string    `json:"last_canary,omitempty"`
+	SlowUntil   time.Time `json:"slow_until,omitzero"`
+}
+
+// AppState is the state of one app across the fleet.
+type AppState struct {
+	App          string                     `json:"app"`
+	RefusalHold  bool                       `json:"hold_terminal"`
+	HoldReason   string                     `json:"hold_reason,omitempty"`
+	HoldRaisedAt time.Time                  `json:"held_at,omitzero"`
+	SlowUntil    time.Time                  `json:"slow_until,omitzero"`
+	ReleaseUntil time.Time                  `json:"release_until,omitzero"`
+	Circuits     []Circuit                  `json:"circuits"`
+	Connections  map[perennial.Status]int64 `json:"connections"`
+	Failing      int64                      `json:"failing"`
+	Queued       int64                      `json:"queued"`                 // connections that wait for a circuit or a limit
+	Suspect      int64                      `json:"suspect"`                // connections refused once, or on hold
+	Evidence     []Evidence                 `json:"evidence,omitempty"`     // the failures of the last minutes that may be the app's
+	ImportHolds  []string                   `json:"import_holds,omitempty"` // the tenants whose imports were refused in numbers
+}
+
+// AppIncidents reads the state of an app without the numbers of connections, whose cost
+// grows with the app. An app that never had an incident has the zero state.
+func (s *Store) AppIncidents(ctx context.Context, name string) (AppState, error) {
+	q := s.db.With(ctx)
+	r, err := readApp(q, name)
+	if err != nil {
+		return AppState{}, err
+	}
+	out := r.state()
+	out.App = name // a missing row has none
+	var circuits []circuitRow
+	if err := q.Where("app = ?", name).Order("host").Find(&circuits).Error; err != nil {
+		return AppState{}, fmt.Errorf("read the circuits of app %s: %w", name, err)
+	}
+	for _, c := range circuits {
+		out.Circuits = append(out.Circuits, c.circuit())
+	}
+	return out, nil
+}
+
+// state returns the state of the app without circuits and numbers.
+func (r appRow) state() AppState {
+	return AppState{App: r.App, RefusalHold: r.RefusalHold, HoldReason: r.HoldReason, HoldRaisedAt: db.Time(r.HoldRaisedAt), SlowUntil: db.Time(r.SlowUntil),
+		ReleaseUntil: db.Time(r.ReleaseUntil), Circuits: []Circuit{}}
+}
+
+func (r circuitRow) circuit() Circuit {
+	return Circuit{App: r.App, Host: r.Host, Open: r.Reason != "", Reason: r.Reason, Code: r.Code, OpenedAt: db.Time(r.OpenedAt),
+		NextProbeAt: db.Time(r.NextProbeAt), Probes: r.Probes, LastCanary: r.LastCanary, SlowUntil: db.Time(r.SlowUntil)}
+}
+
+// AppState reads the state of an app with its numbers of connections.
+func (s *Store) AppState(ctx context.Context, name string) (AppState, error) {
+	out, err := s.AppIncidents(ctx, name)
+	if err != nil {
+		return AppState{}, err
+	}
+	q := s.db.With(ctx)
+	if out.Connections, err = counts(q.Table("connections").Where("app = ?", name)); err != nil {
+		return AppState{}, err
+	}
+	of := func(where string, into *int64) error {
+		return q.Table("connections").Where("app = ? AND status = 'active' AND "+where, name).Count(into).Error
+	}
+	if err := errorsOf(of("health = 'failing'", &out.Failing), of("queued_at IS NOT NULL", &out.Queued), of("suspect_since IS NOT NULL", &out.Suspect)); err != nil {
+		return AppState{}, fmt.Errorf("count the connections of app %s: %w", name, err)
+	}
+	if err := q.Model(&importHold{}).Where("app = ?", name).Order("tenant_id").Pluck("tenant_id", &out.ImportHolds).Error; err != nil {
+		return AppState{}, fmt.Errorf("read the holds of app %s: %w", name, err)
+	}
+	now, err := s.db.Clock(q)
+	if err != nil {
+		return AppState{}, err
+	}
+	out.Evidence, err = s.evidenceOf(q, name, now)
+	return out, err
+}
+
+// Incident is one open circuit (kind "circuit") or one raised refusal hold (kind
+// "hold").
+type Incident struct{ App, Host, Kind, Code string }
+
+// Incidents lists the open circuits and raised refusal holds of all apps.
+func (s *Store) Incidents(ctx context.Context) ([]Incident, error) {
+	var out []Incident
+	err := s.db.With(ctx).Raw(`SELECT app, host, 'circuit' AS kind, code FROM circuits WHERE reason <> ''
+		UNION ALL SELECT app, '' AS host, 'hold' AS kind, '' AS code FROM apps WHERE hold_terminal ORDER BY 1, 2, 3`).Scan(&out).Error
+	if err != nil {
+		return nil, fmt.Errorf("read the incidents: %w", err)
+	}
+	return out, nil
+}
