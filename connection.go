@@ -156,6 +156,15 @@ func (c Connection) Ambiguous() bool {
 // their first refresh.
 func (c Connection) Proven() bool { return c.UnprovenSince.IsZero() }
 
+// Words returns what the customer reads about the connection. title is the
+// provider's name as customers know it.
+func (c Connection) Words(title string) StatusText {
+	if c.Status == StatusActive && c.Health == HealthFailing {
+		return DescribeFailing(c.FailingCode, title)
+	}
+	return Describe(c.Status, c.Health, c.Reason, title)
+}
+
 // Suspect reports whether the row's current refresh token was refused once.
 func (c Connection) Suspect() bool {
 	return !c.SuspectSince.IsZero() && c.SuspectDigest == c.RefreshTokenDigest

@@ -28,3 +28,19 @@ func TestWithoutStale(t *testing.T) {
 		require.NotEmpty(t, perennial.Outlook(status))
 	}
 }
+
+// TestWords: a failing code changes what the customer reads of an active, failing
+// connection, and of no other.
+func TestWords(t *testing.T) {
+	t.Parallel()
+	for _, status := range perennial.Statuses {
+		for _, health := range perennial.Healths {
+			c := perennial.Connection{Status: status, Health: health, Reason: perennial.ReasonOperator, FailingCode: "invalid_client"}
+			want := perennial.Describe(status, health, perennial.ReasonOperator, "HubSpot")
+			if status == perennial.StatusActive && health == perennial.HealthFailing {
+				want = perennial.DescribeFailing("invalid_client", "HubSpot")
+			}
+			require.Equal(t, want, c.Words("HubSpot"))
+		}
+	}
+}

@@ -16,6 +16,7 @@ type (
 	ConnectMode          = words.ConnectMode
 	ConnectOutcome       = words.ConnectOutcome
 	Revocation           = words.Revocation
+	Fault                = words.Fault
 )
 
 // The constants of those types.
@@ -65,6 +66,10 @@ const (
 	RevocationFailed        = words.RevocationFailed
 	RevocationUnsupported   = words.RevocationUnsupported
 	RevocationNone          = words.RevocationNone
+	FaultGrant              = words.FaultGrant
+	FaultClient             = words.FaultClient
+	FaultRequest            = words.FaultRequest
+	FaultNobody             = words.FaultNobody
 )
 
 // The lists of those constants.
@@ -73,6 +78,7 @@ var (
 	Healths         = words.Healths
 	Reasons         = words.Reasons
 	ConnectOutcomes = words.ConnectOutcomes
+	Faults          = words.Faults
 )
 
 // NewSecret is [words.NewSecret].
@@ -88,6 +94,12 @@ func CodeOf(err error) Code { return words.CodeOf(err) }
 func Describe(status Status, health Health, reason Reason, title string) StatusText {
 	return words.Describe(status, health, reason, title)
 }
+
+// DescribeFailing is [words.DescribeFailing].
+func DescribeFailing(code, title string) StatusText { return words.DescribeFailing(code, title) }
+
+// FaultOf is [words.FaultOf].
+func FaultOf(code string) Fault { return words.FaultOf(code) }
 
 // DescribeConnect is [words.DescribeConnect].
 func DescribeConnect(o ConnectOutcome, title string) StatusText {

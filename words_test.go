@@ -98,5 +98,7 @@ func TestWordsAreTheSame(t *testing.T) {
 		require.Equal(t, words.Outlook(s), perennial.Outlook(s))
 		require.Equal(t, words.Describe(s, perennial.HealthFailing, perennial.ReasonOperator, "p"), perennial.Describe(s, perennial.HealthFailing, perennial.ReasonOperator, "p"))
 	}
+	require.Equal(t, words.DescribeFailing("invalid_client", "p"), perennial.DescribeFailing("invalid_client", "p"))
+	require.Equal(t, words.FaultOf("invalid_client"), perennial.FaultOf("invalid_client"))
 	require.Equal(t, words.DescribeConnect(words.ConnectDenied, "p"), perennial.DescribeConnect(perennial.ConnectDenied, "p"))
 }

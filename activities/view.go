@@ -64,7 +64,7 @@ func (a *Activities) view(c perennial.Connection, now time.Time) View {
 	if err == nil {
 		title = app.Provider.Title
 	}
-	v.Words = perennial.Describe(c.Status, c.Health, c.Reason, title).String()
+	v.Words = c.Words(title).String()
 	at, trigger := timing.Wake(c, now)
 	if app.Pacers > 0 && refresh.OwnedByPacer(c, now) {
 		v.Pooled, at, trigger = true, refresh.SummaryAt(c.ID, now), ""

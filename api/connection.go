@@ -53,7 +53,7 @@ type Connection struct {
 func (a *API) show(c perennial.Connection) Connection {
 	c = c.WithoutStale()
 	return Connection{ID: c.ID, App: c.App, Provider: c.Provider, Host: c.Host, AccountID: c.AccountID, Status: c.Status, Reason: c.Reason, Health: c.Health,
-		FailingCode: c.FailingCode, Cadence: c.Cadence, Words: perennial.Describe(c.Status, c.Health, c.Reason, a.title(c)), Generation: c.Generation,
+		FailingCode: c.FailingCode, Cadence: c.Cadence, Words: c.Words(a.title(c)), Generation: c.Generation,
 		TokenType: perennial.TokenTypeBearer, Scopes: c.Scopes, Metadata: c.Metadata, FailingSince: c.FailingSince, ExpiresAt: c.ExpiresAt,
 		RefreshTokenExpiresAt: c.RefreshTokenExpiresAt, GrantExpiresAt: c.GrantExpiresAt, NextRefreshAt: c.NextRefreshAt, LastRefreshedAt: c.LastRefreshedAt,
 		LastUsedAt: c.LastUsedAt, LastUnauthorizedAt: c.LastUnauthorizedAt, RefreshCount: c.RefreshCount, FailureCount: c.FailureCount,

@@ -57,7 +57,7 @@ func body(e perennial.Event, apps Apps) ([]byte, error) {
 		if app, err := apps.App(e.App); err == nil { // the app may have left the configuration
 			title = app.Provider.Title
 		}
-		words := perennial.Describe(d.Status, d.Health, d.Reason, title)
+		words := perennial.Connection{Status: d.Status, Health: d.Health, Reason: d.Reason, FailingCode: d.Code}.Words(title)
 		b.Data.Words = &words
 	}
 	raw, err := json.Marshal(b)

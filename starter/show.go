@@ -172,7 +172,7 @@ func describe(deps *wiring.Deps, c perennial.Connection) perennial.StatusText {
 	if app, err := deps.Config.App(c.App); err == nil {
 		title = app.Provider.Title
 	}
-	return perennial.Describe(c.Status, c.Health, c.Reason, title)
+	return c.Words(title)
 }
 
 func words(deps *wiring.Deps, c perennial.Connection) string { return describe(deps, c).String() }

@@ -31,7 +31,7 @@ const reconnectAction = "Reconnect {p}; your settings are kept."
 // statusTexts is read from top to bottom; the first matching row counts. The last row
 // of each status matches every health and reason.
 var statusTexts = []statusTextRow{
-	{StatusActive, HealthFailing, "", StatusText{"Connected", "{p} has not answered our latest renewals; we keep trying", ""}},
+	{StatusActive, HealthFailing, "", StatusText{"Connected", failingText, ""}},
 	{StatusActive, "", "", StatusText{"Connected", "", ""}},
 	{StatusReconnectRequired, "", ReasonInvalidGrant, StatusText{"Reconnect needed", "access was removed in {p}", reconnectAction}},
 	{StatusReconnectRequired, "", ReasonRotationLost, StatusText{"Reconnect needed", "a renewal by {p} did not reach us; this was not your doing", reconnectAction}},
@@ -57,7 +57,8 @@ var outlooks = map[Status]string{
 // status. It is empty for an active one, whose due time says that.
 func Outlook(s Status) string { return outlooks[s] }
 
-// Describe turns a connection's state into text for the customer. title is the
+// Describe turns a connection's state into text for the customer. If it is failing,
+// [DescribeFailing] says more. title is the
 // provider's name as customers know it ("HubSpot"). A status that this program does not
 // know becomes "Unknown", never connected.
 func Describe(status Status, health Health, reason Reason, title string) StatusText {

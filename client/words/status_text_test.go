@@ -11,7 +11,7 @@ import (
 const (
 	again        = "Reconnect HubSpot; your settings are kept."
 	healthyWords = "Connected"
-	failingWords = "Connected: HubSpot has not answered our latest renewals; we keep trying"
+	failingWords = "Connected: our latest renewals with HubSpot did not succeed; we keep trying"
 )
 
 // TestDescribe shows the text for customers for every status, health and reason.

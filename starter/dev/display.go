@@ -70,7 +70,7 @@ func (d *display) words(c perennial.Connection) perennial.StatusText {
 	if app, err := d.deps.Config.App(c.App); err == nil {
 		title = app.Provider.Title
 	}
-	return perennial.Describe(c.Status, c.Health, c.Reason, title)
+	return c.Words(title)
 }
 
 func secondsLeft(c perennial.Connection, now time.Time) string {

@@ -110,7 +110,7 @@ func (h *Handler) begin(v connect.View) content {
 		p.Heading = "Reconnect " + v.Title
 		p.Detail = h.Product + " asks for access to your " + v.Title + " account again" + sentenceEnd(for_) + " Your settings are kept."
 		if v.Connection.Status != perennial.StatusActive {
-			words := perennial.Describe(v.Connection.Status, v.Connection.Health, v.Connection.Reason, v.Title)
+			words := v.Connection.Words(v.Title)
 			if words.Detail != "" {
 				p.Facts = append(p.Facts, fact{"Why", capital(words.Detail) + "."})
 			}
