@@ -37,6 +37,7 @@ type shard struct {
 	signalled map[string]string
 	kept      []store.SaveRequest
 	rewound   []int64
+	claimed   store.Shard
 	empty     func() // called when nothing is due any more
 }
 
@@ -48,6 +49,7 @@ func (s *shard) ClaimDue(_ context.Context, req store.ClaimDueRequest) (store.Cl
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.beats, s.lates, s.calls = append(s.beats, req.Beat), append(s.lates, req.Late), max(s.calls, req.Limit)
+	s.claimed = req.Shard
 	if s.behind {
 		return store.ClaimDueResult{Beat: req.Beat, RolledBack: true}, nil
 	}
@@ -149,6 +151,7 @@ func (s *shard) pace(t *testing.T, connections int, beat int64) activities.PaceR
 	require.NoError(t, err)
 	var out activities.PaceResult
 	require.NoError(t, v.Get(&out))
+	assert.Equal(t, store.Shard{App: "app", N: 1, Of: 2}, s.claimed)
 	return out
 }
 

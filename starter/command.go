@@ -15,7 +15,6 @@ import (
 	"github.com/perennial-oauth/perennial/starter/dev"
 	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/spf13/cobra"
-	"go.temporal.io/sdk/client"
 )
 
 // shell holds what every command needs: environment, input, output and flags.
@@ -147,12 +146,8 @@ func (s *shell) dial(ctx context.Context, deps *wiring.Deps, do func(*wiring.Dep
 		return err
 	}
 	defer t.Close()
-	return do(deps, newService(deps, t), &connect.Temporal{Client: t, TaskQueue: deps.Config.TaskQueue})
-}
-
-func newService(deps *wiring.Deps, t client.Client) *connect.Service {
-	return connect.New(connect.Config{Store: deps.Store, Apps: deps.Config, Sealer: deps.Keyring,
-		Workflows: &connect.Temporal{Client: t, TaskQueue: deps.Config.TaskQueue}, Log: deps.Log})
+	w := &connect.Temporal{Client: t, TaskQueue: deps.Config.TaskQueue}
+	return do(deps, deps.Connections(w), w)
 }
 
 // worker runs the same worker as the program of that name. dev starts it as a child

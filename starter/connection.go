@@ -65,7 +65,7 @@ func (s *shell) reconnectLink() *cobra.Command {
 	cmd := &cobra.Command{Use: "reconnect-link ID", Short: "Print a link that lets the customer reconnect a connection with one consent", Args: exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return s.open(cmd.Context(), func(deps *wiring.Deps) error {
-				sessions, err := deps.Sessions(newService(deps, nil))
+				sessions, err := deps.Sessions(deps.Connections(&connect.Temporal{}))
 				if err != nil {
 					return err
 				}
@@ -130,8 +130,7 @@ func (s *shell) disconnect() *cobra.Command {
 				return err
 			}
 			return s.dial(cmd.Context(), deps, func(deps *wiring.Deps, service *connect.Service, _ *connect.Temporal) error {
-				ender := &connect.Disconnector{Service: service, Keys: deps.Keyring, Provider: provider.NewClient(provider.ClientConfig{})}
-				c, revocation, err := ender.Disconnect(cmd.Context(), args[0])
+				c, revocation, err := deps.Disconnector(service).Disconnect(cmd.Context(), args[0])
 				if perennial.CodeOf(err) == perennial.CodeConflict {
 					return err
 				}

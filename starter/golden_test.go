@@ -6,7 +6,16 @@ import (
 	"github.com/perennial-oauth/perennial/internal/fill"
 	"github.com/perennial-oauth/perennial/internal/golden"
 	"github.com/perennial-oauth/perennial/internal/version"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/store"
+	"github.com/stretchr/testify/assert"
 )
+
+// TestShownAppIsWhole: what is known of an app, and of its provider, is shown.
+func TestShownAppIsWhole(t *testing.T) {
+	t.Parallel()
+	assert.Empty(t, fill.Zeros(showApp(fill.Of[provider.App](), fill.Of[store.AppState]())))
+}
 
 // TestGoldenJSON compares the output of --json.
 func TestGoldenJSON(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/internal/fill"
 	"github.com/perennial-oauth/perennial/internal/metrics"
 	"github.com/perennial-oauth/perennial/internal/spool"
@@ -28,6 +29,12 @@ func TestSettingsReachTheParts(t *testing.T) {
 	assert.Equal(t, []string{"Resolver"}, fill.Zeros(notifier.Addresses))
 	assert.Empty(t, fill.Zeros(d.sessionsConfig(&connect.Service{})))
 	assert.Equal(t, []string{"Failures"}, fill.Zeros(d.pagesConfig(&connect.Sessions{})))
+	service := d.Connections(&connect.Temporal{})
+	assert.Empty(t, fill.Zeros(service.Config))
+	assert.Empty(t, fill.Zeros(*d.Disconnector(service)))
+	d.Config.Apps, d.Config.Server = fill.Of[config.Config]().Apps, fill.Of[config.Config]().Server
+	d.DB = &db.DB{}
+	assert.Equal(t, []string{"Failures", "Now"}, fill.Zeros(apiConfig(d, service, &links{sessions: &connect.Sessions{}}, &tokens{}, metrics.NewAPI(prometheus.NewRegistry()))))
 	engine := d.EngineConfig()
 	assert.Equal(t, []string{"Observer"}, fill.Zeros(engine), "each process sets its own")
 	assert.Equal(t, cfg.Timing, engine.Timing)

@@ -62,14 +62,13 @@ func RunServer(ctx context.Context, args, environ []string, logs io.Writer) erro
 		stopStoring := StoreUnsaved(ctx, tokens.engine, log)
 		defer stopStoring()
 	}
-	service := connect.New(connect.Config{Store: deps.Store, Apps: deps.Config, Sealer: deps.Keyring, Log: deps.Log,
-		Workflows: &connect.Temporal{Client: t, TaskQueue: deps.Config.TaskQueue}})
+	service := deps.Connections(&connect.Temporal{Client: t, TaskQueue: deps.Config.TaskQueue})
 	links, err := openLinks(ctx, deps, service)
 	if err != nil {
 		return err
 	}
 	defer links.close()
-	v1, err := newAPI(deps, service, links, tokens, metrics.NewAPI(registry))
+	v1, err := api.New(apiConfig(deps, service, links, tokens, metrics.NewAPI(registry)))
 	if err != nil {
 		return err
 	}
@@ -102,13 +101,23 @@ func RunServer(ctx context.Context, args, environ []string, logs io.Writer) erro
 	return errors.Join(err, health.Close())
 }
 
-func newAPI(deps *Deps, service *connect.Service, links *links, tokens *tokens, observer api.Observer) (*api.API, error) {
+// Connections returns the service that changes connections and signals their workflows.
+func (d *Deps) Connections(w connect.Workflows) *connect.Service {
+	return connect.New(connect.Config{Store: d.Store, Apps: d.Config, Sealer: d.Keyring, Workflows: w, Log: d.Log})
+}
+
+// Disconnector returns what ends connections, also at their providers.
+func (d *Deps) Disconnector(service *connect.Service) *connect.Disconnector {
+	return &connect.Disconnector{Service: service, Keys: d.Keyring, Provider: provider.NewClient(provider.ClientConfig{})}
+}
+
+func apiConfig(deps *Deps, service *connect.Service, links *links, tokens *tokens, observer api.Observer) api.Config {
 	c := api.Config{
 		Store:       deps.Store,
 		Keys:        api.NewKeyStore(deps.DB),
 		Requests:    api.NewRequestStore(deps.DB),
 		Connections: service,
-		Disconnects: &connect.Disconnector{Service: service, Keys: deps.Keyring, Provider: provider.NewClient(provider.ClientConfig{})},
+		Disconnects: deps.Disconnector(service),
 		Webhooks:    deps.Notify(nil),
 		Tokens:      tokens.of,
 		Apps:        deps.Config.Apps,
@@ -120,7 +129,7 @@ func newAPI(deps *Deps, service *connect.Service, links *links, tokens *tokens, 
 	if links.sessions != nil {
 		c.Sessions = links.sessions
 	}
-	return api.New(c)
+	return c
 }
 
 // tokens makes the backends of the tenants' tokens.

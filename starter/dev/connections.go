@@ -83,7 +83,7 @@ func (s *stack) consent(ctx context.Context, d demo, id string) (perennial.Conne
 	if err != nil {
 		return perennial.Connection{}, err
 	}
-	g := connect.Grant{Tenant: demoTenant, App: d.app, Account: d.account, Tokens: tokens, ObtainedAt: at, Exchanged: true}
+	g := d.grant(tokens, at)
 	if id != "" {
 		return s.service.Reconnect(ctx, id, g)
 	}
@@ -102,4 +102,9 @@ func (s *stack) connections(ctx context.Context) ([]perennial.Connection, time.T
 		out, now = append(out, c), at
 	}
 	return out, now, nil
+}
+
+// grant is the result of the consent of a demo account.
+func (d demo) grant(tokens perennial.TokenSet, at time.Time) connect.Grant {
+	return connect.Grant{Tenant: demoTenant, App: d.app, Account: d.account, Tokens: tokens, ObtainedAt: at, Exchanged: true}
 }

@@ -23,6 +23,13 @@ func TestSummaryIsWhole(t *testing.T) {
 	assert.Equal(t, []int{1, 2, 3}, []int{sum.WorkerKills, sum.ReconnectRequired, sum.Recovered})
 }
 
+// TestGrantIsWhole: the consent of a demo account names everything but a host of its own.
+func TestGrantIsWhole(t *testing.T) {
+	t.Parallel()
+	d := demos[0]
+	assert.Equal(t, []string{"Host"}, fill.Zeros(d.grant(fill.Of[perennial.TokenSet](), time.Now())))
+}
+
 // TestRowIsWhole: no cell of a connection's line is left empty.
 func TestRowIsWhole(t *testing.T) {
 	t.Parallel()

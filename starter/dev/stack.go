@@ -274,7 +274,7 @@ func (s *stack) openTemporal(ctx context.Context, progress io.Writer) error {
 		return err
 	}
 	s.updates = &connect.Temporal{Client: s.client, TaskQueue: s.deps.Config.TaskQueue}
-	s.service = connect.New(connect.Config{Store: s.deps.Store, Apps: s.deps.Config, Sealer: s.deps.Keyring, Workflows: s.updates, Log: s.deps.Log})
+	s.service = s.deps.Connections(s.updates)
 	if s.sessions, err = s.deps.Sessions(s.service); err != nil {
 		return err
 	}

@@ -89,6 +89,19 @@ func TestBeside(t *testing.T) {
 	}
 }
 
+// TestGenerationAheadBeside: a caller whose generation is above the row's learns the row's,
+// and nothing is presented.
+func TestGenerationAheadBeside(t *testing.T) {
+	t.Parallel()
+	b := setup(t, sqlite(t))
+	b.silent, b.sickness = true, errors.New("refused")
+	err := b.of("acme", engine{b}).Refresh(t.Context(), b.id, 7)
+	ahead, ok := errors.AsType[*perennial.GenerationAheadError](err)
+	require.True(t, ok, "%v", err)
+	assert.Equal(t, perennial.GenerationAheadError{Connection: b.id, Generation: 1}, *ahead)
+	assert.Zero(t, b.presented.Load())
+}
+
 // TestAnotherProcessIsAtIt: a caller waits for another process's refresh and does not
 // repeat it.
 func TestAnotherProcessIsAtIt(t *testing.T) {
