@@ -74,6 +74,8 @@ const (
 	paceAtOnce = 64
 	// paceClaim is how many free places make a claim worth its cost.
 	paceClaim = paceAtOnce / 4
+	// paceGather bounds the wait for that many.
+	paceGather = 100 * time.Millisecond
 	// paceFirst is how many connections the pacer presents before the first success: as
 	// many failures as open the circuit when the provider rejects the client. Each
 	// success frees one more place, so after five round trips all places are in use.
@@ -206,32 +208,47 @@ func (r *pace) withhold() {
 	}
 }
 
-// claim claims a connection for each free place, once enough are free, and starts to
-// refresh them. It reports whether more may be due.
+// claim claims a connection for each free place and starts to refresh them. It reports
+// whether more may be due.
 func (r *pace) claim(ctx context.Context, limit float64) (more bool, err error) {
+	places := r.places(ctx)
+	if places == 0 {
+		return true, nil
+	}
+	took, err := r.take(ctx, places, limit)
+	r.giveBack(places - took)
+	return took == places || took >= paceClaim, err
+}
+
+// places takes the free places: as many as make a claim worth its cost, or those that
+// become free within paceGather. A provider that answers slowly keeps its own places, and
+// nobody waits for them.
+func (r *pace) places(ctx context.Context) (n int) {
 	r.mu.Lock()
 	enough := min(paceClaim, paceAtOnce-r.withheld)
 	r.mu.Unlock()
-	places := 0
-	for ; places < enough; places++ {
+	gather := time.NewTimer(paceGather)
+	defer gather.Stop()
+	for n < enough {
 		select {
 		case <-r.free:
+			n++
+			continue
+		case <-gather.C:
 		case <-ctx.Done():
-			r.giveBack(places)
-			return false, nil
 		}
+		break
 	}
-	for ; places < paceAtOnce; places++ {
+	for n < paceAtOnce {
 		select {
 		case <-r.free:
+			n++
 			continue
 		default:
 		}
 		break
 	}
-	took, err := r.take(ctx, places, limit)
-	r.giveBack(places - took)
-	return took == places || took >= paceClaim, err
+	return n
 }
 
 func (r *pace) giveBack(places int) {

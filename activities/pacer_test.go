@@ -38,6 +38,10 @@ type shard struct {
 	kept      []store.SaveRequest
 	rewound   []int64
 	claimed   store.Shard
+
+	slow   map[string]bool // these wait until others is closed
+	others chan struct{}
+	want   int // others is closed by the last of so many
 	empty     func() // called when nothing is due any more
 }
 
@@ -106,8 +110,17 @@ func (s *shard) TakeSlots(_ context.Context, _ string, rate float64, _, _ time.D
 	return first, time.Second / time.Duration(rate), n, nil
 }
 
-func (s *shard) RefreshClaimed(_ context.Context, claim store.Claim, _, slot time.Time, _ string) (refresh.Result, error) {
+func (s *shard) RefreshClaimed(ctx context.Context, claim store.Claim, _, slot time.Time, _ string) (refresh.Result, error) {
+	if s.slow[claim.Connection.ID] {
+		select {
+		case <-s.others:
+		case <-time.After(time.Minute): // the test fails by what is missing then
+		}
+	}
 	s.mu.Lock()
+	if s.others != nil && len(s.presented) == s.want-1 {
+		close(s.others)
+	}
 	defer s.mu.Unlock()
 	s.presented[claim.Connection.ID] = slot
 	if res, ok := s.answers[claim.Connection.ID]; ok {
@@ -189,6 +202,22 @@ func TestPaceLearnsFromFew(t *testing.T) {
 	good := &shard{}
 	assert.EqualValues(t, due, good.pace(t, due, 0).Refreshed)
 	assert.GreaterOrEqual(t, good.calls, 16, "they go well")
+}
+
+// TestPaceBesideSlowOnes: connections whose provider answers slowly keep no other waiting,
+// from the first claim on.
+func TestPaceBesideSlowOnes(t *testing.T) {
+	t.Parallel()
+	for _, slow := range []int{1, 10, 60} {
+		const due = 200
+		s := &shard{slow: map[string]bool{}, others: make(chan struct{}), want: due - slow}
+		for i := range slow {
+			s.slow[fmt.Sprint(1+i*3)] = true // not both of the first two, which would end in silence
+		}
+		began := time.Now()
+		assert.EqualValues(t, due, s.pace(t, due, 0).Refreshed, slow)
+		assert.Less(t, time.Since(began), 30*time.Second, "%d slow ones: nobody waited for them", slow)
+	}
 }
 
 // TestPaceAfterARestore: a database that is behind the pacer's beat gives nothing until
