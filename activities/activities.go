@@ -37,6 +37,8 @@ type Activities struct {
 	Store   Store
 	Apps    refresh.Apps // for the provider's title in texts for people
 	Journal Journal
+	// Attributes may be nil: then all search attributes count as registered.
+	Attributes Attributes
 }
 
 // Journal passes a sealed token set that could not be stored to the connection's
@@ -63,6 +65,7 @@ type LoadRequest struct {
 	// Since is the end of the period that the last summary covered, by the database's
 	// clock. Zero: the workflow has no summary yet.
 	Since time.Time `json:"since,omitzero"`
+	Shown Shown     `json:"shown,omitzero"`
 }
 
 // Load reads the connection's row. For a pooled app it also sums up what happened since
@@ -76,6 +79,7 @@ func (a *Activities) Load(ctx context.Context, req LoadRequest) (View, error) {
 		return View{}, fmt.Errorf("read connection %s: %w", req.ConnectionID, err)
 	}
 	v := a.view(c, now)
+	v.Upsert, v.Missing = a.upsert(ctx, req.Shown, v), a.missing(ctx, req.Shown)
 	v.SlotGranted = activity.GetInfo(ctx).IsLocalActivity && !c.QueuedAt.IsZero() && v.Trigger != "" && v.Wait == 0
 	if app, err := a.Apps.App(c.App); err != nil || app.Pacers == 0 {
 		return v, nil
@@ -106,7 +110,8 @@ type RefreshRequest struct {
 	Trigger      perennial.Trigger `json:"trigger"`
 	// Once: return the first outcome instead of retrying inside the activity, because a
 	// caller waits for it.
-	Once bool `json:"once,omitempty"`
+	Once  bool  `json:"once,omitempty"`
+	Shown Shown `json:"shown,omitzero"`
 }
 
 // RefreshResult is the result of a refresh.
@@ -188,6 +193,7 @@ func (a *Activities) refresh(ctx context.Context, req RefreshRequest) (out Refre
 	}
 	out = RefreshResult{Outcome: res.Outcome, Code: res.Code, HTTPStatus: res.HTTPStatus, Recovered: res.Recovered,
 		View: a.view(res.Connection, res.Now), Unsaved: res.Unsaved}
+	out.View.Upsert, out.View.Missing = a.upsert(ctx, req.Shown, out.View), a.missing(ctx, req.Shown)
 	out.Again = res.Unsaved == nil && retried[res.Outcome] && soon(res)
 	return out, res, nil
 }

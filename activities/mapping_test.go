@@ -23,6 +23,6 @@ func TestViewIsWhole(t *testing.T) {
 	now := c.NextAttemptAt.Add(-time.Minute)
 	c.LastRefreshedAt, c.ExpiresAt = now, now.Add(time.Hour)
 	// Gone is for a missing row. Pooled and Summary are for a healthy connection of a
-	// pooled app. Load sets SlotGranted.
-	assert.Equal(t, []string{"Gone", "Pooled", "Summary", "SlotGranted"}, fill.Zeros(a.view(c, now)))
+	// pooled app. Load sets SlotGranted, Upsert and Missing.
+	assert.Equal(t, []string{"Gone", "Pooled", "Summary", "SlotGranted", "Upsert", "Missing"}, fill.Zeros(a.view(c, now)))
 }

@@ -41,8 +41,8 @@ type shard struct {
 
 	slow   map[string]bool // these wait until others is closed
 	others chan struct{}
-	want   int // others is closed by the last of so many
-	empty     func() // called when nothing is due any more
+	want   int    // others is closed by the last of so many
+	empty  func() // called when nothing is due any more
 }
 
 func (s *shard) App(string) (provider.App, error) {

@@ -40,6 +40,11 @@ type View struct {
 	// from it needs no version marker. As with a marker, a program that does not know
 	// this field cannot replay a run that has it.
 	SlotGranted bool `json:"turn,omitempty"`
+	// Upsert has the search attributes to set now, by name: see [Shown].
+	Upsert map[string]string `json:"upsert,omitempty"`
+	// Missing has the search attributes that the run must not hand on: its namespace no
+	// longer has them.
+	Missing []string `json:"missing,omitempty"`
 	// Young: the token is younger than a minute, or than a quarter of its life.
 	Young bool `json:"young,omitempty"`
 }

@@ -177,9 +177,6 @@ func (s *Service) signal(ctx context.Context, c perennial.Connection, signal str
 	if err := s.Workflows.Signal(ctx, c, signal); err != nil {
 		s.Log.Error("workflow not signalled", "connection_id", c.ID, "signal", signal, "error", err)
 		mend := "say the same again once Temporal is reachable"
-		if unregistered(err) {
-			mend = "run `perennial setup`, then say the same again"
-		}
 		return &perennial.Error{Code: perennial.CodeUnavailable, Err: err,
 			Message: fmt.Sprintf("connection %s is stored, but its workflow could not be signalled (%v): %s", c.ID, err, mend)}
 	}

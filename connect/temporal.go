@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/activities"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/workflows"
 	enumspb "go.temporal.io/api/enums/v1"
@@ -39,16 +39,20 @@ func (t *Temporal) Unsaved(ctx context.Context, c perennial.Connection, req stor
 }
 
 func (t *Temporal) signal(ctx context.Context, c perennial.Connection, signal string, arg any) error {
-	_, err := t.Client.SignalWithStartWorkflow(ctx, workflows.ID(c.ID), signal, arg, client.StartWorkflowOptions{
+	o := client.StartWorkflowOptions{
 		TaskQueue:             t.TaskQueue,
 		TypedSearchAttributes: workflows.SearchAttributes(c),
 		Memo:                  workflows.Memo(c),
 		StaticSummary:         c.Provider + " " + c.AccountID,
 		// Start a finished workflow again: its id lives as long as the account.
 		WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
-	}, workflows.ConnectionWorkflow, workflows.NewState(c.ID))
-	if unregistered(err) {
-		return fmt.Errorf("signal %s to workflow %s: a search attribute is missing, run `perennial setup`: %w", signal, workflows.ID(c.ID), err)
+	}
+	state := workflows.NewState(c.ID)
+	state.Shown = activities.ShownOf(c)
+	_, err := t.Client.SignalWithStartWorkflow(ctx, workflows.ID(c.ID), signal, arg, o, workflows.ConnectionWorkflow, state)
+	if unregistered(err) { // the workflow sets those that there are
+		o.TypedSearchAttributes, state.Shown = temporal.SearchAttributes{}, nil
+		_, err = t.Client.SignalWithStartWorkflow(ctx, workflows.ID(c.ID), signal, arg, o, workflows.ConnectionWorkflow, state)
 	}
 	if err != nil {
 		return fmt.Errorf("signal %s to workflow %s: %w", signal, workflows.ID(c.ID), err)
@@ -56,11 +60,11 @@ func (t *Temporal) signal(ctx context.Context, c perennial.Connection, signal st
 	return nil
 }
 
-// unregistered reports whether Temporal refused a start because its namespace lacks one
-// of our search attributes. It does so even if the workflow is running already.
+// unregistered reports whether Temporal refused a start for its arguments, as it does if
+// the namespace lacks one of our search attributes, even if the workflow is running.
 func unregistered(err error) bool {
 	var invalid *serviceerror.InvalidArgument
-	return errors.As(err, &invalid) && strings.Contains(invalid.Message, "search attribute")
+	return errors.As(err, &invalid)
 }
 
 // RefreshNow asks the connection's workflow for a fresh token and waits for the result.

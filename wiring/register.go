@@ -77,7 +77,9 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 		p.fallback = &fallback{engine: p.engine, rows: d.Store, healthy: temporalHealthy(c), shown: counts.Fallback, log: d.Log}
 	}
 	workflows.Register(w, workflows.Options{Timing: d.Config.Timing})
-	w.RegisterActivity(activities.New(p.engine, d.Store, d.Config, told))
+	acts := activities.New(p.engine, d.Store, d.Config, told)
+	acts.Attributes = workflows.NewAttributes(c)
+	w.RegisterActivity(acts)
 	w.RegisterActivity(&activities.Pacer{Engine: p.engine, Store: d.Store, Workflows: told, Apps: d.Config, Timing: d.Config.Timing})
 	releaser := &activities.Releaser{Store: d.Store, Workflows: told, Apps: d.Config}
 	w.RegisterActivityWithOptions(releaser.Release, activity.RegisterOptions{Name: activities.ReleaseActivity})

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -35,7 +36,7 @@ func connectionWorkflow(o Options) func(workflow.Context, *State) error {
 			if w == nil || err != nil {
 				return r.finish(ctx, err)
 			}
-			if w.timer != nil {
+			for again := w.timer != nil; again; again = r.ignoresEnd(ctx) {
 				if err := workflow.Await(ctx, func() bool { return r.ready(w) }); err != nil {
 					return r.finish(ctx, err)
 				}
@@ -57,6 +58,10 @@ type run struct {
 	signals   []workflow.ReceiveChannel
 	unsaved   workflow.ReceiveChannel // see SignalUnsaved
 	unstored  []store.SaveRequest     // received, and not stored yet
+	ends      workflow.ReceiveChannel // see SignalContinueAsNew
+	deaf      bool                    // this run began before it knew that signal
+	unshown   bool                    // the search attributes differ from the row
+	checked   bool                    // the search attributes that the run has were looked up in this workflow task
 	requested workflow.Channel        // an update handler wants a refresh
 	due       time.Time               // when the timer fires, by the workflow's clock
 
@@ -77,20 +82,50 @@ func newRun(ctx workflow.Context, o Options, s *State) (*run, error) {
 	if s != nil {
 		r.state = *s
 	}
+	if err := r.believe(ctx); err != nil {
+		return nil, err
+	}
 	if err := r.setup(ctx); err != nil {
 		return nil, err
 	}
 	return r, r.finish(ctx, r.begin(ctx))
 }
 
-func (r *run) setup(ctx workflow.Context) error {
-	if r.state.ConnectionID == "" {
+// changeBelieve: before it, a run believed whatever state it was started with.
+var changeBelieve = change{"believe", 2}
+
+// believe checks the state that the run was started with. Anybody who may start workflows
+// may have written it. Only a run that continues another has a past: a first run keeps
+// the connection's id and reads the row. A run with another connection's workflow id does
+// nothing.
+func (r *run) believe(ctx workflow.Context) error {
+	s := r.state
+	if s.ConnectionID == "" {
 		return temporal.NewNonRetryableApplicationError("the state has no connection id", "invalid", nil)
 	}
+	info := workflow.GetInfo(ctx)
+	own := info.WorkflowExecution.ID == ID(s.ConnectionID)
+	past := s.View != nil || !s.Next.IsZero() || s.Generation != 0 || s.Refreshes != 0 || s.Dropped != 0 || len(s.Recent)+len(s.SetAside) > 0 || !s.Digested.IsZero()
+	if own && info.ContinuedExecutionRunID != "" {
+		r.state = s.bounded()
+		return nil
+	}
+	if own && !past || !r.changed(ctx, changeBelieve) {
+		return nil
+	}
+	if !own {
+		return temporal.NewNonRetryableApplicationError(fmt.Sprintf("workflow %s cannot look after connection %s: that is the workflow %s", info.WorkflowExecution.ID, s.ConnectionID, ID(s.ConnectionID)), "invalid", nil)
+	}
+	r.state = State{ConnectionID: s.ConnectionID, Revision: s.Revision, Shown: s.Shown}
+	return nil
+}
+
+func (r *run) setup(ctx workflow.Context) error {
 	for _, name := range Signals {
 		r.signals = append(r.signals, workflow.GetSignalChannel(ctx, name))
 	}
 	r.unsaved = workflow.GetSignalChannel(ctx, SignalUnsaved)
+	r.ends = workflow.GetSignalChannel(ctx, SignalContinueAsNew)
 	r.requested = workflow.NewBufferedChannel(ctx, 1)
 	r.local = r.changed(ctx, changeLocalFirst)
 	if err := workflow.SetQueryHandler(ctx, QueryStatus, r.status); err != nil {
@@ -140,12 +175,26 @@ func (r *run) next(ctx workflow.Context) (*waiting, error) {
 			if still, err := r.handlersFinish(ctx); err != nil {
 				return nil, err
 			} else if still && !r.hasUnstored() {
+				if !r.checked && r.local && r.changed(ctx, changeOwnAttributes) {
+					if err := r.load(ctx); err != nil {
+						return nil, err
+					}
+					r.checked = true // or the local activity gave up, and Temporal may refuse the next run
+					continue
+				}
 				r.handOver()
 				return nil, workflow.NewContinueAsNewError(ctx, ConnectionWorkflow, r.state)
 			}
 			if r.hasUnstored() {
 				continue
 			}
+		}
+		if r.unshown {
+			r.unshown = false
+			if err := r.load(ctx); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		return r.wait(ctx), nil
 	}
@@ -187,6 +236,7 @@ func (r *run) begin(ctx workflow.Context) error {
 		return r.load(ctx)
 	}
 	carried.Wait = max(r.state.Next.Sub(workflow.Now(ctx)), 0)
+	carried.Upsert = nil
 	r.applyView(ctx, *carried)
 	return nil
 }
@@ -236,6 +286,9 @@ func (r *run) drain() bool {
 		for ch.ReceiveAsync(nil) {
 			r.messages++
 		}
+	}
+	for !r.deaf && r.ends.ReceiveAsync(nil) {
+		r.messages++
 	}
 	return r.messages > before
 }

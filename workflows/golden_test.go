@@ -24,6 +24,7 @@ func TestGoldenMessages(t *testing.T) {
 	slices.Sort(attributes)
 	golden.JSON(t, "messages", map[string]any{
 		"signals":                Signals,
+		"continue_as_new signal": SignalContinueAsNew,
 		"unsaved signal":         SignalUnsaved,
 		"unsaved":                fill.Of[store.SaveRequest](),
 		"refresh_now update":     UpdateRefreshNow,

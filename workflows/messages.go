@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/activities"
 	"go.temporal.io/sdk/temporal"
 )
 
@@ -24,6 +25,10 @@ const (
 // [store.SaveRequest]. The workflow stores it before it does anything else. It drops
 // and counts a message that is not a token set of its connection.
 const SignalUnsaved = "unsaved"
+
+// SignalContinueAsNew asks the workflow to continue as new when it is next idle. It is for
+// operators, and changes nothing else.
+const SignalContinueAsNew = "continue_as_new"
 
 // Signals lists the signals that make the workflow read its row again.
 var Signals = []string{SignalReconnected, SignalDisconnect, SignalPause, SignalResume, SignalNudge}
@@ -69,10 +74,10 @@ type StatusReply struct {
 
 // The search attributes. All are keywords, and they change only with the status.
 var (
-	AttributeStatus   = temporal.NewSearchAttributeKeyKeyword("PerennialStatus")
-	AttributeProvider = temporal.NewSearchAttributeKeyKeyword("PerennialProvider")
-	AttributeApp      = temporal.NewSearchAttributeKeyKeyword("PerennialApp")
-	AttributeTenant   = temporal.NewSearchAttributeKeyKeyword("PerennialTenant")
+	AttributeStatus   = temporal.NewSearchAttributeKeyKeyword(activities.AttributeStatus)
+	AttributeProvider = temporal.NewSearchAttributeKeyKeyword(activities.AttributeProvider)
+	AttributeApp      = temporal.NewSearchAttributeKeyKeyword(activities.AttributeApp)
+	AttributeTenant   = temporal.NewSearchAttributeKeyKeyword(activities.AttributeTenant)
 )
 
 // SearchAttributes returns the search attributes for starting a connection's workflow.

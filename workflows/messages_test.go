@@ -124,7 +124,9 @@ func TestMessageAtContinueAsNew(t *testing.T) {
 		w.c.Status = perennial.StatusDisconnected
 		r.SignalWorkflow(SignalDisconnect, nil)
 	}
-	r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
+	first := NewState("con_1")
+	first.Shown = activities.ShownOf(w.c) // as it is started: nothing is set, and the row is not read once more
+	r.ExecuteWorkflow(ConnectionWorkflow, first)
 	require.True(t, r.IsWorkflowCompleted())
 	var next *workflow.ContinueAsNewError
 	require.ErrorAs(t, r.GetWorkflowError(), &next)
@@ -165,7 +167,8 @@ func TestViewIsCarried(t *testing.T) {
 func TestStateIsCarriedWhole(t *testing.T) {
 	t.Parallel()
 	full := State{ConnectionID: "con_1", Revision: 1, Refreshes: 7, Generation: 9, View: &activities.View{Status: perennial.StatusActive, Wait: time.Hour}, Next: time.Unix(1, 0).UTC(), Digested: time.Unix(2, 0).UTC(),
-		SetAside: []store.SaveRequest{{ID: "con_1", NewGeneration: 10, SealedTokens: store.SealedTokens{AccessTokenSealed: []byte{1}}}}, Dropped: 3}
+		SetAside: []store.SaveRequest{{ID: "con_1", NewGeneration: 10, SealedTokens: store.SealedTokens{AccessTokenSealed: []byte{1}}}}, Dropped: 3,
+		Shown: map[string]string{"PerennialStatus": "active", "PerennialProvider": "quickbooks", "PerennialApp": "app", "PerennialTenant": "t1"}}
 	for i := range recentKept {
 		full.Recent = append(full.Recent, RecentRefresh{At: time.Unix(int64(i+1), 0).UTC(), Outcome: perennial.OutcomeRefreshed, Code: "c", Generation: int64(i + 1)})
 	}

@@ -2,6 +2,8 @@ package workflows
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -32,8 +34,10 @@ func (r *run) load(ctx workflow.Context) error {
 	defer func() { r.loading = false; r.loads++ }()
 	req := activities.LoadRequest{ConnectionID: r.state.ConnectionID, Since: r.state.Digested}
 	var v activities.View
-	if r.local && workflow.ExecuteLocalActivity(r.locally(ctx, loadTimeout, "read the row"), acts.Load, req).Get(ctx, &v) == nil {
-		r.applyView(ctx, v)
+	locally := req
+	locally.Shown = r.shown(ctx)
+	if r.local && workflow.ExecuteLocalActivity(r.locally(ctx, loadTimeout, "read the row"), acts.Load, locally).Get(ctx, &v) == nil {
+		r.applyLocalView(ctx, v)
 		return nil
 	}
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
@@ -89,6 +93,7 @@ func (r *run) refreshLocally(ctx workflow.Context, req activities.RefreshRequest
 	// its result.
 	detached, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
+	req.Shown = r.shown(ctx)
 	var res activities.RefreshResult
 	err = workflow.ExecuteLocalActivity(r.locally(detached, r.Timing.StartToClose, fmt.Sprintf("generation %d", req.Generation)), acts.RefreshLocally, req).Get(detached, &res)
 	if err != nil {
@@ -106,8 +111,18 @@ func (r *run) refreshLocally(ctx workflow.Context, req activities.RefreshRequest
 		return true, err
 	}
 	r.ended(ctx, res)
-	r.applyView(ctx, res.View)
+	r.applyLocalView(ctx, res.View)
 	return !res.Again || req.Once, nil
+}
+
+// shown asks a local activity which search attributes to set and which to leave out. What
+// the server says of the run's attributes reaches no command: the answer does, which stands
+// in the history.
+func (r *run) shown(ctx workflow.Context) activities.Shown {
+	//lint:ignore SA1019 the typed ones leave out what has no type
+	fields := workflow.GetInfo(ctx).SearchAttributes.GetIndexedFields()
+	names := slices.Sorted(maps.Keys(fields)) //workflowcheck:ignore -- they are sorted
+	return activities.Shown{Asked: true, Values: r.state.Shown, Names: names}
 }
 
 // ended records the end of a refresh.
@@ -193,6 +208,21 @@ func (r *run) listen(ctx workflow.Context, sel workflow.Selector, hit func()) {
 
 // applyView takes over what the row says, and shows it in the Temporal UI.
 func (r *run) applyView(ctx workflow.Context, v activities.View) {
+	r.takeOver(ctx, v)
+	r.checked = false
+	r.show(ctx, false)
+}
+
+// applyLocalView is applyView for the view of a local activity.
+func (r *run) applyLocalView(ctx workflow.Context, v activities.View) {
+	r.takeOver(ctx, v)
+	r.show(ctx, true)
+	r.forgetMissing(ctx)
+	r.view.Upsert = nil // only once
+	r.checked = true
+}
+
+func (r *run) takeOver(ctx workflow.Context, v activities.View) {
 	if r.known && v.RefreshCount > r.view.RefreshCount {
 		r.state.Refreshes += v.RefreshCount - r.view.RefreshCount
 	}
@@ -204,5 +234,4 @@ func (r *run) applyView(ctx workflow.Context, v activities.View) {
 		r.state.Generation = v.Generation // the highest seen, unless the row is further behind than any restore explains
 	}
 	r.due = workflow.Now(ctx).Add(v.Wait)
-	r.show(ctx)
 }

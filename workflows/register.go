@@ -16,6 +16,10 @@ type Options struct {
 	// and 100.
 	RefreshesPerRun int
 	MessagesPerRun  int // signals and updates, each counted alone
+	// Versioning says what worker versioning does with running workflows. It defaults to
+	// AutoUpgrade: they are made to be taken over by newer programs, and would otherwise
+	// keep an old one running for months. It means nothing to a worker without it.
+	Versioning workflow.VersioningBehavior
 }
 
 // RefreshesPerRun is the default of [Options]. A worker without the workflow in its
@@ -27,6 +31,9 @@ func (o Options) withDefaults() Options {
 	if o.RefreshesPerRun == 0 {
 		o.RefreshesPerRun = RefreshesPerRun
 	}
+	if o.Versioning == workflow.VersioningBehaviorUnspecified {
+		o.Versioning = workflow.VersioningBehaviorAutoUpgrade
+	}
 	if o.MessagesPerRun == 0 {
 		o.MessagesPerRun = 100
 	}
@@ -35,11 +42,15 @@ func (o Options) withDefaults() Options {
 
 // Register adds every workflow of this package to r.
 func Register(r worker.WorkflowRegistry, o Options) {
-	r.RegisterWorkflowWithOptions(connectionWorkflow(o.withDefaults()), workflow.RegisterOptions{Name: ConnectionWorkflow})
-	r.RegisterWorkflowWithOptions(pacer(o.withDefaults()), workflow.RegisterOptions{Name: PacerWorkflow})
-	r.RegisterWorkflowWithOptions(sweep, workflow.RegisterOptions{Name: SweepWorkflow})
-	r.RegisterWorkflowWithOptions(release, workflow.RegisterOptions{Name: ReleaseWorkflow})
-	r.RegisterWorkflowWithOptions(deliver, workflow.RegisterOptions{Name: DeliverWorkflow})
+	o = o.withDefaults()
+	add := func(w any, name string) {
+		r.RegisterWorkflowWithOptions(w, workflow.RegisterOptions{Name: name, VersioningBehavior: o.Versioning})
+	}
+	add(connectionWorkflow(o), ConnectionWorkflow)
+	add(pacer(o), PacerWorkflow)
+	add(sweep, SweepWorkflow)
+	add(release, ReleaseWorkflow)
+	add(deliver, DeliverWorkflow)
 }
 
 // loadTimeout bounds one read of a row. Retries have no limit: the database comes back.

@@ -16,6 +16,7 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
@@ -39,6 +40,8 @@ type world struct {
 	persistFails, persisted int
 	given                   []store.SaveRequest
 	refuses                 error // Persist returns it until it is nil
+
+	unregistered map[string]bool // search attributes
 
 	endsWithout int // number of next refreshes that end without a result
 	endedAt     time.Time
@@ -99,6 +102,16 @@ func (w *world) Get(_ context.Context, id string) (perennial.Connection, time.Ti
 	}
 	return w.c, w.now, nil
 }
+
+// Registered implements [activities.Attributes].
+func (w *world) Registered(_ context.Context, name string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.unregistered[name]
+}
+
+// Known implements [activities.Attributes].
+func (w *world) Known(ctx context.Context, name string) bool { return w.Registered(ctx, name) }
 
 // SummarizeLedger returns an empty summary: the simulation has no ledger.
 func (w *world) SummarizeLedger(_ context.Context, _ string, from, to time.Time) (store.LedgerSummary, error) {
@@ -190,6 +203,14 @@ type runSimulation struct {
 	w *world
 }
 
+// ExecuteWorkflow runs the workflow. A state with a past comes from the run before.
+func (r *runSimulation) ExecuteWorkflow(name any, args ...any) {
+	if s, ok := args[0].(State); ok && (s.View != nil || s.Generation != 0 || s.Refreshes != 0 || len(s.SetAside) > 0 || !s.Digested.IsZero()) {
+		r.SetContinuedExecutionRunID("the run before")
+	}
+	r.TestWorkflowEnvironment.ExecuteWorkflow(name, args...)
+}
+
 // Unsaved is the journal: the message is there in the next workflow task.
 func (r *runSimulation) Unsaved(_ context.Context, _ perennial.Connection, req store.SaveRequest) error {
 	r.RegisterDelayedCallback(func() { r.SignalWorkflow(SignalUnsaved, req) }, time.Millisecond)
@@ -205,8 +226,11 @@ func (w *world) newRun(t testing.TB, o Options) *runSimulation {
 	env.SetTestTimeout(time.Minute)
 	env.SetWorkflowRunTimeout(10 * 365 * 24 * time.Hour)
 	Register(env, o)
+	env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: ID(w.c.ID), WorkflowRunTimeout: 10 * 365 * 24 * time.Hour})
 	r := &runSimulation{env, w}
-	env.RegisterActivity(activities.New(w, w, w, r))
+	acts := activities.New(w, w, w, r)
+	acts.Attributes = w
+	env.RegisterActivity(acts)
 	clock := func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()

@@ -23,6 +23,8 @@ type State struct {
 	Recent []RecentRefresh `json:"recent,omitempty"`
 	// SetAside holds token sets that could not be stored; see [run.setAside].
 	SetAside []store.SaveRequest `json:"set_aside,omitempty"`
+	// Shown has the search attributes as this workflow last set them, by name.
+	Shown map[string]string `json:"shown,omitempty"`
 	// Dropped counts the messages that were not token sets of the connection.
 	Dropped int64 `json:"dropped,omitempty"`
 	// Digested is the end of the period that the summaries of the pacers' work cover,
@@ -47,6 +49,15 @@ const recentKept = 10
 // NewState returns the state that a connection's workflow starts with.
 func NewState(connectionID string) State {
 	return State{ConnectionID: connectionID, Revision: revision}
+}
+
+// bounded returns the state within the bounds that a run keeps to.
+func (s State) bounded() State {
+	s.Revision, s.Generation = max(s.Revision, 0), max(s.Generation, 0)
+	s.Refreshes, s.Dropped = max(s.Refreshes, 0), max(s.Dropped, 0)
+	s.Recent = s.Recent[max(len(s.Recent)-recentKept, 0):]
+	s.SetAside = s.SetAside[:min(len(s.SetAside), maxSetAside)]
+	return s
 }
 
 // ID returns the id of a connection's workflow. It never changes.

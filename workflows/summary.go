@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -11,13 +12,61 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
+// changeOwnAttributes: before it, the workflow compared the row with the search attributes
+// that the server showed. Removing or renaming one changed what a replay did.
+var changeOwnAttributes = change{"own-attributes", 2}
+
 // show tells people what the row says: it updates the summary in every run, and the
-// search attributes when they change.
-func (r *run) show(ctx workflow.Context) {
+// search attributes when they change. What it set last is in the state, and which ones
+// the namespace has is in the view of a local activity.
+func (r *run) show(ctx workflow.Context, local bool) {
 	workflow.SetCurrentDetails(ctx, r.summary())
-	if r.view.Gone {
+	same := maps.Equal(r.view.AttributesOf(), r.state.Shown) //workflowcheck:ignore -- the order does not matter
+	if r.view.Gone || same {
 		return
 	}
+	if !r.changed(ctx, changeOwnAttributes) {
+		r.showOldWay(ctx)
+		return
+	}
+	r.unshown = !local
+	var updates []temporal.SearchAttributeUpdate
+	names := slices.Sorted(maps.Keys(r.view.Upsert)) //workflowcheck:ignore -- they are sorted
+	for _, name := range names {
+		updates = append(updates, temporal.NewSearchAttributeKeyKeyword(name).ValueSet(r.view.Upsert[name]))
+	}
+	if !local || len(updates) == 0 {
+		return
+	}
+	if err := workflow.UpsertTypedSearchAttributes(ctx, updates...); err != nil {
+		workflow.GetLogger(ctx).Error("search attributes not updated", "error", err)
+		return
+	}
+	shown := map[string]string{}
+	maps.Copy(shown, r.state.Shown) //workflowcheck:ignore -- the order of a copy does not matter
+	maps.Copy(shown, r.view.Upsert) //workflowcheck:ignore -- nor here
+	r.state.Shown = shown
+}
+
+// forgetMissing handles search attributes that are no longer there. The SDK hands all that
+// a run has on to the next one, and the server refuses a run with one that it does not
+// know, for ever.
+func (r *run) forgetMissing(ctx workflow.Context) {
+	if len(r.view.Missing) == 0 {
+		return
+	}
+	shown := map[string]string{}
+	maps.Copy(shown, r.state.Shown) //workflowcheck:ignore -- the order of a copy does not matter
+	for _, name := range r.view.Missing {
+		delete(shown, name)
+		//lint:ignore SA1019 the SDK hands these on to the next run, and the typed ones are read-only
+		delete(workflow.GetInfo(ctx).SearchAttributes.GetIndexedFields(), name)
+	}
+	r.state.Shown, r.view.Missing = shown, nil
+}
+
+// showOldWay is show in runs from before [changeOwnAttributes].
+func (r *run) showOldWay(ctx workflow.Context) {
 	have := workflow.GetTypedSearchAttributes(ctx)
 	var updates []temporal.SearchAttributeUpdate
 	for _, a := range []struct {

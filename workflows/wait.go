@@ -35,14 +35,30 @@ func (r *run) wait(ctx workflow.Context) *waiting {
 	if wait < minWait && r.last.Outcome != "" && r.last.Outcome != perennial.OutcomeRefreshed {
 		wait = minWait // whatever the row says, a failing refresh never becomes a busy loop
 	}
-	r.due = workflow.Now(ctx).Add(wait)
+	r.due, r.checked = workflow.Now(ctx).Add(wait), false
 	timerCtx, cancel := workflow.WithCancel(ctx)
 	return &waiting{workflow.NewTimerWithOptions(timerCtx, wait, workflow.TimerOptions{Summary: r.timerSummary()}), cancel}
 }
 
 // ready reports whether the wait is over.
 func (r *run) ready(w *waiting) bool {
-	return w.timer.IsReady() || r.requested.Len() > 0 || r.signalled() || r.hasUnstored() || r.crowded
+	return w.timer.IsReady() || r.requested.Len() > 0 || r.signalled() || r.hasUnstored() || r.crowded || r.askedToEnd()
+}
+
+// changeEndOnSignal: before it, the workflow did not know [SignalContinueAsNew].
+var changeEndOnSignal = change{"end-on-signal", 2}
+
+// askedToEnd reports whether an operator wants the workflow to continue as new.
+func (r *run) askedToEnd() bool { return !r.deaf && r.ends.Len() > 0 }
+
+// ignoresEnd reports whether the wait goes on although an operator wants the run to end:
+// this run began before it knew the signal.
+func (r *run) ignoresEnd(ctx workflow.Context) bool {
+	if r.askedToEnd() && !r.changed(ctx, changeEndOnSignal) {
+		r.deaf = true
+		return true
+	}
+	return false
 }
 
 // wake ends a wait and returns what ended it. Signals win, because they may have
@@ -51,6 +67,7 @@ func (r *run) wake(w *waiting) waker {
 	if w.cancel != nil {
 		defer w.cancel()
 	}
+	r.crowded = r.crowded || r.askedToEnd()
 	switch {
 	case r.drain() || r.hasUnstored():
 		return wokenByMessage
