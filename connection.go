@@ -80,6 +80,12 @@ type Connection struct {
 	// limit. The event that ends the wait also moves NextAttemptAt.
 	QueuedAt time.Time `json:"queued_at,omitzero"`
 
+	// SetAsideGeneration is the generation of a newer token set that was received and
+	// cannot be stored now. While it is above Generation, and until SetAsideUntil, the
+	// refresh token is not presented, unless its replay class is reusable.
+	SetAsideGeneration int64     `json:"set_aside_generation,omitempty"`
+	SetAsideUntil      time.Time `json:"set_aside_until,omitzero"`
+
 	// The last warnings before the refresh token's idle end and before the grant's end.
 	IdleWarning, GrantWarning Warning `json:"-"`
 
@@ -98,6 +104,7 @@ func (c Connection) WithoutStale() Connection {
 	c.NextRefreshAt, c.NextAttemptAt, c.SuspectSince, c.ConfirmAt, c.QueuedAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	if c.Status == StatusDisconnected {
 		c.ExpiresAt, c.RefreshTokenExpiresAt, c.GrantExpiresAt, c.AmbiguousSince = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+		c.SetAsideGeneration, c.SetAsideUntil = 0, time.Time{}
 	}
 	return c
 }
@@ -169,6 +176,10 @@ func (c Connection) Words(title string) StatusText {
 func (c Connection) Suspect() bool {
 	return !c.SuspectSince.IsZero() && c.SuspectDigest == c.RefreshTokenDigest
 }
+
+// HasSetAside reports whether a token set above the row's generation was received and
+// set aside. The row's refresh token is then probably spent.
+func (c Connection) HasSetAside() bool { return c.SetAsideGeneration > c.Generation }
 
 // MaxWait bounds the wait that a row may demand before the next attempt. It exceeds the
 // longest Retry-After (24 h) with its spread. A wait that ends later was written by

@@ -116,6 +116,13 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 	if wait.After(now) {
 		return answer(VerdictWait, wait)
 	}
+	if c.HasSetAside() && req.Class != perennial.ReplayReusable {
+		if until := setAsideWait(c, now); until.After(now) {
+			d.set["next_attempt_at"] = db.Nullable(until)
+			return answer(VerdictSetAside, until)
+		}
+		doubt(now) // the set counts as lost: a refusal is our loss
+	}
 	if req.Ungated {
 		return answer(VerdictWait, now)
 	}

@@ -42,7 +42,7 @@ const unharmed = innocent + ` AND c.attempt_id = '' AND (c.next_attempt_at IS NU
 
 // innocent matches a row c without a failure or a doubt. In Go it is [nothingFailed].
 const innocent = `c.status = 'active' AND (c.health = 'healthy' OR c.failing_code IN ('` + CodeCircuitOpen + `', '` + CodeSlowDown + `', '` + CodeRateLimit + `'))
-	AND c.failure_count = 0 AND c.ambiguous_since IS NULL AND c.suspect_since IS NULL AND c.confirm_at IS NULL`
+	AND c.failure_count = 0 AND c.ambiguous_since IS NULL AND c.suspect_since IS NULL AND c.confirm_at IS NULL AND c.set_aside_generation <= c.generation`
 
 // undisturbed: no open circuit and no slow-down concerns c. It does not ask for
 // recorded failures, because one failing connection must not keep the others from the
@@ -66,7 +66,7 @@ const opensAttempt = `attempt_digest = c.refresh_token_digest, attempt_started_a
 func nothingFailed(c perennial.Connection) bool {
 	atGate := c.FailingCode == CodeCircuitOpen || c.FailingCode == CodeSlowDown || c.FailingCode == CodeRateLimit
 	return c.Status == perennial.StatusActive && (c.Health == perennial.HealthHealthy || atGate) &&
-		c.FailureCount == 0 && c.AmbiguousSince.IsZero() && c.SuspectSince.IsZero() && c.ConfirmAt.IsZero()
+		c.FailureCount == 0 && c.AmbiguousSince.IsZero() && c.SuspectSince.IsZero() && c.ConfirmAt.IsZero() && !c.HasSetAside()
 }
 
 // claimableAtOnce is unharmed in Go. now is the database's clock.

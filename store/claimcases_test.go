@@ -83,7 +83,7 @@ func claimCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []cl
 	thing("status", statuses...)
 	var healths []func(*claimCase)
 	for _, h := range perennial.Healths {
-		for _, code := range []string{"", CodeCircuitOpen, CodeSlowDown, CodeRateLimit, CodeRefusalHold, "http_503"} {
+		for _, code := range []string{"", CodeCircuitOpen, CodeSlowDown, CodeRateLimit, CodeRefusalHold, CodeSetAside, "http_503"} {
 			healths = append(healths, func(c *claimCase) { c.row.Health, c.row.FailingCode = h, code })
 		}
 	}
@@ -119,6 +119,9 @@ func claimCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []cl
 	thing("asked for", asked...)
 	thing("generation", func(c *claimCase) { c.row.Generation = 6 }, func(c *claimCase) { c.row.Generation, c.req.Generation = 1, 1 })
 	thing("floor", func(c *claimCase) { c.row.GenerationFloor = 4 }, func(c *claimCase) { c.row.GenerationFloor = 1005 })
+	for _, generation := range []int64{4, 5, 6, 9} {
+		times(fmt.Sprintf("set %d aside until", generation), func(c *claimCase, at time.Time) { c.row.SetAsideGeneration, c.row.SetAsideUntil = generation, at })
+	}
 	thing("cadence", func(c *claimCase) { c.row.Cadence = "on_use" })
 	thing("another app", func(c *claimCase) { c.otherApp = true })
 	var triggers, classes []func(*claimCase)

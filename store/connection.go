@@ -98,14 +98,15 @@ func (s *Store) SetCadence(ctx context.Context, id string, cadence perennial.Cad
 }
 
 // ReplaceTokens stores a new grant of an existing connection. Its guards are the
-// generation and, unless empty, the status from. It clears every time and doubt of the
-// old grant.
+// generation and, unless empty, the status from; and the new generation must not be one
+// that was given out before the database went backwards. It clears every time and doubt
+// of the old grant.
 func (s *Store) ReplaceTokens(ctx context.Context, id string, from perennial.Status, generation int64, w TokenWrite) (perennial.Connection, error) {
 	if err := (perennial.Connection{ID: id, Generation: generation}).CheckNext(w.Generation); err != nil {
 		return perennial.Connection{}, err
 	}
 	return s.guarded(ctx, id, generation, func(c perennial.Connection, now time.Time) (columns, bool) {
-		return tokenColumns(w, now), from == "" || c.Status == from
+		return tokenColumns(w, now), (from == "" || c.Status == from) && checkNext(c, w.Generation) == nil
 	})
 }
 
@@ -166,6 +167,7 @@ func tokenColumns(w TokenWrite, now time.Time) columns {
 		set["unproven_since"] = db.Nullable(now)
 	}
 	set.with(warnedColumns("idle", time.Time{}, w.RefreshTokenExpiresAt, now)).with(warnedColumns("grant", time.Time{}, w.GrantExpiresAt, now))
+	set.with(columns{"set_aside_generation": int64(0), "set_aside_until": nil})
 	return set.noAttempt().noDoubt().failing(perennial.Connection{}, w.FailingCode, now)
 }
 

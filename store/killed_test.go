@@ -66,6 +66,10 @@ func TestKilledBetweenStatements(t *testing.T) {
 			_, _, err := s.CloseAttempt(ctx, req)
 			return err
 		}},
+		"set aside": {claimed, func(ctx context.Context, s *store.Store) error {
+			_, err := s.MarkSetAside(ctx, store.SetAsideRequest{ID: id, Generation: 1, NewGeneration: 2})
+			return err
+		}},
 		"recovered": {func(t *testing.T, s *store.Store) {
 			claimed(t, s)
 			_, err := s.SetStatus(t.Context(), id, perennial.Statuses, 1, perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant)

@@ -154,7 +154,7 @@ func (m *Memory) Save(_ context.Context, req SaveRequest) (SaveResult, error) {
 	}
 	taken := takes(c, req)
 	if taken {
-		if err := c.CheckNext(req.NewGeneration); err != nil {
+		if err := checkNext(c, req.NewGeneration); err != nil {
 			return SaveResult{}, err
 		}
 	}

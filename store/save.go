@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"maps"
 	"time"
 
@@ -23,7 +24,9 @@ import (
 // Repeated after a lost reply, Save returns Stored again, but no longer Recovered. It
 // writes the ledger line even if the guards refuse the tokens, because the token was
 // presented. A missing row is an error of [perennial.CodeNotFound]; a new generation
-// that cannot follow the old one or the row's is [perennial.CodeInvalid].
+// that cannot follow the old one or the row's is [perennial.CodeInvalid]. If the row
+// learnt meanwhile that the new generation was given out before, Save returns a
+// [TakenError] and has written nothing.
 func (s *Store) Save(ctx context.Context, req SaveRequest) (SaveResult, error) {
 	if err := perennial.CheckGeneration(req.ID, req.Generation, req.NewGeneration); err != nil {
 		return SaveResult{}, err
@@ -39,7 +42,7 @@ func (s *Store) Save(ctx context.Context, req SaveRequest) (SaveResult, error) {
 		}
 		taken := takes(c, req)
 		if taken {
-			if err := c.CheckNext(req.NewGeneration); err != nil {
+			if err := checkNext(c, req.NewGeneration); err != nil {
 				return err
 			}
 		}
@@ -71,6 +74,29 @@ func (s *Store) Save(ctx context.Context, req SaveRequest) (SaveResult, error) {
 		return SaveResult{}, notFound(req.ID)
 	}
 	return saved, nil
+}
+
+// TakenError is the error for a token set whose generation was given out before the
+// database went backwards. The tokens must be sealed again for Next and saved once more.
+type TakenError struct {
+	ID         string
+	Generation int64 // that the set was sealed for
+	Next       int64
+}
+
+func (e *TakenError) Error() string {
+	return fmt.Sprintf("generation %d of connection %s was given out before the database went backwards: the tokens must be sealed for %d", e.Generation, e.ID, e.Next)
+}
+
+// checkNext returns an error unless the row may store next as its new generation.
+func checkNext(c perennial.Connection, next int64) error {
+	if err := c.CheckNext(next); err != nil {
+		return err
+	}
+	if own := c.NextGeneration(); next < own {
+		return &TakenError{ID: c.ID, Generation: next, Next: own}
+	}
+	return nil
 }
 
 // takes reports whether c should store the tokens of req.

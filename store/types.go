@@ -15,6 +15,7 @@ const (
 	VerdictAlreadyFresh Verdict = "already_fresh" // the row's generation is above the requested one
 	VerdictBusy         Verdict = "busy"          // an attempt is open; wait for its deadline
 	VerdictWait         Verdict = "wait"          // next_attempt_at or confirm_at is in the future
+	VerdictSetAside     Verdict = "set_aside"     // a newer token set waits to be stored
 	VerdictRefused      Verdict = "refused"       // the status does not allow it
 	VerdictNotFound     Verdict = "not_found"     // no such row
 )
@@ -41,7 +42,7 @@ type Claim struct {
 	Verdict    Verdict
 	Connection perennial.Connection
 	Now        time.Time // the database's clock during the claim
-	RetryAt    time.Time // busy, wait: when to ask again
+	RetryAt    time.Time // busy, wait, set_aside: when to ask again
 	// RolledBack is true if the row was behind the requested generation, by at most
 	// [perennial.MaxGenerationGap]: the database went backwards. The claim then marks
 	// the row ambiguous and stores the number as the row's floor.
