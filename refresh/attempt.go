@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -196,7 +197,7 @@ func (a *attempt) save(ctx context.Context, reply provider.Reply, old perennial.
 	kept := false
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		var saved store.SaveResult
-		saved, err = a.Engine.save(ctx, req)
+		saved, err = a.Engine.save(ctx, a.row, &req)
 		if err == nil {
 			if kept {
 				if err := a.Spool.Drop(req); err != nil {
@@ -209,23 +210,50 @@ func (a *attempt) save(ctx context.Context, reply provider.Reply, old perennial.
 			return a.saved(saved, reply), nil
 		}
 		a.log.Warn("save not done yet", "error", err)
-		if a.Spool != nil && !kept {
-			if keepErr := a.Spool.Add(req); keepErr != nil {
-				a.log.Error("tokens not written to the spool; the workflow holds them if they cannot be stored", "error", keepErr)
-			} else {
-				kept = true
-			}
+		a.authenticate(&req)
+		kept = kept || a.spool(req)
+		if errors.Is(err, ErrSetAside) {
+			a.markSetAside(ctx, req)
+			return a.unsaved(req, reply, err)
 		}
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			a.log.Error("a token set was received and could not be stored yet", "error", err)
-			if seam.Off(seam.Journal) {
-				return Result{}, err
-			}
-			a.memory.add(req)
-			return Result{Outcome: perennial.OutcomeUnknown, Code: CodeUnsaved, Connection: a.row, Now: a.clock(), HTTPStatus: reply.HTTPStatus, Unsaved: &req}, nil
+			return a.unsaved(req, reply, err)
 		}
+	}
+}
+
+// spool writes a set that could not be stored at once to the spool.
+func (a *attempt) spool(req store.SaveRequest) (kept bool) {
+	if a.Spool == nil {
+		return false
+	}
+	if err := a.Spool.Add(req); err != nil {
+		a.log.Error("tokens not written to the spool; the workflow holds them if they cannot be stored", "error", err)
+		return false
+	}
+	return true
+}
+
+// unsaved hands out a set that could not be stored.
+func (a *attempt) unsaved(req store.SaveRequest, reply provider.Reply, err error) (Result, error) {
+	a.log.Error("a token set was received and could not be stored yet", "error", err)
+	if seam.Off(seam.Journal) {
+		return Result{}, err
+	}
+	a.memory.add(req)
+	return Result{Outcome: perennial.OutcomeUnknown, Code: CodeUnsaved, Connection: a.row, Now: a.clock(), HTTPStatus: reply.HTTPStatus, Unsaved: &req}, nil
+}
+
+// authenticate sets the seal of a set that is about to leave the process, unless it has
+// one. Without it only the set's tokens would be believed.
+func (a *attempt) authenticate(req *store.SaveRequest) {
+	if len(req.Seal) > 0 {
+		return
+	}
+	if err := Authenticate(a.Sealer, a.row, req); err != nil {
+		a.log.Error("unsaved tokens leave without a seal over the whole set", "error", err)
 	}
 }
 

@@ -35,6 +35,10 @@ type Store interface {
 	// Save is idempotent: repeated after a lost reply, it returns the same.
 	Save(ctx context.Context, req store.SaveRequest) (store.SaveResult, error)
 	CloseAttempt(ctx context.Context, req store.CloseRequest) (perennial.Connection, bool, error)
+	// Attempt returns a line of the ledger.
+	Attempt(ctx context.Context, connectionID, id string) (perennial.Attempt, bool, error)
+	// MarkSetAside makes the row say that a token set waits to be stored.
+	MarkSetAside(ctx context.Context, req store.SetAsideRequest) (perennial.Connection, error)
 	// AccountInUse reports whether any tenant has a working connection of the account.
 	AccountInUse(ctx context.Context, app, account string) (bool, error)
 }
@@ -349,6 +353,7 @@ var verdictOutcome = map[store.Verdict]perennial.Outcome{
 	store.VerdictAlreadyFresh: perennial.OutcomeAlreadyFresh,
 	store.VerdictBusy:         perennial.OutcomeBusy,
 	store.VerdictWait:         perennial.OutcomeThrottled,
+	store.VerdictSetAside:     perennial.OutcomeThrottled,
 	store.VerdictRefused:      perennial.OutcomeRefused,
 	store.VerdictNotFound:     perennial.OutcomeNotFound,
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/dbtest"
 	"github.com/perennial-oauth/perennial/internal/spool"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh/timing"
@@ -21,6 +22,7 @@ import (
 // bundle is an engine over a real store. The test sets its provider's answers.
 type bundle struct {
 	*Engine
+	url     string
 	db      *store.Store
 	keyring *seal.Keyring
 	app     provider.App
@@ -64,15 +66,15 @@ func fresh(n string) provider.Reply {
 
 var refusal = provider.Reply{Outcome: perennial.OutcomeRevoked, Code: "invalid_grant", Sent: true, HTTPStatus: 400}
 
-func setup(t *testing.T, answers ...provider.Reply) *bundle {
+func setup(t testing.TB, answers ...provider.Reply) *bundle {
 	t.Helper()
 	return setupOn(t, "sqlite:"+filepath.Join(t.TempDir(), "engine.db"), answers...)
 }
 
-func setupOn(t *testing.T, url string, answers ...provider.Reply) *bundle {
+func setupOn(t testing.TB, url string, answers ...provider.Reply) *bundle {
 	t.Helper()
 	ctx := context.Background()
-	b := &bundle{answers: answers, app: provider.App{Name: "app", ClientID: "client", ClientSecrets: []perennial.Secret{perennial.NewSecret("s1")},
+	b := &bundle{url: url, answers: answers, app: provider.App{Name: "app", ClientID: "client", ClientSecrets: []perennial.Secret{perennial.NewSecret("s1")},
 		Provider: provider.Entry{Name: "generic", ReplayClass: perennial.ReplayUnknown}, Buffer: provider.BufferQueue}}
 	var err error
 	b.db, err = store.Open(ctx, url)
@@ -93,7 +95,13 @@ func setupOn(t *testing.T, url string, answers ...provider.Reply) *bundle {
 	return b
 }
 
-func (b *bundle) refresh(t *testing.T, ctx context.Context, generation int64) Result {
+// exec runs a statement as another program does.
+func (b *bundle) exec(t *testing.T, statement string) {
+	t.Helper()
+	(&dbtest.Database{URL: b.url}).Exec(t, statement)
+}
+
+func (b *bundle) refresh(t testing.TB, ctx context.Context, generation int64) Result {
 	t.Helper()
 	res, err := b.Engine.Refresh(ctx, Request{ConnectionID: "con_1", Generation: generation, Trigger: perennial.TriggerTimer})
 	require.NoError(t, err)

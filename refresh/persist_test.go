@@ -3,6 +3,7 @@ package refresh
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"math"
 	"path/filepath"
@@ -20,7 +21,7 @@ import (
 )
 
 // unsaved returns the token set of a refresh of con_1 that could not be stored.
-func (b *bundle) unsaved(t *testing.T) store.SaveRequest {
+func (b *bundle) unsaved(t testing.TB) store.SaveRequest {
 	t.Helper()
 	whole := b.Timing.SaveTimeout
 	b.Timing.SaveTimeout = 100 * time.Millisecond
@@ -113,89 +114,111 @@ func (b *bundle) seal(req *store.SaveRequest) {
 	req.RefreshTokenSealed, _ = b.Sealer.Seal(seal.BindingOf(b.c, seal.FieldRefreshToken, req.NewGeneration), perennial.NewSecret("r"))
 }
 
-// TestPersistBelievesTheSealOnly: the digest is computed from the opened token, and no
-// time is further ahead than a token can live.
+// TestPersistBelievesTheSealOnly: whatever stands beside the seal of a set, the values in
+// the seal are stored.
 func TestPersistBelievesTheSealOnly(t *testing.T) {
 	t.Parallel()
 	b := setup(t, fresh("2"), fresh("3"))
 	req := b.unsaved(t)
 	far := time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
-	req.RefreshTokenDigest = "another"
-	req.ExpiresAt, req.RefreshTokenExpiresAt, req.GrantExpiresAt, req.NextRefreshAt = far, far, far, far
+	altered := req
+	altered.RefreshTokenDigest, altered.Digest, altered.Metadata = "another", "another", map[string]string{"instance_url": "https://elsewhere"}
+	altered.ExpiresAt, altered.RefreshTokenExpiresAt, altered.GrantExpiresAt, altered.NextRefreshAt = far, far, far, far
+	altered.AmbiguousSince, altered.NextAttemptAt, altered.FailingCode = far, far, "x"
+	altered.Ledger = perennial.Attempt{ID: "x", StartedAt: far}
+	res, err := b.Persist(t.Context(), altered)
+	require.NoError(t, err)
+	c := res.Connection
+	assert.Equal(t, perennial.NewSecret("refresh 2").Digest(), c.RefreshTokenDigest)
+	assert.WithinDuration(t, req.ExpiresAt, c.ExpiresAt, time.Second)
+	assert.WithinDuration(t, req.NextRefreshAt, c.NextRefreshAt, time.Second)
+	assert.Equal(t, perennial.HealthHealthy, c.Health)
+	assert.Empty(t, c.Metadata)
+	assert.Zero(t, []time.Time{c.RefreshTokenExpiresAt, c.GrantExpiresAt, c.NextAttemptAt, c.AmbiguousSince}[0])
+	line, found, err := b.db.Attempt(t.Context(), "con_1", req.AttemptID)
+	require.NoError(t, err)
+	require.True(t, found)
+	assert.WithinDuration(t, req.Ledger.StartedAt, line.StartedAt, time.Second)
+	assert.Equal(t, perennial.OutcomeRefreshed, b.refresh(t, t.Context(), 2).Outcome)
+}
+
+// TestPersistOfTheReleaseBefore: a set without a seal over all fields is stored if its
+// tokens open and its attempt is the row's. Only the tokens are believed.
+func TestPersistOfTheReleaseBefore(t *testing.T) {
+	t.Parallel()
+	b := setup(t, fresh("2"), fresh("3"))
+	req := b.unsaved(t)
+	far := time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+	req.Seal, req.RefreshTokenDigest, req.Metadata, req.Scopes = nil, "another", map[string]string{"instance_url": "https://elsewhere"}, []string{"all"}
+	req.ExpiresAt, req.RefreshTokenExpiresAt, req.NextRefreshAt, req.AmbiguousSince, req.Ledger.StartedAt = far, far, far, time.Time{}, far
 	res, err := b.Persist(t.Context(), req)
 	require.NoError(t, err)
 	c := res.Connection
 	assert.Equal(t, perennial.NewSecret("refresh 2").Digest(), c.RefreshTokenDigest)
-	for _, at := range []time.Time{c.ExpiresAt, c.RefreshTokenExpiresAt, c.GrantExpiresAt, c.NextRefreshAt} {
-		assert.True(t, at.Before(time.Now().Add(maxLife)), at)
-	}
+	assert.Empty(t, c.Metadata)
+	assert.Empty(t, c.Scopes)
+	assert.Zero(t, c.ExpiresAt)
+	assert.Zero(t, c.RefreshTokenExpiresAt)
 	assert.False(t, c.NextRefreshAt.After(time.Now()), "due at once")
 	assert.Equal(t, perennial.OutcomeRefreshed, b.refresh(t, t.Context(), 2).Outcome)
 }
 
-// TestPersistNeedsTheKeys: the set of the row's open attempt is tried again, by a
-// process that has its keys. When the row no longer has that attempt, the set is set
-// aside.
-func TestPersistNeedsTheKeys(t *testing.T) {
-	t.Parallel()
-	b := setup(t, fresh("2"))
-	req := b.unsaved(t)
-	other, err := seal.NewEphemeral()
-	require.NoError(t, err)
-	b.Sealer = other
-	_, err = b.Persist(t.Context(), req)
-	assert.Equal(t, perennial.CodeSealed, perennial.CodeOf(err))
-	assert.NotErrorIs(t, err, ErrSetAside)
-	unknown := req
-	unknown.AttemptID = "another"
-	_, err = b.Persist(t.Context(), unknown)
-	assert.ErrorIs(t, err, ErrSetAside)
-	assert.Equal(t, perennial.CodeSealed, perennial.CodeOf(err))
-
-	b.Sealer = b.keyring
-	_, err = b.Persist(t.Context(), req)
-	require.NoError(t, err)
-	b.Sealer = other
-	res, err := b.Persist(t.Context(), req)
-	require.NoError(t, err, "the row has moved on: it is finished without its keys")
-	assert.Equal(t, perennial.OutcomeAlreadyFresh, res.Outcome)
-}
-
-// choosy refuses scopes, as a database refuses a text with a zero byte.
+// choosy answers with a code to a set with scopes, as a database that refuses a text
+// with a zero byte, or to every set.
 type choosy struct {
 	Store
+	code       string
 	everything bool
+	times      int // how often it does
 }
 
-func (s choosy) Save(ctx context.Context, req store.SaveRequest) (store.SaveResult, error) {
-	if s.everything || len(req.Scopes) > 0 {
-		return store.SaveResult{}, &pgconn.PgError{Code: "22021", Message: "invalid byte sequence"}
+func (s *choosy) Save(ctx context.Context, req store.SaveRequest) (store.SaveResult, error) {
+	if (s.everything || len(req.Scopes) > 0) && s.times > 0 {
+		s.times--
+		return store.SaveResult{}, fmt.Errorf("save: %w", &pgconn.PgError{Code: s.code, Message: "no"})
 	}
 	return s.Store.Save(ctx, req)
 }
 
 // TestDatabaseRefusesAValue: the tokens are stored without a value that the database
-// refuses. If it refuses the tokens too, they are kept.
+// refuses. Every other error is tried again, with all values.
 func TestDatabaseRefusesAValue(t *testing.T) {
 	t.Parallel()
-	reply := fresh("2")
-	reply.Tokens.Scopes = []string{"a\x00b"}
-	b := setup(t, reply)
-	b.Store = choosy{Store: b.db}
-	res := b.refresh(t, t.Context(), 1)
-	assert.Equal(t, perennial.OutcomeRefreshed, res.Outcome)
-	assert.EqualValues(t, 2, res.Connection.Generation)
+	for code, permanent := range map[string]bool{"22021": true, "22003": true, "22P02": true, "23505": true, "23514": true, "23502": true,
+		"08006": false, "57P01": false, "40001": false, "40P01": false, "53300": false, "25006": false, "42P01": false, "55P03": false, "XX000": false} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			reply := fresh("2")
+			reply.Tokens.Scopes = []string{"a"}
+			b := setup(t, reply)
+			b.Store = &choosy{Store: b.db, code: code, times: 2}
+			res := b.refresh(t, t.Context(), 1)
+			assert.Equal(t, perennial.OutcomeRefreshed, res.Outcome)
+			assert.EqualValues(t, 2, res.Connection.Generation)
+			assert.Equal(t, !permanent, len(res.Connection.Scopes) > 0)
+		})
+	}
+}
 
-	b = setup(t, fresh("2"))
-	b.Timing.SaveTimeout = 100 * time.Millisecond
-	b.Store = choosy{Store: b.db, everything: true}
+// TestDatabaseRefusesTheTokens: then the set is set aside at once, and the row says so.
+func TestDatabaseRefusesTheTokens(t *testing.T) {
+	t.Parallel()
+	b := setup(t, fresh("2"))
+	b.Timing.SaveTimeout = time.Minute
+	b.Store = &choosy{Store: b.db, code: "22021", everything: true, times: 4}
+	began := time.Now()
 	unsaved := b.refresh(t, t.Context(), 1).Unsaved
 	require.NotNil(t, unsaved)
-	_, err := b.Persist(t.Context(), *unsaved)
-	assert.ErrorIs(t, err, ErrSetAside)
-	b.Store = b.db
+	assert.Less(t, time.Since(began), 30*time.Second, "no retry helps")
+	row, _, err := b.db.Get(t.Context(), "con_1")
+	require.NoError(t, err)
+	assert.Equal(t, store.CodeSetAside, row.FailingCode)
+	assert.True(t, row.HasSetAside())
 	_, err = b.Persist(t.Context(), *unsaved)
-	assert.NoError(t, err)
+	assert.ErrorIs(t, err, ErrSetAside)
+	res, err := b.Persist(t.Context(), *unsaved)
+	require.NoError(t, err)
+	assert.Equal(t, perennial.HealthHealthy, res.Connection.Health)
 }
 
 // TestRowMissing: a kept set whose row is missing stays, and is logged and counted

@@ -30,10 +30,14 @@ const (
 	FieldTokenReply   Field = "token_reply"
 )
 
+// FieldSaveRequest is a request to save a token set, while it is outside of the process
+// that received the set. The refresh tokens' keyset seals it.
+const FieldSaveRequest Field = "save_request"
+
 // keyset returns the field whose keyset seals f.
 func (f Field) keyset() Field {
 	switch f {
-	case FieldWebhookSecret, FieldCodeVerifier, FieldTokenReply:
+	case FieldWebhookSecret, FieldCodeVerifier, FieldTokenReply, FieldSaveRequest:
 		return FieldRefreshToken
 	}
 	return f

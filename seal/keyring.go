@@ -1,11 +1,13 @@
 package seal
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/keyset"
+	tinkpb "github.com/tink-crypto/tink-go/v2/proto/tink_go_proto"
 	"github.com/tink-crypto/tink-go/v2/tink"
 )
 
@@ -15,7 +17,13 @@ type Keyring struct{ boxes map[Field]box }
 type box struct {
 	aead    tink.AEAD
 	primary uint32
+	ids     map[uint32]bool // of all its keys
 }
+
+// ErrAltered is the cause of an error of [Keyring.Open] that other keys would not mend:
+// the value is none of this program, or it names a key of this keyring and was sealed
+// for another binding, or altered.
+var ErrAltered = errors.New("the value was altered, or sealed for something else")
 
 func newKeyring(handles map[Field]*keyset.Handle) (*Keyring, error) {
 	k := &Keyring{boxes: map[Field]box{}}
@@ -28,7 +36,11 @@ func newKeyring(handles map[Field]*keyset.Handle) (*Keyring, error) {
 		if err != nil {
 			return nil, fmt.Errorf("use the %s keyset: %w", field, err)
 		}
-		k.boxes[field] = box{primitive, primary.KeyID()}
+		b := box{primitive, primary.KeyID(), map[uint32]bool{}}
+		for _, key := range handle.KeysetInfo().GetKeyInfo() {
+			b.ids[key.GetKeyId()] = key.GetStatus() == tinkpb.KeyStatusType_ENABLED
+		}
+		k.boxes[field] = b
 	}
 	return k, nil
 }
@@ -78,9 +90,13 @@ func (k *Keyring) Open(b Binding, sealed []byte) (perennial.Secret, error) {
 	}
 	plain, err := box.aead.Decrypt(sealed, b.associatedData())
 	if err != nil {
-		id, _ := KeyID(sealed)
+		id, idErr := KeyID(sealed)
+		if idErr != nil || box.ids[id] {
+			return perennial.Secret{}, perennial.Errorf(perennial.CodeSealed, "the %s of connection %s does not open at generation %d (sealed with key %d, which this process has): %w",
+				b.Field, b.Connection, b.Generation, id, ErrAltered)
+		}
 		return perennial.Secret{}, perennial.Errorf(perennial.CodeSealed,
-			"the %s of connection %s does not open at generation %d (sealed with key %d, this process seals with %d): use the keys that it was sealed with; if they are right, the row was altered",
+			"the %s of connection %s does not open at generation %d (sealed with key %d, this process seals with %d): use the keys that it was sealed with",
 			b.Field, b.Connection, b.Generation, id, box.primary)
 	}
 	return perennial.NewSecret(string(plain)), nil

@@ -28,6 +28,23 @@ func ledgerLine(a perennial.Attempt, connectionID, attemptID string) perennial.A
 	return a
 }
 
+// Attempt returns the ledger line of one of a connection's attempts. found is false, with
+// no error, if there is none.
+func (s *Store) Attempt(ctx context.Context, connectionID, id string) (a perennial.Attempt, found bool, err error) {
+	lines, err := attempts.find(s.db.With(ctx).Where("id = ? AND connection_id = ?", id, connectionID).Limit(1))
+	if err != nil || len(lines) == 0 {
+		return a, false, db.Wrap("read the ledger of connection "+connectionID, err)
+	}
+	return lines[0], true, nil
+}
+
+// MayHaveBroughtTokens reports whether the attempt of a ledger line may have received
+// tokens: it did, or it was lost and nobody knows. One that was closed with another
+// outcome received none.
+func MayHaveBroughtTokens(a perennial.Attempt) bool {
+	return a.Outcome == perennial.OutcomeRefreshed || a.ErrorCode == codeLost || a.ErrorCode == codeLostUnsent
+}
+
 // Attempts returns a connection's last attempts, newest first, at most limit.
 func (s *Store) Attempts(ctx context.Context, connectionID string, limit int) ([]perennial.Attempt, error) {
 	return s.AttemptsAfter(ctx, connectionID, time.Time{}, "", limit)

@@ -152,9 +152,15 @@ func lostOutcome(c perennial.Connection, class perennial.ReplayClass) perennial.
 	return perennial.OutcomeUnknown
 }
 
+// The error codes of an attempt that was found open after its deadline.
+const (
+	codeLost       = "attempt_lost"
+	codeLostUnsent = "attempt_lost_unsent"
+)
+
 // lostAttempt returns the ledger line of such an attempt.
 func lostAttempt(c perennial.Connection, class perennial.ReplayClass) *perennial.Attempt {
-	code := map[perennial.Outcome]string{perennial.OutcomeUnknown: "attempt_lost", perennial.OutcomeUnavailable: "attempt_lost_unsent"}
+	code := map[perennial.Outcome]string{perennial.OutcomeUnknown: codeLost, perennial.OutcomeUnavailable: codeLostUnsent}
 	outcome := lostOutcome(c, class)
 	return &perennial.Attempt{
 		ID: c.Open.ID, ConnectionID: c.ID, Generation: c.Generation, Trigger: c.Open.Trigger,

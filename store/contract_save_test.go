@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"math"
 	"testing"
 	"time"
 
@@ -226,19 +227,44 @@ func testSaveRepeated(t *testing.T, b *bundle) {
 	require.Equal(t, first.Connection, other.Connection)
 }
 
-// testSaveRefused: PostgreSQL refuses a zero byte, and Refused recognizes that error.
+// testSaveRefused: an error about a value of the set says so, also one of the driver,
+// which refuses some values itself. A lost connection or a missing table is no such
+// error.
 func testSaveRefused(t *testing.T, b *bundle) {
 	c := b.claimed(t, b.connect(t), lease, single)
-	req := saveRequest(c, "2")
-	req.Scopes = []string{"a\x00b"}
-	_, err := b.Save(t.Context(), req)
-	require.Equal(t, !b.IsSQLite(), db.IsDataError(err), "%v", err)
+	for name, spoil := range map[string]func(*store.SaveRequest){
+		"a zero byte":       func(r *store.SaveRequest) { r.Scopes = []string{"a\x00b"} },
+		"no UTF-8":          func(r *store.SaveRequest) { r.TokenType = "\xff" },
+		"a number too high": func(r *store.SaveRequest) { r.Ledger.Retries = math.MaxInt64 },
+		"a year too far":    func(r *store.SaveRequest) { r.ExpiresAt = time.Date(300_000, 1, 1, 0, 0, 0, 0, time.UTC) },
+	} {
+		for _, claimed := range []perennial.Connection{c, {}} { // in one statement, and in several
+			req := saveRequest(c, "2")
+			req.Claimed = claimed
+			spoil(&req)
+			_, err := b.Save(t.Context(), req)
+			if err == nil && b.IsSQLite() {
+				continue // it takes any value
+			}
+			require.True(t, db.IsDataError(err), "%s: %v", name, err)
+		}
+	}
+	if b.IsSQLite() {
+		c = b.claimed(t, b.connect(t), lease, single)
+	}
 	require.False(t, db.IsDataError(nil))
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = b.Save(cancelled, req)
+	_, err := b.Save(cancelled, saveRequest(c, "2"))
 	require.Error(t, err)
 	require.False(t, db.IsDataError(err), "%v", err)
+	b.Exec(t, "ALTER TABLE attempts RENAME TO away")
+	_, err = b.Save(t.Context(), saveRequest(c, "2"))
+	require.Error(t, err)
+	require.False(t, db.IsDataError(err), "%v", err)
+	b.Exec(t, "ALTER TABLE away RENAME TO attempts")
+	_, err = b.Save(t.Context(), saveRequest(c, "2"))
+	require.NoError(t, err)
 }
 
 func testSaveFailing(t *testing.T, b *bundle) {

@@ -113,7 +113,7 @@ func TestTokenSetsAreWritten(t *testing.T) {
 	})
 	t.Run("of a refresh", func(t *testing.T) {
 		// These name or guard the row, or are written elsewhere.
-		beside := []string{"ID", "AttemptID", "Generation", "Digest", "Ledger", "Claimed"}
+		beside := []string{"ID", "AttemptID", "Generation", "Digest", "Ledger", "Seal", "Claimed"}
 		full := fill.Of[SaveRequest]()
 		c := perennial.Connection{Status: perennial.StatusActive}
 		for _, name := range fill.Names[SaveRequest]() {

@@ -165,6 +165,29 @@ func (m *Memory) Save(_ context.Context, req SaveRequest) (SaveResult, error) {
 	return SaveResult{Stored: true, Recovered: c.Status == perennial.StatusReconnectRequired, Connection: m.write(req.ID, saveColumns(c, req, m.Clock()))}, nil
 }
 
+// Attempt is [Store.Attempt].
+func (m *Memory) Attempt(_ context.Context, connectionID, id string) (perennial.Attempt, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, a := range m.Ledger {
+		if a.ID == id && a.ConnectionID == connectionID {
+			return a, true, nil
+		}
+	}
+	return perennial.Attempt{}, false, nil
+}
+
+// MarkSetAside is [Store.MarkSetAside].
+func (m *Memory) MarkSetAside(_ context.Context, req SetAsideRequest) (perennial.Connection, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c, ok := m.rows[req.ID]
+	if !ok {
+		return c, notFound(req.ID)
+	}
+	return m.write(req.ID, setAsideColumns(tidy(c), req, m.Clock())), nil
+}
+
 // CloseAttempt is [Store.CloseAttempt].
 func (m *Memory) CloseAttempt(_ context.Context, req CloseRequest) (perennial.Connection, bool, error) {
 	m.mu.Lock()

@@ -155,6 +155,14 @@ func (f faultyRows) CloseAttempt(ctx context.Context, req store.CloseRequest) (p
 	return c, closed, err
 }
 
+func (f faultyRows) Attempt(ctx context.Context, connectionID, id string) (perennial.Attempt, bool, error) {
+	return f.m.Attempt(ctx, connectionID, id)
+}
+
+func (f faultyRows) MarkSetAside(ctx context.Context, req store.SetAsideRequest) (perennial.Connection, error) {
+	return f.m.MarkSetAside(ctx, req)
+}
+
 // The spool of a process.
 func (p *process) Ready() error { return nil }
 func (p *process) Add(req store.SaveRequest) error {

@@ -83,6 +83,10 @@ type SaveRequest struct {
 
 	Ledger perennial.Attempt
 
+	// Seal covers all other fields, once the request has left the process that received
+	// the tokens (refresh.Authenticate).
+	Seal []byte `json:",omitempty"`
+
 	// Claimed is the row as this process claimed it, if it did. While nobody else has
 	// written the row, the save is one statement. It is not part of the JSON.
 	Claimed perennial.Connection `json:"-"`
