@@ -148,6 +148,10 @@ func (a App) introspection(ctx context.Context, secret, token perennial.Secret) 
 	return req, nil
 }
 
+// maxAccountBody bounds how much of the answer about an account is read, in bytes: it may
+// list many accounts.
+const maxAccountBody = 1 << 20
+
 // ask sends a request once, follows no redirect, and reads JSON.
 func (c *Client) ask(app App, req *http.Request) (any, error) {
 	req.Header.Set("Accept", "application/json")
@@ -163,7 +167,7 @@ func (c *Client) ask(app App, req *http.Request) (any, error) {
 	case status < 200 || status >= 300:
 		return nil, perennial.Errorf(perennial.CodeInvalid, "ask %s whose the grant is: HTTP status %d", app.Provider.Name, status)
 	}
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAccountBody))
 	if err != nil {
 		return nil, perennial.Errorf(perennial.CodeUnavailable, "ask %s whose the grant is: %s", app.Provider.Name, transportCode(err))
 	}

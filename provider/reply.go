@@ -16,8 +16,9 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// maxBody bounds how much of any reply is read.
-const maxBody = 1 << 20
+// maxBody bounds how much of a token endpoint's reply is read, in bytes. A token set
+// that cannot be stored must fit, sealed, into one message of Temporal (2 MiB).
+const maxBody = 256 << 10
 
 // tokenReply is a token endpoint's body, read leniently.
 type tokenReply struct {

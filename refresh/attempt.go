@@ -263,6 +263,10 @@ func (a *attempt) saveRequest(reply provider.Reply, old perennial.Secret) (store
 	if refreshToken.IsZero() {
 		refreshToken = old // the provider did not rotate
 	}
+	if size := textSize(t); size > maxTexts {
+		a.log.Warn("the reply's scopes and members are too long and are left out", "bytes", size)
+		t.Scopes, t.Metadata = nil, nil
+	}
 	row := a.row
 	if a.req.Trigger == perennial.TriggerRequest {
 		row.LastUsedAt = a.now // a caller waits for the token

@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -82,4 +83,17 @@ func knownLife(named, catalogue time.Duration) time.Duration {
 		return named
 	}
 	return catalogue
+}
+
+// maxTexts bounds the scopes and members of a reply, in bytes of JSON, so that a token
+// set fits into a message: with it and the longest tokens that a reply can hold, a
+// [store.SaveRequest] has less than 1 MiB.
+const maxTexts = 64 << 10
+
+func textSize(t perennial.TokenSet) int {
+	raw, err := json.Marshal([]any{t.Scopes, t.Metadata})
+	if err != nil { // texts always marshal
+		return maxTexts + 1
+	}
+	return len(raw)
 }

@@ -25,6 +25,8 @@ type State struct {
 	SetAside []store.SaveRequest `json:"set_aside,omitempty"`
 	// Shown has the search attributes as this workflow last set them, by name.
 	Shown map[string]string `json:"shown,omitempty"`
+	// Refused holds the first few sets that are not the connection's; see [run.refuse].
+	Refused []store.SaveRequest `json:"refused,omitempty"`
 	// Dropped counts the messages that were not token sets of the connection.
 	Dropped int64 `json:"dropped,omitempty"`
 	// Digested is the end of the period that the summaries of the pacers' work cover,

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -90,7 +91,7 @@ func (r *run) persist(ctx workflow.Context, unsaved store.SaveRequest) (res acti
 	res, err = r.tryPersist(ctx, unsaved, temporal.RetryPolicy{MaximumInterval: 30 * time.Second})
 	switch reason(err) {
 	case activities.ErrNotOurs:
-		r.drop(ctx, 1, err)
+		r.refuse(ctx, unsaved, err)
 		return res, false, nil
 	case activities.ErrSetAside:
 		r.setAside(ctx, unsaved, err)
@@ -119,24 +120,52 @@ func reason(err error) string {
 	return ""
 }
 
+// refuse counts a set that the engine refused, and keeps the first few for whoever wants
+// to know where they came from.
+func (r *run) refuse(ctx workflow.Context, unsaved store.SaveRequest, cause error) {
+	r.drop(ctx, 1, cause)
+	if kept, size := with(r.state.Refused, unsaved); len(kept) <= maxRefused && size <= refusedBytes {
+		r.state.Refused = kept
+	}
+}
+
+// The bounds of the sets in the workflow's state, in numbers and in bytes of all sets
+// together. A set has less than 1 MiB, and the state must fit into a message (2 MiB).
 const (
-	maxSetAside   = 3
-	setAsideBytes = 128 << 10 // of all sets together
+	maxSetAside         = 3
+	setAsideBytes       = 1 << 20
+	setAsideBytesBefore = 128 << 10 // before changeLargerSets
+	maxRefused          = 3
+	refusedBytes        = 64 << 10
 )
 
+// changeLargerSets: before it, a set of more than 128 KiB was not set aside.
+var changeLargerSets = change{"larger-sets", 2}
+
 // setAside keeps a token set in the workflow's state if the workers' keys do not open
-// it or the database refuses it. Each refresh first tries it once more. The timer goes
-// on. If there is no room, the set stays in the run's history, and in the spool of the
-// worker that received it.
+// it or the database refuses it. Each refresh first tries it once more; while it is
+// there, the row lets nobody present the token before it. The timer goes on. If there is
+// no room, the set stays in the run's history, and in the spool of the worker that
+// received it.
 func (r *run) setAside(ctx workflow.Context, unsaved store.SaveRequest, cause error) {
-	kept := append(slices.Clone(r.state.SetAside), unsaved)
-	raw, err := json.Marshal(kept) //workflowcheck:ignore -- a map's keys are sorted: each replay gives the same bytes
-	if err != nil || len(kept) > maxSetAside || len(raw) > setAsideBytes {
+	kept, size := with(r.state.SetAside, unsaved)
+	room := size <= setAsideBytesBefore || size <= setAsideBytes && r.changed(ctx, changeLargerSets)
+	if len(kept) > maxSetAside || !room {
 		r.drop(ctx, 1, cause)
 		return
 	}
 	r.state.SetAside = kept
 	workflow.GetLogger(ctx).Error("a token set is set aside", "generation", unsaved.NewGeneration, "error", cause)
+}
+
+// with returns the sets with one more, and their size in bytes.
+func with(sets []store.SaveRequest, more store.SaveRequest) ([]store.SaveRequest, int) {
+	kept := append(slices.Clone(sets), more)
+	raw, err := json.Marshal(kept) //workflowcheck:ignore -- a map's keys are sorted: each replay gives the same bytes
+	if err != nil {
+		return kept, math.MaxInt
+	}
+	return kept, len(raw)
 }
 
 // retrySetAside tries once more to store each token set that was set aside. It reports
@@ -151,7 +180,7 @@ func (r *run) retrySetAside(ctx workflow.Context) (stored bool) {
 			r.ended(ctx, res)
 			r.applyView(ctx, res.View)
 		case reason(err) == activities.ErrNotOurs:
-			r.drop(ctx, 1, err)
+			r.refuse(ctx, unsaved, err)
 		default:
 			still = append(still, unsaved)
 		}

@@ -187,3 +187,58 @@ func TestSetThatCannotBeStored(t *testing.T) {
 		assert.Zero(t, status.SetAside)
 	}
 }
+
+// TestLargestSet: a set as large as the engine makes one is set aside, goes through
+// continue-as-new and is stored. A second one has no room beside it.
+func TestLargestSet(t *testing.T) {
+	t.Parallel()
+	large := func(generation int64) store.SaveRequest {
+		return store.SaveRequest{ID: "con_1", AttemptID: fmt.Sprint(generation), Generation: generation - 1, NewGeneration: generation,
+			SealedTokens: store.SealedTokens{AccessTokenSealed: make([]byte, 400<<10), RefreshTokenSealed: make([]byte, 300<<10)}}
+	}
+	w := newWorld(time.Hour, 0)
+	w.refuses = fmt.Errorf("no keys: %w", refresh.ErrSetAside)
+	r := w.newRun(t, Options{RefreshesPerRun: 1})
+	for i, generation := range []int64{2, 3} {
+		r.RegisterDelayedCallback(func() { r.SignalWorkflow(SignalUnsaved, large(generation)) }, time.Duration(i+1)*time.Minute)
+	}
+	r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
+	var next *workflow.ContinueAsNewError
+	require.ErrorAs(t, r.GetWorkflowError(), &next)
+	assert.Less(t, next.Input.Size(), 2<<20, "it fits into a message")
+	var carried State
+	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &carried))
+	require.Len(t, carried.SetAside, 1)
+	assert.EqualValues(t, 1, carried.Dropped)
+
+	w.refuses, w.now, w.given = nil, r.Now().UTC(), nil
+	r = w.newRun(t, Options{})
+	r.RegisterDelayedCallback(func() { r.CancelWorkflow() }, 80*time.Minute)
+	r.ExecuteWorkflow(ConnectionWorkflow, carried)
+	assert.Equal(t, []store.SaveRequest{large(2)}, w.given)
+}
+
+// TestRefusedSets: sets that are not the connection's are counted, and the first few
+// are kept. They stop nothing and do not grow the state.
+func TestRefusedSets(t *testing.T) {
+	t.Parallel()
+	w := newWorld(time.Hour, 0)
+	w.refuses = perennial.Errorf(perennial.CodeInvalid, "not received for this connection")
+	r := w.newRun(t, Options{RefreshesPerRun: 1})
+	sets := []store.SaveRequest{{ID: "con_1", AttemptID: "large", NewGeneration: 2, SealedTokens: store.SealedTokens{AccessTokenSealed: make([]byte, 100<<10)}}}
+	for i := range 5 {
+		sets = append(sets, store.SaveRequest{ID: "con_1", AttemptID: fmt.Sprint(i), NewGeneration: 2})
+	}
+	for i, set := range sets {
+		r.RegisterDelayedCallback(func() { r.SignalWorkflow(SignalUnsaved, set) }, time.Duration(i+1)*time.Minute)
+	}
+	r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
+	var next *workflow.ContinueAsNewError
+	require.ErrorAs(t, r.GetWorkflowError(), &next)
+	var carried State
+	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &carried))
+	assert.Equal(t, sets[1:4], carried.Refused)
+	assert.EqualValues(t, 6, carried.Dropped)
+	assert.Empty(t, carried.SetAside)
+	assert.EqualValues(t, 2, w.c.Generation, "refreshed in time")
+}

@@ -4,11 +4,13 @@ import (
 	"database/sql"
 	"math"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/fakeprovider"
+	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/workflows"
@@ -59,7 +61,7 @@ func TestStoreAwayAfterTheReply(t *testing.T) {
 }
 
 // TestCancelledTogetherWithTheTokens: an operator cancels a workflow that has a token
-// set which is stored nowhere else, and no worker runs. The next worker stores the set
+// set which is stored nowhere else, as large as sets get, and no worker runs. The next worker stores the set
 // before the workflow ends.
 func TestCancelledTogetherWithTheTokens(t *testing.T) {
 	t.Parallel()
@@ -71,11 +73,11 @@ func TestCancelledTogetherWithTheTokens(t *testing.T) {
 	stop()
 
 	sealed := func(field seal.Field) []byte {
-		out, err := s.deps.Keyring.Seal(seal.BindingOf(c, field, c.Generation+1), perennial.NewSecret("rotated"))
+		out, err := s.deps.Keyring.Seal(seal.BindingOf(c, field, c.Generation+1), perennial.NewSecret("rotated"+strings.Repeat("x", 250<<10)))
 		require.NoError(t, err)
 		return out
 	}
-	require.NoError(t, s.updates.Unsaved(ctx, c, store.SaveRequest{
+	req := store.SaveRequest{
 		ID: c.ID, AttemptID: "unsaved", Generation: c.Generation, Digest: c.RefreshTokenDigest, NewGeneration: c.Generation + 1,
 		SealedTokens: store.SealedTokens{
 			AccessTokenSealed:  sealed(seal.FieldAccessToken),
@@ -84,7 +86,9 @@ func TestCancelledTogetherWithTheTokens(t *testing.T) {
 			ExpiresAt:          time.Now().Add(10 * time.Minute),
 			NextRefreshAt:      time.Now().Add(9 * time.Minute),
 		},
-	}))
+	}
+	require.NoError(t, refresh.Authenticate(s.deps.Keyring, c, &req))
+	require.NoError(t, s.updates.Unsaved(ctx, c, req))
 	require.NoError(t, s.client.CancelWorkflow(ctx, workflows.ID(c.ID), ""))
 	s.work()
 	s.eventually("the workflow is cancelled", func() bool {
