@@ -49,8 +49,9 @@ const (
 // meanwhile.
 const unnamed = ".new-"
 
-// maxFile bounds how much of one file is read, in bytes. A token set has some KiB.
-const maxFile = 8 << 20
+// maxFile bounds the files that are read, in bytes. A token set has some KiB, and less
+// than 4 MiB, also from a program that read longer replies.
+const maxFile = 4 << 20
 
 // Open creates the folder if missing, refuses one that other users could write to, and
 // proves that it can be written. most bounds the token sets in it; 0 means [MaxSets].
@@ -102,7 +103,7 @@ func (s *Spool) Add(req store.SaveRequest) error {
 		return fmt.Errorf("spool the tokens of connection %s: %w", req.ID, err)
 	}
 	sum := sha256.Sum256(body)
-	err = s.write(unnamed+"*", append([]byte(hex.EncodeToString(sum[:])+"\n"), body...), func(path string) error { return os.Rename(path, s.path(req)) })
+	err = s.write(unnamed+"*", append([]byte(hex.EncodeToString(sum[:])+"\n"), body...), func(path string) error { return move(path, s.path(req)) })
 	if err != nil {
 		return fmt.Errorf("spool the tokens of connection %s: %w", req.ID, err)
 	}
@@ -121,7 +122,7 @@ func (s *Spool) Drop(req store.SaveRequest) error {
 // not read again and bars nothing. A missing one is no error.
 func (s *Spool) SetAside(req store.SaveRequest) error {
 	path := s.path(req)
-	if err := os.Rename(path, strings.TrimSuffix(path, suffix)+aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := move(path, strings.TrimSuffix(path, suffix)+aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("set the tokens of connection %s aside: %w", req.ID, err)
 	}
 	return s.syncDir()
@@ -151,7 +152,7 @@ func (s *Spool) List() ([]store.SaveRequest, error) {
 		if !ok {
 			to := filepath.Join(s.dir, strings.TrimSuffix(name, suffix)+corrupt)
 			errs = append(errs, perennial.Errorf(perennial.CodeSealed, "%s in the spool is corrupt: it is kept as %s", name, to),
-				os.Rename(filepath.Join(s.dir, name), to))
+				move(filepath.Join(s.dir, name), to))
 			continue
 		}
 		out = append(out, req)
@@ -163,15 +164,15 @@ func (s *Spool) List() ([]store.SaveRequest, error) {
 // generation. While it has, nobody may present the connection's refresh token. A
 // corrupt file is an error that says what to do: its tokens may be the only valid ones.
 func (s *Spool) Has(connectionID string, generation int64) (bool, error) {
-	found, err := filepath.Glob(filepath.Join(s.dir, fileName(connectionID)+".*"))
+	found, err := s.files(func(name string) bool { return strings.HasPrefix(name, fileName(connectionID)+".") })
 	if err != nil {
-		return false, fmt.Errorf("look into the spool: %w", err)
+		return false, err
 	}
 	holds := false
-	for _, path := range found {
-		n, ok := replaced(path)
+	for _, name := range found {
+		path := filepath.Join(s.dir, name)
+		n, ok := replaced(name)
 		switch {
-		case !isFile(path): // not a file of ours
 		case ok && n < generation: // the row has moved on: the set can replace nothing any more
 		case ok && n-generation > perennial.MaxGenerationGap: // not a generation of this row
 		case strings.HasSuffix(path, corrupt):
@@ -186,18 +187,13 @@ func (s *Spool) Has(connectionID string, generation int64) (bool, error) {
 
 // replaced returns the generation that a file's set replaces, from its name. If the
 // name is not ours, ok is false: rather wait than lose a token.
-func replaced(path string) (n int64, ok bool) {
-	parts := strings.Split(filepath.Base(path), ".")
+func replaced(name string) (n int64, ok bool) {
+	parts := strings.Split(name, ".")
 	if len(parts) < 2 {
 		return 0, false
 	}
 	n, err := strconv.ParseInt(parts[1], 10, 64)
 	return n, err == nil || errors.Is(err, strconv.ErrRange)
-}
-
-func isFile(path string) bool {
-	info, err := os.Lstat(path)
-	return err == nil && info.Mode().IsRegular()
 }
 
 // Count returns how many token sets wait, and how many files were set aside: corrupt
@@ -207,14 +203,8 @@ func (s *Spool) Count() (sets, notStored int, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	for _, end := range []string{corrupt, aside} {
-		found, err := filepath.Glob(filepath.Join(s.dir, "*"+end))
-		if err != nil {
-			return 0, 0, fmt.Errorf("look into the spool: %w", err)
-		}
-		notStored += len(found)
-	}
-	return len(names), notStored, nil
+	others, err := s.files(func(name string) bool { return strings.HasSuffix(name, corrupt) || strings.HasSuffix(name, aside) })
+	return len(names), len(others), err
 }
 
 func decode(raw []byte) (req store.SaveRequest, ok bool) {
@@ -226,14 +216,41 @@ func decode(raw []byte) (req store.SaveRequest, ok bool) {
 	return req, req.ID != "" && perennial.CheckGeneration(req.ID, req.Generation, req.NewGeneration) == nil
 }
 
-// read reads one file. Unlike a named pipe's reader it never waits for a writer.
+// read reads one file.
 func (s *Spool) read(name string) ([]byte, error) {
-	f, err := os.OpenFile(filepath.Join(s.dir, name), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := open(filepath.Join(s.dir, name))
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	return content(f)
+}
+
+// open opens a file to read it. Unlike a named pipe's reader it never waits for a writer.
+func open(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+}
+
+// content reads an open file. It reads nothing of one that cannot be a token set: of a
+// pipe or device that took its name, and of a file that is too long.
+func content(f *os.File) ([]byte, error) {
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Size() > maxFile {
+		return nil, err
+	}
 	return io.ReadAll(io.LimitReader(f, maxFile))
+}
+
+// move renames a file. If a folder has the new name, that gets another: a token set
+// comes before it.
+func move(from, to string) error {
+	err := os.Rename(from, to)
+	if info, statErr := os.Lstat(to); err != nil && statErr == nil && info.IsDir() {
+		if err = os.Rename(to, to+".folder"); err == nil {
+			err = os.Rename(from, to)
+		}
+	}
+	return err
 }
 
 // adopt names the whole sets that a process wrote and did not name before it died. An
@@ -256,7 +273,7 @@ func (s *Spool) adopt() error {
 // locks.
 func (s *Spool) adoptOne(name string) error {
 	path := filepath.Join(s.dir, name)
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := open(path)
 	if err != nil {
 		return err
 	}
@@ -264,7 +281,7 @@ func (s *Spool) adoptOne(name string) error {
 	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
 		return nil
 	}
-	raw, err := io.ReadAll(io.LimitReader(f, maxFile))
+	raw, err := content(f)
 	if err != nil {
 		return err
 	}
@@ -272,7 +289,7 @@ func (s *Spool) adoptOne(name string) error {
 	if !ok {
 		return nil
 	}
-	return errors.Join(os.Rename(path, s.path(req)), s.syncDir())
+	return errors.Join(move(path, s.path(req)), s.syncDir())
 }
 
 func (s *Spool) names() ([]string, error) {
@@ -321,7 +338,7 @@ func (s *Spool) write(pattern string, content []byte, then func(path string) err
 
 // syncDir makes a rename durable.
 func (s *Spool) syncDir() error {
-	d, err := os.Open(s.dir)
+	d, err := os.OpenFile(s.dir, os.O_RDONLY|syscall.O_DIRECTORY, 0) // it never waits, whatever has this name now
 	if err != nil {
 		return fmt.Errorf("sync the spool: %w", err)
 	}
