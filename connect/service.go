@@ -27,6 +27,7 @@ type Store interface {
 	Insert(ctx context.Context, c perennial.Connection, w store.TokenWrite) (perennial.Connection, error)
 	ReplaceTokens(ctx context.Context, id string, from perennial.Status, generation int64, w store.TokenWrite) (perennial.Connection, error)
 	SetCadence(ctx context.Context, id string, cadence perennial.Cadence) (perennial.Connection, error)
+	GiveUpSetAside(ctx context.Context, id string) (perennial.Connection, error)
 	SetStatus(ctx context.Context, id string, from []perennial.Status, generation int64, to perennial.Status, reason perennial.Reason) (perennial.Connection, error)
 }
 
@@ -137,6 +138,16 @@ func (s *Service) SetCadence(ctx context.Context, id string, cadence perennial.C
 		return perennial.Connection{}, err
 	}
 	return c, s.Workflows.Signal(ctx, c, workflows.SignalNudge)
+}
+
+// GiveUpSetAside lets a connection go on without the token set that is set aside, and
+// signals its workflow: see [store.Store.GiveUpSetAside].
+func (s *Service) GiveUpSetAside(ctx context.Context, id string) (perennial.Connection, error) {
+	c, err := s.Store.GiveUpSetAside(ctx, id)
+	if err != nil {
+		return perennial.Connection{}, err
+	}
+	return c, s.signal(ctx, c, workflows.SignalNudge)
 }
 
 // Disconnect ends a connection: it wipes the tokens, and the workflow completes.

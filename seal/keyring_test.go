@@ -213,3 +213,32 @@ func BenchmarkOpen(b *testing.B) {
 }
 
 var errKMS = errors.New("the KMS is away")
+
+// TestAlteredOrOtherKeys: an error tells whether another process, with other keys, might
+// open the value.
+func TestAlteredOrOtherKeys(t *testing.T) {
+	t.Parallel()
+	k, other := newKeyring(t), newKeyring(t)
+	home := binding(seal.FieldSaveRequest)
+	out := sealed(t, k, home)
+	_, err := other.Open(home, out)
+	require.Error(t, err)
+	require.NotErrorIs(t, err, seal.ErrAltered)
+	elsewhere := home
+	elsewhere.Generation++
+	flipped := bytes.Clone(out)
+	flipped[len(flipped)-1] ^= 1
+	for name, open := range map[string]func() error{
+		"another binding": func() error { _, err := k.Open(elsewhere, out); return err },
+		"a flipped bit":   func() error { _, err := k.Open(home, flipped); return err },
+		"nothing":         func() error { _, err := k.Open(home, nil); return err },
+		"no key's id":     func() error { _, err := other.Open(home, []byte("garbage")); return err },
+		"cut":             func() error { _, err := k.Open(home, out[:5]); return err },
+	} {
+		require.ErrorIs(t, open(), seal.ErrAltered, name)
+		require.Equal(t, perennial.CodeSealed, perennial.CodeOf(open()), name)
+	}
+	_, err = new(seal.Keyring).Open(home, out)
+	require.Error(t, err)
+	require.NotErrorIs(t, err, seal.ErrAltered, "a process without the keyset cannot tell")
+}

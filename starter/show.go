@@ -138,7 +138,7 @@ func (s *shell) print(deps *wiring.Deps, c perennial.Connection, attempts []pere
 		name string
 		at   time.Time
 	}{{"access token expires", c.ExpiresAt}, {"next refresh", c.NextRefreshAt}, {"not before", c.NextAttemptAt}, {"confirmed at", c.ConfirmAt},
-		{"refresh token expires unused", c.RefreshTokenExpiresAt}, {"grant ends", c.GrantExpiresAt}, {"may have been spent since", c.AmbiguousSince}} {
+		{"refresh token expires unused", c.RefreshTokenExpiresAt}, {"grant ends", c.GrantExpiresAt}, {"may have been spent since", c.AmbiguousSince}, {"a newer token set is set aside until", setAsideUntil(c)}} {
 		if !t.at.IsZero() {
 			line(t.name, "%s (%s)", instant(t.at), t.at.Sub(now).Round(time.Second))
 		}
@@ -154,6 +154,14 @@ func (s *shell) print(deps *wiring.Deps, c perennial.Connection, attempts []pere
 			a.Duration.Round(time.Millisecond), a.LifeLeft.Round(time.Second))
 	}
 	return table.Flush()
+}
+
+// setAsideUntil returns until when the connection waits for a newer token set, or zero.
+func setAsideUntil(c perennial.Connection) time.Time {
+	if !c.HasSetAside() {
+		return time.Time{}
+	}
+	return c.SetAsideUntil
 }
 
 func (s *shell) json(v any) error {

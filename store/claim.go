@@ -104,7 +104,8 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 		return answer(VerdictBusy, c.Open.Deadline)
 	}
 	wait := c.WaitsUntil(now)
-	if req.Class == perennial.ReplayReuseRevokes && ambiguous && c.ExpiresAt.After(wait) {
+	look := setAsideWait(c, req.Class, now)
+	if look.IsZero() && req.Class == perennial.ReplayReuseRevokes && ambiguous && c.ExpiresAt.After(wait) {
 		// Presenting a spent token again would also revoke the living access token.
 		// Write the wait into the row, so that every reader waits as long: up to the
 		// longest wait that a row may demand, after which the fence extends it.
@@ -116,12 +117,12 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 	if wait.After(now) {
 		return answer(VerdictWait, wait)
 	}
-	if c.HasSetAside() && req.Class != perennial.ReplayReusable {
-		if until := setAsideWait(c, now); until.After(now) {
-			d.set["next_attempt_at"] = db.Nullable(until)
-			return answer(VerdictSetAside, until)
-		}
-		doubt(now) // the set counts as lost: a refusal is our loss
+	if !look.IsZero() {
+		d.set["next_attempt_at"] = db.Nullable(look)
+		return answer(VerdictSetAside, look)
+	}
+	if c.HasSetAside() {
+		doubt(now) // the set may be lost: a refusal is our loss
 	}
 	if req.Ungated {
 		return answer(VerdictWait, now)

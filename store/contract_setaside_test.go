@@ -67,6 +67,10 @@ func testSetAside(t *testing.T, b *bundle) {
 			continue
 		}
 		require.Equal(t, store.VerdictSetAside, got.Verdict, class)
+		b.Exec(t, "UPDATE connections SET next_attempt_at = NULL, ambiguous_since = created_at, ambiguous_digest = refresh_token_digest, expires_at = '"+at(20*time.Hour)+"' WHERE id = '"+c.ID+"'")
+		got = b.claim(t, c, lease, class)
+		require.Equal(t, store.VerdictSetAside, got.Verdict, class)
+		require.WithinDuration(t, got.Now.Add(10*time.Minute), got.RetryAt, time.Second, "also %s looks again soon, though its own wait would be long", class)
 		require.Equal(t, got.RetryAt, got.Connection.NextAttemptAt, "the wait is in the row")
 		require.Equal(t, store.VerdictWait, b.claim(t, c, lease, class).Verdict)
 		require.Empty(t, b.outcomes(t, c.ID), "nothing was presented")

@@ -74,11 +74,13 @@ func setAsideColumns(c perennial.Connection, req SetAsideRequest, now time.Time)
 	return set
 }
 
-// setAsideWait returns when to look again at a connection with a set aside: at the next
-// look, or zero once the set counts as lost. now is the database's clock.
-func setAsideWait(c perennial.Connection, now time.Time) time.Time {
-	if !c.SetAsideUntil.After(now) || c.SetAsideUntil.After(now.Add(maxSetAside)) {
-		return time.Time{} // a later time was written by mistake
+// setAsideWait returns when to look again at a connection whose set aside bars its
+// refresh token, or zero if nothing bars it: the set counts as lost, or the token of its
+// class stays good. now is the database's clock.
+func setAsideWait(c perennial.Connection, class perennial.ReplayClass, now time.Time) time.Time {
+	over := !c.SetAsideUntil.After(now) || c.SetAsideUntil.After(now.Add(maxSetAside)) // a later time was written by mistake
+	if !c.HasSetAside() || class == perennial.ReplayReusable || over {
+		return time.Time{}
 	}
 	return earliest(c.SetAsideUntil, now.Add(setAsideLook))
 }
