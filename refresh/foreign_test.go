@@ -1,11 +1,15 @@
 package refresh
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/spool"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
@@ -273,6 +277,111 @@ func TestSetAsideForGood(t *testing.T) {
 			})
 		}
 	}
+}
+
+// withoutSet is the keyring of a process that lacks the key of one set.
+type withoutSet struct {
+	*seal.Keyring
+	set   store.SaveRequest
+	other *seal.Keyring
+}
+
+func (w withoutSet) Open(b seal.Binding, sealed []byte) (perennial.Secret, error) {
+	for _, part := range [][]byte{w.set.Seal, w.set.AccessTokenSealed, w.set.RefreshTokenSealed} {
+		if bytes.Equal(part, sealed) {
+			return w.other.Open(b, sealed)
+		}
+	}
+	return w.Keyring.Open(b, sealed)
+}
+
+// TestSetAsideInTheSpool: a worker holds the set that it cannot open in its own spool or
+// memory. The row decides what it may present: nothing, a reusable token, or the token
+// before a set that was given up.
+func TestSetAsideInTheSpool(t *testing.T) {
+	t.Parallel()
+	for _, spooled := range []bool{true, false} {
+		for name, c := range map[string]struct {
+			class   perennial.ReplayClass
+			giveUp  bool
+			outcome perennial.Outcome
+		}{
+			"barred":   {perennial.ReplaySingleUse, false, perennial.OutcomeThrottled},
+			"reusable": {perennial.ReplayReusable, false, perennial.OutcomeRefreshed},
+			"given up": {perennial.ReplaySingleUse, true, perennial.OutcomeRefreshed},
+		} {
+			t.Run(fmt.Sprint(name, spooled), func(t *testing.T) {
+				t.Parallel()
+				b := setup(t, fresh("2"), fresh("3"))
+				b.app.Provider.ReplayClass = c.class
+				kept, err := spool.Open(t.TempDir(), 0)
+				require.NoError(t, err)
+				if spooled {
+					b.Spool = kept
+				}
+				req := b.unsaved(t)
+				other, err := seal.NewEphemeral()
+				require.NoError(t, err)
+				b.Sealer = withoutSet{b.keyring, req, other}
+				require.NoError(t, b.StoreUnsaved(t.Context()))
+				if c.giveUp {
+					_, err := b.db.GiveUpSetAside(t.Context(), "con_1")
+					require.NoError(t, err)
+				}
+				b.exec(t, "UPDATE connections SET attempt_deadline = '2020-01-01 00:00:00+00:00', next_attempt_at = NULL")
+				b.Store = &markLost{Store: b.db, fails: 1}
+				_, err = b.Engine.Refresh(t.Context(), Request{ConnectionID: "con_1", Generation: 1, App: "app", Trigger: perennial.TriggerTimer})
+				require.Error(t, err, "the row does not answer whether it has the mark")
+				assert.Len(t, b.shown, 1)
+				res, err := b.Engine.Refresh(t.Context(), Request{ConnectionID: "con_1", Generation: 1, App: "app", Trigger: perennial.TriggerTimer})
+				require.NoError(t, err)
+				assert.Equal(t, c.outcome, res.Outcome)
+				if c.outcome == perennial.OutcomeThrottled {
+					assert.Equal(t, "set_aside", res.Code)
+				}
+				require.NoError(t, b.StoreUnsaved(t.Context()))
+				sets, _, err := kept.Count()
+				require.NoError(t, err)
+				assert.Equal(t, spooled && c.outcome == perennial.OutcomeThrottled, sets == 1, "a set that is useless is dropped")
+			})
+		}
+	}
+}
+
+// TestClaimedBesideASetAside: a pacer has claimed the connection before this process
+// learns that it cannot store the set in its spool.
+func TestClaimedBesideASetAside(t *testing.T) {
+	t.Parallel()
+	b := setup(t, fresh("2"), fresh("3"))
+	req := b.unsaved(t)
+	other, err := seal.NewEphemeral()
+	require.NoError(t, err)
+	b.Sealer = withoutSet{b.keyring, req, other}
+	b.shortLease(t)
+	b.lose(t)
+	row, now, err := b.db.Get(t.Context(), "con_1")
+	require.NoError(t, err)
+	require.Equal(t, "another", row.Open.ID)
+	_, err = b.RefreshClaimed(t.Context(), store.Claim{Verdict: store.VerdictClaimed, Connection: row, Now: now}, time.Now(), time.Time{}, "")
+	require.NoError(t, err)
+	assert.Len(t, b.shown, 1)
+	row, _, err = b.db.Get(t.Context(), "con_1")
+	require.NoError(t, err)
+	assert.True(t, row.HasSetAside())
+}
+
+// markLost fails to mark a row.
+type markLost struct {
+	Store
+	fails int
+}
+
+func (s *markLost) MarkSetAside(ctx context.Context, req store.SetAsideRequest) (perennial.Connection, error) {
+	if s.fails > 0 {
+		s.fails--
+		return perennial.Connection{}, errors.New("connection reset")
+	}
+	return s.Store.MarkSetAside(ctx, req)
 }
 
 // TestFloorLearntMeanwhile: the workflow tells the row after a restore that generation 5

@@ -49,7 +49,14 @@ func (e *Engine) RefreshClaimed(ctx context.Context, claim store.Claim, began, s
 	if a.appErr == nil {
 		a.app, a.appErr = a.app.At(c.Host)
 	}
-	if err := e.storeUnsavedOf(ctx, c.ID, c.Generation); err != nil {
+	err := e.storeUnsavedOf(ctx, c.ID, c.Generation)
+	if err == nil { // a mark that was written just now comes after the claim, and does not stop it
+		var holds bool
+		if holds, err = e.hasUnsaved(c.ID, c.Generation); err == nil && holds {
+			err = errStillUnsaved
+		}
+	}
+	if err != nil {
 		a.log.Error("claimed, and not presented", "error", err)
 		a.gaveUp = true
 		return a.close(ctx, provider.Reply{Outcome: perennial.OutcomeThrottled, Code: codeSpooled})

@@ -65,8 +65,8 @@ func (e *Engine) persist(ctx context.Context, req store.SaveRequest) (Result, er
 		saved, err = e.save(ctx, row, &proven)
 	}
 	if err != nil {
-		if perennial.CodeOf(err) == perennial.CodeSealed || errors.Is(err, ErrSetAside) {
-			e.markSetAside(ctx, req)
+		if waits := perennial.CodeOf(err) == perennial.CodeSealed || errors.Is(err, ErrSetAside); waits && e.markSetAside(ctx, req) {
+			err = fmt.Errorf("%w; %w", err, errMarked)
 		}
 		return Result{}, err
 	}
@@ -76,13 +76,18 @@ func (e *Engine) persist(ctx context.Context, req store.SaveRequest) (Result, er
 	return Result{Outcome: savedOutcome(saved), Connection: saved.Connection, Now: now, Recovered: saved.Recovered}, nil
 }
 
+// errMarked is part of the error for a set that waits to be stored if the row says so.
+// Then the claim decides whether the token before the set may be presented.
+var errMarked = errors.New("its connection is marked")
+
 // markSetAside makes the row say that a set of ours waits to be stored. If it fails, the
 // next try to store the set marks the row.
-func (e *Engine) markSetAside(ctx context.Context, req store.SaveRequest) {
+func (e *Engine) markSetAside(ctx context.Context, req store.SaveRequest) (marked bool) {
 	_, err := e.Store.MarkSetAside(ctx, store.SetAsideRequest{ID: req.ID, Generation: req.Generation, NewGeneration: req.NewGeneration})
 	if err != nil {
 		e.Log.Error("the row does not say yet that a token set is set aside", "connection_id", req.ID, "error", err)
 	}
+	return err == nil
 }
 
 // maxSkew is how far after the database's now a time of a set may lie that cannot be in

@@ -3,7 +3,6 @@ package refresh
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -69,9 +68,8 @@ func authentic(s Sealer, c perennial.Connection, req store.SaveRequest) (store.S
 		return req, errForeign // without the error, which may quote
 	}
 	out := inner.Request
-	access, refresh := sha256.Sum256(req.AccessTokenSealed), sha256.Sum256(req.RefreshTokenSealed)
 	if out.ID != c.ID || out.AttemptID != req.AttemptID || out.Generation != req.Generation || out.NewGeneration != req.NewGeneration ||
-		subtle.ConstantTimeCompare(access[:], inner.Access[:]) == 0 || subtle.ConstantTimeCompare(refresh[:], inner.Refresh[:]) == 0 {
+		sha256.Sum256(req.AccessTokenSealed) != inner.Access || sha256.Sum256(req.RefreshTokenSealed) != inner.Refresh {
 		return req, errForeign
 	}
 	out.AccessTokenSealed, out.RefreshTokenSealed, out.Seal = req.AccessTokenSealed, req.RefreshTokenSealed, req.Seal

@@ -94,7 +94,8 @@ func (e *Engine) StoreUnsaved(ctx context.Context) error {
 }
 
 // storeUnsavedOf stores the connection's unsaved token sets above its generation, and
-// proves that the spool is ready. The engine claims and presents only after both.
+// proves that the spool is ready. The engine claims and presents only after both. For a
+// set that is set aside it returns no error: its row says so, and the claim decides.
 func (e *Engine) storeUnsavedOf(ctx context.Context, id string, generation int64) error {
 	if e.Spool != nil {
 		if err := e.Spool.Ready(); err != nil {
@@ -104,8 +105,11 @@ func (e *Engine) storeUnsavedOf(ctx context.Context, id string, generation int64
 	holds, err := e.hasUnsaved(id, generation)
 	if err == nil && holds {
 		errs := e.storeUnsaved(ctx, func(r store.SaveRequest) bool { return r.ID == id })
+		marked := slices.ContainsFunc(errs, func(err error) bool { return errors.Is(err, errMarked) })
 		// Another connection's file may have caused the error: check again.
-		if holds, err = e.hasUnsaved(id, generation); err == nil && holds {
+		holds, err = e.hasUnsaved(id, generation)
+		errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil || errors.Is(err, errMarked) })
+		if err == nil && holds && (len(errs) > 0 || !marked) {
 			err = errors.Join(append(errs, errStillUnsaved)...)
 		}
 	}
