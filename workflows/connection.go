@@ -105,7 +105,7 @@ func (r *run) believe(ctx workflow.Context) error {
 	}
 	info := workflow.GetInfo(ctx)
 	own := info.WorkflowExecution.ID == ID(s.ConnectionID)
-	past := s.View != nil || !s.Next.IsZero() || s.Generation != 0 || s.Refreshes != 0 || s.Dropped != 0 || len(s.Recent)+len(s.SetAside) > 0 || !s.Digested.IsZero()
+	past := s.View != nil || !s.Next.IsZero() || s.Generation != 0 || s.Refreshes != 0 || s.Dropped != 0 || len(s.Recent)+len(s.SetAside)+len(s.Refused) > 0 || !s.Digested.IsZero()
 	if own && info.ContinuedExecutionRunID != "" {
 		r.state = s.bounded()
 		return nil

@@ -168,7 +168,7 @@ func TestStateIsCarriedWhole(t *testing.T) {
 	t.Parallel()
 	full := State{ConnectionID: "con_1", Revision: 1, Refreshes: 7, Generation: 9, View: &activities.View{Status: perennial.StatusActive, Wait: time.Hour}, Next: time.Unix(1, 0).UTC(), Digested: time.Unix(2, 0).UTC(),
 		SetAside: []store.SaveRequest{{ID: "con_1", NewGeneration: 10, SealedTokens: store.SealedTokens{AccessTokenSealed: []byte{1}}}}, Dropped: 3,
-		Shown: map[string]string{"PerennialStatus": "active", "PerennialProvider": "quickbooks", "PerennialApp": "app", "PerennialTenant": "t1"},
+		Shown:   map[string]string{"PerennialStatus": "active", "PerennialProvider": "quickbooks", "PerennialApp": "app", "PerennialTenant": "t1"},
 		Refused: []store.SaveRequest{{ID: "con_1", AttemptID: "foreign"}}}
 	for i := range recentKept {
 		full.Recent = append(full.Recent, RecentRefresh{At: time.Unix(int64(i+1), 0).UTC(), Outcome: perennial.OutcomeRefreshed, Code: "c", Generation: int64(i + 1)})

@@ -59,6 +59,7 @@ func (s State) bounded() State {
 	s.Refreshes, s.Dropped = max(s.Refreshes, 0), max(s.Dropped, 0)
 	s.Recent = s.Recent[max(len(s.Recent)-recentKept, 0):]
 	s.SetAside = s.SetAside[:min(len(s.SetAside), maxSetAside)]
+	s.Refused = s.Refused[:min(len(s.Refused), maxRefused)]
 	return s
 }
 
