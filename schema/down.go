@@ -23,7 +23,7 @@ type Migration struct {
 // error of [perennial.CodeConflict]; if a newer program applied it, of
 // [perennial.CodeSchema].
 func Newest(ctx context.Context, db *sql.DB, d Dialect) (Migration, error) {
-	version, err := current(ctx, db)
+	version, err := Current(ctx, db)
 	if err != nil {
 		return Migration{}, err
 	}
@@ -66,8 +66,8 @@ func losses(migration string) []string {
 	return out
 }
 
-// current returns the schema's version; 0: never migrated.
-func current(ctx context.Context, db *sql.DB) (int64, error) {
+// Current returns the schema's version; 0: never migrated.
+func Current(ctx context.Context, db *sql.DB) (int64, error) {
 	var version sql.NullInt64
 	err := db.QueryRowContext(ctx, `SELECT max(version_id) FROM goose_db_version WHERE is_applied`).Scan(&version)
 	if err != nil && !noTable(err) {

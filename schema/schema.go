@@ -120,7 +120,7 @@ func noTable(err error) bool {
 // Check refuses a schema outside this program's range with an error of
 // [perennial.CodeSchema] that names the command to run. It changes nothing.
 func Check(ctx context.Context, db *sql.DB) error {
-	version, err := current(ctx, db)
+	version, err := Current(ctx, db)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"testing"
 
+	"github.com/perennial-oauth/perennial/internal/doctor"
 	"github.com/perennial-oauth/perennial/internal/fill"
 	"github.com/perennial-oauth/perennial/internal/golden"
 	"github.com/perennial-oauth/perennial/internal/version"
@@ -22,6 +23,7 @@ func TestGoldenJSON(t *testing.T) {
 	t.Parallel()
 	golden.JSON(t, "json", map[string]any{
 		"app":        fill.Of[shownApp](),
+		"doctor":     fill.Of[doctor.Report](),
 		"connection": fill.Of[shown](),
 		"version":    fill.Of[version.Info](),
 	})

@@ -117,6 +117,7 @@ func TestSecrets(t *testing.T) {
 		"apikey list":        {secret: looks},
 		"apikey revoke":      {secret: looks, code: program.ExitNotFound, args: []string{"pk_none"}},
 		"healthcheck":        {secret: looks, args: []string{"--url", ready.URL}},
+		"doctor":             {secret: looks, code: program.ExitRefused}, // its row does not open
 		"worker":             {secret: needs},
 		"server":             {secret: needs},
 		"dev":                {except: itsOwn},

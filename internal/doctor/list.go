@@ -1,0 +1,24 @@
+package doctor
+
+// checks is the list of checks, in the order in which they are shown. To add one, write
+// a function and give it a line here.
+var checks = []check{
+	{"schema", schemaVersion},
+	{"database", databaseAnswers},
+	{"database pool", databasePool},
+	{"keys", keysWork},
+	{"sealed rows", sealedRows},
+	{"temporal", temporalAnswers},
+	{"permissions", permissions},
+	{"search attributes", searchAttributes},
+	{"sweep", sweepRuns},
+	{"workers", workersPoll},
+	{"workflows", workflowsRun},
+	{"overdue", overdue},
+	{"doubt", inDoubt},
+	{"apps", apps},
+	{"spool", spoolOfThisMachine},
+	{"sets", setsInWorkflows},
+	{"webhooks", webhooks},
+	{"configuration", configuration},
+}

@@ -1,0 +1,134 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/perennial-oauth/perennial/workflows"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/operatorservice/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+)
+
+// minRetention is the shortest time for which a person can still read what a run did on
+// the day before.
+const minRetention = 24 * time.Hour
+
+func temporalAnswers(ctx context.Context, p *parts) ([]Finding, error) {
+	if err := p.temporal.reason(ctx); err != nil {
+		return one(unopened(err, "start it, or correct TEMPORAL_ADDRESS; a worker with a spool refreshes meanwhile"))
+	}
+	c := p.temporal.value
+	info, err := c.WorkflowService().GetSystemInfo(ctx, &workflowservice.GetSystemInfoRequest{})
+	if err != nil {
+		return nil, fmt.Errorf("GetSystemInfo: %w", err)
+	}
+	n, err := c.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: p.namespace})
+	var missing *serviceerror.NamespaceNotFound
+	if errors.As(err, &missing) {
+		return one(wrong("set TEMPORAL_NAMESPACE, or create it", "the server answers, and has no namespace %s", p.namespace))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("DescribeNamespace: %w", err)
+	}
+	retention := n.GetConfig().GetWorkflowExecutionRetentionTtl().AsDuration()
+	seen := fmt.Sprintf("server %s, namespace %s, which keeps ended runs for %s", info.GetServerVersion(), p.namespace, days(retention))
+	switch {
+	case n.GetNamespaceInfo().GetState() != enumspb.NAMESPACE_STATE_REGISTERED:
+		return one(wrong("use a namespace that is registered", "%s; it is %s", seen, n.GetNamespaceInfo().GetState()))
+	case retention > 0 && retention < minRetention:
+		return one(warning("set a retention of some days, so that people can read what a run did", "%s", seen))
+	}
+	return one(well("%s", seen))
+}
+
+func days(d time.Duration) string {
+	if d%(24*time.Hour) == 0 {
+		return fmt.Sprintf("%d days", d/(24*time.Hour))
+	}
+	return d.String()
+}
+
+func searchAttributes(ctx context.Context, p *parts) ([]Finding, error) {
+	c, err := p.temporal.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	have, err := attributeTypes(ctx, c, p.namespace)
+	if err != nil {
+		return nil, err
+	}
+	var missing []string
+	var out []Finding
+	for _, name := range workflows.AttributeNames() {
+		switch of, there := have[name]; {
+		case !there:
+			missing = append(missing, name)
+		case of != enumspb.INDEXED_VALUE_TYPE_KEYWORD:
+			out = append(out, wrong("remove it with `temporal operator search-attribute remove`, and run `perennial setup`", "%s is of type %s and must be Keyword", name, of))
+		}
+	}
+	if len(missing) > 0 {
+		out = append(out, wrong("run `perennial setup`; until then no workflow can be started", "missing in namespace %s: %s", p.namespace, some(missing)))
+	}
+	if len(out) == 0 {
+		return one(well("all %d are registered as Keyword", len(workflows.AttributeNames())))
+	}
+	return out, nil
+}
+
+// attributeTypes asks the operator's service, and the other one if the server has none
+// for programs, as Temporal Cloud.
+func attributeTypes(ctx context.Context, c client.Client, namespace string) (map[string]enumspb.IndexedValueType, error) {
+	list, err := c.OperatorService().ListSearchAttributes(ctx, &operatorservice.ListSearchAttributesRequest{Namespace: namespace})
+	if err == nil {
+		return list.GetCustomAttributes(), nil
+	}
+	var unimplemented *serviceerror.Unimplemented
+	if !denied(err) && !errors.As(err, &unimplemented) {
+		return nil, fmt.Errorf("ListSearchAttributes: %w", err)
+	}
+	all, err := c.GetSearchAttributes(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ListSearchAttributes and GetSearchAttributes: %w", err)
+	}
+	return all.GetKeys(), nil
+}
+
+// pollLasts is how long after its begin a poll shows that its worker lives. A poll
+// lasts a minute.
+const pollLasts = 2 * time.Minute
+
+func workersPoll(ctx context.Context, p *parts) ([]Finding, error) {
+	c, err := p.temporal.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var identities, without []string
+	for name, kind := range map[string]enumspb.TaskQueueType{"workflows": enumspb.TASK_QUEUE_TYPE_WORKFLOW, "activities": enumspb.TASK_QUEUE_TYPE_ACTIVITY} {
+		queue, err := c.DescribeTaskQueue(ctx, p.cfg.TaskQueue, kind)
+		if err != nil {
+			return nil, fmt.Errorf("DescribeTaskQueue: %w", err)
+		}
+		polled := false
+		for _, poller := range queue.GetPollers() {
+			if time.Since(poller.GetLastAccessTime().AsTime()) < pollLasts {
+				polled = true
+				identities = append(identities, poller.GetIdentity())
+			}
+		}
+		if !polled {
+			without = append(without, name)
+		}
+	}
+	slices.Sort(identities)
+	if len(without) > 0 {
+		return one(wrong("start a worker; check its task_queue and TEMPORAL_NAMESPACE", "no worker polls task queue %s of namespace %s for %s", p.cfg.TaskQueue, p.namespace, some(without)))
+	}
+	return one(well("%d on task queue %s", len(slices.Compact(identities)), p.cfg.TaskQueue))
+}
