@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
+	"google.golang.org/grpc/codes"
 )
 
 // minRetention is the shortest time for which a person can still read what a run did on
@@ -82,22 +84,31 @@ func searchAttributes(ctx context.Context, p *parts) ([]Finding, error) {
 	return out, nil
 }
 
-// attributeTypes asks the operator's service, and the other one if the server has none
-// for programs, as Temporal Cloud.
+// attributeTypes asks the operator's service. If the server has none for programs, as
+// Temporal Cloud, it asks the other one, which does not know the names that a namespace
+// gives to a server's columns, and the namespace for those.
 func attributeTypes(ctx context.Context, c client.Client, namespace string) (map[string]enumspb.IndexedValueType, error) {
 	list, err := c.OperatorService().ListSearchAttributes(ctx, &operatorservice.ListSearchAttributesRequest{Namespace: namespace})
 	if err == nil {
 		return list.GetCustomAttributes(), nil
 	}
-	var unimplemented *serviceerror.Unimplemented
-	if !denied(err) && !errors.As(err, &unimplemented) {
+	if !denied(err) && codeOf(err) != codes.Unimplemented {
 		return nil, fmt.Errorf("ListSearchAttributes: %w", err)
 	}
 	all, err := c.GetSearchAttributes(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("ListSearchAttributes and GetSearchAttributes: %w", err)
 	}
-	return all.GetKeys(), nil
+	n, err := c.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: namespace})
+	if err != nil {
+		return nil, fmt.Errorf("DescribeNamespace: %w", err)
+	}
+	out := map[string]enumspb.IndexedValueType{}
+	maps.Copy(out, all.GetKeys())
+	for column, name := range n.GetConfig().GetCustomSearchAttributeAliases() {
+		out[name] = all.GetKeys()[column]
+	}
+	return out, nil
 }
 
 // pollLasts is how long after its begin a poll shows that its worker lives. A poll
