@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -79,36 +81,42 @@ func (s *Store) AppHosts(ctx context.Context, perApp int) (map[string][]string, 
 // RefreshedLately returns when the newest refresh of each app began, among the newest n
 // lines of the ledger.
 func (s *Store) RefreshedLately(ctx context.Context, n int) (map[string]time.Time, error) {
-	var rows []struct {
-		App       string
-		StartedAt *time.Time
-	}
-	err := s.db.With(ctx).Raw(`SELECT c.app AS app, a.started_at AS started_at
-		FROM (SELECT connection_id, outcome, started_at FROM attempts ORDER BY started_at DESC LIMIT ?) AS a
-		JOIN connections AS c ON c.id = a.connection_id WHERE a.outcome = ?`, n, string(perennial.OutcomeRefreshed)).Scan(&rows).Error
+	lines, err := attempts.find(s.db.With(ctx).Order("started_at DESC").Limit(n))
 	if err != nil {
-		return nil, fmt.Errorf("read the newest refreshes: %w", err)
+		return nil, fmt.Errorf("read the newest attempts: %w", err)
+	}
+	newest := map[string]time.Time{} // by connection
+	for _, a := range lines {
+		if a.Outcome == perennial.OutcomeRefreshed {
+			newest[a.ConnectionID] = latest(newest[a.ConnectionID], a.StartedAt)
+		}
+	}
+	// Not a join: without the number of the lines, its plan reads all connections.
+	var rows []struct{ ID, App string }
+	if err := s.db.With(ctx).Table("connections").Where("id IN ?", slices.Collect(maps.Keys(newest))).Select("id, app").Scan(&rows).Error; err != nil {
+		return nil, fmt.Errorf("read the apps of the newest attempts: %w", err)
 	}
 	out := map[string]time.Time{}
 	for _, r := range rows {
-		out[r.App] = latest(out[r.App], db.Time(r.StartedAt))
+		out[r.App] = latest(out[r.App], newest[r.ID])
 	}
 	return out, nil
 }
 
-// Suspects returns at most n connections whose refresh token was refused once and whose
-// confirmation is late by more than grace.
+// Suspects returns the active connections, of the first n that an index has, whose
+// refresh token was refused once and whose confirmation is late by more than grace. It
+// leaves out the sealed tokens.
 func (s *Store) Suspects(ctx context.Context, grace time.Duration, n int) ([]perennial.Connection, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
 		return nil, err
 	}
-	past := db.Nullable(now.Add(-grace))
-	// The subquery reads at most a thousand entries of the index of suspects.
-	out, err := readConnections(s.db.With(ctx).Where("id IN (SELECT id FROM connections WHERE suspect_since IS NOT NULL LIMIT 1000)").
-		Where("status = 'active' AND suspect_since <= ? AND (confirm_at IS NULL OR confirm_at <= ?) AND (next_attempt_at IS NULL OR next_attempt_at <= ?)", past, past, past).
-		Limit(n))
-	return out, db.Wrap("read the refused connections", err)
+	cs, err := withoutSealed.find(s.db.With(ctx).Where("suspect_since IS NOT NULL").Order("app").Limit(n))
+	past := now.Add(-grace)
+	late := slices.DeleteFunc(cs, func(c perennial.Connection) bool {
+		return c.Status != perennial.StatusActive || c.SuspectSince.After(past) || c.ConfirmAt.After(past) || c.NextAttemptAt.After(past)
+	})
+	return late, db.Wrap("read the refused connections", err)
 }
 
 // Queued counts the connections of an app that wait for its circuit or its limit, up to
@@ -117,6 +125,8 @@ func (s *Store) Queued(ctx context.Context, app, host string, limit int) (n int6
 	waiting := s.db.With(ctx).Table("connections").Select("id").Where("app = ? AND queued_at IS NOT NULL", app).Limit(limit)
 	if host != "" {
 		waiting = waiting.Where("host = ?", host)
+	} else {
+		waiting = waiting.Order("next_attempt_at, id") // the order of the index, so that it is read up to the limit only
 	}
 	err = s.db.With(ctx).Table("(?) AS waiting", waiting).Count(&n).Error
 	return n, db.Wrap("count the waiting connections of app "+app, err)
