@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -47,14 +46,14 @@ func overdue(ctx context.Context, p *parts) ([]Finding, error) {
 	var out []Finding
 	if len(passed) > 0 {
 		out = append(out, wrong("see the lines `workflows`, `sweep` and `workers`; one of them at once by `perennial refresh ID`",
-			"passed over: %s for longer than %s, while others of their app were refreshed, the longest since %s: %s", dueOnes(passed), grace, instant(oldest(passed)), some(ids(passed))))
+			"passed over, while others of their app were refreshed: %s connections, due for longer than %s, the first since %s: %s", number(passed), grace, instant(oldest(passed)), some(ids(passed))))
 	}
 	if len(none) > 0 {
 		out = append(out, wrong("see the lines `workers`, `sweep` and `temporal`: nothing of their app is being refreshed",
-			"%s for longer than %s, the longest since %s: %s", dueOnes(none), grace, instant(oldest(none)), some(ids(none))))
+			"connections due for longer than %s: %s, the first since %s: %s", grace, number(none), instant(oldest(none)), some(ids(none))))
 	}
 	if len(waiting) > 0 {
-		out = append(out, warning("see the line `apps`; a limit (max_refreshes_per_second) may be too low", "%s and waiting for their app's limit, the longest since %s", dueOnes(waiting), instant(oldest(waiting))))
+		out = append(out, warning("see the line `apps`; a limit (max_refreshes_per_second) may be too low", "connections due and waiting for their app's limit: %s, the first since %s", number(waiting), instant(oldest(waiting))))
 	}
 	if len(out) == 0 {
 		out = append(out, well("none is due for longer than %s", grace))
@@ -62,9 +61,7 @@ func overdue(ctx context.Context, p *parts) ([]Finding, error) {
 	return out, nil
 }
 
-func dueOnes(cs []perennial.Connection) string {
-	return atMost(int64(len(cs)), counted) + " active connections are due"
-}
+func number(cs []perennial.Connection) string { return atMost(int64(len(cs)), counted) }
 
 // due is when a connection could have been refreshed.
 func due(c perennial.Connection) time.Time {
@@ -122,13 +119,13 @@ func inDoubt(ctx context.Context, p *parts) ([]Finding, error) {
 		out = append(out, wrong("see the lines `workers` and `sweep`: a worker closes them", "attempts that are open long after their deadline: %s", some(keysOf(lost))))
 	}
 	if len(suspects) > 0 {
-		out = append(out, wrong("see the lines `workers` and `sweep`", "%s connections were refused once and not confirmed in time: %s", atMost(int64(len(suspects)), counted), some(ids(suspects))))
+		out = append(out, wrong("see the lines `workers` and `sweep`", "connections refused once and not confirmed in time: %s: %s", number(suspects), some(ids(suspects))))
 	}
 	if len(ambiguous) > 0 {
 		out = append(out, warning("nothing, unless there are more each day: `perennial show ID` has the attempts", "refresh tokens that may be spent, because a reply never came: %s", some(keysOf(ambiguous))))
 	}
 	if len(out) == 0 {
-		out = append(out, well("%s: no attempt is lost, no refusal waits", fmt.Sprintf("%d due and %d failing connections read", len(due), len(failing))))
+		out = append(out, well("no lost attempt, no late refusal, no ambiguous token among %d due and %d failing connections", len(due), len(failing)))
 	}
 	return out, nil
 }

@@ -53,7 +53,7 @@ func databaseAnswers(ctx context.Context, p *parts) ([]Finding, error) {
 	if offset.Abs() > maxOffset {
 		return append(out, warning("set both clocks by NTP", "its clock is %s from this machine's", offset)), nil
 	}
-	return append(out, well("it answers in %s; its clock is %s from this machine's (no process reports its own clock: not checked)", took.Round(100*time.Microsecond), offset)), nil
+	return append(out, well("it answers in %s; its clock is %s from this machine's; those of other machines: not checked, no process reports its own", took.Round(100*time.Microsecond), offset)), nil
 }
 
 func transport(cfg *config.Config, d *db.DB) Finding {

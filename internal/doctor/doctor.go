@@ -130,7 +130,7 @@ func (c check) findings(ctx context.Context, p *parts) []Finding {
 
 // notChecked says why a check did not end.
 func notChecked(err error) Finding {
-	f := Finding{State: Unknown, Seen: "not checked: " + err.Error()}
+	f := Finding{State: Unknown, Seen: "not checked: " + oneLine(err)}
 	var missing *missingPart
 	switch {
 	case errors.As(err, &missing): // another line says what to do
@@ -141,6 +141,9 @@ func notChecked(err error) Finding {
 	}
 	return f
 }
+
+// oneLine writes an error that joins several.
+func oneLine(err error) string { return strings.Join(strings.Split(err.Error(), "\n"), "; ") }
 
 // maxText bounds a text of a finding, in bytes: rows and servers may hold long ones.
 const maxText = 600

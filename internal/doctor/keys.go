@@ -74,10 +74,10 @@ func sealedRows(ctx context.Context, p *parts) ([]Finding, error) {
 		}
 	}
 	if len(bad) == 0 {
-		return one(well("%d tokens of %d rows, the newest among them, open", opened, len(cs)))
+		return one(well("they open: %d tokens of %d rows, the newest among them", opened, len(cs)))
 	}
 	return one(wrong("use the keys that they were sealed with; if the keys are right, the rows were altered: bring them back from a backup",
-		"of the tokens of %d rows, %d do not open with the keys here: those of %s, sealed by %s", len(cs), len(bad), some(bad), some(foreign)))
+		"tokens that do not open with the keys here: %d, in %d sampled rows: those of %s, sealed by %s", len(bad), len(cs), some(bad), some(foreign)))
 }
 
 func keyOf(sealed []byte) string {

@@ -40,19 +40,19 @@ func spoolOfThisMachine(_ context.Context, p *parts) ([]Finding, error) {
 		out = append(out, wrong("", "%v", err))
 	}
 	if c.Corrupt > 0 {
-		out = append(out, wrong("bring the .corrupt files back from a backup of the volume under the name .sealed, or remove them", "%s has %d files that cannot be read: their connections are not refreshed", dir, c.Corrupt))
+		out = append(out, wrong("bring the .corrupt files back from a backup of the volume under the name .sealed, or remove them", "files in %s that cannot be read: %d; their connections are not refreshed", dir, c.Corrupt))
 	}
 	if c.Waiting > 0 && time.Since(c.Oldest) > waitsTooLong {
-		out = append(out, wrong("start a worker on this machine with this spool; never delete the files", "%d token sets wait in %s, the oldest since %s", c.Waiting, dir, instant(c.Oldest)))
+		out = append(out, wrong("start a worker on this machine with this spool; never delete the files", "token sets that wait in %s: %d, the oldest since %s", dir, c.Waiting, instant(c.Oldest)))
 	}
 	if c.SetAside > 0 {
-		out = append(out, warning("keep the .set-aside files until their connections are refreshed or reconnected", "%s has %d token sets that could not be stored", dir, c.SetAside))
+		out = append(out, warning("keep the .set-aside files until their connections are refreshed or reconnected", "token sets in %s that could not be stored: %d", dir, c.SetAside))
 	}
 	if c.Free < minFree {
 		out = append(out, wrong("free space on its disk", "%s has %d MiB left", dir, c.Free>>20))
 	}
 	if len(out) == 0 {
-		return one(well("%s: %d token sets wait, nothing set aside, %d MiB free", dir, c.Waiting, c.Free>>20))
+		return one(well("%s: token sets waiting: %d, none set aside, %d MiB free", dir, c.Waiting, c.Free>>20))
 	}
 	return out, nil
 }
@@ -75,13 +75,13 @@ func webhooks(ctx context.Context, p *parts) ([]Finding, error) {
 	var out []Finding
 	if b.Dead > 0 {
 		out = append(out, warning("mend the endpoint, then `perennial webhook deliveries --dead` and `perennial webhook redeliver EVENT ENDPOINT`",
-			"%s deliveries were given up, at %s", atMost(b.Dead, deliveriesCounted), some(b.Endpoints)))
+			"deliveries given up: %s, at %s", atMost(b.Dead, deliveriesCounted), some(b.Endpoints)))
 	}
 	if b.Late > 0 {
-		out = append(out, wrong("see the lines `workers` and `temporal`", "%s deliveries are late, the longest since %s", atMost(b.Late, deliveriesCounted), instant(b.LateSince)))
+		out = append(out, wrong("see the lines `workers` and `temporal`", "deliveries that are late: %s, the first since %s", atMost(b.Late, deliveriesCounted), instant(b.LateSince)))
 	}
 	if b.Unplanned > 0 {
-		out = append(out, wrong("start a worker", "%s events wait for a worker that delivers them", atMost(b.Unplanned, deliveriesCounted)))
+		out = append(out, wrong("start a worker", "events that wait for a worker to deliver them: %s", atMost(b.Unplanned, deliveriesCounted)))
 	}
 	if len(out) == 0 {
 		return one(well("nothing was given up, nothing is late"))
@@ -120,7 +120,7 @@ func configuration(ctx context.Context, p *parts) ([]Finding, error) {
 		out = append(out, ofApp(app, hosts[app.Name], cs)...)
 	}
 	if !slices.ContainsFunc(out, func(f Finding) bool { return f.State != Well }) {
-		out = append(out, well("it fits the connections: %d apps", len(p.cfg.Apps)))
+		out = append(out, well("it fits the connections; apps: %d", len(p.cfg.Apps)))
 	}
 	return out, nil
 }

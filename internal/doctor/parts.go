@@ -86,12 +86,12 @@ func (m *missingPart) Unwrap() error { return m.why }
 // unopened is the finding of a part that could not be opened. A server that does not
 // answer is unknown: it says nothing about what it holds.
 func unopened(err error, do string) Finding {
-	f := wrong("", "%v", err) // the error says what to do
+	f := wrong("", "%s", oneLine(err)) // the error says what to do
 	if unreachable.Is(err) || perennial.CodeOf(err) == perennial.CodeUnavailable {
 		f.State, f.Do = Unknown, do
 	}
 	if denied(err) {
-		f = wrong("check TEMPORAL_API_KEY, the TEMPORAL_TLS_* settings and what this identity may do", "Temporal refuses this program: %v", err)
+		f = wrong("check TEMPORAL_API_KEY, the TEMPORAL_TLS_* settings and what this identity may do", "Temporal refuses this program: %s", oneLine(err))
 	}
 	return f
 }

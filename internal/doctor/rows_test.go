@@ -2,12 +2,14 @@ package doctor_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
-	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/internal/dbtest"
 	"github.com/perennial-oauth/perennial/internal/doctor"
@@ -37,7 +39,7 @@ func TestRows(t *testing.T) {
 		for _, check := range inDatabase {
 			c.isWell(check)
 		}
-		c.sees("sealed rows", doctor.Well, "6 tokens of 3 rows")
+		c.sees("sealed rows", doctor.Well, "they open: 6 tokens of 3 rows")
 		for _, b := range []struct {
 			breaks, mends string
 			check         string
@@ -45,13 +47,13 @@ func TestRows(t *testing.T) {
 			seen          string
 		}{
 			{"UPDATE connections SET next_refresh_at = " + c.ago(time.Hour) + " WHERE id = 'con_1'", "UPDATE connections SET next_refresh_at = " + c.ago(-time.Hour),
-				"overdue", doctor.Wrong, "1 active connections are due for longer than 2m30s, the longest since "},
+				"overdue", doctor.Wrong, "connections due for longer than 2m30s: 1, the first since "},
 			{"UPDATE connections SET next_refresh_at = " + c.ago(time.Hour) + ", queued_at = " + c.ago(time.Hour) + " WHERE id = 'con_1'", "UPDATE connections SET queued_at = NULL, next_refresh_at = " + c.ago(-time.Hour),
-				"overdue", doctor.Warning, "waiting for their app's limit"},
+				"overdue", doctor.Warning, "waiting for their app's limit: 1, the first since "},
 			{"UPDATE connections SET next_refresh_at = " + c.ago(time.Hour) + ", attempt_id = 'a', attempt_deadline = " + c.ago(time.Hour) + " WHERE id = 'con_2'", "UPDATE connections SET attempt_id = '', attempt_deadline = NULL, next_refresh_at = " + c.ago(-time.Hour),
 				"doubt", doctor.Wrong, "open long after their deadline: con_2"},
 			{"UPDATE connections SET suspect_since = " + c.ago(time.Hour) + ", suspect_digest = 'd', confirm_at = " + c.ago(50*time.Minute) + " WHERE id = 'con_2'", "UPDATE connections SET suspect_since = NULL, confirm_at = NULL",
-				"doubt", doctor.Wrong, "refused once and not confirmed in time: con_2"},
+				"doubt", doctor.Wrong, "refused once and not confirmed in time: 1: con_2"},
 			{"UPDATE connections SET health = 'failing', ambiguous_since = " + c.ago(time.Hour) + ", ambiguous_digest = 'd' WHERE id = 'con_2'", "UPDATE connections SET health = 'healthy', ambiguous_since = NULL",
 				"doubt", doctor.Warning, "may be spent, because a reply never came: con_2"},
 			{"INSERT INTO circuits (app, host, reason, code, opened_at, next_probe_at, updated_at) VALUES ('app', 'api.hubapi.com', 'misconfigured', 'invalid_client', " + c.ago(time.Hour) + ", " + c.ago(-time.Minute) + ", " + c.ago(0) + ")", "DELETE FROM circuits",
@@ -65,11 +67,11 @@ func TestRows(t *testing.T) {
 			{"INSERT INTO apps (app, hold_terminal, hold_reason, held_at, updated_at) VALUES ('app', true, 'eight were refused', " + c.ago(time.Hour) + ", " + c.ago(0) + ")", "DELETE FROM apps",
 				"apps", doctor.Wrong, "eight were refused"},
 			{"INSERT INTO webhook_deliveries (event_id, endpoint_id, state, created_at) VALUES ('e', 'whe_1', 'dead', " + c.ago(time.Hour) + ")", "DELETE FROM webhook_deliveries",
-				"webhooks", doctor.Warning, "1 deliveries were given up, at whe_1"},
+				"webhooks", doctor.Warning, "deliveries given up: 1, at whe_1"},
 			{"INSERT INTO webhook_deliveries (event_id, endpoint_id, state, next_try_at, created_at) VALUES ('e', 'whe_1', 'pending', " + c.ago(time.Hour) + ", " + c.ago(time.Hour) + ")", "DELETE FROM webhook_deliveries",
-				"webhooks", doctor.Wrong, "1 deliveries are late, the longest since "},
+				"webhooks", doctor.Wrong, "deliveries that are late: 1, the first since "},
 			{"INSERT INTO outbox (id, type, app, body, created_at) VALUES ('e', 'x', 'app', '{}', " + c.ago(time.Hour) + ")", "DELETE FROM outbox WHERE id = 'e'",
-				"webhooks", doctor.Wrong, "1 events wait for a worker"},
+				"webhooks", doctor.Wrong, "wait for a worker to deliver them: 1"},
 			{"UPDATE connections SET app = 'gone' WHERE id = 'con_1'", "UPDATE connections SET app = 'app' WHERE id = 'con_1'",
 				"configuration", doctor.Wrong, "does not have: gone"},
 			{"UPDATE connections SET host = 'acme.evil.example' WHERE id = 'con_3'", "UPDATE connections SET host = 'acme.zendesk.com' WHERE id = 'con_3'",
@@ -79,7 +81,7 @@ func TestRows(t *testing.T) {
 			{"UPDATE connections SET provider = 'xero' WHERE id = 'con_1'", "UPDATE connections SET provider = 'hubspot' WHERE id = 'con_1'",
 				"configuration", doctor.Wrong, "of provider hubspot and has connections of xero"},
 			{"UPDATE connections SET generation = 2 WHERE id = 'con_2'", "UPDATE connections SET generation = 1 WHERE id = 'con_2'",
-				"sealed rows", doctor.Wrong, "of the tokens of 3 rows, 2 do not open with the keys here: those of con_2"},
+				"sealed rows", doctor.Wrong, "do not open with the keys here: 2, in 3 sampled rows: those of con_2"},
 		} {
 			d.Exec(t, b.breaks)
 			c.sees(b.check, b.state, b.seen)
@@ -100,9 +102,9 @@ func TestPassedOver(t *testing.T) {
 		d.Exec(t, "UPDATE connections SET next_refresh_at = "+c.ago(time.Hour)+" WHERE id = 'con_1'")
 		line := "INSERT INTO attempts (id, connection_id, generation, trigger_name, outcome, started_at) VALUES "
 		d.Exec(t, line+"('early', 'con_2', 1, 'due', 'refreshed', "+c.ago(time.Hour-time.Minute)+"), ('failed', 'con_2', 1, 'due', 'unavailable', "+c.ago(time.Minute)+")")
-		c.sees("overdue", doctor.Wrong, "1 active connections are due for longer")
+		c.sees("overdue", doctor.Wrong, "connections due for longer")
 		d.Exec(t, line+"('late', 'con_2', 1, 'due', 'refreshed', "+c.ago(time.Minute)+")")
-		c.sees("overdue", doctor.Wrong, "passed over: 1 active connections are due")
+		c.sees("overdue", doctor.Wrong, "passed over, while others of their app were refreshed: 1 connections")
 	})
 }
 
@@ -127,7 +129,7 @@ func TestKeys(t *testing.T) {
 	c.sees("sealed rows", doctor.Unknown, "not checked: the keys could not be opened")
 	require.NoError(t, seal.Generate(dir, nil, true))
 	c.isWell("keys")
-	c.sees("sealed rows", doctor.Wrong, "of the tokens of 1 rows, 2 do not open with the keys here: those of con_1, sealed by key ")
+	c.sees("sealed rows", doctor.Wrong, "do not open with the keys here: 2, in 1 sampled rows: those of con_1, sealed by key ")
 }
 
 // TestSpool breaks the spool's folder.
@@ -139,19 +141,19 @@ func TestSpool(t *testing.T) {
 	assert.NoDirExists(t, dir)
 	s, err := spool.Open(dir, 0)
 	require.NoError(t, err)
-	c.sees("spool", doctor.Well, "0 token sets wait")
+	c.sees("spool", doctor.Well, "token sets waiting: 0")
 	set := store.SaveRequest{ID: "con_1", AttemptID: "a", Generation: 1, NewGeneration: 2}
 	require.NoError(t, s.Add(set))
-	c.sees("spool", doctor.Well, "1 token sets wait") // a worker has it in a moment
+	c.sees("spool", doctor.Well, "token sets waiting: 1") // a worker has it in a moment
 	files, err := filepath.Glob(filepath.Join(dir, "*.sealed"))
 	require.NoError(t, err)
 	old := time.Now().Add(-time.Hour)
 	require.NoError(t, os.Chtimes(files[0], old, old))
-	c.sees("spool", doctor.Wrong, "1 token sets wait in "+dir+", the oldest since ")
+	c.sees("spool", doctor.Wrong, "token sets that wait in "+dir+": 1, the oldest since ")
 	require.NoError(t, s.SetAside(set))
-	c.sees("spool", doctor.Warning, "1 token sets that could not be stored")
+	c.sees("spool", doctor.Warning, "that could not be stored: 1")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "x.corrupt"), nil, 0o600))
-	c.sees("spool", doctor.Wrong, "1 files that cannot be read")
+	c.sees("spool", doctor.Wrong, "that cannot be read: 1;")
 	require.NoError(t, os.Chmod(dir, 0o777))
 	c.sees("spool", doctor.Wrong, "chmod 700 "+dir)
 	after, err := os.ReadDir(dir)
@@ -226,7 +228,7 @@ func TestHangs(t *testing.T) {
 		"hangs2": func(context.Context) ([]doctor.Finding, error) { <-end; return nil, nil },
 		"ends":   func(ctx context.Context) ([]doctor.Finding, error) { <-ctx.Done(); return nil, ctx.Err() },
 		"half": func(context.Context) ([]doctor.Finding, error) {
-			return []doctor.Finding{{State: doctor.Wrong, Seen: "seen"}}, perennial.Errorf(perennial.CodeInternal, "and no more")
+			return []doctor.Finding{{State: doctor.Wrong, Seen: strings.Repeat("ä", 1000)}}, errors.Join(errors.New("and no more"), errors.New("than this"))
 		},
 		"well": func(context.Context) ([]doctor.Finding, error) {
 			return []doctor.Finding{{State: doctor.Well, Seen: "yes"}}, nil
@@ -236,6 +238,9 @@ func TestHangs(t *testing.T) {
 	assert.Contains(t, of(r, "hangs2")[0].Seen, "did not end within 100ms")
 	assert.Contains(t, of(r, "ends")[0].Seen, "not checked: context deadline exceeded")
 	assert.Equal(t, []doctor.State{doctor.Wrong, doctor.Unknown}, []doctor.State{of(r, "half")[0].State, of(r, "half")[1].State})
+	assert.Less(t, len(of(r, "half")[0].Seen), 700)
+	assert.True(t, utf8.ValidString(of(r, "half")[0].Seen))
+	assert.Equal(t, "not checked: and no more; than this", of(r, "half")[1].Seen)
 	assert.Equal(t, doctor.Well, of(r, "well")[0].State)
 	assert.Equal(t, doctor.Wrong, r.State)
 	assert.Equal(t, 3+1, r.Count(doctor.Unknown))

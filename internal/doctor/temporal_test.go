@@ -116,7 +116,7 @@ func TestAllWell(t *testing.T) {
 	r := c.run()
 	assert.Equal(t, doctor.Well, r.State, "%+v", r.Findings)
 	assert.Equal(t, len(r.Findings), r.Count(doctor.Well))
-	c.sees("workflows", doctor.Well, "each of 2 sampled active connections")
+	c.sees("workflows", doctor.Well, "one runs for each sampled active connection (2)")
 	c.sees("permissions", doctor.Well, "each of the 21 calls")
 	c.sees("sweep", doctor.Well, "")
 	c.sees("configuration", doctor.Well, "without a client secret here: zen")
@@ -211,13 +211,13 @@ func TestWorkflows(t *testing.T) {
 	row := c.insert("con_none_"+uuid.NewString(), "app", "api.hubapi.com")
 	c.isWell("workflows") // it was just made
 	c.d.Exec(t, "UPDATE connections SET created_at = "+c.ago(time.Hour))
-	c.sees("workflows", doctor.Wrong, "of 1 sampled connections, 1 have no running workflow: "+row.ID)
+	c.sees("workflows", doctor.Wrong, "no running workflow: 1 of 1 sampled connections: "+row.ID)
 	c.start(tc, row, t.Name())
 	c.isWell("workflows")
 
 	other := c.insert("con_other_"+uuid.NewString(), "app", "api.hubapi.com")
 	c.start(tc, other, "another-queue")
-	c.sees("workflows", doctor.Wrong, "of 2 sampled connections, 1 have their workflow on task queue another-queue instead of TestWorkflows: "+other.ID)
+	c.sees("workflows", doctor.Wrong, "workflows on task queue another-queue instead of TestWorkflows: 1 of 2 sampled connections: "+other.ID)
 
 	w := worker.New(tc, t.Name(), worker.Options{}) // it knows no workflow
 	require.NoError(t, w.Start())
@@ -227,9 +227,9 @@ func TestWorkflows(t *testing.T) {
 		require.NoError(t, err)
 		return d.GetPendingWorkflowTask().GetAttempt() >= 5
 	})
-	c.sees("workflows", doctor.Wrong, "fails again and again: "+row.ID)
+	c.sees("workflows", doctor.Wrong, "fails again and again: 1 of 2 sampled connections: "+row.ID)
 	require.NoError(t, tc.TerminateWorkflow(t.Context(), workflows.ID(other.ID), "", ""))
-	c.sees("workflows", doctor.Wrong, "1 have no running workflow: "+other.ID)
+	c.sees("workflows", doctor.Wrong, "no running workflow: 1 of 2 sampled connections: "+other.ID)
 }
 
 // TestSets: a workflow that holds a token set, one that dropped a message, and one that
@@ -240,8 +240,9 @@ func TestSets(t *testing.T) {
 	tc := c.dial("default")
 	c.isWell("sets")
 	row := c.insert("con_"+uuid.NewString(), "app", "api.hubapi.com")
-	c.start(tc, row, t.Name())
 	c.d.Exec(t, "UPDATE connections SET health = 'failing', failing_code = 'x'")
+	c.isWell("sets") // another check says that it has no workflow
+	c.start(tc, row, t.Name())
 	c.sees("sets", doctor.Unknown, "not checked: 1 of 1 workflows of failing connections gave no answer")
 	c.work()
 	c.eventually("the workflow answers", func() bool { return of(doctor.Run(t.Context(), c.sources), "sets")[0].State == doctor.Well })

@@ -54,18 +54,18 @@ func workflowsRun(ctx context.Context, p *parts) ([]Finding, error) {
 func (p *parts) aboutWorkflows(looked int, none, stuck []string, elsewhere map[string][]string) (out []Finding) {
 	for queue, ids := range elsewhere {
 		out = append(out, wrong(fmt.Sprintf("run a worker on task queue %s too, or set task_queue back: a running workflow stays on its queue", queue),
-			"of %d sampled connections, %d have their workflow on task queue %s instead of %s: %s", looked, len(ids), queue, p.cfg.TaskQueue, some(ids)))
+			"workflows on task queue %s instead of %s: %d of %d sampled connections: %s", queue, p.cfg.TaskQueue, len(ids), looked, some(ids)))
 	}
 	if len(none) > 0 {
 		out = append(out, wrong("the sweep starts them when they are due: see the lines `sweep` and `workers`; at once by `perennial refresh ID`",
-			"of %d sampled connections, %d have no running workflow: %s", looked, len(none), some(none)))
+			"no running workflow: %d of %d sampled connections: %s", len(none), looked, some(none)))
 	}
 	if len(stuck) > 0 {
 		out = append(out, wrong("read the failing workflow task in the Temporal UI; deploy the worker that ran before, or a newer one",
-			"of %d sampled connections, %d have a workflow whose task fails again and again: %s", looked, len(stuck), some(stuck)))
+			"workflows whose task fails again and again: %d of %d sampled connections: %s", len(stuck), looked, some(stuck)))
 	}
 	if len(out) == 0 {
-		out = append(out, well("each of %d sampled active connections has one running on task queue %s", looked, p.cfg.TaskQueue))
+		out = append(out, well("one runs for each sampled active connection (%d), on task queue %s", looked, p.cfg.TaskQueue))
 	}
 	return out
 }
@@ -132,9 +132,15 @@ func setsInWorkflows(ctx context.Context, p *parts) ([]Finding, error) {
 		errs[i] = err
 	})
 	var aside, dropped []string
-	asked := 0
+	asked, silent := 0, 0
 	for i, r := range replies {
+		var missing *serviceerror.NotFound
+		if errors.As(errs[i], &missing) { // the check of the workflows finds those
+			errs[i] = nil
+			continue
+		}
 		if errs[i] != nil {
+			silent++
 			continue
 		}
 		asked++
@@ -145,21 +151,21 @@ func setsInWorkflows(ctx context.Context, p *parts) ([]Finding, error) {
 			dropped = append(dropped, cs[i].ID)
 		}
 	}
-	return aboutSets(len(cs), asked, aside, dropped, errors.Join(errs...))
+	return aboutSets(asked, silent, aside, dropped, errors.Join(errs...))
 }
 
-func aboutSets(failing, asked int, aside, dropped []string, errs error) (out []Finding, err error) {
+func aboutSets(asked, silent int, aside, dropped []string, errs error) (out []Finding, err error) {
 	if len(aside) > 0 {
 		out = append(out, wrong("read the worker's log for the reason; the sets are tried again by themselves", "workflows hold token sets that could not be stored: %s", some(aside)))
 	}
 	if len(dropped) > 0 {
 		out = append(out, warning("find out who signals these workflows", "workflows dropped messages that were no token sets of theirs: %s", some(dropped)))
 	}
-	if asked < failing {
-		return out, fmt.Errorf("%d of %d workflows of failing connections gave no answer: %w", failing-asked, failing, errs)
+	if silent > 0 {
+		return out, fmt.Errorf("%d of %d workflows of failing connections gave no answer: %w", silent, silent+asked, errs)
 	}
 	if len(out) == 0 {
-		out = append(out, well("%d workflows of failing connections asked: none holds a token set that could not be stored", asked))
+		out = append(out, well("no token set that could not be stored in the workflows of failing connections (asked: %d)", asked))
 	}
 	return out, nil
 }
