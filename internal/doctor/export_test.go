@@ -19,8 +19,11 @@ func Names() (names []string) {
 	return names
 }
 
-// LastPass is lastPass.
-var LastPass = lastPass
+// The decisions about what Temporal says.
+var (
+	LastPass = lastPass
+	Living   = living
+)
 
 // Calls lists the calls that are tried.
 func Calls() (names []string) {

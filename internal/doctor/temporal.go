@@ -12,6 +12,7 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/operatorservice/v1"
 	"go.temporal.io/api/serviceerror"
+	taskqueuepb "go.temporal.io/api/taskqueue/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"google.golang.org/grpc/codes"
@@ -129,20 +130,26 @@ func workersPoll(ctx context.Context, p *parts) ([]Finding, error) {
 		if err != nil {
 			return nil, fmt.Errorf("DescribeTaskQueue: %w", err)
 		}
-		polled := false
-		for _, poller := range queue.GetPollers() {
-			if time.Since(poller.GetLastAccessTime().AsTime()) < pollLasts {
-				polled = true
-				identities = append(identities, poller.GetIdentity())
-			}
-		}
-		if !polled {
+		living := living(queue.GetPollers(), time.Now())
+		identities = append(identities, living...)
+		if len(living) == 0 {
 			without = append(without, name)
 		}
 	}
-	slices.Sort(identities)
 	if len(without) > 0 {
 		return one(wrong("start a worker; check its task_queue and TEMPORAL_NAMESPACE", "no worker polls task queue %s of namespace %s for %s", p.cfg.TaskQueue, p.namespace, some(without)))
 	}
+	slices.Sort(identities)
 	return one(well("%d on task queue %s", len(slices.Compact(identities)), p.cfg.TaskQueue))
+}
+
+// living returns the identities of the workers that poll now. A server lists a poller
+// for some minutes after its last poll.
+func living(pollers []*taskqueuepb.PollerInfo, now time.Time) (identities []string) {
+	for _, poller := range pollers {
+		if now.Sub(poller.GetLastAccessTime().AsTime()) < pollLasts {
+			identities = append(identities, poller.GetIdentity())
+		}
+	}
+	return identities
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/operatorservice/v1"
+	taskqueuepb "go.temporal.io/api/taskqueue/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
@@ -31,6 +32,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // temporal starts one server for all tests. Each test has a task queue of its own.
@@ -136,6 +138,16 @@ func TestWorkers(t *testing.T) {
 	c.sees("workers", doctor.Wrong, "no worker polls task queue "+t.Name()+" of namespace default for activities, workflows")
 	c.work()
 	c.eventually("a worker polls", func() bool { return of(doctor.Run(t.Context(), c.sources), "workers")[0].State == doctor.Well })
+}
+
+// TestLiving: a worker that ended a while ago is still listed.
+func TestLiving(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	poller := func(identity string, ago time.Duration) *taskqueuepb.PollerInfo {
+		return &taskqueuepb.PollerInfo{Identity: identity, LastAccessTime: timestamppb.New(now.Add(-ago))}
+	}
+	assert.Equal(t, []string{"a", "b"}, doctor.Living([]*taskqueuepb.PollerInfo{poller("a", 0), poller("ended", 2*time.Minute), poller("b", 2*time.Minute-1), {Identity: "never"}}, now))
 }
 
 // TestSweep: no schedule, a paused one, other settings, and a pass that failed.
