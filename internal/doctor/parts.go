@@ -98,10 +98,6 @@ func unopened(err error, do string) Finding {
 
 // denied reports whether Temporal answered that this program may not do that.
 func denied(err error) bool {
-	var permission *serviceerror.PermissionDenied
-	if errors.As(err, &permission) {
-		return true
-	}
 	code := codeOf(err)
 	return code == codes.PermissionDenied || code == codes.Unauthenticated
 }
