@@ -49,11 +49,14 @@ func databaseAnswers(ctx context.Context, p *parts) ([]Finding, error) {
 	}
 	took := time.Since(before)
 	offset := now.Sub(before.Add(took / 2)).Round(time.Millisecond)
-	out := []Finding{transport(p.cfg, d)}
+	return []Finding{transport(p.cfg, d), aboutClock(took, offset)}, nil
+}
+
+func aboutClock(took, offset time.Duration) Finding {
 	if offset.Abs() > maxOffset {
-		return append(out, warning("set both clocks by NTP", "its clock is %s from this machine's", offset)), nil
+		return warning("set both clocks by NTP", "its clock is %s from this machine's", offset)
 	}
-	return append(out, well("it answers in %s; its clock is %s from this machine's; those of other machines: not checked, no process reports its own", took.Round(100*time.Microsecond), offset)), nil
+	return well("it answers in %s; its clock is %s from this machine's; those of other machines: not checked, no process reports its own", took.Round(100*time.Microsecond), offset)
 }
 
 func transport(cfg *config.Config, d *db.DB) Finding {

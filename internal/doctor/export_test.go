@@ -19,10 +19,12 @@ func Names() (names []string) {
 	return names
 }
 
-// The decisions about what Temporal says.
+// The decisions about what servers say.
 var (
-	LastPass = lastPass
-	Living   = living
+	LastPass   = lastPass
+	Living     = living
+	AboutClock = aboutClock
+	Transport  = transport
 )
 
 // Calls lists the calls that are tried.

@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/internal/dbtest"
 	"github.com/perennial-oauth/perennial/internal/doctor"
@@ -194,6 +195,24 @@ func TestPool(t *testing.T) {
 		c.sources.Config.DatabasePool.MaxOpen = 100_000
 		c.sees("database pool", doctor.Warning, "one more process may find none")
 	})
+}
+
+// TestClockAndTransport: an offset of more than 30 s in each direction, and how each form
+// of a URL is protected.
+func TestClockAndTransport(t *testing.T) {
+	t.Parallel()
+	for offset, want := range map[time.Duration]doctor.State{0: doctor.Well, 30 * time.Second: doctor.Well, 30*time.Second + 1: doctor.Warning, -31 * time.Second: doctor.Warning} {
+		assert.Equal(t, want, doctor.AboutClock(time.Millisecond, offset).State, offset)
+	}
+	for url, want := range map[string]doctor.State{
+		"postgres://p@127.0.0.1/x?sslmode=disable":      doctor.Well,
+		"postgres://p@db.example/x?sslmode=verify-full": doctor.Well,
+		"postgres://p@db.example/x?sslmode=require":     doctor.Warning,
+		"postgres://p@db.example/x?sslmode=disable":     doctor.Warning,
+	} {
+		assert.Equal(t, want, doctor.Transport(&config.Config{DatabaseURL: url}, &db.DB{Dialect: schema.Postgres}).State, url)
+	}
+	assert.Equal(t, doctor.Warning, doctor.Transport(&config.Config{}, &db.DB{Dialect: schema.SQLite}).State)
 }
 
 // TestDatabaseAway: what needs no rows is checked all the same.
