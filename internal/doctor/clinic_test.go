@@ -45,6 +45,7 @@ func newClinic(t *testing.T, d *dbtest.Database) *clinic {
 	c.keys, err = seal.Load(filepath.Join(c.dir, "keys"), nil, true)
 	require.NoError(t, err)
 	c.sources.Namespace = "default"
+	c.sources.Timeout = 30 * time.Second // a busy machine is no finding
 	c.sources.Database = func(context.Context) (*db.DB, error) { return d.DB, nil }
 	c.sources.Keys = func(context.Context) (*seal.Keyring, error) {
 		return seal.Load(filepath.Join(c.dir, "keys"), nil, true)

@@ -170,11 +170,13 @@ func TestSchema(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *dbtest.Database) {
 		c := newClinic(t, d)
 		c.isWell("schema")
-		require.NoError(t, d.MigrateDown(t.Context()))
-		c.sees("schema", doctor.Warning, "this program brings")
-		_, _, err := d.Migrate(t.Context())
-		require.NoError(t, err)
-		c.isWell("schema")
+		if schema.Version > schema.Oldest {
+			require.NoError(t, d.MigrateDown(t.Context()))
+			c.sees("schema", doctor.Warning, "this program brings")
+			_, _, err := d.Migrate(t.Context())
+			require.NoError(t, err)
+			c.isWell("schema")
+		}
 		for range int(schema.Version - schema.Oldest + 1) {
 			require.NoError(t, d.MigrateDown(t.Context()))
 		}

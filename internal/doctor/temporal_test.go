@@ -3,6 +3,7 @@ package doctor_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,7 +18,6 @@ import (
 	"github.com/perennial-oauth/perennial/internal/devserver"
 	"github.com/perennial-oauth/perennial/internal/doctor"
 	"github.com/perennial-oauth/perennial/internal/testpg"
-	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/perennial-oauth/perennial/workflows"
 	"github.com/stretchr/testify/assert"
@@ -28,6 +28,7 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -261,10 +262,21 @@ func TestSets(t *testing.T) {
 	require.NoError(t, tc.SignalWorkflow(t.Context(), workflows.ID(row.ID), "", workflows.SignalUnsaved, "no set"))
 	c.eventually("a message is dropped", func() bool { return of(doctor.Run(t.Context(), c.sources), "sets")[0].State == doctor.Warning })
 	c.sees("sets", doctor.Warning, "dropped messages that were no token sets of theirs: "+row.ID)
-	require.NoError(t, tc.SignalWorkflow(t.Context(), workflows.ID(row.ID), "", workflows.SignalUnsaved, store.SaveRequest{ID: row.ID, AttemptID: "x", Generation: 1, NewGeneration: 2,
-		SealedTokens: store.SealedTokens{AccessTokenSealed: []byte("x"), RefreshTokenSealed: []byte("y"), RefreshTokenDigest: "z"}, Ledger: perennial.Attempt{ID: "x", StartedAt: time.Now()}}))
+
+	// Another connection's workflow says that it holds a set. A worker comes to that only
+	// after an hour without the key.
+	other := c.insert("con_"+uuid.NewString(), "app", "api.hubapi.com")
+	c.d.Exec(t, "UPDATE connections SET health = 'failing', failing_code = 'set_aside' WHERE id = '"+other.ID+"'")
+	w := worker.New(tc, t.Name()+"-holds", worker.Options{})
+	w.RegisterWorkflowWithOptions(func(ctx workflow.Context, _ workflows.State) error {
+		err := workflow.SetQueryHandler(ctx, workflows.QueryStatus, func() (workflows.StatusReply, error) { return workflows.StatusReply{SetAside: 1}, nil })
+		return errors.Join(err, workflow.Await(ctx, func() bool { return false }))
+	}, workflow.RegisterOptions{Name: workflows.ConnectionWorkflow})
+	require.NoError(t, w.Start())
+	defer w.Stop()
+	c.start(tc, other, t.Name()+"-holds")
 	c.eventually("a set is set aside", func() bool { return of(doctor.Run(t.Context(), c.sources), "sets")[0].State == doctor.Wrong })
-	c.sees("sets", doctor.Wrong, "hold token sets that could not be stored: "+row.ID)
+	c.sees("sets", doctor.Wrong, "hold token sets that could not be stored: "+other.ID)
 }
 
 // TestPermissions: each call that is refused is named, and only those.
