@@ -14,6 +14,7 @@ const (
 	EventExpiringSoon      EventType = "connection.expiring_soon"
 	EventDisconnected      EventType = "connection.disconnected"
 	EventCircuitOpened     EventType = "app.circuit_opened"
+	EventCircuitReleasing  EventType = "app.circuit_releasing" // a probe succeeded: the waiting connections go one after another
 	EventCircuitClosed     EventType = "app.circuit_closed"
 	EventHoldRaised        EventType = "app.hold_raised"
 	EventHoldEnded         EventType = "app.hold_ended"

@@ -29,7 +29,8 @@ type App struct {
 type Circuit struct {
 	_           struct{}  `additionalProperties:"true"`
 	Host        string    `json:"host"`
-	Open        bool      `json:"open"`
+	Open        bool      `json:"open" doc:"Also while it is releasing"`
+	Releasing   bool      `json:"releasing,omitempty" doc:"A probe succeeded: the waiting connections are refreshed one after another, earliest expiry first"`
 	Reason      string    `json:"reason,omitempty" doc:"misconfigured: the provider rejects the client; unavailable: no usable answer comes"`
 	Code        string    `json:"code,omitempty" doc:"What the provider said"`
 	OpenedAt    time.Time `json:"opened_at,omitzero"`
@@ -86,7 +87,7 @@ func showApp(app provider.App, s store.AppState) App {
 	out := App{Name: app.Name, Provider: app.Provider.Name, Title: app.Provider.Title, Scopes: app.Scopes, RefusalHold: s.RefusalHold, HoldRaisedAt: s.HoldRaisedAt,
 		SlowUntil: s.SlowUntil, Circuits: []Circuit{}}
 	for _, c := range s.Circuits {
-		out.Circuits = append(out.Circuits, Circuit{Host: c.Host, Open: c.Open, Reason: c.Reason, Code: c.Code, OpenedAt: c.OpenedAt, NextProbeAt: c.NextProbeAt, SlowUntil: c.SlowUntil})
+		out.Circuits = append(out.Circuits, Circuit{Host: c.Host, Open: c.Open, Releasing: c.Releasing, Reason: c.Reason, Code: c.Code, OpenedAt: c.OpenedAt, NextProbeAt: c.NextProbeAt, SlowUntil: c.SlowUntil})
 	}
 	return out
 }

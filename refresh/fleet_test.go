@@ -52,6 +52,15 @@ func (b *bundle) answer(r provider.Reply) {
 	b.answers = []provider.Reply{r}
 }
 
+// release does the next step of the release of the app, as each worker does, and
+// reports whether it goes on.
+func (b *bundle) release(t *testing.T) (more bool) {
+	t.Helper()
+	_, more, err := b.db.Release(t.Context(), store.ReleaseRequest{App: "app", Rate: b.app.MaxRefreshesPerSecond})
+	require.NoError(t, err)
+	return more
+}
+
 // settle refreshes each connection whenever its row allows it, until all are as wanted.
 func (b *bundle) settle(t *testing.T, ids []string, wanted func(perennial.Connection) bool) {
 	t.Helper()
@@ -59,6 +68,7 @@ func (b *bundle) settle(t *testing.T, ids []string, wanted func(perennial.Connec
 	left := slices.Clone(ids)
 	for len(left) > 0 {
 		require.True(t, time.Now().Before(deadline), "never as wanted: %v", left)
+		b.release(t)
 		left = slices.DeleteFunc(left, func(id string) bool {
 			c, now, err := b.db.Get(t.Context(), id)
 			require.NoError(t, err)
@@ -94,6 +104,7 @@ func TestWrongSecretStopsAtTheCircuit(t *testing.T) {
 		assert.Equal(t, perennial.StatusActive, c.Status)
 		assert.Equal(t, perennial.HealthHealthy, c.Health)
 	}
+	require.Eventually(t, func() bool { return !b.release(t) }, time.Minute, 10*time.Millisecond)
 	s, err := b.db.AppState(t.Context(), "app")
 	require.NoError(t, err)
 	assert.False(t, s.Circuits[0].Open)
@@ -268,6 +279,7 @@ func TestAWaitThatEndsPassesTheGate(t *testing.T) {
 	assert.Equal(t, 2, b.requests())
 	b.Store = fast
 	b.settle(t, ids[2:], func(c perennial.Connection) bool { return c.Generation == 2 })
+	require.Eventually(t, func() bool { return !b.release(t) }, time.Minute, 10*time.Millisecond)
 	s, err := b.db.AppState(t.Context(), "app")
 	require.NoError(t, err)
 	assert.False(t, s.Circuits[0].Open)
@@ -306,7 +318,8 @@ func TestACircuitIsToldAgain(t *testing.T) {
 	}, time.Minute, 10*time.Millisecond)
 	s, err := b.db.AppState(t.Context(), "app")
 	require.NoError(t, err)
-	assert.False(t, s.Circuits[0].Open)
+	assert.True(t, s.Circuits[0].Releasing)
+	b.release(t)
 	c, now, err := b.db.Get(t.Context(), ids[2])
 	require.NoError(t, err)
 	assert.False(t, c.NextAttemptAt.After(now.Add(2*time.Second)), "called in")

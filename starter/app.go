@@ -149,7 +149,10 @@ func (s *shell) printApp(a shownApp) error {
 func troubles(a store.AppState) []string {
 	var out []string
 	for _, c := range a.Circuits {
-		if c.Open {
+		switch {
+		case c.Releasing:
+			out = append(out, fmt.Sprintf("circuit at %s releases the waiting connections since %s: it was open since %s: %s (%s)", c.Host, instant(c.ReleasingAt), instant(c.OpenedAt), c.Reason, c.Code))
+		case c.Open:
 			out = append(out, fmt.Sprintf("circuit open at %s since %s: %s (%s), next probe %s", c.Host, instant(c.OpenedAt), c.Reason, c.Code, instant(c.NextProbeAt)))
 		}
 	}

@@ -13,8 +13,10 @@ import (
 type Circuit struct {
 	App         string    `json:"app"`
 	Host        string    `json:"host"`
-	Open        bool      `json:"open"`
-	Reason      string    `json:"reason,omitempty"` // misconfigured or unavailable
+	Open        bool      `json:"open"` // also while it is releasing
+	Releasing   bool      `json:"releasing,omitempty"`
+	ReleasingAt time.Time `json:"releasing_at,omitzero"`
+	Reason      string    `json:"reason,omitempty"` // misconfigured, unavailable or rejected
 	Code        string    `json:"code,omitempty"`   // the provider's error code
 	OpenedAt    time.Time `json:"opened_at,omitzero"`
 	NextProbeAt time.Time `json:"next_probe_at,omitzero"`
@@ -67,8 +69,12 @@ func (r appRow) state() AppState {
 }
 
 func (r circuitRow) circuit() Circuit {
-	return Circuit{App: r.App, Host: r.Host, Open: r.Reason != "", Reason: r.Reason, Code: r.Code, OpenedAt: db.Time(r.OpenedAt),
+	out := Circuit{App: r.App, Host: r.Host, Open: r.Reason != "", Releasing: r.releasing(), Reason: r.Reason, Code: r.Code, OpenedAt: db.Time(r.OpenedAt),
 		NextProbeAt: db.Time(r.NextProbeAt), Probes: r.Probes, LastCanary: r.LastCanary, SlowUntil: db.Time(r.SlowUntil)}
+	if out.Releasing {
+		out.ReleasingAt = db.Time(r.ReleasingAt)
+	}
+	return out
 }
 
 // AppState reads the state of an app with its numbers of connections.
@@ -98,14 +104,14 @@ func (s *Store) AppState(ctx context.Context, name string) (AppState, error) {
 	return out, err
 }
 
-// Incident is one open circuit (kind "circuit") or one raised refusal hold (kind
-// "hold").
+// Incident is one open circuit (kind "circuit"), one that is releasing (kind "release")
+// or one raised refusal hold (kind "hold").
 type Incident struct{ App, Host, Kind, Code string }
 
 // Incidents lists the open circuits and raised refusal holds of all apps.
 func (s *Store) Incidents(ctx context.Context) ([]Incident, error) {
 	var out []Incident
-	err := s.db.With(ctx).Raw(`SELECT app, host, 'circuit' AS kind, code FROM circuits WHERE reason <> ''
+	err := s.db.With(ctx).Raw(`SELECT app, host, CASE WHEN ` + releasing + ` THEN 'release' ELSE 'circuit' END AS kind, code FROM circuits WHERE reason <> ''
 		UNION ALL SELECT app, '' AS host, 'hold' AS kind, '' AS code FROM apps WHERE hold_terminal ORDER BY 1, 2, 3`).Scan(&out).Error
 	if err != nil {
 		return nil, fmt.Errorf("read the incidents: %w", err)

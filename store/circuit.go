@@ -42,84 +42,66 @@ var circuitReason = map[perennial.Outcome]string{
 	perennial.OutcomeRejected:      reasonRejected,
 }
 
-// NoteReply counts a failure toward the circuit of the app and host, closes the
-// circuit, or slows the app down. Opening and closing emit an event. Closing starts the
-// release of the waiting connections. It may be repeated after an error.
+// NoteReply counts a failure toward the circuit of the app and host, or slows the app
+// down. A success at an open circuit begins the release of the waiting connections,
+// which [Store.Release] continues; a failure of the circuit's kind during the release
+// opens the circuit again. Each change of the state emits an event. NoteReply may be
+// repeated after an error.
 func (s *Store) NoteReply(ctx context.Context, req NoteRequest) error {
 	c := req.Connection
-	closing, rate := false, 0.0
-	err := s.db.Durably(ctx, "note a reply to app "+c.App, func(tx *gorm.DB) error {
+	return s.db.Durably(ctx, "note a reply to app "+c.App, func(tx *gorm.DB) error {
 		circuit, app, now, err := s.lockGate(tx, c.App, c.Host)
 		if err != nil {
 			return err
 		}
-		if req.SlowDown > 0 {
-			until := now.Add(req.SlowDown) // the later end wins: a reply in flight shortens nothing
-			if req.SlowDownHost {
-				err = updateCircuit(tx, circuit, now, columns{"slow_until": db.Nullable(latest(until, db.Time(circuit.SlowUntil)))})
-			} else {
-				err = updateApp(tx, app.App, now, columns{"slow_until": db.Nullable(latest(until, db.Time(app.SlowUntil)))})
-			}
-			if err != nil {
-				return err
-			}
+		if err := slowDown(tx, circuit, app, req, now); err != nil {
+			return err
 		}
-		if circuit.Reason != "" && req.closes(circuit) {
-			closing, rate = true, ReleaseRate(req.Rate, circuit.Connections)
-			return nil
-		}
-		if reason := circuitReason[req.Outcome]; reason != "" {
+		reason := circuitReason[req.Outcome]
+		switch {
+		case circuit.releasing():
+			return s.noteWhileReleasing(tx, circuit, req, reason, now)
+		case circuit.Reason != "" && req.closes(circuit):
+			return s.beginRelease(tx, circuit, now)
+		case reason != "":
 			return s.weigh(tx, circuit, req, reason, now)
 		}
 		return nil
 	})
-	if err != nil || !closing {
-		return err
-	}
-	if err := s.markOpenAttempts(ctx, c); err != nil {
-		return err
-	}
-	// Make the waiting connections due first. If this process ends in between, they
-	// find the circuit open and wait again; if it closed the circuit first, they would
-	// sleep on. This is a transaction of its own: see Admit. Connections that are due
-	// and have not asked get a time in the release too, because pacers would take them
-	// all at once.
-	due := func(tx *gorm.DB, now time.Time) *gorm.DB {
-		return tx.Where("app = ? AND host = ?", c.App, c.Host).
-			Where("queued_at IS NOT NULL OR failure_count = 0 AND next_refresh_at <= ? AND (next_attempt_at IS NULL OR next_attempt_at <= ?)", db.Nullable(now), db.Nullable(now))
-	}
-	if err := s.release(ctx, closesWithin, rate, columns{"queued_at": gorm.Expr("COALESCE(queued_at, next_refresh_at)")}, due); err != nil {
-		return err
-	}
-	return s.db.Durably(ctx, "close the circuit of app "+c.App, func(tx *gorm.DB) error {
-		circuit, _, now, err := s.lockGate(tx, c.App, c.Host)
-		if err != nil || circuit.Reason == "" { // another process was first
-			return err
-		}
-		return s.closeCircuit(tx, circuit, rate, req.Interval, now)
-	})
 }
 
-// closesWithin is how soon the first waiting connection becomes due.
-const closesWithin = time.Second
-
-// markOpenAttempts marks the connections with attempts under way while a circuit
-// closes, by setting queued_at. [Store.release] leaves them alone, and their replies
-// may be from before the closing: see closeColumns. A claim has cleared queued_at, a
-// save clears it again.
-func (s *Store) markOpenAttempts(ctx context.Context, c perennial.Connection) error {
-	return s.db.Durably(ctx, "queue the open attempts of app "+c.App, func(tx *gorm.DB) error {
-		now, err := s.db.Clock(tx)
-		if err != nil {
-			return err
-		}
-		err = tx.Table("connections").Where("app = ? AND host = ? AND status = 'active' AND attempt_id <> ''", c.App, c.Host).
-			Updates(map[string]any{"queued_at": db.Nullable(now)}).Error
-		if err != nil {
-			return fmt.Errorf("queue the open attempts of app %s: %w", c.App, err)
-		}
+// noteWhileReleasing opens a circuit again if the failure shows that its trouble is not
+// over: it is of the circuit's kind, its attempt began after the release, and its
+// connection was well until about the time when the circuit opened. One that had failed
+// for longer would fail anyway, and would keep the others waiting for ever.
+func (s *Store) noteWhileReleasing(tx *gorm.DB, circuit circuitRow, req NoteRequest, reason string, now time.Time) error {
+	if reason == "" {
 		return nil
-	})
+	}
+	failure, err := recordFailure(tx, req, reason, now)
+	if err != nil || reason != circuit.Reason {
+		return err
+	}
+	began := req.Connection.Open.StartedAt
+	sinceRelease := began.IsZero() || !began.Before(db.Time(circuit.ReleasingAt))
+	wasWell := circuit.UnprovenOnly || failure.WasWell && !db.Time(failure.Since).Before(db.Time(circuit.OpenedAt).Add(-evidenceWindow))
+	if !sinceRelease || !wasWell {
+		return nil
+	}
+	return s.reopenCircuit(tx, circuit, req, now)
+}
+
+// slowDown writes until when the provider asked the app, or its host, for fewer
+// requests. The later end wins: a reply in flight shortens nothing.
+func slowDown(tx *gorm.DB, circuit circuitRow, app appRow, req NoteRequest, now time.Time) error {
+	if req.SlowDown <= 0 {
+		return nil
+	}
+	until := now.Add(req.SlowDown)
+	if req.SlowDownHost {
+		return updateCircuit(tx, circuit, now, columns{"slow_until": db.Nullable(latest(until, db.Time(circuit.SlowUntil)))})
+	}
+	return updateApp(tx, app.App, now, columns{"slow_until": db.Nullable(latest(until, db.Time(app.SlowUntil)))})
 }
 
 // queuedAt matches the connections that wait at a circuit.
@@ -189,51 +171,3 @@ func (s *Store) succeededSince(tx *gorm.DB, r circuitRow, since time.Time) (bool
 	}
 	return len(found) > 0, nil
 }
-
-func (s *Store) closeCircuit(tx *gorm.DB, circuit circuitRow, rate float64, interval time.Duration, now time.Time) error {
-	var waiting int64
-	if err := tx.Table("connections").Where("status = 'active'").Where(queuedAt, circuit.App, circuit.Host).Count(&waiting).Error; err != nil {
-		return fmt.Errorf("count the waiting connections of app %s: %w", circuit.App, err)
-	}
-	until := now.Add(time.Duration(float64(waiting)/rate*float64(time.Second)) + 2*interval)
-	err := errorsOf(
-		updateCircuit(tx, circuit, now, columns{"reason": "", "code": "", "opened_at": nil, "next_probe_at": nil, "probes": 0, "last_canary": "", "unproven_only": false}),
-		updateApp(tx, circuit.App, now, columns{"release_until": db.Nullable(until)}))
-	if err != nil {
-		return err
-	}
-	return outbox.Append(tx, perennial.Event{Type: perennial.EventCircuitClosed, App: circuit.App, Data: perennial.EventData{Host: circuit.Host, Code: circuit.Code}}, now)
-}
-
-// release makes waiting active connections due, the first after the given time and then
-// at the given rate a second, those with the earliest expiry first. It also writes the
-// columns in more.
-func (s *Store) release(ctx context.Context, after time.Duration, rate float64, more columns, which func(tx *gorm.DB, now time.Time) *gorm.DB) error {
-	return s.db.Durably(ctx, "let the waiting connections go", func(tx *gorm.DB) error {
-		now, err := s.db.Clock(tx)
-		if err != nil {
-			return err
-		}
-		var ids []string
-		err = which(tx.Table("connections").Where("status = 'active'"), now).Order("expires_at, id").Pluck("id", &ids).Error
-		if err != nil {
-			return fmt.Errorf("find the waiting connections: %w", err)
-		}
-		gap := time.Duration(float64(time.Second) / rate)
-		size := min(max(int(rate), 1), releaseBatch)
-		for start := 0; start < len(ids); start += size {
-			batch := ids[start:min(start+size, len(ids))]
-			wait := min(after+time.Duration(start)*gap, perennial.MaxWait-time.Hour) // a longer one would not be believed
-			set := columns{"next_attempt_at": db.Nullable(now.Add(wait))}.with(more)
-			err := which(tx.Table("connections"), now).Where("id IN ? AND attempt_id = ''", batch).Updates(map[string]any(set)).Error
-			if err != nil {
-				return fmt.Errorf("let the waiting connections go: %w", err)
-			}
-		}
-		return nil
-	})
-}
-
-// releaseBatch is the largest number of connections that one statement makes due. They
-// become due together; the rate slots space them.
-const releaseBatch = 25

@@ -19,7 +19,7 @@ import (
 // to the gate and the fence.
 //
 //	Go               SQL           used by
-//	nothingFailed    innocent      [Store.ReleaseBatch], [Store.SignalledNotRefreshed]
+//	nothingFailed    innocent      [Store.Release]
 //	claimableAtOnce  unharmed      claimable
 //	gateOpen         undisturbed   claimable; [Store.wideOpen] asks the same of a row that was read
 //	                 claimable     oneClaimable, [Store.ClaimDue], [Store.Due]
@@ -44,12 +44,13 @@ const unharmed = innocent + ` AND c.attempt_id = '' AND (c.next_attempt_at IS NU
 const innocent = `c.status = 'active' AND (c.health = 'healthy' OR c.failing_code IN ('` + CodeCircuitOpen + `', '` + CodeSlowDown + `', '` + CodeRateLimit + `'))
 	AND c.failure_count = 0 AND c.ambiguous_since IS NULL AND c.suspect_since IS NULL AND c.confirm_at IS NULL AND c.set_aside_generation <= c.generation`
 
-// undisturbed: no open circuit and no slow-down concerns c. It does not ask for
-// recorded failures, because one failing connection must not keep the others from the
+// undisturbed: no open circuit and no slow-down concerns c; a circuit that is releasing
+// has given c its turn. It does not ask for recorded failures, because one failing connection must not keep the others from the
 // fast path; a failure that could open the circuit looks for successes itself. In Go it
 // is [gateOpen].
 const undisturbed = `NOT EXISTS (SELECT 1 FROM circuits WHERE circuits.app = c.app AND circuits.host = c.host
-		AND (circuits.reason <> '' AND (NOT circuits.unproven_only OR c.unproven_since IS NOT NULL) OR circuits.slow_until > t.now))
+		AND (circuits.slow_until > t.now OR circuits.reason <> '' AND (NOT circuits.unproven_only OR c.unproven_since IS NOT NULL) AND NOT (` + releasing + ` AND EXISTS (
+			SELECT 1 FROM waiting WHERE waiting.connection_id = c.id AND waiting.app = c.app AND waiting.host = c.host AND waiting.turn_at IS NOT NULL))))
 	AND NOT EXISTS (SELECT 1 FROM apps WHERE apps.app = c.app AND apps.slow_until > t.now)`
 
 // ofApp: c, found by its id, belongs to an app. No index supports this form of the
@@ -74,10 +75,11 @@ func claimableAtOnce(c perennial.Connection, now time.Time) bool {
 	return nothingFailed(c) && c.Open.IsZero() && !c.NextAttemptAt.After(now)
 }
 
-// gateOpen is undisturbed in Go, for the connection's circuit and app. If the app has a
+// gateOpen is undisturbed in Go, for the connection's circuit and app. released says
+// that the release of its circuit has given the connection its turn. If the app has a
 // limit of requests a second, the caller needs a rate slot too.
-func gateOpen(c perennial.Connection, circuit circuitRow, app appRow, now time.Time) bool {
-	return !circuit.bars(c) && !latest(db.Time(circuit.SlowUntil), db.Time(app.SlowUntil)).After(now)
+func gateOpen(c perennial.Connection, circuit circuitRow, app appRow, released bool, now time.Time) bool {
+	return (!circuit.bars(c) || circuit.releasing() && released) && !latest(db.Time(circuit.SlowUntil), db.Time(app.SlowUntil)).After(now)
 }
 
 // claimColumns returns what a claim writes: opensAttempt in Go.

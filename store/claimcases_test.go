@@ -18,6 +18,7 @@ type claimCase struct {
 	row        perennial.Connection
 	circuit    *circuitRow // at its host
 	app        *appRow
+	turn       string // "waits": it waits for its turn in a release; "has": it has its turn
 	otherHost  string // host of another open circuit of its app
 	secondHost bool   // its app has a connection at another host
 	req        ClaimRequest
@@ -152,6 +153,11 @@ func claimCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []cl
 			circuit(c).Reason, circuit(c).NextProbeAt, circuit(c).OpenedAt = reason, pointer(at), pointer(at)
 		})
 	}
+	for _, turn := range []string{"", "waits", "has"} {
+		times("circuit releasing, turn "+turn, func(c *claimCase, at time.Time) {
+			circuit(c).Reason, circuit(c).OpenedAt, circuit(c).ReleasingAt, c.turn = "unavailable", pointer(now.Add(-time.Hour)), pointer(at), turn
+		})
+	}
 	times("host slowed", func(c *claimCase, at time.Time) { circuit(c).SlowUntil = pointer(at) })
 	thing("circuit of another host", func(c *claimCase) { c.otherHost = "a" }, func(c *claimCase) { c.otherHost = "z" })
 	thing("no app", func(c *claimCase) { c.app = nil })
@@ -207,6 +213,7 @@ func insertCases(t *testing.T, s *Store, now time.Time, cases []claimCase) map[s
 	var rows []perennial.Connection
 	var circuits []circuitRow
 	var apps []appRow
+	var waiting []waitingRow
 	type pacer struct {
 		App       string
 		Shard     int
@@ -239,6 +246,13 @@ func insertCases(t *testing.T, s *Store, now time.Time, cases []claimCase) map[s
 				r.App, r.UpdatedAt = id, &now
 				apps = append(apps, r)
 			}
+			if c.turn != "" {
+				w := waitingRow{ConnectionID: id, App: id, Host: c.row.Host, ExpiresAt: &now}
+				if c.turn == "has" {
+					w.TurnAt = &now
+				}
+				waiting = append(waiting, w)
+			}
 			pacers = append(pacers, pacer{id, 0, 1, now})
 		}
 	}
@@ -253,6 +267,7 @@ func insertCases(t *testing.T, s *Store, now time.Time, cases []claimCase) map[s
 	}))
 	require.NoError(t, db.CreateInBatches(circuits, 100).Error)
 	require.NoError(t, db.CreateInBatches(apps, 100).Error)
+	require.NoError(t, db.CreateInBatches(waiting, 100).Error)
 	require.NoError(t, db.Table("pacers").CreateInBatches(pacers, 100).Error)
 	return before
 }

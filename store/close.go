@@ -30,6 +30,11 @@ func (s *Store) CloseAttempt(ctx context.Context, req CloseRequest) (c perennial
 		if err != nil {
 			return err
 		}
+		if req.Queued {
+			if req.releasedSince, err = releasedSince(tx, row); err != nil {
+				return err
+			}
+		}
 		if err := update(tx, row.ID, now, closeColumns(row, req, now, held)); err != nil {
 			return err
 		}
@@ -54,8 +59,8 @@ func closeColumns(c perennial.Connection, req CloseRequest, now time.Time, held 
 	set := columns{"next_attempt_at": nil, "confirm_at": nil}
 	set.noAttempt()
 	wait := req.Wait
-	if req.Queued && !c.QueuedAt.IsZero() { // its circuit has closed since the claim, so no release would wake it
-		wait = min(wait, closesWithin)
+	if req.Queued && req.releasedSince { // the failure is from before
+		wait = min(wait, lateFailureWait)
 	}
 	if wait > 0 {
 		set["next_attempt_at"] = db.Nullable(now.Add(wait))

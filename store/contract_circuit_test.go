@@ -2,9 +2,11 @@ package store_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/require"
@@ -34,96 +36,165 @@ func testCircuit(t *testing.T, b *bundle) {
 	require.True(t, canary.Probe)
 	require.False(t, b.admitted(t, cs[0]).Admitted, "one canary an interval")
 	b.note(t, cs[3], perennial.OutcomeRevoked, "invalid_grant")
-	require.True(t, b.open(t, app), "a refused grant proves nothing, unless the provider checks the client first")
+	require.True(t, b.open(t, app) && !b.releasing(t, app), "a refused grant proves nothing, unless the provider checks the client first")
 	require.NoError(t, b.NoteReply(t.Context(), store.NoteRequest{Connection: cs[3], Outcome: perennial.OutcomeRevoked, Code: "invalid_grant", Interval: interval, ClientFirst: true}))
-	require.False(t, b.open(t, app), "a refused grant shows that the client was accepted")
-	require.Equal(t, []perennial.EventType{perennial.EventCircuitOpened, perennial.EventHoldEnded, perennial.EventCircuitClosed}, b.events(t, app))
-	due := b.row(t, cs[2].ID).NextAttemptAt
-	now, err := b.Now(t.Context())
-	require.NoError(t, err)
-	require.False(t, due.After(now.Add(time.Second)), "those that waited are let go")
+	require.True(t, b.releasing(t, app), "a refused grant shows that the client was accepted")
+	require.ElementsMatch(t, []string{cs[0].ID, cs[2].ID}, b.releaseAll(t, app, nil), "those that waited are let go")
+	require.False(t, b.open(t, app))
+	require.Equal(t, []perennial.EventType{perennial.EventCircuitOpened, perennial.EventHoldEnded, perennial.EventCircuitReleasing, perennial.EventCircuitClosed}, b.events(t, app))
 }
 
-// testRelease: a release finds each waiting connection once, when its turn has come. It
-// also finds one that was due and had not asked, and one that was held while the
-// circuit closed.
+func (b *bundle) releasing(t *testing.T, app string) bool {
+	t.Helper()
+	return slices.ContainsFunc(b.state(t, app).Circuits, func(c store.Circuit) bool { return c.Releasing })
+}
+
+// releaseAll refreshes each connection that has its turn, until the circuit has closed,
+// and returns the ids in the order of the turns. refreshes, if not nil, stands in for a
+// refresh.
+func (b *bundle) releaseAll(t *testing.T, app string, refreshes func(perennial.Connection)) (ids []string) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for more := true; more; {
+		require.True(t, time.Now().Before(deadline), "it never ends")
+		var cs []perennial.Connection
+		var err error
+		cs, more, err = b.Release(t.Context(), store.ReleaseRequest{App: app})
+		require.NoError(t, err)
+		for _, c := range cs {
+			ids = append(ids, c.ID)
+			if refreshes != nil {
+				refreshes(c)
+				continue
+			}
+			b.refreshed(t, c.ID)
+		}
+	}
+	return ids
+}
+
+// refreshed refreshes a connection that has its turn, as soon as its row allows it.
+func (b *bundle) refreshed(t *testing.T, id string) {
+	t.Helper()
+	c := b.row(t, id)
+	b.Until(t, c.NextAttemptAt)
+	require.True(t, b.admitted(t, c).Admitted, "it has its turn")
+	req := saveRequest(b.claimed(t, c, lease, single), uuid.NewString())
+	req.NextRefreshAt = time.Now().Add(time.Hour)
+	saved, err := b.Save(t.Context(), req)
+	require.NoError(t, err)
+	require.True(t, saved.Stored)
+}
+
+// testRelease: a good probe moves the circuit to releasing, and the connections that
+// wait have their turns, the earliest expiry first, once each. Meanwhile nobody else is
+// admitted, pacers included. One that was due and had not asked is among them, and so
+// is one that asks only now.
 func testRelease(t *testing.T, b *bundle) {
-	cs := b.app(t, 9)
+	cs := b.app(t, 20)
 	app := cs[0].App
 	for _, c := range cs[:5] {
 		b.note(t, c, perennial.OutcomeUnknown, "http_503")
 	}
 	require.True(t, b.open(t, app))
-	waiting := map[string]bool{}
-	for _, c := range cs[5:] {
-		held := b.admitted(t, c)
-		require.False(t, held.Admitted)
-		waiting[c.ID] = true
-	}
 	now, err := b.Now(t.Context())
 	require.NoError(t, err)
+	for i, c := range cs {
+		b.set(t, c.ID, "expires_at", stampText(now.Add(time.Duration(20-i)*time.Minute))) // the last one's first
+		if i >= 6 {
+			require.False(t, b.admitted(t, c).Admitted)
+		}
+	}
 	b.set(t, cs[4].ID, "next_refresh_at", stampText(now.Add(-time.Minute)))
-	waiting[cs[4].ID] = true
 	apps, err := b.ReleasingApps(t.Context())
 	require.NoError(t, err)
 	require.NotContains(t, apps, app, "its circuit is open")
-	_, on, err := b.ReleaseBatch(t.Context(), store.ReleaseBatchRequest{App: app, Limit: 10})
+	none, on, err := b.Release(t.Context(), store.ReleaseRequest{App: app})
 	require.NoError(t, err)
+	require.Empty(t, none)
 	require.False(t, on)
 
 	b.note(t, cs[0], perennial.OutcomeRefreshed, "")
-	require.False(t, b.open(t, app))
+	require.True(t, b.releasing(t, app))
 	apps, err = b.ReleasingApps(t.Context())
 	require.NoError(t, err)
 	require.Contains(t, apps, app)
-	require.True(t, b.row(t, cs[3].ID).QueuedAt.IsZero(), "it is not due")
-	due := b.row(t, cs[4].ID)
-	require.Equal(t, due.NextRefreshAt, due.QueuedAt)
-	require.True(t, due.NextAttemptAt.After(now), "nobody takes it before its turn")
-	b.set(t, cs[8].ID, "next_attempt_at", stampText(now.Add(5*time.Hour))) // its hold was written after the release
-
-	b.Until(t, now.Add(2*time.Second))
-	var after store.ReleaseCursor
-	for page := range 5 {
-		got, on, err := b.ReleaseBatch(t.Context(), store.ReleaseBatchRequest{App: app, After: after, Limit: 1})
-		require.NoError(t, err)
-		require.True(t, on)
-		require.Len(t, got, 1, page)
-		require.True(t, waiting[got[0].ID], "once each")
-		delete(waiting, got[0].ID)
-		after = store.ReleaseCursor{At: got[0].NextAttemptAt, ID: got[0].ID}
-	}
-	got, _, err := b.ReleaseBatch(t.Context(), store.ReleaseBatchRequest{App: app, After: after, Limit: 10})
-	require.NoError(t, err)
-	require.Empty(t, got)
-
-	called := func(want int) {
+	late := b.admitted(t, cs[5])
+	require.Equal(t, store.CodeCircuitOpen, late.Code, "it has no turn")
+	pace := paceRequest(0, 1, 10, 0)
+	pace.App = app
+	claims := func() int {
 		t.Helper()
-		n, err := b.SignalledNotRefreshed(t.Context(), store.ReleaseBatchRequest{App: app, After: after})
+		got, err := b.ClaimDue(t.Context(), pace)
 		require.NoError(t, err)
-		require.Equal(t, want, n)
+		return len(got.Claims)
 	}
-	called(5)
-	b.claimed(t, b.row(t, cs[6].ID), lease, single)
-	called(4)
-	paced, _, err := b.ReleaseBatch(t.Context(), store.ReleaseBatchRequest{App: app, Pooled: true, Limit: 10})
-	require.NoError(t, err)
-	require.Empty(t, paced, "pacers take them")
+	require.Zero(t, claims(), "creates the pacer's row")
+	require.Zero(t, claims(), "a due one has no turn")
 
-	// A later batch of the same release leaves a longer wait alone. A new release pulls
-	// it forward, but not a wait that follows from the connection's own failure.
-	b.set(t, cs[7].ID, "next_attempt_at", stampText(now.Add(5*time.Hour)))
-	_, _, err = b.ReleaseBatch(t.Context(), store.ReleaseBatchRequest{App: app, After: after, Limit: 10})
+	first, on, err := b.Release(t.Context(), store.ReleaseRequest{App: app})
 	require.NoError(t, err)
-	require.True(t, b.row(t, cs[7].ID).NextAttemptAt.After(now.Add(time.Hour)))
-	failing := cs[8].ID
-	b.set(t, failing, "failing_code", "'http_500'")
-	b.set(t, failing, "failure_count", "1")
-	b.set(t, failing, "next_attempt_at", stampText(now.Add(5*time.Hour)))
-	_, _, err = b.ReleaseBatch(t.Context(), store.ReleaseBatchRequest{App: app, Limit: 10})
+	require.True(t, on)
+	require.Len(t, first, 2, "it begins with two")
+	again, _, err := b.Release(t.Context(), store.ReleaseRequest{App: app})
 	require.NoError(t, err)
-	require.False(t, b.row(t, cs[7].ID).NextAttemptAt.After(now.Add(time.Hour)))
-	require.True(t, b.row(t, failing).NextAttemptAt.After(now.Add(time.Hour)))
+	require.Empty(t, again, "they have not gone yet")
+	require.False(t, b.admitted(t, b.row(t, cs[6].ID)).Admitted)
+	order := []string{first[0].ID, first[1].ID}
+	b.refreshed(t, order[0])
+	b.refreshed(t, order[1])
+	order = append(order, b.releaseAll(t, app, nil)...)
+	var want []string
+	for i := 19; i >= 4; i-- {
+		want = append(want, cs[i].ID)
+	}
+	slices.Sort(order[:2])
+	slices.Sort(want[:2])
+	require.Equal(t, want[:2], order[:2])
+	require.ElementsMatch(t, want, order, "once each, and nobody who does not wait")
+	require.Less(t, slices.Index(order, cs[15].ID), slices.Index(order, cs[4].ID), "the earliest expiry first")
+	require.False(t, b.open(t, app))
+	require.Zero(t, b.Number(t, "SELECT count(*) FROM waiting WHERE app = '"+app+"'"))
+}
+
+// testReleaseReopens: the first failure of the circuit's kind opens it again, with the
+// probe interval that it had, and takes the turns back. A failure of another kind, and
+// one whose attempt began before the release, do not.
+func testReleaseReopens(t *testing.T, b *bundle) {
+	cs := b.app(t, 8)
+	app := cs[0].App
+	b.note(t, cs[0], perennial.OutcomeMisconfigured, "invalid_client")
+	before := b.claimed(t, cs[3], lease, single)
+	b.note(t, cs[1], perennial.OutcomeMisconfigured, "invalid_client")
+	for _, c := range cs[4:] {
+		require.False(t, b.admitted(t, c).Admitted)
+	}
+	b.note(t, cs[2], perennial.OutcomeRefreshed, "")
+	b.Exec(t, "UPDATE circuits SET probes = 30 WHERE app = '"+app+"'")
+	turns, _, err := b.Release(t.Context(), store.ReleaseRequest{App: app})
+	require.NoError(t, err)
+	require.Len(t, turns, 2)
+	b.note(t, before, perennial.OutcomeMisconfigured, "invalid_client")
+	require.True(t, b.releasing(t, app), "it began before the release")
+	b.note(t, turns[0], perennial.OutcomeUnknown, "timeout")
+	require.True(t, b.releasing(t, app), "another kind")
+
+	c := b.row(t, turns[0].ID)
+	b.Until(t, c.NextAttemptAt)
+	b.note(t, b.claimed(t, c, lease, single), perennial.OutcomeMisconfigured, "invalid_client")
+	require.False(t, b.releasing(t, app))
+	require.True(t, b.open(t, app))
+	now, err := b.Now(t.Context())
+	require.NoError(t, err)
+	require.WithinDuration(t, now.Add(2*interval), b.state(t, app).Circuits[0].NextProbeAt, 10*time.Second, "the old interval")
+	require.False(t, b.admitted(t, b.row(t, turns[1].ID)).Admitted, "its turn is taken back")
+	require.Equal(t, []perennial.EventType{perennial.EventCircuitOpened, perennial.EventCircuitReleasing, perennial.EventCircuitOpened}, b.events(t, app))
+
+	b.note(t, cs[2], perennial.OutcomeRefreshed, "")
+	left := b.releaseAll(t, app, nil)
+	require.Len(t, left, 3, "one has an open attempt, and all others wait still")
+	require.NotContains(t, left, turns[0].ID)
+	require.False(t, b.open(t, app))
 }
 
 // testFailedWhileClosing: a failure whose attempt began before the circuit closed
@@ -137,6 +208,7 @@ func testFailedWhileClosing(t *testing.T, b *bundle) {
 	}
 	require.True(t, b.open(t, cs[0].App))
 	b.note(t, cs[2], perennial.OutcomeRefreshed, "")
+	b.releaseAll(t, cs[0].App, nil)
 	require.False(t, b.open(t, cs[0].App))
 
 	fails := func(c perennial.Connection, queued bool) perennial.Connection {
@@ -166,6 +238,7 @@ func testFailedWhileClosing(t *testing.T, b *bundle) {
 		b.note(t, c, perennial.OutcomeMisconfigured, "invalid_client")
 	}
 	b.note(t, cs[0], perennial.OutcomeRefreshed, "")
+	b.releaseAll(t, cs[0].App, nil)
 	row = fails(asked, false)
 	require.True(t, row.NextAttemptAt.After(row.UpdatedAt.Add(time.Minute)))
 }
@@ -266,11 +339,11 @@ func testCircuitOutage(t *testing.T, b *bundle) {
 		perennial.OutcomeRejected: "rejected", perennial.OutcomeMisconfigured: "misconfigured"} {
 		b.Exec(t, "UPDATE circuits SET reason = 'unavailable' WHERE app = '"+cs[0].App+"'")
 		b.note(t, cs[6], outcome, "other")
-		require.True(t, b.open(t, cs[0].App), "only a success closes it, not %s", outcome)
+		require.True(t, b.open(t, cs[0].App) && !b.releasing(t, cs[0].App), "only a success closes it, not %s", outcome)
 		require.Equal(t, reason, b.state(t, cs[0].App).Circuits[0].Reason, outcome)
 	}
 	b.note(t, cs[6], perennial.OutcomeRefreshed, "")
-	require.False(t, b.open(t, cs[0].App))
+	require.True(t, b.releasing(t, cs[0].App))
 
 	alone := b.app(t, 1)[0]
 	b.note(t, alone, perennial.OutcomeUnknown, "timeout")
@@ -313,6 +386,7 @@ func testCanaries(t *testing.T, b *bundle) {
 		canary := b.admitted(t, b.row(t, last))
 		require.True(t, canary.Probe, what)
 		b.note(t, b.row(t, last), perennial.OutcomeRefreshed, "")
+		b.releaseAll(t, app, nil)
 		require.False(t, b.open(t, app), what)
 	}
 

@@ -80,6 +80,7 @@ func contract(t *testing.T, database func(testing.TB) string) {
 		"circuit: failures on record stop nobody":         testFailuresOnRecord,
 		"circuit: there is always a canary":               testCanaries,
 		"circuit: those that waited are let go":           testRelease,
+		"circuit: a release that came too early":          testReleaseReopens,
 		"circuit: failed while it closed":                 testFailedWhileClosing,
 		"evidence: those that never worked":               testNeverWorked,
 		"evidence: nobody is proven yet":                  testNobodyProven,

@@ -103,8 +103,8 @@ type evidence struct {
 	unprovenOnly bool         // the app has no proven connection: its unproven ones speak for themselves
 }
 
-// gather collects the failures of one kind within the window.
-func (s *Store) gather(tx *gorm.DB, r failureRow, now time.Time) (e evidence, err error) {
+// collect reads the failures of one kind within the window.
+func (s *Store) collect(tx *gorm.DB, r failureRow, now time.Time) (e evidence, err error) {
 	at := circuitRow{App: r.App, Host: r.Host}
 	proven, err := countUpTo(tx, at, 1, "unproven_since IS NULL")
 	if err != nil {
@@ -207,7 +207,7 @@ func (s *Store) refreshesOf(tx *gorm.DB, r failureRow, now time.Time) (map[strin
 // isApps reports whether the failure, together with those before it, is the app's
 // trouble.
 func (s *Store) isApps(tx *gorm.DB, req NoteRequest, r failureRow, now time.Time) (is bool, e evidence, err error) {
-	if e, err = s.gather(tx, r, now); err != nil {
+	if e, err = s.collect(tx, r, now); err != nil {
 		return false, e, err
 	}
 	// In a small app a few connections must suffice; one lost reply must not.

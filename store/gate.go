@@ -27,6 +27,8 @@ type AdmitRequest struct {
 	Interval   time.Duration        // between two probes of an open circuit
 	Patience   time.Duration        // how far ahead a rate slot may lie if the caller is to wait for it
 	Lead       time.Duration        // how far ahead a rate slot must lie: the duration of a claim
+
+	released bool // the release of its circuit has given the connection its turn
 }
 
 // DefaultReleaseRate is the minimum number of waiting connections that a release wakes
@@ -67,6 +69,8 @@ type circuitRow struct {
 	Connections  int64      `gorm:"column:connections"`
 	UnprovenOnly bool       `gorm:"column:unproven_only"` // only unproven connections wait
 	SlowUntil    *time.Time `gorm:"column:slow_until"`
+	ReleasingAt  *time.Time `gorm:"column:releasing_at"` // when the last release began; see releasing
+	Progress     string     `gorm:"column:progress"`     // a [releaseProgress]
 	UpdatedAt    *time.Time `gorm:"column:updated_at;autoUpdateTime:false"`
 }
 
@@ -116,6 +120,9 @@ func (s *Store) Admit(ctx context.Context, req AdmitRequest) (Admission, error) 
 		}
 		candidates, err := s.candidates(tx, circuit, req)
 		if err != nil {
+			return err
+		}
+		if req.released, err = hasTurn(tx, circuit, c.ID); err != nil {
 			return err
 		}
 		d := decideAdmission(circuit, app, candidates, req, now)
@@ -207,7 +214,12 @@ func decideAdmission(circuit circuitRow, app appRow, candidates int, req AdmitRe
 		d.admission.RetryAt, d.admission.Code = until.Truncate(time.Microsecond), code
 		return d
 	}
-	probe := circuit.bars(c) && !seam.Off(seam.Circuit)
+	shut := circuit.bars(c) && !seam.Off(seam.Circuit)
+	probe := shut && !circuit.releasing()
+	if shut && !probe && !req.released {
+		// It joins those that wait for their turn; see [Store.park].
+		return held(now.Add(req.Interval+spread(c.ID, now, heldSpread(circuit.Connections, req.Interval))), CodeCircuitOpen)
+	}
 	if probe {
 		if from := probeFrom(circuit, req); from.After(now) {
 			return held(from.Add(probeSpread(circuit, candidates, req, now)), CodeCircuitOpen)
@@ -273,7 +285,7 @@ func probeSpread(circuit circuitRow, candidates int, req AdmitRequest, now time.
 // candidates counts the other connections that will ask within one interval after the
 // next probe of an open circuit is due, up to [minCandidates].
 func (s *Store) candidates(tx *gorm.DB, r circuitRow, req AdmitRequest) (int, error) {
-	if r.Reason == "" {
+	if r.Reason == "" || r.releasing() {
 		return 0, nil
 	}
 	next := db.Time(r.NextProbeAt)
@@ -337,6 +349,13 @@ func (s *Store) park(ctx context.Context, seen perennial.Connection, a Admission
 		after = c
 		if c.Generation != seen.Generation || !c.Open.IsZero() {
 			return nil
+		}
+		if a.Code == CodeCircuitOpen {
+			if released, err := s.joinRelease(tx, c, now); err != nil {
+				return err
+			} else if released {
+				return nil // meanwhile its turn came: the row says when
+			}
 		}
 		set := columns{"next_attempt_at": db.Nullable(a.RetryAt)}
 		if c.QueuedAt.IsZero() {

@@ -118,7 +118,7 @@ func (m *Memory) FastClaim(ctx context.Context, app string, req ClaimRequest) (C
 func (m *Memory) gateOpen(c perennial.Connection, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return gateOpen(c, m.circuits[c.App+" "+c.Host], m.apps[c.App], now)
+	return gateOpen(c, m.circuits[c.App+" "+c.Host], m.apps[c.App], false, now)
 }
 
 // FastAdmit is [Store.FastAdmit]: it never applies.

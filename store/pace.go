@@ -101,7 +101,7 @@ const dueRows = `c.app = ? AND c.next_refresh_at IS NOT NULL AND ` + ready + ` <
 // shut: the whole app is slowed down; or it has only one host, and the circuit there is
 // open.
 const shut = `(EXISTS (SELECT 1 FROM apps, t WHERE apps.app = ? AND apps.slow_until > t.now)
-	OR EXISTS (SELECT 1 FROM circuits WHERE circuits.app = ? AND circuits.reason <> '' AND NOT circuits.unproven_only
+	OR EXISTS (SELECT 1 FROM circuits WHERE circuits.app = ? AND circuits.reason <> '' AND NOT circuits.unproven_only AND NOT ` + releasing + `
 		AND circuits.host = (SELECT min(host) FROM connections WHERE app = ?) AND circuits.host = (SELECT max(host) FROM connections WHERE app = ?)))`
 
 // due returns the arguments of dueRows.

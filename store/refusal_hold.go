@@ -348,8 +348,38 @@ func (s *Store) endRefusalHold(ctx context.Context, name string, how endHold) er
 	if err != nil {
 		return err
 	}
-	suspects := func(tx *gorm.DB, _ time.Time) *gorm.DB {
-		return tx.Where("app = ? AND suspect_since IS NOT NULL", name)
+	return s.retrySuspects(ctx, name, how) // transactions of their own: see Admit
+}
+
+// retrySuspects makes the refused connections of an app due, at the rate of how, those with
+// the earliest expiry first, and writes its columns. Each chunk is
+// its own transaction. After a kill the rest wait until the end of their wait.
+func (s *Store) retrySuspects(ctx context.Context, name string, how endHold) error {
+	var ids []string
+	err := s.db.With(ctx).Table("connections").Where("status = 'active' AND app = ? AND suspect_since IS NOT NULL", name).Order("expires_at, id").Pluck("id", &ids).Error
+	if err != nil {
+		return fmt.Errorf("find the refused connections of app %s: %w", name, err)
 	}
-	return s.release(ctx, 0, how.rate, how.more, suspects) // a transaction of its own: see Admit
+	began, err := s.Now(ctx)
+	if err != nil {
+		return err
+	}
+	gap, size := time.Duration(float64(time.Second)/how.rate), min(max(int(how.rate), 1), releaseBatch)
+	for start := 0; start < len(ids); start += releaseChunk {
+		err := s.db.Durably(ctx, "retry the refused connections of app "+name, func(tx *gorm.DB) error {
+			for i := start; i < min(start+releaseChunk, len(ids)); i += size {
+				wait := min(time.Duration(i)*gap, perennial.MaxWait-time.Hour) // a longer one would not be believed
+				set := columns{"next_attempt_at": db.Nullable(began.Add(wait))}.with(how.more)
+				err := tx.Table("connections").Where("id IN ? AND suspect_since IS NOT NULL AND attempt_id = ''", ids[i:min(i+size, start+releaseChunk, len(ids))]).Updates(map[string]any(set)).Error
+				if err != nil {
+					return fmt.Errorf("retry the refused connections of app %s: %w", name, err)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

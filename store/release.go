@@ -2,101 +2,514 @@ package store
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/db"
+	"github.com/perennial-oauth/perennial/internal/outbox"
+	"github.com/perennial-oauth/perennial/internal/seam"
+	"github.com/perennial-oauth/perennial/schema"
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 )
 
-// ReleaseCursor is a position in the order in which a release wakes connections.
+// A release ends an outage. A good probe moves the circuit from open to releasing, by
+// one short statement, whatever the size of the app. [Store.Release] then does the rest
+// in steps, each its own transaction, from what the row says; a process that is killed
+// between two of them leaves the rest to the next. A step
+//
+//   - gathers connections that wait into the table waiting, at most releaseChunk;
+//   - gives the next ones, those with the earliest expiry first, their turn: two, then
+//     four, and so on, once those before them have refreshed.
+//
+// While the circuit is releasing, the gate, the single statements and the bulk claim
+// admit only connections that have their turn. Whoever else asks joins the table. When
+// nobody waits any more, the circuit closes. The first failure of the circuit's kind,
+// of an attempt that began after the release did, opens it again.
+
+// releasing matches the circuits that are releasing. The time remains after the
+// release, and a circuit that opens later has a later opened_at. In Go it is
+// [circuitRow.releasing].
+const releasing = `COALESCE(circuits.reason <> '' AND circuits.releasing_at >= circuits.opened_at, false)`
+
+func (r circuitRow) releasing() bool {
+	return r.Reason != "" && r.ReleasingAt != nil && r.OpenedAt != nil && !r.ReleasingAt.Before(*r.OpenedAt)
+}
+
+const (
+	// releaseChunk is the most connections that one transaction of a release writes.
+	releaseChunk = 500
+	// releaseBatch is how many connections one statement makes due. They become due
+	// together; the rate slots space them.
+	releaseBatch = 25
+	// firstTurns is how many connections a release begins with.
+	firstTurns = 2
+	// releaseAhead is how far the turns may run ahead of the refreshes. A workflow task
+	// that waits longer than the sticky timeout goes to another worker, which replays
+	// the workflow: called faster than they can refresh, connections refresh at half
+	// the pace.
+	releaseAhead = 2 * time.Second
+	// turnTakes is how long after its turn a connection that has not begun to refresh
+	// still counts as under way. Its workflow may be away: do not wait for it.
+	turnTakes = 10 * time.Second
+	// turnEnds is how long after its turn such a connection loses it.
+	turnEnds = time.Minute
+	// queuedBefore is how long after the beginning of a release a row may say that it
+	// waits since before. Its transaction was under way.
+	queuedBefore = 5 * time.Second
+	// lateFailureWait is the wait after a failure whose attempt began before the
+	// release did: the failure belongs to the time before.
+	lateFailureWait = time.Second
+)
+
+// ReleaseCursor is a position in an order of connections.
 type ReleaseCursor struct {
 	At time.Time `json:"at,omitzero"`
 	ID string    `json:"id,omitempty"`
 }
 
-// ReleasingApps returns the names, in order, of the apps whose circuit has closed and
-// whose waiting connections are being released.
-func (s *Store) ReleasingApps(ctx context.Context) (apps []string, err error) {
-	now, err := s.Now(ctx)
-	if err != nil {
-		return nil, err
+// releaseProgress is how far a release has come.
+type releaseProgress struct {
+	Size   int           `json:"size,omitempty"`     // how many connections may be under way at once
+	RateAt time.Time     `json:"rate_at,omitzero"`   // the release's rate is used up to this time
+	Queued ReleaseCursor `json:"queued,omitzero"`    // gathered so far of those that asked and had to wait
+	Due    ReleaseCursor `json:"due,omitzero"`       // gathered so far of those that were due and never asked
+	All    bool          `json:"gathered,omitempty"` // nothing was left to gather
+}
+
+func (r circuitRow) progress() (p releaseProgress) {
+	_ = json.Unmarshal([]byte(r.Progress), &p) // unreadable: begin anew
+	return p
+}
+
+func (p releaseProgress) text() string {
+	out, err := json.Marshal(p)
+	if err != nil { // times and numbers always marshal
+		return ""
 	}
-	err = s.db.With(ctx).Model(&appRow{}).Where("release_until > ?", db.Nullable(now)).Order("app").Pluck("app", &apps).Error
+	return string(out)
+}
+
+// next returns how many connections may have their turn now, if underway have not
+// refreshed yet. rate is the release's, a second. It is pure.
+func (p releaseProgress) next(underway int, rate float64, now time.Time) (int, releaseProgress) {
+	most := max(int(rate*releaseAhead.Seconds()), firstTurns)
+	switch {
+	case p.Size == 0:
+		p.Size, p.RateAt = firstTurns, now.Add(-releaseAhead)
+	case 2*underway <= p.Size:
+		p.Size *= 2
+	}
+	p.Size = min(p.Size, most)
+	p.RateAt = latest(p.RateAt, now.Add(-releaseAhead))
+	n := min(p.Size-underway, int(now.Sub(p.RateAt).Seconds()*rate), releaseChunk)
+	return max(n, 0), p
+}
+
+// used returns the progress after n turns.
+func (p releaseProgress) used(n int, rate float64) releaseProgress {
+	p.RateAt = p.RateAt.Add(time.Duration(float64(n) / rate * float64(time.Second)))
+	return p
+}
+
+// waitingRow is a connection that waits for its turn, or has it.
+type waitingRow struct {
+	ConnectionID string     `gorm:"column:connection_id;primaryKey"`
+	App          string     `gorm:"column:app"`
+	Host         string     `gorm:"column:host"`
+	ExpiresAt    *time.Time `gorm:"column:expires_at"`
+	TurnAt       *time.Time `gorm:"column:turn_at"`
+}
+
+// TableName implements gorm's Tabler.
+func (waitingRow) TableName() string { return "waiting" }
+
+func waitingOf(c perennial.Connection, now time.Time) waitingRow {
+	at := now
+	for _, t := range []time.Time{c.NextRefreshAt, c.ExpiresAt} {
+		if !t.IsZero() {
+			at = t
+		}
+	}
+	at = at.UTC().Truncate(time.Microsecond)
+	return waitingRow{ConnectionID: c.ID, App: c.App, Host: c.Host, ExpiresAt: &at}
+}
+
+// beginRelease moves a circuit from open to releasing.
+func (s *Store) beginRelease(tx *gorm.DB, circuit circuitRow, now time.Time) error {
+	err := updateCircuit(tx, circuit, now, columns{"releasing_at": db.Nullable(now), "progress": ""})
+	if err != nil {
+		return err
+	}
+	return outbox.Append(tx, perennial.Event{Type: perennial.EventCircuitReleasing, App: circuit.App, Data: perennial.EventData{Host: circuit.Host, Code: circuit.Code}}, now)
+}
+
+// reopenCircuit ends a release that came too early. The next probe is as far away as
+// the last one was; those that wait keep their place.
+func (s *Store) reopenCircuit(tx *gorm.DB, circuit circuitRow, req NoteRequest, now time.Time) error {
+	err := tx.Table("waiting").Where("app = ? AND host = ? AND turn_at IS NOT NULL", circuit.App, circuit.Host).Updates(map[string]any{"turn_at": nil}).Error
+	if err != nil {
+		return fmt.Errorf("take the turns of app %s back: %w", circuit.App, err)
+	}
+	err = updateCircuit(tx, circuit, now, columns{"releasing_at": nil, "progress": "", "code": req.Code, "last_canary": req.Connection.ID,
+		"next_probe_at": db.Nullable(now.Add(ProbeWait(req.Interval, circuit.Probes)))})
+	if err != nil {
+		return err
+	}
+	return outbox.Append(tx, perennial.Event{Type: perennial.EventCircuitOpened, App: circuit.App, Data: perennial.EventData{Host: circuit.Host, Code: req.Code}}, now)
+}
+
+// closeCircuit ends a release: nobody waits any more.
+func closeCircuit(tx *gorm.DB, circuit circuitRow, now time.Time) error {
+	err := errorsOf(
+		tx.Where("app = ? AND host = ?", circuit.App, circuit.Host).Delete(&waitingRow{}).Error,
+		updateCircuit(tx, circuit, now, columns{"reason": "", "code": "", "opened_at": nil, "next_probe_at": nil, "probes": 0, "last_canary": "",
+			"unproven_only": false, "progress": ""}))
+	if err != nil {
+		return err
+	}
+	return outbox.Append(tx, perennial.Event{Type: perennial.EventCircuitClosed, App: circuit.App, Data: perennial.EventData{Host: circuit.Host, Code: circuit.Code}}, now)
+}
+
+// hasTurn reports whether a circuit that is releasing has given the connection its
+// turn.
+func hasTurn(tx *gorm.DB, circuit circuitRow, id string) (bool, error) {
+	if !circuit.releasing() {
+		return false, nil
+	}
+	var rows []waitingRow
+	err := tx.Where("connection_id = ? AND app = ? AND host = ? AND turn_at IS NOT NULL", id, circuit.App, circuit.Host).Limit(1).Find(&rows).Error
+	if err != nil {
+		return false, fmt.Errorf("find the turn of connection %s: %w", id, err)
+	}
+	return len(rows) > 0, nil
+}
+
+// joinRelease adds a connection that its transaction has locked, and that is to be
+// parked, to those that wait for their turn, if its circuit is releasing. It reports
+// whether the connection has its turn by now.
+func (s *Store) joinRelease(tx *gorm.DB, c perennial.Connection, now time.Time) (released bool, err error) {
+	circuit, err := readCircuit(tx, c)
+	if err != nil || !circuit.releasing() {
+		return false, err
+	}
+	if released, err = hasTurn(tx, circuit, c.ID); err != nil || released {
+		return released, err
+	}
+	row := waitingOf(c, now)
+	if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&row).Error; err != nil {
+		return false, fmt.Errorf("note that connection %s waits: %w", c.ID, err)
+	}
+	return false, nil
+}
+
+// readCircuit reads the circuit of a connection without a lock; none is a closed one.
+func readCircuit(tx *gorm.DB, c perennial.Connection) (circuitRow, error) {
+	var rows []circuitRow
+	if err := tx.Where("app = ? AND host = ?", c.App, c.Host).Limit(1).Find(&rows).Error; err != nil {
+		return circuitRow{}, fmt.Errorf("read the circuit of app %s: %w", c.App, err)
+	}
+	if len(rows) == 0 {
+		return circuitRow{App: c.App, Host: c.Host}, nil
+	}
+	return rows[0], nil
+}
+
+// releasedSince reports whether the release of the connection's circuit began after its
+// open attempt did, and the circuit has not opened again.
+func releasedSince(tx *gorm.DB, c perennial.Connection) (bool, error) {
+	circuit, err := readCircuit(tx, c)
+	if err != nil {
+		return false, err
+	}
+	began := db.Time(circuit.ReleasingAt)
+	return (circuit.Reason == "" || circuit.releasing()) && began.After(c.Open.StartedAt), nil
+}
+
+// ReleasingApps returns the names, in order, of the apps with a circuit that is
+// releasing.
+func (s *Store) ReleasingApps(ctx context.Context) (apps []string, err error) {
+	err = s.db.With(ctx).Raw("SELECT DISTINCT app FROM circuits WHERE " + releasing + " ORDER BY app").Scan(&apps).Error
 	if err != nil {
 		return nil, fmt.Errorf("find the apps whose connections are being released: %w", err)
 	}
 	return apps, nil
 }
 
-// ReleaseBatchRequest asks for the connections of an app whose wait is over.
-type ReleaseBatchRequest struct {
+// ReleaseRequest asks for the next step of an app's release.
+type ReleaseRequest struct {
 	App    string
-	Pooled bool // the app has pacers: leave out the connections that they refresh
-	After  ReleaseCursor
-	Limit  int
+	Rate   float64 // the app's limit of requests a second; 0: none
+	Pooled bool    // the app has pacers: do not return the connections that they refresh
 }
 
-// ReleaseBatch returns connections of an app whose wait is over, after the cursor
-// After, in the order of their waits, at most Limit. more says that the release goes on
-// and further connections may follow.
-//
-// The first call, with After zero, also pulls forward connections parked while the
-// circuit was closing whose wait outlasts the release. This happens once: a later park
-// has another cause.
-func (s *Store) ReleaseBatch(ctx context.Context, req ReleaseBatchRequest) (cs []perennial.Connection, more bool, err error) {
-	q := s.db.With(ctx)
+// Release does the next step of the release of an app's waiting connections, at each of
+// its hosts. It returns the connections that have their turn since this call. more says
+// that the release goes on. Any process may call it, also several at once; once a
+// second is often enough.
+func (s *Store) Release(ctx context.Context, req ReleaseRequest) (cs []perennial.Connection, more bool, err error) {
+	var circuits []circuitRow
+	if err := s.db.With(ctx).Where("app = ? AND "+releasing, req.App).Order("host").Find(&circuits).Error; err != nil {
+		return nil, false, fmt.Errorf("read the circuits of app %s: %w", req.App, err)
+	}
+	var failed []error
+	for _, circuit := range circuits {
+		released, on, err := s.releaseAt(ctx, req, circuit.Host)
+		cs, more = append(cs, released...), more || on
+		failed = append(failed, err)
+	}
+	if req.Pooled {
+		cs = slices.DeleteFunc(cs, nothingFailed)
+	}
+	return cs, more, errors.Join(failed...)
+}
+
+// gatherChunks is how many chunks one step gathers at most.
+const gatherChunks = 10
+
+// releaseAt does one step of the release at one host.
+func (s *Store) releaseAt(ctx context.Context, req ReleaseRequest, host string) (cs []perennial.Connection, more bool, err error) {
 	fail := func(err error) ([]perennial.Connection, bool, error) {
-		return nil, false, fmt.Errorf("release the connections of app %s: %w", req.App, err)
+		return cs, true, fmt.Errorf("release the connections of app %s at %s: %w", req.App, host, err)
 	}
-	now, err := s.Now(ctx)
-	if err != nil {
-		return fail(err)
-	}
-	var until []time.Time
-	if err := q.Model(&appRow{}).Where("app = ? AND release_until > ?", req.App, db.Nullable(now)).Pluck("release_until", &until).Error; err != nil {
-		return fail(err)
-	}
-	first := req.After.At.IsZero()
-	if len(until) > 0 && first {
-		err := q.Table("connections").Where("status = 'active' AND app = ? AND queued_at IS NOT NULL AND attempt_id = '' AND (failure_count = 0 OR failing_code = ?) AND next_attempt_at > ?", req.App, CodeCircuitOpen, db.Nullable(until[0])).
-			Where("NOT EXISTS (SELECT 1 FROM circuits WHERE circuits.app = connections.app AND circuits.host = connections.host AND circuits.reason <> '')").
-			Updates(map[string]any{"next_attempt_at": db.Nullable(now)}).Error
+	for range gatherChunks {
+		all, err := s.gather(ctx, req.App, host)
 		if err != nil {
 			return fail(err)
 		}
+		if all {
+			break
+		}
 	}
-	over := s.waitOver(ctx, req, now)
-	if !first {
-		over = over.Where("(c.next_attempt_at, c.id) > (?, ?)", db.Nullable(req.After.At), req.After.ID)
+	for {
+		page, on, err := s.giveTurns(ctx, req, host)
+		if err != nil {
+			return fail(err)
+		}
+		cs, more = append(cs, page...), on
+		if len(page) < releaseChunk {
+			return cs, more, nil
+		}
 	}
-	cs, err = s.swept(over.Order("c.next_attempt_at, c.id"), req.Limit)
-	return cs, len(until) > 0 || len(cs) == req.Limit, err
 }
 
-// SignalledNotRefreshed counts the connections up to After that still wait though their
-// wait is over: ReleaseBatch returned them, and they have not refreshed yet.
-func (s *Store) SignalledNotRefreshed(ctx context.Context, req ReleaseBatchRequest) (int, error) {
-	if req.After.At.IsZero() {
-		return 0, nil
+// lockReleasing locks a circuit that is releasing. ok is false if it is not.
+func (s *Store) lockReleasing(tx *gorm.DB, app, host string) (circuit circuitRow, now time.Time, ok bool, err error) {
+	var rows []circuitRow
+	if err = s.locking(tx).Where("app = ? AND host = ?", app, host).Limit(1).Find(&rows).Error; err != nil {
+		return
 	}
-	var n int64
-	now, err := s.Now(ctx)
-	if err == nil {
-		err = s.waitOver(ctx, req, now).Where("(c.next_attempt_at, c.id) <= (?, ?)", db.Nullable(req.After.At), req.After.ID).Count(&n).Error
+	if now, err = s.db.Clock(tx); err != nil || len(rows) == 0 {
+		return
 	}
+	return rows[0], now, rows[0].releasing(), nil
+}
+
+// gather moves one chunk of each kind of connections that wait into the table waiting.
+// all says that there was nothing left.
+func (s *Store) gather(ctx context.Context, app, host string) (all bool, err error) {
+	err = s.db.Durably(ctx, "gather the waiting connections of app "+app, func(tx *gorm.DB) error {
+		circuit, now, ok, err := s.lockReleasing(tx, app, host)
+		if err != nil || !ok {
+			all = true
+			return err
+		}
+		p := circuit.progress()
+		of := "c.status = 'active' AND c.app = ? AND c.host = ? AND c.attempt_id = ''"
+		queued, err := gatherFrom(tx, tx.Where(of+" AND c.queued_at IS NOT NULL AND c.next_attempt_at IS NOT NULL AND c.queued_at <= ?", app, host, db.Nullable(circuit.ReleasingAt.Add(queuedBefore))),
+			"c.next_attempt_at", &p.Queued, func(c perennial.Connection) time.Time { return c.NextAttemptAt }, now)
+		if err != nil {
+			return err
+		}
+		due, err := gatherFrom(tx, tx.Where(of+" AND c.queued_at IS NULL AND c.failure_count = 0 AND c.next_refresh_at IS NOT NULL AND "+s.ready()+" <= ?", app, host, db.Nullable(now)),
+			s.ready(), &p.Due, func(c perennial.Connection) time.Time { return latest(c.NextRefreshAt, c.NextAttemptAt) }, now)
+		if err != nil {
+			return err
+		}
+		all = queued < releaseChunk && due < releaseChunk
+		p.All = all
+		return updateCircuit(tx, circuit, now, columns{"progress": p.text()})
+	})
+	return all, err
+}
+
+// gatherFrom moves the next chunk, in the order of the SQL expression by, and returns
+// its size. at is by in Go.
+func gatherFrom(tx, q *gorm.DB, by string, after *ReleaseCursor, at func(perennial.Connection) time.Time, now time.Time) (int, error) {
+	q = q.Table("connections AS c")
+	if after.ID != "" {
+		q = q.Where("("+by+", c.id) > (?, ?)", db.Nullable(after.At), after.ID)
+	}
+	found, err := waitingColumns.find(q.Order(by + ", c.id").Limit(releaseChunk))
+	if err != nil || len(found) == 0 {
+		return 0, err
+	}
+	rows := make([]waitingRow, len(found))
+	for i, c := range found {
+		rows[i] = waitingOf(c, now)
+	}
+	last := found[len(found)-1]
+	*after = ReleaseCursor{At: at(last), ID: last.ID}
+	return len(found), tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&rows).Error
+}
+
+// waitingColumns is what a release reads of a connection.
+var waitingColumns = connections.only("id", "app", "host", "status", "expires_at", "next_refresh_at", "next_attempt_at", "confirm_at", "queued_at", "failure_count",
+	"attempt_id", "attempt_deadline")
+
+// giveTurns gives the next connections their turn, in one transaction, or closes the
+// circuit. It locks the circuit and then connections; nobody does so in another order.
+func (s *Store) giveTurns(ctx context.Context, req ReleaseRequest, host string) (cs []perennial.Connection, more bool, err error) {
+	err = s.db.Durably(ctx, "give the waiting connections of app "+req.App+" their turn", func(tx *gorm.DB) error {
+		circuit, now, ok, err := s.lockReleasing(tx, req.App, host)
+		if more = ok; err != nil || !ok {
+			return err
+		}
+		app, err := readApp(tx, req.App)
+		if err != nil {
+			return err
+		}
+		if latest(db.Time(circuit.SlowUntil), db.Time(app.SlowUntil)).After(now) {
+			return nil // the gate would send them back
+		}
+		underway, err := s.settle(tx, circuit, now)
+		if err != nil {
+			return err
+		}
+		rate := ReleaseRate(req.Rate, circuit.Connections)
+		n, p := circuit.progress().next(underway, rate, now)
+		if seam.Off(seam.Circuit) {
+			n = releaseChunk
+		}
+		ids, err := nextWaiting(tx, circuit, max(n, 1))
+		if err != nil {
+			return err
+		}
+		if len(ids) == 0 && p.All && underway == 0 {
+			more = false
+			return closeCircuit(tx, circuit, now)
+		}
+		if cs, err = s.release(tx, circuit, ids[:min(n, len(ids))], rate, now); err != nil {
+			return err
+		}
+		return updateCircuit(tx, circuit, now, columns{"progress": p.used(len(cs), rate).text()})
+	})
 	if err != nil {
-		return 0, fmt.Errorf("count the signalled connections of app %s: %w", req.App, err)
+		return nil, true, err
 	}
-	return int(n), nil
+	return cs, more, nil
 }
 
-// waitOver selects the connections of an app that are parked and whose wait is over.
-func (s *Store) waitOver(ctx context.Context, req ReleaseBatchRequest, now time.Time) *gorm.DB {
-	q := s.db.With(ctx).Table("connections AS c").Where("c.status = 'active' AND c.app = ? AND c.queued_at IS NOT NULL AND c.next_attempt_at <= ?", req.App, db.Nullable(now))
-	if req.Pooled {
-		q = q.Where("NOT (" + innocent + ")")
+// nextWaiting returns the ids of the next connections, at most n.
+func nextWaiting(tx *gorm.DB, circuit circuitRow, n int) (ids []string, err error) {
+	err = tx.Table("waiting").Where("app = ? AND host = ? AND turn_at IS NULL", circuit.App, circuit.Host).Order("expires_at, connection_id").Limit(n).Pluck("connection_id", &ids).Error
+	return ids, err
+}
+
+// settle forgets the connections that had their turn and have gone, and returns how many
+// others are under way.
+func (s *Store) settle(tx *gorm.DB, circuit circuitRow, now time.Time) (underway int, err error) {
+	var turns []waitingRow
+	if err := tx.Where("app = ? AND host = ? AND turn_at IS NOT NULL", circuit.App, circuit.Host).Find(&turns).Error; err != nil || len(turns) == 0 {
+		return 0, err
 	}
-	return q
+	var over []string
+	for part := range slices.Chunk(turns, releaseChunk) {
+		ids := make([]string, len(part))
+		for i, w := range part {
+			ids[i] = w.ConnectionID
+		}
+		found, err := waitingColumns.find(tx.Where("id IN ?", ids))
+		if err != nil {
+			return 0, err
+		}
+		rows := map[string]perennial.Connection{}
+		for _, c := range found {
+			rows[c.ID] = tidy(c)
+		}
+		for _, w := range part {
+			switch c, turn := rows[w.ConnectionID], db.Time(w.TurnAt); {
+			case gone(c, turn, now):
+				over = append(over, w.ConnectionID)
+			case c.Open.Alive(now) || turn.Add(turnTakes).After(now):
+				underway++
+			}
+		}
+	}
+	for part := range slices.Chunk(over, releaseChunk) {
+		if err := tx.Where("connection_id IN ?", part).Delete(&waitingRow{}).Error; err != nil {
+			return 0, err
+		}
+	}
+	return underway, nil
+}
+
+// gone reports whether a connection needs its turn no longer: it has refreshed, or
+// failed for a reason of its own, or did not come.
+func gone(c perennial.Connection, turn, now time.Time) bool {
+	switch {
+	case c.Status != perennial.StatusActive:
+		return true
+	case c.Open.Alive(now):
+		return false
+	}
+	return c.QueuedAt.IsZero() || c.FailureCount > 0 && c.NextAttemptAt.After(latest(turn, now)) || turn.Add(turnEnds).Before(now)
+}
+
+// release gives connections their turn and makes them due, at the given rate a second.
+// It skips those that another transaction has locked. It forgets those that wait no
+// longer, or must not be presented yet.
+func (s *Store) release(tx *gorm.DB, circuit circuitRow, ids []string, rate float64, now time.Time) (out []perennial.Connection, err error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	q := tx.Where("id IN ?", ids)
+	if s.db.Dialect == schema.Postgres {
+		q = q.Clauses(clause.Locking{Strength: "UPDATE", Options: "SKIP LOCKED"})
+	}
+	found, err := readConnections(q)
+	if err != nil {
+		return nil, err
+	}
+	rows := map[string]perennial.Connection{}
+	for _, c := range found {
+		rows[c.ID] = c
+	}
+	var forget []string
+	for _, id := range ids {
+		switch c, ok := rows[id]; {
+		case !ok:
+		case waits(c, now):
+			out = append(out, c)
+		default:
+			forget = append(forget, id)
+		}
+	}
+	gap := time.Duration(float64(time.Second) / rate)
+	for start := 0; start < len(out); start += releaseBatch {
+		batch := out[start:min(start+releaseBatch, len(out))]
+		turn, turns := now.Add(time.Duration(start)*gap).Truncate(time.Microsecond), make([]string, len(batch))
+		for i := range batch {
+			turns[i], batch[i].NextAttemptAt = batch[i].ID, turn
+		}
+		err := errorsOf(
+			tx.Table("connections").Where("id IN ?", turns).Updates(map[string]any{"next_attempt_at": db.Nullable(turn), "queued_at": gorm.Expr("COALESCE(queued_at, ?)", db.Nullable(now)), "updated_at": db.Nullable(now)}).Error,
+			tx.Table("waiting").Where("connection_id IN ?", turns).Updates(map[string]any{"turn_at": db.Nullable(turn)}).Error)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, errorsOf(
+		tx.Where("connection_id IN ?", append(forget, "")).Delete(&waitingRow{}).Error,
+		tx.Where("connection_id IN ? AND NOT EXISTS (SELECT 1 FROM connections WHERE connections.id = waiting.connection_id)", ids).Delete(&waitingRow{}).Error)
+}
+
+// waits reports whether a connection still waits for its circuit.
+func waits(c perennial.Connection, now time.Time) bool {
+	due := !c.NextRefreshAt.IsZero() && !c.NextRefreshAt.After(now)
+	return c.Status == perennial.StatusActive && !c.Open.Alive(now) && !c.ConfirmAt.After(now) && (!c.QueuedAt.IsZero() || due)
 }

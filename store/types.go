@@ -130,6 +130,8 @@ type CloseRequest struct {
 	Terminal perennial.Reason
 
 	Ledger perennial.Attempt
+
+	releasedSince bool // a release has begun since the attempt, see [Store.CloseAttempt]
 }
 
 // TokenWrite is a token set that comes from a consent (connect, reconnect), not from a

@@ -65,14 +65,7 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 			return workflows.StartDelivery(ctx, c, queue, event, endpoint)
 		})
 	}
-	p.startRelease = func(ctx context.Context) error {
-		apps, err := d.Store.ReleasingApps(ctx)
-		errs := []error{err}
-		for _, app := range apps {
-			errs = append(errs, workflows.StartRelease(ctx, c, queue, app))
-		}
-		return errors.Join(errs...)
-	}
+	p.startRelease = func(ctx context.Context) error { return d.startRelease(ctx, c) }
 	if d.Spool != nil { // without a spool, a set that cannot be saved would be safe nowhere
 		p.fallback = &fallback{engine: p.engine, rows: d.Store, healthy: temporalHealthy(c), shown: counts.Fallback, log: d.Log}
 	}
@@ -110,4 +103,22 @@ func (p *Part) Start(ctx context.Context) (stop func()) {
 			stops[i]()
 		}
 	}
+}
+
+// startRelease starts the release of each app with a circuit that is releasing. While
+// Temporal does not take the start, it does the next step itself: the rows fence the
+// steps, and whoever looks after the connections then finds them due.
+func (d *Deps) startRelease(ctx context.Context, c client.Client) error {
+	apps, err := d.Store.ReleasingApps(ctx)
+	errs := []error{err}
+	for _, app := range apps {
+		start, cancel := context.WithTimeout(ctx, pollTimeout/2) // Temporal may be away without saying so
+		err := workflows.StartRelease(start, c, d.Config.TaskQueue, app)
+		cancel()
+		if err != nil {
+			_, _, stepErr := d.Store.Release(ctx, activities.ReleaseRequest(d.Config, app))
+			errs = append(errs, err, stepErr)
+		}
+	}
+	return errors.Join(errs...)
 }
