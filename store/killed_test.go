@@ -17,7 +17,7 @@ var changeAndEvent = []string{
 	"SELECT status, reason, health, failing_code, generation, attempt_id = '', refresh_token_digest, grant_warned_days FROM connections ORDER BY id",
 	"SELECT type, app, connection_id FROM outbox ORDER BY created_at",
 	"SELECT outcome FROM attempts ORDER BY id",
-	"SELECT app, host, reason FROM circuits ORDER BY host",
+	"SELECT app, host, reason, releasing_at IS NULL FROM circuits ORDER BY host",
 	"SELECT app, hold_reason, held_at IS NULL FROM apps",
 }
 
@@ -110,11 +110,28 @@ func TestKilledBetweenStatements(t *testing.T) {
 		}, func(ctx context.Context, s *store.Store) error {
 			return note(ctx, s, "con_2", perennial.OutcomeMisconfigured)
 		}},
-		"circuit closed": {func(t *testing.T, s *store.Store) {
+		"circuit releasing": {func(t *testing.T, s *store.Store) {
 			for _, of := range []string{id, id, "con_2"} {
 				require.NoError(t, note(t.Context(), s, of, perennial.OutcomeMisconfigured))
 			}
 		}, func(ctx context.Context, s *store.Store) error { return note(ctx, s, id, perennial.OutcomeRefreshed) }},
+		"circuit open again": {func(t *testing.T, s *store.Store) {
+			for _, of := range []string{id, id, "con_2"} {
+				require.NoError(t, note(t.Context(), s, of, perennial.OutcomeMisconfigured))
+			}
+			require.NoError(t, note(t.Context(), s, id, perennial.OutcomeRefreshed))
+		}, func(ctx context.Context, s *store.Store) error {
+			return note(ctx, s, id, perennial.OutcomeMisconfigured)
+		}},
+		"circuit closed": {func(t *testing.T, s *store.Store) {
+			for _, of := range []string{id, id, "con_2"} {
+				require.NoError(t, note(t.Context(), s, of, perennial.OutcomeMisconfigured))
+			}
+			require.NoError(t, note(t.Context(), s, id, perennial.OutcomeRefreshed))
+		}, func(ctx context.Context, s *store.Store) error {
+			_, _, err := s.Release(ctx, store.ReleaseRequest{App: "hubspot"})
+			return err
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dbtest.Killed(t, dbtest.Change{State: changeAndEvent,
