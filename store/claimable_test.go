@@ -125,10 +125,10 @@ func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
 		// is written.
 		wide, _, err := s.wideOpen(ctx, c, 0)
 		require.NoError(t, err)
-		same("the gate's one read", open && circuit.Reason == "", wide)
+		same("the gate's one read", open && !circuit.bars(c), wide)
 		admission := decideAdmission(circuit, app, 0, AdmitRequest{Connection: c, Interval: time.Minute, released: k.turn == "has"}, now).admission
 		same("the gate", open, admission.Admitted && !admission.Probe)
-		same("the gate hears of it", circuit.Reason != "", admission.NoteEveryReply)
+		same("the gate hears of it", circuit.bars(c), admission.NoteEveryReply)
 		fast := atOnce && open && c.Generation == req.Generation && !k.otherApp
 		if fast {
 			taken++
@@ -213,7 +213,7 @@ func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
 		}
 		_, ok, err = m.FastClaim(ctx, asked, req)
 		require.NoError(t, err)
-		same("model", fast && !circuit.releasing(), ok) // which has no releases
+		same("model", fast && !circuit.bars(c), ok) // which has no releases
 
 		require.Empty(t, wrong, "case %d: %s\n%+v\n%s", i, k.name, c, strings.Join(wrong, "\n"))
 	}

@@ -100,7 +100,7 @@ func testNobodyProven(t *testing.T, b *bundle) {
 	require.Equal(t, !b.IsSQLite(), ok)
 
 	b.note(t, imported[3], perennial.OutcomeRefreshed, "")
-	require.False(t, b.open(t, app), "the first success ends it")
+	require.True(t, b.releasing(t, app), "the first success ends it")
 }
 
 // testFailingForLong: connections whose failures began before the last success are no
@@ -131,22 +131,29 @@ func testFailingForLong(t *testing.T, b *bundle) {
 	}
 }
 
-// testShare: five failures among many successes of the last minute are not enough, even
-// if no success came after them.
+// testShare: five refusals without a reason among many successes of the last minute are not
+// enough, even if no success came after them. Five requests without an answer are.
 func testShare(t *testing.T, b *bundle) {
 	app := "app-" + uuid.NewString()
 	many := append(b.with(t, app, "acme", 20, false), b.with(t, app, "other", 20, false)...)
 	b.attempted(t, many[4:36], perennial.OutcomeRefreshed)
 	some := append(append([]perennial.Connection{}, many[:4]...), many[36:]...)
-	b.attempted(t, some[:7], perennial.OutcomeUnknown)
+	b.attempted(t, some[:7], perennial.OutcomeRejected)
 	require.False(t, b.open(t, app), "7 beside 32 successes")
-	b.attempted(t, some[7:], perennial.OutcomeUnknown)
+	b.attempted(t, some[7:], perennial.OutcomeRejected)
 	require.True(t, b.open(t, app), "8 beside 32")
 	events, err := b.Events(t.Context(), "", 1)
 	require.NoError(t, err)
 	require.Equal(t, perennial.EventCircuitOpened, events[0].Type)
 	require.Equal(t, 8, events[0].Data.Connections)
 	require.Equal(t, []string{"acme", "other"}, events[0].Data.Tenants)
+
+	b.Exec(t, "UPDATE circuits SET reason = '' WHERE app = '"+app+"'")
+	b.attempted(t, many[4:36], perennial.OutcomeRefreshed)
+	b.attempted(t, []perennial.Connection{many[4], many[5], many[34], many[35]}, perennial.OutcomeUnknown)
+	require.False(t, b.open(t, app))
+	b.attempted(t, many[6:7], perennial.OutcomeUnknown)
+	require.True(t, b.open(t, app))
 }
 
 // testTenantsOwn: what one of several tenants suffers alone is its own, unless it has
@@ -179,7 +186,7 @@ func testRejected(t *testing.T, b *bundle) {
 	require.True(t, b.open(t, cs[0].App))
 	require.Equal(t, "rejected", b.state(t, cs[0].App).Circuits[0].Reason)
 	b.note(t, cs[0], perennial.OutcomeRefreshed, "")
-	require.False(t, b.open(t, cs[0].App))
+	require.True(t, b.releasing(t, cs[0].App))
 }
 
 // testOneDirectory: unauthorized_client may be about one directory of the provider's
@@ -391,4 +398,27 @@ func (b *bundle) clock(t *testing.T) string {
 	now, err := b.Now(t.Context())
 	require.NoError(t, err)
 	return stampText(now)
+}
+
+// testReleaseBesideSick: a connection that failed before the outage, and fails on, does not
+// open the circuit again. One that was well does.
+func testReleaseBesideSick(t *testing.T, b *bundle) {
+	app := "app-" + uuid.NewString()
+	well := append(b.with(t, app, "acme", 6, false), b.with(t, app, "other", 6, false)...)
+	sick := b.with(t, app, "third", 2, false)
+	b.attempted(t, sick, perennial.OutcomeUnknown)
+	b.Exec(t, "UPDATE failures SET since = '2020-01-01 00:00:00+00:00' WHERE app = '"+app+"'")
+	b.attempted(t, well[:6], perennial.OutcomeUnknown)
+	require.True(t, b.open(t, app))
+	b.note(t, b.row(t, well[6].ID), perennial.OutcomeRefreshed, "")
+	require.True(t, b.releasing(t, app))
+	for range 2 {
+		b.attempted(t, sick, perennial.OutcomeUnknown)
+	}
+	never := b.with(t, app, "other", 1, true)
+	b.attempted(t, never, perennial.OutcomeUnknown)
+	b.attempted(t, well[7:8], perennial.OutcomeMisconfigured)
+	require.True(t, b.releasing(t, app), "nor does a failure of another kind")
+	b.attempted(t, well[8:9], perennial.OutcomeUnknown)
+	require.True(t, b.open(t, app) && !b.releasing(t, app))
 }

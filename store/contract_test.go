@@ -82,6 +82,7 @@ func contract(t *testing.T, database func(testing.TB) string) {
 		"circuit: those that waited are let go":           testRelease,
 		"circuit: a release that came too early":          testReleaseReopens,
 		"circuit: failed while it closed":                 testFailedWhileClosing,
+		"circuit: sick ones beside a release":             testReleaseBesideSick,
 		"evidence: those that never worked":               testNeverWorked,
 		"evidence: nobody is proven yet":                  testNobodyProven,
 		"evidence: failing for long":                      testFailingForLong,

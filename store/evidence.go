@@ -20,8 +20,8 @@ import (
 //
 //   - enough connections failed in the same way within [evidenceWindow] ([openAfter]);
 //   - none of the app was refreshed at this host since the first of them began to fail;
-//   - they are at least one in five, counted with the refreshes of proven connections
-//     within the window; other failures count neither for nor against;
+//   - if they are refusals without a reason, they are at least one in five, counted with
+//     the refreshes of proven connections within the window;
 //   - they belong to more than one of the tenants that these have, or to a tenant with
 //     more than half of them.
 //
@@ -47,7 +47,8 @@ const (
 // with few connections.
 const inARow = 3
 
-// shareOfAttempts: the evidence must be at least one in this many.
+// shareOfAttempts: refusals without a reason must be at least one in this many. For a
+// rejected client and for silence it is enough that nobody succeeds any more.
 const shareOfAttempts = 5
 
 // failureRow is a row of the table failures: the last failure of a connection that
@@ -161,8 +162,8 @@ func (e evidence) names() []string {
 // maxNamed bounds the tenants that an event names.
 const maxNamed = 20
 
-// suffices reports whether the evidence is the app's: a large enough share, and of more
-// than one tenant unless one has most. It is pure. refreshed has the refreshes of each
+// suffices reports whether the evidence is the app's: a large enough share where that
+// counts, and of more than one tenant unless one has most. It is pure. refreshed has the refreshes of each
 // tenant within the window.
 func (e evidence) suffices(refreshed map[string]int) bool {
 	of := e.tenants()
@@ -172,7 +173,7 @@ func (e evidence) suffices(refreshed map[string]int) bool {
 		attempts[tenant] += n
 		total += n
 	}
-	if len(e.failed)*shareOfAttempts < total {
+	if e.failed[0].Kind == reasonRejected && len(e.failed)*shareOfAttempts < total {
 		return false
 	}
 	if len(attempts) == 1 || len(of) > 1 {
