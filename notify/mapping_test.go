@@ -26,4 +26,5 @@ func TestRowsBecomeTypes(t *testing.T) {
 	t.Parallel()
 	assert.Empty(t, fill.Zeros(fill.Of[endpointRow]().endpoint()))
 	assert.Empty(t, fill.Zeros(fill.Of[deliveryRow]().delivery()))
+	assert.Empty(t, fill.Zeros(binding(fill.Of[perennial.WebhookEndpoint](), 3)), "a secret is sealed for its endpoint alone")
 }

@@ -21,7 +21,7 @@ func (s *shell) connect() *cobra.Command {
 	cmd := &cobra.Command{Use: "connect --app APP --tenant TENANT --account ACCOUNT --tokens -", Short: "Store a new grant and keep it alive", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return s.service(cmd.Context(), func(deps *wiring.Deps, service *connect.Service, _ *connect.Temporal) error {
-				if err := s.readTokens(deps, &g, from); err != nil {
+				if err := s.readTokens(deps, g.App, &g, from); err != nil {
 					return err
 				}
 				c, err := service.Connect(cmd.Context(), g)
@@ -46,8 +46,7 @@ func (s *shell) reconnect() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				g.App = c.App
-				if err := s.readTokens(deps, &g, from); err != nil {
+				if err := s.readTokens(deps, c.App, &g, from); err != nil {
 					return err
 				}
 				c, err = service.Reconnect(cmd.Context(), args[0], g)
@@ -83,11 +82,11 @@ func (s *shell) reconnectLink() *cobra.Command {
 	return cmd
 }
 
-func (s *shell) readTokens(deps *wiring.Deps, g *connect.Grant, from string) error {
+func (s *shell) readTokens(deps *wiring.Deps, of string, g *connect.Grant, from string) error {
 	if from != "-" {
 		return perennial.Errorf(perennial.CodeInvalid, `give --tokens - and the token reply on standard input, for example: perennial connect ... --tokens - < reply.json`)
 	}
-	app, err := deps.Config.App(g.App)
+	app, err := deps.Config.App(of)
 	if err != nil {
 		return err
 	}

@@ -140,12 +140,12 @@ func wrongSecret(r *round) error {
 }
 
 // circuitsClose waits until canaries have found that the provider works again. Until a
-// circuit closes, its outage is not over.
+// release begins, the outage is not over.
 func (r *round) circuitsClose(names []string) {
 	for _, name := range names {
 		r.until(45*time.Second, "the circuit of "+name+" closes", func() bool {
 			state, err := r.deps.Store.AppState(context.Background(), name)
-			return err == nil && (len(state.Circuits) == 0 || !state.Circuits[0].Open)
+			return err == nil && (len(state.Circuits) == 0 || !state.Circuits[0].Open || state.Circuits[0].Releasing)
 		})
 	}
 }
