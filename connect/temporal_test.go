@@ -36,7 +36,7 @@ func TestMissingSearchAttribute(t *testing.T) {
 	for message, all := range map[string]bool{
 		"Namespace default has no mapping defined for search attribute PerennialTenant": false,
 		"invalid value for search attribute PerennialStatus of type Int":                false,
-		"the workflow id is too long": true,
+		"the workflow id is too long":                                                   true,
 	} {
 		var states []workflows.State
 		w := &connect.Temporal{Client: refusing{err: serviceerror.NewInvalidArgument(message), all: all, states: &states}, TaskQueue: "perennial"}
