@@ -36,14 +36,14 @@ const (
 // attribute, as a keyword. A server that does not say which it has is believed to have
 // all.
 func (a *Attributes) Registered(ctx context.Context, name string) bool {
-	have := a.list(ctx, activity.GetInfo(ctx).WorkflowNamespace)
+	have := a.list(ctx, activity.GetInfo(ctx).Namespace)
 	return have == nil || have.GetCustomAttributes()[name] == enumspb.INDEXED_VALUE_TYPE_KEYWORD
 }
 
 // Known reports whether the namespace of the running activity has the search attribute,
 // its own or Temporal's.
 func (a *Attributes) Known(ctx context.Context, name string) bool {
-	have := a.list(ctx, activity.GetInfo(ctx).WorkflowNamespace)
+	have := a.list(ctx, activity.GetInfo(ctx).Namespace)
 	_, custom := have.GetCustomAttributes()[name]
 	_, system := have.GetSystemAttributes()[name]
 	return have == nil || custom || system
