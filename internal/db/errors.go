@@ -18,12 +18,21 @@ func IsDuplicate(err error) bool {
 
 // IsDataError reports whether the database refused a statement because of its values
 // (SQLSTATE classes 22 and 23, and SQLite's constraints), or the driver could not send
-// one of them. Both would always refuse the same values.
+// one of them, or not read one back: SQLite takes a year of six digits. All would always
+// refuse the same values.
 func IsDataError(err error) bool {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "23")
 	}
-	return err != nil && (strings.Contains(err.Error(), "constraint failed") || strings.Contains(err.Error(), "failed to encode args["))
+	if err == nil {
+		return false
+	}
+	for _, refusal := range []string{"constraint failed", "failed to encode args[", "unsupported Scan, storing driver.Value type string into type *time.Time"} {
+		if strings.Contains(err.Error(), refusal) {
+			return true
+		}
+	}
+	return false
 }
 
 // unopened returns the error for a database that cannot be reached, or that refuses the
