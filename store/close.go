@@ -35,13 +35,8 @@ func (s *Store) CloseAttempt(ctx context.Context, req CloseRequest) (c perennial
 				return err
 			}
 		}
-		if err := update(tx, row.ID, now, closeColumns(row, req, now, held)); err != nil {
-			return err
-		}
-		if c, err = reread(tx, row.ID); err != nil {
-			return err
-		}
-		return emitChange(tx, row, c, now)
+		c, err = change(tx, row, closeColumns(row, req, now, held), now)
+		return err
 	})
 	if err == nil && !found {
 		err = notFound(req.ID)

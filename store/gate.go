@@ -91,7 +91,7 @@ type appRow struct {
 	ReleaseUntil *time.Time `gorm:"column:release_until"`
 	RefusalHold  bool       `gorm:"column:hold_terminal"`
 	HoldReason   string     `gorm:"column:hold_reason"`
-	HoldSince    *time.Time `gorm:"column:hold_since"` // it keeps back what was refused since then; null: everything
+	HoldSince    *time.Time `gorm:"column:hold_since"` // it keeps back refusals since then; null: all
 	HoldRaisedAt *time.Time `gorm:"column:held_at"`
 	MutedUntil   *time.Time `gorm:"column:muted_until"`
 	UpdatedAt    *time.Time `gorm:"column:updated_at;autoUpdateTime:false"`
@@ -364,13 +364,8 @@ func (s *Store) park(ctx context.Context, seen perennial.Connection, a Admission
 		if c.Status == perennial.StatusActive && !c.ExpiresAt.IsZero() && !c.ExpiresAt.After(a.RetryAt) && c.Health == perennial.HealthHealthy && !c.Dormant(now) {
 			set.failing(c, a.Code, now) // its product will be without a token
 		}
-		if err := update(tx, c.ID, now, set); err != nil {
-			return err
-		}
-		if after, err = reread(tx, c.ID); err != nil {
-			return err
-		}
-		return emitChange(tx, c, after, now)
+		after, err = change(tx, c, set, now)
+		return err
 	})
 	if err == nil && !found {
 		err = notFound(seen.ID)

@@ -43,14 +43,9 @@ func (s *Store) MarkSetAside(ctx context.Context, req SetAsideRequest) (c perenn
 		if len(set) == 0 {
 			return nil
 		}
-		if err := update(tx, row.ID, now, set); err != nil {
-			return err
-		}
 		var err error
-		if c, err = reread(tx, row.ID); err != nil {
-			return err
-		}
-		return emitChange(tx, row, c, now)
+		c, err = change(tx, row, set, now)
+		return err
 	})
 	if err == nil && !found {
 		err = notFound(req.ID)
@@ -94,11 +89,8 @@ func (s *Store) GiveUpSetAside(ctx context.Context, id string) (c perennial.Conn
 		if !row.HasSetAside() {
 			return perennial.Errorf(perennial.CodeConflict, "no token set of connection %s is set aside: there is nothing to give up", id)
 		}
-		if err := update(tx, id, now, columns{"set_aside_until": nil, "next_attempt_at": nil}); err != nil {
-			return err
-		}
 		var err error
-		c, err = reread(tx, id)
+		c, err = change(tx, row, columns{"set_aside_until": nil, "next_attempt_at": nil}, now)
 		return err
 	})
 	if err == nil && !found {

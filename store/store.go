@@ -86,6 +86,18 @@ func update(tx *gorm.DB, id string, now time.Time, set columns) error {
 	return nil
 }
 
+// change writes columns of the row that the transaction has locked and read as before,
+// and the event of the change. It returns the row as it then is.
+func change(tx *gorm.DB, before perennial.Connection, set columns, now time.Time) (after perennial.Connection, err error) {
+	if err := update(tx, before.ID, now, set); err != nil {
+		return perennial.Connection{}, err
+	}
+	if after, err = reread(tx, before.ID); err != nil {
+		return perennial.Connection{}, err
+	}
+	return after, emitChange(tx, before, after, now)
+}
+
 func reread(tx *gorm.DB, id string) (perennial.Connection, error) {
 	rows, err := readConnections(tx.Where("id = ?", id))
 	if err != nil || len(rows) == 0 {
