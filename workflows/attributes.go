@@ -17,6 +17,7 @@ type Attributes struct {
 	client client.Client
 
 	mu   sync.Mutex
+	asks bool                                          // somebody is asking the server
 	have *operatorservice.ListSearchAttributesResponse // nil: the server says nothing
 	at   time.Time
 }
@@ -50,19 +51,28 @@ func (a *Attributes) Known(ctx context.Context, name string) bool {
 }
 
 // list asks the server, at most once in [attributesFor]. It returns nil if the server does
-// not say.
+// not say. While one caller asks, the others use the last answer, so that a slow server
+// delays one workflow task and not all.
 func (a *Attributes) list(ctx context.Context, namespace string) *operatorservice.ListSearchAttributesResponse {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if time.Since(a.at) <= attributesFor {
+	if a.asks || time.Since(a.at) <= attributesFor {
 		return a.have
 	}
-	a.have, a.at = nil, time.Now()
+	a.asks = true
+	a.mu.Unlock()
+	have := a.ask(ctx, namespace)
+	a.mu.Lock()
+	a.have, a.at, a.asks = have, time.Now(), false
+	return have
+}
+
+func (a *Attributes) ask(ctx context.Context, namespace string) *operatorservice.ListSearchAttributesResponse {
 	ctx, cancel := context.WithTimeout(ctx, attributesTimeout)
 	defer cancel()
 	have, err := a.client.OperatorService().ListSearchAttributes(ctx, &operatorservice.ListSearchAttributesRequest{Namespace: namespace})
-	if err == nil { // else it is Temporal Cloud, or a key without that right
-		a.have = have
+	if err != nil { // Temporal Cloud, or a key without that right
+		return nil
 	}
-	return a.have
+	return have
 }
