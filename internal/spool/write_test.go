@@ -12,7 +12,7 @@ import (
 
 // TestWriterHoldsItsFile: while a process writes a set, no other names it.
 func TestWriterHoldsItsFile(t *testing.T) {
-	t.Parallel()
+	// It runs alone: between fork and exec, a child of another test holds a copy of the lock.
 	dir := t.TempDir()
 	s, err := Open(dir, 0)
 	require.NoError(t, err)
