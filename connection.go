@@ -163,7 +163,7 @@ func (c Connection) Ambiguous() bool {
 // their first refresh.
 func (c Connection) Proven() bool { return c.UnprovenSince.IsZero() }
 
-// Words returns what the customer reads about the connection. title is the
+// Words returns the text for the customer about the connection. title is the
 // provider's name as customers know it.
 func (c Connection) Words(title string) StatusText {
 	if c.Status == StatusActive && c.Health == HealthFailing {

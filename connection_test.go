@@ -29,7 +29,7 @@ func TestWithoutStale(t *testing.T) {
 	}
 }
 
-// TestWords: a failing code changes what the customer reads of an active, failing
+// TestWords: a failing code changes the text for the customer of an active, failing
 // connection, and of no other.
 func TestWords(t *testing.T) {
 	t.Parallel()

@@ -27,7 +27,7 @@ type Attributes interface {
 }
 
 // Shown asks an activity which search attributes a workflow should set. Only a local
-// activity can answer: what it found stands in the history beside the command that
+// activity can answer: its result stands in the history beside the command that
 // follows from it. A command for an attribute that is not registered would fail its
 // workflow task for ever.
 type Shown struct {

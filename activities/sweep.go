@@ -87,7 +87,8 @@ const nudge = "nudge"
 
 // Sweep nudges the workflows of connections that missed a due time, starts pacers that
 // are not running, warns of ends that come near, ends the holds of apps that are well
-// again, starts the deliveries of new events, and deletes what is past its retention. It heartbeats; two passes at once do no harm.
+// again, starts the deliveries of new events, and deletes rows past their retention. It
+// heartbeats; two passes at once do no harm.
 func (s *Sweeper) Sweep(ctx context.Context, req SweepRequest) (SweepResult, error) {
 	var out SweepResult
 	told := map[string]bool{}

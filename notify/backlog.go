@@ -8,7 +8,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/db"
 )
 
-// Backlog says what of the deliveries needs a person. Each number is counted up to the
+// Backlog counts the deliveries that need a person. Each number is counted up to the
 // limit that was asked for.
 type Backlog struct {
 	Dead      int64     // given up
@@ -18,7 +18,7 @@ type Backlog struct {
 	Unplanned int64     // events that no worker has looked at for that long
 }
 
-// Backlog reads what of the deliveries needs a person: what is dead, and what is late by
+// Backlog counts the deliveries that need a person: the dead ones, and those late by
 // more than late.
 func (s *Store) Backlog(ctx context.Context, late time.Duration, limit int) (b Backlog, err error) {
 	now, err := s.Now(ctx)

@@ -117,7 +117,7 @@ type event = func(*testing.T, *bundle, *store.SaveRequest)
 
 func events(all ...event) []event { return all }
 
-// The events. Those that change the set come from whoever brings it.
+// The events. The sender of a set causes those that change it.
 var (
 	lost     event = func(t *testing.T, b *bundle, _ *store.SaveRequest) { b.shortLease(t); b.lose(t) }
 	closed   event = func(t *testing.T, b *bundle, r *store.SaveRequest) { b.closed(t, *r) }
@@ -164,7 +164,7 @@ func (b *bundle) shortLease(t *testing.T) {
 	b.exec(t, "UPDATE connections SET attempt_deadline = '2020-01-01 00:00:00+00:00' WHERE id = 'con_1'")
 }
 
-// allWays asks for a refresh in every way that there is, and returns what the provider
+// allWays asks for a refresh in every way, and returns the tokens that the provider
 // was shown.
 func (b *bundle) allWays(t *testing.T) {
 	t.Helper()
@@ -386,7 +386,7 @@ func (s *markLost) MarkSetAside(ctx context.Context, req store.SetAsideRequest) 
 
 // TestFloorLearntMeanwhile: the workflow tells the row after a restore that generation 5
 // was given out, while an attempt beside it has sent its request. The reply is sealed
-// for the next number, whoever stores it.
+// for the next number, also if another process stores it.
 func TestFloorLearntMeanwhile(t *testing.T) {
 	t.Parallel()
 	for name, later := range map[string]bool{"at once": false, "unsaved first": true} {

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// watched stores nothing and notes what it was asked to store.
+// watched stores nothing and notes the sets that it was asked to store.
 type watched struct {
 	Store
 	saved  []store.SaveRequest
@@ -32,7 +32,7 @@ func (w *watched) MarkSetAside(_ context.Context, req store.SetAsideRequest) (pe
 	return perennial.Connection{}, nil
 }
 
-// FuzzPersist: whatever JSON comes as a token set, nothing panics, only a set that was
+// FuzzPersist: no JSON that comes as a token set causes a panic; only a set that was
 // received for its connection is stored, with the values that were sealed, and only a
 // set of the row's own attempt stops the connection.
 func FuzzPersist(f *testing.F) {

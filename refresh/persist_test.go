@@ -114,7 +114,7 @@ func (b *bundle) seal(req *store.SaveRequest) {
 	req.RefreshTokenSealed, _ = b.Sealer.Seal(seal.BindingOf(b.c, seal.FieldRefreshToken, req.NewGeneration), perennial.NewSecret("r"))
 }
 
-// TestPersistBelievesTheSealOnly: whatever stands beside the seal of a set, the values in
+// TestPersistBelievesTheSealOnly: no value beside the seal of a set counts; the values in
 // the seal are stored.
 func TestPersistBelievesTheSealOnly(t *testing.T) {
 	t.Parallel()

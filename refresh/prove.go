@@ -120,7 +120,7 @@ func (e *Engine) open(row perennial.Connection, req store.SaveRequest) (proven s
 	}
 	token, err = e.Sealer.Open(seal.BindingOf(row, seal.FieldRefreshToken, req.NewGeneration), req.RefreshTokenSealed)
 	if err == nil && !token.IsZero() {
-		proven.RefreshTokenDigest = token.Digest() // only the opened token says what the set holds
+		proven.RefreshTokenDigest = token.Digest() // only the opened token is proof
 	}
 	return proven, token, err
 }

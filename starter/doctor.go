@@ -49,7 +49,7 @@ func (s *shell) doctor() *cobra.Command {
 	return cmd
 }
 
-// sources opens what there is to look at. done closes what was opened by then.
+// sources opens the database, the keys and Temporal on demand. done closes those it opened.
 func (s *shell) sources(cfg *config.Config, namespace string) (sources doctor.Sources, done func()) {
 	var mu sync.Mutex
 	var closers []func()

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestDoctor: the command says what it saw in lines that fit a terminal, and ends with
+// TestDoctor: the command prints its findings in lines that fit a terminal, and ends with
 // the exit code of the worst. Text of a row neither begins a line nor controls the
 // terminal.
 func TestDoctor(t *testing.T) {
@@ -56,7 +56,7 @@ func TestDoctor(t *testing.T) {
 	assert.Equal(t, program.ExitUsage, code, "%v", err)
 }
 
-// TestVerdict: a warning is no failure, and what is wrong counts more than what could
+// TestVerdict: a warning is no failure, and a problem counts more than a check that could
 // not be checked.
 func TestVerdict(t *testing.T) {
 	t.Parallel()

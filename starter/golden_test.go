@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// TestShownAppIsWhole: what is known of an app, and of its provider, is shown.
+// TestShownAppIsWhole: every fact about an app, and about its provider, is shown.
 func TestShownAppIsWhole(t *testing.T) {
 	t.Parallel()
 	assert.Empty(t, fill.Zeros(showApp(fill.Of[provider.App](), fill.Of[store.AppState]())))

@@ -156,7 +156,7 @@ func testShare(t *testing.T, b *bundle) {
 	require.True(t, b.open(t, app))
 }
 
-// testTenantsOwn: what one of several tenants suffers alone is its own, unless it has
+// testTenantsOwn: failures of one tenant alone are its own, unless it has
 // most of the attempts.
 func testTenantsOwn(t *testing.T, b *bundle) {
 	for mine, opens := range map[int]bool{6: false, 13: true} {
@@ -259,7 +259,7 @@ func testHoldOfTenant(t *testing.T, b *bundle) {
 	}
 }
 
-// testHoldSince: a hold keeps back what was refused since its first evidence.
+// testHoldSince: a hold keeps back the refusals since its first evidence.
 func testHoldSince(t *testing.T, b *bundle) {
 	cs := b.app(t, 6)
 	before := b.refuse(t, cs[0])

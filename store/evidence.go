@@ -97,7 +97,7 @@ func recordFailure(tx *gorm.DB, req NoteRequest, kind string, now time.Time) (fa
 	return r, nil
 }
 
-// evidence is what speaks for an app's trouble at one host.
+// evidence has the failures that make trouble the app's own at one host.
 type evidence struct {
 	failed       []failureRow // the newest first
 	enough       int          // how many must have failed

@@ -50,7 +50,7 @@ func (firstRefusal) TableName() string { return "first_refusals" }
 const CodeNeverWorked = "never_worked"
 
 // wellLately reports whether a first refusal of the connection may be a sign that the
-// provider refuses what it should not: its tokens are proven, and it did not fail long
+// provider refuses good tokens: its own are proven, and it did not fail long
 // before.
 func wellLately(c perennial.Connection, now time.Time) bool {
 	return c.Proven() && !c.Suspect() && (c.FailureCount == 0 || c.LastRefreshedAt.After(now.Add(-lately)))
@@ -62,7 +62,7 @@ const lately = 24 * time.Hour
 // withheld records a first refusal. If a hold prevents a terminal step, it returns the
 // failing code that the connection gets instead, else "".
 //
-// The app's refusal hold keeps back what was refused since its first evidence; an older
+// The app's refusal hold keeps back refusals since its first evidence; an older
 // refusal that is confirmed now is real. A hold that an operator raised keeps back
 // everything.
 func (s *Store) withheld(tx *gorm.DB, c perennial.Connection, req CloseRequest, now time.Time) (code string, err error) {
@@ -179,7 +179,7 @@ func (s *Store) raiseRefusalHold(ctx context.Context, name string) error {
 	})
 }
 
-// refusals is what speaks for a refusal hold.
+// refusals has the counts that a refusal hold depends on.
 type refusals struct {
 	recent, before, size int64
 	since                time.Time        // the first within the window

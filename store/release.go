@@ -17,7 +17,7 @@ import (
 )
 
 // A release ends an outage. A good probe moves the circuit from open to releasing, by
-// one short statement, whatever the size of the app. [Store.Release] then does the rest
+// one short statement, also for a large app. [Store.Release] then does the rest
 // in steps, each its own transaction, from what the row says; a process that is killed
 // between two of them leaves the rest to the next. A step
 //
@@ -242,7 +242,7 @@ func gatherFrom(tx, q *gorm.DB, by string, after *ReleaseCursor, at func(perenni
 	return len(found), tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&rows).Error
 }
 
-// waitingColumns is what a release reads of a connection.
+// waitingColumns has the columns that a release reads of a connection.
 var waitingColumns = connections.only("id", "app", "host", "status", "expires_at", "next_refresh_at", "next_attempt_at", "confirm_at", "queued_at", "failure_count",
 	"attempt_id", "attempt_deadline")
 

@@ -87,8 +87,8 @@ func hasTurn(tx *gorm.DB, circuit circuitRow, id string) (bool, error) {
 	return len(rows) > 0, nil
 }
 
-// joinRelease adds a connection that its transaction has locked, and that is to be
-// parked, to those that wait for their turn, if its circuit is releasing. It reports
+// joinRelease adds a connection that its transaction has locked and will park to those
+// that wait for their turn, if its circuit is releasing. It reports
 // whether the connection has its turn by now.
 func (s *Store) joinRelease(tx *gorm.DB, c perennial.Connection, now time.Time) (released bool, err error) {
 	circuit, err := readCircuit(tx, c)

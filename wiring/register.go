@@ -107,7 +107,7 @@ func (p *Part) Start(ctx context.Context) (stop func()) {
 
 // startRelease starts the release of each app with a circuit that is releasing. While
 // Temporal does not take the start, it does the next step itself: the rows fence the
-// steps, and whoever looks after the connections then finds them due.
+// steps, and the workflows or the fallback then find the connections due.
 func (d *Deps) startRelease(ctx context.Context, c client.Client) error {
 	apps, err := d.Store.ReleasingApps(ctx)
 	errs := []error{err}

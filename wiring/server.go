@@ -106,7 +106,7 @@ func (d *Deps) Connections(w connect.Workflows) *connect.Service {
 	return connect.New(connect.Config{Store: d.Store, Apps: d.Config, Sealer: d.Keyring, Workflows: w, Log: d.Log})
 }
 
-// Disconnector returns what ends connections, also at their providers.
+// Disconnector returns the service that ends connections, also at their providers.
 func (d *Deps) Disconnector(service *connect.Service) *connect.Disconnector {
 	return &connect.Disconnector{Service: service, Keys: d.Keyring, Provider: provider.NewClient(provider.ClientConfig{})}
 }

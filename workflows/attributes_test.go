@@ -16,7 +16,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-// upserts records what a simulated run sets, by name.
+// upserts records the search attributes that a simulated run sets, by name.
 func (r *runSimulation) upserts() *[]map[string]string {
 	var all []map[string]string
 	r.OnUpsertTypedSearchAttributes(mock.Anything).Run(func(args mock.Arguments) {

@@ -91,7 +91,7 @@ func newRun(ctx workflow.Context, o Options, s *State) (*run, error) {
 	return r, r.finish(ctx, r.begin(ctx))
 }
 
-// changeBelieve: before it, a run believed whatever state it was started with.
+// changeBelieve: before it, a run believed every state that it was started with.
 var changeBelieve = change{"believe", 2}
 
 // believe checks the state that the run was started with. Anybody who may start workflows

@@ -13,7 +13,7 @@ import (
 )
 
 // changeOwnAttributes: before it, the workflow compared the row with the search attributes
-// that the server showed. Removing or renaming one changed what a replay did.
+// that the server showed. Removing or renaming one changed the commands of a replay.
 var changeOwnAttributes = change{"own-attributes", 2}
 
 // show tells people what the row says: it updates the summary in every run, and the

@@ -120,7 +120,7 @@ func reason(err error) string {
 	return ""
 }
 
-// refuse counts a set that the engine refused, and keeps the first few for whoever wants
+// refuse counts a set that the engine refused, and keeps the first few for an operator who wants
 // to know where they came from.
 func (r *run) refuse(ctx workflow.Context, unsaved store.SaveRequest, cause error) {
 	r.drop(ctx, 1, cause)

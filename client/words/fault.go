@@ -48,7 +48,7 @@ var faults = map[string]Fault{
 }
 
 // FaultOf returns whose fault a failing code is, [FaultNobody] for a code that it does
-// not know: nobody is blamed for what is not understood.
+// not know. It blames nobody for an answer that it does not understand.
 func FaultOf(code string) Fault {
 	if f, ok := faults[strings.ToLower(code)]; ok {
 		return f

@@ -1,5 +1,5 @@
-// Package doctor looks at a whole installation and says what is well and what to do
-// about the rest: the database, the keys, Temporal, the connections, the apps, the spool
+// Package doctor checks a whole installation and names the step to take for each problem.
+// It looks at the database, the keys, Temporal, the connections, the apps, the spool
 // of this machine, the webhooks and the configuration.
 //
 // Its result is data, so that a command line, an API and a page can show it. It changes

@@ -17,7 +17,7 @@ import (
 	"go.temporal.io/sdk/client"
 )
 
-// State says how what a check looked at is.
+// State is the result of a check.
 type State string
 
 // The states, from good to bad.
@@ -36,7 +36,7 @@ type Finding struct {
 	Check string `json:"check"` // the check's name; one check may have several findings
 	State State  `json:"state"`
 	Seen  string `json:"seen"`
-	Do    string `json:"do,omitempty"` // what to do; empty if nothing is to be done
+	Do    string `json:"do,omitempty"` // the step to take; empty if none is needed
 }
 
 // Report is the result of all checks, in the order of their list.
@@ -110,7 +110,7 @@ func run(ctx context.Context, s Sources, list []check) Report {
 // closed is a time that has come.
 var closed = func() <-chan time.Time { c := make(chan time.Time); close(c); return c }()
 
-// check is one function of the list. It returns what it saw; with an error, what it saw
+// check is one function of the list. It returns its findings; with an error, those
 // is not all.
 type check struct {
 	name string

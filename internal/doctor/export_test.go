@@ -19,7 +19,7 @@ func Names() (names []string) {
 	return names
 }
 
-// The decisions about what servers say.
+// The decisions about servers' answers.
 var (
 	LastPass   = lastPass
 	Living     = living

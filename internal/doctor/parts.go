@@ -16,7 +16,8 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// parts has what the checks look at. Each part is opened once, beside the others.
+// parts holds the database, the keys and Temporal for the checks. Each is opened once,
+// beside the others.
 type parts struct {
 	cfg       *config.Config
 	namespace string
@@ -84,7 +85,7 @@ func (m *missingPart) Error() string { return m.name + " " + m.why.Error() }
 func (m *missingPart) Unwrap() error { return m.why }
 
 // unopened is the finding of a part that could not be opened. A server that does not
-// answer is unknown: it says nothing about what it holds.
+// answer is unknown: it says nothing about its contents.
 func unopened(err error, do string) Finding {
 	f := wrong("", "%s", oneLine(err)) // the error says what to do
 	if unreachable.Is(err) || perennial.CodeOf(err) == perennial.CodeUnavailable {

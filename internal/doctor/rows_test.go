@@ -217,7 +217,7 @@ func TestClockAndTransport(t *testing.T) {
 	assert.Equal(t, doctor.Warning, doctor.Transport(&config.Config{}, &db.DB{Dialect: schema.SQLite}).State)
 }
 
-// TestDatabaseAway: what needs no rows is checked all the same.
+// TestDatabaseAway: checks that need no rows run all the same.
 func TestDatabaseAway(t *testing.T) {
 	t.Parallel()
 	c := newClinic(t, dbtest.New(t, dbtest.SQLiteURL(t)))

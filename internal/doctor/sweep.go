@@ -14,7 +14,7 @@ import (
 	"go.temporal.io/sdk/converter"
 )
 
-// runSetup is what to do about most of a schedule's troubles.
+// runSetup is the advice for most problems of a schedule.
 const runSetup = "run `perennial setup`"
 
 // sweepRuns looks at the schedule of the sweep and at its last pass.
@@ -42,7 +42,7 @@ func sweepRuns(ctx context.Context, p *parts) ([]Finding, error) {
 	return lastPass(ctx, c, found.Info, every)
 }
 
-// otherSettings says what of a schedule differs from the configuration.
+// otherSettings lists the settings of a schedule that differ from the configuration.
 func otherSettings(p *parts, s client.Schedule) string {
 	action, ok := s.Action.(*client.ScheduleWorkflowAction)
 	if !ok || action.Workflow != workflows.SweepWorkflow {

@@ -298,7 +298,7 @@ func TestPermissions(t *testing.T) {
 	c.sees("sweep", doctor.Unknown, "not checked: DescribeSchedule: Request unauthorized.")
 }
 
-// TestTemporalAway: what needs no Temporal is checked all the same; a refusal is not an
+// TestTemporalAway: checks that need no Temporal run all the same; a refusal is not an
 // outage.
 func TestTemporalAway(t *testing.T) {
 	t.Parallel()

@@ -11,7 +11,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/private"
 )
 
-// Contents says what a spool's folder holds.
+// Contents is the content of a spool's folder.
 type Contents struct {
 	Waiting  int       // token sets that wait for the database
 	Oldest   time.Time // when the oldest of them was written

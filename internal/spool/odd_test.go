@@ -55,7 +55,7 @@ func within(t *testing.T, what string, do func()) {
 	}
 }
 
-// TestOddFiles: whatever lies in the spool, nothing waits for it, and the sets beside it
+// TestOddFiles: nothing waits for an odd file in the spool, and the sets beside it
 // are read, found, added and dropped.
 func TestOddFiles(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "[prod] *?") // no pattern

@@ -338,7 +338,7 @@ func (s *Spool) write(pattern string, content []byte, then func(path string) err
 
 // syncDir makes a rename durable.
 func (s *Spool) syncDir() error {
-	d, err := os.OpenFile(s.dir, os.O_RDONLY|syscall.O_DIRECTORY, 0) // it never waits, whatever has this name now
+	d, err := os.OpenFile(s.dir, os.O_RDONLY|syscall.O_DIRECTORY, 0) // it never waits, also if a FIFO has this name by now
 	if err != nil {
 		return fmt.Errorf("sync the spool: %w", err)
 	}

@@ -36,7 +36,7 @@ func Backoff(reply provider.Reply, failures int) time.Duration {
 }
 
 // LongFailing returns the least wait of a connection that has been failing for so long,
-// whatever it fails with: none on its first day, an hour until its thirtieth, then a
+// for every kind of failure: none on its first day, an hour until its thirtieth, then a
 // day. So a connection that nobody mends costs the others ever less.
 func LongFailing(failingFor time.Duration) time.Duration {
 	const day = 24 * time.Hour
