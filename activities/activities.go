@@ -28,6 +28,8 @@ type Store interface {
 	Get(ctx context.Context, id string) (perennial.Connection, time.Time, error)
 	// SummarizeLedger sums up a connection's ledger between two times.
 	SummarizeLedger(ctx context.Context, id string, from, to time.Time) (store.LedgerSummary, error)
+	// Absence says why a row may be missing, and in which database it is.
+	Absence(ctx context.Context, id string) (a store.Absence, missing bool, err error)
 }
 
 // Activities holds the dependencies of the activities. Register a value with any
@@ -39,6 +41,8 @@ type Activities struct {
 	Journal Journal
 	// Attributes may be nil: then all search attributes count as registered.
 	Attributes Attributes
+	Binding    Binding // nil: every database is the right one
+	Missing    func()  // counts the looks for a row that is missing; may be nil
 }
 
 // Journal passes a sealed token set that could not be stored to the connection's
@@ -66,14 +70,16 @@ type LoadRequest struct {
 	// clock. Zero: the workflow has no summary yet.
 	Since time.Time `json:"since,omitzero"`
 	Shown Shown     `json:"shown,omitzero"`
+	Known *Known    `json:"known,omitempty"` // for the view of a missing row
 }
 
 // Load reads the connection's row. For a pooled app it also sums up what happened since
-// the workflow last read it. A missing row is a View with Gone set, not an error.
+// the workflow last read it. A missing row is a View with Gone or RowMissing set, not an
+// error.
 func (a *Activities) Load(ctx context.Context, req LoadRequest) (View, error) {
 	c, now, err := a.Store.Get(ctx, req.ConnectionID)
 	if perennial.CodeOf(err) == perennial.CodeNotFound {
-		return View{Gone: true}, nil
+		return a.absent(ctx, req.ConnectionID, req.Known, req.Shown)
 	}
 	if err != nil {
 		return View{}, fmt.Errorf("read connection %s: %w", req.ConnectionID, err)
@@ -110,8 +116,9 @@ type RefreshRequest struct {
 	Trigger      perennial.Trigger `json:"trigger"`
 	// Once: return the first outcome instead of retrying inside the activity, because a
 	// caller waits for it.
-	Once  bool  `json:"once,omitempty"`
-	Shown Shown `json:"shown,omitzero"`
+	Once  bool   `json:"once,omitempty"`
+	Shown Shown  `json:"shown,omitzero"`
+	Known *Known `json:"known,omitempty"` // for the view of a missing row
 }
 
 // RefreshResult is the result of a refresh.
@@ -189,7 +196,9 @@ func (a *Activities) refresh(ctx context.Context, req RefreshRequest) (out Refre
 		return out, res, err
 	}
 	if res.Outcome == perennial.OutcomeNotFound {
-		return RefreshResult{Outcome: res.Outcome, View: View{Gone: true}}, res, nil
+		out.Outcome = res.Outcome
+		out.View, err = a.absent(ctx, req.ConnectionID, req.Known, req.Shown)
+		return out, res, err
 	}
 	out = RefreshResult{Outcome: res.Outcome, Code: res.Code, HTTPStatus: res.HTTPStatus, Recovered: res.Recovered,
 		View: a.view(res.Connection, res.Now), Unsaved: res.Unsaved}

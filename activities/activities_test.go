@@ -25,6 +25,7 @@ var now = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 type fake struct {
 	result refresh.Result
 	row    perennial.Connection
+	absent store.Absence
 	err    error
 	calls  refresh.Request
 
@@ -55,6 +56,10 @@ func (f *fake) Unsaved(_ context.Context, _ perennial.Connection, req store.Save
 
 func (f *fake) Get(context.Context, string) (perennial.Connection, time.Time, error) {
 	return f.row, now, f.err
+}
+
+func (f *fake) Absence(context.Context, string) (store.Absence, bool, error) {
+	return f.absent, true, nil
 }
 
 func (f *fake) SummarizeLedger(_ context.Context, _ string, from, to time.Time) (store.LedgerSummary, error) {
@@ -230,9 +235,6 @@ func TestView(t *testing.T) {
 			c.want(t, v)
 		})
 	}
-	v, err := do[activities.View](t, &fake{err: perennial.Errorf(perennial.CodeNotFound, "none")}, "Load", activities.LoadRequest{})
-	require.NoError(t, err)
-	assert.True(t, v.Gone)
 }
 
 // TestRefreshLocally: a local activity retries nothing, and its result has no sealed

@@ -22,7 +22,7 @@ func TestViewIsWhole(t *testing.T) {
 	c.Status, c.Health, c.Generation = perennial.StatusActive, perennial.HealthFailing, 3
 	now := c.NextAttemptAt.Add(-time.Minute)
 	c.LastRefreshedAt, c.ExpiresAt = now, now.Add(time.Hour)
-	// Gone is for a missing row. Pooled and Summary are for a healthy connection of a
+	// Gone, Tombstone and RowMissing are for a missing row. Pooled and Summary are for a healthy connection of a
 	// pooled app. Load sets SlotGranted, Upsert and Missing.
-	assert.Equal(t, []string{"Gone", "Pooled", "Summary", "SlotGranted", "Upsert", "Missing"}, fill.Zeros(a.view(c, now)))
+	assert.Equal(t, []string{"Gone", "Tombstone", "RowMissing", "Pooled", "Summary", "SlotGranted", "Upsert", "Missing"}, fill.Zeros(a.view(c, now)))
 }

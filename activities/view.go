@@ -12,7 +12,12 @@ import (
 // View is what a workflow knows of its connection's row. Times are the database's.
 // Durations were measured from the database's now, so that no worker's clock matters.
 type View struct {
-	Gone bool `json:"gone,omitempty"`
+	// Gone: the row is missing, and the connection was ended; Tombstone says how. Older
+	// programs set Gone for every missing row.
+	Gone      bool            `json:"gone,omitempty"`
+	Tombstone store.Tombstone `json:"tombstone,omitempty"`
+	// RowMissing: the row is not there, and nothing says why.
+	RowMissing bool `json:"row_missing,omitempty"`
 
 	Status      perennial.Status `json:"status,omitempty"`
 	Reason      perennial.Reason `json:"reason,omitempty"`

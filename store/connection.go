@@ -141,7 +141,7 @@ func (s *Store) guarded(ctx context.Context, id string, generation int64, decide
 		if out, err = reread(tx, id); err != nil {
 			return err
 		}
-		return emitChange(tx, c, out, now)
+		return errorsOf(noteEnd(tx, c, out, now), emitChange(tx, c, out, now))
 	})
 	if err == nil && !found {
 		err = notFound(id)

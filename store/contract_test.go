@@ -114,6 +114,10 @@ func contract(t *testing.T, database func(testing.TB) string) {
 		"sweep: warnings before an end":                   testWarn,
 		"sweep: retention":                                testPrune,
 		"attempts: by pages":                              testAttemptsAfter,
+		"tombstones":                                      testTombstones,
+		"installation: ids, bindings, number":             testInstallation,
+		"installation: after a restore":                   testMarkRestored,
+		"processes":                                       testProcesses,
 		"an account in use":                               testAccountInUse,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -197,19 +197,30 @@ func (s *Store) MarkRolledBack(ctx context.Context, shard Shard, beat int64) (ma
 		if moved.Error != nil || moved.RowsAffected == 0 {
 			return moved.Error
 		}
-		set := map[string]any{"generation_floor": gorm.Expr("generation + ?", givenOut), "updated_at": db.Nullable(now)}
-		q := tx.Table("connections AS c").Where("c.app = ? AND c.status <> 'disconnected' AND c.generation_floor < c.generation + ?", shard.App, givenOut)
-		if s.db.Dialect == schema.Postgres {
-			q = q.Where(shardOf, shard.Of, shard.N)
-		}
-		if !seam.Off(seam.AmbiguityMemory) {
-			set["ambiguous_since"], set["ambiguous_digest"] = db.Nullable(now), gorm.Expr("refresh_token_digest")
-		}
-		done := q.Updates(set)
-		marked = done.RowsAffected
-		return done.Error
+		marked, err = s.markRolledBack(tx, func(q *gorm.DB) *gorm.DB {
+			q = q.Where("c.app = ?", shard.App)
+			if s.db.Dialect == schema.Postgres {
+				q = q.Where(shardOf, shard.Of, shard.N)
+			}
+			return q
+		})
+		return err
 	})
 	return marked, err
+}
+
+// markRolledBack marks the live rows that narrow chooses.
+func (s *Store) markRolledBack(tx *gorm.DB, narrow func(*gorm.DB) *gorm.DB) (int64, error) {
+	now, err := s.db.Clock(tx)
+	if err != nil {
+		return 0, err
+	}
+	set := map[string]any{"generation_floor": gorm.Expr("generation + ?", givenOut), "updated_at": db.Nullable(now)}
+	if !seam.Off(seam.AmbiguityMemory) {
+		set["ambiguous_since"], set["ambiguous_digest"] = db.Nullable(now), gorm.Expr("refresh_token_digest")
+	}
+	done := narrow(tx.Table("connections AS c").Where("c.status <> 'disconnected' AND c.generation_floor < c.generation + ?", givenOut)).Updates(set)
+	return done.RowsAffected, done.Error
 }
 
 // Due counts the connections that [Store.ClaimDue] would claim now, up to limit,

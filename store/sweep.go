@@ -231,7 +231,8 @@ func warnedColumns(clock string, was, end, now time.Time) columns {
 }
 
 // Prune deletes ledger lines, settled events and recorded refusals that are older than
-// keep, at most limit of each. It returns how many.
+// keep, at most limit of each; also tombstones older than 400 days, and processes that
+// ended without a word a week ago. It returns how many.
 func (s *Store) Prune(ctx context.Context, keep time.Duration, limit int) (int64, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
@@ -242,15 +243,17 @@ func (s *Store) Prune(ctx context.Context, keep time.Duration, limit int) (int64
 	if err != nil {
 		return deleted, err
 	}
-	for _, d := range []struct {
+	for _, prune := range []struct {
 		statement string
 		before    time.Time
 	}{
 		{"DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE started_at < ? LIMIT ?)", old},
 		{"DELETE FROM first_refusals WHERE (app, connection_id) IN (SELECT app, connection_id FROM first_refusals WHERE refused_at < ? LIMIT ?)", old},
 		{"DELETE FROM failures WHERE (app, host, connection_id) IN (SELECT app, host, connection_id FROM failures WHERE failed_at < ? LIMIT ?)", latest(old, now.Add(-lately))},
+		{"DELETE FROM tombstones WHERE connection_id IN (SELECT connection_id FROM tombstones WHERE written_at < ? LIMIT ?)", now.Add(-max(keep, tombstoneKeep))},
+		{"DELETE FROM processes WHERE id IN (SELECT id FROM processes WHERE reported_at < ? LIMIT ?)", now.Add(-processKeep)},
 	} {
-		result := s.db.With(ctx).Exec(d.statement, db.Nullable(d.before), limit)
+		result := s.db.With(ctx).Exec(prune.statement, db.Nullable(prune.before), limit)
 		if result.Error != nil {
 			return deleted, fmt.Errorf("delete what is past its retention: %w", result.Error)
 		}

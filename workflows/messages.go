@@ -70,6 +70,7 @@ type StatusReply struct {
 	FailingCode string           `json:"failing_code,omitempty"`
 	SetAside    int              `json:"set_aside,omitempty"` // token sets that could not be stored; each is tried again
 	Dropped     int64            `json:"dropped,omitempty"`   // messages that were not token sets of the connection
+	Missing     bool             `json:"missing,omitempty"`   // the row is not in the database; the status is "missing"
 }
 
 // The search attributes. All are keywords, and they change only with the status.

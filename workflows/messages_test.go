@@ -107,7 +107,7 @@ func TestSignalsFollowTheRow(t *testing.T) {
 func TestRowGoneCompletes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(time.Hour, 0)
-	w.gone = true
+	w.gone, w.ended = true, store.TombstoneDisconnected
 	r := w.newRun(t, Options{})
 	r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
 	require.True(t, r.IsWorkflowCompleted())
@@ -167,7 +167,7 @@ func TestViewIsCarried(t *testing.T) {
 func TestStateIsCarriedWhole(t *testing.T) {
 	t.Parallel()
 	full := State{ConnectionID: "con_1", Revision: 1, Refreshes: 7, Generation: 9, View: &activities.View{Status: perennial.StatusActive, Wait: time.Hour}, Next: time.Unix(1, 0).UTC(), Digested: time.Unix(2, 0).UTC(),
-		SetAside: []store.SaveRequest{{ID: "con_1", NewGeneration: 10, SealedTokens: store.SealedTokens{AccessTokenSealed: []byte{1}}}}, Dropped: 3,
+		SetAside: []store.SaveRequest{{ID: "con_1", NewGeneration: 10, SealedTokens: store.SealedTokens{AccessTokenSealed: []byte{1}}}}, Dropped: 3, Looks: 2,
 		Shown:   map[string]string{"PerennialStatus": "active", "PerennialProvider": "quickbooks", "PerennialApp": "app", "PerennialTenant": "t1"},
 		Refused: []store.SaveRequest{{ID: "con_1", AttemptID: "foreign"}}}
 	for i := range recentKept {
@@ -190,6 +190,7 @@ func TestStateIsCarriedWhole(t *testing.T) {
 	require.NotNil(t, carried.View)
 	require.False(t, carried.Next.IsZero())
 	full.View, full.Next = carried.View, carried.Next // these belong to this run
+	full.Looks = 0                                    // this run found the row
 	assert.Equal(t, full, carried)
 }
 

@@ -32,7 +32,7 @@ func (r *run) load(ctx workflow.Context) error {
 	}
 	r.loading = true
 	defer func() { r.loading = false; r.loads++ }()
-	req := activities.LoadRequest{ConnectionID: r.state.ConnectionID, Since: r.state.Digested}
+	req := activities.LoadRequest{ConnectionID: r.state.ConnectionID, Since: r.state.Digested, Known: r.knows()}
 	var v activities.View
 	locally := req
 	locally.Shown = r.shown(ctx)
@@ -75,7 +75,7 @@ func (r *run) refresh(ctx workflow.Context, req activities.RefreshRequest) error
 	if r.retrySetAside(ctx) {
 		return nil
 	}
-	req.ConnectionID, req.Generation = r.state.ConnectionID, r.state.Generation
+	req.ConnectionID, req.Generation, req.Known = r.state.ConnectionID, r.state.Generation, r.knows()
 	if r.local {
 		req.App = r.view.App
 		if done, err := r.refreshLocally(ctx, req); done || err != nil {
@@ -223,6 +223,7 @@ func (r *run) applyLocalView(ctx workflow.Context, v activities.View) {
 }
 
 func (r *run) takeOver(ctx workflow.Context, v activities.View) {
+	v = r.lookFor(ctx, v)
 	if r.known && v.RefreshCount > r.view.RefreshCount {
 		r.state.Refreshes += v.RefreshCount - r.view.RefreshCount
 	}

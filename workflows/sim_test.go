@@ -31,8 +31,9 @@ type world struct {
 	now     time.Time
 	c       perennial.Connection
 	gone    bool
-	life    time.Duration // of an access token
-	idle    time.Duration // of the refresh token; 0: none
+	ended   store.Tombstone // the tombstone of a row that is gone
+	life    time.Duration   // of an access token
+	idle    time.Duration   // of the refresh token; 0: none
 	revoked bool
 	unsaved int           // number of refreshes whose tokens cannot be stored at once
 	heldFor time.Duration // the wait that a refresh returns; 0: none
@@ -112,6 +113,12 @@ func (w *world) Registered(_ context.Context, name string) bool {
 
 // Known implements [activities.Attributes].
 func (w *world) Known(ctx context.Context, name string) bool { return w.Registered(ctx, name) }
+
+func (w *world) Absence(context.Context, string) (store.Absence, bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return store.Absence{Tombstone: w.ended}, w.gone, nil
+}
 
 // SummarizeLedger returns an empty summary: the simulation has no ledger.
 func (w *world) SummarizeLedger(_ context.Context, _ string, from, to time.Time) (store.LedgerSummary, error) {

@@ -29,6 +29,8 @@ type State struct {
 	Refused []store.SaveRequest `json:"refused,omitempty"`
 	// Dropped counts the messages that were not token sets of the connection.
 	Dropped int64 `json:"dropped,omitempty"`
+	// Looks counts, in a row, the reads that did not find the connection's row.
+	Looks int `json:"looks,omitempty"`
 	// Digested is the end of the period that the summaries of the pacers' work cover,
 	// by the database's clock.
 	Digested time.Time `json:"digested,omitzero"`

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/activities"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 )
@@ -94,7 +95,7 @@ func (r *run) showOldWay(ctx workflow.Context) {
 func (r *run) summary() string {
 	v := r.view
 	if v.Gone {
-		return "The connection's row is gone; this workflow ends."
+		return "The connection was ended, and its row is gone; this workflow ends."
 	}
 	lines := []string{"**" + v.Words + "**", "", "| | |", "|---|---|"}
 	line := func(name, format string, args ...any) {
@@ -108,6 +109,9 @@ func (r *run) summary() string {
 		line("failing", "%s, %d in a row", v.FailingCode, v.FailureCount)
 	}
 	line("generation", "%d", v.Generation)
+	if v.RowMissing {
+		line("missing", "looked for %d times in a row", r.state.Looks)
+	}
 	line("next look", "%s", r.due.UTC().Format(time.DateTime))
 	line("what to do", "%s", advice(v.Status, v.Health))
 	if n := len(r.state.SetAside); n > 0 {
@@ -127,6 +131,8 @@ func (r *run) summary() string {
 
 func advice(s perennial.Status, h perennial.Health) string {
 	switch {
+	case s == activities.StatusMissing:
+		return "Find out why the row is not in the database: does the worker read the right one (`perennial binding`), was it restored, did somebody delete the row? Restore the row, or end the connection as docs/running.md says. Nothing ends by itself."
 	case s == perennial.StatusReconnectRequired:
 		return "The user must reconnect; nothing is retried."
 	case s == perennial.StatusPaused:
@@ -153,5 +159,6 @@ func (r *run) status() (StatusReply, error) {
 		Recent:      r.state.Recent,
 		SetAside:    len(r.state.SetAside),
 		Dropped:     r.state.Dropped,
+		Missing:     r.view.RowMissing,
 	}, nil
 }
