@@ -42,7 +42,7 @@ type Activities struct {
 	// Attributes may be nil: then all search attributes count as registered.
 	Attributes Attributes
 	Binding    Binding // nil: every database is the right one
-	Missing    func()  // counts the looks for a row that is missing; may be nil
+	RowMissing func()  // counts the looks for a row that is missing; may be nil
 }
 
 // Journal passes a sealed token set that could not be stored to the connection's

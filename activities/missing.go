@@ -64,8 +64,8 @@ func (a *Activities) absent(ctx context.Context, id string, known *Known, shown 
 	if absence.Tombstone != "" && unbound == nil {
 		return View{Gone: true, Tombstone: absence.Tombstone}, nil
 	}
-	if a.Missing != nil {
-		a.Missing()
+	if a.RowMissing != nil {
+		a.RowMissing()
 	}
 	if known == nil {
 		known = &Known{}

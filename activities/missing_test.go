@@ -42,7 +42,7 @@ func TestMissingRow(t *testing.T) {
 		f := &fake{absent: c.absence, err: perennial.Errorf(perennial.CodeNotFound, "none"), result: refresh.Result{Outcome: perennial.OutcomeNotFound}}
 		missed := 0
 		a := activities.New(f, f, f, f)
-		a.Binding, a.Missing = bound{"ours"}, func() { missed++ }
+		a.Binding, a.RowMissing = bound{"ours"}, func() { missed++ }
 		var suite testsuite.WorkflowTestSuite
 		env := suite.NewTestActivityEnvironment()
 		env.RegisterActivity(a)

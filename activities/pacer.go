@@ -18,6 +18,8 @@ import (
 // production.
 type PaceEngine interface {
 	UnsavedSaver
+	// Ready returns an error while nothing may be presented.
+	Ready() error
 	RefreshClaimed(ctx context.Context, claim store.Claim, began, slot time.Time, runID string) (refresh.Result, error)
 }
 
@@ -132,6 +134,7 @@ func (p *Pacer) Pace(ctx context.Context, req PaceRequest) (PaceResult, error) {
 func (r *pace) run(ctx context.Context, req PaceRequest) error {
 	over := time.NewTimer(req.For)
 	defer over.Stop()
+	told := false // an outage is logged once
 	for {
 		app, err := r.Apps.App(req.App)
 		if err != nil {
@@ -148,8 +151,11 @@ func (r *pace) run(ctx context.Context, req PaceRequest) error {
 		if err != nil {
 			// The store does not answer. Go on trying here, because this process knows
 			// the beat.
-			activity.GetLogger(ctx).Error("nothing claimed", "app", req.App, "error", err)
+			if !told {
+				activity.GetLogger(ctx).Error("nothing claimed", "app", req.App, "error", err)
+			}
 		}
+		told = err != nil
 		rest := paceRest
 		if more && err == nil {
 			rest = 0
@@ -271,6 +277,9 @@ func (r *pace) release(well bool) {
 // take claims at most n connections and refreshes each in its own goroutine, which
 // frees its place at the end.
 func (r *pace) take(ctx context.Context, n int, limit float64) (int, error) {
+	if err := r.Engine.Ready(); err != nil {
+		return 0, err
+	}
 	var slot time.Time
 	var gap time.Duration
 	if limit > 0 {

@@ -20,6 +20,8 @@ import (
 
 // shard is a store, a provider and the workflows of one shard, in memory.
 type shard struct {
+	unbound error // nothing may be presented
+
 	mu      sync.Mutex
 	due     []perennial.Connection
 	answers map[string]refresh.Result // a connection without an answer is refreshed
@@ -44,6 +46,8 @@ type shard struct {
 	want   int    // others is closed by the last of so many
 	empty  func() // called when nothing is due any more
 }
+
+func (s *shard) Ready() error { return s.unbound }
 
 func (s *shard) App(string) (provider.App, error) {
 	return provider.App{Name: "app", Pacers: 2, MaxRefreshesPerSecond: s.limit}, nil

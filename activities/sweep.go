@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -29,6 +30,9 @@ type Signaller interface {
 type Sweeper struct {
 	Store     SweepStore
 	Workflows Signaller
+	// Check looks whether database and Temporal belong together, and raises their number.
+	// An error ends the pass. Nil: they do.
+	Check func(context.Context) error
 	// StartPacers starts the pacers that are not running. Nil: no app is pooled.
 	StartPacers func(context.Context) error
 	// StartRelease starts the release of apps whose circuit has closed. Nil: their
@@ -91,6 +95,11 @@ const nudge = "nudge"
 // heartbeats; two passes at once do no harm.
 func (s *Sweeper) Sweep(ctx context.Context, req SweepRequest) (SweepResult, error) {
 	var out SweepResult
+	if s.Check != nil {
+		if err := s.Check(ctx); err != nil {
+			return out, fmt.Errorf("the sweep does nothing: %w", err)
+		}
+	}
 	told := map[string]bool{}
 	overdue, err := s.Store.Overdue(ctx, req.Grace, sweepLimit)
 	if err != nil {

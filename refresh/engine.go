@@ -85,7 +85,10 @@ type Config struct {
 	Spool     Spool         // may be nil: then a process that dies while the store is away loses a reply
 	Timing    timing.Config // zero fields default, see [timing.Config]
 	Observer  Observer      // may be nil
-	Log       *slog.Logger  // Defaults to discarding.
+	// MayPresent returns an error while nothing may be presented, because the database
+	// and Temporal do not belong together. Nil: always. It must not block.
+	MayPresent func() error
+	Log        *slog.Logger // Defaults to discarding.
 }
 
 // Observer receives every result of the engine, for metrics. It must not block.
@@ -213,6 +216,9 @@ var errTooLate = errors.New("claim too old to send")
 // reads and saves the reply under its own deadlines.
 func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 	began := time.Now()
+	if err := e.Ready(); err != nil {
+		return Result{}, fmt.Errorf("refresh connection %s: %w", req.ConnectionID, err)
+	}
 	a, gate, err := e.fastPath(ctx, req, began)
 	switch {
 	case err != nil:
@@ -267,6 +273,14 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 	a = e.newAttempt(req, claim, began)
 	a.app, a.appErr, a.gate = app, appErr, gate
 	return e.present(ctx, a)
+}
+
+// Ready returns an error while nothing may be presented.
+func (e *Engine) Ready() error {
+	if e.MayPresent == nil {
+		return nil
+	}
+	return e.MayPresent()
 }
 
 // throttled returns the result for a connection that the gate did not admit.

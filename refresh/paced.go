@@ -49,7 +49,10 @@ func (e *Engine) RefreshClaimed(ctx context.Context, claim store.Claim, began, s
 	if a.appErr == nil {
 		a.app, a.appErr = a.app.At(c.Host)
 	}
-	err := e.storeUnsavedOf(ctx, c.ID, c.Generation)
+	code, err := codeUnbound, e.Ready()
+	if err == nil {
+		code, err = codeSpooled, e.storeUnsavedOf(ctx, c.ID, c.Generation)
+	}
 	if err == nil { // a mark that was written just now comes after the claim, and does not stop it
 		var holds bool
 		if holds, err = e.hasUnsaved(c.ID, c.Generation); err == nil && holds {
@@ -59,11 +62,15 @@ func (e *Engine) RefreshClaimed(ctx context.Context, claim store.Claim, began, s
 	if err != nil {
 		a.log.Error("claimed, and not presented", "error", err)
 		a.gaveUp = true
-		return a.close(ctx, provider.Reply{Outcome: perennial.OutcomeThrottled, Code: codeSpooled})
+		return a.close(ctx, provider.Reply{Outcome: perennial.OutcomeThrottled, Code: code})
 	}
 	return e.present(ctx, a)
 }
 
-// codeSpooled: the connection's newest tokens are in the spool, or the spool does not
-// work.
-const codeSpooled = "spool"
+const (
+	// codeSpooled: the connection's newest tokens are in the spool, or the spool does not
+	// work.
+	codeSpooled = "spool"
+	// codeUnbound: database and Temporal do not belong together.
+	codeUnbound = "unbound"
+)

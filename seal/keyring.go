@@ -3,6 +3,7 @@ package seal
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/tink-crypto/tink-go/v2/aead"
@@ -17,7 +18,7 @@ type Keyring struct{ boxes map[Field]box }
 type box struct {
 	aead    tink.AEAD
 	primary uint32
-	ids     map[uint32]bool // of all its keys
+	ids     []uint32 // of the enabled keys, the primary first
 }
 
 // ErrAltered is the cause of an error of [Keyring.Open] that other keys would not mend:
@@ -36,11 +37,7 @@ func newKeyring(handles map[Field]*keyset.Handle) (*Keyring, error) {
 		if err != nil {
 			return nil, fmt.Errorf("use the %s keyset: %w", field, err)
 		}
-		b := box{primitive, primary.KeyID(), map[uint32]bool{}}
-		for _, key := range handle.KeysetInfo().GetKeyInfo() {
-			b.ids[key.GetKeyId()] = key.GetStatus() == tinkpb.KeyStatusType_ENABLED
-		}
-		k.boxes[field] = b
+		k.boxes[field] = box{primitive, primary.KeyID(), enabled(handle, primary.KeyID())}
 	}
 	return k, nil
 }
@@ -68,6 +65,20 @@ func (k *Keyring) PrimaryKeyID(field Field) (uint32, error) {
 	return b.primary, err
 }
 
+// KeyIDs returns the ids of the keys that open field, the one that seals it first. A
+// keyring without that keyset has none.
+func (k *Keyring) KeyIDs(field Field) []uint32 { return slices.Clone(k.boxes[field.keyset()].ids) }
+
+func enabled(handle *keyset.Handle, primary uint32) []uint32 {
+	ids := []uint32{primary}
+	for _, key := range handle.KeysetInfo().GetKeyInfo() {
+		if key.GetStatus() == tinkpb.KeyStatusType_ENABLED && key.GetKeyId() != primary {
+			ids = append(ids, key.GetKeyId())
+		}
+	}
+	return ids
+}
+
 // Seal encrypts s for b. The result contains the id of the key, see [KeyID].
 func (k *Keyring) Seal(b Binding, s perennial.Secret) ([]byte, error) {
 	box, err := k.box(b.Field)
@@ -91,7 +102,7 @@ func (k *Keyring) Open(b Binding, sealed []byte) (perennial.Secret, error) {
 	plain, err := box.aead.Decrypt(sealed, b.associatedData())
 	if err != nil {
 		id, idErr := KeyID(sealed)
-		if idErr != nil || box.ids[id] {
+		if idErr != nil || slices.Contains(box.ids, id) {
 			return perennial.Secret{}, perennial.Errorf(perennial.CodeSealed, "the %s of connection %s does not open at generation %d (sealed with key %d, which this process has): %w",
 				b.Field, b.Connection, b.Generation, id, ErrAltered)
 		}

@@ -1,16 +1,20 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/seal"
+	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/perennial-oauth/perennial/workflows"
 	"github.com/spf13/cobra"
 	"github.com/tink-crypto/tink-go/v2/tink"
+	"go.temporal.io/sdk/client"
 )
 
 func (s *shell) migrate() *cobra.Command {
@@ -83,7 +87,7 @@ func (s *shell) keys() *cobra.Command {
 }
 
 func (s *shell) setup() *cobra.Command {
-	return &cobra.Command{Use: "setup", Short: "Prepare the Temporal namespace (search attributes, the sweep's schedule); safe to repeat", Args: exactly(0),
+	return &cobra.Command{Use: "setup", Short: "Prepare the Temporal namespace (search attributes, the sweep's schedule) and bind the database to it; safe to repeat", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := s.load()
 			if err != nil {
@@ -108,6 +112,39 @@ func (s *shell) setup() *cobra.Command {
 			if len(added) == 0 && !made && err == nil {
 				fmt.Fprintln(s.out, "The namespace was ready.")
 			}
-			return err
+			return errors.Join(err, s.bind(cmd.Context(), t))
 		}}
+}
+
+// bind writes the ids by which database and Temporal know each other, if they are
+// missing.
+func (s *shell) bind(ctx context.Context, t client.Client) error {
+	return s.withoutKeys(ctx, func(deps *wiring.Deps) error {
+		b, err := deps.BindingFor(t, s.environ)
+		if err != nil {
+			return err
+		}
+		f, wrote, err := b.Setup(ctx)
+		if wrote {
+			fmt.Fprintf(s.out, "Database %s is bound to task queue %s of namespace %s.\n", f.Installation.DatabaseID, f.TaskQueue, f.Namespace)
+		}
+		return err
+	})
+}
+
+// withoutKeys opens the store for what needs no keys.
+func (s *shell) withoutKeys(ctx context.Context, do func(*wiring.Deps) error) error {
+	cfg, err := s.load()
+	if err != nil {
+		return err
+	}
+	d, err := db.Open(ctx, cfg.DatabaseURL, cfg.DatabasePool)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.CheckSchema(ctx); err != nil {
+		return err
+	}
+	return do(&wiring.Deps{Config: cfg, DB: d, Store: store.New(d), Log: s.logger()})
 }

@@ -128,7 +128,10 @@ func (s *shell) disconnect() *cobra.Command {
 			if err := canRevoke(cmd.Context(), deps, args[0]); err != nil {
 				return err
 			}
-			return s.dial(cmd.Context(), deps, func(deps *wiring.Deps, service *connect.Service, _ *connect.Temporal) error {
+			return s.dial(cmd.Context(), deps, func(deps *wiring.Deps, service *connect.Service, t *connect.Temporal) error {
+				if err := s.mayRevoke(cmd.Context(), deps, t); err != nil {
+					return err
+				}
 				c, revocation, err := deps.Disconnector(service).Disconnect(cmd.Context(), args[0])
 				if perennial.CodeOf(err) == perennial.CodeConflict {
 					return err

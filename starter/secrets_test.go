@@ -116,6 +116,10 @@ func TestSecrets(t *testing.T) {
 		"apikey create":      {secret: looks, args: []string{"--tenant", "t1", "--scopes", "admin"}},
 		"apikey list":        {secret: looks},
 		"apikey revoke":      {secret: looks, code: program.ExitNotFound, args: []string{"pk_none"}},
+		"binding":            {secret: looks, code: program.ExitUnavailable},
+		"adopt":              {secret: looks, code: program.ExitUnavailable},
+		"restored":           {secret: looks, code: program.ExitUnavailable},
+		"processes":          {secret: looks},
 		"healthcheck":        {secret: looks, args: []string{"--url", ready.URL}},
 		"doctor":             {secret: looks, code: program.ExitRefused}, // its row does not open
 		"worker":             {secret: needs},

@@ -36,6 +36,10 @@ type Deps struct {
 	Keyring *seal.Keyring
 	Spool   *spool.Spool // nil before OpenSpool, and if none is configured
 	Log     *slog.Logger
+
+	environ     []string // of Temporal's settings; nil: this process's
+	binding     *Binding // nil before Bind
+	stopBinding func()
 }
 
 // Open opens the database, refuses a schema outside this program's range, and loads the
@@ -67,7 +71,12 @@ func openFor(ctx context.Context, name string, args, environ []string, logs io.W
 	if err != nil {
 		return nil, err
 	}
-	return Open(ctx, cfg, NewLogger(cfg, logs))
+	deps, err := Open(ctx, cfg, NewLogger(cfg, logs))
+	if err != nil {
+		return nil, err
+	}
+	deps.environ = environ
+	return deps, nil
 }
 
 // OpenSpool opens the spool if one is configured. Only a process that refreshes needs
@@ -101,22 +110,52 @@ func KEK(ctx context.Context, cfg *config.Config) (tink.AEAD, error) {
 	return kms.KEK(ctx, cfg.KMSURI)
 }
 
-// EngineConfig returns the configuration of a refresh engine in this process.
+// EngineConfig returns the configuration of a refresh engine in this process. After
+// [Deps.Bind] the engine presents nothing while database and Temporal do not belong
+// together.
 func (d *Deps) EngineConfig() refresh.Config {
 	network := provider.NewClient(provider.ClientConfig{})
 	c := refresh.Config{
 		Store:     d.Store,
 		Presenter: network,
-		Revoker:   network,
+		Revoker:   d.revoker(),
 		Apps:      d.Config,
 		Sealer:    d.Keyring,
 		Timing:    d.Config.Timing,
 		Log:       d.Log,
 	}
+	if d.binding != nil {
+		c.MayPresent = d.binding.MayPresent
+	}
 	if d.Spool != nil && !seam.Off(seam.Spool) {
 		c.Spool = d.Spool
 	}
 	return c
+}
+
+// revoker revokes grants at their providers, but none while database and Temporal do not
+// belong together: a copy's grants are the original's.
+type revoker struct {
+	refresh.Revoker
+	mayPresent func() error // nil: always
+}
+
+// Revoke implements [refresh.Revoker].
+func (r *revoker) Revoke(ctx context.Context, app provider.App, token perennial.Secret) error {
+	if r.mayPresent != nil {
+		if err := r.mayPresent(); err != nil {
+			return err
+		}
+	}
+	return r.Revoker.Revoke(ctx, app, token)
+}
+
+func (d *Deps) revoker() refresh.Revoker {
+	r := &revoker{Revoker: provider.NewClient(provider.ClientConfig{})}
+	if d.binding != nil {
+		r.mayPresent = d.binding.MayPresent
+	}
+	return r
 }
 
 // Notify returns the service that stores webhook endpoints and delivers events to them.
@@ -162,6 +201,9 @@ func (d *Deps) spoolCounts() metrics.Spool {
 
 // Close closes the database.
 func (d *Deps) Close() {
+	if d.stopBinding != nil {
+		d.stopBinding()
+	}
 	if err := d.DB.Close(); err != nil {
 		d.Log.Warn("close the database", "error", err)
 	}

@@ -92,7 +92,7 @@ func TestGoldenRegistered(t *testing.T) {
 	db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "x.db"))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
-	d := &Deps{Config: &config.Config{TaskQueue: "q", Timing: timing.Config{}.WithDefaults()}, Store: db, Keyring: keys, Log: slog.New(slog.DiscardHandler)}
+	d := &Deps{Config: &config.Config{TaskQueue: "q", Timing: timing.Config{}.WithDefaults()}, Store: db, Keyring: keys, Log: slog.New(slog.DiscardHandler), binding: &Binding{}}
 	r := &registered{Workflows: map[string]signature{}, Activities: map[string]signature{}}
 	_, err = d.Register(r, nil, prometheus.NewRegistry())
 	require.NoError(t, err)

@@ -22,7 +22,8 @@ import (
 // Health serves /healthz (the process lives), /readyz and /metrics.
 //
 // /readyz fails for reasons of this process alone: it has not started, it is stopping,
-// its program does not fit the schema, it has no keys. A server that all processes
+// its program does not fit the schema, its database does not belong to its Temporal, it
+// has no keys. A server that all processes
 // share makes none of them unready. Otherwise an outage of it would take every process
 // out of its Service at once, even for the work that is still possible, and callers
 // would get no answer instead of one that says what to do. /readyz?verbose lists the
@@ -41,6 +42,7 @@ type Health struct {
 type checks struct {
 	checkSchema   func(context.Context) error // perennial.CodeSchema: out of range; any other error: the database does not answer
 	checkTemporal func(context.Context) error
+	binding       func() (BindingState, string) // nil: this process was not bound
 	missingKeys   []string
 	log           *slog.Logger
 
@@ -73,6 +75,9 @@ func ServeHealth(listen string, deps *Deps, t client.Client, registry *prometheu
 	h.checkTemporal = func(ctx context.Context) error {
 		_, err := t.CheckHealth(ctx, &client.CheckHealthRequest{})
 		return err
+	}
+	if deps.binding != nil {
+		h.binding = deps.binding.State
 	}
 	for _, field := range seal.Fields {
 		if !deps.Keyring.CanOpen(field) {
@@ -159,6 +164,10 @@ func (c *checks) list() []check {
 			what = ""
 		}
 		out = append(out, check{name, what, fatal})
+	}
+	if c.binding != nil {
+		state, reason := c.binding()
+		add("binding", true, !state.Presents(), reason)
 	}
 	add("started", true, !c.started.Load(), "starting")
 	add("accepting", true, c.draining.Load(), "stopping")

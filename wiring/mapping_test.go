@@ -21,7 +21,7 @@ func TestSettingsReachTheParts(t *testing.T) {
 	t.Parallel()
 	cfg := &config.Config{Connect: fill.Of[config.Connect](), Timing: fill.Of[config.Config]().Timing}
 	cfg.Notify.AllowPrivate = true
-	d := &Deps{Config: cfg, Log: NewLogger(cfg, t.Output()), Store: &store.Store{}, Keyring: &seal.Keyring{}, Spool: &spool.Spool{}}
+	d := &Deps{Config: cfg, Log: NewLogger(cfg, t.Output()), Store: &store.Store{}, Keyring: &seal.Keyring{}, Spool: &spool.Spool{}, binding: &Binding{}}
 	observer := metrics.NewNotify(prometheus.NewRegistry())
 
 	notifier := d.notifyConfig(observer)

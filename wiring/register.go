@@ -32,6 +32,7 @@ type Part struct {
 	dispatch     func(context.Context) (int, error)
 	startRelease func(context.Context) error
 	fallback     *fallback // nil without a spool
+	report       func(ctx context.Context, kind string) (stop func())
 	log          *slog.Logger
 }
 
@@ -39,18 +40,28 @@ type Part struct {
 // configured task queue over c. The worker's WorkerStopTimeout must be at least
 // Config.Timing.WorkerStop. Register adds metrics to registry. Call OpenSpool before
 // it, and Start of the result once the worker has started.
+//
+// If the database and the Temporal that c leads to do not belong together, it returns an
+// error that says what to do: such a worker must take no task.
 func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registerer) (*Part, error) {
 	for _, field := range seal.Fields {
 		if !d.Keyring.CanOpen(field) {
 			return nil, perennial.Errorf(perennial.CodeInvalid, "a worker needs both keysets, and %q has none for the %s", d.Config.KeysDir, field)
 		}
 	}
+	binding, err := d.Bind(context.Background(), c)
+	if err != nil {
+		return nil, err
+	}
+	if err := binding.MayPresent(); err != nil {
+		return nil, err
+	}
 	queue := d.Config.TaskQueue
 	counts := metrics.New(registry)
 	metrics.RegisterFleet(registry, d.Store, d.spoolCounts())
 	engineConfig := d.EngineConfig()
 	engineConfig.Observer = counts
-	p := &Part{engine: refresh.New(engineConfig), log: d.Log}
+	p := &Part{engine: refresh.New(engineConfig), report: d.Report, log: d.Log}
 	told := &connect.Temporal{Client: c, TaskQueue: queue}
 	p.startPacers = func(ctx context.Context) error {
 		var errs []error
@@ -71,13 +82,13 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 	}
 	workflows.Register(w, workflows.Options{Timing: d.Config.Timing})
 	acts := activities.New(p.engine, d.Store, d.Config, told)
-	acts.Attributes = workflows.NewAttributes(c)
+	acts.Attributes, acts.Binding, acts.RowMissing = workflows.NewAttributes(c), binding, counts.RowMissing
 	w.RegisterActivity(acts)
 	w.RegisterActivity(&activities.Pacer{Engine: p.engine, Store: d.Store, Workflows: told, Apps: d.Config, Timing: d.Config.Timing})
 	releaser := &activities.Releaser{Store: d.Store, Workflows: told, Apps: d.Config}
 	w.RegisterActivityWithOptions(releaser.Release, activity.RegisterOptions{Name: activities.ReleaseActivity})
 	w.RegisterActivity(&activities.Deliverer{Notify: events})
-	w.RegisterActivity(&activities.Sweeper{Store: d.Store, Workflows: told, StartPacers: p.startPacers, StartRelease: p.startRelease, Dispatch: p.dispatch,
+	w.RegisterActivity(&activities.Sweeper{Store: d.Store, Workflows: told, Check: binding.checkSweep, StartPacers: p.startPacers, StartRelease: p.startRelease, Dispatch: p.dispatch,
 		Prune: []func(context.Context, time.Duration, int) (int64, error){d.Store.Prune, events.Prune}})
 	return p, nil
 }
@@ -87,7 +98,7 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 // Until stop is called it stores unsaved token sets. Call stop after the worker's Stop,
 // whose last refreshes may leave such sets. stop waits for the end of everything.
 func (p *Part) Start(ctx context.Context) (stop func()) {
-	stops := []func(){StoreUnsaved(ctx, p.engine, p.log)}
+	stops := []func(){StoreUnsaved(ctx, p.engine, p.log), p.report(ctx, KindWorker)}
 	if p.fallback != nil {
 		stops = append(stops, inBackground(ctx, p.fallback.run))
 	}

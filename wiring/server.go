@@ -15,7 +15,6 @@ import (
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/internal/metrics"
 	"github.com/perennial-oauth/perennial/internal/version"
-	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/wiring/direct"
@@ -53,6 +52,10 @@ func RunServer(ctx context.Context, args, environ []string, logs io.Writer) erro
 
 	registry := prometheus.NewRegistry()
 	metrics.RegisterProcess(registry)
+	binding, err := deps.Bind(ctx, t)
+	if err != nil {
+		return err
+	}
 	tokens := &tokens{deps: deps, temporal: t}
 	defer tokens.close() // after the API, before the store
 	if deps.Spool != nil {
@@ -87,10 +90,15 @@ func RunServer(ctx context.Context, args, environ []string, logs io.Writer) erro
 	}
 	stopPruning := pruning(ctx, deps, log)
 	defer stopPruning()
+	stopReporting := deps.Report(ctx, KindServer)
+	defer stopReporting()
 	health.Started()
 	log.Info("server started", "build", version.Get(), "address", s.address(), "tls", cfg.Server.TLSCert != "", "health", health.Address(), "apps", len(cfg.Apps), "refreshes_without_temporal", tokens.engine != nil)
+	var lost error
 	select {
 	case <-ctx.Done():
+	case <-binding.foreign:
+		lost = binding.refusal()
 	case err := <-s.failed:
 		return errors.Join(fmt.Errorf("serve: %w", err), health.Close())
 	}
@@ -98,7 +106,7 @@ func RunServer(ctx context.Context, args, environ []string, logs io.Writer) erro
 	health.Stopping()
 	err = s.drain()
 	log.Info("server stopped")
-	return errors.Join(err, health.Close())
+	return errors.Join(lost, err, health.Close())
 }
 
 // Connections returns the service that changes connections and signals their workflows.
@@ -108,7 +116,7 @@ func (d *Deps) Connections(w connect.Workflows) *connect.Service {
 
 // Disconnector returns the service that ends connections, also at their providers.
 func (d *Deps) Disconnector(service *connect.Service) *connect.Disconnector {
-	return &connect.Disconnector{Service: service, Keys: d.Keyring, Provider: provider.NewClient(provider.ClientConfig{})}
+	return &connect.Disconnector{Service: service, Keys: d.Keyring, Provider: d.revoker()}
 }
 
 func apiConfig(deps *Deps, service *connect.Service, links *links, tokens *tokens, observer api.Observer) api.Config {

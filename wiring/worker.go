@@ -39,17 +39,23 @@ func RunWorker(ctx context.Context, args, environ []string, logs io.Writer) erro
 	if cfg.Worker.Cache > 0 {
 		worker.SetStickyWorkflowCacheSize(cfg.Worker.Cache) // it holds for the process, and only before the first worker
 	}
-	w := worker.New(temporalClient, cfg.TaskQueue, WorkerOptions(cfg))
 	registry := prometheus.NewRegistry()
 	metrics.RegisterProcess(registry)
-	part, err := deps.Register(w, temporalClient, registry)
+	binding, err := deps.Bind(ctx, temporalClient)
 	if err != nil {
 		return err
 	}
-
 	health, err := ServeHealth(cfg.Listen, deps, temporalClient, registry)
 	if err != nil {
 		return err
+	}
+	if err := deps.waitForBinding(ctx, binding, health.Address()); err != nil {
+		return errors.Join(ended(ctx, err), health.Close())
+	}
+	w := worker.New(temporalClient, cfg.TaskQueue, WorkerOptions(cfg))
+	part, err := deps.Register(w, temporalClient, registry)
+	if err != nil {
+		return errors.Join(err, health.Close())
 	}
 	if err := w.Start(); err != nil {
 		return errors.Join(fmt.Errorf("start the worker: %w", err), health.Close())
@@ -58,12 +64,40 @@ func RunWorker(ctx context.Context, args, environ []string, logs io.Writer) erro
 	defer stopPart()
 	health.Started()
 	log.Info("worker started", "build", version.Get(), "task_queue", cfg.TaskQueue, "health", health.Address(), "timing", cfg.Timing.String(), "apps", len(cfg.Apps))
-	<-ctx.Done()
+	var lost error
+	select {
+	case <-ctx.Done():
+	case <-binding.foreign:
+		lost = binding.refusal()
+	}
 	log.Info("worker stopping: running refreshes are waited for", slog.Duration("at_most", cfg.Timing.WorkerStop))
 	health.Stopping()
 	w.Stop()
 	log.Info("worker stopped")
-	return health.Close()
+	return errors.Join(lost, health.Close())
+}
+
+// waitForBinding returns once this process may present, and so may take tasks. Meanwhile
+// it is alive and not ready, and it stores what its spool holds: after a restore that is
+// what only the spool knows.
+func (d *Deps) waitForBinding(ctx context.Context, b *Binding, health string) error {
+	if b.MayPresent() == nil {
+		return nil
+	}
+	d.Log.Warn("worker waits before it takes tasks", "health", health)
+	stopStoring := StoreUnsaved(ctx, refresh.New(d.EngineConfig()), d.Log)
+	defer stopStoring()
+	stopReporting := d.Report(ctx, KindWorker)
+	defer stopReporting()
+	return b.wait(ctx)
+}
+
+// ended returns nil if err only says that ctx has ended.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // WorkerOptions returns the options of a worker that keeps connections alive. The SDK's

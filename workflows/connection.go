@@ -140,6 +140,10 @@ func (r *run) setup(ctx workflow.Context) error {
 // does not know a revision treats its runs as old ones.
 const revision = 1
 
+// Knows is the newest revision whose steps this program knows; the runs that it starts
+// have the one of the release before.
+const Knows = 2
+
 // change names a change of the steps, and the first revision that has it.
 type change struct {
 	name  string

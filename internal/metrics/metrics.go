@@ -27,6 +27,7 @@ type Metrics struct {
 	keptRefused  prometheus.Counter
 	rolledBack   prometheus.Counter
 	fallback     prometheus.Gauge
+	rowMissing   prometheus.Counter
 }
 
 // New registers the engine's metrics with r.
@@ -46,7 +47,8 @@ func New(r prometheus.Registerer) *Metrics {
 		rolledBack:   prometheus.NewCounter(prometheus.CounterOpts{Namespace: "perennial", Name: "store_rolled_back_total", Help: "Rows found behind the generation that was given out: the database went backwards."}),
 		fallback:     prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "perennial", Name: "beside_temporal", Help: "1 while Temporal does not answer and this process refreshes by itself."}),
 	}
-	r.MustRegister(m.attempts, m.throttled, m.lifeLeft, m.rotationLost, m.terminal, m.unsaved, m.keptRefused, m.rolledBack, m.fallback)
+	m.rowMissing = prometheus.NewCounter(prometheus.CounterOpts{Namespace: "perennial", Name: "rows_missing_total", Help: "Looks for a connection's row that is not in the database although nobody ended the connection. Its workflow goes on looking."})
+	r.MustRegister(m.rowMissing, m.attempts, m.throttled, m.lifeLeft, m.rotationLost, m.terminal, m.unsaved, m.keptRefused, m.rolledBack, m.fallback)
 	return m
 }
 
@@ -76,6 +78,10 @@ func (m *Metrics) Observe(o refresh.Observation) {
 		m.rotationLost.WithLabelValues(o.App).Inc()
 	}
 }
+
+// RowMissing counts a look for a row that is missing although nobody ended its
+// connection.
+func (m *Metrics) RowMissing() { m.rowMissing.Inc() }
 
 // Fallback records whether this process refreshes without Temporal.
 func (m *Metrics) Fallback(on bool) {

@@ -279,6 +279,21 @@ func (s *stack) openTemporal(ctx context.Context, progress io.Writer) error {
 		return err
 	}
 	_, _, err = workflows.Prepare(ctx, s.client, s.namespace(), s.deps.Config.TaskQueue, workflows.Sweep{Every: 10 * time.Second, Grace: 5 * time.Second, FullEvery: time.Minute})
+	if err != nil {
+		return err
+	}
+	b, err := s.deps.BindingFor(s.client, s.ownEnviron())
+	if err != nil {
+		return err
+	}
+	f, _, err := b.Setup(ctx)
+	if perennial.CodeOf(err) == perennial.CodeConflict { // another demonstration used this Temporal, or this folder another Temporal
+		replaces := ""
+		if f.Record != nil {
+			replaces = f.Record.Database
+		}
+		_, _, err = b.Adopt(ctx, false, replaces)
+	}
 	return err
 }
 

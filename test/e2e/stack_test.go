@@ -66,6 +66,7 @@ type stack struct {
 	service  *connect.Service
 	updates  *connect.Temporal
 	logs     *safeBuffer
+	healths  int                       // lines of the log about health checks of workers that have ended
 	api      struct{ url, key string } // of a server, see served
 }
 

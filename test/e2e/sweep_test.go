@@ -83,7 +83,7 @@ func TestSweep(t *testing.T) {
 		assert.NotEqual(t, perennial.StatusReconnectRequired, after.Status)
 	}
 	assert.Equal(t, perennial.StatusPaused, s.get(paused.ID).Status, "kept alive, not resumed")
-	_, err = db.Exec("DELETE FROM connections WHERE id = $1", gone.ID)
+	_, err = db.Exec("WITH ended AS (INSERT INTO tombstones (connection_id, cause, written_at) VALUES ($1, 'erased', now())) DELETE FROM connections WHERE id = $1", gone.ID)
 	require.NoError(t, err)
 	require.NoError(t, s.updates.Signal(t.Context(), gone, workflows.SignalNudge))
 	s.eventually("the orphan's workflow ends", func() bool { return s.execution(gone.ID) == enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED })

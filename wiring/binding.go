@@ -1,0 +1,272 @@
+package wiring
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/store"
+	"github.com/perennial-oauth/perennial/workflows"
+	"go.temporal.io/sdk/client"
+)
+
+// Binding knows whether this process's database and Temporal belong together. It is
+// safe for concurrent use. It holds what the last look found; no refresh waits for it.
+type Binding struct {
+	Place   workflows.Place
+	address string
+	rows    *store.Store
+	log     *slog.Logger
+	found   atomic.Pointer[Found] // nil before the first look
+	foreign chan struct{}         // closed once the task queue belongs to another database
+	once    sync.Once
+}
+
+const (
+	// bindingEvery is how often the database's number is read, which is one small row;
+	// and how often all is looked at while nothing may be presented.
+	bindingEvery = 5 * time.Second
+	// bindingAskEvery is how often Temporal is asked.
+	bindingAskEvery = time.Minute
+	bindingTimeout  = 10 * time.Second
+)
+
+// BindingFor returns the binding of the database to the Temporal that t leads to, by the
+// TEMPORAL_* settings in environ. It has not looked yet, and changes nothing in d.
+func (d *Deps) BindingFor(t client.Client, environ []string) (*Binding, error) {
+	options, err := temporalOptions(environ)
+	if err != nil {
+		return nil, err
+	}
+	namespace, err := Namespace(environ)
+	if err != nil {
+		return nil, err
+	}
+	address := options.HostPort
+	if address == "" {
+		address = client.DefaultHostPort
+	}
+	return &Binding{Place: workflows.Place{Client: t, Namespace: namespace, TaskQueue: d.Config.TaskQueue}, address: address, rows: d.Store, log: d.Log, foreign: make(chan struct{})}, nil
+}
+
+// Bind looks whether the database and the Temporal that t leads to belong together, and
+// goes on looking until ctx ends. From then on the engines of this process present
+// nothing while they do not. Call it before EngineConfig; Register calls it too. If the
+// task queue belongs to another database, the error has [perennial.CodeConflict].
+func (d *Deps) Bind(ctx context.Context, t client.Client) (*Binding, error) {
+	if d.binding != nil {
+		return d.binding, nil
+	}
+	environ := d.environ
+	if environ == nil {
+		environ = os.Environ()
+	}
+	b, err := d.BindingFor(t, environ)
+	if err != nil {
+		return nil, err
+	}
+	look, cancel := context.WithTimeout(ctx, bindingTimeout)
+	defer cancel()
+	found, err := b.Look(look)
+	if err != nil {
+		return nil, err
+	}
+	if found.State == Foreign {
+		return nil, b.refusal()
+	}
+	d.binding = b
+	d.stopBinding = inBackground(context.WithoutCancel(ctx), b.watch)
+	return b, nil
+}
+
+// Look asks the database and Temporal, and remembers what it found. If Temporal does not
+// answer, what was verified last decides.
+func (b *Binding) Look(ctx context.Context) (Found, error) {
+	f, err := b.look(ctx)
+	if err != nil {
+		return f, err
+	}
+	before := b.found.Swap(&f)
+	if f.State == Foreign {
+		b.once.Do(func() { close(b.foreign) })
+	}
+	switch changed := before == nil || before.State != f.State; {
+	case !changed:
+	case f.State == Unbound:
+		b.log.Warn("the database is not bound to Temporal", "what_to_do", f.Reason)
+	case !f.State.Presents():
+		b.log.Error("nothing is presented", "binding", f.State, "what_to_do", f.Reason)
+	case before != nil:
+		b.log.Info("database and Temporal belong together again", "database_id", f.Installation.DatabaseID)
+	}
+	return f, nil
+}
+
+func (b *Binding) look(ctx context.Context) (f Found, err error) {
+	f = Found{Namespace: b.Place.Namespace, TaskQueue: b.Place.TaskQueue}
+	if f.Installation, err = b.rows.Installation(ctx); err != nil {
+		return f, err
+	}
+	id, err := b.Place.Identity(ctx)
+	if err != nil {
+		return b.withoutTemporal(ctx, f, err)
+	}
+	r, known, err := b.Place.Read(ctx)
+	if err != nil {
+		return b.withoutTemporal(ctx, f, err)
+	}
+	f.ClusterID, f.NamespaceID = id.ClusterID, id.NamespaceID
+	if known {
+		f.Record = &r
+	}
+	if f = judge(f); f.State == Bound {
+		err = b.rows.NoteVerified(ctx, b.address, store.Binding{ClusterID: id.ClusterID, NamespaceID: id.NamespaceID, TaskQueue: f.TaskQueue, Namespace: f.Namespace})
+	}
+	return f, err
+}
+
+// withoutTemporal judges by what was verified last: by this process, or, at its start,
+// by any process with the same address, namespace and task queue.
+func (b *Binding) withoutTemporal(ctx context.Context, f Found, away error) (Found, error) {
+	if last := b.found.Load(); last != nil {
+		now := *last
+		now.Installation = f.Installation
+		if last.State == Bound && (f.Installation.DatabaseID != last.Installation.DatabaseID || f.Installation.Number < last.Installation.Number) {
+			now.State, now.Reason = Behind, "the database is another one, or went backwards, and Temporal does not answer: run `perennial restored` once it does, if the database was restored"
+		}
+		return now, nil
+	}
+	verified, err := b.rows.VerifiedBefore(ctx, b.address, f.Namespace, f.TaskQueue)
+	switch {
+	case err != nil:
+		return f, err
+	case f.Installation.DatabaseID == "":
+		f.State, f.Reason = Unbound, "database and Temporal do not know each other yet: run `perennial setup`"
+	case verified:
+		f.State = Bound
+		b.log.Warn("Temporal does not answer: what was verified last counts", "error", away)
+	default:
+		f.State, f.Reason = Elsewhere, "Temporal does not answer, and no process has verified that this database belongs to "+b.address+", namespace "+f.Namespace+", task queue "+f.TaskQueue
+	}
+	return f, nil
+}
+
+// watch looks again and again until ctx ends.
+func (b *Binding) watch(ctx context.Context) {
+	asked := time.Now()
+	every(ctx, bindingEvery, func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, bindingTimeout)
+		defer cancel()
+		last := b.found.Load()
+		id, number, err := b.rows.InstallationNumber(ctx)
+		if err != nil {
+			return // a database that does not answer lets nobody present
+		}
+		same := id == last.Installation.DatabaseID && number >= last.Installation.Number
+		if same && last.State.Presents() && time.Since(asked) < bindingAskEvery {
+			return
+		}
+		asked = time.Now()
+		if _, err := b.Look(ctx); err != nil && ctx.Err() == nil {
+			b.log.Warn("whether database and Temporal belong together could not be looked up", "error", err)
+		}
+	})
+}
+
+// State returns what the last look found.
+func (b *Binding) State() (BindingState, string) {
+	f := b.found.Load()
+	if f == nil {
+		return Unbound, ""
+	}
+	return f.State, f.Reason
+}
+
+// MayPresent returns an error while refresh tokens must not be presented.
+func (b *Binding) MayPresent() error {
+	if state, _ := b.State(); state.Presents() {
+		return nil
+	}
+	return b.refusal()
+}
+
+func (b *Binding) refusal() error {
+	state, reason := b.State()
+	code := perennial.CodeUnavailable
+	if state == Foreign {
+		code = perennial.CodeConflict
+	}
+	return perennial.Errorf(code, "nothing is presented: %s", reason)
+}
+
+// Confirms implements activities.Binding: an id and a number that were read together
+// with something else belong to the database that was verified.
+func (b *Binding) Confirms(databaseID string, number int64) error {
+	if err := b.MayPresent(); err != nil {
+		return err
+	}
+	if f := b.found.Load(); f != nil && (databaseID != f.Installation.DatabaseID || number < f.Installation.Number) {
+		return perennial.Errorf(perennial.CodeUnavailable, "database %s with number %d was read, and %s with %d was verified", named(databaseID), number, named(f.Installation.DatabaseID), f.Installation.Number)
+	}
+	return nil
+}
+
+// Raise looks at both sides and raises the number in both, in the database first: so
+// only a database that went backwards is ever behind. The sweep calls it.
+func (b *Binding) Raise(ctx context.Context) error {
+	f, err := b.Look(ctx)
+	if err != nil {
+		return err
+	}
+	if err := b.MayPresent(); err != nil || f.State != Bound {
+		return err
+	}
+	if f.Record == nil {
+		return nil // Temporal did not answer
+	}
+	number, err := b.rows.RaiseNumber(ctx, f.Installation.DatabaseID, f.Record.Number)
+	if err != nil {
+		return err
+	}
+	return b.Place.Write(ctx, func(old workflows.Record, found bool) (workflows.Record, error) {
+		if !found || old.Database != f.Installation.DatabaseID {
+			return old, perennial.Errorf(perennial.CodeConflict, "task queue %s belongs to another database by now", f.TaskQueue)
+		}
+		old.Number = max(old.Number, number)
+		return old, nil
+	})
+}
+
+// checkSweep raises the numbers. It returns an error only if nothing may be presented: a
+// sweep that cannot raise them still finds what nobody looks after.
+func (b *Binding) checkSweep(ctx context.Context) error {
+	err := b.Raise(ctx)
+	if refused := b.MayPresent(); refused != nil {
+		return refused
+	}
+	if err != nil {
+		b.log.Warn("the number that shows a restore was not raised; the next sweep raises it", "error", err)
+	}
+	return nil
+}
+
+// wait returns once refresh tokens may be presented.
+func (b *Binding) wait(ctx context.Context) error {
+	tick := time.NewTicker(bindingEvery / 5)
+	defer tick.Stop()
+	for b.MayPresent() != nil {
+		if state, _ := b.State(); state == Foreign {
+			return b.refusal()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+	return nil
+}
