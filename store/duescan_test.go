@@ -74,6 +74,34 @@ func TestAClaimReadsItsRow(t *testing.T) {
 	}
 }
 
+// TestTheWatchdogReadsLittle: while nothing is overdue, the search for neglected
+// connections reads one index entry for each app. Of an app with a backlog it reads the
+// connections that are due for longest.
+func TestTheWatchdogReadsLittle(t *testing.T) {
+	t.Parallel()
+	s, db := fleetOfOne(t)
+	const fleet = 15 * neglectedRead
+	for _, app := range []string{"a", "b", "c"} {
+		exec(t, db, fmt.Sprintf(`INSERT INTO connections SELECT (jsonb_populate_record(c, jsonb_build_object('id', '%[1]s' || n, 'account_id', '%[1]s' || n, 'app', '%[1]s',
+			'next_refresh_at', clock_timestamp() + n * interval '1 second'))).* FROM connections AS c, generate_series(1, %[2]d) AS n WHERE c.id = 'first' ORDER BY hashint4(n)`, app, fleet))
+	}
+	exec(t, db, `UPDATE connections SET next_refresh_at = clock_timestamp() - substr(id, 2)::int * interval '1 minute', next_attempt_at = clock_timestamp() + interval '1 hour' WHERE app = 'c' AND id <> 'c1'`)
+	exec(t, db, `UPDATE connections SET next_refresh_at = clock_timestamp() - substr(id, 2)::int * interval '1 minute' WHERE app = 'b'`)
+	exec(t, db, "VACUUM ANALYZE connections")
+	statement, _ := s.neglectedRows("", time.Minute, time.Time{}, time.Time{})
+	for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
+		exec(t, db, "SET plan_cache_mode = "+mode)
+		late := seen(t, db, numbered(s.lateApps()), "clock_timestamp()")
+		assert.Less(t, late, 20.0, "%s: a few for each app", mode)
+		rows := seen(t, db, numbered(statement), "'b', clock_timestamp(), clock_timestamp(), NULL")
+		assert.LessOrEqual(t, rows, float64(neglectedRead)+5, "%s: a backlog", mode)
+	}
+	out, err := s.Neglected(t.Context(), NeglectedRequest{Sweep: time.Minute, Limit: 10})
+	require.NoError(t, err)
+	assert.Equal(t, neglectedRead, out.Found)
+	assert.Len(t, out.Connections, 10)
+}
+
 // fleetOfOne returns a database with one connection, and a session on it.
 func fleetOfOne(t *testing.T) (*Store, *sql.Conn) {
 	t.Helper()

@@ -1,0 +1,259 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
+	"github.com/perennial-oauth/perennial/schema"
+)
+
+// Is a connection neglected? Temporal may be away, refuse us, or answer and do nothing;
+// no worker may poll the queue; one workflow may be stuck. The rule does not ask for the
+// cause. A connection is neglected if it is overdue and was passed over though it could
+// have been refreshed. A backlog is not neglect, nor is a wait that the row or its app
+// demands.
+//
+//	Go            SQL            meaning
+//	patienceWith  patience       how late it may be: two sweeps, or half of its buffer if that is shorter
+//	settled       settled        its waits are over, and its workflow had time to notice
+//	gateOpen      undisturbed    no circuit, slow-down or release keeps it (claimable.go)
+//	passedOver    passedOver     something due later was served; or nothing was, and the limit has a free slot
+//	neglected     neglectedRows  all of them, and it is later than patience
+//
+// Change both columns together; TestNeglected compares them on rows of every kind.
+
+const (
+	// minPatience is the shortest lateness that counts. It is for tokens that live for
+	// seconds.
+	minPatience = time.Second
+	// settlesIn is how long after a wait a connection is left to its workflow.
+	settlesIn = 15 * time.Second
+	// servedWithin: an app whose last refresh began longer ago is not being served.
+	servedWithin = 15 * time.Second
+	// servedRead is how many of the newest ledger lines are read.
+	servedRead = 1000
+	// neglectedRead is how many due connections of one app are read, those due for
+	// longest first.
+	neglectedRead = 1000
+)
+
+// NeglectedRequest asks for the neglected connections.
+type NeglectedRequest struct {
+	Sweep time.Duration // between two sweeps
+	Limit int           // connections to return
+}
+
+// Neglected has the connections that nobody refreshes though they are overdue.
+type Neglected struct {
+	// Found counts all of them, also those that only their workflow may refresh: it must
+	// confirm a refusal, or has a token set that is set aside.
+	Found int
+	// Connections are those that another process may refresh. Those without an open
+	// attempt come first, in the order in which their tokens expire.
+	Connections []perennial.Connection
+}
+
+// Neglected finds the neglected connections. If nothing is overdue, that is one read of
+// an index for each app. Otherwise it reads the newest lines of the ledger, and the due
+// connections of the apps that have such. Of an app with many it looks at those due for
+// longest, so that a large backlog costs no more than a small one.
+func (s *Store) Neglected(ctx context.Context, req NeglectedRequest) (Neglected, error) {
+	now, err := s.Now(ctx)
+	if err != nil {
+		return Neglected{}, err
+	}
+	var apps []string
+	if err := s.db.With(ctx).Raw(s.lateApps(), db.Nullable(now.Add(-minPatience))).Scan(&apps).Error; err != nil {
+		return Neglected{}, fmt.Errorf("find neglected connections: %w", err)
+	}
+	if len(apps) == 0 {
+		return Neglected{}, nil
+	}
+	last, err := s.lastServed(ctx, now)
+	if err != nil {
+		return Neglected{}, err
+	}
+	var found []foundNeglected
+	for _, app := range apps {
+		var of []foundNeglected
+		statement, args := s.neglectedRows(app, req.Sweep, last[app], now)
+		if err := s.db.With(ctx).Raw(statement, args...).Scan(&of).Error; err != nil {
+			return Neglected{}, fmt.Errorf("find neglected connections of app %s: %w", app, err)
+		}
+		found = append(found, of...)
+	}
+	return s.readNeglected(ctx, found, req.Limit)
+}
+
+// foundNeglected is a neglected connection, and what decides whether and when another
+// process may refresh it.
+type foundNeglected struct {
+	ID        string
+	Left      bool // to its workflow: a refusal to confirm, or a token set that is set aside
+	Open      bool
+	ExpiresAt *time.Time
+}
+
+func (s *Store) readNeglected(ctx context.Context, found []foundNeglected, limit int) (Neglected, error) {
+	out := Neglected{Found: len(found)}
+	found = slices.DeleteFunc(found, func(f foundNeglected) bool { return f.Left })
+	slices.SortFunc(found, func(a, b foundNeglected) int {
+		return cmp.Or(falseFirst(a.Open, b.Open), falseFirst(a.ExpiresAt == nil, b.ExpiresAt == nil), db.Time(a.ExpiresAt).Compare(db.Time(b.ExpiresAt)), cmp.Compare(a.ID, b.ID))
+	})
+	place := map[string]int{}
+	for _, f := range found[:min(limit, len(found))] {
+		place[f.ID] = len(place)
+	}
+	if len(place) == 0 {
+		return out, nil
+	}
+	ids := make([]string, 0, len(place))
+	for id := range place {
+		ids = append(ids, id)
+	}
+	var err error
+	out.Connections, err = s.swept(s.db.With(ctx).Where("id IN ?", ids), len(ids))
+	slices.SortFunc(out.Connections, func(a, b perennial.Connection) int { return place[a.ID] - place[b.ID] })
+	return out, err
+}
+
+func falseFirst(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
+
+// lateApps returns the SQL for the apps that have a connection due before the argument.
+// It goes from app to app by the index connections_due. It asks for each app's earliest
+// due time, not whether there is an earlier one: for that question PostgreSQL read
+// hundreds of rows by another index.
+func (s *Store) lateApps() string {
+	return `WITH RECURSIVE names(app) AS (SELECT min(app) FROM connections WHERE status = 'active'
+	UNION ALL SELECT (SELECT min(o.app) FROM connections AS o WHERE o.status = 'active' AND o.app > names.app) FROM names WHERE names.app IS NOT NULL)
+SELECT app FROM names WHERE app IS NOT NULL AND
+	(SELECT min(` + s.ready() + `) FROM connections AS c WHERE c.app = names.app AND c.status = 'active') <= ?`
+}
+
+// lastServed returns, for each app that is being served, the latest due time among the
+// connections whose refresh began within servedWithin. Refreshes beside Temporal do not
+// count, nor those before the due time: they do not show that anybody keeps the due
+// times.
+func (s *Store) lastServed(ctx context.Context, now time.Time) (map[string]time.Time, error) {
+	var lines []struct {
+		App        string
+		StartedAt  time.Time
+		LatenessMs int64
+	}
+	err := s.db.With(ctx).Raw(`SELECT c.app AS app, a.started_at AS started_at, a.lateness_ms AS lateness_ms
+FROM (SELECT connection_id, started_at, lateness_ms, outcome, trigger_name FROM attempts WHERE started_at > ? ORDER BY started_at DESC LIMIT ?) AS a
+JOIN connections AS c ON c.id = a.connection_id WHERE a.outcome = ? AND a.trigger_name <> ? AND a.lateness_ms >= 0`,
+		db.Nullable(now.Add(-servedWithin)), servedRead, perennial.OutcomeRefreshed, perennial.TriggerFallback).Scan(&lines).Error
+	if err != nil {
+		return nil, fmt.Errorf("read which apps are being served: %w", err)
+	}
+	last := map[string]time.Time{}
+	for _, l := range lines {
+		last[l.App] = latest(last[l.App], l.StartedAt.UTC().Add(-time.Duration(l.LatenessMs)*time.Millisecond))
+	}
+	return last, nil
+}
+
+// neglectedRows returns the SQL for an app's neglected connections, of those due for
+// longest. served comes from [Store.lastServed]; zero: nothing was served. The limit is
+// no argument: with one, PostgreSQL planned for a tenth of the app and sorted all of it.
+func (s *Store) neglectedRows(app string, sweep time.Duration, served, now time.Time) (statement string, args []any) {
+	instant := "?"
+	if s.db.Dialect == schema.Postgres {
+		instant = "?::timestamptz"
+	}
+	due := s.ready()
+	patience := s.patience(2 * sweep)
+	statement = `SELECT c.id AS id, c.attempt_id <> '' AS open, c.expires_at AS expires_at,
+	c.suspect_since IS NOT NULL AND c.suspect_digest = c.refresh_token_digest OR c.set_aside_generation > c.generation AS "left"
+FROM (SELECT c.* FROM connections AS c WHERE c.app = ? AND c.status = 'active' AND ` + due + ` <= ` + instant + ` ORDER BY ` + due + ` LIMIT ` + fmt.Sprint(neglectedRead) + `) AS c,
+	(SELECT ` + instant + ` AS now, ` + instant + ` AS served) AS t
+WHERE c.next_refresh_at IS NOT NULL AND ` + s.seconds("t.now") + " - " + s.seconds("c.next_refresh_at") + " > " + patience + `
+	AND ` + s.settled(patience) + `
+	AND ` + undisturbed + `
+	AND ` + s.passedOver(patience)
+	return statement, []any{app, db.Nullable(now.Add(-minPatience)), db.Nullable(now), db.Nullable(served)}
+}
+
+// seconds returns the SQL for a time as a number of seconds.
+func (s *Store) seconds(at string) string {
+	if s.db.Dialect == schema.SQLite {
+		return "(julianday(" + at + ") * 86400.0)"
+	}
+	return "EXTRACT(EPOCH FROM " + at + ")"
+}
+
+// patience is [patienceWith] in SQL, in seconds.
+func (s *Store) patience(most time.Duration) string {
+	greatest, least := "GREATEST", "LEAST"
+	if s.db.Dialect == schema.SQLite {
+		greatest, least = "max", "min"
+	}
+	return fmt.Sprintf("%s(%f, CASE WHEN c.expires_at > c.next_refresh_at THEN %s(%f, (%s - %s) / 2) ELSE %f END)",
+		greatest, minPatience.Seconds(), least, most.Seconds(), s.seconds("c.expires_at"), s.seconds("c.next_refresh_at"), most.Seconds())
+}
+
+// settled is [settled] in SQL.
+func (s *Store) settled(patience string) string {
+	least := "LEAST"
+	if s.db.Dialect == schema.SQLite {
+		least = "min"
+	}
+	over := func(at string) string {
+		return fmt.Sprintf("(%s IS NULL OR %s - %s > %s(%f, %s))", at, s.seconds("t.now"), s.seconds(at), least, settlesIn.Seconds(), patience)
+	}
+	return over("c.next_attempt_at") + " AND " + over("c.confirm_at") + " AND (c.attempt_id = '' OR " + over("c.attempt_deadline") + ")"
+}
+
+// passedOver is [passedOver] in SQL.
+func (s *Store) passedOver(patience string) string {
+	return `CASE WHEN t.served IS NOT NULL THEN ` + s.seconds("t.served") + " - " + s.seconds("c.next_refresh_at") + " > " + patience + `
+	ELSE NOT EXISTS (SELECT 1 FROM apps WHERE apps.app = c.app AND (apps.slot_at > t.now OR apps.backlog_at > t.now)) END`
+}
+
+// patienceWith returns how late the connection may be; most is two sweeps.
+func patienceWith(c perennial.Connection, most time.Duration) time.Duration {
+	if c.ExpiresAt.After(c.NextRefreshAt) {
+		most = min(most, c.ExpiresAt.Sub(c.NextRefreshAt)/2)
+	}
+	return max(most, minPatience)
+}
+
+// settled reports whether all waits of the connection ended so long ago that its
+// workflow had time to notice. now is the database's clock.
+func settled(c perennial.Connection, patience time.Duration, now time.Time) bool {
+	waits := latest(c.NextAttemptAt, c.ConfirmAt, c.Open.Deadline)
+	return waits.IsZero() || now.Sub(waits) > min(patience, settlesIn)
+}
+
+// passedOver reports whether the connection could have been served by now. served is
+// the latest due time that the app was served for; zero: the app was not served. In that
+// case a limit whose slots are taken explains the wait.
+func passedOver(c perennial.Connection, app appRow, patience time.Duration, served, now time.Time) bool {
+	if !served.IsZero() {
+		return served.Sub(c.NextRefreshAt) > patience
+	}
+	return !latest(db.Time(app.SlotAt), db.Time(app.BacklogAt)).After(now)
+}
+
+// neglected is the rule for one row, as tidy returns it. It is pure. released says that
+// the release of its circuit has given the connection its turn. now is the database's
+// clock.
+func neglected(c perennial.Connection, circuit circuitRow, app appRow, released bool, sweep time.Duration, served, now time.Time) bool {
+	patience := patienceWith(c, 2*sweep)
+	return c.Status == perennial.StatusActive && !c.NextRefreshAt.IsZero() && now.Sub(c.NextRefreshAt) > patience &&
+		settled(c, patience, now) && gateOpen(c, circuit, app, released, now) && passedOver(c, app, patience, served, now)
+}
