@@ -60,3 +60,19 @@ func (s *Store) AttemptsAfter(ctx context.Context, connectionID string, started 
 	lines, err := attempts.find(q.Order("started_at DESC, id").Limit(limit))
 	return lines, db.Wrap("read the ledger of connection "+connectionID, err)
 }
+
+// AttemptLost reports whether an attempt with the connection's current refresh token ended
+// without being closed, so that the tokens that it may have received can be anywhere. c is
+// as just read.
+func (s *Store) AttemptLost(ctx context.Context, c perennial.Connection) (bool, error) {
+	if !c.Open.IsZero() || !c.Ambiguous() {
+		return !c.Open.IsZero(), nil
+	}
+	var lost int64
+	err := s.db.With(ctx).Raw("SELECT count(*) FROM attempts WHERE connection_id = ? AND started_at >= ? AND generation = ? AND error_code = ?",
+		c.ID, db.Nullable(c.AmbiguousSince), c.Generation, codeLost).Scan(&lost).Error
+	if err != nil {
+		return false, fmt.Errorf("read the lost attempts of connection %s: %w", c.ID, err)
+	}
+	return lost > 0, nil
+}

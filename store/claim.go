@@ -72,6 +72,8 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 		return answer(VerdictClaimed, time.Time{}) // the caller did not get the first reply
 	case c.Generation > req.Generation:
 		return answer(VerdictAlreadyFresh, time.Time{})
+	case unjudged(c, req, now):
+		return answer(VerdictBusy, now)
 	}
 	// From here on the row may change, whatever the verdict.
 	ambiguous := c.Ambiguous()
@@ -129,6 +131,13 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 	}
 	d.set.with(claimColumns(c, req, now))
 	return answer(VerdictClaimed, time.Time{})
+}
+
+// unjudged reports whether the claim is one beside Temporal, and a doubt came up after the
+// caller had read the row: a workflow may have the tokens of a lost attempt.
+func unjudged(c perennial.Connection, req ClaimRequest, now time.Time) bool {
+	lost := !c.Open.IsZero() && !c.Open.Alive(now)
+	return req.Trigger == perennial.TriggerFallback && (lost || c.Ambiguous()) && !c.UpdatedAt.Equal(req.Judged)
 }
 
 // Claimable reports whether a claim of the row as read would succeed. Ask it before the

@@ -88,15 +88,15 @@ func TestTheWatchdogReadsLittle(t *testing.T) {
 	exec(t, db, `UPDATE connections SET next_refresh_at = clock_timestamp() - substr(id, 2)::int * interval '1 minute', next_attempt_at = clock_timestamp() + interval '1 hour' WHERE app = 'c' AND id <> 'c1'`)
 	exec(t, db, `UPDATE connections SET next_refresh_at = clock_timestamp() - substr(id, 2)::int * interval '1 minute' WHERE app = 'b'`)
 	exec(t, db, "VACUUM ANALYZE connections")
-	statement, _ := s.neglectedRows("", time.Minute, time.Time{}, time.Time{})
+	statement, _ := s.neglectedRows("", "", 2*time.Minute, time.Time{}, time.Time{})
 	for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
 		exec(t, db, "SET plan_cache_mode = "+mode)
-		late := seen(t, db, numbered(s.lateApps()), "clock_timestamp()")
+		late := seen(t, db, s.lateApps(), "")
 		assert.Less(t, late, 20.0, "%s: a few for each app", mode)
 		rows := seen(t, db, numbered(statement), "'b', clock_timestamp(), clock_timestamp(), NULL")
 		assert.LessOrEqual(t, rows, float64(neglectedRead)+5, "%s: a backlog", mode)
 	}
-	out, err := s.Neglected(t.Context(), NeglectedRequest{Sweep: time.Minute, Limit: 10})
+	out, err := s.Neglected(t.Context(), NeglectedRequest{Patience: 2 * time.Minute, Limit: 10})
 	require.NoError(t, err)
 	assert.Equal(t, neglectedRead, out.Found)
 	assert.Len(t, out.Connections, 10)

@@ -7,13 +7,15 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"gorm.io/gorm"
 )
 
-const sweepOfTest = time.Minute
+// patienceOfTest is two sweeps.
+const patienceOfTest = 2 * time.Minute
 
 // neglectCase is a connection, its gate, and when its app was served.
 type neglectCase struct {
@@ -61,7 +63,7 @@ func neglectCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []
 	// times tries none, and times around now and around each bound before it.
 	times := func(name string, to func(*neglectCase, time.Time)) {
 		changes := []change{{name + " unset", func(c *neglectCase) { to(c, time.Time{}) }}}
-		for _, bound := range []time.Duration{-time.Hour, -2 * sweepOfTest, -settlesIn, -minPatience, 0, time.Hour} {
+		for _, bound := range []time.Duration{-time.Hour, -patienceOfTest, -settlesIn, -minPatience, 0, time.Hour} {
 			for _, d := range []time.Duration{-near, 0, near} {
 				if d == 0 && near > time.Microsecond {
 					continue // the database rounds
@@ -81,7 +83,7 @@ func neglectCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []
 	times("due", func(c *neglectCase, at time.Time) { c.row.NextRefreshAt = at })
 	var buffers []func(*neglectCase)
 	for _, buffer := range []time.Duration{-time.Hour, 0, time.Second, 3 * time.Second, 20 * time.Second, 2*time.Minute - 2*near, 4*time.Minute + 2*near, 20 * time.Minute} {
-		for _, late := range []time.Duration{buffer/2 - near, buffer/2 + near, 2*sweepOfTest + near} {
+		for _, late := range []time.Duration{buffer/2 - near, buffer/2 + near, patienceOfTest + near} {
 			buffers = append(buffers, func(c *neglectCase) {
 				c.row.NextRefreshAt = now.Add(-late)
 				c.row.ExpiresAt = c.row.NextRefreshAt.Add(buffer)
@@ -105,9 +107,13 @@ func neglectCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []
 		func(c *neglectCase) {
 			c.circuit.Reason, c.circuit.UnprovenOnly, c.row.UnprovenSince = "unavailable", true, now.Add(-time.Hour)
 		})
+	times("next probe", func(c *neglectCase, at time.Time) {
+		c.circuit.Reason, c.circuit.NextProbeAt = "unavailable", pointer(at)
+	})
 	for _, turn := range []string{"", "waits", "given"} {
 		times("circuit releasing, turn "+turn, func(c *neglectCase, at time.Time) {
 			c.circuit.Reason, c.circuit.OpenedAt, c.circuit.ReleasingAt, c.turn = "unavailable", pointer(now.Add(-time.Hour)), pointer(at), turn
+			c.circuit.NextProbeAt = pointer(now)
 		})
 	}
 	thing("failures", func(c *neglectCase) { c.row.FailureCount, c.row.Health, c.row.FailingCode = 7, "failing", "http_503" })
@@ -172,15 +178,19 @@ func checkNeglected(t *testing.T, s *Store, cases []neglectCase) {
 	yes := 0
 	for _, c := range cases {
 		row := tidy(stored(t, s, c.row.ID))
-		want := neglected(row, c.circuit, c.app, c.turn == "given", sweepOfTest, c.served, noon)
+		want := neglected(row, c.circuit, c.app, c.turn == "given", patienceOfTest, c.served, noon)
 		var found []foundNeglected
-		statement, args := s.neglectedRows(c.row.App, sweepOfTest, c.served, noon)
+		statement, args := s.neglectedRows(c.row.App, "", patienceOfTest, c.served, noon)
 		require.NoError(t, s.db.With(ctx).Raw(statement, args...).Scan(&found).Error, c.name)
 		require.Equal(t, want, len(found) == 1, "%s: %+v served %s", c.name, row, c.served)
 		if want {
 			yes++
+			one, err := s.neglectedOf(ctx, c.row.App, c.row.ID, patienceOfTest, c.served, noon)
+			require.NoError(t, err, c.name)
+			require.Equal(t, found, one, c.name)
+			require.Equal(t, row.NextRefreshAt, db.Time(found[0].DueAt), c.name)
 			require.Equal(t, row.Suspect() || row.HasSetAside(), found[0].Left, c.name)
-			require.Equal(t, row.Open.ID != "", found[0].Open, c.name)
+			require.Equal(t, row.Open.ID != "" || row.Ambiguous(), found[0].Doubtful, c.name)
 		}
 	}
 	assert.Greater(t, yes, len(cases)/5, "too few are neglected for a comparison")

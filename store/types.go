@@ -34,6 +34,11 @@ type ClaimRequest struct {
 	// Ungated: the gate was not asked, because the row could not be claimed when it was
 	// read. If it can be claimed now, the verdict is [VerdictWait], until now.
 	Ungated bool
+	// Judged is the UpdatedAt of the row for which the caller decided that its refresh
+	// token may be presented in spite of a doubt. A claim beside Temporal
+	// ([perennial.TriggerFallback]) needs it for a row with an attempt that was never
+	// closed, or whose refresh token may have been spent.
+	Judged time.Time
 }
 
 // Claim is the result of a claim. Connection is the row as it now is. If claimed, its
