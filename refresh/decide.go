@@ -32,9 +32,11 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 		req.FailingAfter = 1
 	case perennial.OutcomeRevoked:
 		req.Wait = 0
-		if !row.Suspect() && !seam.Off(seam.Confirm) {
+		beside := row.Open.Trigger == perennial.TriggerFallback
+		if (!row.Suspect() || beside) && !seam.Off(seam.Confirm) {
 			// Do not believe it yet: a race or a provider's hiccup also gives
-			// invalid_grant. Present the token once more after the delay.
+			// invalid_grant. Present the token once more after the delay, but not beside
+			// Temporal: the workflow may hold newer tokens.
 			req.Failed, req.Suspect, req.ConfirmAfter = false, true, confirmDelay
 			break
 		}

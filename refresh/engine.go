@@ -140,6 +140,8 @@ type Request struct {
 	Trigger perennial.Trigger
 	RunID   string // the workflow's, for the ledger; may be empty
 	App     string // the connection's app, if known: it makes a healthy connection cheaper
+	// Judged is for a refresh beside Temporal; see [store.ClaimRequest].
+	Judged time.Time
 }
 
 // Result is the result of a request. It never holds a token.
@@ -321,7 +323,7 @@ func (e *Engine) fastPath(ctx context.Context, req Request, began time.Time) (a 
 
 func (e *Engine) claimRequest(req Request, class perennial.ReplayClass) store.ClaimRequest {
 	return store.ClaimRequest{ID: req.ConnectionID, Generation: req.Generation, Trigger: req.Trigger, AttemptID: uuid.NewString(),
-		Lease: e.Timing.AttemptDeadline, Class: class}
+		Lease: e.Timing.AttemptDeadline, Class: class, Judged: req.Judged}
 }
 
 func (e *Engine) newAttempt(req Request, claim store.Claim, began time.Time) *attempt {

@@ -177,9 +177,7 @@ func (b *bundle) allWays(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, perennial.OutcomeThrottled, res.Outcome)
 	}
-	row, _, err := b.db.Get(t.Context(), "con_1")
-	require.NoError(t, err)
-	_, err = Fallback(t.Context(), b.Engine, row, func(func()) {})
+	_, err := b.beside(t, func(context.Context, string) ([]store.SaveRequest, error) { return nil, nil })
 	require.NoError(t, err)
 	paced, err := b.db.ClaimDue(t.Context(), store.ClaimDueRequest{Shard: store.Shard{App: "app", Of: 1}, Limit: 10, Lease: time.Minute, Trigger: perennial.TriggerTimer})
 	require.NoError(t, err)

@@ -27,7 +27,7 @@ import (
 // share makes none of them unready. Otherwise an outage of it would take every process
 // out of its Service at once, even for the work that is still possible, and callers
 // would get no answer instead of one that says what to do. /readyz?verbose lists the
-// shared servers too, and perennial_database_up and perennial_temporal_up show them.
+// shared servers too, and on a worker the connections that nobody refreshes in time; perennial_database_up and perennial_temporal_up show them.
 //
 // No probe waits for a server: it reports a state that a background check found, at
 // most lookEvery ago.
@@ -50,9 +50,11 @@ type checks struct {
 	schema            atomic.Pointer[string] // what is wrong with the schema; nil: nothing
 	database          since                  // since when it has not answered
 	temporal          since
+	answer            atomic.Pointer[string]        // what Temporal last answered; see answerOf
+	neglected         atomic.Pointer[func() string] // of a worker: what is wrong with its connections
 }
 
-// since is when a server stopped answering; zero: it answers.
+// since is when a server stopped answering, or doing what we ask; zero: it is well.
 type since struct{ atomic.Pointer[time.Time] }
 
 func (s *since) up() bool { return s.Load() == nil }
@@ -73,8 +75,7 @@ func ServeHealth(listen string, deps *Deps, t client.Client, registry *prometheu
 	}
 	h := &Health{listener: l, checks: checks{log: deps.Log, checkSchema: deps.Store.CheckSchema}}
 	h.checkTemporal = func(ctx context.Context) error {
-		_, err := t.CheckHealth(ctx, &client.CheckHealthRequest{})
-		return err
+		return askTemporal(ctx, t, deps.Config.TaskQueue)
 	}
 	if deps.binding != nil {
 		h.binding = deps.binding.State
@@ -136,7 +137,10 @@ func (c *checks) lookAtDatabase(ctx context.Context) {
 func (c *checks) lookAtTemporal(ctx context.Context) {
 	probe, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	c.note(ctx, &c.temporal, "Temporal", c.checkTemporal(probe))
+	err := c.checkTemporal(probe)
+	answer := answerOf(err)
+	c.answer.Store(&answer)
+	c.note(ctx, &c.temporal, "Temporal", err)
 }
 
 // note records since when a server has not answered, and logs each change once.
@@ -178,13 +182,17 @@ func (c *checks) list() []check {
 	}
 	add("keys", true, len(c.missingKeys) > 0, "no keyset for the "+strings.Join(c.missingKeys, " and the "))
 	for _, server := range []struct {
-		name string
-		away *time.Time
-	}{{"database", c.database.Load()}, {"temporal", c.temporal.Load()}} {
+		name   string
+		answer *string
+		away   *time.Time
+	}{{"database", nil, c.database.Load()}, {"temporal", c.answer.Load(), c.temporal.Load()}} {
 		out = append(out, check{name: server.name})
 		if server.away != nil {
-			out[len(out)-1].wrong = "does not answer since " + server.away.UTC().Format(time.RFC3339)
+			out[len(out)-1].wrong = answersSince(server.answer, *server.away)
 		}
+	}
+	if wrong := c.neglected.Load(); wrong != nil {
+		out = append(out, check{name: "refreshes", wrong: (*wrong)()})
 	}
 	return out
 }
@@ -212,6 +220,9 @@ func (c *checks) ready(w http.ResponseWriter, r *http.Request) {
 	}
 	fmt.Fprintln(w, verdict)
 }
+
+// watch adds a line for the connections, which a worker's watchdog looks after.
+func (h *Health) watch(wrong func() string) { h.neglected.Store(&wrong) }
 
 // Address returns the address that it listens on.
 func (h *Health) Address() string { return h.listener.Addr().String() }

@@ -31,7 +31,7 @@ type Part struct {
 	startPacers  func(context.Context) error
 	dispatch     func(context.Context) (int, error)
 	startRelease func(context.Context) error
-	fallback     *fallback // nil without a spool
+	watchdog     *watchdog
 	report       func(ctx context.Context, kind string) (stop func())
 	log          *slog.Logger
 }
@@ -77,9 +77,7 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 		})
 	}
 	p.startRelease = func(ctx context.Context) error { return d.startRelease(ctx, c) }
-	if d.Spool != nil { // without a spool, a set that cannot be saved would be safe nowhere
-		p.fallback = &fallback{engine: p.engine, rows: d.Store, healthy: temporalHealthy(c), shown: counts.Fallback, log: d.Log}
-	}
+	p.watchdog = d.watchdog(p.engine, c, counts)
 	workflows.Register(w, workflows.Options{Timing: d.Config.Timing})
 	acts := activities.New(p.engine, d.Store, d.Config, told)
 	acts.Attributes, acts.Binding, acts.RowMissing = workflows.NewAttributes(c), binding, counts.RowMissing
@@ -94,14 +92,11 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 }
 
 // Start begins the worker's work outside of tasks. Until ctx ends it delivers events,
-// releases waiting connections, and refreshes due connections while Temporal is away.
+// releases waiting connections, and refreshes neglected connections beside Temporal.
 // Until stop is called it stores unsaved token sets. Call stop after the worker's Stop,
 // whose last refreshes may leave such sets. stop waits for the end of everything.
 func (p *Part) Start(ctx context.Context) (stop func()) {
-	stops := []func(){StoreUnsaved(ctx, p.engine, p.log), p.report(ctx, KindWorker)}
-	if p.fallback != nil {
-		stops = append(stops, inBackground(ctx, p.fallback.run))
-	}
+	stops := []func(){StoreUnsaved(ctx, p.engine, p.log), p.report(ctx, KindWorker), inBackground(ctx, p.watchdog.run)}
 	if err := p.startPacers(ctx); err != nil {
 		p.log.Error("pacers not started; the sweep starts them", "error", err)
 	}

@@ -158,7 +158,7 @@ func (t *tokens) of(tenant string) (api.Backend, error) {
 	c := direct.Config{Tenant: tenant, Store: t.deps.Store, Keys: t.deps.Keyring, Workflows: t.workflows, Apps: t.deps.Config,
 		Links: t.deps.Config.Connect.Links}
 	if t.engine != nil {
-		c.Engine = t.engine
+		c.Engine, c.Sweep = t.engine, sweepEvery(t.deps.Config)
 	}
 	b, err := direct.New(c)
 	if err != nil {

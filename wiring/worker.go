@@ -57,6 +57,7 @@ func RunWorker(ctx context.Context, args, environ []string, logs io.Writer) erro
 	if err != nil {
 		return errors.Join(err, health.Close())
 	}
+	health.watch(part.watchdog.wrong)
 	if err := w.Start(); err != nil {
 		return errors.Join(fmt.Errorf("start the worker: %w", err), health.Close())
 	}

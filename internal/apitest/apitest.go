@@ -254,6 +254,9 @@ func (w *World) Signal(_ context.Context, c perennial.Connection, signal string)
 // Healthy implements direct.Workflows.
 func (w *World) Healthy(context.Context) error { return nil }
 
+// Sets implements direct.Workflows.
+func (w *World) Sets(context.Context, string) ([]store.SaveRequest, error) { return nil, nil }
+
 // Revoke stands for the provider.
 func (w *World) Revoke(_ context.Context, _ provider.App, token perennial.Secret) error {
 	w.mu.Lock()

@@ -28,6 +28,9 @@ type Metrics struct {
 	rolledBack   prometheus.Counter
 	fallback     prometheus.Gauge
 	rowMissing   prometheus.Counter
+	neglected    prometheus.Gauge
+	lateness     prometheus.Gauge
+	answer       *prometheus.GaugeVec
 }
 
 // New registers the engine's metrics with r.
@@ -45,10 +48,13 @@ func New(r prometheus.Registerer) *Metrics {
 		unsaved:      prometheus.NewCounter(prometheus.CounterOpts{Namespace: "perennial", Name: "unsaved_total", Help: "Token sets that the store did not take in time; spool and workflow keep them, sealed."}),
 		keptRefused:  prometheus.NewCounter(prometheus.CounterOpts{Namespace: "perennial", Name: "unsaved_refused_total", Help: "Kept token sets that were not stored when tried: no row, keys that do not open them, or no set of ours. Each is in the log."}),
 		rolledBack:   prometheus.NewCounter(prometheus.CounterOpts{Namespace: "perennial", Name: "store_rolled_back_total", Help: "Rows found behind the generation that was given out: the database went backwards."}),
-		fallback:     prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "perennial", Name: "beside_temporal", Help: "1 while Temporal does not answer and this process refreshes by itself."}),
+		fallback:     prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "perennial", Name: "beside_temporal", Help: "1 while this process refreshes neglected connections beside Temporal, or Temporal does not answer."}),
+		neglected:    prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "perennial", Name: "neglected_connections", Help: "Connections that are late and were passed over, at this worker's last look."}),
+		lateness:     prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "perennial", Name: "neglected_seconds", Help: "How long the first of them has been due; 0: there is none."}),
+		answer:       prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "perennial", Name: "temporal_answer", Help: "1 for what Temporal answered at this worker's last look: OK, the code of its refusal, or no answer."}, []string{"code"}),
 	}
 	m.rowMissing = prometheus.NewCounter(prometheus.CounterOpts{Namespace: "perennial", Name: "rows_missing_total", Help: "Looks for a connection's row that is not in the database although nobody ended the connection. Its workflow goes on looking."})
-	r.MustRegister(m.rowMissing, m.attempts, m.throttled, m.lifeLeft, m.rotationLost, m.terminal, m.unsaved, m.keptRefused, m.rolledBack, m.fallback)
+	r.MustRegister(m.rowMissing, m.attempts, m.throttled, m.lifeLeft, m.rotationLost, m.terminal, m.unsaved, m.keptRefused, m.rolledBack, m.fallback, m.neglected, m.lateness, m.answer)
 	return m
 }
 
@@ -89,6 +95,18 @@ func (m *Metrics) Fallback(on bool) {
 	if on {
 		m.fallback.Set(1)
 	}
+}
+
+// Neglected records what a look at the rows found, and what Temporal answered. since is
+// the first due time that was missed.
+func (m *Metrics) Neglected(connections int, since time.Time, answer string) {
+	m.neglected.Set(float64(connections))
+	m.lateness.Set(0)
+	if connections > 0 {
+		m.lateness.Set(max(time.Since(since).Seconds(), 0))
+	}
+	m.answer.Reset()
+	m.answer.WithLabelValues(answer).Set(1)
 }
 
 // RegisterProcess registers the metrics of the process itself: CPU, memory, file

@@ -382,7 +382,8 @@ func TestTemporalAwayAtStart(t *testing.T) {
 
 		config := s.deps.EngineConfig()
 		config.MayPresent = b.MayPresent
-		res, err := refresh.Fallback(t.Context(), refresh.New(config), s.get(c.ID), func(func()) {})
+		fallback := &refresh.Fallback{Engine: refresh.New(config), Rows: s.deps.Store, Apps: s.deps.Config}
+		res, err := fallback.Refresh(t.Context(), s.get(c.ID), func(func()) {})
 		if want == wiring.Bound {
 			require.NoError(t, err)
 			assert.Equal(t, perennial.OutcomeRefreshed, res.Outcome)

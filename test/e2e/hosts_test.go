@@ -91,6 +91,8 @@ func (w *hostWorld) Signal(context.Context, perennial.Connection, string) error 
 
 func (w *hostWorld) Healthy(context.Context) error { return nil }
 
+func (w *hostWorld) Sets(context.Context, string) ([]store.SaveRequest, error) { return nil, nil }
+
 func (w *hostWorld) RefreshNow(ctx context.Context, id string, req workflows.RefreshNow) (workflows.RefreshNowReply, error) {
 	res, err := w.engine.Refresh(ctx, refresh.Request{ConnectionID: id, Generation: req.IfGeneration, Trigger: perennial.TriggerRequest})
 	return workflows.RefreshNowReply{Outcome: res.Outcome, Generation: res.Connection.Generation}, err

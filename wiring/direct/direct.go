@@ -16,6 +16,7 @@ import (
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/seal"
+	"github.com/perennial-oauth/perennial/store"
 )
 
 // Store is what a backend needs of store.Store.
@@ -25,6 +26,9 @@ type Store interface {
 	ReconnectSince(ctx context.Context, c perennial.Connection) (time.Time, error)
 	TouchUsed(ctx context.Context, id string) error
 	TouchUnauthorized(ctx context.Context, id string) error
+	// IsNeglected reports whether the connection's workflow does not refresh it in time.
+	IsNeglected(ctx context.Context, c perennial.Connection, patience time.Duration) (bool, error)
+	AttemptLost(ctx context.Context, c perennial.Connection) (bool, error)
 }
 
 // Keys opens access tokens: [seal.Keyring] in production.
@@ -37,6 +41,9 @@ type Workflows interface {
 	connect.Refresher
 	// Healthy reports whether Temporal answers at all.
 	Healthy(ctx context.Context) error
+	// Sets returns the token sets in the connection's workflow that a refresh could not
+	// store, without the help of a worker.
+	Sets(ctx context.Context, id string) ([]store.SaveRequest, error)
 }
 
 // Config configures a [Backend]. Tenant, Store, Keys, Workflows and Apps are required.
@@ -47,10 +54,13 @@ type Config struct {
 	Workflows Workflows
 	Apps      refresh.Apps // for the catalogue's entry of each app
 
-	// Engine, if set, refreshes while Temporal does not answer: with the same fence,
-	// and one request to the provider. It needs the refresh tokens' keyset, and a spool
-	// on a persistent volume.
+	// Engine, if set, refreshes while Temporal does not answer, and connections whose
+	// workflows do not refresh them in time: with the same fence, and one request to the
+	// provider. It needs the refresh tokens' keyset, and a spool on a persistent volume.
 	Engine refresh.FallbackEngine
+	// Sweep is the time between two sweeps, which tells how late a refresh may be before
+	// the engine makes it. Defaults to a minute, as the configuration does.
+	Sweep time.Duration
 	// Answer is how long the backend waits for a workflow before it asks the engine.
 	// Defaults to 10 s.
 	Answer time.Duration
@@ -82,6 +92,7 @@ func New(c Config) (*Backend, error) {
 		return nil, perennial.Errorf(perennial.CodeInvalid, "client: an engine outside Temporal needs a spool: else a reply that cannot be stored at once is lost with this process")
 	}
 	c.Answer = cmp.Or(c.Answer, 10*time.Second)
+	c.Sweep = cmp.Or(c.Sweep, time.Minute)
 	return &Backend{Config: c}, nil
 }
 

@@ -43,7 +43,7 @@ func TestBeside(t *testing.T) {
 	t.Parallel()
 	refreshed := func(b *bundle) func(refresh.Request) (refresh.Result, error) {
 		return func(req refresh.Request) (refresh.Result, error) {
-			assert.Equal(t, refresh.Request{ConnectionID: b.id, Generation: 1, App: "app", Trigger: perennial.TriggerFallback}, req)
+			assert.Equal(t, refresh.Request{ConnectionID: b.id, Generation: 1, App: "app", Trigger: perennial.TriggerFallback, Judged: b.row().UpdatedAt}, req)
 			b.renew(30 * time.Minute)
 			return refresh.Result{Outcome: perennial.OutcomeRefreshed}, nil
 		}
@@ -60,10 +60,25 @@ func TestBeside(t *testing.T) {
 		"Temporal is away":                {func(b *bundle) { b.silent, b.sickness = true, errors.New("refused") }, false, 1, true, ""},
 		"no worker answers":               {func(b *bundle) { b.silent = true }, false, 1, true, ""},
 		"Temporal is away, and no engine": {func(b *bundle) { b.silent, b.sickness = true, errors.New("refused") }, true, 0, false, perennial.CodeInternal},
-		"a doubt": {func(b *bundle) {
+		"an attempt that was closed": {func(b *bundle) {
 			b.silent, b.sickness = true, errors.New("refused")
 			b.doubt()
+		}, false, 1, true, ""},
+		"an attempt that was never closed": {func(b *bundle) {
+			b.silent, b.sickness = true, errors.New("refused")
+			b.claim()
+			b.overdue("attempt_deadline", time.Second)
 		}, false, 0, false, perennial.CodeUnavailable},
+		"no worker answers after such an attempt, and its workflow has no set": {func(b *bundle) {
+			b.silent = true
+			b.claim()
+			b.overdue("attempt_deadline", time.Second)
+		}, false, 1, true, ""},
+		"no worker answers after such an attempt, and its workflow has the set": {func(b *bundle) {
+			b.silent, b.sets = true, []store.SaveRequest{{ID: b.id}}
+			b.claim()
+			b.overdue("attempt_deadline", time.Second)
+		}, false, 0, true, ""},
 		"the engine fails": {func(b *bundle) {
 			b.silent, b.sickness = true, errors.New("refused")
 			b.result = func(refresh.Request) (refresh.Result, error) {
@@ -86,6 +101,49 @@ func TestBeside(t *testing.T) {
 			assert.Equal(t, c.presented, b.presented.Load())
 			assert.Equal(t, c.ok, b.row().Generation == 2)
 		})
+	}
+}
+
+// TestNeglected: a connection that its workflow does not refresh in time is refreshed
+// here, and the workflow is not asked. One that is only due, and one that Temporal must
+// answer for and does not, are the workflow's.
+func TestNeglected(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change           func(*bundle)
+		presented, calls int64
+	}{
+		"overdue":                     {func(b *bundle) { b.overdue("next_refresh_at", time.Hour) }, 1, 0},
+		"due":                         {func(b *bundle) { b.overdue("next_refresh_at", time.Second/2) }, 0, 1},
+		"it waits":                    {func(b *bundle) { b.overdue("next_refresh_at", time.Hour); b.overdue("next_attempt_at", -time.Hour) }, 0, 1},
+		"an attempt was never closed": {func(b *bundle) { b.neverClosed(); b.setsErr = errors.New("away") }, 0, 1},
+		"and its workflow has no set": {func(b *bundle) { b.neverClosed() }, 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, sqlite(t))
+			b.result = func(refresh.Request) (refresh.Result, error) {
+				b.renew(30 * time.Minute)
+				return refresh.Result{Outcome: perennial.OutcomeRefreshed}, nil
+			}
+			c.change(b)
+			require.NoError(t, b.of("acme", engine{b}).Refresh(t.Context(), b.id, 1))
+			assert.Equal(t, c.presented, b.presented.Load())
+			assert.Equal(t, c.calls, b.calls.Load())
+			assert.EqualValues(t, 2, b.row().Generation)
+		})
+	}
+	b := setup(t, sqlite(t))
+	b.overdue("next_refresh_at", time.Hour)
+	require.NoError(t, b.Refresh(t.Context(), b.id, 1))
+	assert.EqualValues(t, 1, b.calls.Load(), "without an engine the workflow is asked")
+}
+
+// neverClosed leaves an attempt that ended long ago, of a connection that is overdue.
+func (b *bundle) neverClosed() {
+	b.claim()
+	for _, column := range []string{"next_refresh_at", "attempt_started_at", "attempt_deadline"} {
+		b.overdue(column, time.Hour)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/workflows"
 )
 
@@ -28,7 +29,8 @@ const (
 var errSick = errors.New("Temporal does not answer")
 
 // Refresh implements [client.Backend]. The connection's workflow does the refresh. If
-// no workflow answers, the engine does it, if there is one.
+// it does not answer, or has let the token become overdue, the engine does it, if there
+// is one.
 func (b *Backend) Refresh(ctx context.Context, id string, generation int64) error {
 	c, _, err := b.Store.ForTokenRead(ctx, b.Tenant, id) // workflows know no tenants
 	if err != nil {
@@ -36,6 +38,14 @@ func (b *Backend) Refresh(ctx context.Context, id string, generation int64) erro
 	}
 	if generation > c.Generation {
 		return &perennial.GenerationAheadError{Connection: id, Generation: c.Generation}
+	}
+	if b.Engine != nil && (generation == 0 || generation == c.Generation) {
+		neglected, err := b.Store.IsNeglected(ctx, c, 2*b.Sweep)
+		if err == nil && neglected {
+			if err := b.refreshHere(ctx, id, c.Generation); !errors.Is(err, refresh.ErrLeftToWorkflow) {
+				return err
+			}
+		}
 	}
 	err = b.ask(ctx, c, generation)
 	switch perennial.CodeOf(err) {
@@ -54,7 +64,7 @@ func (b *Backend) ask(ctx context.Context, c perennial.Connection, generation in
 	probing := probeTimeoutAlone
 	if b.Engine != nil {
 		probing = probeTimeout
-		if time.Since(time.Unix(0, b.sick.Load())) < sickLasts {
+		if b.isSick() {
 			return errSick
 		}
 		var cancel context.CancelFunc
@@ -78,13 +88,16 @@ func (b *Backend) ask(ctx context.Context, c perennial.Connection, generation in
 	return err
 }
 
+// isSick reports whether Temporal recently failed to answer.
+func (b *Backend) isSick() bool { return time.Since(time.Unix(0, b.sick.Load())) < sickLasts }
+
 // refreshHere refreshes in this process, see [refresh.Fallback], or waits for the process
 // that does.
 func (b *Backend) refreshHere(ctx context.Context, id string, generation int64) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
-		row, now, err := b.Store.Get(ctx, id)
+		row, _, err := b.Store.Get(ctx, id)
 		switch {
 		case err != nil:
 			return err
@@ -92,13 +105,9 @@ func (b *Backend) refreshHere(ctx context.Context, id string, generation int64) 
 			return nil
 		case row.Generation < generation:
 			return &perennial.GenerationAheadError{Connection: id, Generation: row.Generation}
-		case row.Open.Alive(now): // another process is refreshing
-		case refresh.LeftToWorkflow(row):
-			return perennial.Errorf(perennial.CodeUnavailable, "connection %s: an earlier refresh is in doubt, which its workflow settles: %w", id, errSick)
-		default:
-			if busy, err := b.present(ctx, row); err != nil || !busy {
-				return err
-			}
+		}
+		if busy, err := b.present(ctx, row); err != nil || !busy {
+			return err
 		}
 		select {
 		case <-tick.C:
@@ -108,9 +117,10 @@ func (b *Backend) refreshHere(ctx context.Context, id string, generation int64) 
 	}
 }
 
-// present asks the engine. busy says that another process was faster.
+// present asks the engine. busy says that another process is refreshing.
 func (b *Backend) present(ctx context.Context, c perennial.Connection) (busy bool, err error) {
-	res, err := refresh.Fallback(ctx, b.Engine, c, b.keeping.Go)
+	f := &refresh.Fallback{Engine: b.Engine, Rows: b.Store, Apps: b.Apps, Sets: b.sets}
+	res, err := f.Refresh(ctx, c, b.keeping.Go)
 	switch {
 	case err != nil:
 		return false, err
@@ -120,4 +130,14 @@ func (b *Backend) present(ctx context.Context, c perennial.Connection) (busy boo
 		return false, nil
 	}
 	return false, perennial.Errorf(perennial.CodeUnavailable, "connection %s was not refreshed: %s %s", c.ID, res.Outcome, res.Code)
+}
+
+// sets asks Temporal for the token sets in a connection's workflow.
+func (b *Backend) sets(ctx context.Context, id string) ([]store.SaveRequest, error) {
+	if b.isSick() {
+		return nil, errSick
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	return b.Workflows.Sets(ctx, id)
 }

@@ -15,11 +15,13 @@ import (
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/internal/clienttest"
 	"github.com/perennial-oauth/perennial/internal/db"
+	"github.com/perennial-oauth/perennial/internal/dbtest"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/workflows"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -48,10 +50,14 @@ type bundle struct {
 	revoked   int          // number of grants that were revoked at the provider
 	onTell    func() error // called with each signal; may be nil
 
+	sets    []store.SaveRequest // in the workflow
+	setsErr error               // Temporal's answer instead
+
 	calls     atomic.Int64 // to the workflow
 	presented atomic.Int64
 	result    func(refresh.Request) (refresh.Result, error)
 	saved     atomic.Int64
+	persisted atomic.Int64
 }
 
 func setup(t testing.TB, url string) *bundle {
@@ -215,12 +221,33 @@ func (b *bundle) Healthy(context.Context) error {
 	return b.sickness
 }
 
+func (b *bundle) Sets(_ context.Context, id string) ([]store.SaveRequest, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	assert.Equal(b, b.id, id)
+	return b.sets, b.setsErr
+}
+
+// overdue makes the connection one that nobody has refreshed in time.
+func (b *bundle) overdue(column string, ago time.Duration) {
+	b.Helper()
+	now, err := b.db.Now(context.Background())
+	require.NoError(b, err)
+	(&dbtest.Database{URL: b.url}).Exec(b.TB.(*testing.T), "UPDATE connections SET "+column+" = '"+now.Add(-ago).UTC().Format("2006-01-02 15:04:05.000")+"+00:00' WHERE id = '"+b.id+"'")
+}
+
 // engine is the bundle as an [Engine].
 type engine struct{ *bundle }
 
 func (e engine) Refresh(_ context.Context, req refresh.Request) (refresh.Result, error) {
 	e.presented.Add(1)
 	return e.result(req)
+}
+
+func (e engine) Persist(_ context.Context, req store.SaveRequest) (refresh.Result, error) {
+	e.persisted.Add(1)
+	e.renew(30 * time.Minute)
+	return refresh.Result{Outcome: perennial.OutcomeRefreshed}, nil
 }
 
 func (e engine) SaveLater(context.Context, store.SaveRequest) error { e.saved.Add(1); return nil }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/store"
+	"github.com/perennial-oauth/perennial/workflows"
 	temporal "go.temporal.io/sdk/client"
 )
 
@@ -21,4 +23,9 @@ func (t *overTemporal) Healthy(ctx context.Context) error {
 		return fmt.Errorf("ask Temporal for its health: %w", err)
 	}
 	return nil
+}
+
+// Sets implements [Workflows].
+func (t *overTemporal) Sets(ctx context.Context, id string) ([]store.SaveRequest, error) {
+	return workflows.UnsavedSets(ctx, t.Client, id)
 }
