@@ -140,6 +140,9 @@ func (c *checks) lookAtTemporal(ctx context.Context) {
 	err := c.checkTemporal(probe)
 	answer := answerOf(err)
 	c.answer.Store(&answer)
+	if err != nil && answer != noAnswer {
+		err = errors.New("it answers " + answer) // its text may repeat what was sent
+	}
 	c.note(ctx, &c.temporal, "Temporal", err)
 }
 

@@ -1,6 +1,7 @@
 package wiring
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/stretchr/testify/assert"
+	"go.temporal.io/api/serviceerror"
 )
 
 // TestReady: only the process's own state makes it unready. While the database does not
@@ -18,7 +20,8 @@ import (
 func TestReady(t *testing.T) {
 	t.Parallel()
 	var schema, temporal error
-	c := &checks{log: slog.New(slog.DiscardHandler),
+	var logged bytes.Buffer
+	c := &checks{log: slog.New(slog.NewTextHandler(&logged, nil)),
 		checkSchema:   func(context.Context) error { return schema },
 		checkTemporal: func(context.Context) error { return temporal }}
 	look := func(database, workflows error) {
@@ -60,6 +63,11 @@ func TestReady(t *testing.T) {
 	assert.Equal(t, began, c.database.Load(), "since the first time")
 	look(tooNew, nil)
 	is(503, "deploy a newer perennial", "[-]schema deploy a newer perennial", "[+]database ok")
+	look(nil, serviceerror.NewPermissionDenied("the key secret-1 has expired", ""))
+	is(200, "ready", "[-]temporal answers PermissionDenied since ")
+	assert.False(t, c.temporal.up())
+	assert.NotContains(t, logged.String(), "secret-1")
+	look(tooNew, nil)
 	look(away, nil)
 	is(503, "deploy a newer perennial", "[-]schema", "[-]database")
 	look(nil, nil)

@@ -134,7 +134,7 @@ func TestBesideTemporal(t *testing.T) {
 		require.NoError(t, err)
 		return c.Generation >= before+2 && attempts[0].Trigger == perennial.TriggerFallback
 	})
-	assert.Contains(t, s.metrics(), "perennial_beside_temporal 1")
+	assert.Contains(t, s.metrics(), "\nperennial_beside_temporal 1\n")
 
 	var port int
 	_, err = fmt.Sscanf(server.Address, "127.0.0.1:%d", &port)
@@ -156,12 +156,23 @@ var healthAddress = regexp.MustCompile(`"health":"([^"]+)"`)
 // metrics returns the metrics page of the worker that was started last.
 func (s *stack) metrics() string {
 	s.Helper()
+	pages := s.pages("/metrics")
+	return pages[len(pages)-1]
+}
+
+// pages returns a page of each worker's probes, in the order of their starts. All of them
+// must run.
+func (s *stack) pages(path string) (pages []string) {
+	s.Helper()
 	found := healthAddress.FindAllSubmatch(s.logs.Bytes(), -1)
 	require.NotEmpty(s, found)
-	resp, err := http.Get("http://" + string(found[len(found)-1][1]) + "/metrics")
-	require.NoError(s, err)
-	defer resp.Body.Close()
-	page, err := io.ReadAll(resp.Body)
-	require.NoError(s, err)
-	return string(page)
+	for _, address := range found {
+		resp, err := http.Get("http://" + string(address[1]) + path)
+		require.NoError(s, err)
+		page, err := io.ReadAll(resp.Body)
+		require.NoError(s, err)
+		require.NoError(s, resp.Body.Close())
+		pages = append(pages, string(page))
+	}
+	return pages
 }
