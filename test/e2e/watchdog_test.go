@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"github.com/perennial-oauth/perennial/fakeprovider"
 	"github.com/perennial-oauth/perennial/internal/dbtest"
 	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/perennial-oauth/perennial/wiring/direct"
 	"github.com/perennial-oauth/perennial/workflows"
@@ -240,6 +242,43 @@ func TestWatchdogOfAProduct(t *testing.T) {
 			assert.Equal(t, 1, s.provider.Oracle().TokenRequests)
 		})
 	}
+}
+
+// unsavable is a store that takes no token set.
+type unsavable struct{ refresh.Store }
+
+func (unsavable) Save(context.Context, store.SaveRequest) (store.SaveResult, error) {
+	return store.SaveResult{}, errors.New("away")
+}
+
+// TestTheSetOfAStuckWorkflow: a refresh could not store its tokens, and only the workflow
+// has them, which nobody works for. A process that finds the connection neglected stores
+// them from the workflow's history, and presents no spent token.
+func TestTheSetOfAStuckWorkflow(t *testing.T) {
+	t.Parallel()
+	s := setup(t, setting{class: perennial.ReplaySingleUse})
+	c := s.connect("a1", fakeprovider.Knobs{LifetimeSeconds: 3600, Rotate: true})
+	config := s.deps.EngineConfig()
+	config.Store = unsavable{s.deps.Store}
+	res, err := refresh.New(config).Refresh(t.Context(), refresh.Request{ConnectionID: c.ID, Generation: 1, Trigger: perennial.TriggerTimer})
+	require.NoError(t, err)
+	require.NotNil(t, res.Unsaved)
+	require.NoError(t, s.updates.Unsaved(t.Context(), s.get(c.ID), *res.Unsaved))
+	s.expiring(-2*time.Minute, 30*time.Second)
+	dbtest.New(t, s.url).Exec(t, "UPDATE connections SET attempt_deadline = clock_timestamp() - interval '20 seconds'")
+	product := s.product()
+	s.until(c.ID, "its set is stored", func(c perennial.Connection) bool {
+		_, err := product.Token(t.Context(), c.ID)
+		require.NoError(t, err)
+		return c.Generation == 2
+	})
+	assert.Equal(t, 1, s.provider.Oracle().TokenRequests)
+	sets, err := workflows.UnsavedSets(t.Context(), s.client, c.ID)
+	require.NoError(t, err)
+	assert.Len(t, sets, 1)
+	sets, err = workflows.UnsavedSets(t.Context(), s.client, "con_without_workflow")
+	require.NoError(t, err)
+	assert.Empty(t, sets)
 }
 
 // TestABacklogIsNoNeglect: connections that wait for their app's rate slots, longer than
