@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -78,27 +77,22 @@ func (s *Store) AppHosts(ctx context.Context, perApp int) (map[string][]string, 
 	}
 }
 
-// RefreshedLately returns when the newest refresh of each app began, among the newest n
-// lines of the ledger.
-func (s *Store) RefreshedLately(ctx context.Context, n int) (map[string]time.Time, error) {
-	lines, err := attempts.find(s.db.With(ctx).Order("started_at DESC").Limit(n))
+// RefreshedBeside returns the connections that were refreshed beside Temporal within a
+// time, among the newest n lines of the ledger, and when their last such refresh began.
+func (s *Store) RefreshedBeside(ctx context.Context, within time.Duration, n int) (map[string]time.Time, error) {
+	now, err := s.Now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	lines, err := attempts.find(s.db.With(ctx).Where("started_at > ?", db.Nullable(now.Add(-within))).Order("started_at DESC").Limit(n))
 	if err != nil {
 		return nil, fmt.Errorf("read the newest attempts: %w", err)
 	}
-	newest := map[string]time.Time{} // by connection
-	for _, a := range lines {
-		if a.Outcome == perennial.OutcomeRefreshed {
-			newest[a.ConnectionID] = latest(newest[a.ConnectionID], a.StartedAt)
-		}
-	}
-	// Not a join: without the number of the lines, its plan reads all connections.
-	var rows []struct{ ID, App string }
-	if err := s.db.With(ctx).Table("connections").Where("id IN ?", slices.Collect(maps.Keys(newest))).Select("id, app").Scan(&rows).Error; err != nil {
-		return nil, fmt.Errorf("read the apps of the newest attempts: %w", err)
-	}
 	out := map[string]time.Time{}
-	for _, r := range rows {
-		out[r.App] = latest(out[r.App], newest[r.ID])
+	for _, a := range lines {
+		if a.Trigger == perennial.TriggerFallback && a.Outcome == perennial.OutcomeRefreshed {
+			out[a.ConnectionID] = latest(out[a.ConnectionID], a.StartedAt)
+		}
 	}
 	return out, nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -26,7 +27,7 @@ func TestSamplesReadFew(t *testing.T) {
 			'active', CASE n %% 9 WHEN 2 THEN 'failing' ELSE 'healthy' END, '', 1, 1, now() + (n - 100) * interval '1 second', CASE n %% 9 WHEN 4 THEN now() + interval '1 hour' END,
 			CASE n %% 9 WHEN 4 THEN now() END, CASE n %% 9 WHEN 5 THEN now() END, now(), now() FROM generate_series(1, %d) AS n`, fleet))
 	do(`INSERT INTO attempts (id, connection_id, generation, trigger_name, outcome, started_at)
-		SELECT 'a' || n, 'c' || lpad((n % 30000 + 1)::text, 6, '0'), 1, 'due', 'refreshed', now() - n * interval '1 second' FROM generate_series(1, 60000) AS n`)
+		SELECT 'a' || n, 'c' || lpad((n % 30000 + 1)::text, 6, '0'), 1, CASE n % 3 WHEN 1 THEN 'beside' ELSE 'due' END, 'refreshed', now() - n * interval '1 second' FROM generate_series(1, 60000) AS n`)
 
 	type query struct {
 		table, sql string
@@ -45,7 +46,7 @@ func TestSamplesReadFew(t *testing.T) {
 	}{
 		"sample":    {page + 2, func() (int, error) { cs, err := s.Sample(ctx, page); return len(cs), err }},
 		"failing":   {2 * page, func() (int, error) { cs, err := s.FailingSample(ctx, page); return len(cs), err }},
-		"refreshed": {3 * page, func() (int, error) { apps, err := s.RefreshedLately(ctx, page); return len(apps), err }},
+		"beside":    {2 * page, func() (int, error) { cs, err := s.RefreshedBeside(ctx, time.Hour, page); return len(cs), err }},
 		"suspects":  {2 * page, func() (int, error) { cs, err := s.Suspects(ctx, 0, page); return len(cs), err }},
 		"queued":    {20 * page, func() (int, error) { n, err := s.Queued(ctx, "hubspot", "h", page); return int(n), err }},
 		"of an app": {2 * page, func() (int, error) { n, err := s.Queued(ctx, "hubspot", "", page); return int(n), err }},

@@ -2,21 +2,26 @@ package doctor
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/workflows"
 )
 
 const (
 	// counted is up to how many rows a check counts.
 	counted = 100
-	// ledgerLines is how many lines of the ledger tell which apps are being refreshed.
-	ledgerLines = 200
+	// ledgerLines is how many of the newest lines of the ledger are read.
+	ledgerLines = 5000
+	// besideLately is how far back a refresh beside Temporal is shown.
+	besideLately = time.Hour
 )
 
-// overdue finds active connections that two passes of the sweep have missed. A
-// connection that waits for its app's circuit, limit or slow-down is not among them.
+// overdue finds the neglected connections, by the rule by which workers refresh them beside
+// Temporal ([store.Neglected]), and those that wait in a backlog.
 func overdue(ctx context.Context, p *parts) ([]Finding, error) {
 	rows, err := p.rows(ctx)
 	if err != nil {
@@ -24,41 +29,56 @@ func overdue(ctx context.Context, p *parts) ([]Finding, error) {
 	}
 	sweep := workflows.Sweep(p.cfg.Sweep).WithDefaults()
 	grace := sweep.Grace + 2*sweep.Every
+	neglected, err := rows.Neglected(ctx, store.NeglectedRequest{Patience: 2 * sweep.Every, Limit: counted})
+	if err != nil {
+		return nil, err
+	}
 	late, err := rows.Overdue(ctx, grace, counted)
 	if err != nil {
 		return nil, err
 	}
-	refreshed, err := rows.RefreshedLately(ctx, ledgerLines)
+	beside, err := rows.RefreshedBeside(ctx, besideLately, ledgerLines)
 	if err != nil {
 		return nil, err
 	}
-	var passed, waiting, none []perennial.Connection
-	for _, c := range late {
-		switch {
-		case !c.QueuedAt.IsZero(): // a backlog is not neglect
-			waiting = append(waiting, c)
-		case refreshed[c.App].After(due(c).Add(grace)):
-			passed = append(passed, c)
-		default:
-			none = append(none, c)
-		}
-	}
 	var out []Finding
-	if len(passed) > 0 {
-		out = append(out, wrong("see the lines `workflows`, `sweep` and `workers`; one of them at once by `perennial refresh ID`",
-			"passed over, while others of their app were refreshed: %s connections, due for longer than %s, the first since %s: %s", number(passed), grace, instant(oldest(passed)), some(ids(passed))))
+	if neglected.Found > 0 {
+		out = append(out, wrong(neglectAdvice, "neglected: %d connections, late and passed over, the first since %s%s", neglected.Found, instant(neglected.Since), named(neglected.Connections)))
 	}
-	if len(none) > 0 {
-		out = append(out, wrong("see the lines `workers`, `sweep` and `temporal`: nothing of their app is being refreshed",
-			"connections due for longer than %s: %s, the first since %s: %s", grace, number(none), instant(oldest(none)), some(ids(none))))
+	if waiting := slices.DeleteFunc(late, func(c perennial.Connection) bool { return slices.Contains(ids(neglected.Connections), c.ID) }); len(waiting) > 0 && neglected.Found < counted {
+		out = append(out, warning("see the line `apps`; a limit (max_refreshes_per_second) may be too low", "connections due for longer than %s in a backlog that is being served: %s, the first since %s%s",
+			grace, number(waiting), instant(oldest(waiting)), named(waiting)))
 	}
-	if len(waiting) > 0 {
-		out = append(out, warning("see the line `apps`; a limit (max_refreshes_per_second) may be too low", "connections due and waiting for their app's limit: %s, the first since %s", number(waiting), instant(oldest(waiting))))
+	if len(beside) > 0 {
+		out = append(out, warning("if Temporal was well then, see the line `workflows`; "+stuckAdvice, "refreshed beside Temporal, because their workflows did not in time: %d connections since %s, the last at %s: %s",
+			len(beside), instant(earliest(beside)), instant(newest(beside)), some(slices.Collect(maps.Keys(beside)))))
 	}
 	if len(out) == 0 {
-		out = append(out, well("none is due for longer than %s", grace))
+		out = append(out, well("none is neglected, and none due for longer than %s", grace))
 	}
 	return out, nil
+}
+
+// neglectAdvice says what to do about neglected connections.
+const neglectAdvice = "see the lines `temporal`, `permissions`, `workers`, `sweep` and `workflows`; a worker with a spool refreshes them meanwhile; one of them at once by `perennial refresh ID`"
+
+// stuckAdvice says what to do about a workflow that does nothing. Nobody ends it: it may
+// hold a token set that is nowhere else.
+const stuckAdvice = "a workflow that does nothing goes on after `temporal workflow signal --workflow-id connection/ID --name continue_as_new`, or else `temporal workflow reset --workflow-id connection/ID --type LastWorkflowTask`; never terminate it: it may hold a token set"
+
+func named(cs []perennial.Connection) string {
+	if len(cs) == 0 {
+		return ""
+	}
+	return ": " + some(ids(cs))
+}
+
+func earliest(at map[string]time.Time) time.Time {
+	return slices.MinFunc(slices.Collect(maps.Values(at)), time.Time.Compare)
+}
+
+func newest(at map[string]time.Time) time.Time {
+	return slices.MaxFunc(slices.Collect(maps.Values(at)), time.Time.Compare)
 }
 
 func number(cs []perennial.Connection) string { return atMost(int64(len(cs)), counted) }

@@ -48,9 +48,12 @@ func TestRows(t *testing.T) {
 			seen          string
 		}{
 			{"UPDATE connections SET next_refresh_at = " + c.ago(time.Hour) + " WHERE id = 'con_1'", "UPDATE connections SET next_refresh_at = " + c.ago(-time.Hour),
-				"overdue", doctor.Wrong, "connections due for longer than 2m30s: 1, the first since "},
-			{"UPDATE connections SET next_refresh_at = " + c.ago(time.Hour) + ", queued_at = " + c.ago(time.Hour) + " WHERE id = 'con_1'", "UPDATE connections SET queued_at = NULL, next_refresh_at = " + c.ago(-time.Hour),
-				"overdue", doctor.Warning, "waiting for their app's limit: 1, the first since "},
+				"overdue", doctor.Wrong, "neglected: 1 connections, late and passed over, the first since "},
+			{"INSERT INTO apps (app, slot_at, updated_at) VALUES ('app', " + c.ago(-time.Hour) + ", " + c.ago(0) + "); UPDATE connections SET next_refresh_at = " + c.ago(time.Hour) + " WHERE id = 'con_1'",
+				"DELETE FROM apps; UPDATE connections SET next_refresh_at = " + c.ago(-time.Hour),
+				"overdue", doctor.Warning, "in a backlog that is being served: 1, the first since "},
+			{"INSERT INTO attempts (id, connection_id, generation, trigger_name, outcome, started_at) VALUES ('a', 'con_2', 1, 'beside', 'refreshed', " + c.ago(time.Minute) + ")", "DELETE FROM attempts",
+				"overdue", doctor.Warning, "refreshed beside Temporal, because their workflows did not in time: 1 connections since "},
 			{"UPDATE connections SET next_refresh_at = " + c.ago(time.Hour) + ", attempt_id = 'a', attempt_deadline = " + c.ago(time.Hour) + " WHERE id = 'con_2'", "UPDATE connections SET attempt_id = '', attempt_deadline = NULL, next_refresh_at = " + c.ago(-time.Hour),
 				"doubt", doctor.Wrong, "open long after their deadline: con_2"},
 			{"UPDATE connections SET suspect_since = " + c.ago(time.Hour) + ", suspect_digest = 'd', confirm_at = " + c.ago(50*time.Minute) + " WHERE id = 'con_2'", "UPDATE connections SET suspect_since = NULL, confirm_at = NULL",
@@ -92,8 +95,8 @@ func TestRows(t *testing.T) {
 	})
 }
 
-// TestPassedOver: an overdue connection was passed over if another of its app was
-// refreshed after it should have been.
+// TestPassedOver: an overdue connection is neglected unless its app is being served in the
+// order of the due times.
 func TestPassedOver(t *testing.T) {
 	t.Parallel()
 	dbtest.Each(t, func(t *testing.T, d *dbtest.Database) {
@@ -101,11 +104,12 @@ func TestPassedOver(t *testing.T) {
 		c.insert("con_1", "app", "api.hubapi.com")
 		c.insert("con_2", "app", "api.hubapi.com")
 		d.Exec(t, "UPDATE connections SET next_refresh_at = "+c.ago(time.Hour)+" WHERE id = 'con_1'")
-		line := "INSERT INTO attempts (id, connection_id, generation, trigger_name, outcome, started_at) VALUES "
-		d.Exec(t, line+"('early', 'con_2', 1, 'due', 'refreshed', "+c.ago(time.Hour-time.Minute)+"), ('failed', 'con_2', 1, 'due', 'unavailable', "+c.ago(time.Minute)+")")
-		c.sees("overdue", doctor.Wrong, "connections due for longer")
-		d.Exec(t, line+"('late', 'con_2', 1, 'due', 'refreshed', "+c.ago(time.Minute)+")")
-		c.sees("overdue", doctor.Wrong, "passed over, while others of their app were refreshed: 1 connections")
+		line := "INSERT INTO attempts (id, connection_id, generation, trigger_name, outcome, lateness_ms, started_at) VALUES "
+		c.sees("overdue", doctor.Wrong, "neglected: 1 connections")
+		d.Exec(t, line+"('one due before', 'con_2', 1, 'due', 'refreshed', 3900000, "+c.ago(0)+")")
+		c.sees("overdue", doctor.Warning, "in a backlog that is being served: 1")
+		d.Exec(t, line+"('one due later', 'con_2', 1, 'due', 'refreshed', 60000, "+c.ago(0)+")")
+		c.sees("overdue", doctor.Wrong, "neglected: 1 connections")
 	})
 }
 

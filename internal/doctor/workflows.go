@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/workflows"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
+	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/api/workflowservice/v1"
 )
 
@@ -30,7 +33,8 @@ func workflowsRun(ctx context.Context, p *parts) ([]Finding, error) {
 	}
 	replies, errs := make([]*workflowservice.DescribeWorkflowExecutionResponse, len(cs)), make([]error, len(cs))
 	parallel(len(cs), func(i int) { replies[i], errs[i] = c.DescribeWorkflowExecution(ctx, workflows.ID(cs[i].ID), "") })
-	var none, stuck []string
+	patience := 2 * workflows.Sweep(p.cfg.Sweep).WithDefaults().Every
+	var none, stuck, idle []string
 	elsewhere := map[string][]string{} // by task queue
 	for i, reply := range replies {
 		var missing *serviceerror.NotFound
@@ -46,12 +50,20 @@ func workflowsRun(ctx context.Context, p *parts) ([]Finding, error) {
 			elsewhere[queue] = append(elsewhere[queue], id)
 		case reply.GetPendingWorkflowTask().GetAttempt() >= stuckAttempt:
 			stuck = append(stuck, id)
+		case waits(reply.GetPendingWorkflowTask(), patience):
+			idle = append(idle, id)
 		}
 	}
-	return p.aboutWorkflows(len(cs), none, stuck, elsewhere), nil
+	return p.aboutWorkflows(len(cs), none, stuck, idle, elsewhere), nil
 }
 
-func (p *parts) aboutWorkflows(looked int, none, stuck []string, elsewhere map[string][]string) (out []Finding) {
+// waits reports whether a workflow task has waited for longer than that for a worker to do
+// it: the sweep's nudges change nothing.
+func waits(task *workflowpb.PendingWorkflowTaskInfo, patience time.Duration) bool {
+	return task != nil && time.Since(task.GetOriginalScheduledTime().AsTime()) > patience
+}
+
+func (p *parts) aboutWorkflows(looked int, none, stuck, idle []string, elsewhere map[string][]string) (out []Finding) {
 	for queue, ids := range elsewhere {
 		out = append(out, wrong(fmt.Sprintf("run a worker on task queue %s too, or set task_queue back: a running workflow stays on its queue", queue),
 			"workflows on task queue %s instead of %s: %d of %d sampled connections: %s", queue, p.cfg.TaskQueue, len(ids), looked, some(ids)))
@@ -61,8 +73,11 @@ func (p *parts) aboutWorkflows(looked int, none, stuck []string, elsewhere map[s
 			"no running workflow: %d of %d sampled connections: %s", len(none), looked, some(none)))
 	}
 	if len(stuck) > 0 {
-		out = append(out, wrong("read the failing workflow task in the Temporal UI; deploy the worker that ran before, or a newer one",
+		out = append(out, wrong("read the failing workflow task in the Temporal UI; deploy the worker that ran before, or a newer one; "+stuckAdvice,
 			"workflows whose task fails again and again: %d of %d sampled connections: %s", len(stuck), looked, some(stuck)))
+	}
+	if len(idle) > 0 {
+		out = append(out, wrong("see the line `workers`; "+stuckAdvice, "workflows whose task no worker does: %d of %d sampled connections: %s", len(idle), looked, some(idle)))
 	}
 	if len(out) == 0 {
 		out = append(out, well("one runs for each sampled active connection (%d), on task queue %s", looked, p.cfg.TaskQueue))
@@ -82,6 +97,10 @@ func (p *parts) activeSample(ctx context.Context) ([]perennial.Connection, error
 	if err != nil {
 		return nil, err
 	}
+	beside, err := p.besideSample(ctx, rows)
+	if err != nil {
+		return nil, err
+	}
 	any, err := rows.Sample(ctx, sampled)
 	if err != nil {
 		return nil, err
@@ -92,12 +111,31 @@ func (p *parts) activeSample(ctx context.Context) ([]perennial.Connection, error
 	}
 	var out []perennial.Connection
 	seen := map[string]bool{}
-	for _, c := range append(late, any...) {
+	for _, c := range slices.Concat(late, beside, any) {
 		// The message that starts a new connection's workflow may be on its way.
 		if c.Status == perennial.StatusActive && !seen[c.ID] && len(out) < described && now.Sub(c.CreatedAt) > time.Second*10 {
 			seen[c.ID] = true
 			out = append(out, c)
 		}
+	}
+	return out, nil
+}
+
+// besideSample returns connections that were lately refreshed beside Temporal.
+func (p *parts) besideSample(ctx context.Context, rows *store.Store) (out []perennial.Connection, err error) {
+	beside, err := rows.RefreshedBeside(ctx, besideLately, ledgerLines)
+	if err != nil {
+		return nil, err
+	}
+	for id := range beside {
+		if len(out) >= described/3 {
+			break
+		}
+		c, _, err := rows.Get(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, c)
 	}
 	return out, nil
 }
