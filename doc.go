@@ -57,7 +57,9 @@
 //     workflows can sleep.
 //   - Sweep: a scheduled workflow that finds connections whose workflow missed a due time,
 //     and nudges them. It also deletes old rows.
-//   - Fallback: while Temporal is away, a worker or a client refreshes in its own process.
+//   - Neglect: a connection is overdue and was passed over, though nothing kept it from
+//     being refreshed. Temporal may be away, or answer and do nothing.
+//   - Fallback: a worker or a client refreshes a neglected connection in its own process.
 //   - Outbox: the table of that name. An event is written in the transaction that makes the
 //     change, and delivered to webhooks later.
 //

@@ -227,6 +227,11 @@ func TestWorkflows(t *testing.T) {
 	c.sees("workflows", doctor.Wrong, "no running workflow: 1 of 1 sampled connections: "+row.ID)
 	c.start(tc, row, t.Name())
 	c.isWell("workflows")
+	usual := c.sources.Config.Sweep
+	c.sources.Config.Sweep.Every = 100 * time.Millisecond
+	c.eventually("two sweeps change nothing", func() bool { return of(doctor.Run(t.Context(), c.sources), "workflows")[0].State == doctor.Wrong })
+	c.sees("workflows", doctor.Wrong, "workflows whose task no worker does: 1 of 1 sampled connections: "+row.ID)
+	c.sources.Config.Sweep = usual
 
 	other := c.insert("con_other_"+uuid.NewString(), "app", "api.hubapi.com")
 	c.start(tc, other, "another-queue")
