@@ -36,6 +36,7 @@ type watchdog struct {
 	episode  atomic.Pointer[episode] // nil: all is well
 	failed   complaint               // about the database
 	leaves   complaint               // about those left to their workflows
+	failures complaint               // about refreshes
 	reports  complaint
 }
 
@@ -235,8 +236,8 @@ func (w *watchdog) refresh(ctx context.Context, cs []perennial.Connection) (agai
 	slots := make(chan struct{}, besideAtOnce)
 	var all sync.WaitGroup
 	var mu sync.Mutex
-	var done, left int
-	var why error
+	var done, left, failed int
+	var why, cause error
 	started := 0
 	for _, c := range cs {
 		slots <- struct{}{}
@@ -253,7 +254,7 @@ func (w *watchdog) refresh(ctx context.Context, cs []perennial.Connection) (agai
 			case errors.Is(err, refresh.ErrLeftToWorkflow):
 				left, why = left+1, err
 			case err != nil && ctx.Err() == nil:
-				w.log.Error("not refreshed beside Temporal", "connection_id", c.ID, "error", err)
+				failed, cause = failed+1, err
 			case res.Outcome == perennial.OutcomeRefreshed:
 				done++
 			}
@@ -262,6 +263,9 @@ func (w *watchdog) refresh(ctx context.Context, cs []perennial.Connection) (agai
 	all.Wait()
 	if left > 0 && w.leaves.due() {
 		w.log.Warn("neglected connections are left to their workflows", "connections", left, "last", why)
+	}
+	if failed > 0 && w.failures.due() {
+		w.log.Error("neglected connections are not refreshed beside Temporal", "connections", failed, "last", cause)
 	}
 	return done > 0 && (started < len(cs) || len(cs) == besideLimit)
 }

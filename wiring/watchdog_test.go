@@ -33,6 +33,7 @@ type world struct {
 	temporal  error // what Temporal answers
 	takes     time.Duration
 	refreshed []string
+	unbound   error // the engine presents nothing
 	running   int
 	most      int // refreshes at once
 	shown     shown
@@ -84,6 +85,10 @@ func (w *world) App(string) (provider.App, error) { return provider.App{}, nil }
 
 func (w *world) Refresh(_ context.Context, req refresh.Request) (refresh.Result, error) {
 	w.mu.Lock()
+	if w.unbound != nil {
+		defer w.mu.Unlock()
+		return refresh.Result{}, w.unbound
+	}
 	w.refreshed = append(w.refreshed, req.ConnectionID)
 	w.running++
 	w.most = max(w.most, w.running)
@@ -228,6 +233,18 @@ func TestWatchdogReports(t *testing.T) {
 		w.runFor(t, d, time.Minute)
 		assert.Contains(t, probe(), "[+]refreshes ok\n")
 		assert.Contains(t, w.logged.String(), "no connection is neglected any more")
+	})
+}
+
+// TestWatchdogThatMayNotPresent: an engine that presents nothing is logged once a minute,
+// not once for each connection.
+func TestWatchdogThatMayNotPresent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{late: []string{"con_1", "con_2", "con_3"}, unbound: errors.New("another database's")}
+		w.runFor(t, w.watchdog(true), 70*time.Second)
+		assert.Equal(t, 2, strings.Count(w.logged.String(), "not refreshed beside Temporal"), w.logged.String())
+		assert.Contains(t, w.logged.String(), `connections=3 last="another database's"`)
 	})
 }
 
