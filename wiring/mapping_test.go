@@ -2,6 +2,7 @@ package wiring
 
 import (
 	"testing"
+	"time"
 
 	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/connect"
@@ -9,10 +10,13 @@ import (
 	"github.com/perennial-oauth/perennial/internal/fill"
 	"github.com/perennial-oauth/perennial/internal/metrics"
 	"github.com/perennial-oauth/perennial/internal/spool"
+	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
+	"github.com/perennial-oauth/perennial/wiring/direct"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // TestSettingsReachTheParts: a process passes every setting and every part on. The
@@ -38,4 +42,12 @@ func TestSettingsReachTheParts(t *testing.T) {
 	engine := d.EngineConfig()
 	assert.Equal(t, []string{"Observer"}, fill.Zeros(engine), "each process sets its own")
 	assert.Equal(t, cfg.Timing, engine.Timing)
+
+	d.Config.Sweep.Every = 7 * time.Second
+	backend, err := (&tokens{deps: d, engine: refresh.New(engine)}).of("tenant")
+	require.NoError(t, err)
+	tokens := backend.(*direct.Backend).Config
+	assert.Equal(t, []string{"Sessions", "Disconnector"}, fill.Zeros(tokens), "the API does that itself")
+	assert.Equal(t, 7*time.Second, tokens.Sweep)
+	assert.Equal(t, 14*time.Second, d.watchdog(refresh.New(engine), nil, nil).patience)
 }

@@ -221,26 +221,32 @@ func TestWatchdog(t *testing.T) {
 }
 
 // TestWatchdogOfAProduct: no worker looks after a connection. Product code that asks for
-// its token has a fresh one at once, though Temporal answers, refuses or stalls.
+// its token has a fresh one at once, though Temporal answers, refuses or stalls: from its
+// own engine, and from the HTTP API.
 func TestWatchdogOfAProduct(t *testing.T) {
 	t.Parallel()
 	for name, does := range map[string]int32{"answers": passes, "refuses": refuses, "stalls": stalls} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			g := newGateway(t)
-			s := setup(t, setting{address: g.address, class: perennial.ReplaySingleUse})
-			c := s.connect("a1", fakeprovider.Knobs{LifetimeSeconds: 3600, Rotate: true})
-			product := s.product()
-			g.does.Store(does)
-			s.expiring(-2*time.Minute, 30*time.Second)
-			began := time.Now()
-			got, err := product.Token(t.Context(), c.ID)
-			require.NoError(t, err)
-			assert.Less(t, time.Since(began), 3*time.Second, "it did not wait for the workflow")
-			assert.EqualValues(t, 2, got.Generation)
-			assert.Equal(t, perennial.TriggerFallback, s.lastAttempt(c.ID).Trigger)
-			assert.Equal(t, 1, s.provider.Oracle().TokenRequests)
-		})
+		for over, client := range map[string]func(*stack) *tokens.Client{
+			"direct": (*stack).product,
+			"HTTP":   func(s *stack) *tokens.Client { return s.remote(s.serve()) },
+		} {
+			t.Run(over+", "+name, func(t *testing.T) {
+				t.Parallel()
+				g := newGateway(t)
+				s := setup(t, setting{address: g.address, class: perennial.ReplaySingleUse})
+				c := s.connect("a1", fakeprovider.Knobs{LifetimeSeconds: 3600, Rotate: true})
+				product := client(s)
+				g.does.Store(does)
+				s.expiring(-2*time.Minute, 30*time.Second)
+				began := time.Now()
+				got, err := product.Token(t.Context(), c.ID)
+				require.NoError(t, err)
+				assert.Less(t, time.Since(began), 8*time.Second, "it did not wait ten seconds for the workflow")
+				assert.EqualValues(t, 2, got.Generation)
+				assert.Equal(t, perennial.TriggerFallback, s.lastAttempt(c.ID).Trigger)
+				assert.Equal(t, 1, s.provider.Oracle().TokenRequests)
+			})
+		}
 	}
 }
 
