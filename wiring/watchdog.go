@@ -157,7 +157,7 @@ func (w *watchdog) temporalIsAway(ctx context.Context) bool {
 func (w *watchdog) sets(of func(context.Context, string) ([]store.SaveRequest, error)) func(context.Context, string) ([]store.SaveRequest, error) {
 	return func(ctx context.Context, id string) ([]store.SaveRequest, error) {
 		if answer := w.answer.Load(); answer == nil || *answer != "OK" {
-			return nil, errors.New("Temporal does not answer")
+			return nil, errors.New("no answer from Temporal")
 		}
 		ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 		defer cancel()
