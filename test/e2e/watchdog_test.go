@@ -220,6 +220,34 @@ func TestWatchdog(t *testing.T) {
 	}
 }
 
+// TestWatchdogOfOneWorkflow: the workflows work, but one. Its connection alone is refreshed
+// beside Temporal.
+func TestWatchdogOfOneWorkflow(t *testing.T) {
+	t.Parallel()
+	s := setup(t, setting{class: perennial.ReplaySingleUse})
+	s.work()
+	var cs []perennial.Connection
+	for i := range 4 {
+		cs = append(cs, s.connect(fmt.Sprintf("a%d", i), fakeprovider.Knobs{LifetimeSeconds: 3600, Rotate: true}))
+	}
+	for _, c := range cs {
+		s.eventually("its workflow sleeps", func() bool { return s.execution(c.ID) == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING })
+	}
+	stuck, others := cs[0], cs[1:]
+	require.NoError(t, s.client.TerminateWorkflow(t.Context(), workflows.ID(stuck.ID), "", "by a mistake"))
+	s.expiring(0, 30*time.Second)
+	for _, c := range others {
+		require.NoError(t, s.updates.Signal(t.Context(), c, workflows.SignalNudge))
+	}
+	for _, c := range others {
+		s.until(c.ID, "its workflow refreshes it", generation(2))
+		assert.Equal(t, perennial.TriggerTimer, s.lastAttempt(c.ID).Trigger)
+	}
+	s.onTime([]perennial.Connection{stuck}, 1)
+	assert.Equal(t, 4, s.provider.Oracle().TokenRequests)
+	s.says("/metrics", "\nperennial_temporal_answer{code=\"OK\"} 1\n")
+}
+
 // TestWatchdogOfAProduct: no worker looks after a connection. Product code that asks for
 // its token has a fresh one at once, though Temporal answers, refuses or stalls: from its
 // own engine, and from the HTTP API.
