@@ -87,12 +87,18 @@ func TestTheWatchdogReadsLittle(t *testing.T) {
 	}
 	exec(t, db, `UPDATE connections SET next_refresh_at = clock_timestamp() - substr(id, 2)::int * interval '1 minute', next_attempt_at = clock_timestamp() + interval '1 hour' WHERE app = 'c' AND id <> 'c1'`)
 	exec(t, db, `UPDATE connections SET next_refresh_at = clock_timestamp() - substr(id, 2)::int * interval '1 minute' WHERE app = 'b'`)
-	exec(t, db, "VACUUM ANALYZE connections")
+	exec(t, db, fmt.Sprintf(`INSERT INTO attempts (id, connection_id, generation, trigger_name, outcome, lateness_ms, started_at)
+		SELECT 'l' || n, 'a' || n, 1, 'due', 'refreshed', 1, clock_timestamp() - n * interval '1 millisecond' FROM generate_series(1, %d) AS n`, fleet))
+	exec(t, db, "VACUUM ANALYZE connections, attempts")
 	statement, _ := s.neglectedRows("", "", 2*time.Minute, time.Time{}, time.Time{})
 	for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
 		exec(t, db, "SET plan_cache_mode = "+mode)
 		late := seen(t, db, s.lateApps(), "")
 		assert.Less(t, late, 20.0, "%s: a few for each app", mode)
+		for _, table := range []string{"connections", "attempts"} {
+			served := seenOf(t, db, table, numbered(servedLines), "clock_timestamp() - interval '1 hour', 'refreshed', 'beside'")
+			assert.Equal(t, float64(servedRead), served, "%s: %s of the newest lines", mode, table)
+		}
 		rows := seen(t, db, numbered(statement), "'b', clock_timestamp(), clock_timestamp(), NULL")
 		assert.LessOrEqual(t, rows, float64(neglectedRead)+5, "%s: a backlog", mode)
 	}

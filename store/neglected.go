@@ -180,6 +180,13 @@ SELECT app FROM names WHERE app IS NOT NULL AND
 	(SELECT min(` + s.ready() + `) FROM connections AS c WHERE c.app = names.app AND c.status = 'active') <= ` + late
 }
 
+// servedLines reads the newest lines of the ledger, and by its id the app of each that is
+// a timely refresh. It is no join, and its limit no argument: otherwise PostgreSQL planned
+// for a tenth of the ledger and read all connections.
+var servedLines = fmt.Sprintf(`SELECT COALESCE((SELECT c.app FROM connections AS c WHERE c.id = a.connection_id), '') AS app, a.started_at AS started_at, a.lateness_ms AS lateness_ms
+FROM (SELECT connection_id, started_at, lateness_ms, outcome, trigger_name FROM attempts WHERE started_at > ? ORDER BY started_at DESC LIMIT %d) AS a
+WHERE a.outcome = ? AND a.trigger_name <> ? AND a.lateness_ms >= 0`, servedRead)
+
 // lastServed returns, for each app that is being served, the latest due time among the
 // connections whose refresh began within servedWithin. Refreshes beside Temporal do not
 // count, nor those before the due time: they do not show that anybody keeps the due
@@ -190,10 +197,7 @@ func (s *Store) lastServed(ctx context.Context, now time.Time) (map[string]time.
 		StartedAt  time.Time
 		LatenessMs int64
 	}
-	err := s.db.With(ctx).Raw(`SELECT c.app AS app, a.started_at AS started_at, a.lateness_ms AS lateness_ms
-FROM (SELECT connection_id, started_at, lateness_ms, outcome, trigger_name FROM attempts WHERE started_at > ? ORDER BY started_at DESC LIMIT ?) AS a
-JOIN connections AS c ON c.id = a.connection_id WHERE a.outcome = ? AND a.trigger_name <> ? AND a.lateness_ms >= 0`,
-		db.Nullable(now.Add(-servedWithin)), servedRead, perennial.OutcomeRefreshed, perennial.TriggerFallback).Scan(&lines).Error
+	err := s.db.With(ctx).Raw(servedLines, db.Nullable(now.Add(-servedWithin)), perennial.OutcomeRefreshed, perennial.TriggerFallback).Scan(&lines).Error
 	if err != nil {
 		return nil, fmt.Errorf("read which apps are being served: %w", err)
 	}
