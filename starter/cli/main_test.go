@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"bytes"
@@ -270,7 +270,7 @@ func TestDevOutlivesKill(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	binary := filepath.Join(dir, "perennial")
-	out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput()
+	out, err := exec.Command("go", "build", "-o", binary, "..").CombinedOutput()
 	require.NoError(t, err, string(out))
 	state := filepath.Join(dir, "state")
 
