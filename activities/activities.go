@@ -217,12 +217,10 @@ type UnsavedSaver interface {
 func keep(ctx context.Context, journal Journal, keeper UnsavedSaver, c perennial.Connection, unsaved store.SaveRequest) {
 	ctx = context.WithoutCancel(ctx)
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		try, cancel := context.WithTimeout(ctx, keepTimeout)
-		err := journal.Unsaved(try, c, unsaved)
+		err := within(ctx, func(try context.Context) error { return journal.Unsaved(try, c, unsaved) })
 		if err != nil {
-			_, err = keeper.Persist(try, unsaved)
+			err = within(ctx, func(try context.Context) error { _, err := keeper.Persist(try, unsaved); return err })
 		}
-		cancel()
 		if err == nil {
 			return
 		}
@@ -231,8 +229,15 @@ func keep(ctx context.Context, journal Journal, keeper UnsavedSaver, c perennial
 	}
 }
 
-// keepTimeout bounds one try to bring an unsaved token set to safety.
+// keepTimeout bounds one try to bring an unsaved token set to safety. The store has its
+// own: a Temporal server or a payload codec that hangs must not use up its time.
 const keepTimeout = 10 * time.Second
+
+func within(ctx context.Context, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, keepTimeout)
+	defer cancel()
+	return try(ctx)
+}
 
 // The types of the errors that end the retries of PersistSealed.
 const (

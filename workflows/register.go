@@ -53,6 +53,9 @@ func Register(r worker.WorkflowRegistry, o Options) {
 	add(deliver, DeliverWorkflow)
 }
 
+// registeredNames lists the workflows that Register registers.
+var registeredNames = []string{ConnectionWorkflow, PacerWorkflow, SweepWorkflow, ReleaseWorkflow, DeliverWorkflow}
+
 // loadTimeout bounds one read of a row. Retries have no limit: the database comes back.
 const loadTimeout = 10 * time.Second
 
