@@ -69,6 +69,7 @@ type Config struct {
 	KMSURI              string // of the key that wraps them; empty: plaintext files
 	AllowPlaintextKeys  bool
 	TaskQueue           string // Temporal's task queue
+	Codec               Codec  // of what Temporal stores
 	Listen              string // address of the health checks
 	LogLevel, LogFormat string
 	Timing              timing.Config
@@ -196,6 +197,7 @@ func (l *loader) parse(raw []byte) (*Config, error) {
 		*s.to = cmp.Or(l.variable(s.name, known), *s.file, s.def)
 	}
 	l.checkSettings(c)
+	c.Codec = l.codec(f, known)
 	c.DatabasePool = l.pool(f.DatabasePool)
 	c.Timing = l.timing(f.Timing)
 	c.Sweep = l.sweep(f.Sweep)

@@ -20,23 +20,28 @@ import (
 
 // file is perennial.yaml.
 type file struct {
-	DatabaseURL        string      `yaml:"database_url"`
-	DatabasePool       filePool    `yaml:"database_pool"`
-	Keys               string      `yaml:"keys"`
-	Spool              string      `yaml:"spool"`
-	KMSURI             string      `yaml:"kms_uri"`
-	AllowPlaintextKeys bool        `yaml:"allow_plaintext_keys"`
-	TaskQueue          string      `yaml:"task_queue"`
-	Listen             string      `yaml:"listen"`
-	LogLevel           string      `yaml:"log_level"`
-	LogFormat          string      `yaml:"log_format"`
-	Timing             fileTiming  `yaml:"timing"`
-	Sweep              fileSweep   `yaml:"sweep"`
-	Worker             fileWorker  `yaml:"worker"`
-	Notify             fileNotify  `yaml:"notify"`
-	Server             fileServer  `yaml:"server"`
-	Connect            fileConnect `yaml:"connect"`
-	Apps               []fileApp   `yaml:"apps"`
+	DatabaseURL        string   `yaml:"database_url"`
+	DatabasePool       filePool `yaml:"database_pool"`
+	Keys               string   `yaml:"keys"`
+	Spool              string   `yaml:"spool"`
+	KMSURI             string   `yaml:"kms_uri"`
+	AllowPlaintextKeys bool     `yaml:"allow_plaintext_keys"`
+	TaskQueue          string   `yaml:"task_queue"`
+
+	TemporalCodecEndpoint string `yaml:"temporal_codec_endpoint"`
+	TemporalCodecAuthEnv  string `yaml:"temporal_codec_auth_env"`
+	TemporalCodecAuthFile string `yaml:"temporal_codec_auth_file"`
+
+	Listen    string      `yaml:"listen"`
+	LogLevel  string      `yaml:"log_level"`
+	LogFormat string      `yaml:"log_format"`
+	Timing    fileTiming  `yaml:"timing"`
+	Sweep     fileSweep   `yaml:"sweep"`
+	Worker    fileWorker  `yaml:"worker"`
+	Notify    fileNotify  `yaml:"notify"`
+	Server    fileServer  `yaml:"server"`
+	Connect   fileConnect `yaml:"connect"`
+	Apps      []fileApp   `yaml:"apps"`
 }
 
 type filePool struct {
