@@ -5,10 +5,9 @@ package main
 import (
 	"os"
 
-	"github.com/perennial-oauth/perennial/internal/program"
 	"github.com/perennial-oauth/perennial/wiring"
 )
 
 func main() {
-	os.Exit(program.Main("server", "server serves Perennial's HTTP API and its connect pages.", wiring.RunServer))
+	os.Exit(wiring.ServerMain())
 }

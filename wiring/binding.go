@@ -1,6 +1,7 @@
 package wiring
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"os"
@@ -36,16 +37,14 @@ const (
 )
 
 // BindingFor returns the binding of the database to the Temporal that t leads to, by the
-// TEMPORAL_* settings in environ. It has not looked yet, and changes nothing in d.
-func (d *Deps) BindingFor(t client.Client, environ []string) (*Binding, error) {
-	options, err := temporalOptions(environ)
+// TEMPORAL_* settings in environ and customize, as in [Dial]. It has not looked yet, and
+// changes nothing in d.
+func (d *Deps) BindingFor(ctx context.Context, t client.Client, environ []string, customize ...Customize) (*Binding, error) {
+	options, err := ClientOptions(ctx, d.Config, environ, customize...)
 	if err != nil {
 		return nil, err
 	}
-	namespace, err := Namespace(environ)
-	if err != nil {
-		return nil, err
-	}
+	namespace := cmp.Or(options.Namespace, client.DefaultNamespace)
 	address := options.HostPort
 	if address == "" {
 		address = client.DefaultHostPort
@@ -56,8 +55,9 @@ func (d *Deps) BindingFor(t client.Client, environ []string) (*Binding, error) {
 // Bind looks whether the database and the Temporal that t leads to belong together, and
 // goes on looking until ctx ends. From then on the engines of this process present
 // nothing while they do not. Call it before EngineConfig; Register calls it too. If the
-// task queue belongs to another database, the error has [perennial.CodeConflict].
-func (d *Deps) Bind(ctx context.Context, t client.Client) (*Binding, error) {
+// task queue belongs to another database, the error has [perennial.CodeConflict]. t was
+// dialed with customize.
+func (d *Deps) Bind(ctx context.Context, t client.Client, customize ...Customize) (*Binding, error) {
 	if d.binding != nil {
 		return d.binding, nil
 	}
@@ -65,7 +65,7 @@ func (d *Deps) Bind(ctx context.Context, t client.Client) (*Binding, error) {
 	if environ == nil {
 		environ = os.Environ()
 	}
-	b, err := d.BindingFor(t, environ)
+	b, err := d.BindingFor(ctx, t, environ, customize...)
 	if err != nil {
 		return nil, err
 	}

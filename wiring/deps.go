@@ -1,11 +1,9 @@
 package wiring
 
 import (
-	"cmp"
 	"context"
 	"io"
 	"log/slog"
-	"strings"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/config"
@@ -23,9 +21,6 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/web/connectui"
 	"github.com/tink-crypto/tink-go/v2/tink"
-	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/contrib/envconfig"
-	sdklog "go.temporal.io/sdk/log"
 )
 
 // Deps has what every process needs, opened from one configuration.
@@ -209,40 +204,6 @@ func (d *Deps) Close() {
 	}
 }
 
-// Dial connects to Temporal as configured by TEMPORAL_* and Temporal's own
-// configuration file. It fails if no server answers.
-func Dial(ctx context.Context, cfg *config.Config, environ []string, log *slog.Logger) (client.Client, error) {
-	options, err := temporalOptions(environ)
-	if err != nil {
-		return nil, err
-	}
-	options.Logger = sdklog.NewStructuredLogger(log)
-	c, err := client.DialContext(ctx, options)
-	if err != nil {
-		address := options.HostPort
-		if address == "" {
-			address = client.DefaultHostPort
-		}
-		return nil, perennial.Errorf(perennial.CodeUnavailable, "no Temporal server answers at %s (set TEMPORAL_ADDRESS): %w", address, err)
-	}
-	return c, nil
-}
-
-// Namespace returns the Temporal namespace that [Dial] uses: by TEMPORAL_* or by
-// Temporal's own configuration file.
-func Namespace(environ []string) (string, error) {
-	options, err := temporalOptions(environ)
-	return cmp.Or(options.Namespace, client.DefaultNamespace), err
-}
-
-func temporalOptions(environ []string) (client.Options, error) {
-	options, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{EnvLookup: lookup(environ)})
-	if err != nil {
-		return options, perennial.Errorf(perennial.CodeInvalid, "read the TEMPORAL_* settings: %w", err)
-	}
-	return options, nil
-}
-
 // NewLogger makes the process's logger as configured.
 func NewLogger(cfg *config.Config, w io.Writer) *slog.Logger {
 	var level slog.Level
@@ -254,22 +215,4 @@ func NewLogger(cfg *config.Config, w io.Writer) *slog.Logger {
 		return slog.New(slog.NewTextHandler(w, options))
 	}
 	return slog.New(slog.NewJSONHandler(w, options))
-}
-
-// environment looks variables up in the form of os.Environ.
-type environment []string
-
-func lookup(environ []string) environment { return environment(environ) }
-
-// Environ implements envconfig.EnvLookup.
-func (e environment) Environ() []string { return e }
-
-// LookupEnv implements envconfig.EnvLookup.
-func (e environment) LookupEnv(key string) (string, bool) {
-	for i := len(e) - 1; i >= 0; i-- {
-		if k, v, ok := strings.Cut(e[i], "="); ok && k == key {
-			return v, true
-		}
-	}
-	return "", false
 }

@@ -1,14 +1,17 @@
 package wiring_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
 )
 
 // TestNamespace: the namespace is the one that the connection to Temporal uses, also where
@@ -28,10 +31,17 @@ func TestNamespace(t *testing.T) {
 		"the file":             {[]string{"TEMPORAL_CONFIG_FILE=" + file}, "of-the-file"},
 		"a variable over both": {[]string{"TEMPORAL_CONFIG_FILE=" + file, "TEMPORAL_NAMESPACE=of-the-variable"}, "of-the-variable"},
 	} {
-		got, err := wiring.Namespace(append(c.environ, "HOME="+t.TempDir()))
+		got, err := wiring.Namespace(t.Context(), &config.Config{}, append(c.environ, "HOME="+t.TempDir()))
 		require.NoError(t, err, name)
 		assert.Equal(t, c.want, got, name)
 	}
-	_, err := wiring.Namespace([]string{"TEMPORAL_CONFIG_FILE=" + bad})
+	got, err := wiring.Namespace(t.Context(), &config.Config{}, []string{"TEMPORAL_NAMESPACE=x", "HOME=" + t.TempDir()},
+		func(_ context.Context, o client.Options) (client.Options, error) {
+			o.Namespace += "-of-the-team"
+			return o, nil
+		})
+	require.NoError(t, err)
+	assert.Equal(t, "x-of-the-team", got)
+	_, err = wiring.Namespace(t.Context(), &config.Config{}, []string{"TEMPORAL_CONFIG_FILE=" + bad})
 	assert.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err))
 }

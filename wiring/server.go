@@ -28,8 +28,9 @@ const DrainTimeout = 40 * time.Second
 
 // RunServer reads the configuration, checks it against the real servers and files, and
 // serves until ctx ends. Then it accepts no new request, waits for the running ones,
-// and returns nil. environ is in the form of os.Environ. It writes its log to logs.
-func RunServer(ctx context.Context, args, environ []string, logs io.Writer) error {
+// and returns nil. environ is in the form of os.Environ. It writes its log to logs. It
+// dials Temporal with customize; see [Dial].
+func RunServer(ctx context.Context, args, environ []string, logs io.Writer, customize ...Customize) error {
 	deps, err := openFor(ctx, "server", args, environ, logs)
 	if err != nil {
 		return err
@@ -44,7 +45,7 @@ func RunServer(ctx context.Context, args, environ []string, logs io.Writer) erro
 	if err := deps.OpenSpool(); err != nil {
 		return err
 	}
-	t, err := Dial(ctx, cfg, environ, log)
+	t, err := Dial(ctx, cfg, environ, log, customize...)
 	if err != nil {
 		return err
 	}
@@ -52,7 +53,7 @@ func RunServer(ctx context.Context, args, environ []string, logs io.Writer) erro
 
 	registry := prometheus.NewRegistry()
 	metrics.RegisterProcess(registry)
-	binding, err := deps.Bind(ctx, t)
+	binding, err := deps.Bind(ctx, t, customize...)
 	if err != nil {
 		return err
 	}

@@ -19,8 +19,9 @@ import (
 
 // RunWorker reads the configuration, checks it against the real servers and files, and
 // works until ctx ends. Then it takes no new work, waits for the running refreshes, and
-// returns nil. environ is in the form of os.Environ. It writes its log to logs.
-func RunWorker(ctx context.Context, args, environ []string, logs io.Writer) error {
+// returns nil. environ is in the form of os.Environ. It writes its log to logs. It dials
+// Temporal with customize; see [Dial].
+func RunWorker(ctx context.Context, args, environ []string, logs io.Writer, customize ...Customize) error {
 	deps, err := openFor(ctx, "worker", args, environ, logs)
 	if err != nil {
 		return err
@@ -30,7 +31,7 @@ func RunWorker(ctx context.Context, args, environ []string, logs io.Writer) erro
 	if err := deps.OpenSpool(); err != nil {
 		return err
 	}
-	temporalClient, err := Dial(ctx, cfg, environ, log)
+	temporalClient, err := Dial(ctx, cfg, environ, log, customize...)
 	if err != nil {
 		return err
 	}
@@ -41,7 +42,7 @@ func RunWorker(ctx context.Context, args, environ []string, logs io.Writer) erro
 	}
 	registry := prometheus.NewRegistry()
 	metrics.RegisterProcess(registry)
-	binding, err := deps.Bind(ctx, temporalClient)
+	binding, err := deps.Bind(ctx, temporalClient, customize...)
 	if err != nil {
 		return err
 	}

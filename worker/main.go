@@ -6,10 +6,9 @@ package main
 import (
 	"os"
 
-	"github.com/perennial-oauth/perennial/internal/program"
 	"github.com/perennial-oauth/perennial/wiring"
 )
 
 func main() {
-	os.Exit(program.Main("worker", "worker runs Perennial's workflows and activities.", wiring.RunWorker))
+	os.Exit(wiring.WorkerMain())
 }

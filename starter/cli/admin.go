@@ -93,12 +93,12 @@ func (s *shell) setup() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			t, err := wiring.Dial(cmd.Context(), cfg, s.environ, s.logger())
+			t, err := wiring.Dial(cmd.Context(), cfg, s.environ, s.logger(), s.customize...)
 			if err != nil {
 				return err
 			}
 			defer t.Close()
-			namespace, err := wiring.Namespace(s.environ)
+			namespace, err := wiring.Namespace(cmd.Context(), cfg, s.environ, s.customize...)
 			if err != nil {
 				return err
 			}
@@ -120,7 +120,7 @@ func (s *shell) setup() *cobra.Command {
 // missing.
 func (s *shell) bind(ctx context.Context, t client.Client) error {
 	return s.withoutKeys(ctx, func(deps *wiring.Deps) error {
-		b, err := deps.BindingFor(t, s.environ)
+		b, err := deps.BindingFor(ctx, t, s.environ, s.customize...)
 		if err != nil {
 			return err
 		}

@@ -145,12 +145,12 @@ func or(text, empty string) string {
 // bound opens the store and Temporal, and passes what binds them.
 func (s *shell) bound(ctx context.Context, do func(*wiring.Binding) error) error {
 	return s.withoutKeys(ctx, func(deps *wiring.Deps) error {
-		t, err := wiring.Dial(ctx, deps.Config, s.environ, deps.Log)
+		t, err := wiring.Dial(ctx, deps.Config, s.environ, deps.Log, s.customize...)
 		if err != nil {
 			return err
 		}
 		defer t.Close()
-		b, err := deps.BindingFor(t, s.environ)
+		b, err := deps.BindingFor(ctx, t, s.environ, s.customize...)
 		if err != nil {
 			return err
 		}
@@ -160,7 +160,7 @@ func (s *shell) bound(ctx context.Context, do func(*wiring.Binding) error) error
 
 // mayRevoke refuses in a copy of the database: its grants are the original's.
 func (s *shell) mayRevoke(ctx context.Context, deps *wiring.Deps, t *connect.Temporal) error {
-	b, err := deps.BindingFor(t.Client, s.environ)
+	b, err := deps.BindingFor(ctx, t.Client, s.environ, s.customize...)
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 // shell holds what every command needs: environment, input, output and flags.
 type shell struct {
 	environ     []string
+	customize   []wiring.Customize
 	in          io.Reader
 	out, errOut io.Writer
 	config      string // path
@@ -46,7 +47,7 @@ func newCommand(s *shell) *cobra.Command {
 		s.cadence(),
 		s.changeStatus("resume", "Make a paused connection active again", (*connect.Service).Resume),
 		s.disconnect(),
-		s.app(), s.events(), s.webhook(), s.apikey(), s.healthcheck(), s.doctor(), s.binding(), s.adopt(), s.restored(), s.processes(), s.worker(), s.server(), dev.Command(s.environ))
+		s.app(), s.events(), s.webhook(), s.apikey(), s.healthcheck(), s.doctor(), s.binding(), s.adopt(), s.restored(), s.processes(), s.worker(), s.server(), dev.Command(s.environ, s.customize...))
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
 	strict(root)
@@ -142,7 +143,7 @@ func (s *shell) service(ctx context.Context, do func(*wiring.Deps, *connect.Serv
 }
 
 func (s *shell) dial(ctx context.Context, deps *wiring.Deps, do func(*wiring.Deps, *connect.Service, *connect.Temporal) error) error {
-	t, err := wiring.Dial(ctx, deps.Config, s.environ, deps.Log)
+	t, err := wiring.Dial(ctx, deps.Config, s.environ, deps.Log, s.customize...)
 	if err != nil {
 		return err
 	}
@@ -156,7 +157,7 @@ func (s *shell) dial(ctx context.Context, deps *wiring.Deps, do func(*wiring.Dep
 func (s *shell) worker() *cobra.Command {
 	return &cobra.Command{Use: "worker", Short: "Run a worker, as the program worker does", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return wiring.RunWorker(cmd.Context(), []string{"--config", s.config}, s.environ, s.errOut)
+			return wiring.RunWorker(cmd.Context(), []string{"--config", s.config}, s.environ, s.errOut, s.customize...)
 		}}
 }
 
@@ -164,6 +165,6 @@ func (s *shell) worker() *cobra.Command {
 func (s *shell) server() *cobra.Command {
 	return &cobra.Command{Use: "server", Short: "Serve the HTTP API, as the program server does", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return wiring.RunServer(cmd.Context(), []string{"--config", s.config}, s.environ, s.errOut)
+			return wiring.RunServer(cmd.Context(), []string{"--config", s.config}, s.environ, s.errOut, s.customize...)
 		}}
 }

@@ -28,7 +28,7 @@ func (s *shell) doctor() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			namespace, err := wiring.Namespace(s.environ)
+			namespace, err := wiring.Namespace(cmd.Context(), cfg, s.environ, s.customize...)
 			if err != nil {
 				return err
 			}
@@ -64,7 +64,7 @@ func (s *shell) sources(cfg *config.Config, namespace string) (sources doctor.So
 		},
 		Keys: func(ctx context.Context) (*seal.Keyring, error) { return wiring.LoadKeys(ctx, cfg) },
 		Temporal: func(ctx context.Context) (client.Client, error) {
-			c, err := wiring.Dial(ctx, cfg, s.environ, s.logger())
+			c, err := wiring.Dial(ctx, cfg, s.environ, s.logger(), s.customize...)
 			if err == nil {
 				closes(c.Close)
 			}

@@ -18,7 +18,7 @@ import (
 // output runs a command and returns its standard output and standard error separately.
 func output(environ []string, args ...string) (code int, out, errOut string) {
 	var stdout, stderr bytes.Buffer
-	err := run(context.Background(), args, environ, strings.NewReader(""), &stdout, &stderr)
+	err := Run(context.Background(), args, environ, strings.NewReader(""), &stdout, &stderr)
 	if err != nil {
 		fmt.Fprintln(&stderr, err)
 	}

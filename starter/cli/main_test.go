@@ -25,7 +25,7 @@ import (
 // perennialRun runs one command line inside this process.
 func perennialRun(environ []string, in string, args ...string) (code int, out string, err error) {
 	var stdout, stderr bytes.Buffer
-	err = run(context.Background(), args, environ, strings.NewReader(in), &stdout, &stderr)
+	err = Run(context.Background(), args, environ, strings.NewReader(in), &stdout, &stderr)
 	return program.ExitCode(err), stdout.String() + stderr.String(), err
 }
 

@@ -13,7 +13,6 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
 	"go.temporal.io/api/serviceerror"
-	"go.temporal.io/sdk/converter"
 )
 
 // audit counts what happened, from three independent sources: the database, the
@@ -116,7 +115,7 @@ func (s *stack) run(ctx context.Context, workflowID, runID string) (gained int64
 		if start := e.GetWorkflowExecutionStartedEventAttributes(); start != nil {
 			previous = start.ContinuedExecutionRunId
 			var state workflows.State
-			if err := converter.GetDefaultDataConverter().FromPayloads(start.Input, &state); err != nil {
+			if err := s.converter.FromPayloads(start.Input, &state); err != nil {
 				return 0, "", 0, err
 			}
 			carried = state.Refreshes
@@ -125,7 +124,7 @@ func (s *stack) run(ctx context.Context, workflowID, runID string) (gained int64
 			}
 			continue
 		}
-		count, found, err := refreshCount(e)
+		count, found, err := s.refreshCount(e)
 		if err != nil {
 			return 0, "", 0, err
 		}
@@ -139,7 +138,7 @@ func (s *stack) run(ctx context.Context, workflowID, runID string) (gained int64
 
 // refreshCount returns the row's count of refreshes if an event is the result of an
 // activity or local activity that read the row, by itself or after a refresh.
-func refreshCount(e *historypb.HistoryEvent) (count int64, found bool, err error) {
+func (s *stack) refreshCount(e *historypb.HistoryEvent) (count int64, found bool, err error) {
 	result := e.GetActivityTaskCompletedEventAttributes().GetResult()
 	if result == nil {
 		result = e.GetMarkerRecordedEventAttributes().GetDetails()["result"]
@@ -151,7 +150,7 @@ func refreshCount(e *historypb.HistoryEvent) (count int64, found bool, err error
 		activities.View
 		After *activities.View `json:"view"`
 	}
-	err = converter.GetDefaultDataConverter().FromPayloads(result, &look)
+	err = s.converter.FromPayloads(result, &look)
 	if look.After != nil {
 		return look.After.RefreshCount, true, err
 	}

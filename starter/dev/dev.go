@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/spf13/cobra"
 )
 
@@ -36,8 +37,8 @@ func (o options) check(args []string) error {
 	return nil
 }
 
-// Command is `perennial dev`.
-func Command(environ []string) *cobra.Command {
+// Command is `perennial dev`. It dials Temporal with customize; see [wiring.Dial].
+func Command(environ []string, customize ...wiring.Customize) *cobra.Command {
 	var o options
 	cmd := &cobra.Command{
 		Use:   "dev",
@@ -52,7 +53,7 @@ func Command(environ []string) *cobra.Command {
 			if err := o.check(args); err != nil {
 				return err
 			}
-			return run(cmd.Context(), o, environ, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return run(cmd.Context(), o, environ, customize, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	cmd.Flags().StringVar(&o.dir, "dir", ".perennial", "folder of its state; delete it to start afresh")
@@ -61,7 +62,7 @@ func Command(environ []string) *cobra.Command {
 	return cmd
 }
 
-func run(ctx context.Context, o options, environ []string, out, errOut io.Writer) (err error) {
+func run(ctx context.Context, o options, environ []string, customize []wiring.Customize, out, errOut io.Writer) (err error) {
 	progress := out
 	if o.asJSON {
 		progress = errOut
@@ -76,7 +77,7 @@ func run(ctx context.Context, o options, environ []string, out, errOut io.Writer
 	}
 	defer func() { err = errors.Join(err, l.Release()) }()
 
-	s, err := open(ctx, o.dir, environ, progress)
+	s, err := open(ctx, o.dir, environ, customize, progress)
 	if err != nil {
 		return err
 	}

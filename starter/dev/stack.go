@@ -1,6 +1,7 @@
 package dev
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -26,29 +27,33 @@ import (
 	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/perennial-oauth/perennial/workflows"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 )
 
 // stack is everything that dev runs.
 type stack struct {
-	dir     string
-	environ []string
-	ready   time.Time // by the database's clock
+	dir       string
+	environ   []string
+	customize []wiring.Customize
+	ready     time.Time // by the database's clock
 
-	provider *fakeprovider.Server
-	http     *http.Server
-	temporal *devserver.Server // nil if TEMPORAL_ADDRESS names a server
-	address  string
-	ui       string
-	deps     *wiring.Deps
-	client   client.Client
-	service  *connect.Service
-	updates  *connect.Temporal
-	sessions *connect.Sessions
-	key      perennial.Secret // API key of the demo's tenant
-	worker   *process
-	server   *process
-	saved    saved
-	ids      []string // of the demo connections, in the order of demos
+	provider  *fakeprovider.Server
+	http      *http.Server
+	temporal  *devserver.Server // nil if TEMPORAL_ADDRESS names a server
+	address   string
+	ui        string
+	deps      *wiring.Deps
+	client    client.Client
+	converter converter.DataConverter // of the client
+	namespace string
+	service   *connect.Service
+	updates   *connect.Temporal
+	sessions  *connect.Sessions
+	key       perennial.Secret // API key of the demo's tenant
+	worker    *process
+	server    *process
+	saved     saved
+	ids       []string // of the demo connections, in the order of demos
 }
 
 // saved is the state that must outlive dev, besides the databases.
@@ -75,8 +80,8 @@ func lock(dir string) (*filelock.Lock, error) {
 }
 
 // open starts everything. On an error it stops what it has started.
-func open(ctx context.Context, dir string, environ []string, progress io.Writer) (*stack, error) {
-	s := &stack{dir: dir, environ: environ}
+func open(ctx context.Context, dir string, environ []string, customize []wiring.Customize, progress io.Writer) (*stack, error) {
+	s := &stack{dir: dir, environ: environ, customize: customize}
 	if err := s.start(ctx, progress); err != nil {
 		return nil, errors.Join(startError(ctx, err), s.close())
 	}
@@ -270,7 +275,10 @@ func (s *stack) openTemporal(ctx context.Context, progress io.Writer) error {
 		s.address, s.ui = s.temporal.Address, s.temporal.UI
 	}
 	var err error
-	if s.client, err = wiring.Dial(ctx, s.deps.Config, s.ownEnviron(), s.deps.Log); err != nil {
+	if s.client, err = wiring.Dial(ctx, s.deps.Config, s.ownEnviron(), s.deps.Log, s.customize...); err != nil {
+		return err
+	}
+	if err := s.openOptions(ctx); err != nil {
 		return err
 	}
 	s.updates = &connect.Temporal{Client: s.client, TaskQueue: s.deps.Config.TaskQueue}
@@ -278,11 +286,11 @@ func (s *stack) openTemporal(ctx context.Context, progress io.Writer) error {
 	if s.sessions, err = s.deps.Sessions(s.service); err != nil {
 		return err
 	}
-	_, _, err = workflows.Prepare(ctx, s.client, s.namespace(), s.deps.Config.TaskQueue, workflows.Sweep{Every: 10 * time.Second, Grace: 5 * time.Second, FullEvery: time.Minute})
+	_, _, err = workflows.Prepare(ctx, s.client, s.namespace, s.deps.Config.TaskQueue, workflows.Sweep{Every: 10 * time.Second, Grace: 5 * time.Second, FullEvery: time.Minute})
 	if err != nil {
 		return err
 	}
-	b, err := s.deps.BindingFor(s.client, s.ownEnviron())
+	b, err := s.deps.BindingFor(ctx, s.client, s.ownEnviron(), s.customize...)
 	if err != nil {
 		return err
 	}
@@ -311,20 +319,22 @@ func (s *stack) startTemporal(ctx context.Context, binary string) (*devserver.Se
 	return devserver.Start(ctx, o)
 }
 
-func (s *stack) namespace() string {
-	for _, kv := range s.environ {
-		if v, ok := strings.CutPrefix(kv, "TEMPORAL_NAMESPACE="); ok && v != "" {
-			return v
-		}
+// openOptions finds out what the client uses: the namespace, and how its payloads are
+// decoded.
+func (s *stack) openOptions(ctx context.Context) error {
+	o, err := wiring.ClientOptions(ctx, s.deps.Config, s.ownEnviron(), s.customize...)
+	s.namespace = cmp.Or(o.Namespace, client.DefaultNamespace)
+	if s.converter = o.DataConverter; s.converter == nil {
+		s.converter = converter.GetDefaultDataConverter()
 	}
-	return client.DefaultNamespace
+	return err
 }
 
 func (s *stack) uiLink() string {
 	if s.ui == "" {
 		return "(of the server at " + s.address + ")"
 	}
-	return s.ui + "/namespaces/" + s.namespace() + "/workflows"
+	return s.ui + "/namespaces/" + s.namespace + "/workflows"
 }
 
 func (s *stack) close() error {

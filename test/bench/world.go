@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/fakeprovider"
 	"github.com/perennial-oauth/perennial/internal/pgserver"
 	"github.com/perennial-oauth/perennial/internal/temporalserver"
@@ -73,7 +74,7 @@ func (w *world) start(ctx context.Context) (err error) {
 			return err
 		}
 		w.undo = append(w.undo, func() { _ = w.temporal.Kill() })
-		if w.client, err = wiring.Dial(ctx, nil, w.environ(), quiet); err != nil {
+		if w.client, err = wiring.Dial(ctx, &config.Config{}, w.environ(), quiet); err != nil {
 			return err
 		}
 		w.undo = append(w.undo, w.client.Close)

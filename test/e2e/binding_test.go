@@ -35,7 +35,7 @@ import (
 // sees it.
 func (s *stack) binding() *wiring.Binding {
 	s.Helper()
-	b, err := s.deps.BindingFor(s.client, s.environ())
+	b, err := s.deps.BindingFor(s.Context(), s.client, s.environ())
 	require.NoError(s, err)
 	return b
 }
@@ -370,7 +370,7 @@ func TestTemporalAwayAtStart(t *testing.T) {
 		lazy, err := client.NewLazyClient(client.Options{HostPort: address, Logger: nil})
 		require.NoError(t, err)
 		t.Cleanup(lazy.Close)
-		b, err := s.deps.BindingFor(lazy, []string{"TEMPORAL_ADDRESS=" + address})
+		b, err := s.deps.BindingFor(t.Context(), lazy, []string{"TEMPORAL_ADDRESS=" + address})
 		require.NoError(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		f, err := b.Look(ctx)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http/httptest"
 	"os"
@@ -68,6 +69,7 @@ type stack struct {
 	logs     *safeBuffer
 	healths  int                       // lines of the log about health checks of workers that have ended
 	api      struct{ url, key string } // of a server, see served
+	extraEnv []string
 }
 
 type safeBuffer struct {
@@ -88,13 +90,15 @@ func (s *safeBuffer) Bytes() []byte {
 }
 
 type setting struct {
-	url     string // empty: PostgreSQL
-	address string // empty: the shared Temporal server
-	class   perennial.ReplayClass
-	extra   string // settings of the app
-	links   bool   // customers connect by links, at linkBase
-	back    string // allowed return URL of links; empty: none
-	top     string // settings at the top of the file
+	url       string // empty: PostgreSQL
+	address   string // empty: the shared Temporal server
+	class     perennial.ReplayClass
+	extra     string             // settings of the app
+	links     bool               // customers connect by links, at linkBase
+	back      string             // allowed return URL of links; empty: none
+	top       string             // settings at the top of the file
+	environ   []string           // beside Temporal's address
+	customize []wiring.Customize // of the test's own client
 }
 
 func sqlite(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "perennial.db") }
@@ -102,7 +106,7 @@ func sqlite(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(),
 func setup(t *testing.T, o setting) *stack {
 	t.Helper()
 	ctx := context.Background()
-	s := &stack{T: t, dir: t.TempDir(), url: o.url, address: o.address, logs: &safeBuffer{}}
+	s := &stack{T: t, dir: t.TempDir(), url: o.url, address: o.address, logs: &safeBuffer{}, extraEnv: o.environ}
 	if s.url == "" {
 		s.url = testpg.URL(t)
 	}
@@ -157,7 +161,7 @@ apps:
 	s.deps, err = wiring.Open(ctx, cfg, log)
 	require.NoError(t, err)
 	t.Cleanup(s.deps.Close)
-	s.client, err = wiring.Dial(ctx, cfg, s.environ(), log)
+	s.client, err = wiring.Dial(ctx, cfg, s.environ(), log, o.customize...)
 	require.NoError(t, err)
 	t.Cleanup(s.client.Close)
 	s.updates = &connect.Temporal{Client: s.client, TaskQueue: cfg.TaskQueue}
@@ -165,14 +169,22 @@ apps:
 	return s
 }
 
-func (s *stack) environ() []string { return []string{"TEMPORAL_ADDRESS=" + s.address} }
+func (s *stack) environ() []string {
+	return append([]string{"TEMPORAL_ADDRESS=" + s.address}, s.extraEnv...)
+}
 
 // work runs the worker program until stop is called. stop waits until it has ended.
-func (s *stack) work() (stop func()) {
+func (s *stack) work(customize ...wiring.Customize) (stop func()) {
+	s.Helper()
+	return s.background(wiring.RunWorker, customize)
+}
+
+// background runs a program until stop is called. stop waits until it has ended.
+func (s *stack) background(program func(context.Context, []string, []string, io.Writer, ...wiring.Customize) error, customize []wiring.Customize) (stop func()) {
 	s.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- wiring.RunWorker(ctx, []string{"--config", s.path}, s.environ(), s.logs) }()
+	go func() { done <- program(ctx, []string{"--config", s.path}, s.environ(), s.logs, customize...) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		assert.NoError(s, <-done)
