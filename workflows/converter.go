@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/unreachable"
 	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/workflow"
@@ -68,12 +70,12 @@ func (c *inWorkflow) ToPayloads(values ...any) (*commonpb.Payloads, error) {
 
 // FromPayload implements converter.DataConverter.
 func (c *inWorkflow) FromPayload(p *commonpb.Payload, to any) error {
-	return c.decoded(c.DataConverter.FromPayload(p, to), to)
+	return c.decode(func() error { return c.DataConverter.FromPayload(p, to) }, to)
 }
 
 // FromPayloads implements converter.DataConverter.
 func (c *inWorkflow) FromPayloads(p *commonpb.Payloads, to ...any) error {
-	return c.decoded(c.DataConverter.FromPayloads(p, to...), to...)
+	return c.decode(func() error { return c.DataConverter.FromPayloads(p, to...) }, to...)
 }
 
 func encoded(err error) error {
@@ -83,14 +85,24 @@ func encoded(err error) error {
 	return nil
 }
 
-func (c *inWorkflow) decoded(err error, to ...any) error {
+func (c *inWorkflow) decode(from func() error, to ...any) error {
+	err := from()
 	if err == nil || errors.Is(err, converter.ErrUnableToDecode) {
 		return err // it was decoded, and holds something else than the workflow expects
 	}
 	if slices.ContainsFunc(to, isMessage) && CheckConverter(c.DataConverter) == nil {
-		return err // anybody may send a message; the codec works, and does not decode this one
+		// Anybody may send a message. The codec works now; it may have come back only after
+		// the first try, so the second one decides.
+		if err = from(); !codecAway(err) {
+			return err
+		}
 	}
 	panic(fmt.Errorf("a payload of this workflow cannot be decoded; the task is repeated: %w", err))
+}
+
+// codecAway reports whether err says that a codec gave no answer.
+func codecAway(err error) bool {
+	return err != nil && (unreachable.Is(err) || perennial.CodeOf(err) == perennial.CodeUnavailable)
 }
 
 // isMessage reports whether to receives what anybody may send to a running workflow.
