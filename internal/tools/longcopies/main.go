@@ -2,13 +2,12 @@
 // the project, deletes some of them, one at a time, and reports whether a test or the
 // compiler noticed.
 //
-//	longcopies [-seed N] [-n N] [-list] [-only FILE:LINE] DIRECTORY
+//	longcopies [-seed N] [-n N] [-list] [-only FILE:LINE] [-quick] DIRECTORY
 //
 // Nothing in the directory is changed: the deletions are overlays of the build.
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -32,7 +31,14 @@ type found struct {
 	line       int
 	start, end int // offsets of what a deletion removes
 	text       string
+
+	statement            bool // an assignment, not a member of a literal
+	switchable           bool // a switch can stand around it
+	valueStart, valueEnd int  // offsets of what the switch stands around
 }
+
+// id tells a copy from all others.
+func (f found) id() string { return fmt.Sprintf("%s:%d", f.file, f.start) }
 
 func (f found) String() string { return fmt.Sprintf("%s:%d: %s", f.file, f.line, f.text) }
 
@@ -71,17 +77,18 @@ const testTimeout = 6 * time.Minute
 
 func main() {
 	seed := flag.Uint64("seed", 1, "of the draw")
-	n := flag.Int("n", 60, "how many are drawn")
+	n := flag.Int("n", 60, "how many are drawn, 0 for all")
 	list := flag.Bool("list", false, "list all copies and end")
 	only := flag.String("only", "", "FILE:LINE of the copies to delete, instead of a draw")
+	quick := flag.Bool("quick", false, "run the tests that look at whole values only")
 	flag.Parse()
-	if err := run(flag.Arg(0), *seed, *n, *list, *only); err != nil {
+	if err := run(flag.Arg(0), *seed, *n, *list, *only, *quick); err != nil {
 		fmt.Fprintln(os.Stderr, "longcopies:", err)
 		os.Exit(1)
 	}
 }
 
-func run(dir string, seed uint64, n int, list bool, only string) error {
+func run(dir string, seed uint64, n int, list bool, only string, quick bool) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
@@ -97,18 +104,25 @@ func run(dir string, seed uint64, n int, list bool, only string) error {
 		}
 		return nil
 	}
-	drawn := all
+	drawn := slices.Clone(all)
 	if only != "" {
-		drawn = slices.DeleteFunc(slices.Clone(all), func(c found) bool { return fmt.Sprintf("%s:%d", c.file, c.line) != only })
+		drawn = slices.DeleteFunc(drawn, func(c found) bool { return fmt.Sprintf("%s:%d", c.file, c.line) != only })
 	} else {
 		random := rand.New(rand.NewPCG(seed, 0))
 		random.Shuffle(len(drawn), func(i, j int) { drawn[i], drawn[j] = drawn[j], drawn[i] })
-		drawn = drawn[:min(n, len(drawn))]
+		if n > 0 {
+			drawn = drawn[:min(n, len(drawn))]
+		}
 		fmt.Printf("seed %d, %d drawn\n", seed, len(drawn))
 	}
+	t, err := newTrial(dir, all, quick)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(t.folder) }() // a leftover of ours costs nothing
 	unnoticed, unjudged := 0, 0
 	for i, c := range drawn {
-		by, err := noticed(dir, c)
+		by, err := t.judge(c)
 		switch {
 		case err != nil:
 			unjudged++
@@ -190,7 +204,7 @@ func (f *finder) visit(n ast.Node) bool {
 			case i > 0:
 				start = n.Elts[i-1].End()
 			}
-			f.add(kv.Pos(), start, end, types.ExprString(kv.Key)+": "+types.ExprString(kv.Value))
+			f.add(kv, found{text: types.ExprString(kv.Key) + ": " + types.ExprString(kv.Value), switchable: f.sameType(kv)}, start, end, kv.Value)
 		}
 	case *ast.AssignStmt:
 		if n.Tok != token.ASSIGN || len(n.Lhs) != 1 || len(n.Rhs) != 1 {
@@ -201,7 +215,7 @@ func (f *finder) visit(n ast.Node) bool {
 			return true
 		}
 		if into := f.structOf(f.p.TypesInfo.TypeOf(to.X)); into != "" && f.copied(n.Rhs[0], into) {
-			f.add(n.Pos(), n.Pos(), n.End(), types.ExprString(to)+" = "+types.ExprString(n.Rhs[0]))
+			f.add(n, found{text: types.ExprString(to) + " = " + types.ExprString(n.Rhs[0]), statement: true, switchable: true}, n.Pos(), n.End(), n)
 		}
 	}
 	return true
@@ -258,17 +272,35 @@ func (f *finder) copied(e ast.Expr, into string) bool {
 	}
 }
 
-func (f *finder) add(at, start, end token.Pos, text string) {
-	p := f.files.Position(at)
+// sameType reports whether a member of a literal has the type of its value, so that what
+// returns the value's type can stand there.
+func (f *finder) sameType(kv *ast.KeyValueExpr) bool {
+	key, ok := kv.Key.(*ast.Ident)
+	if !ok {
+		return false
+	}
+	field, value := f.p.TypesInfo.ObjectOf(key), f.p.TypesInfo.TypeOf(kv.Value)
+	return field != nil && value != nil && types.Identical(field.Type(), value)
+}
+
+// add notes a copy at a node; a deletion removes what is between start and end, a switch
+// stands around value.
+func (f *finder) add(at ast.Node, c found, start, end token.Pos, value ast.Node) {
+	p := f.files.Position(at.Pos())
 	name, err := filepath.Rel(f.dir, p.Filename)
 	if err != nil || strings.HasPrefix(name, "..") {
 		return
 	}
-	f.out = append(f.out, found{pkg: f.pkg, file: name, line: p.Line, start: f.files.Position(start).Offset, end: f.files.Position(end).Offset, text: text})
+	offset := func(p token.Pos) int { return f.files.Position(p).Offset }
+	c.pkg, c.file, c.line = f.pkg, name, p.Line
+	c.start, c.end = offset(start), offset(end)
+	c.valueStart, c.valueEnd = offset(value.Pos()), offset(value.End())
+	f.out = append(f.out, c)
 }
 
-// noticed deletes a copy in an overlay and says what noticed, "" for nothing.
-func noticed(dir string, c found) (string, error) {
+// noticed deletes a copy in an overlay and says what noticed, "" for nothing: the compiler
+// and, unless onlyCompiler, the tests.
+func noticed(dir string, c found, onlyCompiler bool) (string, error) {
 	path := filepath.Join(dir, c.file)
 	source, err := os.ReadFile(path)
 	if err != nil {
@@ -279,20 +311,16 @@ func noticed(dir string, c found) (string, error) {
 		return "", err
 	}
 	defer func() { _ = os.RemoveAll(folder) }() // a leftover of ours costs nothing
-	changed := filepath.Join(folder, "changed.go")
-	if err := os.WriteFile(changed, append(append([]byte(nil), source[:c.start]...), source[c.end:]...), 0o600); err != nil {
+	o := newOverlay(folder)
+	o.add(path, string(source[:c.start])+string(source[c.end:]))
+	if err := o.write(); err != nil {
 		return "", err
 	}
-	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {path: changed}})
-	if err != nil {
-		return "", err
-	}
-	overlayPath := filepath.Join(folder, "overlay.json")
-	if err := os.WriteFile(overlayPath, overlay, 0o600); err != nil {
-		return "", err
+	if onlyCompiler {
+		return seenBy(dir, o.path, []string{"./" + c.pkg, "-run", "^$"})
 	}
 	for _, tests := range append([]string{"./" + c.pkg}, alsoTests[c.pkg]...) {
-		by, err := seenBy(dir, overlayPath, strings.Fields(tests))
+		by, err := seenBy(dir, o.path, strings.Fields(tests))
 		if by != "" || err != nil {
 			return by, err
 		}

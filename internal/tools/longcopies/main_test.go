@@ -47,13 +47,22 @@ func TestA(t *testing.T) {
 	if len(all) != len(want) {
 		t.Fatalf("%v", all)
 	}
+	tried, err := newTrial(dir, all, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(tried.folder)
 	for i, c := range all {
-		got, err := noticed(dir, c)
+		bySwitch, err := tried.judge(c)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got != want[i] {
-			t.Errorf("%s: %q, not %q", c, got, want[i])
+		byDeletion, err := noticed(dir, c, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bySwitch != want[i] || byDeletion != want[i] {
+			t.Errorf("%s: %q by switch, %q by deletion, not %q", c, bySwitch, byDeletion, want[i])
 		}
 	}
 }
@@ -82,8 +91,17 @@ func TestFailsAnyway(t *testing.T) {
 			if err != nil || len(all) != 1 {
 				t.Fatal(all, err)
 			}
-			if by, err := noticed(dir, all[0]); by != "" || (err != nil) != test.wrong {
+			if by, err := noticed(dir, all[0], false); by != "" || (err != nil) != test.wrong {
 				t.Errorf("noticed by %q, %v", by, err)
+			}
+			_ = os.Remove(filepath.Join(dir, "ran"))
+			tried, err := newTrial(dir, all, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer os.RemoveAll(tried.folder)
+			if by, err := tried.judge(all[0]); by != "" || (err != nil) != test.wrong {
+				t.Errorf("by switch noticed by %q, %v", by, err)
 			}
 		})
 	}
