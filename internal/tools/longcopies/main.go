@@ -2,7 +2,7 @@
 // the project, deletes some of them, one at a time, and reports whether a test or the
 // compiler noticed.
 //
-//	longcopies [-seed N] [-n N] [-list] [-only FILE:LINE] [-quick] DIRECTORY
+//	longcopies [-seed N] [-n N] [-list] [-only FILE:LINE] [-again FILE] [-quick] DIRECTORY
 //
 // Nothing in the directory is changed: the deletions are overlays of the build.
 package main
@@ -80,15 +80,16 @@ func main() {
 	n := flag.Int("n", 60, "how many are drawn, 0 for all")
 	list := flag.Bool("list", false, "list all copies and end")
 	only := flag.String("only", "", "FILE:LINE of the copies to delete, instead of a draw")
+	again := flag.String("again", "", "the output of an earlier run: judge what it calls unnoticed, instead of a draw")
 	quick := flag.Bool("quick", false, "run the tests that look at whole values only")
 	flag.Parse()
-	if err := run(flag.Arg(0), *seed, *n, *list, *only, *quick); err != nil {
+	if err := run(flag.Arg(0), *seed, *n, *list, *only, *again, *quick); err != nil {
 		fmt.Fprintln(os.Stderr, "longcopies:", err)
 		os.Exit(1)
 	}
 }
 
-func run(dir string, seed uint64, n int, list bool, only string, quick bool) error {
+func run(dir string, seed uint64, n int, list bool, only, again string, quick bool) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
@@ -107,6 +108,12 @@ func run(dir string, seed uint64, n int, list bool, only string, quick bool) err
 	drawn := slices.Clone(all)
 	if only != "" {
 		drawn = slices.DeleteFunc(drawn, func(c found) bool { return fmt.Sprintf("%s:%d", c.file, c.line) != only })
+	} else if again != "" {
+		earlier, err := os.ReadFile(again)
+		if err != nil {
+			return err
+		}
+		drawn = slices.DeleteFunc(drawn, func(c found) bool { return !strings.Contains(string(earlier), " "+c.String()+": UNNOTICED\n") })
 	} else {
 		random := rand.New(rand.NewPCG(seed, 0))
 		random.Shuffle(len(drawn), func(i, j int) { drawn[i], drawn[j] = drawn[j], drawn[i] })

@@ -41,7 +41,8 @@ func longcopiesPick[T any](copy string, v T) (zero T) {
 type trial struct {
 	dir, folder, overlay string
 	quick                bool              // only the tests that look at whole values
-	binaries             map[string]string // of tests, by package
+	folders              map[string][]string // of packages, by pattern
+	binaries             map[string]string   // of tests, by folder
 }
 
 // newTrial puts the switches in. The caller removes its folder.
@@ -51,7 +52,7 @@ func newTrial(dir string, all []found, quick bool) (*trial, error) {
 		return nil, err
 	}
 	o := newOverlay(folder)
-	t := &trial{dir: dir, folder: folder, overlay: o.path, quick: quick, binaries: map[string]string{}}
+	t := &trial{dir: dir, folder: folder, overlay: o.path, quick: quick, folders: map[string][]string{}, binaries: map[string]string{}}
 	for file, copies := range byFile(all) {
 		path := filepath.Join(dir, file)
 		source, err := os.ReadFile(path)
@@ -120,14 +121,18 @@ func withSwitches(source string, copies []found) string {
 }
 
 // judge says what noticed that a copy is gone, "" for nothing. The switch is asked first;
-// what has none is deleted for real, and so is what only the compiler would miss.
+// what has none is deleted for real, and so is what only the compiler would miss. A quick
+// trial asks the switch alone.
 func (t *trial) judge(c found) (string, error) {
 	if c.switchable {
 		if by, err := t.noticed(c); by != "" || err != nil {
 			return by, err
 		}
 	}
-	return noticed(t.dir, c, c.switchable || t.quick)
+	if t.quick {
+		return "", nil
+	}
+	return noticed(t.dir, c, c.switchable)
 }
 
 // noticed says what noticed that a copy is off, "" for nothing: first the tests that look
@@ -151,7 +156,7 @@ func (t *trial) noticed(c found) (string, error) {
 // seenBy runs a package's tests while a copy is off. See the function seenBy for what
 // counts as noticed.
 func (t *trial) seenBy(c found, tests []string, quick bool) (string, error) {
-	folders, err := t.folders(tests[0])
+	folders, err := t.foldersOf(tests[0])
 	if err != nil {
 		return "", err
 	}
@@ -189,7 +194,7 @@ func (t *trial) seenBy(c found, tests []string, quick bool) (string, error) {
 
 // run runs a package's tests with a copy off, "" for none, and returns what they say.
 func (t *trial) run(folder, which, off string) (string, error) {
-	binary, err := t.binary(folder)
+	binary, err := t.binaryOf(folder)
 	if err != nil || binary == "" {
 		return "", err
 	}
@@ -203,8 +208,8 @@ func (t *trial) run(folder, which, off string) (string, error) {
 	return string(out), err
 }
 
-// binary builds a package's tests once, with the switches in; "" for a package without tests.
-func (t *trial) binary(folder string) (string, error) {
+// binaryOf builds a package's tests once, with the switches in; "" for a package without tests.
+func (t *trial) binaryOf(folder string) (string, error) {
 	if binary, ok := t.binaries[folder]; ok {
 		return binary, nil
 	}
@@ -221,19 +226,26 @@ func (t *trial) binary(folder string) (string, error) {
 	return binary, nil
 }
 
-// folders returns the folders of a pattern's packages.
-func (t *trial) folders(pattern string) ([]string, error) {
-	dir := t.dir
+// foldersOf returns the folders of a pattern's packages.
+func (t *trial) foldersOf(pattern string) ([]string, error) {
+	if folders, ok := t.folders[pattern]; ok {
+		return folders, nil
+	}
+	dir, in := t.dir, pattern
 	for _, module := range modules(t.dir) {
 		if rest, ok := strings.CutPrefix(pattern+"/", "./"+module+"/"); ok {
-			dir, pattern = filepath.Join(t.dir, module), "./"+strings.TrimSuffix(rest, "/")
+			dir, in = filepath.Join(t.dir, module), "./"+strings.TrimSuffix(rest, "/")
 			break
 		}
 	}
-	cmd := exec.Command("go", "list", "-f", "{{.Dir}}", pattern)
+	cmd := exec.Command("go", "list", "-f", "{{.Dir}}", in)
 	cmd.Dir = dir
 	out, err := cmd.Output()
-	return strings.Fields(string(out)), err
+	if err != nil {
+		return nil, fmt.Errorf("list the packages of %s: %w", pattern, err)
+	}
+	t.folders[pattern] = strings.Fields(string(out))
+	return t.folders[pattern], nil
 }
 
 // wholeValueTests returns a pattern of the package's tests that fill a whole value or
