@@ -40,7 +40,7 @@ func longcopiesPick[T any](copy string, v T) (zero T) {
 // run of tests and no build.
 type trial struct {
 	dir, folder, overlay string
-	quick                bool              // only the tests that look at whole values
+	quick                bool                // only the tests that look at whole values
 	folders              map[string][]string // of packages, by pattern
 	binaries             map[string]string   // of tests, by folder
 }
