@@ -329,3 +329,19 @@ func TestPendingAfterALocalTry(t *testing.T) {
 		assert.Equal(t, []any{"held", 12 * time.Second, false}, []any{again.Type(), again.NextRetryDelay(), again.NonRetryable()}, name)
 	}
 }
+
+// TestAnswersOfTheStoreAreWhole: the workflow hears how a kept set was stored, and that a
+// row is missing.
+func TestAnswersOfTheStoreAreWhole(t *testing.T) {
+	t.Parallel()
+	f := &fake{result: fill.Of[refresh.Result]()}
+	stored, err := do[activities.RefreshResult](t, f, "PersistSealed", store.SaveRequest{ID: "con_1"})
+	require.NoError(t, err)
+	assert.Equal(t, f.result.Outcome, stored.Outcome)
+	assert.True(t, stored.Recovered)
+
+	f.result = refresh.Result{Outcome: perennial.OutcomeNotFound}
+	missing, err := do[activities.RefreshResult](t, f, "Refresh", activities.RefreshRequest{ConnectionID: "con_1"})
+	require.NoError(t, err)
+	assert.Equal(t, activities.RefreshResult{Outcome: perennial.OutcomeNotFound, View: activities.View{Gone: true}}, missing)
+}

@@ -26,3 +26,10 @@ func TestViewIsWhole(t *testing.T) {
 	// pooled app. Load sets SlotGranted, Upsert and Missing.
 	assert.Equal(t, []string{"Gone", "Tombstone", "RowMissing", "Pooled", "Summary", "SlotGranted", "Upsert", "Missing"}, fill.Zeros(a.view(c, now)))
 }
+
+// TestShownOfIsWhole: a workflow starts with the values of its row.
+func TestShownOfIsWhole(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, map[string]string{AttributeStatus: "status", AttributeProvider: "provider", AttributeApp: "app", AttributeTenant: "tenant_id"},
+		ShownOf(fill.Of[perennial.Connection]()))
+}

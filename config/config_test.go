@@ -222,6 +222,8 @@ func TestEveryKeyOfAnApp(t *testing.T) {
     issuer: https://full.example
     issuer_sent: true
     account: {from: callback, name: realm, url: "https://full.example/{account}"}
+    rate_limit_scope: host
+    hosts: [.full.example]
 `), goodEnv)
 	require.NoError(t, err)
 	got, err := c.App("full")
@@ -238,6 +240,7 @@ func TestEveryKeyOfAnApp(t *testing.T) {
 	e.MetadataFields = []string{"realm"}
 	e.AuthParams, e.Issuer, e.IssuerSent = map[string]string{"prompt": "consent"}, "https://full.example", true
 	e.Account = provider.AccountSource{From: provider.AccountFromCallback, Name: "realm", URL: "https://full.example/{account}"}
+	e.RateLimitScope, e.HostSuffixes = provider.ScopeHost, []string{".full.example"}
 	require.Equal(t, want, got)
 }
 
@@ -276,6 +279,13 @@ func TestServer(t *testing.T) {
 	c, err := parse("p.yaml", []byte("server: {listen: \":443\", health: \":81\", tls_cert: c, tls_key: k, requests_per_second: 50, burst: 5}\n"+good), goodEnv)
 	require.NoError(t, err)
 	require.Equal(t, Server{Listen: ":443", Health: ":81", TLSCert: "c", TLSKey: "k", Rate: 50, Burst: 5}, c.Server)
+}
+
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	c, err := parse("p.yaml", []byte("sweep: {every: 2m, grace: 40s, full_every: 20m, retention: 100h}\n"+good), goodEnv)
+	require.NoError(t, err)
+	require.Equal(t, Sweep{Every: 2 * time.Minute, Grace: 40 * time.Second, FullEvery: 20 * time.Minute, Retention: 100 * time.Hour}, c.Sweep)
 }
 
 func TestVariablesGoBeforeTheFile(t *testing.T) {

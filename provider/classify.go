@@ -25,6 +25,11 @@ type evidence struct {
 	basic       bool // WWW-Authenticate asks for Basic
 }
 
+// evidence returns what a reply that arrived whole says about a request, but for a token.
+func (r tokenReply) evidence(status int, header http.Header, secrets ...perennial.Secret) evidence {
+	return evidence{sent: true, status: status, readable: r.readable, code: codeOf(r.code, secrets...), description: r.description, basic: asksForBasic(header)}
+}
+
 // outcomeOfCode has the codes of RFC 6749 section 5.2.
 var outcomeOfCode = map[string]perennial.Outcome{
 	"invalid_grant":          perennial.OutcomeRevoked,

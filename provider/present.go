@@ -207,15 +207,14 @@ func (e Entry) rewrite(req *http.Request) error {
 // if that has a whole access token.
 func (o *oneShot) reply(e Entry, began time.Time, secrets ...perennial.Secret) Reply {
 	read := readReply(o.certain(), e, o.at)
-	ev := evidence{sent: o.sent.Load(), err: o.err, transport: transportCode(o.err), status: o.status, readable: read.readable,
-		accessToken: !read.tokens.AccessToken.IsZero(), description: read.description, basic: asksForBasic(o.header)}
+	ev := read.evidence(o.status, o.header, secrets...)
+	ev.sent, ev.err, ev.transport, ev.accessToken = o.sent.Load(), o.err, transportCode(o.err), !read.tokens.AccessToken.IsZero()
 	if !o.used {
 		ev.err, ev.transport = errors.New("no request was made"), "bad_endpoint"
 	}
 	if ev.err != nil && ev.accessToken && o.status/100 == 2 {
 		ev.err = nil
 	}
-	ev.code = codeOf(read.code, secrets...)
 	requestID := o.entry.requestID(o.header, append(secrets, read.tokens.AccessToken, read.tokens.RefreshToken)...)
 	r := Reply{Sent: ev.sent, HTTPStatus: o.status, RequestID: requestID, Duration: time.Since(began)}
 	r.Outcome, r.Code = classify(e, ev)

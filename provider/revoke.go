@@ -79,7 +79,6 @@ func (c *Client) revoke(app App, req *http.Request, secrets ...perennial.Secret)
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	read := readReply(body, app.Provider, time.Time{})
 	reply := Reply{HTTPStatus: resp.StatusCode}
-	reply.Outcome, reply.Code = classify(app.Provider, evidence{sent: true, status: resp.StatusCode, readable: read.readable,
-		code: codeOf(read.code, secrets...), description: read.description, basic: asksForBasic(resp.Header)})
+	reply.Outcome, reply.Code = classify(app.Provider, read.evidence(resp.StatusCode, resp.Header, secrets...))
 	return reply, nil
 }

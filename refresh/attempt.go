@@ -323,16 +323,22 @@ func (a *attempt) closeWith(ctx context.Context, reply provider.Reply, req store
 	return res, nil
 }
 
-// note reports the reply to the app's circuit, unless it concerns only this connection
-// or this worker. A failed report costs no token. But if a success goes unreported, the
-// circuit stays open until another probe, so note tries twice in what is left of ctx.
-func (a *attempt) note(ctx context.Context, reply provider.Reply) {
+// noteRequest returns what the app's circuit gets to know of a reply.
+func (a *attempt) noteRequest(reply provider.Reply) store.NoteRequest {
 	req := store.NoteRequest{Connection: a.row, Outcome: reply.Outcome, Code: reply.Code, Rate: a.app.MaxRefreshesPerSecond, Interval: a.Timing.ProbeInterval,
 		ClientFirst: a.app.Provider.ChecksClientFirst}
 	if reply.Outcome == perennial.OutcomeRateLimited && a.app.Provider.RateLimitScope != provider.ScopeConnection {
 		req.SlowDown = max(reply.RetryAfter, minSlowDown)
 		req.SlowDownHost = a.app.Provider.RateLimitScope == provider.ScopeHost
 	}
+	return req
+}
+
+// note reports the reply to the app's circuit, unless it concerns only this connection
+// or this worker. A failed report costs no token. But if a success goes unreported, the
+// circuit stays open until another probe, so note tries twice in what is left of ctx.
+func (a *attempt) note(ctx context.Context, reply provider.Reply) {
+	req := a.noteRequest(reply)
 	if a.gaveUp || !countable(reply) && !a.gate.NoteEveryReply && req.SlowDown == 0 {
 		return
 	}

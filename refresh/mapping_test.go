@@ -7,6 +7,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/fill"
 	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -57,6 +58,23 @@ func TestObservationsAreWhole(t *testing.T) {
 	assert.Equal(t, "app", observer.all[1].App)
 	assert.Equal(t, perennial.ReasonInvalidGrant, observer.all[1].Terminal)
 	assert.InDelta(t, time.Hour.Seconds(), observer.all[0].LifeLeft.Seconds(), 60)
+}
+
+// TestOtherObservationsAreWhole: metrics hear of a database that went backwards, and of
+// a connection that the gate did not admit, with its app.
+func TestOtherObservationsAreWhole(t *testing.T) {
+	t.Parallel()
+	b := setup(t, fresh("2"))
+	observer := &seen{}
+	b.Engine.Observer = observer
+	_, err := b.Engine.Refresh(t.Context(), Request{ConnectionID: "con_1", Generation: 3, Floor: 3, Trigger: perennial.TriggerTimer})
+	require.NoError(t, err)
+	assert.Contains(t, observer.all, Observation{App: "app", RolledBack: true})
+
+	gate := fill.Of[store.Admission]()
+	res := b.Engine.throttled(gate)
+	assert.Equal(t, []string{"Description", "HTTPStatus", "Recovered", "Unsaved"}, fill.Zeros(res))
+	assert.Equal(t, Observation{App: gate.Connection.App, Result: res}, observer.all[len(observer.all)-1])
 }
 
 // TestResultsAreWhole: whatever came of a refresh, its result has the row, the database's

@@ -141,8 +141,14 @@ func (s *Store) weigh(tx *gorm.DB, circuit circuitRow, req NoteRequest, reason s
 	if err != nil {
 		return err
 	}
-	return outbox.Append(tx, perennial.Event{Type: perennial.EventCircuitOpened, App: circuit.App,
-		Data: perennial.EventData{Host: circuit.Host, Code: req.Code, Connections: len(e.failed), Tenants: e.names()}}, now)
+	opened := circuit.event(perennial.EventCircuitOpened, req.Code)
+	opened.Data.Connections, opened.Data.Tenants = len(e.failed), e.names()
+	return outbox.Append(tx, opened, now)
+}
+
+// event returns an event of the circuit, for operators.
+func (r circuitRow) event(kind perennial.EventType, code string) perennial.Event {
+	return perennial.Event{Type: kind, App: r.App, Data: perennial.EventData{Host: r.Host, Code: code}}
 }
 
 // sizeOf counts a circuit's active connections.

@@ -28,7 +28,7 @@ func (s *Store) Claim(ctx context.Context, req ClaimRequest) (Claim, error) {
 		}
 		if d.claim.Verdict == VerdictClaimed && seam.Off(seam.ClaimBeforeSpend) {
 			claim.Connection = c
-			claim.Connection.Open = perennial.OpenAttempt{ID: req.AttemptID, Digest: c.RefreshTokenDigest, StartedAt: now, Deadline: now.Add(req.Lease), Trigger: req.Trigger}
+			claim.Connection.Open = openedBy(req, c, now)
 			return nil
 		}
 		if err := update(tx, c.ID, now, d.set); err != nil {

@@ -84,13 +84,19 @@ func gateOpen(c perennial.Connection, circuit circuitRow, app appRow, released b
 
 // claimColumns returns what a claim writes: opensAttempt in Go.
 func claimColumns(c perennial.Connection, req ClaimRequest, now time.Time) columns {
+	open := openedBy(req, c, now)
 	return columns{
-		"attempt_id":         req.AttemptID,
-		"attempt_digest":     c.RefreshTokenDigest,
-		"attempt_started_at": db.Nullable(now),
-		"attempt_deadline":   db.Nullable(now.Add(req.Lease)),
-		"attempt_sent":       false,
-		"attempt_trigger":    string(req.Trigger),
+		"attempt_id":         open.ID,
+		"attempt_digest":     open.Digest,
+		"attempt_started_at": db.Nullable(open.StartedAt),
+		"attempt_deadline":   db.Nullable(open.Deadline),
+		"attempt_sent":       open.Sent,
+		"attempt_trigger":    string(open.Trigger),
 		"queued_at":          nil,
 	}
+}
+
+// openedBy returns the attempt that a claim of c opens.
+func openedBy(req ClaimRequest, c perennial.Connection, now time.Time) perennial.OpenAttempt {
+	return perennial.OpenAttempt{ID: req.AttemptID, Digest: c.RefreshTokenDigest, StartedAt: now, Deadline: now.Add(req.Lease), Trigger: req.Trigger}
 }

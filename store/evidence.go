@@ -251,6 +251,11 @@ type Evidence struct {
 	FailedAt    time.Time `json:"failed_at"`
 }
 
+// evidence returns a failure as evidence about its app, before it is counted.
+func (r failureRow) evidence() *Evidence {
+	return &Evidence{Host: r.Host, TenantID: r.TenantID, Kind: r.Kind, Code: r.Code, Since: db.Time(r.Since), FailedAt: db.Time(r.FailedAt)}
+}
+
 // evidenceShown is how old the failures are that [AppState] shows, and maxShown how many
 // lines it has.
 const (
@@ -272,7 +277,7 @@ func (s *Store) evidenceOf(q *gorm.DB, app string, now time.Time) ([]Evidence, e
 		key := group{r.Host, r.TenantID, r.Kind, r.Code}
 		e := sums[key]
 		if e == nil {
-			e = &Evidence{Host: r.Host, TenantID: r.TenantID, Kind: r.Kind, Code: r.Code, Since: db.Time(r.Since), FailedAt: db.Time(r.FailedAt)}
+			e = r.evidence()
 			sums[key] = e
 			out = append(out, e)
 		}

@@ -151,3 +151,25 @@ func TestConnectionEventIsWhole(t *testing.T) {
 	assert.Equal(t, []string{"ID", "CreatedAt"}, fill.Zeros(e), "the outbox gives them")
 	assert.Equal(t, []string{"Host", "Clock", "Days", "EndsAt", "Connections", "Tenants"}, fill.Zeros(e.Data))
 }
+
+// TestAppEventsAreWhole: operators' events have what their circuit or hold has.
+func TestAppEventsAreWhole(t *testing.T) {
+	t.Parallel()
+	e := circuitRow{App: "crm", Host: "eu.example"}.event(perennial.EventCircuitOpened, "server_error")
+	assert.Equal(t, perennial.Event{Type: perennial.EventCircuitOpened, App: "crm", Data: perennial.EventData{Host: "eu.example", Code: "server_error"}}, e)
+	e = holdChange{raise: true, reason: "many", refused: 40, tenants: []string{"a", "b"}}.event("crm")
+	assert.Equal(t, perennial.Event{Type: perennial.EventHoldRaised, App: "crm", Data: perennial.EventData{Code: "many", Connections: 40, Tenants: []string{"a", "b"}}}, e)
+}
+
+// TestFailureIsWhole: a failure on record says everything as evidence but how many there are.
+func TestFailureIsWhole(t *testing.T) {
+	t.Parallel()
+	r := fill.Of[failureRow]()
+	assert.Equal(t, []string{"Connections", "Counted"}, fill.Zeros(r.evidence()))
+}
+
+// TestOpenedByIsWhole: a claim opens a whole attempt; sending is marked later.
+func TestOpenedByIsWhole(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, []string{"Sent"}, fill.Zeros(openedBy(fill.Of[ClaimRequest](), fill.Of[perennial.Connection](), time.Unix(1, 0))))
+}

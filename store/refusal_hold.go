@@ -279,11 +279,16 @@ func (s *Store) setRefusalHold(tx *gorm.DB, name string, h holdChange, now time.
 	if err := updateApp(tx, name, now, set); err != nil {
 		return err
 	}
-	event := perennial.EventHoldEnded
+	return outbox.Append(tx, h.event(name), now)
+}
+
+// event tells operators of the change.
+func (h holdChange) event(app string) perennial.Event {
+	e := perennial.Event{Type: perennial.EventHoldEnded, App: app, Data: perennial.EventData{Code: h.reason, Connections: h.refused, Tenants: h.tenants}}
 	if h.raise {
-		event = perennial.EventHoldRaised
+		e.Type = perennial.EventHoldRaised
 	}
-	return outbox.Append(tx, perennial.Event{Type: event, App: name, Data: perennial.EventData{Code: h.reason, Connections: h.refused, Tenants: h.tenants}}, now)
+	return e
 }
 
 // RaiseRefusalHold raises an app's refusal hold by hand: refreshing goes on, but no

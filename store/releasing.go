@@ -43,7 +43,7 @@ func (s *Store) beginRelease(tx *gorm.DB, circuit circuitRow, now time.Time) err
 	if err != nil {
 		return err
 	}
-	return outbox.Append(tx, perennial.Event{Type: perennial.EventCircuitReleasing, App: circuit.App, Data: perennial.EventData{Host: circuit.Host, Code: circuit.Code}}, now)
+	return outbox.Append(tx, circuit.event(perennial.EventCircuitReleasing, circuit.Code), now)
 }
 
 // reopenCircuit ends a release that came too early. The next probe is as far away as
@@ -58,7 +58,7 @@ func (s *Store) reopenCircuit(tx *gorm.DB, circuit circuitRow, req NoteRequest, 
 	if err != nil {
 		return err
 	}
-	return outbox.Append(tx, perennial.Event{Type: perennial.EventCircuitOpened, App: circuit.App, Data: perennial.EventData{Host: circuit.Host, Code: req.Code}}, now)
+	return outbox.Append(tx, circuit.event(perennial.EventCircuitOpened, req.Code), now)
 }
 
 // closeCircuit ends a release: nobody waits any more.
@@ -70,7 +70,7 @@ func closeCircuit(tx *gorm.DB, circuit circuitRow, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	return outbox.Append(tx, perennial.Event{Type: perennial.EventCircuitClosed, App: circuit.App, Data: perennial.EventData{Host: circuit.Host, Code: circuit.Code}}, now)
+	return outbox.Append(tx, circuit.event(perennial.EventCircuitClosed, circuit.Code), now)
 }
 
 // hasTurn reports whether a circuit that is releasing has given the connection its
