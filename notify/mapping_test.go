@@ -21,6 +21,24 @@ func TestBodyIsWhole(t *testing.T) {
 	assert.Empty(t, fill.Zeros(b.Data))
 }
 
+// TestBodyHasItsWords: the words of a message are those of its connection's state.
+func TestBodyHasItsWords(t *testing.T) {
+	t.Parallel()
+	for _, c := range []perennial.Connection{
+		{Status: perennial.StatusActive, Health: perennial.HealthHealthy},
+		{Status: perennial.StatusActive, Health: perennial.HealthFailing, FailingCode: "http_503"},
+		{Status: perennial.StatusActive, Health: perennial.HealthFailing, FailingCode: "invalid_client"},
+		{Status: perennial.StatusReconnectRequired, Health: perennial.HealthFailing, Reason: perennial.ReasonInvalidGrant},
+		{Status: perennial.StatusReconnectRequired, Health: perennial.HealthFailing, Reason: perennial.ReasonRotationLost},
+	} {
+		raw, err := body(perennial.Event{Data: perennial.EventData{Provider: "p", Status: c.Status, Health: c.Health, Code: c.FailingCode, Reason: c.Reason}}, noApps{})
+		require.NoError(t, err)
+		var b Body
+		require.NoError(t, json.Unmarshal(raw, &b))
+		assert.Equal(t, c.Words("p"), *b.Data.Words, "%+v", c)
+	}
+}
+
 // TestRowsBecomeTypes: every column of a row arrives in the type that others use.
 func TestRowsBecomeTypes(t *testing.T) {
 	t.Parallel()
