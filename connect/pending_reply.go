@@ -202,10 +202,15 @@ func (s *Sessions) examine(ctx context.Context, app provider.App, c perennial.Co
 	return "", nil, nil
 }
 
+// grantOf returns what a consent brought: the tokens of an exchanged code.
+func grantOf(c perennial.ConnectSession, k pendingReply, account string) Grant {
+	return Grant{Tenant: c.TenantID, App: c.App, Account: account, Host: c.Host, Tokens: k.TokenSet, ObtainedAt: c.ReplyAt, Exchanged: true}
+}
+
 // store writes the connection and signals its workflow. In a second try the row may
 // hold the grant already, refreshed since; then store leaves it alone.
 func (s *Sessions) store(ctx context.Context, app provider.App, c perennial.ConnectSession, k pendingReply, account string) (perennial.ConnectSession, error) {
-	g := Grant{Tenant: c.TenantID, App: c.App, Account: account, Host: c.Host, Tokens: k.TokenSet, ObtainedAt: c.ReplyAt, Exchanged: true}
+	g := grantOf(c, k, account)
 	if c.Tries > 1 {
 		con, err := s.Service.Store.FindByAccount(ctx, c.TenantID, c.App, account)
 		if err == nil && con.Status != perennial.StatusDisconnected && con.LastRefreshedAt.After(c.ReplyAt) {

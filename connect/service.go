@@ -229,20 +229,18 @@ func (s *Service) insert(ctx context.Context, app provider.App, g Grant) (perenn
 		}
 		host = g.Host
 	}
-	c := perennial.Connection{
-		ID:        "con_" + id.String(),
-		TenantID:  g.Tenant,
-		App:       g.App,
-		Cadence:   app.Cadence,
-		Provider:  app.Provider.Name,
-		Host:      host,
-		AccountID: g.Account,
-	}
+	c := g.connection(app)
+	c.ID, c.Host = "con_"+id.String(), host
 	w, err := s.tokens(ctx, app, c, 1, g)
 	if err != nil {
 		return perennial.Connection{}, err
 	}
 	return s.Store.Insert(ctx, c, w)
+}
+
+// connection returns a new connection of the grant's account, without id and host.
+func (g Grant) connection(app provider.App) perennial.Connection {
+	return perennial.Connection{TenantID: g.Tenant, App: g.App, AccountID: g.Account, Cadence: app.Cadence, Provider: app.Provider.Name}
 }
 
 func (s *Service) replace(ctx context.Context, app provider.App, c perennial.Connection, g Grant) (perennial.Connection, error) {

@@ -141,9 +141,14 @@ const maxTitle = 100
 
 var scopeForm = regexp.MustCompile(`^[\x21\x23-\x5B\x5D-\x7E]{1,256}$`) // RFC 6749 section 3.3
 
-func (s *Sessions) checked(ctx context.Context, req SessionRequest) (perennial.ConnectSession, error) {
-	c := perennial.ConnectSession{TenantID: req.Tenant, TenantTitle: req.TenantTitle, App: req.App, ConnectionID: req.ConnectionID, Host: req.Host,
+// session returns a new session as it was asked for.
+func (req SessionRequest) session() perennial.ConnectSession {
+	return perennial.ConnectSession{TenantID: req.Tenant, TenantTitle: req.TenantTitle, App: req.App, ConnectionID: req.ConnectionID, Host: req.Host,
 		ReturnURL: req.ReturnURL, Mode: req.Mode, Scopes: req.Scopes}
+}
+
+func (s *Sessions) checked(ctx context.Context, req SessionRequest) (perennial.ConnectSession, error) {
+	c := req.session()
 	if c.ConnectionID != "" {
 		con, _, err := s.Service.Store.Get(ctx, c.ConnectionID)
 		if err == nil && c.TenantID != "" && c.TenantID != con.TenantID {

@@ -62,7 +62,7 @@ func TestReplayReleasedHistories(t *testing.T) {
 		assert.Len(t, h.Events, r.events, r.file)
 		replayer := worker.NewWorkflowReplayer()
 		Register(replayer, Options{})
-		assert.NoError(t, replayer.ReplayWorkflowHistory(nil, h), r.file)
+		assert.NoError(t, replay(t, replayer, h), r.file)
 	}
 	files, err := filepath.Glob(filepath.Join(historiesDir, "*", "*.json"))
 	require.NoError(t, err)
@@ -71,6 +71,21 @@ func TestReplayReleasedHistories(t *testing.T) {
 		require.NoError(t, err)
 		assert.True(t, named[rel], "%s is not in the manifest", rel)
 	}
+}
+
+// replay replays a history as the execution that it is of: a connection's workflow looks
+// at its own id.
+func replay(t *testing.T, replayer worker.WorkflowReplayer, h *historypb.History) error {
+	t.Helper()
+	started := h.Events[0].GetWorkflowExecutionStartedEventAttributes()
+	id := started.WorkflowId
+	if id == "" && started.WorkflowType.Name == ConnectionWorkflow { // an older server recorded it
+		var s State
+		require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(started.Input, &s))
+		id = ID(s.ConnectionID)
+	}
+	return replayer.ReplayWorkflowHistoryWithOptions(nil, h, worker.ReplayWorkflowHistoryOptions{
+		OriginalExecution: workflow.Execution{ID: id, RunID: started.OriginalExecutionRunId}})
 }
 
 // late returns a workflow that begins with a timer which does not belong there.
@@ -108,7 +123,7 @@ func TestReplayFindsAMutant(t *testing.T) {
 		require.Contains(t, mutants, name, r.file)
 		replayer := worker.NewWorkflowReplayer()
 		replayer.RegisterWorkflowWithOptions(mutants[name], workflow.RegisterOptions{Name: name})
-		err := replayer.ReplayWorkflowHistory(nil, h)
+		err := replay(t, replayer, h)
 		require.Error(t, err, r.file)
 		assert.True(t, strings.Contains(err.Error(), "nondeterministic") || strings.Contains(err.Error(), "TMPRL1100"), "%s: %v", r.file, err)
 		found[name]++
@@ -151,7 +166,7 @@ func TestReplayByANewerStarter(t *testing.T) {
 		started.Input = input
 		replayer := worker.NewWorkflowReplayer()
 		Register(replayer, Options{})
-		assert.NoError(t, replayer.ReplayWorkflowHistory(nil, h), r.file)
+		assert.NoError(t, replay(t, replayer, h), r.file)
 	}
 	assert.NotZero(t, marked, "no recorded history has a version marker")
 }

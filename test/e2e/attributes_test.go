@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 	historypb "go.temporal.io/api/history/v1"
 	"go.temporal.io/api/operatorservice/v1"
-	"go.temporal.io/sdk/worker"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -69,9 +68,7 @@ func TestSearchAttributeRemoved(t *testing.T) {
 			for _, name := range workflows.AttributeNames() {
 				without := proto.Clone(h).(*historypb.History)
 				delete(without.Events[0].GetWorkflowExecutionStartedEventAttributes().SearchAttributes.GetIndexedFields(), name)
-				replayer := worker.NewWorkflowReplayer()
-				workflows.Register(replayer, workflows.Options{})
-				assert.NoError(t, replayer.ReplayWorkflowHistory(nil, without), "without %s", name)
+				assert.NoError(t, replay(workflows.ID(id), without), "without %s", name)
 			}
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
 	"google.golang.org/protobuf/encoding/protojson"
 )
 
@@ -81,12 +82,12 @@ func (s *stack) replayAll(id, name string) {
 
 // replayRuns replays every run of a workflow with this version. It saves the histories
 // if PERENNIAL_TEST_RECORD names a folder.
-func (s *stack) replayRuns(workflow, name string) {
+func (s *stack) replayRuns(id, name string) {
 	s.Helper()
 	if _, of, ok := strings.Cut(s.Name(), "/"); ok {
 		name += "-" + strings.ToLower(of)
 	}
-	for i, h := range s.runs(workflow) {
+	for i, h := range s.runs(id) {
 		// It saves them first, because replaying writes upserted attributes into the
 		// history itself.
 		if dir := os.Getenv("PERENNIAL_TEST_RECORD"); dir != "" {
@@ -94,8 +95,16 @@ func (s *stack) replayRuns(workflow, name string) {
 			require.NoError(s, err)
 			require.NoError(s, os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%d.json", name, i)), raw, 0o644))
 		}
-		replayer := worker.NewWorkflowReplayer()
-		workflows.Register(replayer, workflows.Options{})
-		assert.NoError(s, replayer.ReplayWorkflowHistory(nil, h), "run %d", i)
+		assert.NoError(s, replay(id, h), "run %d", i)
 	}
+}
+
+// replay replays a run as the execution that it was: a connection's workflow looks at its
+// own id.
+func replay(id string, h *historypb.History) error {
+	replayer := worker.NewWorkflowReplayer()
+	workflows.Register(replayer, workflows.Options{})
+	started := h.Events[0].GetWorkflowExecutionStartedEventAttributes()
+	return replayer.ReplayWorkflowHistoryWithOptions(nil, h, worker.ReplayWorkflowHistoryOptions{
+		OriginalExecution: workflow.Execution{ID: id, RunID: started.OriginalExecutionRunId}})
 }
