@@ -1,9 +1,11 @@
 package api
 
 import (
+	"strconv"
 	"testing"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/wire"
 	"github.com/perennial-oauth/perennial/internal/fill"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/store"
@@ -22,4 +24,22 @@ func TestShownWhole(t *testing.T) {
 	assert.Empty(t, fill.Zeros(app))
 	assert.Empty(t, fill.Zeros(app.Circuits[0]))
 	assert.Equal(t, []string{"Secret"}, fill.Zeros(showWebhook(fill.Of[perennial.WebhookEndpoint]())), "it is shown once")
+}
+
+// TestAskedWhole: what a caller asks for reaches the part that does it, for his tenant.
+func TestAskedWhole(t *testing.T) {
+	t.Parallel()
+	assert.Empty(t, fill.Zeros(requestOf(fill.Of[perennial.APIKey](), fill.Of[wire.NewSession]())))
+	assert.Empty(t, fill.Zeros(deliveryOf(fill.Of[perennial.Delivery]())))
+}
+
+// TestProblemsAreWhole: a problem names its request, and one of a generation the row's.
+func TestProblemsAreWhole(t *testing.T) {
+	t.Parallel()
+	h := fill.Of[wire.TokenState]()
+	p := generationAhead(h)
+	assert.Contains(t, p.Detail, strconv.FormatInt(h.Generation, 10))
+	assert.Equal(t, h.Generation, p.State.Generation)
+	(&call{requestID: "req_1"}).failed(p)
+	assert.Equal(t, "req_1", p.RequestID)
 }

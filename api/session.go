@@ -54,8 +54,7 @@ func (a *API) createSession(ctx context.Context, key perennial.APIKey, in *struc
 		p.Errors = []wire.Invalid{{Location: "body.app", Message: "is not an app of the configuration"}}
 		return nil, p
 	}
-	s, err := a.Sessions.CreateSession(ctx, connect.SessionRequest{Tenant: key.TenantID, App: b.App, ConnectionID: b.ConnectionID, Host: b.Host, ReturnURL: b.ReturnURL,
-		Scopes: b.Scopes, Mode: b.Mode, TenantTitle: b.TenantTitle, Lifetime: time.Duration(b.Lifetime) * time.Second})
+	s, err := a.Sessions.CreateSession(ctx, requestOf(key, b))
 	if err != nil {
 		return nil, err
 	}
@@ -84,6 +83,12 @@ func (a *API) getSession(ctx context.Context, key perennial.APIKey, in *SessionP
 }
 
 // sessionOf is the JSON of a connect session, without its link.
+// requestOf returns what a key's tenant asks of a new session.
+func requestOf(key perennial.APIKey, b wire.NewSession) connect.SessionRequest {
+	return connect.SessionRequest{Tenant: key.TenantID, App: b.App, ConnectionID: b.ConnectionID, Host: b.Host, ReturnURL: b.ReturnURL,
+		Scopes: b.Scopes, Mode: b.Mode, TenantTitle: b.TenantTitle, Lifetime: time.Duration(b.Lifetime) * time.Second}
+}
+
 func sessionOf(c perennial.ConnectSession) wire.ConnectSession {
 	return wire.ConnectSession{ID: c.ID, App: c.App, ConnectionID: c.ConnectionID, Host: c.Host, ReturnURL: c.ReturnURL, Mode: c.Mode, Scopes: c.Scopes,
 		Outcome: c.Outcome, MissingScopes: c.Missing, ResultID: c.ResultID, CreatedAt: c.CreatedAt, ExpiresAt: c.ExpiresAt}

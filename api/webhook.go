@@ -190,6 +190,11 @@ type deliveryCursor struct {
 	EventID   string
 }
 
+func deliveryOf(d perennial.Delivery) Delivery {
+	return Delivery{EventID: d.EventID, WebhookID: d.EndpointID, State: d.State, Tries: d.Tries,
+		LastStatus: d.LastStatus, LastError: d.LastError, NextTryAt: d.NextTryAt, DeliveredAt: d.DeliveredAt, CreatedAt: d.CreatedAt}
+}
+
 func (a *API) listDeliveries(ctx context.Context, key perennial.APIKey, in *listDeliveriesInput) (*listDeliveriesOutput, error) {
 	var after deliveryCursor
 	if err := in.readCursor(&after); err != nil {
@@ -207,8 +212,7 @@ func (a *API) listDeliveries(ctx context.Context, key perennial.APIKey, in *list
 	out.Body.Deliveries = []Delivery{}
 	rows, out.Body.NextCursor = cut(rows, in.Limit, func(d perennial.Delivery) any { return deliveryCursor{d.CreatedAt, d.EventID} })
 	for _, d := range rows {
-		out.Body.Deliveries = append(out.Body.Deliveries, Delivery{EventID: d.EventID, WebhookID: d.EndpointID, State: d.State, Tries: d.Tries,
-			LastStatus: d.LastStatus, LastError: d.LastError, NextTryAt: d.NextTryAt, DeliveredAt: d.DeliveredAt, CreatedAt: d.CreatedAt})
+		out.Body.Deliveries = append(out.Body.Deliveries, deliveryOf(d))
 	}
 	return out, nil
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,5 +50,17 @@ func TestObserved(t *testing.T) {
 		b.get()
 		b.get()
 		assert.Equal(t, Call{App: "app", Source: SourceMemory, Left: 30 * time.Minute, Dated: true}, b.last(), "a hit waits for nothing")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		b.get()
+		b.backend.takes = time.Hour
+		time.Sleep(31 * time.Minute) // the token expires
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := b.Token(ctx, id)
+		require.Error(t, err)
+		assert.Equal(t, []any{"app", CodeCallerGone}, []any{b.last().App, b.last().Code}, "a caller that leaves waits for an app's token")
+		time.Sleep(2 * time.Hour) // the refresh ends
 	})
 }

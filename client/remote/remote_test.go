@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/perennial-oauth/perennial/client/wire"
 	"github.com/perennial-oauth/perennial/client/words"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -67,4 +68,18 @@ func TestConfig(t *testing.T) {
 		_, err := New(good)
 		assert.NoError(t, err, good.URL)
 	}
+}
+
+// TestAnswersAreWhole: the key reaches the requests, a session says which connection came
+// of it, and a refused generation says the row's.
+func TestAnswersAreWhole(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, "key-1", backend(t, "http://127.0.0.1:1", "key-1").key.Reveal())
+	asked := shown(wire.ConnectSession{ID: "s", ConnectionID: "con_1"})
+	assert.Equal(t, "con_1", asked.Connection)
+	assert.Equal(t, "con_2", shown(wire.ConnectSession{ID: "s", ResultID: "con_2"}).Connection)
+	err := (&problem{wire.Problem{Code: words.CodeGenerationAhead, State: &wire.TokenState{Generation: 7}}}).err("con_1")
+	var ahead *words.GenerationAheadError
+	require.ErrorAs(t, err, &ahead)
+	assert.Equal(t, words.GenerationAheadError{Connection: "con_1", Generation: 7}, *ahead)
 }
