@@ -64,6 +64,9 @@ var faults = []fault{
 	{"mass_revocation", massRevocation, false},
 	{"host_deleted", hostDeleted, false},
 	{"herd", herd, false},
+	{"junk_imports", junkImports, false},
+	{"hostile_messages", hostileMessages, false},
+	{"attribute_removed", attributeRemoved, false},
 	{"workflows_broken", workflowsBroken, false},
 	{"old_and_new", oldAndNew, false},
 	{restoreName, restored, false},
@@ -87,7 +90,26 @@ type summary struct {
 	Others           map[string]int            `json:"others"`
 	SearchedBytes    int                       `json:"searched_bytes"`
 	Samples          int                       `json:"samples"`
+	Late             latenesses                `json:"late"`
 	Seconds          float64                   `json:"seconds"`
+}
+
+// latenesses sums up how long after their due time refreshes were done that nothing was
+// in the way of, in seconds.
+type latenesses struct {
+	Refreshes int     `json:"refreshes"`
+	Median    float64 `json:"median"`
+	P99       float64 `json:"p99"`
+	Max       float64 `json:"max"`
+}
+
+func sumUp(late []time.Duration) (out latenesses) {
+	if len(late) == 0 {
+		return out
+	}
+	late = slices.Sorted(slices.Values(late))
+	at := func(share float64) float64 { return late[int(share*float64(len(late)-1))].Seconds() }
+	return latenesses{len(late), at(0.5), at(0.99), at(1)}
 }
 
 func main() {
@@ -226,6 +248,7 @@ func (r *round) into(sum *summary) {
 	sum.Timelines = r.timelines
 	sort.Strings(sum.EmptyCells)
 	sum.Lost, sum.LostByRestore, sum.Refreshes, sum.SearchedBytes, sum.Samples = r.lost, r.lostByRestore, r.refreshes, r.searched, r.samples
+	sum.Late = sumUp(r.late)
 }
 
 func print(out io.Writer, sum summary) {
@@ -248,6 +271,8 @@ func print(out io.Writer, sum summary) {
 	}
 	fmt.Fprintf(out, "seed %d: %d rounds, %d connections, %d faults, %d refreshes, %d lost by nobody's fault, %d by the restore, %d broken invariants, %d empty cells, %.0f s\n",
 		sum.Seed, sum.Rounds, sum.Connections, sum.Faults, sum.Refreshes, sum.Lost, sum.LostByRestore, len(sum.BrokenInvariants), len(sum.EmptyCells), sum.Seconds)
+	fmt.Fprintf(out, "%d refreshes that nothing was in the way of were late by %.1f s (median), %.1f s (p99), %.1f s (longest)\n",
+		sum.Late.Refreshes, sum.Late.Median, sum.Late.P99, sum.Late.Max)
 	for _, what := range append(sum.BrokenInvariants, sum.EmptyCells...) {
 		fmt.Fprintln(out, "  BROKEN", what)
 	}

@@ -48,6 +48,9 @@ func onSome(lost bool, change func(*fakeprovider.Knobs)) func(*round) error {
 // fault is over when the last of them is withdrawn.
 func (r *round) calm() error {
 	for _, c := range r.all {
+		if c.sick != nil {
+			continue
+		}
 		if err := r.provider.Adjust(clientOf(c.app), c.account, func(k *fakeprovider.Knobs) {
 			k.DropBefore, k.DropAfter, k.BadGateway, k.Truncate, k.RateLimited, k.SayRevoked, k.HTML = 0, 0, 0, 0, 0, 0, 0
 		}); err != nil {

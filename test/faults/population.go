@@ -39,12 +39,14 @@ var apps = []appSpec{
 	{name: "small", class: perennial.ReplaySingleUse, size: 5, knobs: fakeprovider.Knobs{Rotate: true}},
 	{name: "hosts", class: perennial.ReplayUnknown, size: hosts + 1, hosts: true, knobs: fakeprovider.Knobs{Rotate: true}},
 	{name: "limited", class: perennial.ReplaySingleUse, size: 60, limit: 10, knobs: fakeprovider.Knobs{Rotate: true}},
+	{name: besideApp, class: perennial.ReplayReusable, size: besideSize, knobs: fakeprovider.Knobs{Rotate: true}},
 }
 
 // conn is what the suite knows of one connection.
 type conn struct {
-	id, app, account, host string
-	class                  perennial.ReplayClass
+	id, app, account, host, tenant string
+	class                          perennial.ReplayClass
+	sick                           *int // of sickKinds: it fails all the time; nil: it is well
 
 	mu       sync.Mutex
 	excuses  []excuse
@@ -151,7 +153,7 @@ func (s *stack) consent(c *conn, knobs fakeprovider.Knobs) (connect.Grant, error
 		return connect.Grant{}, err
 	}
 	tokens, _, err := provider.ParseTokens(bytes.NewReader(raw), provider.Entry{})
-	return connect.Grant{Tenant: "tenant", App: c.app, Account: c.account, Host: c.host, Tokens: tokens, ObtainedAt: at, Exchanged: true}, err
+	return connect.Grant{Tenant: c.tenant, App: c.app, Account: c.account, Host: c.host, Tokens: tokens, ObtainedAt: at, Exchanged: true}, err
 }
 
 func specOf(app string) appSpec {
@@ -178,7 +180,10 @@ func populate(s *stack, connections int) (*fleet, error) {
 			size = connections / shares
 		}
 		for i := range size {
-			c := &conn{app: a.name, account: fmt.Sprintf("%s-%d", a.name, i), class: a.class}
+			c := &conn{app: a.name, account: fmt.Sprintf("%s-%d", a.name, i), class: a.class, tenant: fmt.Sprintf("tenant-%d", i%tenants)}
+			if kind := i - (size - sickSize); a.name == besideApp && kind >= 0 {
+				c.sick = &kind
+			}
 			if a.hosts {
 				c.host = fmt.Sprintf("127.0.0.%d:%d", 2+i%hosts, s.port)
 			}
@@ -204,7 +209,7 @@ func populate(s *stack, connections int) (*fleet, error) {
 	for _, c := range f.all {
 		f.byID[c.id] = c
 	}
-	return f, nil
+	return f, f.sicken()
 }
 
 func (f *fleet) of(app string) []*conn {

@@ -90,6 +90,8 @@ func (s *stack) buildOld(ctx context.Context) error {
 //     workflow or overwrites tokens;
 //   - a token set in the spool is deleted if its row is missing.
 //
+// Therefore the connections that fail all the time are well meanwhile.
+//
 // So no fault may be here that fails an app's requests, goes back in time or forges
 // messages.
 var besideOld = []string{"refused_once"}
@@ -101,6 +103,10 @@ func oldAndNew(r *round) error {
 		return err
 	}
 	w.binary = r.old
+	if err := r.heal(); err != nil {
+		return err
+	}
+	r.stirSick()
 	if err := w.start(); err != nil {
 		return err
 	}
@@ -123,5 +129,9 @@ func oldAndNew(r *round) error {
 		r.done[f.name+"_beside_old"]++
 	}
 	r.wait(6 * time.Second)
-	return w.terminate()
+	if err := w.terminate(); err != nil {
+		return err
+	}
+	defer r.stirSick()
+	return r.sicken()
 }

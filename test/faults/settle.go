@@ -27,7 +27,7 @@ func (r *round) settle() error {
 	}
 	gained := func(c *conn) bool {
 		s := r.row(c)
-		return s.status != perennial.StatusActive || s.generation > before[c]
+		return c.sick != nil || s.status != perennial.StatusActive || s.generation > before[c]
 	}
 	left := func() (out []*conn) {
 		for _, c := range r.all {
@@ -64,6 +64,7 @@ func (r *round) settle() error {
 	}
 	r.undelivered()
 	r.checkStatuses()
+	r.checkNeighbours()
 	r.checkBooks()
 	r.tell()
 	if err := r.checkSecrets(); err != nil {

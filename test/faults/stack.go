@@ -332,6 +332,9 @@ func (s *stack) yaml(clients map[string]string) string {
 		if a.limit > 0 {
 			extra += fmt.Sprintf(", max_refreshes_per_second: %g", a.limit)
 		}
+		if a.name == besideApp {
+			extra += ", rate_limit_scope: connection"
+		}
 		extra += ", pace: " + s.pace
 		fmt.Fprintf(&b, "  - {name: %s, provider: generic, title: Acme, client_id: %s, client_secret_file: %q, token_url: \"http://%s/token\", auth_style: header, replay_class: %s, grace_window: 10m%s}\n",
 			a.name, id, s.file("secret"), host, a.class, extra)

@@ -16,7 +16,7 @@ type sample struct {
 	reason                            perennial.Reason
 	health                            perennial.Health
 	generation                        int64
-	expires, now, lastRefreshed       time.Time
+	expires, now, lastRefreshed, due  time.Time
 	waits, suspect, ambiguous         bool
 }
 
@@ -36,6 +36,7 @@ type watch struct {
 	broken  map[string]*conn            // what must not be, and its connection
 	windows []window                    // when a needed server was away
 	expired map[string]bool
+	late    []time.Duration // of the refreshes that nothing was in the way of
 	samples int
 	stopped chan struct{}
 	done    sync.WaitGroup
@@ -127,7 +128,7 @@ func (w *watch) look() {
 	defer cancel()
 	rows, err := w.f.db.QueryContext(ctx, `SELECT id, app, refresh_token_digest, failing_code, attempt_id, status, reason, health, generation,
 		COALESCE(expires_at, 'epoch'), clock_timestamp(), COALESCE(last_refreshed_at, 'epoch'),
-		COALESCE(next_attempt_at > clock_timestamp(), false) OR COALESCE(confirm_at > clock_timestamp(), false), suspect_since IS NOT NULL, ambiguous_since IS NOT NULL FROM connections`)
+		COALESCE(next_attempt_at > clock_timestamp(), false) OR COALESCE(confirm_at > clock_timestamp(), false), suspect_since IS NOT NULL, ambiguous_since IS NOT NULL, COALESCE(next_refresh_at, 'epoch') FROM connections`)
 	if err != nil {
 		return // the database is away
 	}
@@ -136,7 +137,7 @@ func (w *watch) look() {
 	defer w.mu.Unlock()
 	for rows.Next() {
 		var s sample
-		if rows.Scan(&s.id, &s.app, &s.digest, &s.failing, &s.attempt, &s.status, &s.reason, &s.health, &s.generation, &s.expires, &s.now, &s.lastRefreshed, &s.waits, &s.suspect, &s.ambiguous) != nil {
+		if rows.Scan(&s.id, &s.app, &s.digest, &s.failing, &s.attempt, &s.status, &s.reason, &s.health, &s.generation, &s.expires, &s.now, &s.lastRefreshed, &s.waits, &s.suspect, &s.ambiguous, &s.due) != nil {
 			return
 		}
 		w.take(s)
@@ -166,14 +167,30 @@ func (w *watch) take(s sample) {
 	if s.digest != "" {
 		w.given[s.id][s.generation] = s.digest
 	}
+	if seen && s.generation == before.generation+1 && s.lastRefreshed.After(before.lastRefreshed) && !restored {
+		w.lateness(c, before, s)
+	}
 	w.rows[s.id] = s
 	w.expiry(c, s)
+}
+
+// lateness notes how long after its due time a refresh was done, if every server was there
+// from a buffer before the due time on, and no fault had met the connection.
+func (w *watch) lateness(c *conn, before, s sample) {
+	late := s.lastRefreshed.Sub(before.due)
+	if late < 0 || before.due.Unix() == 0 || c.app == "limited" || before.ambiguous || before.suspect {
+		return // it was asked for before it was due
+	}
+	if w.outage(c.app, before.due.Add(-buffer), s.lastRefreshed) || c.touched(before.due.Add(-buffer-deadline-started)) {
+		return
+	}
+	w.late = append(w.late, late)
 }
 
 // expiry records an access token that expired while everything that its refresh needs
 // was there.
 func (w *watch) expiry(c *conn, s sample) {
-	if s.status != perennial.StatusActive || s.now.Sub(s.expires) < time.Second || s.expires.Unix() == 0 || c.app == "limited" {
+	if c.sick != nil || s.status != perennial.StatusActive || s.now.Sub(s.expires) < time.Second || s.expires.Unix() == 0 || c.app == "limited" {
 		return
 	}
 	key := fmt.Sprintf("%s generation %d", c.account, s.generation)
