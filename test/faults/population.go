@@ -39,7 +39,7 @@ var apps = []appSpec{
 	{name: "small", class: perennial.ReplaySingleUse, size: 5, knobs: fakeprovider.Knobs{Rotate: true}},
 	{name: "hosts", class: perennial.ReplayUnknown, size: hosts + 1, hosts: true, knobs: fakeprovider.Knobs{Rotate: true}},
 	{name: "limited", class: perennial.ReplaySingleUse, size: 60, limit: 10, knobs: fakeprovider.Knobs{Rotate: true}},
-	{name: besideApp, class: perennial.ReplayReusable, size: besideSize, knobs: fakeprovider.Knobs{Rotate: true}},
+	{name: besideApp, class: perennial.ReplayReusable, size: besideSize},
 }
 
 // conn is what the suite knows of one connection.
