@@ -16,11 +16,11 @@ import (
 // refreshes it instead of leaving it to the pacers.
 const pacedLate = time.Second
 
-// OwnedByPacer reports whether pacers refresh this connection of a pooled app: it is
-// healthy, nothing about it is in doubt, and it is not late. Otherwise its own workflow
-// refreshes it.
+// OwnedByPacer reports whether pacers refresh this connection of a pooled app: it has
+// worked and is healthy, nothing about it is in doubt, and it is not late. Otherwise its
+// own workflow refreshes it.
 func OwnedByPacer(c perennial.Connection, now time.Time) bool {
-	return c.Status == perennial.StatusActive && c.Health == perennial.HealthHealthy && c.FailureCount == 0 &&
+	return c.Status == perennial.StatusActive && c.Health == perennial.HealthHealthy && c.FailureCount == 0 && c.Proven() &&
 		c.AmbiguousSince.IsZero() && c.SuspectSince.IsZero() && c.ConfirmAt.IsZero() && !c.NextAttemptAt.After(now) &&
 		(c.Open.IsZero() || c.Open.Alive(now)) && !timing.ImplausibleDue(c, now) && c.NextRefreshAt.After(now.Add(-pacedLate))
 }

@@ -186,7 +186,7 @@ func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
 
 		// The bulk claim.
 		ready := latest(c.NextRefreshAt, c.NextAttemptAt)
-		due := !c.NextRefreshAt.IsZero() && atOnce && open
+		due := !c.NextRefreshAt.IsZero() && atOnce && open && c.Proven() // the first refresh of an import is its workflow's
 		shard := Shard{App: id("bulk"), Of: 1}
 		if s.db.Dialect == schema.Postgres {
 			n, err := s.Due(ctx, shard, 10)

@@ -47,7 +47,9 @@ type ClaimDueResult struct {
 // ClaimDue claims due connections of a shard, at most Limit, earliest due time first.
 // It takes only those that are healthy or that only waited at the gate, and claims each
 // as [Store.FastClaim] does, by the same rule (claimable.go). It leaves every other
-// connection to its workflow, and skips rows that another transaction has locked.
+// connection to its workflow: also one that has never worked, because an import of many
+// bad tokens would take all places of a pacer at once. It skips rows that another
+// transaction has locked.
 func (s *Store) ClaimDue(ctx context.Context, req ClaimDueRequest) (ClaimDueResult, error) {
 	if s.db.Dialect != schema.Postgres {
 		return s.claimDueSlowly(ctx, req)
@@ -96,7 +98,7 @@ const ready = `GREATEST(c.next_refresh_at, c.next_attempt_at)`
 // index whenever fewer connections were due than the limit. If the gate is shut for the
 // whole app, no row is read.
 const dueRows = `c.app = ? AND c.next_refresh_at IS NOT NULL AND ` + ready + ` <= (SELECT t.now - ?::bigint * interval '1 microsecond' FROM t)
-	AND ` + shardOf + ` AND ` + claimable + ` AND NOT ` + shut
+	AND ` + shardOf + ` AND c.unproven_since IS NULL AND ` + claimable + ` AND NOT ` + shut
 
 // shut: the whole app is slowed down; or it has only one host, and the circuit there is
 // open.
@@ -153,7 +155,7 @@ func (s *Store) claimDueSlowly(ctx context.Context, req ClaimDueRequest) (ClaimD
 		return out, err
 	}
 	rows, err := readConnections(s.db.With(ctx).Table("connections AS c, (SELECT ? AS now) AS t", db.Nullable(now)).
-		Where("c.app = ? AND c.next_refresh_at IS NOT NULL AND "+s.ready()+" <= ? AND "+claimable, req.App, db.Nullable(now.Add(-req.Late))).
+		Where("c.app = ? AND c.next_refresh_at IS NOT NULL AND c.unproven_since IS NULL AND "+s.ready()+" <= ? AND "+claimable, req.App, db.Nullable(now.Add(-req.Late))).
 		Order(s.ready()).Limit(req.Limit))
 	if err != nil {
 		return out, fmt.Errorf("find due connections of app %s: %w", req.App, err)

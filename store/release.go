@@ -148,7 +148,7 @@ func (s *Store) Release(ctx context.Context, req ReleaseRequest) (cs []perennial
 		failed = append(failed, err)
 	}
 	if req.Pooled {
-		cs = slices.DeleteFunc(cs, nothingFailed)
+		cs = slices.DeleteFunc(cs, func(c perennial.Connection) bool { return nothingFailed(c) && c.Proven() })
 	}
 	return cs, more, errors.Join(failed...)
 }
