@@ -45,6 +45,10 @@ type Pacer struct {
 	Workflows Workflows
 	Apps      refresh.Apps
 	Timing    timing.Config
+	// Slow counts the presentations that outlive their activity, because the provider
+	// answers slowly. The process must wait for them before it ends. Nil: the activity
+	// waits for each.
+	Slow *sync.WaitGroup
 }
 
 // PaceRequest makes a pacer refresh one shard of an app for a while.
@@ -84,6 +88,11 @@ const (
 	paceFirst = 2
 	// paceRest is the pause between two claims of a shard with little due.
 	paceRest = time.Second
+	// paceWarm is how long after a success all places stay in use. The provider works
+	// then, and a slow reply must not keep the only places.
+	paceWarm = 10 * time.Second
+	// paceEnd bounds the wait at the end of an activity whose shard goes on.
+	paceEnd = time.Second
 	// retiredLate is how late a connection must be before a retiring pacer still
 	// refreshes it. Its own workflow, or another pacer, comes first.
 	retiredLate = 10 * time.Second
@@ -102,14 +111,16 @@ type pace struct {
 	late  time.Duration // see store.ClaimDueRequest
 
 	mu       sync.Mutex
-	withheld int // places not in use yet; each success frees one
+	withheld int       // places not in use yet; each success frees one
+	wellAt   time.Time // when the last success was
 
 	refreshed, handedOver atomic.Int64
 	all                   sync.WaitGroup
 }
 
 // Pace refreshes the due, healthy connections of one shard until its time is over or
-// the worker stops, and then finishes what it has claimed. Everything but stored tokens
+// the worker stops, and then finishes what it has claimed; see [pace.finish] for what the
+// provider answers slowly. Everything but stored tokens
 // it hands to the connection's own workflow. If the app no longer has this many pacers,
 // Pace hands its connections over, and meanwhile refreshes only those that are late. It
 // heartbeats. Two pacers at once, after one seemed dead, do no harm: the rows fence
@@ -125,13 +136,15 @@ func (p *Pacer) Pace(ctx context.Context, req PaceRequest) (PaceResult, error) {
 		out: PaceResult{Beat: req.Beat, After: req.After}, free: make(chan struct{}, paceAtOnce)}
 	r.giveBack(paceAtOnce)
 	r.withhold()
-	err := r.run(ctx, req)
-	r.all.Wait()
+	goesOn, err := r.run(ctx, req)
+	r.finish(goesOn)
 	r.out.Refreshed, r.out.HandedOver = r.refreshed.Load(), r.handedOver.Load()
 	return r.out, err
 }
 
-func (r *pace) run(ctx context.Context, req PaceRequest) error {
+// run claims until the time is over. goesOn says that only the time ended it: the shard
+// has more to do at once.
+func (r *pace) run(ctx context.Context, req PaceRequest) (goesOn bool, err error) {
 	over := time.NewTimer(req.For)
 	defer over.Stop()
 	told := false // an outage is logged once
@@ -139,7 +152,7 @@ func (r *pace) run(ctx context.Context, req PaceRequest) error {
 		app, err := r.Apps.App(req.App)
 		if err != nil {
 			r.out.Done = true // this worker does not know the app
-			return nil
+			return false, nil
 		}
 		retired := app.Pacers != req.Of
 		r.late = 0
@@ -164,17 +177,33 @@ func (r *pace) run(ctx context.Context, req PaceRequest) error {
 		}
 		if retired && r.handBack(ctx) {
 			r.out.Done = true
-			return nil
+			return false, nil
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return false, ctx.Err()
 		case <-activity.GetWorkerStopChannel(ctx):
-			return nil
+			return false, nil
 		case <-over.C:
-			return nil
+			return true, nil
 		case <-time.After(rest):
 		}
+	}
+}
+
+// finish waits for the presentations under way. If the shard goes on, it leaves the slow
+// ones behind: the next activity starts when this one ends, and nobody waits for another
+// connection's provider. Their rows fence them, and Slow counts them.
+func (r *pace) finish(goesOn bool) {
+	if !goesOn || r.Slow == nil {
+		r.all.Wait()
+		return
+	}
+	done := make(chan struct{})
+	go func() { r.all.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(paceEnd):
 	}
 }
 
@@ -200,11 +229,14 @@ func (r *pace) handBack(ctx context.Context) (all bool) {
 	return len(page) == 0
 }
 
-// withhold takes back all free places but paceFirst, so that the work after a pause
-// starts slowly.
+// withhold takes back all free places but paceFirst, so that the work after a time
+// without a success starts slowly.
 func (r *pace) withhold() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !r.wellAt.IsZero() && time.Since(r.wellAt) < paceWarm {
+		return
+	}
 	for ; r.withheld < paceAtOnce-paceFirst; r.withheld++ {
 		select {
 		case <-r.free:
@@ -268,6 +300,9 @@ func (r *pace) release(well bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.giveBack(1)
+	if well {
+		r.wellAt = time.Now()
+	}
 	if well && r.withheld > 0 {
 		r.withheld--
 		r.giveBack(1)
@@ -309,9 +344,22 @@ func (r *pace) take(ctx context.Context, n int, limit float64) (int, error) {
 		if !at.IsZero() {
 			at = slot.Add(time.Duration(i) * gap)
 		}
-		r.all.Go(func() { r.release(r.present(ctx, claim, began, at)) })
+		r.start(func() { r.release(r.present(ctx, claim, began, at)) })
 	}
 	return len(got.Claims), nil
+}
+
+// start runs one presentation beside the others.
+func (r *pace) start(present func()) {
+	if r.Slow != nil {
+		r.Slow.Add(1)
+	}
+	r.all.Go(func() {
+		if r.Slow != nil {
+			defer r.Slow.Done()
+		}
+		present()
+	})
 }
 
 // The rate slots of a pacer lie at least claimLead ahead, which is how long a claim

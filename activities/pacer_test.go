@@ -224,6 +224,62 @@ func TestPaceBesideSlowOnes(t *testing.T) {
 	}
 }
 
+// TestPaceGoesOnBesideSlowOnes: the time of a pacer ends while a provider still answers
+// slowly. The activity ends, so that the next one begins, and the process waits for the
+// reply.
+func TestPaceGoesOnBesideSlowOnes(t *testing.T) {
+	t.Parallel()
+	s := &shard{slow: map[string]bool{"0": true}, others: make(chan struct{}), empty: func() {}, presented: map[string]time.Time{},
+		due: []perennial.Connection{{ID: "0", App: "app"}, {ID: "1", App: "app"}}, claims: 1}
+	s.want = 3 // never: only the test ends the wait
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestActivityEnvironment()
+	var slow sync.WaitGroup
+	p := &activities.Pacer{Engine: s, Store: s, Workflows: s, Apps: s, Slow: &slow}
+	env.RegisterActivity(p)
+	v, err := env.ExecuteActivity(p.Pace, activities.PaceRequest{App: "app", N: 1, Of: 2, For: 100 * time.Millisecond})
+	require.NoError(t, err)
+	var out activities.PaceResult
+	require.NoError(t, v.Get(&out))
+	assert.EqualValues(t, 1, out.Refreshed, "the other one")
+	s.mu.Lock()
+	assert.NotContains(t, s.presented, "0", "nobody waited for it")
+	s.mu.Unlock()
+	close(s.others)
+	slow.Wait()
+	assert.Contains(t, s.presented, "0", "and it was not cut off")
+}
+
+// TestPaceStaysWarm: a pacer whose last success is recent has places for the others
+// while two connections that were due together answer slowly.
+func TestPaceStaysWarm(t *testing.T) {
+	t.Parallel()
+	s := &shard{slow: map[string]bool{"slow 0": true, "slow 1": true}, others: make(chan struct{}), want: 3, presented: map[string]time.Time{},
+		due: []perennial.Connection{{ID: "0", App: "app"}}, claims: 1}
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestActivityEnvironment()
+	stop := make(chan struct{})
+	env.SetWorkerStopChannel(stop)
+	looks := 0
+	s.empty = func() { // called with s locked
+		switch looks++; looks {
+		case 1:
+			s.due = []perennial.Connection{{ID: "slow 0", App: "app"}, {ID: "slow 1", App: "app"}}
+		case 2:
+			s.due = []perennial.Connection{{ID: "1", App: "app"}, {ID: "2", App: "app"}}
+		case 3:
+			close(stop)
+		}
+	}
+	p := &activities.Pacer{Engine: s, Store: s, Workflows: s, Apps: s}
+	env.RegisterActivity(p)
+	began := time.Now()
+	_, err := env.ExecuteActivity(p.Pace, activities.PaceRequest{App: "app", N: 1, Of: 2, For: time.Minute})
+	require.NoError(t, err)
+	assert.Len(t, s.presented, 5)
+	assert.Less(t, time.Since(began), 30*time.Second, "the slow ones waited for the others, and not the others for them")
+}
+
 // TestPaceAfterARestore: a database that is behind the pacer's beat gives nothing until
 // its rows are marked.
 func TestPaceAfterARestore(t *testing.T) {
@@ -294,6 +350,7 @@ func TestDigest(t *testing.T) {
 		"suspect": func(c *perennial.Connection) { c.SuspectSince = now },
 		"late":    func(c *perennial.Connection) { c.NextRefreshAt = now.Add(-2 * time.Second) },
 		"waiting": func(c *perennial.Connection) { c.NextAttemptAt = now.Add(time.Second) },
+		"new":     func(c *perennial.Connection) { c.UnprovenSince = now.Add(-time.Hour) },
 	} {
 		f.row = row
 		change(&f.row)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -34,6 +35,9 @@ type Part struct {
 	watchdog     *watchdog
 	report       func(ctx context.Context, kind string) (stop func())
 	log          *slog.Logger
+
+	slow     sync.WaitGroup // presentations of the pacers that outlive their activity
+	slowWait time.Duration  // how long the end of the worker waits for them at most
 }
 
 // Register adds Perennial's workflows and activities to a worker that listens on the
@@ -61,7 +65,7 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 	metrics.RegisterFleet(registry, d.Store, d.spoolCounts())
 	engineConfig := d.EngineConfig()
 	engineConfig.Observer = counts
-	p := &Part{engine: refresh.New(engineConfig), report: d.Report, log: d.Log}
+	p := &Part{engine: refresh.New(engineConfig), report: d.Report, log: d.Log, slowWait: d.Config.Timing.WithDefaults().WorkerStop}
 	told := &connect.Temporal{Client: c, TaskQueue: queue}
 	p.startPacers = func(ctx context.Context) error {
 		var errs []error
@@ -82,7 +86,7 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 	acts := activities.New(p.engine, d.Store, d.Config, told)
 	acts.Attributes, acts.Binding, acts.RowMissing = workflows.NewAttributes(c), binding, counts.RowMissing
 	w.RegisterActivity(acts)
-	w.RegisterActivity(&activities.Pacer{Engine: p.engine, Store: d.Store, Workflows: told, Apps: d.Config, Timing: d.Config.Timing})
+	w.RegisterActivity(&activities.Pacer{Engine: p.engine, Store: d.Store, Workflows: told, Apps: d.Config, Timing: d.Config.Timing, Slow: &p.slow})
 	releaser := &activities.Releaser{Store: d.Store, Workflows: told, Apps: d.Config}
 	w.RegisterActivityWithOptions(releaser.Release, activity.RegisterOptions{Name: activities.ReleaseActivity})
 	w.RegisterActivity(&activities.Deliverer{Notify: events})
@@ -96,7 +100,8 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 // Until stop is called it stores unsaved token sets. Call stop after the worker's Stop,
 // whose last refreshes may leave such sets. stop waits for the end of everything.
 func (p *Part) Start(ctx context.Context) (stop func()) {
-	stops := []func(){StoreUnsaved(ctx, p.engine, p.log), p.report(ctx, KindWorker), inBackground(ctx, p.watchdog.run)}
+	// A slow reply may leave an unsaved set.
+	stops := []func(){StoreUnsaved(ctx, p.engine, p.log), p.report(ctx, KindWorker), p.waitForSlow, inBackground(ctx, p.watchdog.run)}
 	if err := p.startPacers(ctx); err != nil {
 		p.log.Error("pacers not started; the sweep starts them", "error", err)
 	}
@@ -108,6 +113,18 @@ func (p *Part) Start(ctx context.Context) (stop func()) {
 		for i := len(stops) - 1; i >= 0; i-- {
 			stops[i]()
 		}
+	}
+}
+
+// waitForSlow waits for what the pacers have left behind. Each has its own bound, unless
+// neither the database nor Temporal takes its tokens.
+func (p *Part) waitForSlow() {
+	done := make(chan struct{})
+	go func() { p.slow.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(p.slowWait):
+		p.log.Error("slow refreshes of a pacer have not ended", "waited", p.slowWait)
 	}
 }
 
