@@ -8,7 +8,7 @@ SEED ?= 1
 ROUNDS ?= 1
 N ?= 60
 
-.PHONY: help build dev compose smoke test lint workflowcheck replay bench fuzz faults long-copies lost-facts histories clean
+.PHONY: help build dev compose smoke test lint workflowcheck replay bench fuzz faults long-copies long-neighbours lost-facts histories clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-15s %s\n", $$1, $$2}'
@@ -84,6 +84,10 @@ faults: ## break everything at every seam and compare with the provider's books:
 long-copies: ## delete N copies of a field between two structs, drawn by SEED, one at a time; fails if no test notices one
 	scripts/postgres
 	cd internal/tools && $(GO) run ./longcopies -seed $(SEED) -n $(N) ../..
+
+long-neighbours: ## run healthy connections beside sick ones of every kind: all pairs of the parameters
+	scripts/postgres
+	PERENNIAL_TEST_NEIGHBOURS=pairs $(GO) test -count=1 -timeout 90m -v -run '^TestNeighbours$$' ./test/neighbours
 
 lost-facts: ## list the numbers, sources and names that comments and documents had at BASE and that stand nowhere now: make lost-facts BASE=v1 HEAD=v2 RENAMED=file
 	@test -n "$(BASE)" || { echo "say BASE=commit"; exit 1; }
