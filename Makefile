@@ -85,9 +85,9 @@ long-copies: ## delete N copies of a field between two structs, drawn by SEED, o
 	scripts/postgres
 	cd internal/tools && $(GO) run ./longcopies -seed $(SEED) -n $(N) ../..
 
-long-neighbours: ## run healthy connections beside sick ones of every kind: all pairs of the parameters
+long-neighbours: ## run healthy connections beside sick ones: all pairs of the parameters, and 5,000 random orders at the gate
 	scripts/postgres
-	PERENNIAL_TEST_NEIGHBOURS=pairs $(GO) test -count=1 -timeout 90m -v -run '^TestNeighbours$$' ./test/neighbours
+	PERENNIAL_TEST_NEIGHBOURS=pairs PERENNIAL_TEST_GATE_SEEDS=5000 $(GO) test -count=1 -timeout 180m -v ./test/neighbours
 
 lost-facts: ## list the numbers, sources and names that comments and documents had at BASE and that stand nowhere now: make lost-facts BASE=v1 HEAD=v2 RENAMED=file
 	@test -n "$(BASE)" || { echo "say BASE=commit"; exit 1; }

@@ -41,10 +41,14 @@ func run(t *testing.T, c cell, during time.Duration) (r result) {
 		if c.pace == pooled {
 			pacers = 2
 		}
-		w := newWorld(t, at, pacers)
+		w := newWorld(t, at, map[string]int{appName: pacers})
 		defer w.close(t)
 		healthy, sick := w.populate(t, c)
-		w.start(slices.Concat(healthy, sick))
+		awake := slices.Concat(healthy, sick)
+		if c.pace == pooled {
+			awake = sick
+		}
+		w.start(awake)
 		time.Sleep(during)
 		r = w.read(t, c, healthy, sick)
 	})
@@ -111,14 +115,14 @@ func (w *world) populate(t *testing.T, c cell) (healthy, sick []string) {
 	ids := names(c)
 	healthy, sick = ids[:c.size.healthy], ids[c.size.healthy:]
 	for i, id := range healthy {
-		w.add(t, id, tenantOf(i), inPlace(id), false)
+		w.add(t, appName, id, tenantOf(i), inPlace(id), false)
 	}
 	for i, id := range sick {
 		start := inPlace(id)
 		if c.onset == imported {
 			start = time.Now().Add(-life) // due at once
 		}
-		w.add(t, id, c.tenantOfSick(i), start, c.onset == imported)
+		w.add(t, appName, id, c.tenantOfSick(i), start, c.onset == imported)
 		from := time.Time{}
 		if c.onset == middle {
 			from = time.Now().Add(falls)

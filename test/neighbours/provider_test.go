@@ -57,15 +57,14 @@ type tokenEndpoint struct {
 	latency time.Duration
 	life    time.Duration
 
-	mu       sync.Mutex
-	sick     map[string]kind      // by connection
-	from     map[string]time.Time // since when; zero: always
-	requests map[string]int
-	last     map[string]time.Time // the last good reply
+	mu   sync.Mutex
+	sick map[string]kind        // by connection
+	from map[string]time.Time   // since when; zero: always
+	good map[string][]time.Time // when it gave tokens
 }
 
 func newEndpoint(life time.Duration) *tokenEndpoint {
-	return &tokenEndpoint{latency: 120 * time.Millisecond, life: life, sick: map[string]kind{}, from: map[string]time.Time{}, requests: map[string]int{}, last: map[string]time.Time{}}
+	return &tokenEndpoint{latency: 120 * time.Millisecond, life: life, sick: map[string]kind{}, from: map[string]time.Time{}, good: map[string][]time.Time{}}
 }
 
 // falls makes a connection sick from a time on.
@@ -86,11 +85,17 @@ func (p *tokenEndpoint) mends(id string) {
 func (p *tokenEndpoint) state(id string) kind {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.requests[id]++
 	if p.from[id].After(time.Now()) {
 		return ""
 	}
 	return p.sick[id]
+}
+
+// goods returns when a connection got tokens.
+func (p *tokenEndpoint) goods(id string) []time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.good[id]
 }
 
 // RoundTrip implements [http.RoundTripper].
@@ -133,6 +138,6 @@ func (p *tokenEndpoint) tokens(id, number string) answer {
 	n, _ := strconv.Atoi(number) // the first has no number
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.last[id] = time.Now()
+	p.good[id] = append(p.good[id], time.Now())
 	return answer{200, "application/json", fmt.Sprintf(`{"access_token":"A","refresh_token":"%s %d","expires_in":%d}`, id, n+1, int(p.life.Seconds()))}
 }

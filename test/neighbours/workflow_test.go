@@ -48,7 +48,7 @@ func (f *flow) run(ctx context.Context, w *world) {
 			return
 		}
 		at, trigger := timing.Wake(row, now)
-		if w.app.Pacers > 0 && refresh.OwnedByPacer(row, now) {
+		if w.apps[row.App].Pacers > 0 && refresh.OwnedByPacer(row, now) {
 			at, trigger = refresh.SummaryAt(row.ID, now), ""
 		}
 		wait := max(at.Sub(now), 0)

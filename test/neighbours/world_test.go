@@ -28,13 +28,14 @@ import (
 // timing.DueAfter.
 const life = 8 * time.Minute
 
+// appName is the app of a cell.
 const appName = "app"
 
-// world is one app's fleet with everything around it, in a bubble.
+// world is the fleet of some apps with everything around it, in a bubble.
 type world struct {
 	ctx      context.Context
 	end      func()
-	app      provider.App
+	apps     map[string]provider.App
 	endpoint *tokenEndpoint
 	timing   timing.Config
 	keys     *seal.Keyring
@@ -44,7 +45,7 @@ type world struct {
 
 	mu        sync.Mutex
 	flows     map[string]*flow
-	releasing bool
+	releasing map[string]bool // by app
 	all       sync.WaitGroup
 	slow      sync.WaitGroup // see activities.Pacer
 }
@@ -59,14 +60,17 @@ type worker struct {
 // not.
 const workersOfAWorld = 2
 
-// newWorld opens the database of [database] in a bubble. Until [world.start] nothing
-// moves. The caller must call close.
-func newWorld(t *testing.T, at string, pacers int) *world {
+// newWorld opens the database of [database] in a bubble. The apps differ in their pacers.
+// Until [world.start] nothing moves. The caller must call close.
+func newWorld(t *testing.T, at string, pacers map[string]int) *world {
 	t.Helper()
 	w := &world{endpoint: newEndpoint(life), timing: timing.Config{}.WithDefaults(), flows: map[string]*flow{}, stop: make(chan struct{}),
-		app: provider.App{Name: appName, ClientID: "client", ClientSecrets: []perennial.Secret{perennial.NewSecret("secret")}, Buffer: provider.BufferQueue, Pacers: pacers,
+		apps: map[string]provider.App{}, releasing: map[string]bool{}}
+	for name, n := range pacers {
+		w.apps[name] = provider.App{Name: name, ClientID: "client", ClientSecrets: []perennial.Secret{perennial.NewSecret("secret")}, Buffer: provider.BufferQueue, Pacers: n,
 			Provider: provider.Entry{Name: "generic", Title: "the provider", TokenURL: "https://id.example.com/token", AuthStyle: oauth2.AuthStyleInParams,
-				ReplayClass: perennial.ReplayUnknown, RateLimitScope: provider.ScopeConnection}}}
+				ReplayClass: perennial.ReplayUnknown, RateLimitScope: provider.ScopeConnection}}
+	}
 	w.ctx, w.end = context.WithCancel(t.Context())
 	var err error
 	w.keys, err = seal.NewEphemeral()
@@ -86,8 +90,14 @@ func newWorld(t *testing.T, at string, pacers int) *world {
 	return w
 }
 
-// App is a refresh.Apps of the world's only app.
-func (w *world) App(string) (provider.App, error) { return w.app, nil }
+// App implements refresh.Apps.
+func (w *world) App(name string) (provider.App, error) {
+	app, ok := w.apps[name]
+	if !ok {
+		return app, fmt.Errorf("no app %q", name)
+	}
+	return app, nil
+}
 
 // close ends everything in the bubble.
 func (w *world) close(t *testing.T) {
@@ -101,29 +111,31 @@ func (w *world) close(t *testing.T) {
 	require.NoError(t, w.raw.Close())
 }
 
-// add connects an account, whose token set was asked for at start.
-func (w *world) add(t *testing.T, id, tenant string, start time.Time, unproven bool) {
+// add connects an account through an app. Its token set was asked for at start.
+func (w *world) add(t *testing.T, app, id, tenant string, start time.Time, unproven bool) {
 	t.Helper()
-	c := perennial.Connection{ID: id, TenantID: tenant, App: appName, Provider: "generic", Host: "id.example.com", AccountID: id}
+	c := perennial.Connection{ID: id, TenantID: tenant, App: app, Provider: "generic", Host: "id.example.com", AccountID: id}
 	set := perennial.TokenSet{AccessToken: perennial.NewSecret("A"), RefreshToken: perennial.NewSecret(id + " 1"), ExpiresIn: life, TokenType: perennial.TokenTypeBearer}
-	write, err := refresh.Tokens(w.keys, w.app, c, 1, set, set.RefreshToken, start)
+	write, err := refresh.Tokens(w.keys, w.apps[app], c, 1, set, set.RefreshToken, start)
 	require.NoError(t, err)
 	write.Unproven = unproven
 	_, err = w.workers[0].store.Insert(t.Context(), c, write)
 	require.NoError(t, err)
 }
 
-// start starts the workflows, the pacers, the sweep and the release.
+// start starts the workflows of these connections, the pacers, the sweep and the release.
+// The workflows of the healthy connections of a pooled app sleep until somebody nudges
+// them: leave them out.
 func (w *world) start(ids []string) {
-	if w.app.Pacers == 0 { // else a workflow sleeps until somebody nudges it
-		w.mu.Lock()
-		for _, id := range ids {
-			w.nudge(id)
-		}
-		w.mu.Unlock()
+	w.mu.Lock()
+	for _, id := range ids {
+		w.nudge(id)
 	}
-	for n := range w.app.Pacers {
-		w.all.Go(func() { w.pace(n) })
+	w.mu.Unlock()
+	for _, app := range w.apps {
+		for n := range app.Pacers {
+			w.all.Go(func() { w.pace(app, n) })
+		}
 	}
 	w.all.Go(w.sweep)
 	w.all.Go(func() { w.every(time.Second, func() { _ = w.startRelease(w.ctx) }) }) // as each worker does
@@ -155,12 +167,12 @@ func (w *world) activityEnv(register any) *testsuite.TestActivityEnvironment {
 }
 
 // pace is a pacer's workflow: one activity after another.
-func (w *world) pace(n int) {
-	one := w.workers[n%len(w.workers)]
-	p := &activities.Pacer{Engine: one.engine, Store: one.store, Workflows: w, Apps: w, Timing: w.timing, Slow: &w.slow}
+func (w *world) pace(app provider.App, n int) {
+	from := w.workers[n%len(w.workers)]
+	p := &activities.Pacer{Engine: from.engine, Store: from.store, Workflows: w, Apps: w, Timing: w.timing, Slow: &w.slow}
 	var beat int64
 	for w.ctx.Err() == nil {
-		v, err := w.activityEnv(p).ExecuteActivity(p.Pace, activities.PaceRequest{App: appName, N: n, Of: w.app.Pacers, For: w.timing.PaceFor, Beat: beat})
+		v, err := w.activityEnv(p).ExecuteActivity(p.Pace, activities.PaceRequest{App: app.Name, N: n, Of: app.Pacers, For: w.timing.PaceFor, Beat: beat})
 		var out activities.PaceResult
 		if err == nil {
 			err = v.Get(&out)
@@ -187,8 +199,8 @@ const (
 )
 
 func (w *world) sweep() {
-	one := w.workers[0]
-	s := &activities.Sweeper{Store: one.store, Workflows: w, StartRelease: w.startRelease, Prune: []func(context.Context, time.Duration, int) (int64, error){one.store.Prune}}
+	from := w.workers[0]
+	s := &activities.Sweeper{Store: from.store, Workflows: w, StartRelease: w.startRelease, Prune: []func(context.Context, time.Duration, int) (int64, error){from.store.Prune}}
 	passes := 0
 	w.every(sweepEvery, func() {
 		passes++
@@ -197,25 +209,27 @@ func (w *world) sweep() {
 	})
 }
 
-// startRelease starts the release of the app, unless it runs.
+// startRelease starts the release of each app that has one, unless it runs.
 func (w *world) startRelease(ctx context.Context) error {
-	one := w.workers[1]
-	apps, err := one.store.ReleasingApps(ctx)
-	if err != nil || len(apps) == 0 {
+	from := w.workers[1]
+	apps, err := from.store.ReleasingApps(ctx)
+	if err != nil {
 		return err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.releasing || w.ctx.Err() != nil {
-		return nil
+	for _, app := range apps {
+		if w.releasing[app] || w.ctx.Err() != nil {
+			continue
+		}
+		w.releasing[app] = true
+		w.all.Go(func() {
+			r := &activities.Releaser{Store: from.store, Workflows: w, Apps: w}
+			_, _ = w.activityEnv(r).ExecuteActivity(r.Release, app) // the next look finds what is left
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			delete(w.releasing, app)
+		})
 	}
-	w.releasing = true
-	w.all.Go(func() {
-		r := &activities.Releaser{Store: one.store, Workflows: w, Apps: w}
-		_, _ = w.activityEnv(r).ExecuteActivity(r.Release, appName) // the next look finds what is left
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.releasing = false
-	})
 	return nil
 }
