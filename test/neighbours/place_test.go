@@ -65,7 +65,7 @@ func placed(prefix string, i, n int) string {
 	part := cycle / time.Duration(n)
 	for k := 0; ; k++ {
 		id := fmt.Sprintf("%s%04d", prefix, k)
-		if off := firstDue(id).Sub(time.Now()) - time.Duration(i)*part; off > 0 && off < part/4 {
+		if off := time.Until(firstDue(id)) - time.Duration(i)*part; off > 0 && off < part/4 {
 			return id
 		}
 	}
