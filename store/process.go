@@ -32,6 +32,7 @@ func (p Process) Alive(now time.Time) bool { return p.ReportedAt.After(now.Add(-
 const (
 	processAlive = 2 * time.Minute
 	processKeep  = 7 * 24 * time.Hour // a stopped process stays listed
+	maxProcesses = 1000               // those that live come first
 )
 
 var processes = table[Process]{"processes", []column[Process]{
@@ -83,10 +84,10 @@ func (s *Store) Leave(ctx context.Context, id string) error {
 }
 
 // Processes returns every process that has reported within a week and not left, newest
-// report first, and the database's clock.
+// report first, at most maxProcesses, and the database's clock.
 func (s *Store) Processes(ctx context.Context) ([]Process, time.Time, error) {
 	q := s.db.With(ctx)
-	all, err := processes.find(q.Order("reported_at DESC, id"))
+	all, err := processes.find(q.Order("reported_at DESC, id").Limit(maxProcesses))
 	if err != nil {
 		return nil, time.Time{}, fmt.Errorf("list the processes: %w", err)
 	}

@@ -106,25 +106,46 @@ func (b *Binding) Look(ctx context.Context) (Found, error) {
 	return f, nil
 }
 
-func (b *Binding) look(ctx context.Context) (f Found, err error) {
+// Inspect asks the database and Temporal, and changes and remembers nothing. It fails if
+// one of them does not answer.
+func (b *Binding) Inspect(ctx context.Context) (f Found, err error) {
+	f, away, err := b.ask(ctx)
+	if err == nil {
+		err = away
+	}
+	return f, err
+}
+
+// ask asks both; away is the error of a Temporal that does not answer. It reads Temporal's
+// number before the database's: a sweep raises the database's first, so a pass between
+// the two reads never makes the database look as if it went backwards.
+func (b *Binding) ask(ctx context.Context) (f Found, away, err error) {
 	f = Found{Namespace: b.Place.Namespace, TaskQueue: b.Place.TaskQueue}
-	if f.Installation, err = b.rows.Installation(ctx); err != nil {
-		return f, err
+	id, away := b.Place.Identity(ctx)
+	if away == nil {
+		var r workflows.Record
+		var known bool
+		if r, known, away = b.Place.Read(ctx); known {
+			f.Record = &r
+		}
 	}
-	id, err := b.Place.Identity(ctx)
-	if err != nil {
-		return b.withoutTemporal(ctx, f, err)
-	}
-	r, known, err := b.Place.Read(ctx)
-	if err != nil {
-		return b.withoutTemporal(ctx, f, err)
+	if f.Installation, err = b.rows.Installation(ctx); err != nil || away != nil {
+		f.Record = nil
+		return f, away, err
 	}
 	f.ClusterID, f.NamespaceID = id.ClusterID, id.NamespaceID
-	if known {
-		f.Record = &r
-	}
-	if f = judge(f); f.State == Bound {
-		err = b.rows.NoteVerified(ctx, b.address, store.Binding{ClusterID: id.ClusterID, NamespaceID: id.NamespaceID, TaskQueue: f.TaskQueue, Namespace: f.Namespace})
+	return judge(f), nil, nil
+}
+
+func (b *Binding) look(ctx context.Context) (Found, error) {
+	f, away, err := b.ask(ctx)
+	switch {
+	case err != nil:
+		return f, err
+	case away != nil:
+		return b.withoutTemporal(ctx, f, away)
+	case f.State == Bound:
+		err = b.rows.NoteVerified(ctx, b.address, store.Binding{ClusterID: f.ClusterID, NamespaceID: f.NamespaceID, TaskQueue: f.TaskQueue, Namespace: f.Namespace})
 	}
 	return f, err
 }

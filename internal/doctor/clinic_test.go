@@ -3,6 +3,7 @@ package doctor_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/doctor"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
+	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
@@ -53,6 +55,14 @@ func newClinic(t *testing.T, d *dbtest.Database) *clinic {
 	c.sources.Temporal = func(context.Context) (client.Client, error) {
 		return nil, perennial.Errorf(perennial.CodeUnavailable, "no Temporal server answers at nowhere")
 	}
+	c.sources.Binding = func(ctx context.Context, _ *db.DB, t client.Client) (doctor.Binding, error) {
+		f, err := c.bound(t).Inspect(ctx)
+		out := doctor.Binding{State: string(f.State), Presents: f.State.Presents(), Reason: f.Reason, Database: f.Installation.DatabaseID}
+		for _, at := range f.Installation.Bindings {
+			out.Places = append(out.Places, at.TaskQueue)
+		}
+		return out, err
+	}
 	return c
 }
 
@@ -75,6 +85,15 @@ apps:
 	cfg, err := config.LoadWithoutSecrets(c.path, []string{"APP_SECRET=" + planted})
 	require.NoError(c, err)
 	c.sources.Config = cfg
+}
+
+// bound returns what binds the clinic's database to Temporal.
+func (c *clinic) bound(t client.Client) *wiring.Binding {
+	c.Helper()
+	b, err := (&wiring.Deps{Config: c.sources.Config, DB: c.d.DB, Store: c.rows, Log: slog.New(slog.DiscardHandler)}).
+		BindingFor(c.Context(), t, []string{"TEMPORAL_NAMESPACE=" + c.sources.Namespace})
+	require.NoError(c, err)
+	return b
 }
 
 // insert stores a connection that was refreshed just now, with sealed tokens.

@@ -56,7 +56,7 @@ func aboutClock(took, offset time.Duration) Finding {
 	if offset.Abs() > maxOffset {
 		return warning("set both clocks by NTP", "its clock is %s from this machine's", offset)
 	}
-	return well("it answers in %s; its clock is %s from this machine's; those of other machines: not checked, no process reports its own", took.Round(100*time.Microsecond), offset)
+	return well("it answers in %s; its clock is %s from this machine's; the line `processes` has those of other machines", took.Round(100*time.Microsecond), offset)
 }
 
 func transport(cfg *config.Config, d *db.DB) Finding {

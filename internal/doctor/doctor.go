@@ -56,7 +56,7 @@ func (r Report) Count(state State) (n int) {
 	return n
 }
 
-// Sources says what to look at. Run calls each of the three functions once; whoever
+// Sources says what to look at. Run calls each of its functions once; whoever
 // gives them closes what they return, after Run has returned.
 type Sources struct {
 	Config    *config.Config
@@ -64,6 +64,7 @@ type Sources struct {
 	Database  func(context.Context) (*db.DB, error)
 	Keys      func(context.Context) (*seal.Keyring, error)
 	Temporal  func(context.Context) (client.Client, error)
+	Binding   ReadBinding
 	Timeout   time.Duration // of each check; 0: 5 s
 }
 
@@ -77,7 +78,7 @@ func run(ctx context.Context, s Sources, list []check) Report {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	p := &parts{cfg: s.Config, namespace: s.Namespace,
-		database: open(ctx, "the database", s.Database), keys: open(ctx, "the keys", s.Keys), temporal: open(ctx, "Temporal", s.Temporal)}
+		database: open(ctx, "the database", s.Database), keys: open(ctx, "the keys", s.Keys), temporal: open(ctx, "Temporal", s.Temporal), binding: s.Binding}
 	results := make([]chan []Finding, len(list))
 	for i, c := range list {
 		results[i] = make(chan []Finding, 1)

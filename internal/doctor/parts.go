@@ -24,6 +24,7 @@ type parts struct {
 	database  *part[*db.DB]
 	keys      *part[*seal.Keyring]
 	temporal  *part[client.Client]
+	binding   ReadBinding
 }
 
 // rows returns the connections, if the database is open and has them.

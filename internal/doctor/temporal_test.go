@@ -111,11 +111,16 @@ func TestAllWell(t *testing.T) {
 	c := newClinic(t, dbtest.New(t, testpg.URL(t)))
 	tc := c.dial("default")
 	c.prepare(tc)
+	_, _, err := c.bound(tc).Setup(t.Context())
+	require.NoError(t, err)
 	c.work()
 	for _, id := range []string{"con_1", "con_2"} {
 		c.start(tc, c.insert(id, "app", "api.hubapi.com"), t.Name())
 	}
-	c.eventually("a worker polls", func() bool { return of(doctor.Run(t.Context(), c.sources), "workers")[0].State == doctor.Well })
+	c.eventually("a worker polls and reports", func() bool {
+		r := doctor.Run(t.Context(), c.sources)
+		return of(r, "workers")[0].State == doctor.Well && of(r, "processes")[0].State == doctor.Well
+	})
 	r := c.run()
 	assert.Equal(t, doctor.Well, r.State, "%+v", r.Findings)
 	assert.Equal(t, len(r.Findings), r.Count(doctor.Well))

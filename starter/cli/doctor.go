@@ -11,6 +11,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/doctor"
 	"github.com/perennial-oauth/perennial/internal/printable"
 	"github.com/perennial-oauth/perennial/seal"
+	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/client"
@@ -69,6 +70,9 @@ func (s *shell) sources(cfg *config.Config, namespace string) (sources doctor.So
 				closes(c.Close)
 			}
 			return c, err
+		},
+		Binding: func(ctx context.Context, d *db.DB, c client.Client) (doctor.Binding, error) {
+			return s.readBinding(ctx, &wiring.Deps{Config: cfg, DB: d, Store: store.New(d), Log: s.logger()}, c)
 		}}
 	return sources, func() {
 		mu.Lock()
@@ -77,6 +81,23 @@ func (s *shell) sources(cfg *config.Config, namespace string) (sources doctor.So
 			f()
 		}
 	}
+}
+
+// readBinding asks the database and Temporal what they know of each other.
+func (s *shell) readBinding(ctx context.Context, deps *wiring.Deps, c client.Client) (out doctor.Binding, err error) {
+	b, err := deps.BindingFor(ctx, c, s.environ, s.customize...)
+	if err != nil {
+		return out, err
+	}
+	f, err := b.Inspect(ctx)
+	if err != nil {
+		return out, err
+	}
+	out = doctor.Binding{State: string(f.State), Presents: f.State.Presents(), Reason: f.Reason, Database: f.Installation.DatabaseID}
+	for _, at := range f.Installation.Bindings {
+		out.Places = append(out.Places, fmt.Sprintf("task queue %s of namespace %s, verified %s", at.TaskQueue, at.Namespace, instant(at.VerifiedAt)))
+	}
+	return out, nil
 }
 
 // verdict is the error that gives the command its exit code.
