@@ -79,7 +79,11 @@ type LoadRequest struct {
 func (a *Activities) Load(ctx context.Context, req LoadRequest) (View, error) {
 	c, now, err := a.Store.Get(ctx, req.ConnectionID)
 	if perennial.CodeOf(err) == perennial.CodeNotFound {
-		return a.absent(ctx, req.ConnectionID, req.Known, req.Shown)
+		v, err := a.absent(ctx, req.ConnectionID, req.Known, req.Shown)
+		if v.RowMissing {
+			v.MoveTo = a.moveTo(ctx)
+		}
+		return v, err
 	}
 	if err != nil {
 		return View{}, fmt.Errorf("read connection %s: %w", req.ConnectionID, err)
@@ -87,6 +91,7 @@ func (a *Activities) Load(ctx context.Context, req LoadRequest) (View, error) {
 	v := a.view(c, now)
 	v.Upsert, v.Missing = a.upsert(ctx, req.Shown, v), a.missing(ctx, req.Shown)
 	v.SlotGranted = activity.GetInfo(ctx).IsLocalActivity && !c.QueuedAt.IsZero() && v.Trigger != "" && v.Wait == 0
+	v.MoveTo = a.moveTo(ctx)
 	if app, err := a.Apps.App(c.App); err != nil || app.Pacers == 0 {
 		return v, nil
 	}
@@ -96,6 +101,15 @@ func (a *Activities) Load(ctx context.Context, req LoadRequest) (View, error) {
 	}
 	v.Summary = &digest
 	return v, nil
+}
+
+// moveTo returns the task queue to which the workflow should move. Only the local Load
+// says so, in the program that runs the workflow task.
+func (a *Activities) moveTo(ctx context.Context) string {
+	if a.Binding == nil || !activity.GetInfo(ctx).IsLocalActivity {
+		return ""
+	}
+	return a.Binding.MovedTo()
 }
 
 // maxSummary bounds the period that one summary covers.

@@ -15,6 +15,8 @@ type Binding interface {
 	// Confirms returns an error unless this is the database that the process has
 	// verified, and it did not go backwards since.
 	Confirms(databaseID string, number int64) error
+	// MovedTo returns the task queue to which workflows should move; empty: none.
+	MovedTo() string
 }
 
 // StatusMissing is the status in a [View] without a row. No row ever has it.

@@ -15,7 +15,7 @@ import (
 )
 
 // bound is what the process was bound to.
-type bound struct{ id string }
+type bound struct{ id, movedTo string }
 
 func (b bound) Confirms(id string, _ int64) error {
 	if id != b.id {
@@ -23,6 +23,8 @@ func (b bound) Confirms(id string, _ int64) error {
 	}
 	return nil
 }
+
+func (b bound) MovedTo() string { return b.movedTo }
 
 // TestMissingRow: a workflow may end only if its row is missing in the right database,
 // and somebody ended the connection.
@@ -42,7 +44,7 @@ func TestMissingRow(t *testing.T) {
 		f := &fake{absent: c.absence, err: perennial.Errorf(perennial.CodeNotFound, "none"), result: refresh.Result{Outcome: perennial.OutcomeNotFound}}
 		missed := 0
 		a := activities.New(f, f, f, f)
-		a.Binding, a.RowMissing = bound{"ours"}, func() { missed++ }
+		a.Binding, a.RowMissing = bound{id: "ours"}, func() { missed++ }
 		var suite testsuite.WorkflowTestSuite
 		env := suite.NewTestActivityEnvironment()
 		env.RegisterActivity(a)

@@ -50,6 +50,9 @@ type View struct {
 	// Missing has the search attributes that the run must not hand on: its namespace no
 	// longer has them.
 	Missing []string `json:"missing,omitempty"`
+	// MoveTo is the task queue on which the next run should go on; empty: the same one.
+	// Only the local Load sets it, like SlotGranted.
+	MoveTo string `json:"move_to,omitempty"`
 	// Young: the token is younger than a minute, or than a quarter of its life.
 	Young bool `json:"young,omitempty"`
 }

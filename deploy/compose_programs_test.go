@@ -65,6 +65,8 @@ func TestComposeTemporal(t *testing.T) {
 	assert.Equal(t, 30*24*time.Hour, retention, "histories are kept for 30 days")
 	assert.Equal(t, "service_completed_successfully", temporal.DependsOn["temporal-schema"])
 	assert.Equal(t, "service_completed_successfully", f.Services["setup"].DependsOn["temporal-namespace"])
+	assert.Equal(t, "service_completed_successfully", f.Services["setup"].DependsOn["migrate"], "setup writes into the database")
+	assert.Equal(t, "service_completed_successfully", f.Services["worker"].DependsOn["setup"], "the first worker finds them bound")
 }
 
 // listeners returns the addresses at which the programs listen in their shared network.

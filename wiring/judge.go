@@ -51,12 +51,24 @@ func judge(f Found) Found {
 			queue, f.Record.Database, named(mine), f.Record.Database)
 	case mine == "" || f.Record == nil && (listed || len(f.Installation.Bindings) == 0):
 		return say(Unbound, "database and Temporal do not know each other yet: run `perennial setup`")
+	case !listed && oldQueue(f) != "":
+		return say(Elsewhere, "this database belongs to task queue %[2]s, and the configuration names %[1]s: set task_queue back, or, to move, leave the workers of the old one running and run `perennial setup` and `perennial move --from %[2]s`. If this is a copy whose original is still in use, leave it so; if it replaces the original, stop that and run `perennial adopt`", f.TaskQueue, oldQueue(f))
 	case !listed:
 		return say(Elsewhere, "this database belongs to another Temporal than %s: if it is a copy whose original is still in use, leave it so. If it has moved here, run `perennial adopt`; if both Temporals are to refresh it, `perennial adopt --beside`", queue)
 	case f.Record.Number > f.Installation.Number:
 		return say(Behind, "the database went backwards (its number is %d, Temporal saw %d): run `perennial restored` if it was restored, and give a copy of it another task_queue or namespace", f.Installation.Number, f.Record.Number)
 	}
 	return say(Bound, "")
+}
+
+// oldQueue returns a task queue of the same namespace that the database belongs to.
+func oldQueue(f Found) string {
+	for _, b := range f.Installation.Bindings {
+		if b.NamespaceID == f.NamespaceID && (b.ClusterID == "" || f.ClusterID == "" || b.ClusterID == f.ClusterID) && b.TaskQueue != f.TaskQueue {
+			return b.TaskQueue
+		}
+	}
+	return ""
 }
 
 func named(id string) string {

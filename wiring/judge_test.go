@@ -36,6 +36,7 @@ func TestJudge(t *testing.T) {
 		"another database's queue":                 {"d", 5, nil, record("x", 1), "c", Foreign},
 		"another one's, which had it too":          {"d", 5, here, record("x", 1), "c", Foreign},
 		"a copy, or another task_queue":            {"d", 5, there, nil, "c", Elsewhere},
+		"another task_queue of the same Temporal":  {"d", 5, []store.Binding{{NamespaceID: "n", TaskQueue: "old"}}, nil, "c", Elsewhere},
 		"a record without a binding":               {"d", 5, there, record("d", 5), "c", Elsewhere},
 	} {
 		got := judge(Found{Installation: store.Installation{DatabaseID: c.id, Number: c.number, Bindings: c.bindings}, Record: c.record, ClusterID: c.cluster, NamespaceID: "n", TaskQueue: "q"})

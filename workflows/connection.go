@@ -186,6 +186,9 @@ func (r *run) next(ctx workflow.Context) (*waiting, error) {
 					r.checked = true // or the local activity gave up, and Temporal may refuse the next run
 					continue
 				}
+				if r.view.MoveTo != "" {
+					ctx = workflow.WithWorkflowTaskQueue(ctx, r.view.MoveTo)
+				}
 				r.handOver()
 				return nil, workflow.NewContinueAsNewError(ctx, ConnectionWorkflow, r.state)
 			}
@@ -245,9 +248,10 @@ func (r *run) begin(ctx workflow.Context) error {
 	return nil
 }
 
-// full reports whether this run's history is long enough to continue as new.
+// full reports whether this run should continue as new: its history is long enough, or
+// the workflow moves to another task queue.
 func (r *run) full(ctx workflow.Context) bool {
-	return r.refreshes >= r.RefreshesPerRun || r.messages >= r.MessagesPerRun || r.crowded || workflow.GetInfo(ctx).GetContinueAsNewSuggested()
+	return r.view.MoveTo != "" || r.refreshes >= r.RefreshesPerRun || r.messages >= r.MessagesPerRun || r.crowded || workflow.GetInfo(ctx).GetContinueAsNewSuggested()
 }
 
 // changeServeToTheEnd: before it, a run that should end and the callers of refresh_now
@@ -278,6 +282,7 @@ func (r *run) handlersFinish(ctx workflow.Context) (bool, error) {
 // signal it passes none, so that the next run reads the row.
 func (r *run) handOver() {
 	r.state.View, r.state.Next, r.state.Revision = nil, time.Time{}, revision
+	r.view.MoveTo = "" // the next run is there
 	if !r.drain() && r.known {
 		r.state.View, r.state.Next = &r.view, r.due
 	}

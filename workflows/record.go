@@ -24,6 +24,9 @@ import (
 type Record struct {
 	Database string `json:"database"`
 	Number   int64  `json:"number"` // see store.Installation
+	// MovedTo is another task queue of the namespace, to which the workflows of this one
+	// should move; empty: none.
+	MovedTo string `json:"moved_to,omitempty"`
 }
 
 // Place is where Temporal keeps a [Record]: in the memo of the action of a paused

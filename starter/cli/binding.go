@@ -63,6 +63,27 @@ func (s *shell) adopt() *cobra.Command {
 	return cmd
 }
 
+func (s *shell) move() *cobra.Command {
+	var from string
+	cmd := &cobra.Command{Use: "move --from TASK_QUEUE", Short: "Move the running workflows from another task queue of the namespace to this one", Args: exactly(0),
+		Long: "move is for a changed task_queue. First run `perennial setup` with the new one, and start workers with it beside the old ones, which must go on until this command has ended.\n" +
+			"Each workflow goes on at the new queue with all that it holds. The command waits until none is left at the old one; it may be stopped and repeated.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if from == "" {
+				return perennial.Errorf(perennial.CodeInvalid, "say which task queue the workflows are on: --from TASK_QUEUE (`perennial binding` lists them)")
+			}
+			return s.bound(cmd.Context(), func(b *wiring.Binding) error {
+				err := b.Move(cmd.Context(), from, func(left int) { fmt.Fprintf(s.errOut, "%d workflows are on task queue %s.\n", left, from) })
+				if err == nil {
+					fmt.Fprintf(s.out, "No workflow of a connection is on task queue %s any more. Stop its workers and servers.\n", from)
+				}
+				return err
+			})
+		}}
+	cmd.Flags().StringVar(&from, "from", "", "the task queue that the workflows are on")
+	return cmd
+}
+
 func (s *shell) restored() *cobra.Command {
 	var asJSON, yes bool
 	cmd := &cobra.Command{Use: "restored", Short: "After the database was restored: mark its rows, and let refreshing go on", Args: exactly(0),

@@ -118,6 +118,7 @@ func TestSecrets(t *testing.T) {
 		"apikey revoke":      {secret: looks, code: program.ExitNotFound, args: []string{"pk_none"}},
 		"binding":            {secret: looks, code: program.ExitUnavailable},
 		"adopt":              {secret: looks, code: program.ExitUnavailable},
+		"move":               {args: []string{"--from", "old"}, secret: looks, code: program.ExitUnavailable},
 		"restored":           {secret: looks, code: program.ExitUnavailable},
 		"processes":          {secret: looks},
 		"healthcheck":        {secret: looks, args: []string{"--url", ready.URL}},
