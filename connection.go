@@ -56,6 +56,7 @@ type Connection struct {
 	GrantExpiresAt        time.Time `json:"grant_expires_at,omitzero"`
 	NextRefreshAt         time.Time `json:"next_refresh_at,omitzero"` // ExpiresAt less the buffer
 	NextAttemptAt         time.Time `json:"next_attempt_at,omitzero"` // no attempt before it
+	BackoffUntil          time.Time `json:"backoff_until,omitzero"`   // see [Connection.OwnWait]
 	LastRefreshedAt       time.Time `json:"last_refreshed_at,omitzero"`
 	UnprovenSince         time.Time `json:"unproven_since,omitzero"` // its tokens are a caller's, and no refresh has shown yet that they work
 	LastUsedAt            time.Time `json:"last_used_at,omitzero"`
@@ -101,7 +102,7 @@ func (c Connection) WithoutStale() Connection {
 		return c
 	}
 	c.Health, c.FailingCode, c.FailingSince, c.FailureCount = "", "", time.Time{}, 0
-	c.NextRefreshAt, c.NextAttemptAt, c.SuspectSince, c.ConfirmAt, c.QueuedAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	c.NextRefreshAt, c.NextAttemptAt, c.BackoffUntil, c.SuspectSince, c.ConfirmAt, c.QueuedAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	if c.Status == StatusDisconnected {
 		c.ExpiresAt, c.RefreshTokenExpiresAt, c.GrantExpiresAt, c.AmbiguousSince = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		c.SetAsideGeneration, c.SetAsideUntil = 0, time.Time{}
@@ -196,6 +197,25 @@ func (c Connection) WaitsUntil(now time.Time) time.Time {
 		}
 	}
 	return until
+}
+
+// OwnWait reports whether the wait until NextAttemptAt is our own: a backoff, for which
+// BackoffUntil is the same, or a wait for the app. An operator's or a probe's word may
+// end it. Any other wait has a reason outside of this program, see
+// [Connection.NotBefore].
+func (c Connection) OwnWait() bool {
+	return !c.QueuedAt.IsZero() || !c.BackoffUntil.IsZero() && c.BackoffUntil.Equal(c.NextAttemptAt)
+}
+
+// NotBefore returns the time before which the token may not be presented, whoever asks:
+// the provider asked for that, a refusal is being confirmed, or the access token is
+// served to its end. It is zero, or a past time, if there is no such wait. now is the
+// database's clock.
+func (c Connection) NotBefore(now time.Time) time.Time {
+	if c.OwnWait() {
+		c.NextAttemptAt = time.Time{}
+	}
+	return c.WaitsUntil(now)
 }
 
 // TokenSet is the reply of a token endpoint (RFC 6749 section 5.1), read leniently: a

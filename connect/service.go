@@ -28,6 +28,7 @@ type Store interface {
 	ReplaceTokens(ctx context.Context, id string, from perennial.Status, generation int64, w store.TokenWrite) (perennial.Connection, error)
 	SetCadence(ctx context.Context, id string, cadence perennial.Cadence) (perennial.Connection, error)
 	GiveUpSetAside(ctx context.Context, id string) (perennial.Connection, error)
+	EndBackoff(ctx context.Context, id string) (perennial.Connection, error)
 	SetStatus(ctx context.Context, id string, from []perennial.Status, generation int64, to perennial.Status, reason perennial.Reason) (perennial.Connection, error)
 }
 
@@ -144,6 +145,16 @@ func (s *Service) SetCadence(ctx context.Context, id string, cadence perennial.C
 // signals its workflow: see [store.Store.GiveUpSetAside].
 func (s *Service) GiveUpSetAside(ctx context.Context, id string) (perennial.Connection, error) {
 	c, err := s.Store.GiveUpSetAside(ctx, id)
+	if err != nil {
+		return perennial.Connection{}, err
+	}
+	return c, s.signal(ctx, c, workflows.SignalNudge)
+}
+
+// EndBackoff ends a wait of a connection that is our own, and signals its workflow: see
+// [store.Store.EndBackoff].
+func (s *Service) EndBackoff(ctx context.Context, id string) (perennial.Connection, error) {
+	c, err := s.Store.EndBackoff(ctx, id)
 	if err != nil {
 		return perennial.Connection{}, err
 	}

@@ -23,6 +23,7 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 		FailingCode:  reply.Code,
 		Wait:         whileItLives(reply, row, now, ownBackoff(row, reply, now)),
 		Queued:       countable(reply) && reply.RetryAfter == 0,
+		OwnWait:      reply.RetryAfter == 0 && reply.Outcome != perennial.OutcomeRateLimited,
 	}
 	if !row.ExpiresAt.IsZero() && !row.ExpiresAt.After(now) && !row.Dormant(now) {
 		req.FailingAfter = 1 // the product is already without a token
@@ -46,7 +47,7 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 		switch {
 		case entry.ServesToEnd() && row.ExpiresAt.After(now):
 			// Presenting a spent token again would also revoke the living access token.
-			req.Wait, req.Queued = max(req.Wait, row.ExpiresAt.Sub(now)), false
+			req.Wait, req.Queued, req.OwnWait = max(req.Wait, row.ExpiresAt.Sub(now)), false, false
 		case entry.ReplayClass == perennial.ReplayGrace:
 			req.Wait = withinGrace(row, entry.GraceWindow, now, req.Wait)
 		}

@@ -67,3 +67,36 @@ func TestLongFailing(t *testing.T) {
 	asked := provider.Reply{Outcome: perennial.OutcomeUnavailable, HTTPStatus: 503, RetryAfter: 26 * time.Hour}
 	require.GreaterOrEqual(t, decide(row, reusable, asked, now, time.Minute).Wait, 26*time.Hour)
 }
+
+// TestWhoseWait: only a wait of our own may be shortened. One that the provider asked
+// for, the confirmation of a refusal, and an access token that is served to its end
+// stand.
+func TestWhoseWait(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	reply := func(o perennial.Outcome) provider.Reply { return provider.Reply{Outcome: o, HTTPStatus: 400} }
+	asked := provider.Reply{Outcome: perennial.OutcomeUnavailable, HTTPStatus: 503, RetryAfter: time.Minute}
+	for _, c := range []struct {
+		name  string
+		reply provider.Reply
+		class perennial.ReplayClass
+		left  time.Duration
+		own   bool
+	}{
+		{"an outage", reply(perennial.OutcomeUnavailable), perennial.ReplaySingleUse, time.Hour, true},
+		{"a rejected client", reply(perennial.OutcomeMisconfigured), perennial.ReplaySingleUse, time.Hour, true},
+		{"a refusal without a reason", reply(perennial.OutcomeRejected), perennial.ReplaySingleUse, time.Hour, true},
+		{"the provider's time", asked, perennial.ReplaySingleUse, time.Hour, false},
+		{"a 429, even without a time", reply(perennial.OutcomeRateLimited), perennial.ReplaySingleUse, time.Hour, false},
+		{"a lost reply", reply(perennial.OutcomeUnknown), perennial.ReplaySingleUse, time.Hour, true},
+		{"a lost reply that reuse would make worse", reply(perennial.OutcomeUnknown), perennial.ReplayReuseRevokes, time.Hour, false},
+		{"and once the access token has ended", reply(perennial.OutcomeUnknown), perennial.ReplayReuseRevokes, -time.Hour, true},
+		{"our own limit", reply(perennial.OutcomeThrottled), perennial.ReplaySingleUse, time.Hour, true},
+	} {
+		row := perennial.Connection{ExpiresAt: now.Add(c.left)}
+		got := decide(row, provider.Entry{ReplayClass: c.class}, c.reply, now, time.Minute)
+		require.Positive(t, got.Wait, c.name)
+		require.Equal(t, c.own, got.OwnWait, c.name)
+	}
+	require.NotZero(t, decide(perennial.Connection{}, provider.Entry{}, reply(perennial.OutcomeRevoked), now, time.Minute).ConfirmAfter)
+}

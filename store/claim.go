@@ -113,14 +113,14 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 		// longest wait that a row may demand, after which the fence extends it.
 		wait = earliest(c.ExpiresAt, now.Add(perennial.MaxWait))
 		if wait.After(now) {
-			d.set["next_attempt_at"] = db.Nullable(wait)
+			d.set.hardWait(wait)
 		}
 	}
 	if wait.After(now) {
 		return answer(VerdictWait, wait)
 	}
 	if !look.IsZero() {
-		d.set["next_attempt_at"] = db.Nullable(look)
+		d.set.hardWait(look)
 		return answer(VerdictSetAside, look)
 	}
 	if c.HasSetAside() {

@@ -51,14 +51,18 @@ func (s *Store) CloseAttempt(ctx context.Context, req CloseRequest) (c perennial
 // lock, and now is the database's clock. held is the failing code of a connection whose
 // terminal step a hold prevents, else empty.
 func closeColumns(c perennial.Connection, req CloseRequest, now time.Time, held string) columns {
-	set := columns{"next_attempt_at": nil, "confirm_at": nil}
-	set.noAttempt()
+	set := columns{"confirm_at": nil}
+	set.noAttempt().hardWait(time.Time{})
 	wait := req.Wait
 	if req.Queued && req.releasedSince { // the failure is from before
 		wait = min(wait, lateFailureWait)
 	}
-	if wait > 0 {
-		set["next_attempt_at"] = db.Nullable(now.Add(wait))
+	switch {
+	case wait <= 0:
+	case req.OwnWait:
+		set.ownWait(now.Add(wait))
+	default:
+		set.hardWait(now.Add(wait))
 	}
 	if req.Failed {
 		set["failure_count"] = c.FailureCount + 1
@@ -79,7 +83,7 @@ func closeColumns(c perennial.Connection, req CloseRequest, now time.Time, held 
 		set["queued_at"] = db.Nullable(now)
 	}
 	if held != "" {
-		set["next_attempt_at"] = db.Nullable(now.Add(holdWait + spread(c.ID, now, holdWait)))
+		set.ownWait(now.Add(holdWait + spread(c.ID, now, holdWait)))
 		return set.failing(c, held, now)
 	}
 	if req.Terminal != "" && (c.Status == perennial.StatusActive || c.Status == perennial.StatusPaused) {

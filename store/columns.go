@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/db"
+	"github.com/perennial-oauth/perennial/schema"
 	"gorm.io/gorm"
 )
 
@@ -42,6 +44,7 @@ var connections = table[connection]{"connections", []column[connection]{
 	instant("grant_expires_at", func(c *connection) *time.Time { return &c.GrantExpiresAt }),
 	instant("next_refresh_at", func(c *connection) *time.Time { return &c.NextRefreshAt }),
 	instant("next_attempt_at", func(c *connection) *time.Time { return &c.NextAttemptAt }),
+	instant("backoff_until", func(c *connection) *time.Time { return &c.BackoffUntil }),
 	instant("last_refreshed_at", func(c *connection) *time.Time { return &c.LastRefreshedAt }),
 	instant("unproven_since", func(c *connection) *time.Time { return &c.UnprovenSince }),
 	instant("last_used_at", func(c *connection) *time.Time { return &c.LastUsedAt }),
@@ -144,7 +147,17 @@ func (set columns) noAttempt() columns {
 // noDoubt adds the columns that forget everything about the old refresh token.
 func (set columns) noDoubt() columns {
 	return set.with(columns{"ambiguous_since": nil, "ambiguous_digest": "", "suspect_since": nil, "suspect_digest": "", "confirm_at": nil,
-		"next_attempt_at": nil, "queued_at": nil, "failure_count": 0, "health": string(perennial.HealthHealthy), "failing_code": "", "failing_since": nil})
+		"next_attempt_at": nil, "backoff_until": nil, "queued_at": nil, "failure_count": 0, "health": string(perennial.HealthHealthy), "failing_code": "", "failing_since": nil})
+}
+
+// ownWait adds a wait that is our own: see [perennial.Connection.OwnWait].
+func (set columns) ownWait(until time.Time) columns {
+	return set.with(columns{"next_attempt_at": db.Nullable(until), "backoff_until": db.Nullable(until)})
+}
+
+// hardWait adds a wait that nobody may shorten. A zero time is none.
+func (set columns) hardWait(until time.Time) columns {
+	return set.with(columns{"next_attempt_at": db.Nullable(until), "backoff_until": nil, "queued_at": nil})
 }
 
 func (set columns) with(more columns) columns {
@@ -152,4 +165,20 @@ func (set columns) with(more columns) columns {
 		set[k] = v
 	}
 	return set
+}
+
+// shortened sets a wait of our own in many rows at once, except in those with another
+// wait that is not over: nobody may shorten that. In Go it is
+// [perennial.Connection.NotBefore], whose [perennial.MaxWait] it keeps too.
+func (s *Store) shortened(until, now time.Time) columns {
+	cast := ""
+	if s.db.Dialect == schema.Postgres {
+		cast = "::timestamptz"
+	}
+	const hard = "next_attempt_at > ? AND next_attempt_at <= ? AND queued_at IS NULL AND (backoff_until IS NULL OR backoff_until <> next_attempt_at)"
+	last := db.Nullable(now.Add(perennial.MaxWait))
+	return columns{
+		"next_attempt_at": gorm.Expr("CASE WHEN "+hard+" THEN next_attempt_at ELSE ?"+cast+" END", db.Nullable(until), last, db.Nullable(until)),
+		"backoff_until":   gorm.Expr("CASE WHEN "+hard+" THEN backoff_until ELSE ?"+cast+" END", db.Nullable(until), last, db.Nullable(until)),
+	}
 }

@@ -69,6 +69,8 @@ func contract(t *testing.T, database func(testing.TB) string) {
 		"close: ambiguous keeps its first time":           testCloseAmbiguous,
 		"close: suspect, then terminal":                   testCloseSuspect,
 		"close: guards":                                   testCloseGuards,
+		"waits: two":                                      testTwoWaits,
+		"waits: nobody shortens the provider's":           testWaitsAreKept,
 		"concurrent: one writer wins each generation":     testWriters,
 		"concurrent: one claim holds the fence":           testClaims,
 		"concurrent: a late status never beats new token": testLateStatus,

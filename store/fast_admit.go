@@ -74,7 +74,8 @@ RETURNING found.slot_at, found.backlog_at, c.waited, t.now`)
 // fastPark is [Store.park] in one statement, for a row that needs no other change: its
 // token outlives the wait.
 func (s *Store) fastPark(ctx context.Context, req FastAdmitRequest, a Admission) (perennial.Connection, error) {
-	c, ok, err := oneRow(ctx, s.db.SQL, connections, nil, fastParkStatement, db.Nullable(a.RetryAt), req.ID, req.Generation, db.Nullable(a.RetryAt))
+	until := db.Nullable(a.RetryAt)
+	c, ok, err := oneRow(ctx, s.db.SQL, connections, nil, fastParkStatement, until, until, req.ID, req.Generation, until, until)
 	if err != nil {
 		return perennial.Connection{}, fmt.Errorf("write connection %s: %w", req.ID, err)
 	}
@@ -85,6 +86,7 @@ func (s *Store) fastPark(ctx context.Context, req FastAdmitRequest, a Admission)
 }
 
 var fastParkStatement = numbered(`WITH ` + durable + `, t AS MATERIALIZED (SELECT clock_timestamp() AS now)
-UPDATE connections AS c SET next_attempt_at = ?, queued_at = COALESCE(c.queued_at, t.now), updated_at = t.now
+UPDATE connections AS c SET next_attempt_at = ?, backoff_until = ?, queued_at = COALESCE(c.queued_at, t.now), updated_at = t.now
 FROM durable, t WHERE c.id = ? AND c.generation = ? AND c.attempt_id = '' AND c.status = 'active' AND (c.expires_at IS NULL OR c.expires_at > ?)
+	AND (c.next_attempt_at IS NULL OR c.next_attempt_at <= ?)
 RETURNING ` + connections.list("c"))

@@ -347,7 +347,7 @@ func spread(id string, now time.Time, d time.Duration) time.Duration {
 func (s *Store) park(ctx context.Context, seen perennial.Connection, a Admission) (after perennial.Connection, err error) {
 	found, err := s.locked(ctx, seen.ID, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
 		after = c
-		if c.Generation != seen.Generation || !c.Open.IsZero() {
+		if c.Generation != seen.Generation || !c.Open.IsZero() || c.NotBefore(now).After(a.RetryAt) {
 			return nil
 		}
 		if a.Code == CodeCircuitOpen {
@@ -357,7 +357,7 @@ func (s *Store) park(ctx context.Context, seen perennial.Connection, a Admission
 				return nil // meanwhile its turn came: the row says when
 			}
 		}
-		set := columns{"next_attempt_at": db.Nullable(a.RetryAt)}
+		set := columns{}.ownWait(a.RetryAt)
 		if c.QueuedAt.IsZero() {
 			set["queued_at"] = db.Nullable(now)
 		}

@@ -374,7 +374,7 @@ func (s *Store) retrySuspects(ctx context.Context, name string, how endHold) err
 		err := s.db.Durably(ctx, "retry the refused connections of app "+name, func(tx *gorm.DB) error {
 			for i := start; i < min(start+releaseChunk, len(ids)); i += size {
 				wait := min(time.Duration(i)*gap, perennial.MaxWait-time.Hour) // a longer one would not be believed
-				set := columns{"next_attempt_at": db.Nullable(began.Add(wait))}.with(how.more)
+				set := s.shortened(began.Add(wait), began).with(how.more)
 				err := tx.Table("connections").Where("id IN ? AND suspect_since IS NOT NULL AND attempt_id = ''", ids[i:min(i+size, start+releaseChunk, len(ids))]).Updates(map[string]any(set)).Error
 				if err != nil {
 					return fmt.Errorf("retry the refused connections of app %s: %w", name, err)

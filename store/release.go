@@ -379,10 +379,10 @@ func (s *Store) release(tx *gorm.DB, circuit circuitRow, ids []string, rate floa
 		batch := out[start:min(start+releaseBatch, len(out))]
 		turn, turns := now.Add(time.Duration(start)*gap).Truncate(time.Microsecond), make([]string, len(batch))
 		for i := range batch {
-			turns[i], batch[i].NextAttemptAt = batch[i].ID, turn
+			turns[i], batch[i].NextAttemptAt, batch[i].BackoffUntil = batch[i].ID, turn, turn
 		}
 		err := errorsOf(
-			tx.Table("connections").Where("id IN ?", turns).Updates(map[string]any{"next_attempt_at": db.Nullable(turn), "queued_at": gorm.Expr("COALESCE(queued_at, ?)", db.Nullable(now)), "updated_at": db.Nullable(now)}).Error,
+			tx.Table("connections").Where("id IN ?", turns).Updates(map[string]any{"next_attempt_at": db.Nullable(turn), "backoff_until": db.Nullable(turn), "queued_at": gorm.Expr("COALESCE(queued_at, ?)", db.Nullable(now)), "updated_at": db.Nullable(now)}).Error,
 			tx.Table("waiting").Where("connection_id IN ?", turns).Updates(map[string]any{"turn_at": db.Nullable(turn)}).Error)
 		if err != nil {
 			return nil, err
@@ -396,5 +396,5 @@ func (s *Store) release(tx *gorm.DB, circuit circuitRow, ids []string, rate floa
 // waits reports whether a connection still waits for its circuit.
 func waits(c perennial.Connection, now time.Time) bool {
 	due := !c.NextRefreshAt.IsZero() && !c.NextRefreshAt.After(now)
-	return c.Status == perennial.StatusActive && !c.Open.Alive(now) && !c.ConfirmAt.After(now) && (!c.QueuedAt.IsZero() || due)
+	return c.Status == perennial.StatusActive && !c.Open.Alive(now) && !c.NotBefore(now).After(now) && (!c.QueuedAt.IsZero() || due)
 }

@@ -135,7 +135,7 @@ func saveColumns(c perennial.Connection, req SaveRequest, now time.Time) columns
 	}
 	set.noAttempt().noDoubt().failing(c, req.FailingCode, now)
 	if !req.AmbiguousSince.IsZero() {
-		set.with(columns{"ambiguous_since": db.Nullable(req.AmbiguousSince), "ambiguous_digest": req.RefreshTokenDigest, "next_attempt_at": db.Nullable(req.NextAttemptAt)})
+		set.with(columns{"ambiguous_since": db.Nullable(req.AmbiguousSince), "ambiguous_digest": req.RefreshTokenDigest}).hardWait(req.NextAttemptAt)
 	}
 	if c.Status == perennial.StatusReconnectRequired {
 		set["status"], set["reason"] = string(perennial.StatusActive), ""

@@ -61,8 +61,8 @@ func setAsideColumns(c perennial.Connection, req SetAsideRequest, now time.Time)
 		return nil
 	}
 	until := earliest(latest(c.ExpiresAt, now).Add(setAsideGrace), now.Add(maxSetAside))
-	set := columns{"set_aside_generation": req.NewGeneration, "set_aside_until": db.Nullable(until),
-		"next_attempt_at": db.Nullable(latest(c.WaitsUntil(now), now.Add(setAsideLook)))}
+	set := columns{"set_aside_generation": req.NewGeneration, "set_aside_until": db.Nullable(until)}
+	set.hardWait(latest(c.WaitsUntil(now), now.Add(setAsideLook)))
 	if c.Status == perennial.StatusActive {
 		set.failing(c, CodeSetAside, now)
 	}
@@ -90,7 +90,7 @@ func (s *Store) GiveUpSetAside(ctx context.Context, id string) (c perennial.Conn
 			return perennial.Errorf(perennial.CodeConflict, "no token set of connection %s is set aside: there is nothing to give up", id)
 		}
 		var err error
-		c, err = change(tx, row, columns{"set_aside_until": nil, "next_attempt_at": nil}, now)
+		c, err = change(tx, row, columns{"set_aside_until": nil}.hardWait(time.Time{}), now)
 		return err
 	})
 	if err == nil && !found {

@@ -118,6 +118,7 @@ type CloseRequest struct {
 
 	Failed    bool          // counts as a failure of the connection
 	Wait      time.Duration // next_attempt_at = database now + Wait; 0 clears it
+	OwnWait   bool          // see [perennial.Connection.OwnWait]
 	Ambiguous bool          // the token may have been spent
 	Suspect   bool          // first definite refusal: record it
 	// ConfirmAfter, with Suspect, sets confirm_at = database now + ConfirmAfter.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/perennial-oauth/perennial/workflows"
 	"github.com/spf13/cobra"
@@ -172,9 +174,14 @@ func (s *shell) cadence() *cobra.Command {
 
 func (s *shell) refresh() *cobra.Command {
 	var generation int64
+	var now bool
 	cmd := &cobra.Command{Use: "refresh ID", Short: "Ask for a fresh access token now", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
-		return s.service(cmd.Context(), func(deps *wiring.Deps, _ *connect.Service, t *connect.Temporal) error {
+		return s.service(cmd.Context(), func(deps *wiring.Deps, service *connect.Service, t *connect.Temporal) error {
 			c, _, err := deps.Store.Get(cmd.Context(), args[0])
+			if now && err == nil {
+				c, err = service.EndBackoff(cmd.Context(), args[0])
+				generation = cmp.Or(generation, c.Generation) // however young the token is
+			}
 			if err != nil {
 				return err
 			}
@@ -183,12 +190,22 @@ func (s *shell) refresh() *cobra.Command {
 				return err
 			}
 			fmt.Fprintf(s.out, "%s: generation %d, expires %s\n", reply.Outcome, reply.Generation, instant(reply.ExpiresAt))
-			if !reply.RetryAt.IsZero() {
-				return perennial.Errorf(perennial.CodeUnavailable, "the connection is waiting: retry not before %s (%s)", instant(reply.RetryAt), reply.Code)
-			}
-			return nil
+			return stillWaits(c.App, reply)
 		})
 	}}
 	cmd.Flags().Int64Var(&generation, "if-generation", 0, "refresh only if this is still the generation, however young the token is")
+	cmd.Flags().BoolVar(&now, "now", false, "end a backoff of our own first; a wait that the provider asked for stays")
 	return cmd
+}
+
+// stillWaits returns an error if nothing is refreshed before a time.
+func stillWaits(app string, reply workflows.RefreshNowReply) error {
+	if reply.RetryAt.IsZero() {
+		return nil
+	}
+	do := "; `perennial refresh --now` ends a backoff of our own"
+	if reply.Code == store.CodeCircuitOpen {
+		do = "; its app is in trouble: `perennial app show " + app + "`"
+	}
+	return perennial.Errorf(perennial.CodeUnavailable, "the connection is waiting: retry not before %s (%s)%s", instant(reply.RetryAt), reply.Code, do)
 }

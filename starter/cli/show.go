@@ -137,7 +137,7 @@ func (s *shell) print(deps *wiring.Deps, c perennial.Connection, attempts []pere
 	for _, t := range []struct {
 		name string
 		at   time.Time
-	}{{"access token expires", c.ExpiresAt}, {"next refresh", c.NextRefreshAt}, {"not before", c.NextAttemptAt}, {"confirmed at", c.ConfirmAt},
+	}{{"access token expires", c.ExpiresAt}, {"next refresh", c.NextRefreshAt}, {waitName(c), c.NextAttemptAt}, {"confirmed at", c.ConfirmAt},
 		{"refresh token expires unused", c.RefreshTokenExpiresAt}, {"grant ends", c.GrantExpiresAt}, {"may have been spent since", c.AmbiguousSince}, {"a newer token set is set aside until", setAsideUntil(c)}} {
 		if !t.at.IsZero() {
 			line(t.name, "%s (%s)", instant(t.at), t.at.Sub(now).Round(time.Second))
@@ -154,6 +154,14 @@ func (s *shell) print(deps *wiring.Deps, c perennial.Connection, attempts []pere
 			a.Duration.Round(time.Millisecond), a.LifeLeft.Round(time.Second))
 	}
 	return table.Flush()
+}
+
+// waitName says whose wait it is that ends at the connection's next attempt.
+func waitName(c perennial.Connection) string {
+	if c.OwnWait() {
+		return "waits until" // our own: `perennial refresh --now` ends it
+	}
+	return "not before"
 }
 
 // setAsideUntil returns until when the connection waits for a newer token set, or zero.
