@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -190,12 +191,24 @@ func (s *shell) refresh() *cobra.Command {
 				return err
 			}
 			fmt.Fprintf(s.out, "%s: generation %d, expires %s\n", reply.Outcome, reply.Generation, instant(reply.ExpiresAt))
+			if now && !reply.RetryAt.IsZero() {
+				return s.failedAgain(cmd.Context(), deps, c, reply)
+			}
 			return stillWaits(c.App, reply)
 		})
 	}}
 	cmd.Flags().Int64Var(&generation, "if-generation", 0, "refresh only if this is still the generation, however young the token is")
 	cmd.Flags().BoolVar(&now, "now", false, "end a backoff of our own first; a wait that the provider asked for stays")
 	return cmd
+}
+
+// failedAgain reports an attempt that --now has caused, and that failed.
+func (s *shell) failedAgain(ctx context.Context, deps *wiring.Deps, c perennial.Connection, reply workflows.RefreshNowReply) error {
+	last, err := deps.Store.Attempts(ctx, c.ID, 1)
+	if err != nil || len(last) == 0 || reply.Code == store.CodeCircuitOpen {
+		return errors.Join(err, stillWaits(c.App, reply))
+	}
+	return perennial.Errorf(perennial.CodeUnavailable, "the attempt of %s brought no token: %s %s; retry not before %s", instant(last[0].StartedAt), last[0].Outcome, last[0].ErrorCode, instant(reply.RetryAt))
 }
 
 // stillWaits returns an error if nothing is refreshed before a time.
