@@ -35,8 +35,8 @@ type Sweeper struct {
 	Check func(context.Context) error
 	// StartPacers starts the pacers that are not running. Nil: no app is pooled.
 	StartPacers func(context.Context) error
-	// StartRelease starts the release of apps whose circuit has closed. Nil: their
-	// connections wake by themselves.
+	// StartRelease looks after the apps in trouble: it starts the releases and calls the
+	// canaries. Nil: their connections wake by themselves.
 	StartRelease func(context.Context) error
 	// Dispatch starts the deliveries of new events and returns how many it started.
 	// Nil: events are not delivered.

@@ -44,6 +44,7 @@ func (a *attempt) run(ctx context.Context) (Result, error) {
 		return a.close(ctx, problem)
 	}
 	if token.IsZero() {
+		a.gaveUp = true
 		return a.closeWith(ctx, provider.Reply{Outcome: perennial.OutcomeRevoked, Code: "no_refresh_token"},
 			store.CloseRequest{Terminal: perennial.ReasonNoRefreshToken})
 	}
@@ -159,7 +160,7 @@ func (a *attempt) waitForSlot(ctx context.Context, i int) error {
 	a.slot = a.gate.SlotAt
 	if i > 0 && a.app.MaxRefreshesPerSecond > 0 {
 		req := a.admitRequest(a.row, a.app)
-		req.Patience = a.Timing.HTTPTimeout
+		req.Patience, req.SlotOnly = a.Timing.HTTPTimeout, true
 		gate, err := a.Store.Admit(ctx, req)
 		if err != nil {
 			return err
@@ -339,6 +340,9 @@ func (a *attempt) noteRequest(reply provider.Reply) store.NoteRequest {
 // circuit stays open until another probe, so note tries twice in what is left of ctx.
 func (a *attempt) note(ctx context.Context, reply provider.Reply) {
 	req := a.noteRequest(reply)
+	if a.gaveUp || reply.Outcome == perennial.OutcomeMisconfigured && reply.HTTPStatus == 0 {
+		a.returnProbe(ctx, a.gate, a.row, a.app.Provider) // nothing was presented
+	}
 	if a.gaveUp || !countable(reply) && !a.gate.NoteEveryReply && req.SlowDown == 0 {
 		return
 	}

@@ -39,6 +39,8 @@ type Store interface {
 	Attempt(ctx context.Context, connectionID, id string) (perennial.Attempt, bool, error)
 	// MarkSetAside makes the row say that a token set waits to be stored.
 	MarkSetAside(ctx context.Context, req store.SetAsideRequest) (perennial.Connection, error)
+	// ReturnProbe gives back a probe whose canary was admitted and presented nothing.
+	ReturnProbe(ctx context.Context, req store.ReturnProbeRequest) error
 	// AccountInUse reports whether any tenant has a working connection of the account.
 	AccountInUse(ctx context.Context, app, account string) (bool, error)
 }
@@ -189,9 +191,9 @@ func (e *Engine) fastAdmitRequest(req Request, app provider.App) store.FastAdmit
 		Rate: app.MaxRefreshesPerSecond, Patience: e.Timing.Patience(len(app.ClientSecrets)), Lead: claimTakes}
 }
 
-// waitingClass returns the replay class that decides how long the fence makes a
+// WaitingClass returns the replay class that decides how long the fence makes a
 // connection wait.
-func waitingClass(e provider.Entry) perennial.ReplayClass {
+func WaitingClass(e provider.Entry) perennial.ReplayClass {
 	if e.ReplayClass == perennial.ReplayReuseRevokes && !e.ServesToEnd() {
 		return perennial.ReplaySingleUse
 	}
@@ -247,7 +249,7 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 	if appErr == nil {
 		app, appErr = app.At(row.Host)
 	}
-	claimReq := e.claimRequest(req, waitingClass(app.Provider))
+	claimReq := e.claimRequest(req, WaitingClass(app.Provider))
 	if store.Claimable(row, claimReq, now) {
 		gate, err = e.Store.Admit(ctx, e.admitRequest(row, app))
 		if err != nil {
@@ -265,6 +267,7 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 		return Result{}, fmt.Errorf("claim connection %s (database time %s): %w", req.ConnectionID, now.Format(time.RFC3339), err)
 	}
 	if outcome, ok := verdictOutcome[claim.Verdict]; ok {
+		e.returnProbe(ctx, gate, row, app.Provider)
 		return Result{Outcome: outcome, Connection: claim.Connection, Now: claim.Now, RetryAt: claim.RetryAt, Code: string(claim.Verdict)}, nil
 	}
 	if claim.RolledBack {
@@ -283,6 +286,17 @@ func (e *Engine) Ready() error {
 		return nil
 	}
 	return e.MayPresent()
+}
+
+// returnProbe gives the probe back that the gate has admitted, if it has.
+func (e *Engine) returnProbe(ctx context.Context, gate store.Admission, c perennial.Connection, entry provider.Entry) {
+	if !gate.Probe {
+		return
+	}
+	err := e.Store.ReturnProbe(ctx, store.ReturnProbeRequest{Connection: c, Class: WaitingClass(entry), Interval: e.Timing.ProbeInterval})
+	if err != nil {
+		e.Log.Warn("a probe was not given back; the next one is due later", "app", c.App, "connection_id", c.ID, "error", err)
+	}
 }
 
 // throttled returns the result for a connection that the gate did not admit.
@@ -311,7 +325,7 @@ func (e *Engine) fastPath(ctx context.Context, req Request, began time.Time) (a 
 		}
 	}
 	seam.At(seam.BeforeClaim, req.ConnectionID)
-	claim, ok, err := e.Store.FastClaim(ctx, req.App, e.claimRequest(req, waitingClass(app.Provider)))
+	claim, ok, err := e.Store.FastClaim(ctx, req.App, e.claimRequest(req, WaitingClass(app.Provider)))
 	if err != nil || !ok {
 		return nil, store.Admission{}, err
 	}

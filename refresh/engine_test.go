@@ -386,7 +386,7 @@ func TestReuseRevokesServesTheAccessTokenToItsEnd(t *testing.T) {
 	assert.Less(t, decide(row, provider.Entry{ReplayClass: perennial.ReplaySingleUse}, lost, now, time.Minute).Wait, time.Minute)
 	kills := provider.Entry{ReplayClass: perennial.ReplayReuseRevokes, RefreshKillsAccessToken: true}
 	assert.Less(t, decide(row, kills, lost, now, time.Minute).Wait, time.Minute, "the refresh has ended it anyway: there is nothing to serve")
-	assert.Equal(t, perennial.ReplaySingleUse, waitingClass(kills))
+	assert.Equal(t, perennial.ReplaySingleUse, WaitingClass(kills))
 }
 
 func TestNextSecretOnlyWhereTheClientWasRejected(t *testing.T) {

@@ -22,6 +22,8 @@ type Circuit struct {
 	NextProbeAt time.Time `json:"next_probe_at,omitzero"`
 	Probes      int       `json:"probes,omitempty"`
 	LastCanary  string    `json:"last_canary,omitempty"`
+	NextCanary  string    `json:"next_canary,omitempty"` // called to make the next probe
+	CalledAt    time.Time `json:"called_at,omitzero"`
 	SlowUntil   time.Time `json:"slow_until,omitzero"`
 }
 
@@ -70,7 +72,7 @@ func (r appRow) state() AppState {
 
 func (r circuitRow) circuit() Circuit {
 	out := Circuit{App: r.App, Host: r.Host, Open: r.Reason != "", Releasing: r.releasing(), Reason: r.Reason, Code: r.Code, OpenedAt: db.Time(r.OpenedAt),
-		NextProbeAt: db.Time(r.NextProbeAt), Probes: r.Probes, LastCanary: r.LastCanary, SlowUntil: db.Time(r.SlowUntil)}
+		NextProbeAt: db.Time(r.NextProbeAt), Probes: r.Probes, LastCanary: r.LastCanary, NextCanary: r.CalledCanary, CalledAt: db.Time(r.CalledAt), SlowUntil: db.Time(r.SlowUntil)}
 	if out.Releasing {
 		out.ReleasingAt = db.Time(r.ReleasingAt)
 	}

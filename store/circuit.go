@@ -137,7 +137,7 @@ func (s *Store) weigh(tx *gorm.DB, circuit circuitRow, req NoteRequest, reason s
 		return err
 	}
 	err = updateCircuit(tx, circuit, now, columns{"reason": reason, "code": req.Code, "opened_at": db.Nullable(now), "next_probe_at": db.Nullable(now.Add(req.Interval)),
-		"probes": 0, "last_canary": req.Connection.ID, "connections": size, "unproven_only": e.unprovenOnly})
+		"probes": 0, "last_canary": req.Connection.ID, "called_canary": "", "called_at": nil, "connections": size, "unproven_only": e.unprovenOnly})
 	if err != nil {
 		return err
 	}

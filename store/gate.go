@@ -27,6 +27,9 @@ type AdmitRequest struct {
 	Interval   time.Duration        // between two probes of an open circuit
 	Patience   time.Duration        // how far ahead a rate slot may lie if the caller is to wait for it
 	Lead       time.Duration        // how far ahead a rate slot must lie: the duration of a claim
+	// SlotOnly asks for the rate slot of one more request of a presentation that was
+	// admitted: circuit and slow-down are not asked again.
+	SlotOnly bool
 
 	released bool // the release of its circuit has given the connection its turn
 }
@@ -66,6 +69,8 @@ type circuitRow struct {
 	NextProbeAt  *time.Time `gorm:"column:next_probe_at"`
 	Probes       int        `gorm:"column:probes"`
 	LastCanary   string     `gorm:"column:last_canary"`
+	CalledCanary string     `gorm:"column:called_canary"` // to make the next probe; see [Store.CallCanaries]
+	CalledAt     *time.Time `gorm:"column:called_at"`
 	Connections  int64      `gorm:"column:connections"`
 	UnprovenOnly bool       `gorm:"column:unproven_only"` // only unproven connections wait
 	SlowUntil    *time.Time `gorm:"column:slow_until"`
@@ -214,25 +219,25 @@ func decideAdmission(circuit circuitRow, app appRow, candidates int, req AdmitRe
 		d.admission.RetryAt, d.admission.Code = until.Truncate(time.Microsecond), code
 		return d
 	}
-	shut := circuit.bars(c) && !seam.Off(seam.Circuit)
+	shut := circuit.bars(c) && !req.SlotOnly && !seam.Off(seam.Circuit)
 	probe := shut && !circuit.releasing()
 	if shut && !probe && !req.released {
 		// It joins those that wait for their turn; see [Store.park].
 		return held(now.Add(req.Interval+spread(c.ID, now, heldSpread(circuit.Connections, req.Interval))), CodeCircuitOpen)
 	}
 	if probe {
-		if from := probeFrom(circuit, req); from.After(now) {
+		if from := probeFrom(circuit, req, now); from.After(now) {
 			return held(from.Add(probeSpread(circuit, candidates, req, now)), CodeCircuitOpen)
 		}
 	}
-	if slow := latest(db.Time(circuit.SlowUntil), db.Time(app.SlowUntil)); slow.After(now) && !probe {
+	if slow := latest(db.Time(circuit.SlowUntil), db.Time(app.SlowUntil)); slow.After(now) && !probe && !req.SlotOnly {
 		return held(slow.Add(spread(c.ID, now, req.Interval)), CodeSlowDown)
 	}
 	if req.Rate > 0 {
 		turns := RateSlots{SlotAt: db.Time(app.SlotAt), BacklogAt: db.Time(app.BacklogAt)}
 		// A probe goes before the queue, because the queue moves only after a probe
 		// succeeds.
-		at, admitted, after := turns.Reserve(c.ID, probe || !c.QueuedAt.IsZero(), req.Rate, req.Patience, req.Lead, now)
+		at, admitted, after := turns.Reserve(c.ID, probe || req.SlotOnly || !c.QueuedAt.IsZero(), req.Rate, req.Patience, req.Lead, now)
 		if after.SlotAt != turns.SlotAt {
 			d.app["slot_at"] = db.Nullable(after.SlotAt)
 		}
@@ -245,7 +250,7 @@ func decideAdmission(circuit circuitRow, app appRow, candidates int, req AdmitRe
 		d.admission.SlotAt = at
 	}
 	if probe {
-		d.circuit.with(columns{"next_probe_at": db.Nullable(now.Add(ProbeWait(req.Interval, circuit.Probes))), "last_canary": c.ID, "probes": circuit.Probes + 1})
+		d.circuit.with(columns{"next_probe_at": db.Nullable(now.Add(ProbeWait(req.Interval, circuit.Probes))), "last_canary": c.ID, "probes": circuit.Probes + 1, "called_canary": "", "called_at": nil})
 	}
 	d.admission.Admitted, d.admission.Probe = true, probe
 	return d
@@ -256,9 +261,15 @@ func decideAdmission(circuit circuitRow, app appRow, candidates int, req AdmitRe
 // with one token may succeed with another. If no other took the probe by then, the last
 // canary may go again: it may be the only connection left, however many there were when
 // the circuit opened. A connection that never worked waits as long, because its failure
-// would prove nothing.
-func probeFrom(circuit circuitRow, req AdmitRequest) time.Time {
+// would prove nothing. A canary that was called goes first, at the time of the probe.
+func probeFrom(circuit circuitRow, req AdmitRequest, now time.Time) time.Time {
 	next := db.Time(circuit.NextProbeAt)
+	if req.Connection.ID == circuit.CalledCanary {
+		return next
+	}
+	if kept := db.Time(circuit.CalledAt).Add(canaryComes); circuit.CalledCanary != "" && kept.After(next) && kept.After(now) {
+		next = kept
+	}
 	if req.Connection.ID == circuit.LastCanary && circuit.Connections > 1 || !req.Connection.Proven() && !circuit.UnprovenOnly {
 		return next.Add(req.Interval)
 	}
@@ -315,15 +326,22 @@ func ReleaseRate(limit float64, connections int64) float64 {
 }
 
 // ProbeWait returns the wait after the given number of probes that found the circuit
-// still broken: twenty times the first wait, later twice that. A waiting connection
-// learns of the end of an outage that much later at most. In a long outage, fewer
-// probes put fewer tokens at risk.
+// still broken: twenty times the first wait, later twice that, and after a day twenty
+// times as long. A waiting connection learns of the end of an outage that much later at
+// most. In a long outage, fewer probes put fewer tokens at risk.
 func ProbeWait(first time.Duration, probes int) time.Duration {
-	if probes < 20 {
+	switch {
+	case probes < 20:
 		return first
+	case probes < aDayOfProbes:
+		return 2 * first
 	}
-	return 2 * first
+	return 20 * first
 }
+
+// aDayOfProbes is about how many probes a circuit makes in its first day, at the default
+// interval.
+const aDayOfProbes = 1450
 
 // heldSpread returns the time over which the connections of an open circuit ask again:
 // about two a second, at least one interval and at most 20 minutes. They are the

@@ -204,6 +204,9 @@ func (m *Memory) CloseAttempt(_ context.Context, req CloseRequest) (perennial.Co
 	return m.write(req.ID, closeColumns(c, req, m.Clock(), held)), true, nil
 }
 
+// ReturnProbe is [Store.ReturnProbe]: a model of one connection has no circuit.
+func (m *Memory) ReturnProbe(context.Context, ReturnProbeRequest) error { return nil }
+
 // AccountInUse is [Store.AccountInUse].
 func (m *Memory) AccountInUse(_ context.Context, app, account string) (bool, error) {
 	m.mu.Lock()

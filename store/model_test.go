@@ -107,6 +107,11 @@ func (f faultyRows) Get(ctx context.Context, id string) (perennial.Connection, t
 	return c, f.w.now, err
 }
 
+func (f faultyRows) ReturnProbe(ctx context.Context, req store.ReturnProbeRequest) error {
+	_, err := faulty(f.w, "return the probe", func() (int, error) { return 0, f.m.ReturnProbe(ctx, req) })
+	return err
+}
+
 func (f faultyRows) Admit(ctx context.Context, req store.AdmitRequest) (store.Admission, error) {
 	return faulty(f.w, "admit", func() (store.Admission, error) { return f.m.Admit(ctx, req) })
 }

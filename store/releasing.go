@@ -53,7 +53,7 @@ func (s *Store) reopenCircuit(tx *gorm.DB, circuit circuitRow, req NoteRequest, 
 	if err != nil {
 		return fmt.Errorf("take the turns of app %s back: %w", circuit.App, err)
 	}
-	err = updateCircuit(tx, circuit, now, columns{"releasing_at": nil, "progress": "", "code": req.Code, "last_canary": req.Connection.ID,
+	err = updateCircuit(tx, circuit, now, columns{"releasing_at": nil, "progress": "", "code": req.Code, "last_canary": req.Connection.ID, "called_canary": "", "called_at": nil,
 		"next_probe_at": db.Nullable(now.Add(ProbeWait(req.Interval, circuit.Probes)))})
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func closeCircuit(tx *gorm.DB, circuit circuitRow, now time.Time) error {
 	err := errorsOf(
 		tx.Where("app = ? AND host = ?", circuit.App, circuit.Host).Delete(&waitingRow{}).Error,
 		updateCircuit(tx, circuit, now, columns{"reason": "", "code": "", "opened_at": nil, "next_probe_at": nil, "probes": 0, "last_canary": "",
-			"unproven_only": false, "progress": ""}))
+			"called_canary": "", "called_at": nil, "unproven_only": false, "progress": ""}))
 	if err != nil {
 		return err
 	}

@@ -28,13 +28,13 @@ type Registry interface {
 
 // Part is Perennial's part of a worker; [Deps.Register] makes it.
 type Part struct {
-	engine       *refresh.Engine
-	startPacers  func(context.Context) error
-	dispatch     func(context.Context) (int, error)
-	startRelease func(context.Context) error
-	watchdog     *watchdog
-	report       func(ctx context.Context, kind string) (stop func())
-	log          *slog.Logger
+	engine      *refresh.Engine
+	startPacers func(context.Context) error
+	dispatch    func(context.Context) (int, error)
+	apps        *appKeeper
+	watchdog    *watchdog
+	report      func(ctx context.Context, kind string) (stop func())
+	log         *slog.Logger
 
 	slow     sync.WaitGroup // presentations of the pacers that outlive their activity
 	slowWait time.Duration  // how long the end of the worker waits for them at most
@@ -80,8 +80,11 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 			return workflows.StartDelivery(ctx, c, queue, event, endpoint)
 		})
 	}
-	p.startRelease = func(ctx context.Context) error { return d.startRelease(ctx, c) }
 	p.watchdog = d.watchdog(p.engine, c, counts)
+	p.apps = &appKeeper{deps: d, client: c, canaries: &activities.Canaries{Store: d.Store, Workflows: told, Apps: d.Config}, fallback: p.watchdog.fallback}
+	if p.apps.fallback != nil {
+		p.apps.canaries.Here = p.apps.refreshHere
+	}
 	workflows.Register(w, workflows.Options{Timing: d.Config.Timing})
 	acts := activities.New(p.engine, d.Store, d.Config, told)
 	acts.Attributes, acts.Binding, acts.RowMissing = workflows.NewAttributes(c), binding, counts.RowMissing
@@ -90,7 +93,7 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 	releaser := &activities.Releaser{Store: d.Store, Workflows: told, Apps: d.Config}
 	w.RegisterActivityWithOptions(releaser.Release, activity.RegisterOptions{Name: activities.ReleaseActivity})
 	w.RegisterActivity(&activities.Deliverer{Notify: events})
-	w.RegisterActivity(&activities.Sweeper{Store: d.Store, Workflows: told, Check: binding.checkSweep, StartPacers: p.startPacers, StartRelease: p.startRelease, Dispatch: p.dispatch,
+	w.RegisterActivity(&activities.Sweeper{Store: d.Store, Workflows: told, Check: binding.checkSweep, StartPacers: p.startPacers, StartRelease: p.apps.look, Dispatch: p.dispatch,
 		Prune: []func(context.Context, time.Duration, int) (int64, error){d.Store.Prune, events.Prune}})
 	return p, nil
 }
@@ -108,7 +111,8 @@ func (p *Part) Start(ctx context.Context) (stop func()) {
 	stops = append(stops, poll(ctx, func(ctx context.Context) error {
 		_, err := p.dispatch(ctx)
 		return err
-	}, "events are not delivered at present", p.log), poll(ctx, p.startRelease, "waiting connections cannot be released at present", p.log))
+	}, "events are not delivered at present", p.log), poll(ctx, p.apps.look, "apps in trouble cannot be looked after at present", p.log))
+	stops = append(stops, p.apps.here.Wait)
 	return func() {
 		for i := len(stops) - 1; i >= 0; i-- {
 			stops[i]()
@@ -126,22 +130,4 @@ func (p *Part) waitForSlow() {
 	case <-time.After(p.slowWait):
 		p.log.Error("slow refreshes of a pacer have not ended", "waited", p.slowWait)
 	}
-}
-
-// startRelease starts the release of each app with a circuit that is releasing. While
-// Temporal does not take the start, it does the next step itself: the rows fence the
-// steps, and the workflows or the fallback then find the connections due.
-func (d *Deps) startRelease(ctx context.Context, c client.Client) error {
-	apps, err := d.Store.ReleasingApps(ctx)
-	errs := []error{err}
-	for _, app := range apps {
-		start, cancel := context.WithTimeout(ctx, pollTimeout/2) // Temporal may be away without saying so
-		err := workflows.StartRelease(start, c, d.Config.TaskQueue, app)
-		cancel()
-		if err != nil {
-			_, _, stepErr := d.Store.Release(ctx, activities.ReleaseRequest(d.Config, app))
-			errs = append(errs, err, stepErr)
-		}
-	}
-	return errors.Join(errs...)
 }
