@@ -16,6 +16,8 @@ const (
 	EventCircuitOpened     EventType = "app.circuit_opened"
 	EventCircuitReleasing  EventType = "app.circuit_releasing" // a probe succeeded: the waiting connections go one after another
 	EventCircuitClosed     EventType = "app.circuit_closed"
+	EventAppStopped        EventType = "app.stopped" // by an operator: nothing of the app is presented
+	EventAppStarted        EventType = "app.started" // again: the waiting connections go one after another
 	EventHoldRaised        EventType = "app.hold_raised"
 	EventHoldEnded         EventType = "app.hold_ended"
 )

@@ -7,7 +7,7 @@ import (
 
 // EventTypes lists every event type.
 var EventTypes = []EventType{EventConnected, EventReconnectRequired, EventRecovered, EventFailing, EventExpiringSoon, EventDisconnected,
-	EventCircuitOpened, EventCircuitReleasing, EventCircuitClosed, EventHoldRaised, EventHoldEnded}
+	EventCircuitOpened, EventCircuitReleasing, EventCircuitClosed, EventAppStopped, EventAppStarted, EventHoldRaised, EventHoldEnded}
 
 // WebhookEndpoint is a URL that receives events. Its secrets are sealed.
 type WebhookEndpoint struct {

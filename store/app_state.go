@@ -34,6 +34,9 @@ type AppState struct {
 	HoldReason   string                     `json:"hold_reason,omitempty"`
 	HoldRaisedAt time.Time                  `json:"held_at,omitzero"`
 	SlowUntil    time.Time                  `json:"slow_until,omitzero"`
+	StoppedAt    time.Time                  `json:"stopped_at,omitzero"`    // since when an operator has stopped it
+	OperatorDid  string                     `json:"operator_did,omitempty"` // last: stop, start, probe, close
+	OperatorAt   time.Time                  `json:"operator_at,omitzero"`
 	ReleaseUntil time.Time                  `json:"release_until,omitzero"`
 	Circuits     []Circuit                  `json:"circuits"`
 	Connections  map[perennial.Status]int64 `json:"connections"`
@@ -67,7 +70,7 @@ func (s *Store) AppIncidents(ctx context.Context, name string) (AppState, error)
 // state returns the state of the app without circuits and numbers.
 func (r appRow) state() AppState {
 	return AppState{App: r.App, RefusalHold: r.RefusalHold, HoldReason: r.HoldReason, HoldRaisedAt: db.Time(r.HoldRaisedAt), SlowUntil: db.Time(r.SlowUntil),
-		ReleaseUntil: db.Time(r.ReleaseUntil), Circuits: []Circuit{}}
+		ReleaseUntil: db.Time(r.ReleaseUntil), StoppedAt: db.Time(r.StoppedAt), OperatorDid: r.OperatorDid, OperatorAt: db.Time(r.OperatorAt), Circuits: []Circuit{}}
 }
 
 func (r circuitRow) circuit() Circuit {
@@ -106,15 +109,16 @@ func (s *Store) AppState(ctx context.Context, name string) (AppState, error) {
 	return out, err
 }
 
-// Incident is one open circuit (kind "circuit"), one that is releasing (kind "release")
-// or one raised refusal hold (kind "hold").
+// Incident is one open circuit (kind "circuit"), one that is releasing (kind "release"),
+// one raised refusal hold (kind "hold") or one operator's stop (kind "stop").
 type Incident struct{ App, Host, Kind, Code string }
 
 // Incidents lists the open circuits and raised refusal holds of all apps.
 func (s *Store) Incidents(ctx context.Context) ([]Incident, error) {
 	var out []Incident
 	err := s.db.With(ctx).Raw(`SELECT app, host, CASE WHEN ` + releasing + ` THEN 'release' ELSE 'circuit' END AS kind, code FROM circuits WHERE reason <> ''
-		UNION ALL SELECT app, '' AS host, 'hold' AS kind, '' AS code FROM apps WHERE hold_terminal ORDER BY 1, 2, 3`).Scan(&out).Error
+		UNION ALL SELECT app, '' AS host, 'hold' AS kind, '' AS code FROM apps WHERE hold_terminal
+		UNION ALL SELECT app, '' AS host, 'stop' AS kind, '' AS code FROM apps WHERE stopped_at IS NOT NULL ORDER BY 1, 2, 3`).Scan(&out).Error
 	if err != nil {
 		return nil, fmt.Errorf("read the incidents: %w", err)
 	}

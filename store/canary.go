@@ -59,8 +59,8 @@ func (s *Store) ProbesDue(ctx context.Context, ahead time.Duration) (apps []stri
 	return apps, nil
 }
 
-// probing matches the circuits that are open and not releasing.
-const probing = `reason <> '' AND NOT ` + releasing
+// probing matches the circuits that are open and not releasing, of apps that go.
+const probing = `reason <> '' AND NOT ` + releasing + notStopped
 
 // CallCanaries calls the next canary of each open circuit of an app whose probe is due,
 // and returns them. Signal their workflows afterwards. Any process may call it, also
@@ -86,8 +86,8 @@ func (s *Store) CallCanaries(ctx context.Context, req CanaryRequest) (cs []peren
 // if none may go.
 func (s *Store) callCanary(ctx context.Context, req CanaryRequest, host string) (called perennial.Connection, err error) {
 	err = s.db.Durably(ctx, "call a canary of app "+req.App, func(tx *gorm.DB) error {
-		circuit, _, now, err := s.lockGate(tx, req.App, host)
-		if err != nil || circuit.Reason == "" || circuit.releasing() {
+		circuit, app, now, err := s.lockGate(tx, req.App, host)
+		if err != nil || circuit.Reason == "" || circuit.releasing() || app.StoppedAt != nil {
 			return err
 		}
 		at := latest(db.Time(circuit.NextProbeAt), now)
@@ -101,10 +101,13 @@ func (s *Store) callCanary(ctx context.Context, req CanaryRequest, host string) 
 		if err != nil {
 			return err
 		}
-		if called, err = s.takeCanary(tx, circuit, all, at, now); err != nil || called.ID == "" {
+		if called, err = s.takeCanary(tx, circuit, all, at, now); err != nil {
 			return err
 		}
-		set := columns{"called_canary": called.ID, "called_at": db.Nullable(now)}
+		set := columns{}
+		if called.ID != "" {
+			set.with(columns{"called_canary": called.ID, "called_at": db.Nullable(now)})
+		}
 		if req.Operator {
 			set["next_probe_at"] = db.Nullable(now)
 		}

@@ -73,13 +73,14 @@ func (s *Store) NoteReply(ctx context.Context, req NoteRequest) error {
 // noteWhileReleasing opens a circuit again if the failure shows that its trouble is not
 // over: it is of the circuit's kind, its attempt began after the release, and its
 // connection was well until about the time when the circuit opened. One that had failed
-// for longer would fail anyway, and would keep the others waiting for ever.
+// for longer would fail anyway, and would keep the others waiting for ever. After an
+// operator's start any kind will do: there was no trouble to be over.
 func (s *Store) noteWhileReleasing(tx *gorm.DB, circuit circuitRow, req NoteRequest, reason string, now time.Time) error {
 	if reason == "" {
 		return nil
 	}
 	failure, err := recordFailure(tx, req, reason, now)
-	if err != nil || reason != circuit.Reason {
+	if err != nil || reason != circuit.Reason && circuit.Code != CodeStopped {
 		return err
 	}
 	began := req.Connection.Open.StartedAt
@@ -88,7 +89,7 @@ func (s *Store) noteWhileReleasing(tx *gorm.DB, circuit circuitRow, req NoteRequ
 	if !sinceRelease || !wasWell {
 		return nil
 	}
-	return s.reopenCircuit(tx, circuit, req, now)
+	return s.reopenCircuit(tx, circuit, req, reason, now)
 }
 
 // slowDown writes until when the provider asked the app, or its host, for fewer

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -43,17 +44,17 @@ const oneClaimable = `c.id = ? AND c.generation = ? AND ` + ofApp + ` AND ` + cl
 const unharmed = innocent + ` AND c.attempt_id = '' AND (c.next_attempt_at IS NULL OR c.next_attempt_at <= t.now)`
 
 // innocent matches a row c without a failure or a doubt. In Go it is [nothingFailed].
-const innocent = `c.status = 'active' AND (c.health = 'healthy' OR c.failing_code IN ('` + CodeCircuitOpen + `', '` + CodeSlowDown + `', '` + CodeRateLimit + `'))
+const innocent = `c.status = 'active' AND (c.health = 'healthy' OR c.failing_code IN ('` + CodeCircuitOpen + `', '` + CodeSlowDown + `', '` + CodeRateLimit + `', '` + CodeStopped + `'))
 	AND c.failure_count = 0 AND c.ambiguous_since IS NULL AND c.suspect_since IS NULL AND c.confirm_at IS NULL AND c.set_aside_generation <= c.generation`
 
-// undisturbed: no open circuit and no slow-down concerns c; a circuit that is releasing
+// undisturbed: no open circuit, no slow-down and no operator's stop concerns c; a circuit that is releasing
 // has given c its turn. It does not ask for recorded failures, because one failing connection must not keep the others from the
 // fast path; a failure that could open the circuit looks for successes itself. In Go it
 // is [gateOpen].
 const undisturbed = `NOT EXISTS (SELECT 1 FROM circuits WHERE circuits.app = c.app AND circuits.host = c.host
 		AND (circuits.slow_until > t.now OR circuits.reason <> '' AND (NOT circuits.unproven_only OR c.unproven_since IS NOT NULL) AND NOT (` + releasing + ` AND EXISTS (
 			SELECT 1 FROM waiting WHERE waiting.connection_id = c.id AND waiting.app = c.app AND waiting.host = c.host AND waiting.turn_at IS NOT NULL))))
-	AND NOT EXISTS (SELECT 1 FROM apps WHERE apps.app = c.app AND apps.slow_until > t.now)`
+	AND NOT EXISTS (SELECT 1 FROM apps WHERE apps.app = c.app AND (apps.slow_until > t.now OR apps.stopped_at IS NOT NULL))`
 
 // ofApp: c, found by its id, belongs to an app. No index supports this form of the
 // comparison, on purpose. With an equals sign, and before the table's first statistics,
@@ -67,7 +68,7 @@ const opensAttempt = `attempt_digest = c.refresh_token_digest, attempt_started_a
 
 // nothingFailed is innocent in Go.
 func nothingFailed(c perennial.Connection) bool {
-	atGate := c.FailingCode == CodeCircuitOpen || c.FailingCode == CodeSlowDown || c.FailingCode == CodeRateLimit
+	atGate := slices.Contains([]string{CodeCircuitOpen, CodeSlowDown, CodeRateLimit, CodeStopped}, c.FailingCode)
 	return c.Status == perennial.StatusActive && (c.Health == perennial.HealthHealthy || atGate) &&
 		c.FailureCount == 0 && c.AmbiguousSince.IsZero() && c.SuspectSince.IsZero() && c.ConfirmAt.IsZero() && !c.HasSetAside()
 }
@@ -81,7 +82,7 @@ func claimableAtOnce(c perennial.Connection, now time.Time) bool {
 // that the release of its circuit has given the connection its turn. If the app has a
 // limit of requests a second, the caller needs a rate slot too.
 func gateOpen(c perennial.Connection, circuit circuitRow, app appRow, released bool, now time.Time) bool {
-	return (!circuit.bars(c) || circuit.releasing() && released) && !latest(db.Time(circuit.SlowUntil), db.Time(app.SlowUntil)).After(now)
+	return app.StoppedAt == nil && (!circuit.bars(c) || circuit.releasing() && released) && !latest(db.Time(circuit.SlowUntil), db.Time(app.SlowUntil)).After(now)
 }
 
 // claimColumns returns what a claim writes: opensAttempt in Go.

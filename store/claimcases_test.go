@@ -84,7 +84,7 @@ func claimCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []cl
 	thing("status", statuses...)
 	var healths []func(*claimCase)
 	for _, h := range perennial.Healths {
-		for _, code := range []string{"", CodeCircuitOpen, CodeSlowDown, CodeRateLimit, CodeRefusalHold, CodeSetAside, "http_503"} {
+		for _, code := range []string{"", CodeCircuitOpen, CodeSlowDown, CodeRateLimit, CodeStopped, CodeRefusalHold, CodeSetAside, "http_503"} {
 			healths = append(healths, func(c *claimCase) { c.row.Health, c.row.FailingCode = h, code })
 		}
 	}
@@ -162,6 +162,7 @@ func claimCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []cl
 	thing("circuit of another host", func(c *claimCase) { c.otherHost = "a" }, func(c *claimCase) { c.otherHost = "z" })
 	thing("no app", func(c *claimCase) { c.app = nil })
 	times("app slowed", func(c *claimCase, at time.Time) { app(c).SlowUntil = pointer(at) })
+	times("app stopped", func(c *claimCase, at time.Time) { app(c).StoppedAt = pointer(at) })
 	times("slot", func(c *claimCase, at time.Time) { app(c).SlotAt = pointer(at) })
 	times("backlog", func(c *claimCase, at time.Time) { app(c).BacklogAt = pointer(at) })
 	times("release", func(c *claimCase, at time.Time) { app(c).ReleaseUntil = pointer(at) })

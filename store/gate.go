@@ -99,6 +99,9 @@ type appRow struct {
 	HoldSince    *time.Time `gorm:"column:hold_since"` // it keeps back refusals since then; null: all
 	HoldRaisedAt *time.Time `gorm:"column:held_at"`
 	MutedUntil   *time.Time `gorm:"column:muted_until"`
+	StoppedAt    *time.Time `gorm:"column:stopped_at"` // since when an operator has stopped it
+	OperatorDid  string     `gorm:"column:operator_did"`
+	OperatorAt   *time.Time `gorm:"column:operator_at"`
 	UpdatedAt    *time.Time `gorm:"column:updated_at;autoUpdateTime:false"`
 }
 
@@ -153,7 +156,7 @@ func (s *Store) wideOpen(ctx context.Context, c perennial.Connection, rate float
 	}
 	var concerned int64
 	err = q.Raw(`SELECT (SELECT count(*) FROM circuits WHERE app = ? AND host = ? AND (reason <> '' AND (NOT unproven_only OR ?) OR slow_until > ?))
-		+ (SELECT count(*) FROM apps WHERE app = ? AND slow_until > ?)`,
+		+ (SELECT count(*) FROM apps WHERE app = ? AND (slow_until > ? OR stopped_at IS NOT NULL))`,
 		c.App, c.Host, !c.Proven(), db.Nullable(now), c.App, db.Nullable(now)).Scan(&concerned).Error
 	return concerned == 0, now, err
 }
@@ -218,6 +221,9 @@ func decideAdmission(circuit circuitRow, app appRow, candidates int, req AdmitRe
 	held := func(until time.Time, code string) admissionDecision {
 		d.admission.RetryAt, d.admission.Code = until.Truncate(time.Microsecond), code
 		return d
+	}
+	if app.StoppedAt != nil {
+		return held(now.Add(stoppedWait+spread(c.ID, now, stoppedWait)), CodeStopped)
 	}
 	shut := circuit.bars(c) && !req.SlotOnly && !seam.Off(seam.Circuit)
 	probe := shut && !circuit.releasing()

@@ -18,7 +18,7 @@ var changeAndEvent = []string{
 	"SELECT type, app, connection_id FROM outbox ORDER BY created_at",
 	"SELECT outcome FROM attempts ORDER BY id",
 	"SELECT app, host, reason, releasing_at IS NULL FROM circuits ORDER BY host",
-	"SELECT app, hold_reason, held_at IS NULL FROM apps",
+	"SELECT app, hold_reason, held_at IS NULL, stopped_at IS NULL, operator_did FROM apps",
 }
 
 func note(ctx context.Context, s *store.Store, id string, o perennial.Outcome) error {
@@ -99,6 +99,18 @@ func TestKilledBetweenStatements(t *testing.T) {
 		}},
 		"held": {func(t *testing.T, s *store.Store) { require.NoError(t, insert(t.Context(), s)) }, func(ctx context.Context, s *store.Store) error {
 			return s.RaiseRefusalHold(ctx, "hubspot", "by hand")
+		}},
+		"stopped": {func(*testing.T, *store.Store) {}, func(ctx context.Context, s *store.Store) error { return s.StopApp(ctx, "hubspot") }},
+		"started": {func(t *testing.T, s *store.Store) {
+			require.NoError(t, s.StopApp(t.Context(), "hubspot"))
+		}, func(ctx context.Context, s *store.Store) error { return s.StartApp(ctx, "hubspot") }},
+		"closed by an operator": {func(t *testing.T, s *store.Store) {
+			for _, of := range []string{id, id, "con_2"} {
+				require.NoError(t, note(t.Context(), s, of, perennial.OutcomeMisconfigured))
+			}
+		}, func(ctx context.Context, s *store.Store) error {
+			_, err := s.CloseCircuits(ctx, "hubspot")
+			return err
 		}},
 		"circuit opened": {func(t *testing.T, s *store.Store) {
 			require.NoError(t, insert(t.Context(), s))

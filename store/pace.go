@@ -100,9 +100,9 @@ const ready = `GREATEST(c.next_refresh_at, c.next_attempt_at)`
 const dueRows = `c.app = ? AND c.next_refresh_at IS NOT NULL AND ` + ready + ` <= (SELECT t.now - ?::bigint * interval '1 microsecond' FROM t)
 	AND ` + shardOf + ` AND c.unproven_since IS NULL AND ` + claimable + ` AND NOT ` + shut
 
-// shut: the whole app is slowed down; or it has only one host, and the circuit there is
+// shut: the whole app is stopped or slowed down; or it has only one host, and the circuit there is
 // open.
-const shut = `(EXISTS (SELECT 1 FROM apps, t WHERE apps.app = ? AND apps.slow_until > t.now)
+const shut = `(EXISTS (SELECT 1 FROM apps, t WHERE apps.app = ? AND (apps.slow_until > t.now OR apps.stopped_at IS NOT NULL))
 	OR EXISTS (SELECT 1 FROM circuits WHERE circuits.app = ? AND circuits.reason <> '' AND NOT circuits.unproven_only AND NOT ` + releasing + `
 		AND circuits.host = (SELECT min(host) FROM connections WHERE app = ?) AND circuits.host = (SELECT max(host) FROM connections WHERE app = ?)))`
 
@@ -254,7 +254,7 @@ func (s *Store) Members(ctx context.Context, shard Shard, after string, limit in
 // TakeSlots reserves up to n rate slots of an app with a limit of rate requests a
 // second, as [Store.Admit] reserves one: the first at least lead ahead, none more than
 // ahead. It returns the time of the first slot and the gap between slots. taken is 0 if
-// connections wait in the queue, or during a slow-down: then each connection must ask
+// connections wait in the queue, or during a slow-down or a stop: then each connection must ask
 // for itself.
 func (s *Store) TakeSlots(ctx context.Context, appName string, rate float64, lead, ahead time.Duration, n int) (first time.Time, gap time.Duration, taken int, err error) {
 	err = s.db.Durably(ctx, "take slots of app "+appName, func(tx *gorm.DB) error {
@@ -266,7 +266,7 @@ func (s *Store) TakeSlots(ctx context.Context, appName string, rate float64, lea
 		if err != nil {
 			return err
 		}
-		if db.Time(app.SlowUntil).After(now) || db.Time(app.BacklogAt).After(now) {
+		if app.StoppedAt != nil || db.Time(app.SlowUntil).After(now) || db.Time(app.BacklogAt).After(now) {
 			return nil
 		}
 		gap = time.Duration(spacing / rate * float64(time.Second))

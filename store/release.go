@@ -118,12 +118,15 @@ func (p releaseProgress) used(n int, rate float64) releaseProgress {
 // ReleasingApps returns the names, in order, of the apps with a circuit that is
 // releasing.
 func (s *Store) ReleasingApps(ctx context.Context) (apps []string, err error) {
-	err = s.db.With(ctx).Raw("SELECT DISTINCT app FROM circuits WHERE " + releasing + " ORDER BY app").Scan(&apps).Error
+	err = s.db.With(ctx).Raw("SELECT DISTINCT app FROM circuits WHERE " + releasing + notStopped + " ORDER BY app").Scan(&apps).Error
 	if err != nil {
 		return nil, fmt.Errorf("find the apps whose connections are being released: %w", err)
 	}
 	return apps, nil
 }
+
+// notStopped leaves out the circuits of apps that an operator has stopped.
+const notStopped = ` AND NOT EXISTS (SELECT 1 FROM apps WHERE apps.app = circuits.app AND apps.stopped_at IS NOT NULL)`
 
 // ReleaseRequest asks for the next step of an app's release.
 type ReleaseRequest struct {
@@ -138,7 +141,7 @@ type ReleaseRequest struct {
 // second is often enough.
 func (s *Store) Release(ctx context.Context, req ReleaseRequest) (cs []perennial.Connection, more bool, err error) {
 	var circuits []circuitRow
-	if err := s.db.With(ctx).Where("app = ? AND "+releasing, req.App).Order("host").Find(&circuits).Error; err != nil {
+	if err := s.db.With(ctx).Where("app = ? AND "+releasing+notStopped, req.App).Order("host").Find(&circuits).Error; err != nil {
 		return nil, false, fmt.Errorf("read the circuits of app %s: %w", req.App, err)
 	}
 	var failed []error
@@ -258,7 +261,7 @@ func (s *Store) giveTurns(ctx context.Context, req ReleaseRequest, host string) 
 		if err != nil {
 			return err
 		}
-		if latest(db.Time(circuit.SlowUntil), db.Time(app.SlowUntil)).After(now) {
+		if app.StoppedAt != nil || latest(db.Time(circuit.SlowUntil), db.Time(app.SlowUntil)).After(now) {
 			return nil // the gate would send them back
 		}
 		underway, err := s.settle(tx, circuit, now)

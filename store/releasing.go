@@ -48,17 +48,22 @@ func (s *Store) beginRelease(tx *gorm.DB, circuit circuitRow, now time.Time) err
 
 // reopenCircuit ends a release that came too early. The next probe is as far away as
 // the last one was; those that wait keep their place.
-func (s *Store) reopenCircuit(tx *gorm.DB, circuit circuitRow, req NoteRequest, now time.Time) error {
-	err := tx.Table("waiting").Where("app = ? AND host = ? AND turn_at IS NOT NULL", circuit.App, circuit.Host).Updates(map[string]any{"turn_at": nil}).Error
-	if err != nil {
-		return fmt.Errorf("take the turns of app %s back: %w", circuit.App, err)
+func (s *Store) reopenCircuit(tx *gorm.DB, circuit circuitRow, req NoteRequest, reason string, now time.Time) error {
+	if err := takeTurnsBack(tx, circuit); err != nil {
+		return err
 	}
-	err = updateCircuit(tx, circuit, now, columns{"releasing_at": nil, "progress": "", "code": req.Code, "last_canary": req.Connection.ID, "called_canary": "", "called_at": nil,
+	err := updateCircuit(tx, circuit, now, columns{"releasing_at": nil, "progress": "", "reason": reason, "code": req.Code, "last_canary": req.Connection.ID, "called_canary": "", "called_at": nil,
 		"next_probe_at": db.Nullable(now.Add(ProbeWait(req.Interval, circuit.Probes)))})
 	if err != nil {
 		return err
 	}
 	return outbox.Append(tx, circuit.event(perennial.EventCircuitOpened, req.Code), now)
+}
+
+// takeTurnsBack lets the connections that have their turn wait for another one.
+func takeTurnsBack(tx *gorm.DB, circuit circuitRow) error {
+	err := tx.Table("waiting").Where("app = ? AND host = ? AND turn_at IS NOT NULL", circuit.App, circuit.Host).Updates(map[string]any{"turn_at": nil}).Error
+	return db.Wrap("take the turns of app "+circuit.App+" back", err)
 }
 
 // closeCircuit ends a release: nobody waits any more.

@@ -127,7 +127,7 @@ func (s *Store) Queued(ctx context.Context, app, host string, limit int) (n int6
 }
 
 // AppsWithIncidents returns the apps, at most limit, with an open circuit, a slow-down, a
-// refusal hold or a release under way. Of the circuits it returns those that are open or
+// refusal hold, a release under way or a stop. Of the circuits it returns those that are open or
 // slowed down, at most limit in all. The numbers of connections stay zero.
 func (s *Store) AppsWithIncidents(ctx context.Context, limit int) ([]AppState, error) {
 	now, err := s.Now(ctx)
@@ -140,7 +140,7 @@ func (s *Store) AppsWithIncidents(ctx context.Context, limit int) ([]AppState, e
 		return nil, fmt.Errorf("read the circuits: %w", err)
 	}
 	var rows []appRow
-	if err := q.Where("hold_terminal OR slow_until > ? OR release_until > ?", at, at).Order("app").Limit(limit).Find(&rows).Error; err != nil {
+	if err := q.Where("hold_terminal OR slow_until > ? OR release_until > ? OR stopped_at IS NOT NULL", at, at).Order("app").Limit(limit).Find(&rows).Error; err != nil {
 		return nil, fmt.Errorf("read the apps: %w", err)
 	}
 	var out []AppState

@@ -61,6 +61,7 @@ var failingTexts = map[string]string{
 	"held_terminal": "{p} refuses our renewals, and we are finding out why; we keep trying",
 	"never_worked":  "{p} refuses our renewals, and we are finding out why; we keep trying",
 	"circuit_open":  waitsText,
+	"stopped":       waitsText,
 	"slow_down":     waitsText,
 	"rate_limit":    waitsText,
 	"no_lifetime":   "{p} does not say how long its access lasts; we renew it often",

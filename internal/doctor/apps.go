@@ -70,6 +70,9 @@ func aboutCircuit(c store.Circuit, waiting int64, now time.Time) (out []Finding)
 }
 
 func aboutApp(s store.AppState, waiting int64, now time.Time) (out []Finding) {
+	if !s.StoppedAt.IsZero() {
+		out = append(out, wrong("`perennial app start "+s.App+"`, if it may go on", "app %s: an operator has stopped it at %s: nothing of it is refreshed; %s wait", s.App, instant(s.StoppedAt), atMost(waiting, waitingCounted)))
+	}
 	if s.RefusalHold {
 		out = append(out, wrong(fmt.Sprintf("ask the provider; then `perennial app release %s` if it is a false alarm, `perennial app confirm %s` if the refusals are real", s.App, s.App),
 			"app %s: refusals are not believed since %s: %s", s.App, instant(s.HoldRaisedAt), s.HoldReason))

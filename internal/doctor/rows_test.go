@@ -70,6 +70,8 @@ func TestRows(t *testing.T) {
 				"apps", doctor.Well, "are released until about "},
 			{"INSERT INTO apps (app, hold_terminal, hold_reason, held_at, updated_at) VALUES ('app', true, 'eight were refused', " + c.ago(time.Hour) + ", " + c.ago(0) + ")", "DELETE FROM apps",
 				"apps", doctor.Wrong, "eight were refused"},
+			{"INSERT INTO apps (app, stopped_at, updated_at) VALUES ('app', " + c.ago(time.Hour) + ", " + c.ago(0) + ")", "DELETE FROM apps",
+				"apps", doctor.Wrong, "an operator has stopped it"},
 			{"INSERT INTO webhook_deliveries (event_id, endpoint_id, state, created_at) VALUES ('e', 'whe_1', 'dead', " + c.ago(time.Hour) + ")", "DELETE FROM webhook_deliveries",
 				"webhooks", doctor.Warning, "deliveries given up: 1, at whe_1"},
 			{"INSERT INTO webhook_deliveries (event_id, endpoint_id, state, next_try_at, created_at) VALUES ('e', 'whe_1', 'pending', " + c.ago(time.Hour) + ", " + c.ago(time.Hour) + ")", "DELETE FROM webhook_deliveries",

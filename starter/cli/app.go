@@ -1,15 +1,20 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/internal/printable"
 	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/wiring"
+	"github.com/perennial-oauth/perennial/workflows"
 	"github.com/spf13/cobra"
 )
 
@@ -38,7 +43,21 @@ func (s *shell) app() *cobra.Command {
 		s.appTurn("confirm APP", "End a refusal hold because the refusals are real: try each connection once more, then believe its refusal",
 			func(deps *wiring.Deps, cmd *cobra.Command, app string) (string, error) {
 				return "confirmed: refused connections are tried once more; no spike raises a new refusal hold for an hour", deps.Store.ConfirmRefusalHold(cmd.Context(), app)
-			}))
+			}),
+		s.appTurn("stop APP", "Stop an app: nothing of it is presented to its provider, by anybody, until it is started",
+			func(deps *wiring.Deps, cmd *cobra.Command, app string) (string, error) {
+				return "stopped: nothing of it is presented until `perennial app start`; access tokens are handed out to their end", deps.Store.StopApp(cmd.Context(), app)
+			}),
+		s.appTurn("start APP", "Start an app that was stopped: its waiting connections are released one after another",
+			func(deps *wiring.Deps, cmd *cobra.Command, app string) (string, error) {
+				return "started: its waiting connections are released one after another", deps.Store.StartApp(cmd.Context(), app)
+			}),
+		s.appTurn("close APP", "Close an app's open circuits without a probe: its waiting connections are released one after another",
+			func(deps *wiring.Deps, cmd *cobra.Command, app string) (string, error) {
+				hosts, err := deps.Store.CloseCircuits(cmd.Context(), app)
+				return "releasing at " + strings.Join(hosts, ", ") + ": the first failure of the kind opens the circuit again", err
+			}),
+		s.appProbe())
 	return cmd
 }
 
@@ -56,6 +75,47 @@ func (s *shell) appTurn(use, short string, do func(*wiring.Deps, *cobra.Command,
 			return nil
 		})
 	}}
+}
+
+// appProbe asks the canaries' workflows for a refresh, and says what came of each.
+func (s *shell) appProbe() *cobra.Command {
+	return &cobra.Command{Use: "probe APP", Short: "Probe an app's open circuits now, with a connection that only waits for a backoff of our own", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
+		return s.service(cmd.Context(), func(deps *wiring.Deps, _ *connect.Service, t *connect.Temporal) error {
+			app, err := deps.Config.App(args[0])
+			if err != nil {
+				return err
+			}
+			called, err := deps.Store.ProbeNow(cmd.Context(), app.Name, refresh.WaitingClass(app.Provider))
+			if err != nil {
+				return err
+			}
+			if len(called) == 0 {
+				return perennial.Errorf(perennial.CodeUnavailable, "no connection of app %s may be presented now: each waits for its provider, or is under way; the first that may is the canary", app.Name)
+			}
+			var failed []error
+			for _, c := range called {
+				failed = append(failed, s.probe(cmd.Context(), t, c))
+			}
+			return errors.Join(failed...)
+		})
+	}}
+}
+
+// probe has one canary refreshed.
+func (s *shell) probe(ctx context.Context, t *connect.Temporal, c perennial.Connection) error {
+	if err := t.Signal(ctx, c, workflows.SignalNudge); err != nil { // ends an activity that backs off
+		return err
+	}
+	reply, err := connect.Refresh(ctx, t, c, workflows.RefreshNow{IfGeneration: c.Generation})
+	if err != nil {
+		return err
+	}
+	result := fmt.Sprintf("%s %s", reply.Outcome, reply.Code)
+	if reply.Generation > c.Generation {
+		result = "refreshed; the circuit releases the others"
+	}
+	fmt.Fprintf(s.out, "%s: %s is the canary: %s\n", c.Host, c.ID, strings.TrimSpace(result))
+	return nil
 }
 
 func (s *shell) appList() *cobra.Command {
@@ -139,6 +199,12 @@ func (s *shell) printApp(a shownApp) error {
 	for _, tenant := range a.ImportHolds {
 		line("imports on hold", "tenant %s: its imported tokens are refused", tenant)
 	}
+	if a.OperatorDid != "" {
+		line("an operator did last", "%s, at %s", a.OperatorDid, instant(a.OperatorAt))
+	}
+	if !a.StoppedAt.IsZero() {
+		line("what to do", "%s", "If it may go on, run `perennial app start`.")
+	}
 	if a.RefusalHold || len(a.ImportHolds) > 0 {
 		line("what to do", "%s", "Ask the provider. If it is a false alarm, run `perennial app release`; if the refusals are real, `perennial app confirm`.")
 	}
@@ -155,6 +221,9 @@ func troubles(a store.AppState) []string {
 		case c.Open:
 			out = append(out, fmt.Sprintf("circuit open at %s since %s: %s (%s), next probe %s", c.Host, instant(c.OpenedAt), c.Reason, c.Code, instant(c.NextProbeAt)))
 		}
+	}
+	if !a.StoppedAt.IsZero() {
+		out = append(out, fmt.Sprintf("stopped by an operator since %s: nothing of it is presented", instant(a.StoppedAt)))
 	}
 	if a.RefusalHold {
 		out = append(out, fmt.Sprintf("hold_terminal since %s: %s", instant(a.HoldRaisedAt), a.HoldReason))

@@ -3,9 +3,9 @@ package cli
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/connect"
@@ -191,10 +191,10 @@ func (s *shell) refresh() *cobra.Command {
 				return err
 			}
 			fmt.Fprintf(s.out, "%s: generation %d, expires %s\n", reply.Outcome, reply.Generation, instant(reply.ExpiresAt))
-			if now && !reply.RetryAt.IsZero() {
-				return s.failedAgain(cmd.Context(), deps, c, reply)
+			if reply.RetryAt.IsZero() {
+				return nil
 			}
-			return stillWaits(c.App, reply)
+			return s.stillWaits(cmd.Context(), deps, c, reply, now)
 		})
 	}}
 	cmd.Flags().Int64Var(&generation, "if-generation", 0, "refresh only if this is still the generation, however young the token is")
@@ -202,23 +202,30 @@ func (s *shell) refresh() *cobra.Command {
 	return cmd
 }
 
-// failedAgain reports an attempt that --now has caused, and that failed.
-func (s *shell) failedAgain(ctx context.Context, deps *wiring.Deps, c perennial.Connection, reply workflows.RefreshNowReply) error {
-	last, err := deps.Store.Attempts(ctx, c.ID, 1)
-	if err != nil || len(last) == 0 || reply.Code == store.CodeCircuitOpen {
-		return errors.Join(err, stillWaits(c.App, reply))
+// stillWaits returns why a connection waits: for its app, or for itself. now says that
+// its own backoff was ended first, so an attempt has failed since.
+func (s *shell) stillWaits(ctx context.Context, deps *wiring.Deps, c perennial.Connection, reply workflows.RefreshNowReply, now bool) error {
+	app, err := deps.Store.AppIncidents(ctx, c.App)
+	if err != nil {
+		return err
 	}
-	return perennial.Errorf(perennial.CodeUnavailable, "the attempt of %s brought no token: %s %s; retry not before %s", instant(last[0].StartedAt), last[0].Outcome, last[0].ErrorCode, instant(reply.RetryAt))
-}
-
-// stillWaits returns an error if nothing is refreshed before a time.
-func stillWaits(app string, reply workflows.RefreshNowReply) error {
-	if reply.RetryAt.IsZero() {
-		return nil
+	why := string(reply.Code)
+	circuit := slices.IndexFunc(app.Circuits, func(at store.Circuit) bool { return at.Host == c.Host && at.Open })
+	switch {
+	case !app.StoppedAt.IsZero():
+		why = fmt.Sprintf("app %s is stopped; `perennial app start %[1]s`", c.App)
+	case circuit >= 0:
+		why = fmt.Sprintf("the circuit of app %s is open since %s: %s; `perennial app probe %[1]s`", c.App, instant(app.Circuits[circuit].OpenedAt), app.Circuits[circuit].Code)
+	case !now:
+		why = cmp.Or(why, "waiting") + "; `perennial refresh --now` ends a backoff of our own"
+	default:
+		last, err := deps.Store.Attempts(ctx, c.ID, 1)
+		if err != nil {
+			return err
+		}
+		if len(last) > 0 {
+			why = fmt.Sprintf("the attempt of %s brought no token: %s %s", instant(last[0].StartedAt), last[0].Outcome, last[0].ErrorCode)
+		}
 	}
-	do := "; `perennial refresh --now` ends a backoff of our own"
-	if reply.Code == store.CodeCircuitOpen {
-		do = "; its app is in trouble: `perennial app show " + app + "`"
-	}
-	return perennial.Errorf(perennial.CodeUnavailable, "the connection is waiting: retry not before %s (%s)%s", instant(reply.RetryAt), reply.Code, do)
+	return perennial.Errorf(perennial.CodeUnavailable, "the connection is waiting: retry not before %s (%s)", instant(reply.RetryAt), why)
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,4 +73,41 @@ func TestRefreshNow(t *testing.T) {
 	require.Equal(t, perennial.HealthHealthy, s.get(ours.ID).Health)
 	require.True(t, s.signalled(ours.ID, workflows.SignalNudge))
 	s.replayAll(ours.ID, "refresh-now")
+}
+
+// TestStopAndStart: nothing of a stopped app reaches its provider, pooled connections
+// included, also on request; after a start everything goes on.
+func TestStopAndStart(t *testing.T) {
+	t.Parallel()
+	for pace, extra := range map[string]string{"own": "", "pooled": ", pace: pooled, pacers: 1"} {
+		t.Run(pace, func(t *testing.T) {
+			s := setup(t, setting{class: perennial.ReplaySingleUse, extra: extra})
+			var ids []string
+			for i := range 4 {
+				ids = append(ids, s.connect(fmt.Sprint(i), fakeprovider.Knobs{Lifetimes: []float64{4}, Rotate: true}).ID)
+			}
+			out, exit := s.run("app", "stop", "app")
+			require.Zero(t, exit, out)
+			s.work()
+			for _, id := range ids {
+				s.until(id, "it waits", func(c perennial.Connection) bool { return !c.QueuedAt.IsZero() || extra != "" })
+			}
+			out, exit = s.run("refresh", "--now", ids[0])
+			require.Equal(t, program.ExitUnavailable, exit, out)
+			require.Contains(t, out, "stopped")
+			out, exit = s.run("app", "show", "app")
+			require.Zero(t, exit)
+			require.Contains(t, out, "perennial app start")
+			for i, id := range ids {
+				require.EqualValues(t, 1, s.get(id).Generation)
+				require.Zero(t, s.oracle(fmt.Sprint(i)).Refreshes)
+			}
+			out, exit = s.run("app", "start", "app")
+			require.Zero(t, exit, out)
+			for _, id := range ids {
+				s.until(id, "it goes on", generation(2))
+			}
+			s.eventually("all have gone", func() bool { return !s.circuit().Open })
+		})
+	}
 }
