@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -74,21 +75,33 @@ func ReleaseRequest(apps refresh.Apps, name string) store.ReleaseRequest {
 
 // signal nudges the workflows of a page and returns how many signals failed.
 func (c *Releaser) signal(ctx context.Context, page []perennial.Connection) (failures int) {
-	failed := make([]error, len(page))
+	failed := c.signalAll(ctx, page, func(int) {})
+	for _, err := range failed {
+		activity.GetLogger(ctx).Warn("workflow not signalled; the sweep finds it", "error", err)
+	}
+	return len(failed)
+}
+
+// signalAll nudges the workflows of a page, a few at once, and returns the errors. It
+// calls failing after each, with their number.
+func (c *Releaser) signalAll(ctx context.Context, page []perennial.Connection, failing func(int)) (failed []error) {
+	var mu sync.Mutex
 	var g errgroup.Group
 	g.SetLimit(releaseAtOnce)
-	for i, one := range page {
+	for _, one := range page {
 		g.Go(func() error {
-			failed[i] = c.Workflows.Signal(ctx, one, nudge)
+			if ctx.Err() != nil {
+				return nil // nobody waits for the rest
+			}
+			if err := c.Workflows.Signal(ctx, one, nudge); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed = append(failed, fmt.Errorf("wake connection %s: %w", one.ID, err))
+				failing(len(failed))
+			}
 			return nil
 		})
 	}
 	_ = g.Wait() // each goroutine records its own error
-	for i, err := range failed {
-		if err != nil {
-			failures++
-			activity.GetLogger(ctx).Warn("workflow not signalled; the sweep finds it", "connection_id", page[i].ID, "error", fmt.Sprint(err))
-		}
-	}
-	return failures
+	return failed
 }

@@ -25,6 +25,7 @@ type Circuit struct {
 	NextCanary  string    `json:"next_canary,omitempty"` // called to make the next probe
 	CalledAt    time.Time `json:"called_at,omitzero"`
 	SlowUntil   time.Time `json:"slow_until,omitzero"`
+	Connections int64     `json:"connections,omitempty"` // active ones when it opened
 }
 
 // AppState is the state of one app across the fleet.
@@ -75,7 +76,8 @@ func (r appRow) state() AppState {
 
 func (r circuitRow) circuit() Circuit {
 	out := Circuit{App: r.App, Host: r.Host, Open: r.Reason != "", Releasing: r.releasing(), Reason: r.Reason, Code: r.Code, OpenedAt: db.Time(r.OpenedAt),
-		NextProbeAt: db.Time(r.NextProbeAt), Probes: r.Probes, LastCanary: r.LastCanary, NextCanary: r.CalledCanary, CalledAt: db.Time(r.CalledAt), SlowUntil: db.Time(r.SlowUntil)}
+		NextProbeAt: db.Time(r.NextProbeAt), Probes: r.Probes, LastCanary: r.LastCanary, NextCanary: r.CalledCanary, CalledAt: db.Time(r.CalledAt), SlowUntil: db.Time(r.SlowUntil),
+		Connections: r.Connections}
 	if out.Releasing {
 		out.ReleasingAt = db.Time(r.ReleasingAt)
 	}
@@ -107,6 +109,30 @@ func (s *Store) AppState(ctx context.Context, name string) (AppState, error) {
 	}
 	out.Evidence, err = s.evidenceOf(q, name, now)
 	return out, err
+}
+
+// AppTrouble reads the state of an app with its evidence, without the numbers of
+// connections, and the database's clock.
+func (s *Store) AppTrouble(ctx context.Context, name string) (out AppState, now time.Time, err error) {
+	if out, err = s.AppIncidents(ctx, name); err != nil {
+		return out, now, err
+	}
+	q := s.db.With(ctx)
+	if now, err = s.db.Clock(q); err != nil {
+		return out, now, err
+	}
+	out.Evidence, err = s.evidenceOf(q, name, now)
+	return out, now, err
+}
+
+// TroubledApps returns the names, in order, of the apps with an open circuit, one that is
+// releasing, a refusal hold or a stop.
+func (s *Store) TroubledApps(ctx context.Context) (apps []string, err error) {
+	err = s.db.With(ctx).Raw("SELECT app FROM circuits WHERE reason <> '' UNION SELECT app FROM apps WHERE hold_terminal OR stopped_at IS NOT NULL ORDER BY 1").Scan(&apps).Error
+	if err != nil {
+		return nil, fmt.Errorf("find the apps in trouble: %w", err)
+	}
+	return apps, nil
 }
 
 // Incident is one open circuit (kind "circuit"), one that is releasing (kind "release"),

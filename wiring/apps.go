@@ -13,37 +13,80 @@ import (
 	"go.temporal.io/sdk/client"
 )
 
-// canariesAhead is how long before its time a worker calls a probe's canary: a little
-// more than the time between two looks.
-const canariesAhead = pollEvery + time.Second
+const (
+	// canariesAhead is how long before its time a worker calls a probe's canary: a little
+	// more than the time between two looks.
+	canariesAhead = pollEvery + time.Second
+	// startedAgain is how often a worker starts the workflow of an app that goes on being
+	// in trouble, in case it was terminated.
+	startedAgain = time.Minute
+	// startTimeout bounds one start: Temporal may be away without saying so.
+	startTimeout = 5 * time.Second
+)
 
-// appKeeper looks after the apps in trouble from within a worker: it starts the release
-// of each circuit that is releasing, and calls the canaries of those that are open. All
-// workers do so at once; the rows fence each step.
+// appKeeper looks after the apps in trouble from within a worker: it starts the workflow
+// of each, calls the canaries of those with an open circuit, and releases the waiting
+// connections of those that are releasing. The workflows do the same; the rows fence each
+// step.
 type appKeeper struct {
-	deps     *Deps
-	client   client.Client
-	canaries *activities.Canaries
+	deps   *Deps
+	client client.Client
+	acts   *activities.AppKeeper
+
 	fallback *refresh.Fallback // nil without a spool
 	here     sync.WaitGroup    // canaries that are refreshed in this process
+
+	mu      sync.Mutex
+	started map[string]time.Time // when the workflow of an app was started last, or was to be
+}
+
+func (d *Deps) newAppKeeper(c client.Client, told activities.Signaller, fallback *refresh.Fallback) *appKeeper {
+	canaries := &activities.Canaries{Store: d.Store, Workflows: told, Apps: d.Config}
+	releaser := &activities.Releaser{Store: d.Store, Workflows: told, Apps: d.Config}
+	k := &appKeeper{deps: d, client: c, started: map[string]time.Time{}, fallback: fallback,
+		acts: &activities.AppKeeper{Store: d.Store, Apps: d.Config, Canaries: canaries, Releaser: releaser}}
+	if fallback != nil {
+		canaries.Here = k.refreshHere
+	}
+	return k
 }
 
 // look does what is due now.
 func (k *appKeeper) look(ctx context.Context) error {
-	return errors.Join(k.deps.startRelease(ctx, k.client), k.callCanaries(ctx))
-}
-
-// callCanaries calls the canaries of all probes that are due.
-func (k *appKeeper) callCanaries(ctx context.Context) error {
-	apps, err := k.deps.Store.ProbesDue(ctx, canariesAhead)
-	errs := []error{err}
-	for _, app := range apps {
-		try, cancel := context.WithTimeout(ctx, pollTimeout/2) // Temporal may be away without saying so
-		_, err := k.canaries.Call(try, app, canariesAhead)
+	troubled, err := k.deps.Store.TroubledApps(ctx)
+	probes, probesErr := k.deps.Store.ProbesDue(ctx, canariesAhead)
+	releasing, releasingErr := k.deps.Store.ReleasingApps(ctx)
+	errs := []error{err, probesErr, releasingErr}
+	for _, app := range probes {
+		try, cancel := context.WithTimeout(ctx, startTimeout)
+		_, err := k.acts.Canaries.Call(try, app, canariesAhead)
 		cancel()
 		errs = append(errs, err)
 	}
+	for _, app := range releasing {
+		_, err := k.acts.Releaser.Step(ctx, app)
+		errs = append(errs, err)
+	}
+	for _, app := range troubled { // last: nothing waits for it
+		errs = append(errs, k.start(ctx, app))
+	}
 	return errors.Join(errs...)
+}
+
+// start starts the workflow of an app, at most once in a while.
+func (k *appKeeper) start(ctx context.Context, app string) error {
+	k.mu.Lock()
+	again := time.Since(k.started[app]) > startedAgain
+	if again {
+		k.started[app] = time.Now()
+	}
+	k.mu.Unlock()
+	if !again {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	return workflows.StartApp(ctx, k.client, k.deps.Config.TaskQueue, app)
 }
 
 // refreshHere refreshes a canary in this process, at its time.
@@ -56,22 +99,4 @@ func (k *appKeeper) refreshHere(ctx context.Context, c perennial.Connection) {
 			k.deps.Log.Error("a canary was not refreshed beside Temporal", "connection_id", c.ID, "error", err)
 		}
 	})
-}
-
-// startRelease starts the release of each app with a circuit that is releasing. While
-// Temporal does not take the start, it does the next step itself: the rows fence the
-// steps, and the workflows or the fallback then find the connections due.
-func (d *Deps) startRelease(ctx context.Context, c client.Client) error {
-	apps, err := d.Store.ReleasingApps(ctx)
-	errs := []error{err}
-	for _, app := range apps {
-		start, cancel := context.WithTimeout(ctx, pollTimeout/2) // Temporal may be away without saying so
-		err := workflows.StartRelease(start, c, d.Config.TaskQueue, app)
-		cancel()
-		if err != nil {
-			_, _, stepErr := d.Store.Release(ctx, activities.ReleaseRequest(d.Config, app))
-			errs = append(errs, err, stepErr)
-		}
-	}
-	return errors.Join(errs...)
 }

@@ -81,17 +81,14 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 		})
 	}
 	p.watchdog = d.watchdog(p.engine, c, counts)
-	p.apps = &appKeeper{deps: d, client: c, canaries: &activities.Canaries{Store: d.Store, Workflows: told, Apps: d.Config}, fallback: p.watchdog.fallback}
-	if p.apps.fallback != nil {
-		p.apps.canaries.Here = p.apps.refreshHere
-	}
+	p.apps = d.newAppKeeper(c, told, p.watchdog.fallback)
 	workflows.Register(w, workflows.Options{Timing: d.Config.Timing})
 	acts := activities.New(p.engine, d.Store, d.Config, told)
 	acts.Attributes, acts.Binding, acts.RowMissing = workflows.NewAttributes(c), binding, counts.RowMissing
 	w.RegisterActivity(acts)
 	w.RegisterActivity(&activities.Pacer{Engine: p.engine, Store: d.Store, Workflows: told, Apps: d.Config, Timing: d.Config.Timing, Slow: &p.slow})
-	releaser := &activities.Releaser{Store: d.Store, Workflows: told, Apps: d.Config}
-	w.RegisterActivityWithOptions(releaser.Release, activity.RegisterOptions{Name: activities.ReleaseActivity})
+	w.RegisterActivity(p.apps.acts)
+	w.RegisterActivityWithOptions(p.apps.acts.Releaser.Release, activity.RegisterOptions{Name: activities.ReleaseActivity})
 	w.RegisterActivity(&activities.Deliverer{Notify: events})
 	w.RegisterActivity(&activities.Sweeper{Store: d.Store, Workflows: told, Check: binding.checkSweep, StartPacers: p.startPacers, StartRelease: p.apps.look, Dispatch: p.dispatch,
 		Prune: []func(context.Context, time.Duration, int) (int64, error){d.Store.Prune, events.Prune}})

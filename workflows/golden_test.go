@@ -35,6 +35,8 @@ func TestGoldenMessages(t *testing.T) {
 		"search attributes":      attributes,
 		"memo":                   slices.Sorted(maps.Keys(Memo(c))),
 		"connection workflow id": ID("con_1"),
+		"app workflow id":        AppID("q", "crm"),
+		"app workflow state":     fill.Of[AppTrouble](),
 		"delivery workflow id":   DeliveryID("q", "evt_1", "ep_1"),
 		"pacer workflow id":      PacerID("q", "crm", 1, 2),
 		"release workflow id":    ReleaseID("q", "crm"),

@@ -50,6 +50,7 @@ func Register(r worker.WorkflowRegistry, o Options) {
 	add(pacer(o), PacerWorkflow)
 	add(sweep, SweepWorkflow)
 	add(release, ReleaseWorkflow)
+	add(appTrouble, AppWorkflow)
 	add(deliver, DeliverWorkflow)
 }
 

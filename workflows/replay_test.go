@@ -115,6 +115,7 @@ func TestReplayFindsAMutant(t *testing.T) {
 		SweepWorkflow:      late(sweep),
 		DeliverWorkflow:    late(deliver),
 		ReleaseWorkflow:    late(release),
+		AppWorkflow:        late(noResult(appTrouble)),
 	}
 	found := map[string]int{}
 	for _, r := range manifest(t) {

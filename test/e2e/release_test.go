@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/perennial-oauth/perennial"
@@ -10,6 +11,7 @@ import (
 	"github.com/perennial-oauth/perennial/workflows"
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
+	sdkpb "go.temporal.io/api/sdk/v1"
 )
 
 // TestRelease: when a circuit closes, the waiting workflows are woken. Without that
@@ -38,12 +40,23 @@ func TestRelease(t *testing.T) {
 		s.eventually(c.AccountID+" was woken", func() bool { return s.signalled(c.ID, workflows.SignalNudge) })
 	}
 	s.replayAll(waiting[0].ID, "called-in")
-	id := workflows.ReleaseID(s.deps.Config.TaskQueue, "app")
-	s.eventually("it calls", func() bool {
-		events := s.history(id, "").Events
-		return events[len(events)-1].EventType == enumspb.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
-	})
-	s.replayRuns(id, "let-go")
+	id := workflows.AppID(s.deps.Config.TaskQueue, "app")
+	s.eventually("the app is well", func() bool { return strings.Contains(s.details(id), "well since") })
+	require.NoError(t, s.client.CancelWorkflow(t.Context(), id, ""))
+	s.eventually("its workflow has ended", func() bool { return s.newest(id).Status == enumspb.WORKFLOW_EXECUTION_STATUS_CANCELED })
+	s.replayRuns(id, "app")
+}
+
+// details returns what a workflow shows of itself in the Temporal UI.
+func (s *stack) details(id string) string {
+	s.Helper()
+	v, err := s.client.QueryWorkflow(s.Context(), id, "", "__temporal_workflow_metadata")
+	if err != nil {
+		return "" // it has not run yet
+	}
+	var m sdkpb.WorkflowMetadata
+	require.NoError(s, v.Get(&m))
+	return m.CurrentDetails
 }
 
 // asleep reports whether a waiting connection's workflow has set its timer.

@@ -1,12 +1,14 @@
 package e2e
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/fakeprovider"
 	"github.com/perennial-oauth/perennial/store"
+	"github.com/perennial-oauth/perennial/workflows"
 	"github.com/stretchr/testify/require"
 )
 
@@ -37,8 +39,18 @@ func TestPromisedProbe(t *testing.T) {
 		promised = circuit.NextProbeAt
 		return circuit.Probes > 0 && s.get(c.ID).NextAttemptAt.After(promised.Add(30*time.Second))
 	})
+	id := workflows.AppID(s.deps.Config.TaskQueue, "app")
+	s.eventually("its workflow says why", func() bool {
+		said := s.details(id)
+		return strings.Contains(said, "circuit open since") && strings.Contains(said, "misconfigured (invalid_client)") &&
+			strings.Contains(said, "of tenant tenant") && strings.Contains(said, "next probe at ")
+	})
 	require.NoError(t, s.provider.SetSecrets(clientID, clientSecret))
 	mended := s.until(c.ID, "it is refreshed", generation(2))
 	require.WithinDuration(t, promised, mended.LastRefreshedAt, 5*time.Second)
 	s.eventually("its circuit closes", func() bool { return !s.circuit().Open })
+	s.eventually("its workflow tells the end", func() bool {
+		said := s.details(id)
+		return strings.Contains(said, "well since") && strings.Contains(said, "over: ") && strings.Contains(said, "circuit open since")
+	})
 }
