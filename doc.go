@@ -41,6 +41,7 @@
 //   - Circuit: opens when an app's refreshes at one host fail in a row for a cause that is
 //     not the connection's. While it is open, only canaries are presented.
 //   - Canary: the one connection that probes whether an open circuit may close.
+//   - Stop: while an operator has stopped an app, nothing of it is presented.
 //   - Release: wakes the connections that waited while the circuit was open, at a bounded
 //     rate. (The command `perennial app release` ends a refusal hold.)
 //   - Rate slot: a moment at which an app with a limit of requests a second may send one.
@@ -52,6 +53,7 @@
 //
 //   - Connection workflow: the Temporal workflow of one connection. It sleeps until the
 //     token is due and refreshes it.
+//   - App workflow: tells the story of an app in trouble, and does its probes and releases.
 //   - Nudge: a signal that makes a connection workflow read its row again.
 //   - Pacer: refreshes the due, healthy connections of a pooled app in bulk, so that their
 //     workflows can sleep.
