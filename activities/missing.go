@@ -43,7 +43,7 @@ const (
 func MissingView(k Known) View {
 	wait := lastLook
 	if k.Looks < 10 {
-		wait = min(firstLook<<k.Looks, lastLook)
+		wait = min(firstLook<<max(k.Looks, 0), lastLook) // a start may say anything
 	}
 	return View{RowMissing: true, Status: StatusMissing, Tenant: k.Tenant, App: k.App, Provider: k.Provider, Generation: k.Generation, Wait: wait,
 		Words: "The connection's row is not in the database"}

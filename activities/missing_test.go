@@ -2,6 +2,7 @@ package activities_test
 
 import (
 	"errors"
+	"math"
 	"testing"
 	"time"
 
@@ -71,6 +72,7 @@ func TestMissingRow(t *testing.T) {
 // and keeps the search attributes.
 func TestMissingView(t *testing.T) {
 	t.Parallel()
+	assert.Equal(t, activities.MissingView(activities.Known{}), activities.MissingView(activities.Known{Looks: math.MinInt}), "a start may say any number")
 	before := time.Duration(0)
 	for looks := range 100 {
 		v := activities.MissingView(activities.Known{Tenant: "t", App: "app", Provider: "p", Generation: 7, Looks: looks})

@@ -103,6 +103,9 @@ func (r *run) believe(ctx workflow.Context) error {
 	if s.ConnectionID == "" {
 		return temporal.NewNonRetryableApplicationError("the state has no connection id", "invalid", nil)
 	}
+	if !plausible(s.Shown) && r.changed(ctx, changeBoundShown) {
+		s.Shown, r.state.Shown = nil, nil
+	}
 	info := workflow.GetInfo(ctx)
 	own := info.WorkflowExecution.ID == ID(s.ConnectionID)
 	past := s.View != nil || !s.Next.IsZero() || s.Generation != 0 || s.Refreshes != 0 || s.Dropped != 0 || len(s.Recent)+len(s.SetAside)+len(s.Refused) > 0 || !s.Digested.IsZero()

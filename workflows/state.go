@@ -1,6 +1,8 @@
 package workflows
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -63,6 +65,26 @@ func (s State) bounded() State {
 	s.SetAside = s.SetAside[:min(len(s.SetAside), maxSetAside)]
 	s.Refused = s.Refused[:min(len(s.Refused), maxRefused)]
 	return s
+}
+
+// changeBoundShown: before it, a run passed everything on that its start said of search
+// attributes, and ended if that was too long for the next run.
+var changeBoundShown = change{"bound-shown", 2}
+
+// maxShown is the longest value of a search attribute, in bytes; Temporal's own bound.
+const maxShown = 2 << 10
+
+// plausible reports whether a workflow can have set these search attributes. If not, it
+// forgets them, and sets those that differ from the row.
+func plausible(shown map[string]string) bool {
+	known := AttributeNames()
+	names := slices.Sorted(maps.Keys(shown)) //workflowcheck:ignore -- they are sorted
+	for _, name := range names {
+		if len(shown[name]) > maxShown || !slices.Contains(known, name) {
+			return false
+		}
+	}
+	return true
 }
 
 // ID returns the id of a connection's workflow. It never changes.

@@ -38,7 +38,7 @@ func (r *run) receiveUnsaved(ctx workflow.Context) {
 		r.unsaved.ReceiveAsync(&m)
 		took := before - r.unsaved.Len() // more than one if the SDK dropped some
 		r.messages += took
-		if m.set.ID == r.state.ConnectionID {
+		if m.set.ID == r.state.ConnectionID && r.fits(ctx, m.set) {
 			r.unstored = append(r.unstored, m.set)
 			took--
 		}
@@ -46,6 +46,16 @@ func (r *run) receiveUnsaved(ctx workflow.Context) {
 			r.drop(ctx, took, errors.New("it is no token set of this connection"))
 		}
 	}
+}
+
+// changeBoundSets: before it, the workflow tried to store a set of any size. A set that
+// is larger when it is encoded again than an activity's input may be ended the workflow.
+var changeBoundSets = change{"bound-sets", 2}
+
+// fits reports whether a set is no larger than sets of ours get.
+func (r *run) fits(ctx workflow.Context, set store.SaveRequest) bool {
+	_, size := with(nil, set)
+	return size <= setAsideBytes || !r.changed(ctx, changeBoundSets)
 }
 
 // drop counts n messages that are not stored, and logs the first of a run.
