@@ -5,10 +5,11 @@ TOOL := $(GO) tool -modfile=internal/tools/go.mod
 FUZZTIME ?= 50000x
 
 SEED ?= 1
+ALTERED ?= 400
 ROUNDS ?= 1
 N ?= 60
 
-.PHONY: help build dev compose smoke test lint workflowcheck replay bench fuzz faults long-copies long-neighbours lost-facts histories clean
+.PHONY: help build dev compose smoke test lint workflowcheck replay bench fuzz faults long-copies long-messages long-neighbours lost-facts histories clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-15s %s\n", $$1, $$2}'
@@ -88,6 +89,10 @@ long-copies: ## delete N copies of a field between two structs, drawn by SEED, o
 long-neighbours: ## run healthy connections beside sick ones: all pairs of the parameters, and 5,000 random orders at the gate
 	scripts/postgres
 	PERENNIAL_TEST_NEIGHBOURS=pairs PERENNIAL_TEST_GATE_SEEDS=5000 $(GO) test -count=1 -timeout 180m -v ./test/neighbours
+
+long-messages: ## send every message of a connection's workflow in every bad form, with ALTERED more drawn by SEED
+	scripts/postgres
+	PERENNIAL_TEST_SEED=$(SEED) PERENNIAL_TEST_ALTERED=$(ALTERED) $(GO) test -count=1 -timeout 1h -run '^TestEveryMessage$$' ./test/e2e
 
 lost-facts: ## list the numbers, sources and names that comments and documents had at BASE and that stand nowhere now: make lost-facts BASE=v1 HEAD=v2 RENAMED=file
 	@test -n "$(BASE)" || { echo "say BASE=commit"; exit 1; }
