@@ -340,8 +340,8 @@ func TestAnswersOfTheStoreAreWhole(t *testing.T) {
 	assert.Equal(t, f.result.Outcome, stored.Outcome)
 	assert.True(t, stored.Recovered)
 
-	f.result = refresh.Result{Outcome: perennial.OutcomeNotFound}
+	f.result, f.absent = refresh.Result{Outcome: perennial.OutcomeNotFound}, store.Absence{Tombstone: store.TombstoneErased}
 	missing, err := do[activities.RefreshResult](t, f, "Refresh", activities.RefreshRequest{ConnectionID: "con_1"})
 	require.NoError(t, err)
-	assert.Equal(t, activities.RefreshResult{Outcome: perennial.OutcomeNotFound, View: activities.View{Gone: true}}, missing)
+	assert.Equal(t, activities.RefreshResult{Outcome: perennial.OutcomeNotFound, View: activities.View{Gone: true, Tombstone: store.TombstoneErased}}, missing)
 }

@@ -55,7 +55,7 @@ func Register(r worker.WorkflowRegistry, o Options) {
 }
 
 // registeredNames lists the workflows that Register registers.
-var registeredNames = []string{ConnectionWorkflow, PacerWorkflow, SweepWorkflow, ReleaseWorkflow, DeliverWorkflow}
+var registeredNames = []string{ConnectionWorkflow, PacerWorkflow, SweepWorkflow, ReleaseWorkflow, DeliverWorkflow, AppWorkflow}
 
 // loadTimeout bounds one read of a row. Retries have no limit: the database comes back.
 const loadTimeout = 10 * time.Second
