@@ -1,6 +1,7 @@
 package wiring
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/fill"
 	"github.com/perennial-oauth/perennial/internal/metrics"
 	"github.com/perennial-oauth/perennial/internal/spool"
+	"github.com/perennial-oauth/perennial/notify"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
@@ -50,4 +52,25 @@ func TestSettingsReachTheParts(t *testing.T) {
 	assert.Equal(t, []string{"Sessions", "Disconnector"}, fill.Zeros(tokens), "the API does that itself")
 	assert.Equal(t, 7*time.Second, tokens.Sweep)
 	assert.Equal(t, 14*time.Second, d.watchdog(refresh.New(engine), nil, nil).patience)
+}
+
+// TestPartsAreWhole: each part of a worker gets all that it works with.
+func TestPartsAreWhole(t *testing.T) {
+	t.Parallel()
+	cfg := fill.Of[config.Config]()
+	d := &Deps{Config: &cfg, Log: NewLogger(&cfg, t.Output()), Store: &store.Store{}, Spool: &spool.Spool{}}
+	told := &connect.Temporal{}
+	p := &Part{engine: &refresh.Engine{}, startPacers: func(context.Context) error { return nil }, dispatch: func(context.Context) (int, error) { return 0, nil }}
+	p.watchdog = d.watchdog(p.engine, nil, nil)
+	assert.Empty(t, fill.Zeros(*p.watchdog.fallback))
+	assert.NotNil(t, p.watchdog.rows)
+	assert.NotNil(t, p.watchdog.log)
+	assert.Equal(t, 2*cfg.Sweep.Every, p.watchdog.patience)
+	p.apps = d.newAppKeeper(nil, told, p.watchdog.fallback)
+	assert.Empty(t, fill.Zeros(*p.apps.acts))
+	assert.Empty(t, fill.Zeros(*p.apps.acts.Canaries))
+	assert.Empty(t, fill.Zeros(*p.apps.acts.Releaser))
+	for _, part := range d.parts(p, told, &Binding{}, &notify.Service{}) {
+		assert.Empty(t, fill.Zeros(part), "%T", part)
+	}
 }

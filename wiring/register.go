@@ -11,6 +11,7 @@ import (
 	"github.com/perennial-oauth/perennial/activities"
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/internal/metrics"
+	"github.com/perennial-oauth/perennial/notify"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/workflows"
@@ -85,14 +86,22 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 	workflows.Register(w, workflows.Options{Timing: d.Config.Timing})
 	acts := activities.New(p.engine, d.Store, d.Config, told)
 	acts.Attributes, acts.Binding, acts.RowMissing = workflows.NewAttributes(c), binding, counts.RowMissing
-	w.RegisterActivity(acts)
-	w.RegisterActivity(&activities.Pacer{Engine: p.engine, Store: d.Store, Workflows: told, Apps: d.Config, Timing: d.Config.Timing, Slow: &p.slow})
-	w.RegisterActivity(p.apps.acts)
+	for _, a := range append([]any{acts}, d.parts(p, told, binding, events)...) {
+		w.RegisterActivity(a)
+	}
 	w.RegisterActivityWithOptions(p.apps.acts.Releaser.Release, activity.RegisterOptions{Name: activities.ReleaseActivity})
-	w.RegisterActivity(&activities.Deliverer{Notify: events})
-	w.RegisterActivity(&activities.Sweeper{Store: d.Store, Workflows: told, Check: binding.checkSweep, StartPacers: p.startPacers, StartRelease: p.apps.look, Dispatch: p.dispatch,
-		Prune: []func(context.Context, time.Duration, int) (int64, error){d.Store.Prune, events.Prune}})
 	return p, nil
+}
+
+// parts returns the activities beside those of a connection.
+func (d *Deps) parts(p *Part, told *connect.Temporal, binding *Binding, events *notify.Service) []any {
+	return []any{
+		&activities.Pacer{Engine: p.engine, Store: d.Store, Workflows: told, Apps: d.Config, Timing: d.Config.Timing, Slow: &p.slow},
+		p.apps.acts,
+		&activities.Deliverer{Notify: events},
+		&activities.Sweeper{Store: d.Store, Workflows: told, Check: binding.checkSweep, StartPacers: p.startPacers, StartRelease: p.apps.look, Dispatch: p.dispatch,
+			Prune: []func(context.Context, time.Duration, int) (int64, error){d.Store.Prune, events.Prune}},
+	}
 }
 
 // Start begins the worker's work outside of tasks. Until ctx ends it delivers events,
