@@ -35,7 +35,24 @@ func (e *Disconnector) Disconnect(ctx context.Context, id string) (perennial.Con
 	if c.Status != perennial.StatusDisconnected || len(before.RefreshTokenSealed) == 0 {
 		return c, perennial.RevocationNone, err
 	}
-	return c, e.revoke(ctx, before), err
+	revocation := e.revoke(ctx, before)
+	if revocation == perennial.RevocationDone && e.maybeSpent(before, c) {
+		// A server says yes to a token that it no longer knows (RFC 7009 section 2.2).
+		e.Service.Log.Warn("disconnected, but the grant may live on at the provider: a refresh may have replaced the token that was revoked", "connection_id", c.ID, "provider", c.Provider)
+		revocation = perennial.RevocationFailed
+	}
+	return c, revocation, err
+}
+
+// maybeSpent reports whether a refresh may have replaced the refresh token that was read
+// before the disconnect: one was under way, its outcome is unknown, or it was stored
+// between the two. The engine revokes what such a refresh still brings.
+func (e *Disconnector) maybeSpent(before, c perennial.Connection) bool {
+	app, err := e.Service.Apps.App(before.App)
+	if err == nil && app.Provider.ReplayClass == perennial.ReplayReusable {
+		return false
+	}
+	return !before.Open.IsZero() || before.Ambiguous() || c.Generation != before.Generation
 }
 
 func (e *Disconnector) revoke(ctx context.Context, c perennial.Connection) perennial.Revocation {
