@@ -123,7 +123,7 @@ func TestComposeRules(t *testing.T) {
 		"a volume not used":             {"volumes:\n  spool:", "volumes:\n  cache:\n  spool:", "the volume cache is declared and not used"},
 		"a file that is not there":      {"./deploy/compose/demo.sh:", "./deploy/compose/dmo.sh:", "demo mounts ./deploy/compose/dmo.sh, which does not exist"},
 		"two mounts at one place":       {"/etc/perennial/demo.sh:ro", "/keys:ro", "demo mounts two volumes at /keys"},
-		"a dependency not there":        {"migrate: {condition:", "migration: {condition:", "worker depends on migration, which is no service"},
+		"a dependency not there":        {"migrate: {condition:", "migration: {condition:", "setup depends on migration, which is no service"},
 		"a condition not there":         {"loopback: {condition: service_started}", "loopback: {condition: started}", `worker waits for loopback by "started", which is no condition`},
 		"waits for ever":                {"loopback: {condition: service_started}", "loopback: {condition: service_healthy}", "worker waits for the health of loopback, which has no healthcheck"},
 		"waits for the end of a server": {"loopback: {condition: service_started}", "loopback: {condition: service_completed_successfully}", "worker waits for the end of loopback, which is restarted"},

@@ -150,6 +150,10 @@ func testPlan(t *testing.T, b *rows) {
 	b.change(t)
 	e := b.event(t)
 	require.NotEqual(t, early.ID, e.ID)
+	require.Eventually(t, func() bool { // SQLite's clock counts milliseconds
+		now, err := b.Now(t.Context())
+		return err == nil && now.After(e.CreatedAt)
+	}, time.Minute, time.Millisecond)
 	b.endpoint(t, "too late", "")
 
 	var all sync.WaitGroup
