@@ -65,7 +65,7 @@ func waits(task *workflowpb.PendingWorkflowTaskInfo, patience time.Duration) boo
 
 func (p *parts) aboutWorkflows(looked int, none, stuck, idle []string, elsewhere map[string][]string) (out []Finding) {
 	for queue, ids := range elsewhere {
-		out = append(out, wrong(fmt.Sprintf("run a worker on task queue %s too, or set task_queue back: a running workflow stays on its queue", queue),
+		out = append(out, wrong(fmt.Sprintf("to move them, `perennial move --from %s` (docs/running.md); else set task_queue back: a running workflow stays on its queue", queue),
 			"workflows on task queue %s instead of %s: %d of %d sampled connections: %s", queue, p.cfg.TaskQueue, len(ids), looked, some(ids)))
 	}
 	if len(none) > 0 {

@@ -27,7 +27,7 @@ type Config struct {
 	AttemptDeadline time.Duration // the lease of a claim: how long it may keep the fence. Defaults to 90 s.
 	WorkerStop      time.Duration // how long a stopping worker waits for its activities. Defaults to 85 s.
 	ConfirmDelay    time.Duration // between a first refusal and its confirmation. Defaults to 1 min.
-	ProbeInterval   time.Duration // between two of the first four probes of an open circuit; twice as long later. Defaults to 30 s.
+	ProbeInterval   time.Duration // between two of the first 20 probes of an open circuit; longer later. Defaults to 30 s.
 	PaceFor         time.Duration // how long a pacer stays on one worker. Defaults to 1 min.
 }
 
