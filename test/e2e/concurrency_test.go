@@ -3,9 +3,12 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -34,8 +37,16 @@ func TestMain(m *testing.M) {
 			return
 		}
 	}
+	flag.Parse()
+	if runtime.GOMAXPROCS(0) < atOnce {
+		_ = flag.Set("test.parallel", strconv.Itoa(atOnce)) // it is a number
+	}
 	os.Exit(m.Run())
 }
+
+// atOnce is how many tests run at once at least. They mostly wait: for a token's end, a
+// sweep, a server that does not answer.
+const atOnce = 4
 
 type callerOrder struct {
 	Address, ID  string
