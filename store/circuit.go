@@ -72,8 +72,8 @@ func (s *Store) NoteReply(ctx context.Context, req NoteRequest) error {
 
 // noteWhileReleasing opens a circuit again if the failure shows that its trouble is not
 // over: it is of the circuit's kind, its attempt began after the release, and its
-// connection was well until about the time when the circuit opened. One that had failed
-// for longer would fail anyway, and would keep the others waiting for ever. After an
+// connection had not failed before, neither in this outage nor earlier. One that had
+// fails perhaps for itself alone, and would keep the others waiting for ever. After an
 // operator's start any kind will do: there was no trouble to be over.
 func (s *Store) noteWhileReleasing(tx *gorm.DB, circuit circuitRow, req NoteRequest, reason string, now time.Time) error {
 	if reason == "" {
@@ -85,8 +85,8 @@ func (s *Store) noteWhileReleasing(tx *gorm.DB, circuit circuitRow, req NoteRequ
 	}
 	began := req.Connection.Open.StartedAt
 	sinceRelease := began.IsZero() || !began.Before(db.Time(circuit.ReleasingAt))
-	wasWell := circuit.UnprovenOnly || failure.WasWell && !db.Time(failure.Since).Before(db.Time(circuit.OpenedAt).Add(-evidenceWindow))
-	if !sinceRelease || !wasWell {
+	fresh := (circuit.UnprovenOnly || failure.WasWell) && !db.Time(failure.Since).Before(db.Time(circuit.ReleasingAt))
+	if !sinceRelease || !fresh {
 		return nil
 	}
 	return s.reopenCircuit(tx, circuit, req, reason, now)

@@ -414,7 +414,9 @@ func testReleaseBesideSick(t *testing.T, b *bundle) {
 	require.True(t, b.releasing(t, app))
 	for range 2 {
 		b.attempted(t, sick, perennial.OutcomeUnknown)
+		b.attempted(t, well[:6], perennial.OutcomeUnknown)
 	}
+	require.True(t, b.releasing(t, app), "those that opened it fail perhaps for themselves alone by now")
 	never := b.with(t, app, "other", 1, true)
 	b.attempted(t, never, perennial.OutcomeUnknown)
 	b.attempted(t, well[7:8], perennial.OutcomeMisconfigured)
