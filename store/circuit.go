@@ -74,14 +74,22 @@ func (s *Store) NoteReply(ctx context.Context, req NoteRequest) error {
 // over: it is of the circuit's kind, its attempt began after the release, and its
 // connection had not failed before, neither in this outage nor earlier. One that had
 // fails perhaps for itself alone, and would keep the others waiting for ever. After an
-// operator's start any kind will do: there was no trouble to be over.
+// operator's start any kind will do: there was no trouble to be over. Failures of
+// another kind open it again when they suffice to open a circuit.
 func (s *Store) noteWhileReleasing(tx *gorm.DB, circuit circuitRow, req NoteRequest, reason string, now time.Time) error {
 	if reason == "" {
 		return nil
 	}
 	failure, err := recordFailure(tx, req, reason, now)
-	if err != nil || reason != circuit.Reason && circuit.Code != CodeStopped {
+	if err != nil {
 		return err
+	}
+	if reason != circuit.Reason && circuit.Code != CodeStopped { // another trouble, with evidence of its own
+		is, _, err := s.isApps(tx, req, failure, now)
+		if err != nil || !is {
+			return err
+		}
+		return s.reopenCircuit(tx, circuit, req, reason, now)
 	}
 	began := req.Connection.Open.StartedAt
 	sinceRelease := began.IsZero() || !began.Before(db.Time(circuit.ReleasingAt))

@@ -423,4 +423,9 @@ func testReleaseBesideSick(t *testing.T, b *bundle) {
 	require.True(t, b.releasing(t, app), "nor does a failure of another kind")
 	b.attempted(t, well[8:9], perennial.OutcomeUnknown)
 	require.True(t, b.open(t, app) && !b.releasing(t, app))
+
+	b.note(t, b.row(t, well[9].ID), perennial.OutcomeRefreshed, "")
+	require.True(t, b.releasing(t, app))
+	b.attempted(t, append(b.with(t, app, "fourth", 1, false), well[10]), perennial.OutcomeMisconfigured)
+	require.True(t, b.open(t, app) && !b.releasing(t, app), "enough failures of another kind do")
 }
