@@ -207,7 +207,7 @@ func (c Connection) OwnWait() bool {
 	return !c.QueuedAt.IsZero() || !c.BackoffUntil.IsZero() && c.BackoffUntil.Equal(c.NextAttemptAt)
 }
 
-// NotBefore returns the time before which the token may not be presented, whoever asks:
+// NotBefore returns the time before which nobody may present the token:
 // the provider asked for that, a refusal is being confirmed, or the access token is
 // served to its end. It is zero, or a past time, if there is no such wait. now is the
 // database's clock.

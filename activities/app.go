@@ -32,16 +32,16 @@ type AppKeeper struct {
 	Releaser *Releaser
 }
 
-// AppView is what an app's workflow knows of its app. It holds texts for people, and when
+// AppView is an app as its workflow knows it. It holds texts for people, and when
 // to look again.
 type AppView struct {
 	Well bool `json:"well,omitempty"` // nothing is wrong
-	// Heads says in one line each what is going on: the lines change when a state does.
+	// Heads describes each trouble in one line: the lines change when a state does.
 	Heads []string `json:"heads,omitempty"`
 	Lines []string `json:"lines,omitempty"` // more about it; Markdown
 	// Wait is until the next look, measured from the database's now.
 	Wait time.Duration `json:"wait"`
-	Next string        `json:"next,omitempty"` // what the next look is for
+	Next string        `json:"next,omitempty"` // the purpose of the next look
 	// Problem says why a part of the look failed; the next one does it.
 	Problem string `json:"problem,omitempty"`
 }
@@ -56,13 +56,13 @@ const (
 	lookEvery  = time.Minute
 	// queuedCounted is up to how many waiting connections are counted.
 	queuedCounted = 10000
-	// evidenceLines and problemSize bound what a view holds.
+	// evidenceLines and problemSize bound a view.
 	circuitsShown = 10
 	evidenceLines = 5
 	problemSize   = 300
 )
 
-// LookAfterApp does what is due for an app in trouble: it calls the canary of a probe,
+// LookAfterApp does the due work for an app in trouble: it calls the canary of a probe,
 // and releases waiting connections for a few seconds. It returns how the app is. Each
 // worker does the same by itself; the rows fence the steps.
 func (k *AppKeeper) LookAfterApp(ctx context.Context, app string) (AppView, error) {

@@ -29,7 +29,7 @@ func (s *savedOnce) Persist(ctx context.Context, req store.SaveRequest) (refresh
 	return refresh.Result{}, nil
 }
 
-// TestKeepWhileNobodyAnswers: what hangs before the store takes nothing of its time.
+// TestKeepWhileNobodyAnswers: a call that hangs before the store takes nothing of its time.
 func TestKeepWhileNobodyAnswers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

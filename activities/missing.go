@@ -22,7 +22,7 @@ type Binding interface {
 // StatusMissing is the status in a [View] without a row. No row ever has it.
 const StatusMissing perennial.Status = "missing"
 
-// Known is what a workflow knows of a connection beside its row.
+// Known holds the facts that a workflow has of a connection beside its row.
 type Known struct {
 	Tenant     string `json:"tenant,omitempty"`
 	App        string `json:"app,omitempty"`

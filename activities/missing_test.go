@@ -15,7 +15,7 @@ import (
 	"go.temporal.io/sdk/testsuite"
 )
 
-// bound is what the process was bound to.
+// bound stands for the database that the process was bound to.
 type bound struct{ id, movedTo string }
 
 func (b bound) Confirms(id string, _ int64) error {

@@ -26,7 +26,7 @@ func TestShownWhole(t *testing.T) {
 	assert.Equal(t, []string{"Secret"}, fill.Zeros(showWebhook(fill.Of[perennial.WebhookEndpoint]())), "it is shown once")
 }
 
-// TestAskedWhole: what a caller asks for reaches the part that does it, for his tenant.
+// TestAskedWhole: each member of a caller's request reaches the part that does the work, for his tenant.
 func TestAskedWhole(t *testing.T) {
 	t.Parallel()
 	assert.Empty(t, fill.Zeros(requestOf(fill.Of[perennial.APIKey](), fill.Of[wire.NewSession]())))

@@ -83,7 +83,7 @@ func (a *API) getSession(ctx context.Context, key perennial.APIKey, in *SessionP
 }
 
 // sessionOf is the JSON of a connect session, without its link.
-// requestOf returns what a key's tenant asks of a new session.
+// requestOf returns the request of a key's tenant for a new session.
 func requestOf(key perennial.APIKey, b wire.NewSession) connect.SessionRequest {
 	return connect.SessionRequest{Tenant: key.TenantID, App: b.App, ConnectionID: b.ConnectionID, Host: b.Host, ReturnURL: b.ReturnURL,
 		Scopes: b.Scopes, Mode: b.Mode, TenantTitle: b.TenantTitle, Lifetime: time.Duration(b.Lifetime) * time.Second}

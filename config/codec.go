@@ -7,7 +7,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// Codec names a codec server, which encodes and decodes what Temporal stores. The zero
+// Codec names a codec server, which encodes and decodes the payloads that Temporal stores. The zero
 // value is none.
 type Codec struct {
 	Endpoint string           // its URL; /encode and /decode are below it

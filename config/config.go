@@ -69,7 +69,7 @@ type Config struct {
 	KMSURI              string // of the key that wraps them; empty: plaintext files
 	AllowPlaintextKeys  bool
 	TaskQueue           string // Temporal's task queue
-	Codec               Codec  // of what Temporal stores
+	Codec               Codec  // of the payloads that Temporal stores
 	Listen              string // address of the health checks
 	LogLevel, LogFormat string
 	Timing              timing.Config

@@ -46,7 +46,7 @@ func (e *Disconnector) Disconnect(ctx context.Context, id string) (perennial.Con
 
 // maybeSpent reports whether a refresh may have replaced the refresh token that was read
 // before the disconnect: one was under way, its outcome is unknown, or it was stored
-// between the two. The engine revokes what such a refresh still brings.
+// between the two. The engine revokes the tokens that such a refresh still brings.
 func (e *Disconnector) maybeSpent(before, c perennial.Connection) bool {
 	app, err := e.Service.Apps.App(before.App)
 	if err == nil && app.Provider.ReplayClass == perennial.ReplayReusable {

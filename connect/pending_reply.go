@@ -202,7 +202,7 @@ func (s *Sessions) examine(ctx context.Context, app provider.App, c perennial.Co
 	return "", nil, nil
 }
 
-// grantOf returns what a consent brought: the tokens of an exchanged code.
+// grantOf returns the grant of a consent, with the tokens of an exchanged code.
 func grantOf(c perennial.ConnectSession, k pendingReply, account string) Grant {
 	return Grant{Tenant: c.TenantID, App: c.App, Account: account, Host: c.Host, Tokens: k.TokenSet, ObtainedAt: c.ReplyAt, Exchanged: true}
 }

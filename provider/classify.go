@@ -25,7 +25,7 @@ type evidence struct {
 	basic       bool // WWW-Authenticate asks for Basic
 }
 
-// evidence returns what a reply that arrived whole says about a request, but for a token.
+// evidence returns the evidence in a reply that arrived whole, but for its token.
 func (r tokenReply) evidence(status int, header http.Header, secrets ...perennial.Secret) evidence {
 	return evidence{sent: true, status: status, readable: r.readable, code: codeOf(r.code, secrets...), description: r.description, basic: asksForBasic(header)}
 }

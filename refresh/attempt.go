@@ -324,7 +324,7 @@ func (a *attempt) closeWith(ctx context.Context, reply provider.Reply, req store
 	return res, nil
 }
 
-// noteRequest returns what the app's circuit gets to know of a reply.
+// noteRequest returns the report of a reply to the app's circuit.
 func (a *attempt) noteRequest(reply provider.Reply) store.NoteRequest {
 	req := store.NoteRequest{Connection: a.row, Outcome: reply.Outcome, Code: reply.Code, Rate: a.app.MaxRefreshesPerSecond, Interval: a.Timing.ProbeInterval,
 		ClientFirst: a.app.Provider.ChecksClientFirst}

@@ -11,14 +11,14 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 )
 
-// FallbackEngine is what a [Fallback] needs of an [Engine].
+// FallbackEngine is the part of an [Engine] that a [Fallback] uses.
 type FallbackEngine interface {
 	Refresh(ctx context.Context, req Request) (Result, error)
 	Persist(ctx context.Context, req store.SaveRequest) (Result, error)
 	SaveLater(ctx context.Context, req store.SaveRequest) error
 }
 
-// FallbackRows is what a [Fallback] needs of the store; store.Store in production.
+// FallbackRows is the part of the store that a [Fallback] uses; store.Store in production.
 type FallbackRows interface {
 	Get(ctx context.Context, id string) (perennial.Connection, time.Time, error)
 	AttemptLost(ctx context.Context, c perennial.Connection) (bool, error)

@@ -233,7 +233,7 @@ func TestFallbackWaitsForASetAside(t *testing.T) {
 	assert.Empty(t, b.shown)
 }
 
-// TestFallbackReadsTheRowAgain: what another process did meanwhile counts.
+// TestFallbackReadsTheRowAgain: another process's work since the first read counts.
 func TestFallbackReadsTheRowAgain(t *testing.T) {
 	t.Parallel()
 	b := setup(t, fresh("2"))

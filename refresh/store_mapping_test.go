@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// listener is a store that keeps what it is asked.
+// listener is a store that keeps the requests made to it.
 type listener struct {
 	*store.Store
 	saves  []store.SaveRequest
@@ -76,8 +76,8 @@ func TestEachRequestHasItsSlot(t *testing.T) {
 	assert.Equal(t, b.Engine.Timing.HTTPTimeout, l.admits[0].Patience)
 }
 
-// TestRefusedClaimsAreWhole: who asks with an older generation hears the row's, and the
-// database's time; who asks with a newer one hears the row's too.
+// TestRefusedClaimsAreWhole: a caller with an older generation gets the row's, and the
+// database's time; a caller with a newer one gets the row's too.
 func TestRefusedClaimsAreWhole(t *testing.T) {
 	t.Parallel()
 	b := setup(t, fresh("2"))

@@ -19,7 +19,7 @@ import (
 // backoff, up to a quarter of an hour. So the next canary is called: [Store.CallCanaries]
 // chooses it shortly before the probe, ends its wait if that is our own, and writes its
 // name into the circuit. The gate then keeps the probe for it for a moment. Nothing
-// depends on it: if it does not come, whoever asks is the canary, and another is called.
+// depends on it: if it does not come, the next connection that asks is the canary, and another is called.
 
 const (
 	// canaryComes is for how long after a call the probe is kept for the called canary.
@@ -39,7 +39,7 @@ type CanaryRequest struct {
 	Class perennial.ReplayClass // of the app's provider
 	// Ahead is how long before its time a probe's canary is called.
 	Ahead time.Duration
-	// Operator: an operator wants the probe now, with whatever connection may be
+	// Operator: an operator wants the probe now, with any connection that may be
 	// presented, also if its token is not due.
 	Operator bool
 }
@@ -181,7 +181,7 @@ func rankCanaries(rows []perennial.Connection, well map[string]bool, circuit cir
 	slices.SortStableFunc(out, func(a, b perennial.Connection) int {
 		return cmp.Or(
 			cmp.Compare(circuit.rank(a, well, alone), circuit.rank(b, well, alone)),
-			first(a.Ambiguous(), b.Ambiguous()), // what a lost reply may cost, it has cost already
+			first(a.Ambiguous(), b.Ambiguous()), // a lost reply would cost nothing more
 			first(needsRefresh(a, at), needsRefresh(b, at)),
 			a.NextRefreshAt.Compare(b.NextRefreshAt), cmp.Compare(a.ID, b.ID))
 	})
@@ -245,7 +245,7 @@ type ReturnProbeRequest struct {
 }
 
 // returnedAfter is the part of an interval after which a probe that was given back is
-// due again. What keeps one connection from going may keep the next one too.
+// due again. The same obstacle may stop the next one too.
 const returnedAfter = 10
 
 // ReturnProbe gives back a probe whose canary was admitted and then presented nothing. If

@@ -40,7 +40,7 @@ func (b *bundle) serve(t *testing.T, c perennial.Connection, trigger perennial.T
 		c.ID, trigger, ago, late, c.ID, trigger, outcome, late.Milliseconds(), stampText(now.Add(-ago))))
 }
 
-// testNeglectedOrder: what expires first comes first, whatever its app; an open attempt
+// testNeglectedOrder: the soonest expiry comes first, in any app; an open attempt
 // comes last; a refusal that its workflow must confirm is only counted.
 func testNeglectedOrder(t *testing.T, b *bundle) {
 	one, other := b.app(t, 4), b.app(t, 2)

@@ -54,7 +54,7 @@ func (b *bundle) nothingGoes(t *testing.T, cs []perennial.Connection, what strin
 	}
 }
 
-// testStop: whatever state an app's circuit is in, nothing of a stopped app is presented.
+// testStop: nobody presents a token of a stopped app, in any state of its circuit.
 // A start opens no door: the connections have their turns, from the first two on.
 func testStop(t *testing.T, b *bundle) {
 	for name, prepare := range map[string]func(cs []perennial.Connection){
@@ -126,7 +126,7 @@ func testStop(t *testing.T, b *bundle) {
 	}
 }
 
-// testStartTooEarly: the first failure after a start, of whatever kind, opens the circuit
+// testStartTooEarly: the first failure after a start, of any kind, opens the circuit
 // with its own reason.
 func testStartTooEarly(t *testing.T, b *bundle) {
 	for outcome, reason := range map[perennial.Outcome]string{perennial.OutcomeMisconfigured: "misconfigured", perennial.OutcomeUnknown: "unavailable", perennial.OutcomeRejected: "rejected"} {
@@ -170,7 +170,7 @@ func testStartManyHosts(t *testing.T, b *bundle) {
 	}
 }
 
-// testProbeAndClose: an operator's word makes the probe due, with whatever connection may
+// testProbeAndClose: an operator's word makes the probe due, with any connection that may
 // be presented, or closes the circuit by a release.
 func testProbeAndClose(t *testing.T, b *bundle) {
 	cs := b.app(t, 3)

@@ -20,7 +20,7 @@ func (b *bundle) failed(t *testing.T, c perennial.Connection, own, queued bool) 
 	return row
 }
 
-// testTwoWaits: whoever writes a wait says whose it is, and a wait that is not ours
+// testTwoWaits: each writer of a wait names its owner, and a wait that is not ours
 // nobody shortens.
 func testTwoWaits(t *testing.T, b *bundle) {
 	now, err := b.Now(t.Context())

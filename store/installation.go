@@ -164,7 +164,7 @@ func (s *Store) RaiseNumber(ctx context.Context, databaseID string, temporal int
 }
 
 const (
-	// restoredStep is how far a restore raises the number: above what any other Temporal
+	// restoredStep is how far a restore raises the number: above any number that another Temporal
 	// of the same database may have seen.
 	restoredStep = 1_000_000
 	restoredPage = 500

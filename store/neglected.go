@@ -19,7 +19,7 @@ import (
 // demands.
 //
 //	Go            SQL            meaning
-//	patienceWith  patience       how late it may be: what the caller asks, or half of its buffer if that is shorter
+//	patienceWith  patience       how late it may be: the request's patience, or half of its buffer if that is shorter
 //	settled       settled        its waits are over, and its workflow had time to notice
 //	gateOpen      undisturbed    no circuit, slow-down or release keeps it (claimable.go)
 //	probeMissed   probeMissed    or its circuit waits for a probe that nobody makes

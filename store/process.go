@@ -9,7 +9,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/db"
 )
 
-// Process is what a running process last said of itself.
+// Process is the last report of a running process.
 type Process struct {
 	ID        string `json:"id"`
 	Kind      string `json:"kind"` // worker, server or direct
@@ -21,7 +21,7 @@ type Process struct {
 	Keys        map[string][]uint32 `json:"keys"`
 	ClockOffset time.Duration       `json:"clock_offset"` // of its clock to the database's
 	SpoolSets   int                 `json:"spool_sets"`
-	Binding     string              `json:"binding"` // what it found of the database and Temporal
+	Binding     string              `json:"binding"` // the state that it found, of database and Temporal
 	StartedAt   time.Time           `json:"started_at"`
 	ReportedAt  time.Time           `json:"reported_at"`
 }

@@ -24,7 +24,7 @@ const (
 	startedHosts = 200
 )
 
-// What an operator can do to an app, as its state shows it.
+// The operator's actions on an app, as its state shows them.
 const (
 	didStop  = "stop"
 	didStart = "start"
@@ -60,7 +60,7 @@ func (s *Store) changeApp(ctx context.Context, name, what string, do func(tx *go
 	})
 }
 
-// operatorDid returns the columns that say what an operator did last.
+// operatorDid returns the columns that record an operator's last action.
 func operatorDid(what string, now time.Time) columns {
 	return columns{"operator_did": what, "operator_at": db.Nullable(now)}
 }
@@ -121,7 +121,7 @@ func (s *Store) startAt(ctx context.Context, name, host string) error {
 			return err
 		}
 		switch {
-		case circuit.releasing(): // those that asked meanwhile wait too, and who had a turn could not go
+		case circuit.releasing(): // those that asked meanwhile wait too, and those with a turn could not go
 			return errorsOf(takeTurnsBack(tx, circuit), updateCircuit(tx, circuit, now, columns{"releasing_at": db.Nullable(now), "progress": ""}))
 		case circuit.Reason != "":
 			return updateCircuit(tx, circuit, now, columns{"next_probe_at": db.Nullable(now)})

@@ -24,7 +24,7 @@ const (
 // workflow sleeps.
 const tombstoneKeep = 400 * 24 * time.Hour
 
-// Absence is what one statement read about a missing row.
+// Absence describes a missing row, as one statement read it.
 type Absence struct {
 	Tombstone  Tombstone
 	DatabaseID string // see [Installation]

@@ -26,7 +26,7 @@ func (b *Binding) Setup(ctx context.Context) (f Found, wrote bool, err error) {
 }
 
 // Adopt binds the database to this Temporal. Unless beside, the database gets a new id,
-// so that what knew it by the old one, another Temporal's workers, presents nothing any
+// so that another Temporal's workers, which know it by the old one, present nothing any
 // more. replace is the id of the database that the task queue belonged to, if to another.
 // Adopt may be repeated.
 func (b *Binding) Adopt(ctx context.Context, beside bool, replace string) (f Found, wrote bool, err error) {

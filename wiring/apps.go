@@ -51,7 +51,7 @@ func (d *Deps) newAppKeeper(c client.Client, told activities.Signaller, fallback
 	return k
 }
 
-// look does what is due now.
+// look does the work that is due now.
 func (k *appKeeper) look(ctx context.Context) error {
 	troubled, err := k.deps.Store.TroubledApps(ctx)
 	probes, probesErr := k.deps.Store.ProbesDue(ctx, canariesAhead)

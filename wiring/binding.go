@@ -16,7 +16,7 @@ import (
 )
 
 // Binding knows whether this process's database and Temporal belong together. It is
-// safe for concurrent use. It holds what the last look found; no refresh waits for it.
+// safe for concurrent use. It holds the result of the last look; no refresh waits for it.
 type Binding struct {
 	Place   workflows.Place
 	address string
@@ -83,8 +83,8 @@ func (d *Deps) Bind(ctx context.Context, t client.Client, customize ...Customize
 	return b, nil
 }
 
-// Look asks the database and Temporal, and remembers what it found. If Temporal does not
-// answer, what was verified last decides.
+// Look asks the database and Temporal, and remembers the result. If Temporal does not
+// answer, the last verified pair decides.
 func (b *Binding) Look(ctx context.Context) (Found, error) {
 	f, err := b.look(ctx)
 	if err != nil {
@@ -150,7 +150,7 @@ func (b *Binding) look(ctx context.Context) (Found, error) {
 	return f, err
 }
 
-// withoutTemporal judges by what was verified last: by this process, or, at its start,
+// withoutTemporal judges by the pair that was verified last: by this process, or, at its start,
 // by any process with the same address, namespace and task queue.
 func (b *Binding) withoutTemporal(ctx context.Context, f Found, away error) (Found, error) {
 	if last := b.found.Load(); last != nil {
@@ -198,7 +198,7 @@ func (b *Binding) watch(ctx context.Context) {
 	})
 }
 
-// State returns what the last look found.
+// State returns the result of the last look.
 func (b *Binding) State() (BindingState, string) {
 	f := b.found.Load()
 	if f == nil {

@@ -17,7 +17,7 @@ import (
 const (
 	// codecTimeout bounds one call to the codec server. A workflow task has 10 s.
 	codecTimeout = 3 * time.Second
-	// maxCodecReply bounds what a codec server may answer. Temporal takes 2 MiB in one
+	// maxCodecReply bounds a codec server's answer. Temporal takes 2 MiB in one
 	// payload; a reply has its Base64.
 	maxCodecReply = 16 << 20
 	// codecConnections stay open to the codec server: every payload is a call.

@@ -50,7 +50,7 @@ type checks struct {
 	schema            atomic.Pointer[string] // what is wrong with the schema; nil: nothing
 	database          since                  // since when it has not answered
 	temporal          since
-	answer            atomic.Pointer[string]        // what Temporal last answered; see answerOf
+	answer            atomic.Pointer[string]        // Temporal's last answer; see answerOf
 	neglected         atomic.Pointer[func() string] // of a worker: what is wrong with its connections
 }
 

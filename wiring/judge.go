@@ -7,7 +7,7 @@ import (
 	"github.com/perennial-oauth/perennial/workflows"
 )
 
-// BindingState is what a process found of its database and its Temporal.
+// BindingState describes a process's database and Temporal, as it found them.
 type BindingState string
 
 // The states. Refresh tokens are presented in the first two.
@@ -25,7 +25,7 @@ func (s BindingState) Presents() bool { return s == Bound || s == Unbound }
 // Found is all that a process found.
 type Found struct {
 	State        BindingState       `json:"state"`
-	Reason       string             `json:"reason,omitempty"` // what is wrong, and what to do
+	Reason       string             `json:"reason,omitempty"` // the fault and its remedy
 	Installation store.Installation `json:"database"`
 	ClusterID    string             `json:"cluster_id"`
 	NamespaceID  string             `json:"namespace_id"`

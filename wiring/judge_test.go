@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// TestJudge: what a process may do follows from both sides' ids and numbers alone.
+// TestJudge: a process's rights follow from both sides' ids and numbers alone.
 func TestJudge(t *testing.T) {
 	t.Parallel()
 	here := []store.Binding{{ClusterID: "c", NamespaceID: "n", TaskQueue: "q"}}

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// moveEvery is the time between two passes over what still runs on the old queue.
+	// moveEvery is the time between two passes over the workflows that still run on the old queue.
 	moveEvery = 3 * time.Second
 	// moveGap bounds the signals of a pass to 200 a second.
 	moveGap = 5 * time.Millisecond
@@ -76,7 +76,7 @@ func (b *Binding) Move(ctx context.Context, from string, progress func(left int)
 	return b.retire(ctx, from)
 }
 
-// movable refuses what a person has to mend first. It changes nothing.
+// movable refuses a move that needs a person's work first. It changes nothing.
 func (b *Binding) movable(ctx context.Context, from string) error {
 	f, err := b.lookAtBoth(ctx)
 	if err != nil {
@@ -172,7 +172,7 @@ func mark(ctx context.Context, p workflows.Place, mine store.Installation, to st
 // drain signals the workflows on the old queue until none is left there. A worker there
 // learns within a minute that they should move.
 func (b *Binding) drain(ctx context.Context, from string, progress func(left int)) error {
-	for none := 0; none < 2; { // what Temporal lists lags a little behind
+	for none := 0; none < 2; { // Temporal's list lags a little behind
 		left := 0
 		err := b.running(ctx, from, workflows.ConnectionWorkflow, func(w *workflowpb.WorkflowExecutionInfo) error {
 			left++
@@ -203,7 +203,7 @@ func (b *Binding) nudge(ctx context.Context, w *workflowpb.WorkflowExecutionInfo
 	return pause(ctx, moveGap)
 }
 
-// retire ends what belongs to the old queue alone: its sweep and its pacers.
+// retire ends the sweep and the pacers of the old queue.
 func (b *Binding) retire(ctx context.Context, from string) error {
 	var missing *serviceerror.NotFound
 	err := b.Place.Client.ScheduleClient().GetHandle(ctx, workflows.SweepID(from)).Delete(ctx)

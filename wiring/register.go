@@ -126,7 +126,7 @@ func (p *Part) Start(ctx context.Context) (stop func()) {
 	}
 }
 
-// waitForSlow waits for what the pacers have left behind. Each has its own bound, unless
+// waitForSlow waits for the presentations that the pacers have left behind. Each has its own bound, unless
 // neither the database nor Temporal takes its tokens.
 func (p *Part) waitForSlow() {
 	done := make(chan struct{})

@@ -48,7 +48,7 @@ func (d *Deps) Report(ctx context.Context, kind string) (stop func()) {
 	}
 }
 
-// process returns what does not change while the process runs.
+// process returns the part of a report that does not change while the process runs.
 func (d *Deps) process(kind string) store.Process {
 	p := store.Process{ID: uuid.NewString(), Kind: kind, Version: version.Get().String(), Revision: workflows.Knows, TaskQueue: d.Config.TaskQueue,
 		Keys: map[string][]uint32{}, StartedAt: time.Now()}

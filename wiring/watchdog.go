@@ -19,9 +19,9 @@ import (
 )
 
 // watchdog asks the rows whether connections are refreshed in time. It refreshes the
-// neglected ones in this process, beside Temporal, whatever the cause: Temporal may be
-// away, refuse us, stall, or answer and do nothing. What counts as neglected is said at
-// [store.Neglected], and what may be refreshed at [refresh.Fallback]. The rows fence it:
+// neglected ones in this process, beside Temporal, for any cause: Temporal may be
+// away, refuse us, stall, or answer and do nothing. [store.Neglected] defines neglect, and
+// [refresh.Fallback] the refreshes that are allowed. The rows fence it:
 // several workers' watchdogs, and workflows that come back, do no harm to each other.
 type watchdog struct {
 	rows     neglectedRows
@@ -165,7 +165,7 @@ func (w *watchdog) sets(of func(context.Context, string) ([]store.SaveRequest, e
 	}
 }
 
-// note shows what was found, in the metrics, for the probes and in the log.
+// note shows the findings in the metrics, for the probes and in the log.
 func (w *watchdog) note(found store.Neglected, away bool) {
 	answer := *w.answer.Load()
 	before := w.episode.Load()
@@ -200,7 +200,7 @@ func firstIDs(cs []perennial.Connection) (ids []string) {
 	return ids
 }
 
-// advice says what a person should do.
+// advice tells a person the remedy.
 func (w *watchdog) advice(answer string) string {
 	do := "run `perennial doctor`: its lines `overdue`, `workers`, `sweep` and `workflows` have the cause"
 	switch {

@@ -24,13 +24,13 @@ import (
 	"go.temporal.io/api/serviceerror"
 )
 
-// world is what a watchdog sees: rows, a Temporal and an engine, on a test's clock.
+// world is a watchdog's surroundings: rows, a Temporal and an engine, on a test's clock.
 type world struct {
 	mu        sync.Mutex
 	late      []string // ids of the neglected connections
 	since     time.Time
 	asked     []store.NeglectedRequest
-	temporal  error // what Temporal answers
+	temporal  error // Temporal's answer
 	takes     time.Duration
 	refreshed []string
 	unbound   error // the engine presents nothing
@@ -40,7 +40,7 @@ type world struct {
 	logged    bytes.Buffer
 }
 
-// shown is what the metrics show.
+// shown is the state of the metrics.
 type shown struct {
 	beside bool
 	found  int
@@ -157,7 +157,7 @@ func TestWatchdogKnowsThatTemporalIsAway(t *testing.T) {
 	}
 }
 
-// TestWatchdogRefreshes: what is most urgent comes first, at most eight at once. None is
+// TestWatchdogRefreshes: the most urgent comes first, at most eight at once. None is
 // started once the next look is due, because others may be more urgent by then. If there
 // is more to do, the next look comes at once.
 func TestWatchdogRefreshes(t *testing.T) {
@@ -248,7 +248,7 @@ func TestWatchdogThatMayNotPresent(t *testing.T) {
 	})
 }
 
-// TestAnswerOf: what is shown of an answer repeats nothing of its text.
+// TestAnswerOf: the shown answer repeats nothing of its text.
 func TestAnswerOf(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[string]error{

@@ -24,9 +24,9 @@ const AppWorkflow = "AppWorkflow"
 // AppTrouble is everything that an app's workflow carries over continue-as-new.
 type AppTrouble struct {
 	App string `json:"app"`
-	// Heads has what was going on at the last look.
+	// Heads has the troubles at the last look.
 	Heads []string `json:"heads,omitempty"`
-	// Story has what changed from look to look, oldest first, at most storyKept lines.
+	// Story has the changes from look to look, oldest first, at most storyKept lines.
 	Story []string `json:"story,omitempty"`
 	// WellSince is since when nothing is wrong, by the workflow's clock.
 	WellSince time.Time `json:"well_since,omitzero"`
@@ -82,7 +82,7 @@ func appTrouble(ctx workflow.Context, s AppTrouble) error {
 	return workflow.NewContinueAsNewError(ctx, AppWorkflow, s)
 }
 
-// look does what is due for the app, in one local activity: one workflow task a look. ok
+// look does the due work for the app, in one local activity: one workflow task a look. ok
 // is false if it failed; the next look does the same.
 func look(ctx workflow.Context, app string) (v activities.AppView, ok bool) {
 	ctx = workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
@@ -94,7 +94,7 @@ func look(ctx workflow.Context, app string) (v activities.AppView, ok bool) {
 	return v, err == nil
 }
 
-// take adds what has changed to the story.
+// take adds the changes to the story.
 func (s *AppTrouble) take(v activities.AppView, now time.Time) {
 	tell := func(line string) { s.Story = append(s.Story, now.UTC().Format(time.DateTime)+" "+line) }
 	for _, head := range v.Heads {

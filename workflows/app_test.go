@@ -59,7 +59,7 @@ func TestAppWorkflowEnds(t *testing.T) {
 }
 
 // TestAppWorkflowContinues: a long trouble continues as new, and takes its story along. A
-// first run has none, whatever it was started with.
+// first run has none, with any start.
 func TestAppWorkflowContinues(t *testing.T) {
 	t.Parallel()
 	env, n := troubleRun(t, func(n int) (activities.AppView, error) { return open(fmt.Sprintf("circuit %d", n)), nil })
@@ -93,7 +93,7 @@ func TestAppWorkflowRefusesNoName(t *testing.T) {
 	}
 }
 
-// TestAppDetails: the page in the Temporal UI has what goes on, what is not done, and the
+// TestAppDetails: the page in the Temporal UI has the troubles, the failed steps, and the
 // story, newest first.
 func TestAppDetails(t *testing.T) {
 	t.Parallel()

@@ -31,7 +31,7 @@ func TestSetTooLarge(t *testing.T) {
 	assert.Empty(t, w.given, "no activity has seen it")
 }
 
-// TestStartSaysTooMuch: what a start says of search attributes that the workflow cannot
+// TestStartSaysTooMuch: a start's values of search attributes that the workflow cannot
 // have set is forgotten, and does not reach the next run.
 func TestStartSaysTooMuch(t *testing.T) {
 	t.Parallel()

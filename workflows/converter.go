@@ -105,7 +105,7 @@ func codecAway(err error) bool {
 	return err != nil && (unreachable.Is(err) || perennial.CodeOf(err) == perennial.CodeUnavailable)
 }
 
-// isMessage reports whether to receives what anybody may send to a running workflow.
+// isMessage reports whether to receives a message that anybody may send to a running workflow.
 func isMessage(to any) bool {
 	switch to.(type) {
 	case *unsavedMessage, *RefreshNow:
@@ -114,7 +114,7 @@ func isMessage(to any) bool {
 	return false
 }
 
-// probe is what CheckConverter encodes. It says nothing about anybody.
+// probe is the value that CheckConverter encodes. It says nothing about anybody.
 const probe = "perennial"
 
 // CheckConverter reports whether a data converter encodes a value and decodes the

@@ -92,7 +92,7 @@ func TestMessageThatNoCodecDecodes(t *testing.T) {
 	}
 }
 
-// TestCodecAwayFailsTheTask: whatever cannot be encoded or decoded fails the workflow
+// TestCodecAwayFailsTheTask: a payload that cannot be encoded or decoded fails the workflow
 // task, which a real server repeats; the workflow does not see an error.
 func TestCodecAwayFailsTheTask(t *testing.T) {
 	t.Parallel()

@@ -19,7 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// Record is what Temporal knows of the database whose connections a task queue's
+// Record is Temporal's record of the database whose connections a task queue's
 // workflows refresh.
 type Record struct {
 	Database string `json:"database"`
@@ -30,7 +30,7 @@ type Record struct {
 }
 
 // Place is where Temporal keeps a [Record]: in the memo of the action of a paused
-// Schedule of its own. Whoever may start workflows may write it; `setup` of an older
+// Schedule of its own. Every client that may start workflows may write it; `setup` of an older
 // program does not know it; and the server refuses a write over another one.
 type Place struct {
 	Client    client.Client

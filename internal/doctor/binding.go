@@ -8,11 +8,11 @@ import (
 	"go.temporal.io/sdk/client"
 )
 
-// Binding is what the database and Temporal know of each other.
+// Binding describes how the database and Temporal know each other.
 type Binding struct {
 	State    string   // as `perennial binding` names it
 	Presents bool     // refresh tokens are presented in this state
-	Reason   string   // what is wrong, a colon, and what to do; empty: nothing
+	Reason   string   // the fault, a colon, and the remedy; empty: no fault
 	Database string   // the database's id
 	Places   []string // every Temporal of the database, for people
 }

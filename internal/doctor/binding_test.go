@@ -36,7 +36,7 @@ func TestBinding(t *testing.T) {
 	c.sees("binding", doctor.Wrong, "foreign, so nothing is presented")
 }
 
-// TestProcesses: what each process reported, and what is wrong with it.
+// TestProcesses: doctor shows each process's report and its faults.
 func TestProcesses(t *testing.T) {
 	t.Parallel()
 	c := newClinic(t, dbtest.New(t, dbtest.SQLiteURL(t)))

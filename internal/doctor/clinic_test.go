@@ -87,7 +87,7 @@ apps:
 	c.sources.Config = cfg
 }
 
-// bound returns what binds the clinic's database to Temporal.
+// bound returns the binding between the clinic's database and Temporal.
 func (c *clinic) bound(t client.Client) *wiring.Binding {
 	c.Helper()
 	b, err := (&wiring.Deps{Config: c.sources.Config, DB: c.d.DB, Store: c.rows, Log: slog.New(slog.DiscardHandler)}).

@@ -13,7 +13,7 @@ import (
 // listedProcesses is how many processes are shown. Those with a problem come first.
 const listedProcesses = 30
 
-// processesReport looks at what each worker, server and product last said of itself.
+// processesReport looks at the last report of each worker, server and product.
 func processesReport(ctx context.Context, p *parts) ([]Finding, error) {
 	rows, err := p.rows(ctx)
 	if err != nil {

@@ -97,7 +97,7 @@ func (m *Metrics) Fallback(on bool) {
 	}
 }
 
-// Neglected records what a look at the rows found, and what Temporal answered. since is
+// Neglected records the result of a look at the rows, and Temporal's answer. since is
 // the first due time that was missed.
 func (m *Metrics) Neglected(connections int, since time.Time, answer string) {
 	m.neglected.Set(float64(connections))

@@ -132,7 +132,7 @@ func (s *shell) bind(ctx context.Context, t client.Client) error {
 	})
 }
 
-// withoutKeys opens the store for what needs no keys.
+// withoutKeys opens the store for commands that need no keys.
 func (s *shell) withoutKeys(ctx context.Context, do func(*wiring.Deps) error) error {
 	cfg, err := s.load()
 	if err != nil {

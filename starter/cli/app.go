@@ -77,7 +77,7 @@ func (s *shell) appTurn(use, short string, do func(*wiring.Deps, *cobra.Command,
 	}}
 }
 
-// appProbe asks the canaries' workflows for a refresh, and says what came of each.
+// appProbe asks the canaries' workflows for a refresh, and prints the outcome of each.
 func (s *shell) appProbe() *cobra.Command {
 	return &cobra.Command{Use: "probe APP", Short: "Probe an app's open circuits now, with a connection that only waits for a backoff of our own", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
 		return s.service(cmd.Context(), func(deps *wiring.Deps, _ *connect.Service, t *connect.Temporal) error {

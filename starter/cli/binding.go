@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// changed is what adopt and restored print in JSON.
+// changed is the JSON output of adopt and restored.
 type changed struct {
 	wiring.Found
 	Changed bool  `json:"changed"`
@@ -163,7 +163,7 @@ func or(text, empty string) string {
 	return text
 }
 
-// bound opens the store and Temporal, and passes what binds them.
+// bound opens the store and Temporal, and passes their binding.
 func (s *shell) bound(ctx context.Context, do func(*wiring.Binding) error) error {
 	return s.withoutKeys(ctx, func(deps *wiring.Deps) error {
 		t, err := wiring.Dial(ctx, deps.Config, s.environ, deps.Log, s.customize...)

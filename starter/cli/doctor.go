@@ -83,7 +83,7 @@ func (s *shell) sources(cfg *config.Config, namespace string) (sources doctor.So
 	}
 }
 
-// readBinding asks the database and Temporal what they know of each other.
+// readBinding reads both sides of the binding between the database and Temporal.
 func (s *shell) readBinding(ctx context.Context, deps *wiring.Deps, c client.Client) (out doctor.Binding, err error) {
 	b, err := deps.BindingFor(ctx, c, s.environ, s.customize...)
 	if err != nil {

@@ -28,14 +28,12 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
-	"go.temporal.io/api/serviceerror"
-	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	sdklog "go.temporal.io/sdk/log"
 	"google.golang.org/grpc"
 )
 
-// binding returns what binds the stack's database to its Temporal, as the command line
+// binding returns the binding of the stack's database to its Temporal, as the command line
 // sees it.
 func (s *stack) binding() *wiring.Binding {
 	s.Helper()
@@ -185,7 +183,7 @@ func TestForeignDatabase(t *testing.T) {
 	require.NoError(t, empty.Close())
 	other := s.over(url, s.deps.Config.TaskQueue)
 
-	require.NoError(t, s.updates.Signal(t.Context(), c, workflows.SignalNudge)) // a task for whoever polls
+	require.NoError(t, s.updates.Signal(t.Context(), c, workflows.SignalNudge)) // a task for any worker that polls
 	err = wiring.RunWorker(t.Context(), []string{"--config", other.path}, other.environ(), other.logs)
 	require.Equal(t, perennial.CodeConflict, perennial.CodeOf(err))
 	require.ErrorContains(t, err, "perennial adopt --replace")
@@ -277,85 +275,6 @@ func TestClone(t *testing.T) {
 	assert.Len(t, all[0].Keys, 2)
 }
 
-// TestMoveOfTheTaskQueue: a worker with another task_queue takes nothing and says so.
-// `perennial move` takes the running workflows over to the new queue, with their chain of
-// runs, without a terminate and without a refresh beside.
-func TestMoveOfTheTaskQueue(t *testing.T) {
-	t.Parallel()
-	s := setup(t, setting{class: perennial.ReplaySingleUse})
-	s.bind()
-	_, err := workflows.SetupSweep(t.Context(), s.client, s.deps.Config.TaskQueue, shortSweep)
-	require.NoError(t, err)
-	idle := s.connect("idle", fakeprovider.Knobs{LifetimeSeconds: 3600, Rotate: true})
-	busy := s.connect("busy", fakeprovider.Knobs{LifetimeSeconds: 8, Rotate: true})
-	stop := s.work()
-	s.until(busy.ID, "refreshed", generation(2))
-	s.sleeping(idle.ID)
-	first := s.description(idle.ID)
-	require.Equal(t, s.deps.Config.TaskQueue, first.ExecutionConfig.TaskQueue.Name)
-
-	moved := s.over(s.url, s.deps.Config.TaskQueue+"-new")
-	require.Equal(t, wiring.Elsewhere, moved.state())
-	from, progress := s.deps.Config.TaskQueue, func(int) {}
-	require.ErrorContains(t, moved.binding().Move(t.Context(), from, progress), "perennial setup")
-	_, err = workflows.SetupSweep(t.Context(), moved.client, moved.deps.Config.TaskQueue, shortSweep)
-	require.NoError(t, err)
-	moved.endSweep()
-	require.ErrorContains(t, moved.binding().Move(t.Context(), "never-heard-of", progress), "perennial binding")
-	require.Equal(t, perennial.CodeInvalid, perennial.CodeOf(moved.binding().Move(t.Context(), moved.deps.Config.TaskQueue, progress)))
-	require.Equal(t, wiring.Elsewhere, moved.state(), "a refusal changes nothing")
-	moved.work()
-	status, body := moved.healthy()()
-	assert.Equal(t, 503, status)
-	assert.Contains(t, body, "perennial move --from "+from)
-
-	var seen []int
-	require.NoError(t, moved.binding().Move(t.Context(), from, func(left int) { seen = append(seen, left) }))
-	assert.Equal(t, 2, seen[0])
-	assert.Zero(t, seen[len(seen)-1])
-	stop() // nothing needs the old workers any more
-	for _, c := range []perennial.Connection{idle, busy} {
-		d := s.description(c.ID)
-		assert.Equal(t, moved.deps.Config.TaskQueue, d.ExecutionConfig.TaskQueue.Name, c.AccountID)
-		assert.Equal(t, enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, d.WorkflowExecutionInfo.Status)
-	}
-	assert.Equal(t, first.WorkflowExecutionInfo.FirstRunId, s.description(idle.ID).WorkflowExecutionInfo.FirstRunId, "the same chain of runs")
-	reply, err := connect.Refresh(t.Context(), moved.updates, idle, workflows.RefreshNow{IfGeneration: idle.Generation})
-	require.NoError(t, err)
-	assert.Equal(t, idle.Generation+1, reply.Generation)
-	moved.until(busy.ID, "refreshed on the new queue", generation(moved.get(busy.ID).Generation+1))
-	assert.Equal(t, 1, s.oracle("idle").Refreshes, "one token, one presentation")
-	assert.Equal(t, perennial.HealthHealthy, moved.get(busy.ID).Health)
-	_, err = s.client.ScheduleClient().GetHandle(t.Context(), workflows.SweepID(from)).Describe(t.Context())
-	var missing *serviceerror.NotFound
-	assert.ErrorAs(t, err, &missing, "the old queue has no sweep")
-}
-
-// TestMoveOfACopy: a copy of the database cannot take the original's workflows, although
-// it has the original's id.
-func TestMoveOfACopy(t *testing.T) {
-	t.Parallel()
-	s := setup(t, setting{})
-	s.bind()
-	c := s.connect("ours", fakeprovider.Knobs{LifetimeSeconds: 3600, Rotate: true})
-	s.work()
-	s.sleeping(c.ID)
-	s.eventually("it has reported", func() bool {
-		all, _, err := s.deps.Store.Processes(t.Context())
-		return err == nil && len(all) == 1
-	})
-	staging := s.copied(s.deps.Config.TaskQueue + "-staging")
-	_, err := workflows.SetupSweep(t.Context(), staging.client, staging.deps.Config.TaskQueue, shortSweep)
-	require.NoError(t, err)
-	staging.endSweep()
-	staging.work()
-	err = staging.binding().Move(t.Context(), s.deps.Config.TaskQueue, func(int) {})
-	require.Equal(t, perennial.CodeConflict, perennial.CodeOf(err))
-	require.ErrorContains(t, err, "its original's")
-	assert.Equal(t, wiring.Elsewhere, staging.state())
-	assert.Equal(t, s.deps.Config.TaskQueue, s.description(c.ID).ExecutionConfig.TaskQueue.Name)
-}
-
 // TestLookBesideASweep: a sweep that raises both numbers while a process looks does not
 // make the database look restored.
 func TestLookBesideASweep(t *testing.T) {
@@ -383,13 +302,6 @@ func TestLookBesideASweep(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, wiring.Bound, f.State, f.Reason)
 	assert.Equal(t, 1, raised)
-}
-
-func (s *stack) description(id string) *workflowservice.DescribeWorkflowExecutionResponse {
-	s.Helper()
-	d, err := s.client.DescribeWorkflowExecution(context.Background(), workflows.ID(id), "")
-	require.NoError(s, err)
-	return d
 }
 
 // TestBeside: two Temporals of one database are legal and listed.

@@ -236,7 +236,7 @@ func (h *hostile) signal(id, name string, args []*commonpb.Payload) error {
 	return err
 }
 
-// closing repeats what the server refuses for the moment in which a run continues as new.
+// closing repeats a message that the server refuses while a run continues as new.
 func (h *hostile) closing(send func() error) (err error) {
 	h.eventually("the run has continued as new", func() bool {
 		err = send()

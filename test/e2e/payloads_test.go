@@ -145,7 +145,7 @@ func (h *hostile) set(c perennial.Connection, k *seal.Keyring, generation int64)
 	return req
 }
 
-// states returns what somebody may start the workflow with.
+// states returns the states that an attacker may start the workflow with.
 func (h *hostile) states() (out []any) {
 	first := workflows.NewState(h.c.ID)
 	out = append(out, first, workflows.NewState(h.other.ID), workflows.State{}, unescaped(workflows.State{ConnectionID: "con_" + strings.Repeat("<", 1<<20)}))

@@ -47,7 +47,7 @@ func TestRelease(t *testing.T) {
 	s.replayRuns(id, "app")
 }
 
-// details returns what a workflow shows of itself in the Temporal UI.
+// details returns a workflow's own page in the Temporal UI.
 func (s *stack) details(id string) string {
 	s.Helper()
 	v, err := s.client.QueryWorkflow(s.Context(), id, "", "__temporal_workflow_metadata")

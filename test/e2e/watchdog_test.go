@@ -154,7 +154,7 @@ func (s *stack) elsewhere() (path string) {
 	return path
 }
 
-// TestWatchdog: whatever keeps Temporal from refreshing connections, two workers beside it
+// TestWatchdog: for each cause that keeps Temporal from refreshing connections, two workers beside it
 // do, before the tokens expire and each once. The product that asks for a token gets a
 // fresh one. When Temporal works again, the workflows go on.
 func TestWatchdog(t *testing.T) {

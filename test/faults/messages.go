@@ -12,7 +12,7 @@ import (
 	"go.temporal.io/sdk/client"
 )
 
-// hostileMessages sends workflows what they must not believe: signals that do not decode,
+// hostileMessages sends workflows messages that they must not believe: signals that do not decode,
 // another connection's and made-up token sets, updates with generations from nowhere, and
 // a start with a made-up state. The connections are refreshed on time all the same, which
 // the settling after the last fault checks.
@@ -30,7 +30,7 @@ func hostileMessages(r *round) error {
 		for _, signal := range signals {
 			for _, body := range bodies {
 				if signal == workflows.SignalContinueAsNew && r.r.IntN(4) > 0 {
-					continue // it is an honest one, whatever it brings
+					continue // it is an honest one with any payload
 				}
 				if err := r.client.SignalWorkflow(ctx, workflows.ID(c.id), "", signal, body); err != nil {
 					return err

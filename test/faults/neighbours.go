@@ -94,8 +94,8 @@ func (r *round) checkNeighbours() {
 }
 
 // junkImports lets one tenant import refresh tokens that the provider has never seen. Its
-// own imports are held. A customer of another tenant who withdraws his consent meanwhile
-// is told to reconnect.
+// own imports are held. Another tenant's customer, who withdraws his consent meanwhile,
+// still gets reconnect_required.
 func junkImports(r *round) error {
 	ctx := context.Background()
 	var junk []perennial.Connection

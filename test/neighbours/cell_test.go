@@ -51,7 +51,7 @@ const (
 	several tenants = "several"
 )
 
-// pace is who refreshes the healthy: their own workflows, or pacers.
+// pace names the part that refreshes the healthy: their own workflows, or pacers.
 type pace string
 
 const (
@@ -105,7 +105,7 @@ func (c cell) tenantOfSick(i int) string {
 	return tenantOf(i)
 }
 
-// expectation is what the sick may do to their app.
+// expectation lists the effects that the sick may have on their app.
 type expectation struct {
 	circuit, hold bool
 	// importHolds are the tenants whose refused imports are held.

@@ -1,6 +1,6 @@
 // Package neighbours tests that nobody's trouble becomes anybody else's. It runs a fleet
 // of healthy connections beside sick ones for half an hour of virtual time, and asks
-// what the healthy ones noticed. It has only tests.
+// the effects on the healthy ones. It has only tests.
 //
 // # One clock
 //

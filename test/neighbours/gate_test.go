@@ -253,7 +253,7 @@ func (a *smallApp) promises(t *testing.T, w *world, well time.Time) (all []promi
 		}
 		p.from = maxTime(p.from, now)
 		if w.apps[a.name].Pacers > 0 && !c.Open.IsZero() {
-			// Who claimed it is dead, and its workflow left it to the pacers: the sweep
+			// Its claimant is dead, and its workflow left it to the pacers: the sweep
 			// finds it once it is due.
 			p.from = maxTime(p.from, c.NextRefreshAt).Add(sweepGrace + sweepEvery)
 		}

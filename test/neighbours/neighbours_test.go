@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// result is what came of a cell.
+// result is the outcome of a cell.
 type result struct {
 	refreshed int           // of the healthy
 	p99       time.Duration // how late these were
@@ -56,7 +56,7 @@ func run(t *testing.T, c cell, during time.Duration) (r result) {
 	return r
 }
 
-// read reads what came of a cell.
+// read reads the outcome of a cell.
 func (w *world) read(t *testing.T, c cell, healthy, sick []string) (r result) {
 	t.Helper()
 	s := w.workers[0].store
@@ -154,7 +154,7 @@ func without(t *testing.T, c cell) result {
 	return once.(func() result)()
 }
 
-// testCell runs a cell and asks what the healthy noticed.
+// testCell runs a cell and checks the healthy connections.
 func testCell(t *testing.T, c cell) {
 	quiet := without(t, c)
 	r := run(t, c, runs+c.lateness()) // a refresh may be as late as that
@@ -193,7 +193,7 @@ var inCI = []cell{
 // pairsVariable asks for all pairs of values instead: make long-neighbours.
 const pairsVariable = "PERENNIAL_TEST_NEIGHBOURS"
 
-// TestNeighbours: whatever the sick do, the healthy are refreshed in time, nobody says
+// TestNeighbours: beside sick ones of any kind the healthy are refreshed in time, nobody says
 // anything of them, and no circuit or hold concerns them that should not.
 func TestNeighbours(t *testing.T) {
 	t.Parallel()

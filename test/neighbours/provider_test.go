@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// kind is how a sick connection is sick: what its provider answers.
+// kind is a sick connection's trouble: its provider's answer.
 type kind string
 
 const (
@@ -34,7 +34,7 @@ var kinds = []kind{http500, timesOut, html, http403, http401, invalidClient, una
 // slowReply is how long a slow connection waits for its good reply.
 const slowReply = 15 * time.Second
 
-// answer is what the token endpoint answers, unless it is a token set.
+// answer is the token endpoint's answer, unless it is a token set.
 type answer struct {
 	status      int
 	contentType string

@@ -56,7 +56,7 @@ type worker struct {
 	engine *refresh.Engine
 }
 
-// workersOfAWorld: most fleets have more than one, and what one remembers the other does
+// workersOfAWorld: most fleets have more than one, and a fact that one remembers the other does
 // not.
 const workersOfAWorld = 2
 

@@ -34,7 +34,7 @@ type found struct {
 
 	statement            bool // an assignment, not a member of a literal
 	switchable           bool // a switch can stand around it
-	valueStart, valueEnd int  // offsets of what the switch stands around
+	valueStart, valueEnd int  // offsets of the text inside the switch
 }
 
 // id tells a copy from all others.
@@ -290,7 +290,7 @@ func (f *finder) sameType(kv *ast.KeyValueExpr) bool {
 	return field != nil && value != nil && types.Identical(field.Type(), value)
 }
 
-// add notes a copy at a node; a deletion removes what is between start and end, a switch
+// add notes a copy at a node; a deletion removes the text between start and end, a switch
 // stands around value.
 func (f *finder) add(at ast.Node, c found, start, end token.Pos, value ast.Node) {
 	p := f.files.Position(at.Pos())
@@ -305,7 +305,7 @@ func (f *finder) add(at ast.Node, c found, start, end token.Pos, value ast.Node)
 	f.out = append(f.out, c)
 }
 
-// noticed deletes a copy in an overlay and says what noticed, "" for nothing: the compiler
+// noticed deletes a copy in an overlay and names the first check that fails, "" for none: the compiler
 // and, unless onlyCompiler, the tests.
 func noticed(dir string, c found, onlyCompiler bool) (string, error) {
 	path := filepath.Join(dir, c.file)

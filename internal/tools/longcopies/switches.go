@@ -120,9 +120,9 @@ func withSwitches(source string, copies []found) string {
 	return source
 }
 
-// judge says what noticed that a copy is gone, "" for nothing. The switch is asked first;
-// what has none is deleted for real, and so is what only the compiler would miss. A quick
-// trial asks the switch alone.
+// judge names the first check that notices a missing copy, "" for none. It turns the copy
+// off by its switch first. It deletes a copy for real if that has no switch, or if only the
+// compiler would notice. A quick trial uses the switch alone.
 func (t *trial) judge(c found) (string, error) {
 	if c.switchable {
 		if by, err := t.noticed(c); by != "" || err != nil {
@@ -135,7 +135,7 @@ func (t *trial) judge(c found) (string, error) {
 	return noticed(t.dir, c, c.switchable)
 }
 
-// noticed says what noticed that a copy is off, "" for nothing: first the tests that look
+// noticed names the first test that fails while a copy is off, "" for none: first the tests that look
 // at whole values, which are fast, then all.
 func (t *trial) noticed(c found) (string, error) {
 	packages := append([]string{"./" + c.pkg}, alsoTests[c.pkg]...)
@@ -192,7 +192,7 @@ func (t *trial) seenBy(c found, tests []string, quick bool) (string, error) {
 	return "", nil
 }
 
-// run runs a package's tests with a copy off, "" for none, and returns what they say.
+// run runs a package's tests with a copy off, "" for none, and returns their output.
 func (t *trial) run(folder, which, off string) (string, error) {
 	binary, err := t.binaryOf(folder)
 	if err != nil || binary == "" {
