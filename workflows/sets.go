@@ -44,7 +44,11 @@ func appendSets(sets []store.SaveRequest, event *historypb.HistoryEvent, id stri
 	switch {
 	case event.GetWorkflowExecutionStartedEventAttributes() != nil:
 		var s State
-		err = decode(event.GetWorkflowExecutionStartedEventAttributes().Input, &s)
+		started := event.GetWorkflowExecutionStartedEventAttributes()
+		err = decode(started.Input, &s)
+		if started.ContinuedExecutionRunId == "" {
+			err = believed(err)
+		}
 		found = s.SetAside
 	case event.GetActivityTaskCompletedEventAttributes() != nil:
 		var res struct {
@@ -54,7 +58,7 @@ func appendSets(sets []store.SaveRequest, event *historypb.HistoryEvent, id stri
 		found = append(found, res.Unsaved)
 	case event.GetWorkflowExecutionSignaledEventAttributes().GetSignalName() == SignalUnsaved:
 		var m unsavedMessage
-		err = decode(event.GetWorkflowExecutionSignaledEventAttributes().Input, &m)
+		err = believed(decode(event.GetWorkflowExecutionSignaledEventAttributes().Input, &m))
 		found = append(found, m.set)
 	}
 	for _, set := range found {
@@ -68,8 +72,21 @@ func appendSets(sets []store.SaveRequest, event *historypb.HistoryEvent, id stri
 	return sets, err
 }
 
-// decode decodes the first payload into v. One that is none of ours leaves v empty. It
-// returns an error if the payload is encrypted or otherwise encoded.
+// errShape says that a payload is JSON of another shape.
+var errShape = errors.New("its payload has an unknown shape")
+
+// believed forgives a shape that is none of ours: every client may send a message or
+// start a workflow. Only a worker writes results, and the input of a run that continues
+// another; there an unknown shape may hide a set.
+func believed(err error) error {
+	if errors.Is(err, errShape) {
+		return nil
+	}
+	return err
+}
+
+// decode decodes the first payload into v. It returns [errShape] if that is JSON of
+// another shape, and another error if it is encrypted or otherwise encoded.
 func decode(payloads *commonpb.Payloads, v any) error {
 	if len(payloads.GetPayloads()) == 0 {
 		return nil
@@ -77,7 +94,9 @@ func decode(payloads *commonpb.Payloads, v any) error {
 	p := payloads.Payloads[0]
 	switch encoding := string(p.Metadata[converter.MetadataEncoding]); encoding {
 	case converter.MetadataEncodingJSON:
-		_ = json.Unmarshal(p.Data, v) // anybody may have written it
+		if err := json.Unmarshal(p.Data, v); err != nil {
+			return errShape // the error's text may repeat the payload
+		}
 		return nil
 	case converter.MetadataEncodingNil:
 		return nil

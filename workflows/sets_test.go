@@ -63,6 +63,16 @@ func TestSetsOfEvents(t *testing.T) {
 		_, err = appendSets(nil, carriers[c.in](encrypted), "con_1")
 		assert.Equal(t, c.in != SignalNudge, err != nil, name)
 	}
+	rubbish, err := converter.GetDefaultDataConverter().ToPayloads([]int{1})
+	require.NoError(t, err)
+	_, err = appendSets(nil, carriers["result"](rubbish), "con_1")
+	require.ErrorIs(t, err, errShape, "only a worker writes a result: a set may be in it")
+	_, err = appendSets(nil, carriers["start"](rubbish), "con_1")
+	require.NoError(t, err, "every client may start a workflow")
+	continued := carriers["start"](rubbish)
+	continued.GetWorkflowExecutionStartedEventAttributes().ContinuedExecutionRunId = "run"
+	_, err = appendSets(nil, continued, "con_1")
+	require.ErrorIs(t, err, errShape, "a worker has written this input")
 	got, err := appendSets([]store.SaveRequest{own}, &historypb.HistoryEvent{}, "con_1")
 	require.NoError(t, err)
 	assert.Equal(t, []store.SaveRequest{own}, got, "other events")
