@@ -35,6 +35,7 @@ type appKeeper struct {
 
 	fallback *refresh.Fallback // nil without a spool
 	here     sync.WaitGroup    // canaries that are refreshed in this process
+	ended    chan struct{}     // closed when the worker stops
 
 	mu      sync.Mutex
 	started map[string]time.Time // when the workflow of an app was started last, or was to be
@@ -43,7 +44,7 @@ type appKeeper struct {
 func (d *Deps) newAppKeeper(c client.Client, told activities.Signaller, fallback *refresh.Fallback) *appKeeper {
 	canaries := &activities.Canaries{Store: d.Store, Workflows: told, Apps: d.Config}
 	releaser := &activities.Releaser{Store: d.Store, Workflows: told, Apps: d.Config}
-	k := &appKeeper{deps: d, client: c, started: map[string]time.Time{}, fallback: fallback,
+	k := &appKeeper{deps: d, client: c, started: map[string]time.Time{}, fallback: fallback, ended: make(chan struct{}),
 		acts: &activities.AppKeeper{Store: d.Store, Apps: d.Config, Canaries: canaries, Releaser: releaser}}
 	if fallback != nil {
 		canaries.Here = k.refreshHere
@@ -89,11 +90,22 @@ func (k *appKeeper) start(ctx context.Context, app string) error {
 	return workflows.StartApp(ctx, k.client, k.deps.Config.TaskQueue, app)
 }
 
+// end waits for the canaries that are being refreshed in this process. It gives up those
+// whose time has not come: another worker calls the next one.
+func (k *appKeeper) end() {
+	close(k.ended)
+	k.here.Wait()
+}
+
 // refreshHere refreshes a canary in this process, at its time.
 func (k *appKeeper) refreshHere(ctx context.Context, c perennial.Connection) {
 	ctx = context.WithoutCancel(ctx)
 	k.here.Go(func() {
-		time.Sleep(min(time.Until(c.NextAttemptAt), canariesAhead))
+		select {
+		case <-time.After(min(time.Until(c.NextAttemptAt), canariesAhead)):
+		case <-k.ended:
+			return
+		}
 		_, err := k.fallback.Refresh(ctx, c, func(save func()) { save() })
 		if err != nil && !errors.Is(err, refresh.ErrLeftToWorkflow) {
 			k.deps.Log.Error("a canary was not refreshed beside Temporal", "connection_id", c.ID, "error", err)

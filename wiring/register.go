@@ -110,7 +110,7 @@ func (d *Deps) parts(p *Part, told *connect.Temporal, binding *Binding, events *
 // whose last refreshes may leave such sets. stop waits for the end of everything.
 func (p *Part) Start(ctx context.Context) (stop func()) {
 	// A slow reply may leave an unsaved set.
-	stops := []func(){StoreUnsaved(ctx, p.engine, p.log), p.report(ctx, KindWorker), p.waitForSlow, inBackground(ctx, p.watchdog.run)}
+	stops := []func(){StoreUnsaved(ctx, p.engine, p.log), p.report(ctx, KindWorker), p.waitForSlow, p.apps.end, inBackground(ctx, p.watchdog.run)}
 	if err := p.startPacers(ctx); err != nil {
 		p.log.Error("pacers not started; the sweep starts them", "error", err)
 	}
@@ -118,7 +118,6 @@ func (p *Part) Start(ctx context.Context) (stop func()) {
 		_, err := p.dispatch(ctx)
 		return err
 	}, "events are not delivered at present", p.log), poll(ctx, p.apps.look, "apps in trouble cannot be looked after at present", p.log))
-	stops = append(stops, p.apps.here.Wait)
 	return func() {
 		for i := len(stops) - 1; i >= 0; i-- {
 			stops[i]()
