@@ -85,7 +85,7 @@ func (s *Store) noteWhileReleasing(tx *gorm.DB, circuit circuitRow, req NoteRequ
 		return err
 	}
 	if reason != circuit.Reason && circuit.Code != CodeStopped { // another trouble, with evidence of its own
-		is, _, err := s.isApps(tx, req, failure, now)
+		is, _, err := s.isApps(tx, circuit, req, failure, now)
 		if err != nil || !is {
 			return err
 		}
@@ -137,7 +137,7 @@ func (s *Store) weigh(tx *gorm.DB, circuit circuitRow, req NoteRequest, reason s
 		}
 		return updateCircuit(tx, circuit, now, columns{"reason": reason, "code": req.Code})
 	}
-	is, e, err := s.isApps(tx, req, failure, now)
+	is, e, err := s.isApps(tx, circuit, req, failure, now)
 	if err != nil || !is {
 		return err
 	}

@@ -429,3 +429,25 @@ func testReleaseBesideSick(t *testing.T, b *bundle) {
 	b.attempted(t, append(b.with(t, app, "fourth", 1, false), well[10]), perennial.OutcomeMisconfigured)
 	require.True(t, b.open(t, app) && !b.releasing(t, app), "enough failures of another kind do")
 }
+
+// testAnotherTroubleInARelease: those that failed in an outage, and fail in another way
+// while it is being ended, open the circuit again: no success since disproves them.
+func testAnotherTroubleInARelease(t *testing.T, b *bundle) {
+	app := "app-" + uuid.NewString()
+	sick := b.with(t, app, "third", 2, false)
+	b.attempted(t, sick, perennial.OutcomeUnavailable)
+	b.Exec(t, "UPDATE failures SET since = '2020-01-01 00:00:00+00:00' WHERE app = '"+app+"'")
+	cs := append(b.with(t, app, "acme", 6, false), b.with(t, app, "other", 6, false)...)
+	b.attempted(t, cs[:6], perennial.OutcomeUnavailable)
+	require.True(t, b.open(t, app))
+	b.attempted(t, cs[6:7], perennial.OutcomeRefreshed)
+	b.note(t, b.row(t, cs[6].ID), perennial.OutcomeRefreshed, "")
+	b.attempted(t, sick, perennial.OutcomeMisconfigured)
+	require.True(t, b.releasing(t, app), "these fail since long before the outage")
+	b.attempted(t, cs[:1], perennial.OutcomeMisconfigured)
+	b.attempted(t, cs[7:8], perennial.OutcomeRefreshed)
+	b.attempted(t, cs[1:2], perennial.OutcomeMisconfigured)
+	require.True(t, b.releasing(t, app), "another was refreshed since the first of them failed in this way")
+	b.attempted(t, cs[2:3], perennial.OutcomeMisconfigured)
+	require.True(t, b.open(t, app) && !b.releasing(t, app), "a wrong secret that came during the release")
+}

@@ -94,6 +94,7 @@ func contract(t *testing.T, database func(testing.TB) string) {
 		"circuit: a release that came too early":          testReleaseReopens,
 		"circuit: failed while it closed":                 testFailedWhileClosing,
 		"circuit: sick ones beside a release":             testReleaseBesideSick,
+		"circuit: another trouble in a release":           testAnotherTroubleInARelease,
 		"evidence: those that never worked":               testNeverWorked,
 		"evidence: nobody is proven yet":                  testNobodyProven,
 		"evidence: failing for long":                      testFailingForLong,

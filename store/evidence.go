@@ -131,6 +131,27 @@ func (s *Store) collect(tx *gorm.DB, r failureRow, now time.Time) (e evidence, e
 	return e, err
 }
 
+// since returns when the last ones began to fail that are enough.
+func (e evidence) since(circuit circuitRow) time.Time {
+	began := make([]time.Time, len(e.failed))
+	for i, f := range e.failed {
+		began[i] = f.began(circuit)
+	}
+	slices.SortFunc(began, func(a, b time.Time) int { return b.Compare(a) })
+	return began[e.enough-1]
+}
+
+// began returns when the connection began to fail in this way. One that failed in the
+// outage which a release is ending, and now fails in another way, has begun anew: the
+// success that began the release disproves its earlier failures only.
+func (r failureRow) began(circuit circuitRow) time.Time {
+	since, outage, over := db.Time(r.Since), db.Time(circuit.OpenedAt).Add(-evidenceWindow), db.Time(circuit.ReleasingAt)
+	if circuit.releasing() && r.Kind != circuit.Reason && !since.Before(outage) && since.Before(over) {
+		return db.Time(r.FailedAt)
+	}
+	return since
+}
+
 // maxEvidence bounds the failures that one decision reads.
 const maxEvidence = 1000
 
@@ -207,7 +228,7 @@ func (s *Store) refreshesOf(tx *gorm.DB, r failureRow, now time.Time) (map[strin
 
 // isApps reports whether the failure, together with those before it, is the app's
 // trouble.
-func (s *Store) isApps(tx *gorm.DB, req NoteRequest, r failureRow, now time.Time) (is bool, e evidence, err error) {
+func (s *Store) isApps(tx *gorm.DB, circuit circuitRow, req NoteRequest, r failureRow, now time.Time) (is bool, e evidence, err error) {
 	if e, err = s.collect(tx, r, now); err != nil {
 		return false, e, err
 	}
@@ -216,7 +237,7 @@ func (s *Store) isApps(tx *gorm.DB, req NoteRequest, r failureRow, now time.Time
 	if len(e.failed) == 0 || len(e.failed) < e.enough || blip {
 		return false, e, nil
 	}
-	since := db.Time(e.failed[e.enough-1].Since)
+	since := e.since(circuit)
 	if s.successes.last(r.App, r.Host).After(since) {
 		return false, e, nil // without a question to the database
 	}
@@ -224,7 +245,7 @@ func (s *Store) isApps(tx *gorm.DB, req NoteRequest, r failureRow, now time.Time
 	if err != nil || !e.suffices(refreshed) {
 		return false, e, err
 	}
-	success, err := s.succeededSince(tx, circuitRow{App: r.App, Host: r.Host}, since)
+	success, err := s.succeededSince(tx, circuit, since)
 	return !success, e, err
 }
 
