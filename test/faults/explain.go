@@ -39,6 +39,22 @@ func (r *round) explain(c *conn) {
 	r.say("%s", strings.Join(lines, "\n          "))
 }
 
+// stateOf says how a connection's row is, and what it waits for.
+func (r *round) stateOf(c *conn) string {
+	row, now := r.get(c), time.Now()
+	text := fmt.Sprintf("%s %s %s, generation %d", row.Status, row.Health, row.FailingCode, row.Generation)
+	for _, t := range []struct {
+		name string
+		at   time.Time
+	}{{"next attempt", row.NextAttemptAt}, {"own wait", row.BackoffUntil}, {"confirmation", row.ConfirmAt}, {"queued", row.QueuedAt},
+		{"suspect", row.SuspectSince}, {"ambiguous", row.AmbiguousSince}, {"expiry", row.ExpiresAt}, {"attempt until", row.Open.Deadline}} {
+		if !t.at.IsZero() {
+			text += fmt.Sprintf(", %s %+.1f s", t.name, t.at.Sub(now).Seconds())
+		}
+	}
+	return text
+}
+
 // explainSweep prints the state of the sweep, which mends what no workflow looks after.
 func (r *round) explainSweep() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

@@ -273,11 +273,11 @@ func print(out io.Writer, sum summary) {
 		sum.Seed, sum.Rounds, sum.Connections, sum.Faults, sum.Refreshes, sum.Lost, sum.LostByRestore, len(sum.BrokenInvariants), len(sum.EmptyCells), sum.Seconds)
 	fmt.Fprintf(out, "%d refreshes that nothing was in the way of were late by %.1f s (median), %.1f s (p99), %.1f s (longest)\n",
 		sum.Late.Refreshes, sum.Late.Median, sum.Late.P99, sum.Late.Max)
-	for _, what := range append(sum.BrokenInvariants, sum.EmptyCells...) {
-		fmt.Fprintln(out, "  BROKEN", what)
-	}
 	for _, account := range sortedKeys(sum.Timelines) {
 		fmt.Fprintf(out, "  %s:\n    %s\n", account, strings.Join(sum.Timelines[account], "\n    "))
+	}
+	for _, what := range append(sum.BrokenInvariants, sum.EmptyCells...) { // last: a log may be cut at its beginning
+		fmt.Fprintln(out, "  BROKEN", what)
 	}
 }
 

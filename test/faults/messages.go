@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"math"
+	"time"
 
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/store"
@@ -47,7 +48,35 @@ func hostileMessages(r *round) error {
 			}
 		}
 	}
-	return r.forgedStart(chosen[1])
+	if err := r.forgedStart(chosen[1]); err != nil {
+		return err
+	}
+	return r.endRuns(chosen)
+}
+
+// endRuns ends the runs that hold the messages: a worker of the last release, which a later
+// fault starts, would believe them when it replays these runs.
+func (r *round) endRuns(of []*conn) error {
+	ctx := context.Background()
+	for _, c := range of {
+		run, err := r.runOf(c)
+		if err != nil {
+			return err
+		}
+		if err := r.client.SignalWorkflow(ctx, workflows.ID(c.id), "", workflows.SignalContinueAsNew, nil); err != nil {
+			return err
+		}
+		r.until(20*time.Second, c.account+" continues as new", func() bool {
+			now, err := r.runOf(c)
+			return err == nil && now != run
+		})
+	}
+	return nil
+}
+
+func (r *round) runOf(c *conn) (string, error) {
+	d, err := r.client.DescribeWorkflowExecution(context.Background(), workflows.ID(c.id), "")
+	return d.GetWorkflowExecutionInfo().GetExecution().GetRunId(), err
 }
 
 // forgedStart ends a connection's workflow and starts it with a state that nobody gave.

@@ -59,8 +59,7 @@ func (r *round) settle() error {
 		r.wait(500 * time.Millisecond)
 	}
 	for _, c := range left() {
-		s := r.row(c)
-		r.brokeOf(c, "is stuck: %s %s %s, generation %d, since the last fault", s.status, s.health, s.failing, s.generation)
+		r.brokeOf(c, "is stuck since the last fault (%s)", r.stateOf(c))
 	}
 	r.undelivered()
 	r.checkStatuses()
@@ -162,8 +161,7 @@ func (r *round) everybody(patience time.Duration, since time.Time, ok func(*conn
 			if left--; left >= 0 {
 				r.explain(c)
 			}
-			s := r.row(c)
-			r.brokeOf(c, "%s (%s %s %s, generation %d)", what, s.status, s.health, s.failing, s.generation)
+			r.brokeOf(c, "%s (%s)", what, r.stateOf(c))
 		}
 	}
 }
