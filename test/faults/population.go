@@ -63,7 +63,8 @@ type conn struct {
 	// attempt's deadline, so another request came while the provider may still have had
 	// the first.
 	overtaken bool
-	said      string // the last reply to a request for a refresh
+	oldWait   time.Time // a long wait that the release before wrote: nobody shortens it
+	said      string    // the last reply to a request for a refresh
 }
 
 // excuse says why the loss at a generation could not be avoided: the reply never

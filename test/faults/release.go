@@ -132,6 +132,29 @@ func oldAndNew(r *round) error {
 	if err := w.terminate(); err != nil {
 		return err
 	}
+	r.noteOldWaits()
 	defer r.stirSick()
 	return r.sicken()
+}
+
+// noteOldWaits notes the waits of which nobody can say whose they are: the release
+// before wrote no owner beside them.
+func (r *round) noteOldWaits() {
+	for _, c := range r.all {
+		row := r.get(c)
+		c.with(func() {
+			c.oldWait = time.Time{}
+			if row.NextAttemptAt.After(time.Now().Add(buffer)) && row.BackoffUntil.IsZero() {
+				c.oldWait = row.NextAttemptAt
+			}
+		})
+	}
+}
+
+// waitsForOld reports whether the connection still waits as the release before wrote.
+func (r *round) waitsForOld(c *conn) bool {
+	c.mu.Lock()
+	until := c.oldWait
+	c.mu.Unlock()
+	return until.After(time.Now()) && r.get(c).NextAttemptAt.Equal(until)
 }

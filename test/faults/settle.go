@@ -27,7 +27,7 @@ func (r *round) settle() error {
 	}
 	gained := func(c *conn) bool {
 		s := r.row(c)
-		return c.sick != nil || s.status != perennial.StatusActive || s.generation > before[c]
+		return c.sick != nil || s.status != perennial.StatusActive || s.generation > before[c] || r.waitsForOld(c)
 	}
 	left := func() (out []*conn) {
 		for _, c := range r.all {
