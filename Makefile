@@ -9,7 +9,7 @@ ALTERED ?= 400
 ROUNDS ?= 1
 N ?= 60
 
-.PHONY: help build dev compose smoke test lint workflowcheck replay bench fuzz faults long-copies long-messages long-neighbours lost-facts histories clean
+.PHONY: help build dev compose smoke test lint workflowcheck replay bench fuzz faults long-copies long-messages long-neighbours long-weaken lost-facts histories clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-15s %s\n", $$1, $$2}'
@@ -81,6 +81,10 @@ fuzz: ## run each fuzz target FUZZTIME times (50000x)
 faults: ## break everything at every seam and compare with the provider's books: make faults SEED=1 ROUNDS=1 (as root)
 	scripts/postgres
 	$(GO) run ./test/faults --seed $(SEED) --rounds $(ROUNDS)
+
+long-weaken: ## break everything without each protection in turn: each run must break something (as root)
+	scripts/postgres
+	$(GO) run ./test/faults --weaken --seed $(SEED)
 
 long-copies: ## delete N copies of a field between two structs, drawn by SEED, one at a time; fails if no test notices one
 	scripts/postgres

@@ -53,7 +53,7 @@ const CodeNeverWorked = "never_worked"
 // provider refuses good tokens: its own are proven, and it did not fail long
 // before.
 func wellLately(c perennial.Connection, now time.Time) bool {
-	return c.Proven() && !c.Suspect() && (c.FailureCount == 0 || c.LastRefreshedAt.After(now.Add(-lately)))
+	return (c.Proven() || seam.Off(seam.Cohorts)) && !c.Suspect() && (c.FailureCount == 0 || c.LastRefreshedAt.After(now.Add(-lately)))
 }
 
 // lately is how long a connection that fails still counts as one that has worked.

@@ -75,7 +75,7 @@ func (d *Deps) Bind(ctx context.Context, t client.Client, customize ...Customize
 	if err != nil {
 		return nil, err
 	}
-	if found.State == Foreign {
+	if found.State == Foreign && !found.State.Presents() {
 		return nil, b.refusal()
 	}
 	d.binding = b
@@ -91,7 +91,7 @@ func (b *Binding) Look(ctx context.Context) (Found, error) {
 		return f, err
 	}
 	before := b.found.Swap(&f)
-	if f.State == Foreign {
+	if f.State == Foreign && !f.State.Presents() {
 		b.once.Do(func() { close(b.foreign) })
 	}
 	switch changed := before == nil || before.State != f.State; {

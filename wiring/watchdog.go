@@ -12,6 +12,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/config"
+	"github.com/perennial-oauth/perennial/internal/seam"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/workflows"
@@ -87,7 +88,7 @@ func sweepEvery(cfg *config.Config) time.Duration {
 func (d *Deps) watchdog(engine *refresh.Engine, c client.Client, shown neglectMetrics) *watchdog {
 	w := &watchdog{rows: d.Store, patience: 2 * sweepEvery(d.Config), shown: shown, log: d.Log,
 		ask: func(ctx context.Context) error { return askTemporal(ctx, c, d.Config.TaskQueue) }}
-	if d.Spool != nil { // without a spool, a set that cannot be saved would be safe nowhere
+	if d.Spool != nil && !seam.Off(seam.Watchdog) { // without a spool, a set that cannot be saved would be safe nowhere
 		w.fallback = &refresh.Fallback{Engine: engine, Rows: d.Store, Apps: d.Config, Sets: w.sets(func(ctx context.Context, id string) ([]store.SaveRequest, error) {
 			return workflows.UnsavedSets(ctx, c, id)
 		})}

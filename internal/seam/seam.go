@@ -36,10 +36,13 @@ const (
 	Circuit          Protection = "circuit"            // an app in trouble gets single probes instead of every refresh
 	RefusalHold      Protection = "hold_terminal"      // a spike of refusals disconnects nobody
 	WithoutCancel    Protection = "without_cancel"     // no request is cancelled after it was sent
+	Binding          Protection = "binding"            // a process over another database, or one that went backwards, presents nothing
+	Watchdog         Protection = "watchdog"           // what Temporal does not refresh is refreshed beside it
+	Cohorts          Protection = "cohorts"            // refused imports say nothing about connections that have worked
 )
 
 // Protections lists them.
-var Protections = []Protection{ClaimBeforeSpend, DigestGuard, Spool, Journal, Fence, AmbiguityMemory, Confirm, Circuit, RefusalHold, WithoutCancel}
+var Protections = []Protection{ClaimBeforeSpend, DigestGuard, Spool, Journal, Fence, AmbiguityMemory, Confirm, Circuit, RefusalHold, WithoutCancel, Binding, Watchdog, Cohorts}
 
 // The settings of a worker that was built with the tag.
 const (

@@ -68,6 +68,9 @@ var faults = []fault{
 	{"hostile_messages", hostileMessages, false},
 	{"attribute_removed", attributeRemoved, false},
 	{"workflows_broken", workflowsBroken, false},
+	{"temporal_denied", temporalDenied, false},
+	{"foreign_worker", foreignWorker, false},
+	{"cloned_database", clonedDatabase, false},
 	{"old_and_new", oldAndNew, false},
 	{restoreName, restored, false},
 }
@@ -124,76 +127,40 @@ func main() {
 	}
 }
 
+// options is what the flags say.
+type options struct {
+	seed                   uint64
+	rounds, connections    int
+	herd                   int
+	only, off, stops, pace string
+	asJSON, keep, weaken   bool
+}
+
 func run(ctx context.Context, args []string, out, log io.Writer) (broken bool, err error) {
+	var o options
 	flags := flag.NewFlagSet("faults", flag.ContinueOnError)
-	seed := flags.Uint64("seed", 1, "draws the order of the faults and whom they meet")
-	rounds := flags.Int("rounds", 1, "how often all faults are made")
-	connections := flags.Int("connections", 200, "connections of the five replay classes; a few more are in apps for special purposes")
-	only := flags.String("only", "", "only these faults, separated by commas; empty cells of others are then no fault")
-	off := flags.String("off", "", "protections to switch off, separated by commas: a run that then breaks nothing shows nothing")
-	stops := flags.String("pg-stop", "", "how long PostgreSQL is stopped, separated by commas; the seed draws from 1s, 30s and 120s where this is empty")
-	herdSize := flags.Int("herd", 60, "connections of the app with a limit of requests")
-	pace := flags.String("pace", "own", "own or pooled: how every app is refreshed")
-	asJSON := flags.Bool("json", false, "print the summary as JSON")
-	keep := flags.Bool("keep", false, "keep the folder with logs and the provider's books")
+	flags.Uint64Var(&o.seed, "seed", 1, "draws the order of the faults and whom they meet")
+	flags.IntVar(&o.rounds, "rounds", 1, "how often all faults are made")
+	flags.IntVar(&o.connections, "connections", 200, "connections of the five replay classes; a few more are in apps for special purposes")
+	flags.StringVar(&o.only, "only", "", "only these faults, separated by commas; empty cells of others are then no fault")
+	flags.StringVar(&o.off, "off", "", "protections to switch off, separated by commas: a run that then breaks nothing shows nothing")
+	flags.BoolVar(&o.weaken, "weaken", false, "run once for each protection, without it and with the faults that need it only; each run must break something")
+	flags.StringVar(&o.stops, "pg-stop", "", "how long PostgreSQL is stopped, separated by commas; the seed draws from 1s, 30s and 120s where this is empty")
+	flags.IntVar(&o.herd, "herd", 60, "connections of the app with a limit of requests")
+	flags.StringVar(&o.pace, "pace", "own", "own or pooled: how every app is refreshed")
+	flags.BoolVar(&o.asJSON, "json", false, "print the summary as JSON")
+	flags.BoolVar(&o.keep, "keep", false, "keep the folder with logs and the provider's books")
 	if err := flags.Parse(args); err != nil {
 		return false, err
 	}
-	sum := summary{Seed: *seed, Pace: *pace, Rounds: *rounds, Matrix: map[string]map[string]int{}, Others: map[string]int{}, BrokenInvariants: []string{}}
-	if *off != "" {
-		sum.Off = strings.Split(*off, ",")
-		for _, p := range sum.Off {
-			if !slices.Contains(seam.Protections, seam.Protection(p)) {
-				return false, fmt.Errorf("there is no protection %q; there are: %v", p, seam.Protections)
-			}
-		}
+	if o.weaken {
+		return weaken(ctx, o, out, log)
 	}
-	var chosen []string
-	if *only != "" {
-		chosen = strings.Split(*only, ",")
-	}
-	for i := range apps {
-		if apps[i].name == "limited" {
-			apps[i].size = *herdSize
-		}
-	}
-	began := time.Now()
-	dir, err := os.MkdirTemp("", "perennial-faults-")
-	if err != nil {
+	sum, err := play(ctx, o, log)
+	if err != nil && sum.Connections == 0 { // it did not begin
 		return false, err
 	}
-	if *keep {
-		fmt.Fprintln(log, "logs are kept in", dir)
-	} else {
-		defer func() { _ = os.RemoveAll(dir) }()
-	}
-	s, err := start(ctx, dir, *off, *pace, log)
-	if err != nil {
-		return false, err
-	}
-	defer s.stop()
-	f, err := populate(s, *connections)
-	if err != nil {
-		return false, err
-	}
-	sum.Connections = len(f.all)
-	r := &round{ctx: ctx, fleet: f, watch: f.watch(), r: rand.New(rand.NewPCG(*seed, 0)), log: log, only: chosen, began: time.Now(),
-		matrix: map[string]map[seam.Seam]int{}, done: map[string]int{}, timelines: map[string][]string{}}
-	for range *rounds {
-		if r.pgStop, err = durations(*stops, r.r); err != nil {
-			return false, err
-		}
-		if err = r.play(faults); err != nil {
-			break
-		}
-	}
-	r.watch.stop()
-	if *keep {
-		err = errors.Join(err, r.keepBooks())
-	}
-	r.into(&sum)
-	sum.Seconds = time.Since(began).Seconds()
-	if *asJSON {
+	if o.asJSON {
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")
 		_ = encoder.Encode(sum)
@@ -201,6 +168,74 @@ func run(ctx context.Context, args []string, out, log io.Writer) (broken bool, e
 		print(out, sum)
 	}
 	return len(sum.BrokenInvariants)+len(sum.EmptyCells) > 0, err
+}
+
+// play makes the faults and sums up what they broke.
+func play(ctx context.Context, o options, log io.Writer) (sum summary, err error) {
+	sum = summary{Seed: o.seed, Pace: o.pace, Rounds: o.rounds, Matrix: map[string]map[string]int{}, Others: map[string]int{}, BrokenInvariants: []string{}}
+	if sum.Off, err = protections(o.off); err != nil {
+		return sum, err
+	}
+	var chosen []string
+	if o.only != "" {
+		chosen = strings.Split(o.only, ",")
+	}
+	for i := range apps {
+		if apps[i].name == "limited" {
+			apps[i].size = o.herd
+		}
+	}
+	began := time.Now()
+	dir, err := os.MkdirTemp("", "perennial-faults-")
+	if err != nil {
+		return sum, err
+	}
+	if o.keep {
+		fmt.Fprintln(log, "logs are kept in", dir)
+	} else {
+		defer func() { _ = os.RemoveAll(dir) }()
+	}
+	s, err := start(ctx, dir, o.off, o.pace, log)
+	if err != nil {
+		return sum, err
+	}
+	defer s.stop()
+	f, err := populate(s, o.connections)
+	if err != nil {
+		return sum, err
+	}
+	sum.Connections = len(f.all)
+	r := &round{ctx: ctx, fleet: f, watch: f.watch(), r: rand.New(rand.NewPCG(o.seed, 0)), log: log, only: chosen, began: time.Now(),
+		matrix: map[string]map[seam.Seam]int{}, done: map[string]int{}, timelines: map[string][]string{}}
+	for range o.rounds {
+		if r.pgStop, err = durations(o.stops, r.r); err != nil {
+			break
+		}
+		if err = r.play(faults); err != nil {
+			break
+		}
+	}
+	r.watch.stop()
+	if o.keep {
+		err = errors.Join(err, r.keepBooks())
+	}
+	r.into(&sum)
+	sum.Seconds = time.Since(began).Seconds()
+	return sum, err
+}
+
+// protections returns the protections that text names.
+func protections(text string) (of []string, err error) {
+	if text == "" {
+		return nil, nil
+	}
+	of = strings.Split(text, ",")
+	for _, p := range of {
+		if !slices.Contains(seam.Protections, seam.Protection(p)) {
+			return nil, fmt.Errorf("there is no protection %q; there are: %v", p, seam.Protections)
+		}
+	}
+	return of, nil
 }
 
 func durations(text string, r *rand.Rand) ([]time.Duration, error) {
@@ -243,12 +278,15 @@ func (r *round) into(sum *summary) {
 		sum.Others[name] = n
 		sum.Faults += n
 	}
+	sum.Late = sumUp(r.late)
+	if sum.Late.Refreshes >= 100 && sum.Late.P99 > usuallyLate.Seconds() {
+		r.broke("1 refresh in 100 was more than %.1f s late, and nothing was in the way", sum.Late.P99)
+	}
 	sum.BrokenInvariants = sortedKeys(r.broken)
 	r.tell()
 	sum.Timelines = r.timelines
 	sort.Strings(sum.EmptyCells)
 	sum.Lost, sum.LostByRestore, sum.Refreshes, sum.SearchedBytes, sum.Samples = r.lost, r.lostByRestore, r.refreshes, r.searched, r.samples
-	sum.Late = sumUp(r.late)
 }
 
 func print(out io.Writer, sum summary) {

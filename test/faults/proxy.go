@@ -12,12 +12,12 @@ import (
 // wants.
 type proxy struct {
 	listener net.Listener
-	target   string
 	cut      atomic.Bool // nothing passes and nothing connects
 	swallow  atomic.Bool // requests pass, answers do not
 
-	mu    sync.Mutex
-	conns map[*net.TCPConn]bool
+	mu     sync.Mutex
+	target string
+	conns  map[*net.TCPConn]bool
 }
 
 func newProxy(target string) (*proxy, error) {
@@ -47,7 +47,10 @@ func (p *proxy) pass(down *net.TCPConn) {
 		_ = down.Close()
 		return
 	}
-	c, err := net.DialTimeout("tcp", p.target, 5*time.Second)
+	p.mu.Lock()
+	target := p.target
+	p.mu.Unlock()
+	c, err := net.DialTimeout("tcp", target, 5*time.Second)
 	if err != nil {
 		_ = down.Close()
 		return
@@ -99,6 +102,14 @@ func (p *proxy) cutOff() {
 }
 
 func (p *proxy) mend() { p.cut.Store(false) }
+
+// divert breaks every connection. New ones lead to another server.
+func (p *proxy) divert(target string) {
+	p.mu.Lock()
+	p.target = target
+	p.mu.Unlock()
+	p.reset()
+}
 
 // loseAnswers passes requests and drops their answers for d. Then it breaks the
 // connections.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -74,6 +75,9 @@ func restored(r *round) error {
 	w.db.mend()
 	r.supervise(w)
 	r.until(20*time.Second, "the kept sets are dealt with", func() bool { return w.spooled() == 0 })
+	if _, _, err := r.binding.Restored(context.Background()); err != nil {
+		return err
+	}
 	r.each(func(w *worker) { w.db.mend() })
 	back()
 	for _, c := range []*conn{reconnected, alone} {

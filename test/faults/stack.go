@@ -63,6 +63,7 @@ type stack struct {
 	client  client.Client
 	service *connect.Service
 	updates *connect.Temporal
+	binding *wiring.Binding
 	db      *sql.DB // without the store
 
 	diskFull *small // the file system of the ledger
@@ -299,6 +300,14 @@ func (s *stack) configure(ctx context.Context) error {
 	if _, err := workflows.SetupSweep(ctx, s.client, s.cfg.TaskQueue, workflows.Sweep(s.cfg.Sweep)); err != nil {
 		return err
 	}
+	binding, err := s.deps.BindingFor(ctx, s.client, s.environ())
+	if err != nil {
+		return err
+	}
+	if _, _, err := binding.Setup(ctx); err != nil {
+		return err
+	}
+	s.binding = binding
 	s.updates = &connect.Temporal{Client: s.client, TaskQueue: s.cfg.TaskQueue}
 	s.service = connect.New(connect.Config{Store: s.deps.Store, Apps: s.cfg, Sealer: s.deps.Keyring, Workflows: s.updates, Log: log})
 	return nil

@@ -185,7 +185,17 @@ func (w *watch) lateness(c *conn, before, s sample) {
 		return
 	}
 	w.late = append(w.late, late)
+	if late > mostLate {
+		w.breaks(c, "generation %d: refreshed %.1f s after it was due, and nothing was in the way", s.generation, late.Seconds())
+	}
 }
+
+// A refresh that nothing is in the way of is at most mostLate after it was due, and 99 of
+// 100 are at most usuallyLate.
+const (
+	mostLate    = buffer / 2
+	usuallyLate = buffer / 10
+)
 
 // expiry records an access token that expired while everything that its refresh needs
 // was there.

@@ -24,6 +24,7 @@ type worker struct {
 	db, temporal *proxy
 	spool        *small
 	config       string // file
+	database     string // its name; empty: ours
 	clock        time.Duration
 	binary       string
 
@@ -60,8 +61,12 @@ func (w *worker) start() error {
 	defer f.Close()
 	w.s.control.forget(w.name)
 	w.cmd = exec.Command(w.binary, "--config", w.s.file(w.config))
+	database := w.s.url()
+	if w.database != "" {
+		database = replaceDatabase(database, w.database)
+	}
 	w.cmd.Env = append(os.Environ(),
-		"PERENNIAL_DATABASE_URL="+strings.Replace(w.s.url(), strings.TrimPrefix(strings.Split(w.s.url(), "/")[2], "perennial@"), w.db.address(), 1),
+		"PERENNIAL_DATABASE_URL="+strings.Replace(database, strings.TrimPrefix(strings.Split(w.s.url(), "/")[2], "perennial@"), w.db.address(), 1),
 		"TEMPORAL_ADDRESS="+w.temporal.address(),
 		"PERENNIAL_SPOOL="+filepath.Join(w.spool.path, "sets"),
 		seam.ControlVariable+"="+w.s.controlURL,
