@@ -62,7 +62,7 @@ func newRefusal() (*refusal, error) {
 // foreignWorker starts the worker of another environment, with a database of its own, at
 // this one's namespace and task queue. It takes no task.
 func foreignWorker(r *round) error {
-	const name = "foreign"
+	const name = "stranger"
 	if err := errors.Join(r.exec(r.pg.URL, "DROP DATABASE IF EXISTS "+name), r.exec(r.pg.URL, "CREATE DATABASE "+name)); err != nil {
 		return err
 	}
