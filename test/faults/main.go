@@ -279,7 +279,9 @@ func (r *round) into(sum *summary) {
 		sum.Faults += n
 	}
 	sum.Late = sumUp(r.late)
-	if sum.Late.Refreshes >= 100 && sum.Late.P99 > usuallyLate.Seconds() {
+	if enough := len(r.all) / 2; len(r.only) == 0 && sum.Late.Refreshes < enough {
+		r.broke("the lateness of %d refreshes was measured: fewer than %d say nothing", sum.Late.Refreshes, enough)
+	} else if len(r.only) == 0 && sum.Late.P99 > usuallyLate.Seconds() {
 		r.broke("1 refresh in 100 was more than %.1f s late, and nothing was in the way", sum.Late.P99)
 	}
 	sum.BrokenInvariants = sortedKeys(r.broken)

@@ -52,6 +52,9 @@ func (r *round) play(faults []fault) error {
 	// A restore takes rows back past rotations. The other faults come before it, and
 	// are checked before it.
 	slices.SortStableFunc(order, func(a, b fault) int { return boolOrder(a.name == restoreName, b.name == restoreName) })
+	if len(r.only) == 0 {
+		r.wait(life) // each connection is refreshed once by itself, which shows the usual lateness
+	}
 	for i, f := range order {
 		if len(r.only) > 0 && !slices.Contains(r.only, f.name) {
 			continue
