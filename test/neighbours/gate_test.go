@@ -45,7 +45,8 @@ type smallApp struct {
 // TestGateNeverStarves: failures of every kind, mends, pauses, disconnects, killed
 // workers and ended holds, in a random order. Once the provider is well for a connection
 // that may go, it is refreshed within two probe intervals, its turn in the release, and
-// ten seconds, whatever the others do.
+// ten seconds, whatever the others do. Where most go on failing, each of them may take a
+// probe first.
 func TestGateNeverStarves(t *testing.T) {
 	t.Parallel()
 	seeds := seedsInCI
@@ -199,16 +200,39 @@ func (w *world) restarts(id string) {
 	w.nudge(id)
 }
 
-// settle makes most connections well. The others go on failing.
+// settle makes all connections well, or most, or only one. The others go on failing. In
+// some apps customers pause all but two of theirs.
 func (a *smallApp) settle(w *world) {
-	allWell := a.rng.IntN(2) == 0
-	for _, id := range a.ids {
-		if allWell || a.rng.IntN(3) > 0 {
+	mends := func(int) bool { return true }
+	switch one := a.rng.IntN(len(a.ids)); a.rng.IntN(4) {
+	case 0:
+		mends = func(int) bool { return a.rng.IntN(3) > 0 }
+	case 1:
+		mends = func(i int) bool { return i == one }
+	}
+	pausing := a.rng.IntN(4) == 0
+	for i, id := range a.ids {
+		if pausing && i > 1 {
+			a.pause(w, id)
+		}
+		if mends(i) {
 			w.endpoint.mends(id)
 			continue
 		}
 		a.sick[id] = true
 		w.endpoint.falls(id, kinds[a.rng.IntN(len(kinds))], time.Time{})
+	}
+}
+
+// pause pauses an active connection.
+func (a *smallApp) pause(w *world, id string) {
+	s := w.workers[0].store
+	c, _, err := s.Get(w.ctx, id)
+	if err != nil {
+		return
+	}
+	if c, err = s.SetStatus(w.ctx, id, []perennial.Status{perennial.StatusActive}, c.Generation, perennial.StatusPaused, ""); err == nil {
+		_ = w.Signal(w.ctx, c, "nudge")
 	}
 }
 
@@ -237,6 +261,7 @@ func (a *smallApp) promises(t *testing.T, w *world, well time.Time) (all []promi
 			interval, gate = store.ProbeWait(w.timing.ProbeInterval, c.Probes), fmt.Sprintf("%s %s, %d probes, next %s", c.Reason, c.Code, c.Probes, c.NextProbeAt)
 		}
 	}
+	probes := a.probes(t, w)
 	for _, id := range a.ids {
 		c, now, err := s.Get(t.Context(), id)
 		require.NoError(t, err)
@@ -257,10 +282,32 @@ func (a *smallApp) promises(t *testing.T, w *world, well time.Time) (all []promi
 			// finds it once it is due.
 			p.from = maxTime(p.from, c.NextRefreshAt).Add(sweepGrace + sweepEvery)
 		}
-		p.by = p.from.Add(2*interval + turn + 10*time.Second)
+		p.by = p.from.Add(probes*interval + turn + 10*time.Second)
 		all = append(all, p)
 	}
 	return all
+}
+
+// probes is how many intervals may pass until a probe meets a connection that is well:
+// two, or one for each that goes on failing where these are most.
+func (a *smallApp) probes(t *testing.T, w *world) time.Duration {
+	t.Helper()
+	well, sick := 0, 0
+	for _, id := range a.ids {
+		c, _, err := w.workers[0].store.Get(t.Context(), id)
+		require.NoError(t, err)
+		switch {
+		case c.Status != perennial.StatusActive:
+		case a.sick[id]:
+			sick++
+		default:
+			well++
+		}
+	}
+	if sick < well {
+		return 2
+	}
+	return time.Duration(2 + sick)
 }
 
 func maxTime(a, b time.Time) time.Time {
