@@ -32,9 +32,10 @@ type found struct {
 	start, end int // offsets of what a deletion removes
 	text       string
 
-	statement            bool // an assignment, not a member of a literal
-	switchable           bool // a switch can stand around it
-	valueStart, valueEnd int  // offsets of the text inside the switch
+	statement            bool   // an assignment, not a member of a literal
+	switchable           bool   // a switch can stand around it
+	field                string // the field as an expression, if its type is not the value's
+	valueStart, valueEnd int    // offsets of the text inside the switch
 }
 
 // id tells a copy from all others.
@@ -211,7 +212,7 @@ func (f *finder) visit(n ast.Node) bool {
 			case i > 0:
 				start = n.Elts[i-1].End()
 			}
-			f.add(kv, found{text: types.ExprString(kv.Key) + ": " + types.ExprString(kv.Value), switchable: f.sameType(kv)}, start, end, kv.Value)
+			f.add(kv, f.member(n, kv), start, end, kv.Value)
 		}
 	case *ast.AssignStmt:
 		if n.Tok != token.ASSIGN || len(n.Lhs) != 1 || len(n.Rhs) != 1 {
@@ -277,6 +278,16 @@ func (f *finder) copied(e ast.Expr, into string) bool {
 			return false
 		}
 	}
+}
+
+// member returns the copy that a member of a literal is. Around a value whose type differs
+// from its field's, as that of an interface, a switch needs the name of the literal's type.
+func (f *finder) member(literal *ast.CompositeLit, kv *ast.KeyValueExpr) found {
+	c := found{text: types.ExprString(kv.Key) + ": " + types.ExprString(kv.Value), switchable: f.sameType(kv)}
+	if !c.switchable && literal.Type != nil {
+		c.switchable, c.field = true, fmt.Sprintf("(%s{}).%s", types.ExprString(literal.Type), types.ExprString(kv.Key))
+	}
+	return c
 }
 
 // sameType reports whether a member of a literal has the type of its value, so that what

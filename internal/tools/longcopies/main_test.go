@@ -6,23 +6,30 @@ import (
 	"testing"
 )
 
-// TestCopies: of three copies between two structs, one that a test looks at is noticed, one
-// that leaves a variable unused is noticed by the compiler, and one goes unnoticed.
+// TestCopies: of four copies between two structs, tests notice two that they look at, the
+// compiler one that leaves a variable unused, and nobody the fourth.
 func TestCopies(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"go.mod": "module example.org/m\n\ngo 1.26\n",
 		"a.go": `package m
 
-type From struct{ A, B, C int }
+type From struct {
+	A, B, C int
+	D       *int
+}
 
-type To struct{ A, B, C int }
+type To struct {
+	A, B, C int
+	D       any
+}
 
 func Copy(f From) To {
 	c := f
 	return To{A: f.A,
 		B: f.B,
-		C: c.C}
+		C: c.C,
+		D: f.D}
 }
 `,
 		"a_test.go": `package m
@@ -34,6 +41,12 @@ func TestA(t *testing.T) {
 		t.Fatal("A is lost")
 	}
 }
+
+func TestD(t *testing.T) {
+	if Copy(From{}).D == nil {
+		t.Fatal("D is lost, with the type in it")
+	}
+}
 `} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -43,7 +56,7 @@ func TestA(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"TestA (0.00s)", "", "the compiler"}
+	want := []string{"TestA (0.00s)", "", "the compiler", "TestD (0.00s)"}
 	if len(all) != len(want) {
 		t.Fatalf("%v", all)
 	}
@@ -53,6 +66,9 @@ func TestA(t *testing.T) {
 	}
 	defer os.RemoveAll(tried.folder)
 	for i, c := range all {
+		if !c.switchable {
+			t.Errorf("%s has no switch", c)
+		}
 		bySwitch, err := tried.judge(c)
 		if err != nil {
 			t.Fatal(err)

@@ -34,6 +34,8 @@ func longcopiesPick[T any](copy string, v T) (zero T) {
 	}
 	return zero
 }
+
+func longcopiesPickAs[T any](_ T) func(string, T) T { return longcopiesPick[T] }
 `
 
 // trial is the project built once with a switch at each copy, so that a deletion costs a
@@ -112,6 +114,9 @@ func withSwitches(source string, copies []found) string {
 	slices.SortFunc(copies, func(a, b found) int { return b.valueStart - a.valueStart })
 	for _, c := range copies {
 		open, end := fmt.Sprintf("longcopiesPick(%q, ", c.id()), ")"
+		if c.field != "" {
+			open = fmt.Sprintf("longcopiesPickAs(%s)(%q, ", c.field, c.id())
+		}
 		if c.statement {
 			open, end = fmt.Sprintf("if longcopiesOn(%q) { ", c.id()), " }"
 		}
