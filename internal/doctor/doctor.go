@@ -77,8 +77,7 @@ func run(ctx context.Context, s Sources, list []check) Report {
 	timeout := cmp.Or(s.Timeout, 5*time.Second)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	p := &parts{cfg: s.Config, namespace: s.Namespace,
-		database: open(ctx, "the database", s.Database), keys: open(ctx, "the keys", s.Keys), temporal: open(ctx, "Temporal", s.Temporal), binding: s.Binding}
+	p := newParts(ctx, s)
 	results := make([]chan []Finding, len(list))
 	for i, c := range list {
 		results[i] = make(chan []Finding, 1)

@@ -27,6 +27,12 @@ type parts struct {
 	binding   ReadBinding
 }
 
+// newParts begins to open the sources.
+func newParts(ctx context.Context, s Sources) *parts {
+	return &parts{cfg: s.Config, namespace: s.Namespace, binding: s.Binding,
+		database: open(ctx, "the database", s.Database), keys: open(ctx, "the keys", s.Keys), temporal: open(ctx, "Temporal", s.Temporal)}
+}
+
 // rows returns the connections, if the database is open and has them.
 func (p *parts) rows(ctx context.Context) (*store.Store, error) {
 	d, err := p.database.get(ctx)

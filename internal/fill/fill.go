@@ -92,13 +92,18 @@ func nameOf(f reflect.StructField) string {
 
 // Zeros names the exported fields of the struct v that are zero, those of embedded
 // structs among them: the fields that a copy into v left out.
-func Zeros(v any) []string {
+func Zeros(v any) []string { return zerosOf(v, reflect.StructField.IsExported) }
+
+// AllZeros is [Zeros] with the fields that are not exported among them.
+func AllZeros(v any) []string { return zerosOf(v, func(reflect.StructField) bool { return true }) }
+
+func zerosOf(v any, counts func(reflect.StructField) bool) []string {
 	var names []string
-	zeros(reflect.Indirect(reflect.ValueOf(v)), &names)
+	zeros(reflect.Indirect(reflect.ValueOf(v)), counts, &names)
 	return names
 }
 
-func zeros(v reflect.Value, names *[]string) {
+func zeros(v reflect.Value, counts func(reflect.StructField) bool, names *[]string) {
 	if v.Kind() != reflect.Struct {
 		panic(fmt.Sprintf("fill: %s is no struct", v.Type()))
 	}
@@ -106,8 +111,8 @@ func zeros(v reflect.Value, names *[]string) {
 		field := v.Type().Field(i)
 		switch {
 		case field.Anonymous && field.Type.Kind() == reflect.Struct:
-			zeros(v.Field(i), names)
-		case field.IsExported() && v.Field(i).IsZero():
+			zeros(v.Field(i), counts, names)
+		case counts(field) && v.Field(i).IsZero():
 			*names = append(*names, field.Name)
 		}
 	}

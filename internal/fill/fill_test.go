@@ -42,6 +42,7 @@ func TestZeros(t *testing.T) {
 	w := fill.Of[whole]()
 	w.Count, w.Inside = 0, ""
 	assert.Equal(t, []string{"Inside", "Count", "Next"}, fill.Zeros(&w))
+	assert.Equal(t, []string{"Inside", "Count", "Next", "left"}, fill.AllZeros(w))
 }
 
 func TestClear(t *testing.T) {

@@ -30,20 +30,28 @@ func (Row) TableName() string { return "outbox" }
 
 // Append writes an event in the transaction of its change. now is the database's clock.
 func Append(tx *gorm.DB, e perennial.Event, now time.Time) error {
-	id, err := uuid.NewV7()
+	r, err := rowOf(e, now)
 	if err != nil {
-		return fmt.Errorf("make an event id: %w", err)
+		return err
 	}
-	body, err := json.Marshal(e.Data)
-	if err != nil {
-		return fmt.Errorf("write event %s: %w", e.Type, err)
-	}
-	at := now.UTC().Truncate(time.Microsecond)
-	r := Row{ID: "evt_" + id.String(), Type: string(e.Type), App: e.App, TenantID: e.TenantID, ConnectionID: e.ConnectionID, Body: string(body), CreatedAt: &at}
 	if err := tx.Create(&r).Error; err != nil {
 		return fmt.Errorf("write event %s: %w", e.Type, err)
 	}
 	return nil
+}
+
+// rowOf returns the row of an event, with a new id.
+func rowOf(e perennial.Event, now time.Time) (Row, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return Row{}, fmt.Errorf("make an event id: %w", err)
+	}
+	body, err := json.Marshal(e.Data)
+	if err != nil {
+		return Row{}, fmt.Errorf("write event %s: %w", e.Type, err)
+	}
+	at := now.UTC().Truncate(time.Microsecond)
+	return Row{ID: "evt_" + id.String(), Type: string(e.Type), App: e.App, TenantID: e.TenantID, ConnectionID: e.ConnectionID, Body: string(body), CreatedAt: &at}, nil
 }
 
 // Last returns the last events, newest first, at most limit: of one connection, or of

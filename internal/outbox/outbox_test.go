@@ -2,7 +2,9 @@ package outbox
 
 import (
 	"testing"
+	"time"
 
+	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/fill"
 	"github.com/perennial-oauth/perennial/internal/golden"
 	"github.com/stretchr/testify/assert"
@@ -22,4 +24,17 @@ func TestRowsBecomeEvents(t *testing.T) {
 	e, err := r.Event()
 	require.NoError(t, err)
 	assert.Empty(t, fill.Zeros(e))
+}
+
+// TestEventsBecomeRows: an event is read as it was written, but for its id and its time.
+func TestEventsBecomeRows(t *testing.T) {
+	t.Parallel()
+	e := fill.Of[perennial.Event]()
+	r, err := rowOf(e, time.Now())
+	require.NoError(t, err)
+	assert.Empty(t, fill.Zeros(r))
+	got, err := r.Event()
+	require.NoError(t, err)
+	got.ID, got.CreatedAt = e.ID, e.CreatedAt
+	assert.Equal(t, e, got)
 }
