@@ -117,8 +117,12 @@ func (s *Service) giveUp(ctx context.Context, event, endpoint string, p Delivery
 	return t, nil
 }
 
+func tryOf(t DeliveryResult, p DeliveryPayload) Try {
+	return Try{Event: p.Event.Type, State: t.State, Age: p.Now.Sub(p.Event.CreatedAt)}
+}
+
 func (s *Service) observe(t DeliveryResult, p DeliveryPayload) {
-	s.Observer.Try(Try{Event: p.Event.Type, State: t.State, Age: p.Now.Sub(p.Event.CreatedAt)})
+	s.Observer.Try(tryOf(t, p))
 	log := s.Log.With("event_id", t.EventID, "endpoint_id", t.EndpointID, "status_code", t.Status)
 	switch t.State {
 	case perennial.DeliveryDelivered:

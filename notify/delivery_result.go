@@ -68,16 +68,20 @@ func (s *Store) RecordDelivery(ctx context.Context, t DeliveryResult) error {
 		if err != nil {
 			return err
 		}
-		tries := 1
-		if t.NotSent {
-			tries = 0
-		}
-		d := perennial.Delivery{EventID: t.EventID, EndpointID: t.EndpointID, State: t.State, Tries: tries, LastStatus: t.Status, LastError: t.Error}
-		if t.State == perennial.DeliveryPending {
-			d.NextTryAt = now.Add(t.Next)
-		}
-		return finish(tx, d, now)
+		return finish(tx, t.delivery(now), now)
 	})
+}
+
+// delivery returns what a result adds to its delivery.
+func (t DeliveryResult) delivery(now time.Time) perennial.Delivery {
+	d := perennial.Delivery{EventID: t.EventID, EndpointID: t.EndpointID, State: t.State, Tries: 1, LastStatus: t.Status, LastError: t.Error}
+	if t.NotSent {
+		d.Tries = 0
+	}
+	if t.State == perennial.DeliveryPending {
+		d.NextTryAt = now.Add(t.Next)
+	}
+	return d
 }
 
 // finish writes the new state of a pending delivery, and settles its event if no other

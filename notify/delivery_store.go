@@ -29,6 +29,10 @@ type deliveryRow struct {
 // TableName implements gorm's Tabler.
 func (deliveryRow) TableName() string { return "webhook_deliveries" }
 
+func newDelivery(event outbox.Row, to perennial.WebhookEndpoint, at time.Time) deliveryRow {
+	return deliveryRow{EventID: event.ID, EndpointID: to.ID, State: string(perennial.DeliveryPending), CreatedAt: &at}
+}
+
 func (r deliveryRow) delivery() perennial.Delivery {
 	return perennial.Delivery{EventID: r.EventID, EndpointID: r.EndpointID, State: perennial.DeliveryState(r.State), Tries: r.Tries, LastStatus: r.LastStatus,
 		LastError: r.LastError, NextTryAt: db.Time(r.NextTryAt), DeliveredAt: db.Time(r.DeliveredAt), CreatedAt: db.Time(r.CreatedAt)}
@@ -72,7 +76,7 @@ func (s *Store) PlanDeliveries(ctx context.Context, limit int) (int, error) {
 			before := len(deliveries)
 			for _, w := range all {
 				if w.Wants(r.Head()) {
-					deliveries = append(deliveries, deliveryRow{EventID: r.ID, EndpointID: w.ID, State: string(perennial.DeliveryPending), CreatedAt: &at})
+					deliveries = append(deliveries, newDelivery(r, w, at))
 				}
 			}
 			if len(deliveries) == before {

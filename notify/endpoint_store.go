@@ -45,12 +45,7 @@ func (s *Store) AddEndpoint(ctx context.Context, w perennial.WebhookEndpoint) (p
 		if err != nil {
 			return err
 		}
-		now = now.UTC().Truncate(time.Microsecond)
-		var types []string
-		for _, t := range w.Types {
-			types = append(types, string(t))
-		}
-		r := endpointRow{ID: w.ID, TenantID: w.TenantID, URL: w.URL, Types: strings.Join(types, " "), SecretSealed: w.SecretSealed, SecretVersion: 1, CreatedAt: &now}
+		r := newEndpoint(w, now.UTC().Truncate(time.Microsecond))
 		if err := tx.Create(&r).Error; err != nil {
 			return fmt.Errorf("write webhook endpoint %s: %w", w.ID, err)
 		}
@@ -58,6 +53,15 @@ func (s *Store) AddEndpoint(ctx context.Context, w perennial.WebhookEndpoint) (p
 		return nil
 	})
 	return w, err
+}
+
+// newEndpoint returns the row of an endpoint with its first secret.
+func newEndpoint(w perennial.WebhookEndpoint, at time.Time) endpointRow {
+	var types []string
+	for _, t := range w.Types {
+		types = append(types, string(t))
+	}
+	return endpointRow{ID: w.ID, TenantID: w.TenantID, URL: w.URL, Types: strings.Join(types, " "), SecretSealed: w.SecretSealed, SecretVersion: 1, CreatedAt: &at}
 }
 
 // Endpoints returns the endpoints in use, oldest first: one tenant's, or all for an

@@ -3,9 +3,11 @@ package notify
 import (
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/fill"
+	"github.com/perennial-oauth/perennial/internal/outbox"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -45,4 +47,18 @@ func TestRowsBecomeTypes(t *testing.T) {
 	assert.Empty(t, fill.Zeros(fill.Of[endpointRow]().endpoint()))
 	assert.Empty(t, fill.Zeros(fill.Of[deliveryRow]().delivery()))
 	assert.Empty(t, fill.Zeros(binding(fill.Of[perennial.WebhookEndpoint](), 3)), "a secret is sealed for its endpoint alone")
+}
+
+// TestTypesBecomeRows: what a caller gives, and what a try brought, arrives in the columns.
+// The listed ones belong to later changes of a row.
+func TestTypesBecomeRows(t *testing.T) {
+	t.Parallel()
+	at := time.Now()
+	w := fill.Of[perennial.WebhookEndpoint]()
+	assert.Equal(t, []string{"OldSecretSealed", "OldSecretUntil", "DisabledAt"}, fill.Zeros(newEndpoint(w, at)))
+	assert.Equal(t, []string{"Tries", "LastStatus", "LastError", "NextTryAt", "DeliveredAt"}, fill.Zeros(newDelivery(fill.Of[outbox.Row](), w, at)))
+	result := fill.Of[DeliveryResult]()
+	result.State, result.NotSent = perennial.DeliveryPending, false
+	assert.Equal(t, []string{"DeliveredAt", "CreatedAt"}, fill.Zeros(result.delivery(at)))
+	assert.Empty(t, fill.Zeros(tryOf(result, fill.Of[DeliveryPayload]())))
 }
