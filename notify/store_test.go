@@ -23,6 +23,7 @@ func TestStore(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *rows){
 		"endpoints, rotation, removal": testEndpoints, "who is to hear of an event": testPlan, "tries, dead letter, redelivery": testDeliver,
 		"the last delivery settles the event": testSettle, "one tenant's deliveries, by pages": testDeliveriesOf,
+		"what needs a person": testBacklog,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -300,4 +301,26 @@ func testDeliveriesOf(t *testing.T, b *rows) {
 	}
 	_, err := b.DeliveriesOf(t.Context(), notify.DeliveryFilter{})
 	requireCode(t, perennial.CodeInvalid, err)
+}
+
+// testBacklog: a dead delivery, two late ones and an event that nobody looked at.
+func testBacklog(t *testing.T, b *rows) {
+	for _, id := range []string{"dead", "late", "later"} {
+		b.endpoint(t, id, "")
+	}
+	b.change(t)
+	b.plan(t)
+	b.change(t)
+	now, err := b.Now(t.Context())
+	require.NoError(t, err)
+	now = now.Truncate(time.Microsecond)
+	at := func(ago time.Duration) string {
+		return "UPDATE webhook_deliveries SET next_try_at = '" + now.Add(-ago).Format("2006-01-02 15:04:05.999999-07:00") + "' WHERE endpoint_id = "
+	}
+	b.Exec(t, at(time.Minute)+"'later'")
+	b.Exec(t, at(time.Hour)+"'late'")
+	b.Exec(t, "UPDATE webhook_deliveries SET state = 'dead' WHERE endpoint_id = 'dead'")
+	got, err := b.Backlog(t.Context(), 0, 10)
+	require.NoError(t, err)
+	require.Equal(t, notify.Backlog{Dead: 1, Endpoints: []string{"dead"}, Late: 2, LateSince: now.Add(-time.Hour), Unplanned: 1}, got)
 }
