@@ -12,7 +12,9 @@ import (
 
 type pooledApp struct{}
 
-func (pooledApp) App(string) (provider.App, error) { return provider.App{Pacers: 2}, nil }
+func (pooledApp) App(string) (provider.App, error) {
+	return provider.App{Pacers: 2, MaxRefreshesPerSecond: 5}, nil
+}
 
 // TestViewIsWhole: a workflow gets everything that its row says.
 func TestViewIsWhole(t *testing.T) {
@@ -32,4 +34,27 @@ func TestShownOfIsWhole(t *testing.T) {
 	t.Parallel()
 	assert.Equal(t, map[string]string{AttributeStatus: "status", AttributeProvider: "provider", AttributeApp: "app", AttributeTenant: "tenant_id"},
 		ShownOf(fill.Of[perennial.Connection]()))
+}
+
+// TestMissingViewIsWhole: the view of a missing row says all that the workflow knew.
+func TestMissingViewIsWhole(t *testing.T) {
+	t.Parallel()
+	v := MissingView(fill.Of[Known]())
+	for _, name := range fill.Names[Known]() {
+		if name != "Looks" { // they are the wait
+			assert.NotContains(t, fill.Zeros(v), name)
+		}
+	}
+}
+
+// TestPaceIsWhole: a pacer goes on with its shard, and claims with all that it knows.
+func TestPaceIsWhole(t *testing.T) {
+	t.Parallel()
+	p := &Pacer{Timing: fill.Of[Pacer]().Timing}
+	r := p.newPace(fill.Of[PaceRequest](), "run")
+	assert.Empty(t, fill.Zeros(r.shard))
+	assert.Equal(t, []string{"Done", "Refreshed", "HandedOver", "MarkedRolledBack", "Latest"}, fill.Zeros(r.out), "these are the results")
+	r.late = time.Second
+	assert.Empty(t, fill.Zeros(r.dueRequest(3)))
+	assert.Empty(t, fill.Zeros(ReleaseRequest(pooledApp{}, "app")))
 }

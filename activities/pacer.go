@@ -132,14 +132,19 @@ func (p *Pacer) Pace(ctx context.Context, req PaceRequest) (PaceResult, error) {
 			req.Beat = max(req.Beat, beat)
 		}
 	}
-	r := &pace{Pacer: p, shard: store.Shard{App: req.App, N: req.N, Of: req.Of}, runID: activity.GetInfo(ctx).WorkflowExecution.RunID,
-		out: PaceResult{Beat: req.Beat, After: req.After}, free: make(chan struct{}, paceAtOnce)}
+	r := p.newPace(req, activity.GetInfo(ctx).WorkflowExecution.RunID)
 	r.giveBack(paceAtOnce)
 	r.withhold()
 	goesOn, err := r.run(ctx, req)
 	r.finish(goesOn)
 	r.out.Refreshed, r.out.HandedOver = r.refreshed.Load(), r.handedOver.Load()
 	return r.out, err
+}
+
+// newPace goes on where the activity before it ended.
+func (p *Pacer) newPace(req PaceRequest, runID string) *pace {
+	return &pace{Pacer: p, shard: store.Shard{App: req.App, N: req.N, Of: req.Of}, runID: runID,
+		out: PaceResult{Beat: req.Beat, After: req.After}, free: make(chan struct{}, paceAtOnce)}
 }
 
 // run claims until the time is over. goesOn says that only the time ended it: the shard
@@ -309,6 +314,10 @@ func (r *pace) release(well bool) {
 	}
 }
 
+func (r *pace) dueRequest(n int) store.ClaimDueRequest {
+	return store.ClaimDueRequest{Shard: r.shard, Limit: n, Late: r.late, Lease: r.Timing.AttemptDeadline, Trigger: perennial.TriggerTimer, Beat: r.out.Beat}
+}
+
 // take claims at most n connections and refreshes each in its own goroutine, which
 // frees its place at the end.
 func (r *pace) take(ctx context.Context, n int, limit float64) (int, error) {
@@ -327,7 +336,7 @@ func (r *pace) take(ctx context.Context, n int, limit float64) (int, error) {
 		}
 	}
 	began := time.Now()
-	got, err := r.Store.ClaimDue(ctx, store.ClaimDueRequest{Shard: r.shard, Limit: n, Late: r.late, Lease: r.Timing.AttemptDeadline, Trigger: perennial.TriggerTimer, Beat: r.out.Beat})
+	got, err := r.Store.ClaimDue(ctx, r.dueRequest(n))
 	if err != nil {
 		return 0, err
 	}
