@@ -67,7 +67,7 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 	engineConfig := d.EngineConfig()
 	engineConfig.Observer = counts
 	p := &Part{engine: refresh.New(engineConfig), report: d.Report, log: d.Log, slowWait: d.Config.Timing.WithDefaults().WorkerStop}
-	told := &connect.Temporal{Client: c, TaskQueue: queue}
+	told := d.Workflows(c)
 	p.startPacers = func(ctx context.Context) error {
 		var errs []error
 		for _, app := range d.Config.Apps {

@@ -66,7 +66,7 @@ func RunServer(ctx context.Context, args, environ []string, logs io.Writer, cust
 		stopStoring := StoreUnsaved(ctx, tokens.engine, log)
 		defer stopStoring()
 	}
-	service := deps.Connections(&connect.Temporal{Client: t, TaskQueue: deps.Config.TaskQueue})
+	service := deps.Connections(deps.Workflows(t))
 	links, err := openLinks(ctx, deps, service)
 	if err != nil {
 		return err
@@ -108,6 +108,11 @@ func RunServer(ctx context.Context, args, environ []string, logs io.Writer, cust
 	err = s.drain()
 	log.Info("server stopped")
 	return errors.Join(lost, err, health.Close())
+}
+
+// Workflows returns what signals and asks the connections' workflows over t.
+func (d *Deps) Workflows(t temporal.Client) *connect.Temporal {
+	return &connect.Temporal{Client: t, TaskQueue: d.Config.TaskQueue}
 }
 
 // Connections returns the service that changes connections and signals their workflows.

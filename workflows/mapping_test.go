@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/activities"
 	"github.com/perennial-oauth/perennial/internal/fill"
 	"github.com/stretchr/testify/assert"
@@ -54,4 +55,10 @@ func TestSummariesJoin(t *testing.T) {
 	for i, at := range from {
 		assert.WithinDuration(t, at, w.summarized[i], time.Minute)
 	}
+}
+
+// TestRequestsAreWhole: a request for newer tokens names the generation that there is.
+func TestRequestsAreWhole(t *testing.T) {
+	t.Parallel()
+	assert.Empty(t, fill.Zeros(NewerThan(fill.Of[perennial.Connection]())))
 }

@@ -48,6 +48,9 @@ type RefreshNow struct {
 	IfGeneration int64 `json:"if_generation,omitempty"`
 }
 
+// NewerThan asks for a newer token set than c has.
+func NewerThan(c perennial.Connection) RefreshNow { return RefreshNow{IfGeneration: c.Generation} }
+
 // RefreshNowReply is the result of [UpdateRefreshNow].
 type RefreshNowReply struct {
 	Outcome    perennial.Outcome `json:"outcome"`

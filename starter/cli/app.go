@@ -106,7 +106,7 @@ func (s *shell) probe(ctx context.Context, t *connect.Temporal, c perennial.Conn
 	if err := t.Signal(ctx, c, workflows.SignalNudge); err != nil { // ends an activity that backs off
 		return err
 	}
-	reply, err := connect.Refresh(ctx, t, c, workflows.RefreshNow{IfGeneration: c.Generation})
+	reply, err := connect.Refresh(ctx, t, c, workflows.NewerThan(c))
 	if err != nil {
 		return err
 	}

@@ -148,7 +148,7 @@ func (s *shell) dial(ctx context.Context, deps *wiring.Deps, do func(*wiring.Dep
 		return err
 	}
 	defer t.Close()
-	w := &connect.Temporal{Client: t, TaskQueue: deps.Config.TaskQueue}
+	w := deps.Workflows(t)
 	return do(deps, deps.Connections(w), w)
 }
 

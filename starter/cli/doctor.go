@@ -93,11 +93,15 @@ func (s *shell) readBinding(ctx context.Context, deps *wiring.Deps, c client.Cli
 	if err != nil {
 		return out, err
 	}
-	out = doctor.Binding{State: string(f.State), Presents: f.State.Presents(), Reason: f.Reason, Database: f.Installation.DatabaseID}
+	return bindingOf(f), nil
+}
+
+func bindingOf(f wiring.Found) doctor.Binding {
+	out := doctor.Binding{State: string(f.State), Presents: f.State.Presents(), Reason: f.Reason, Database: f.Installation.DatabaseID}
 	for _, at := range f.Installation.Bindings {
 		out.Places = append(out.Places, fmt.Sprintf("task queue %s of namespace %s, verified %s", at.TaskQueue, at.Namespace, instant(at.VerifiedAt)))
 	}
-	return out, nil
+	return out
 }
 
 // verdict is the error that gives the command its exit code.

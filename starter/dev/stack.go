@@ -281,7 +281,7 @@ func (s *stack) openTemporal(ctx context.Context, progress io.Writer) error {
 	if err := s.openOptions(ctx); err != nil {
 		return err
 	}
-	s.updates = &connect.Temporal{Client: s.client, TaskQueue: s.deps.Config.TaskQueue}
+	s.updates = s.deps.Workflows(s.client)
 	s.service = s.deps.Connections(s.updates)
 	if s.sessions, err = s.deps.Sessions(s.service); err != nil {
 		return err

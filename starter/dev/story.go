@@ -89,7 +89,7 @@ func (t *story) revocation(ctx context.Context) error {
 	}
 	t.tell("%s: access was removed at the provider.", d.account)
 	// The product's next call gets a 401, so it requests another token.
-	if _, err := t.updates.RefreshNow(ctx, id, workflows.RefreshNow{IfGeneration: c.Generation}); err != nil {
+	if _, err := t.updates.RefreshNow(ctx, id, workflows.NewerThan(c)); err != nil {
 		return err
 	}
 	if _, err := t.until(ctx, id, func(c perennial.Connection) bool { return c.Status == perennial.StatusReconnectRequired }); err != nil {
@@ -109,7 +109,7 @@ func (t *story) revocation(ctx context.Context) error {
 		return err
 	}
 	// The connection counts as recovered when its workflow refreshes by itself again.
-	if _, err := t.updates.RefreshNow(ctx, id, workflows.RefreshNow{IfGeneration: before.Generation}); err != nil {
+	if _, err := t.updates.RefreshNow(ctx, id, workflows.NewerThan(before)); err != nil {
 		return err
 	}
 	if _, err := t.until(ctx, id, func(c perennial.Connection) bool {
@@ -162,7 +162,7 @@ func (t *story) killing(ctx context.Context) error {
 	done := t.refreshesOf(d)
 	asked := make(chan error, 1)
 	go func() {
-		_, err := t.updates.RefreshNow(ctx, id, workflows.RefreshNow{IfGeneration: c.Generation})
+		_, err := t.updates.RefreshNow(ctx, id, workflows.NewerThan(c))
 		asked <- err
 	}()
 	if err := poll(ctx, func() (bool, error) { return t.refreshesOf(d) > done, nil }); err != nil {

@@ -246,7 +246,7 @@ func (f *fleet) stir(cs []*conn) {
 		go func() {
 			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 			defer cancel()
-			reply, err := connect.Refresh(ctx, f.updates, row, workflows.RefreshNow{IfGeneration: row.Generation})
+			reply, err := connect.Refresh(ctx, f.updates, row, workflows.NewerThan(row))
 			c.with(func() { c.said = fmt.Sprintf("%+v, %v, at %s", reply, err, time.Now().Format("15:04:05.000")) })
 		}()
 	}
