@@ -70,9 +70,13 @@ func (b *Binding) lookAtBoth(ctx context.Context) (Found, error) {
 	return b.look(ctx)
 }
 
+func recordOf(i store.Installation) workflows.Record {
+	return workflows.Record{Database: i.DatabaseID, Number: i.Number}
+}
+
 func (b *Binding) write(ctx context.Context, f Found, adopt bool) (Found, error) {
 	before := f.Record
-	installed, err := b.rows.Bind(ctx, store.Binding{ClusterID: f.ClusterID, NamespaceID: f.NamespaceID, TaskQueue: f.TaskQueue, Namespace: f.Namespace}, adopt)
+	installed, err := b.rows.Bind(ctx, f.binding(), adopt)
 	if err != nil {
 		return f, err
 	}
@@ -80,7 +84,7 @@ func (b *Binding) write(ctx context.Context, f Found, adopt bool) (Found, error)
 		if found && (before == nil || old.Database != before.Database) && old.Database != installed.DatabaseID {
 			return old, perennial.Errorf(perennial.CodeConflict, "task queue %s was given to database %s at this moment: look again", f.TaskQueue, old.Database)
 		}
-		return workflows.Record{Database: installed.DatabaseID, Number: installed.Number}, nil
+		return recordOf(installed), nil
 	})
 	if err != nil {
 		return f, err

@@ -116,11 +116,13 @@ func (b *Binding) Inspect(ctx context.Context) (f Found, err error) {
 	return f, err
 }
 
+func foundAt(p workflows.Place) Found { return Found{Namespace: p.Namespace, TaskQueue: p.TaskQueue} }
+
 // ask asks both; away is the error of a Temporal that does not answer. It reads Temporal's
 // number before the database's: a sweep raises the database's first, so a pass between
 // the two reads never makes the database look as if it went backwards.
 func (b *Binding) ask(ctx context.Context) (f Found, away, err error) {
-	f = Found{Namespace: b.Place.Namespace, TaskQueue: b.Place.TaskQueue}
+	f = foundAt(b.Place)
 	id, away := b.Place.Identity(ctx)
 	if away == nil {
 		var r workflows.Record
@@ -145,7 +147,7 @@ func (b *Binding) look(ctx context.Context) (Found, error) {
 	case away != nil:
 		return b.withoutTemporal(ctx, f, away)
 	case f.State == Bound:
-		err = b.rows.NoteVerified(ctx, b.address, store.Binding{ClusterID: f.ClusterID, NamespaceID: f.NamespaceID, TaskQueue: f.TaskQueue, Namespace: f.Namespace})
+		err = b.rows.NoteVerified(ctx, b.address, f.binding())
 	}
 	return f, err
 }

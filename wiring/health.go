@@ -73,18 +73,7 @@ func ServeHealth(listen string, deps *Deps, t client.Client, registry *prometheu
 	if err != nil {
 		return nil, fmt.Errorf("listen for health checks (set PERENNIAL_LISTEN, or PERENNIAL_SERVER_HEALTH for a server): %w", err)
 	}
-	h := &Health{listener: l, checks: checks{log: deps.Log, checkSchema: deps.Store.CheckSchema}}
-	h.checkTemporal = func(ctx context.Context) error {
-		return askTemporal(ctx, t, deps.Config.TaskQueue)
-	}
-	if deps.binding != nil {
-		h.binding = deps.binding.State
-	}
-	for _, field := range seal.Fields {
-		if !deps.Keyring.CanOpen(field) {
-			h.missingKeys = append(h.missingKeys, string(field))
-		}
-	}
+	h := newHealth(l, deps, t)
 	metrics.RegisterServers(registry, h.database.up, h.temporal.up)
 	mux := http.NewServeMux()
 	// Metrics that cannot be read while the database is away must not hide the others.
@@ -101,6 +90,23 @@ func ServeHealth(listen string, deps *Deps, t client.Client, registry *prometheu
 		}
 	}()
 	return h, nil
+}
+
+// newHealth returns a Health that nothing runs yet.
+func newHealth(l net.Listener, deps *Deps, t client.Client) *Health {
+	h := &Health{listener: l, checks: checks{log: deps.Log, checkSchema: deps.Store.CheckSchema}}
+	h.checkTemporal = func(ctx context.Context) error {
+		return askTemporal(ctx, t, deps.Config.TaskQueue)
+	}
+	if deps.binding != nil {
+		h.binding = deps.binding.State
+	}
+	for _, field := range seal.Fields {
+		if !deps.Keyring.CanOpen(field) {
+			h.missingKeys = append(h.missingKeys, string(field))
+		}
+	}
+	return h
 }
 
 // every runs do now and at each interval until ctx ends.

@@ -37,6 +37,11 @@ type Found struct {
 	Record       *workflows.Record  `json:"temporal"` // nil: Temporal knows no database
 }
 
+// binding returns the place that was found, as the database keeps it.
+func (f Found) binding() store.Binding {
+	return store.Binding{ClusterID: f.ClusterID, NamespaceID: f.NamespaceID, TaskQueue: f.TaskQueue, Namespace: f.Namespace}
+}
+
 // judge returns f with its state and reason. It is pure.
 func judge(f Found) Found {
 	known, listed := f.Installation.Find(f.NamespaceID, f.TaskQueue)

@@ -2,6 +2,7 @@ package wiring
 
 import (
 	"context"
+	"net"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
 )
 
 // TestSettingsReachTheParts: a process passes every setting and every part on. The
@@ -37,6 +39,7 @@ func TestSettingsReachTheParts(t *testing.T) {
 	assert.Equal(t, []string{"Failures"}, fill.Zeros(d.pagesConfig(&connect.Sessions{})))
 	service := d.Connections(&connect.Temporal{})
 	assert.Empty(t, fill.Zeros(service.Config))
+	assert.Same(t, d.Log, service.Log, "otherwise it would discard its log")
 	assert.Empty(t, fill.Zeros(*d.Disconnector(service)))
 	d.Config.Apps, d.Config.Server = fill.Of[config.Config]().Apps, fill.Of[config.Config]().Server
 	d.DB = &db.DB{}
@@ -60,12 +63,14 @@ func TestPartsAreWhole(t *testing.T) {
 	cfg := fill.Of[config.Config]()
 	d := &Deps{Config: &cfg, Log: NewLogger(&cfg, t.Output()), Store: &store.Store{}, Spool: &spool.Spool{}}
 	told := &connect.Temporal{}
-	p := &Part{engine: &refresh.Engine{}, startPacers: func(context.Context) error { return nil }, dispatch: func(context.Context) (int, error) { return 0, nil }}
+	p := d.newPart(&refresh.Engine{})
+	p.startPacers, p.dispatch = func(context.Context) error { return nil }, func(context.Context) (int, error) { return 0, nil }
 	p.watchdog = d.watchdog(p.engine, nil, nil)
 	assert.Empty(t, fill.Zeros(*p.watchdog.fallback))
 	assert.NotNil(t, p.watchdog.rows)
 	assert.NotNil(t, p.watchdog.log)
 	assert.Equal(t, 2*cfg.Sweep.Every, p.watchdog.patience)
+	assert.Empty(t, fill.Zeros(p.watchdog.request(false)))
 	p.apps = d.newAppKeeper(nil, told, p.watchdog.fallback)
 	assert.Empty(t, fill.Zeros(*p.apps.acts))
 	assert.Empty(t, fill.Zeros(*p.apps.acts.Canaries))
@@ -73,4 +78,38 @@ func TestPartsAreWhole(t *testing.T) {
 	for _, part := range d.parts(p, told, &Binding{}, &notify.Service{}) {
 		assert.Empty(t, fill.Zeros(part), "%T", part)
 	}
+	assert.Equal(t, []string{"slow"}, fill.AllZeros(p), "it counts")
+	assert.Equal(t, cfg.Timing, d.workflowOptions().Timing)
+	assert.Empty(t, fill.Zeros(d.Workflows(away{})))
+}
+
+// away is a Temporal that nobody asks.
+type away struct{ client.Client }
+
+// TestProcessIsWhole: what a process reports of itself, and what its probes look at. The
+// listed fields are found while it runs.
+func TestProcessIsWhole(t *testing.T) {
+	t.Parallel()
+	cfg := fill.Of[config.Config]()
+	d := &Deps{Config: &cfg, Log: NewLogger(&cfg, t.Output()), Store: &store.Store{}, Keyring: &seal.Keyring{}, binding: &Binding{}}
+	assert.Equal(t, []string{"ClockOffset", "SpoolSets", "Binding", "ReportedAt"}, fill.Zeros(d.process(KindWorker)))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, l.Close()) }()
+	assert.Equal(t, []string{"started", "draining", "schema", "database", "temporal", "answer", "neglected", "server", "stopChecks"}, fill.AllZeros(newHealth(l, d, away{})))
+}
+
+// TestBindingIsWhole: a binding knows its place, and everything found there goes on to the
+// database and to Temporal.
+func TestBindingIsWhole(t *testing.T) {
+	t.Parallel()
+	cfg := fill.Of[config.Config]()
+	d := &Deps{Config: &cfg, Log: NewLogger(&cfg, t.Output()), Store: &store.Store{}}
+	b, err := d.BindingFor(t.Context(), away{}, []string{"TEMPORAL_ADDRESS=127.0.0.1:1"})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"found", "once"}, fill.AllZeros(b), "it has not looked yet")
+	assert.Empty(t, fill.Zeros(b.Place))
+	assert.Equal(t, Found{Namespace: b.Place.Namespace, TaskQueue: b.Place.TaskQueue}, foundAt(b.Place))
+	assert.Equal(t, []string{"BoundAt", "VerifiedAt"}, fill.Zeros(fill.Of[Found]().binding()), "the database's clock says these")
+	assert.Equal(t, []string{"MovedTo"}, fill.Zeros(recordOf(fill.Of[store.Installation]())), "only a move sets it")
 }

@@ -66,7 +66,7 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 	metrics.RegisterFleet(registry, d.Store, d.spoolCounts())
 	engineConfig := d.EngineConfig()
 	engineConfig.Observer = counts
-	p := &Part{engine: refresh.New(engineConfig), report: d.Report, log: d.Log, slowWait: d.Config.Timing.WithDefaults().WorkerStop}
+	p := d.newPart(refresh.New(engineConfig))
 	told := d.Workflows(c)
 	p.startPacers = func(ctx context.Context) error {
 		var errs []error
@@ -83,7 +83,7 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 	}
 	p.watchdog = d.watchdog(p.engine, c, counts)
 	p.apps = d.newAppKeeper(c, told, p.watchdog.fallback)
-	workflows.Register(w, workflows.Options{Timing: d.Config.Timing})
+	workflows.Register(w, d.workflowOptions())
 	acts := activities.New(p.engine, d.Store, d.Config, told)
 	acts.Attributes, acts.Binding, acts.RowMissing = workflows.NewAttributes(c), binding, counts.RowMissing
 	for _, a := range append([]any{acts}, d.parts(p, told, binding, events)...) {
@@ -92,6 +92,13 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 	w.RegisterActivityWithOptions(p.apps.acts.Releaser.Release, activity.RegisterOptions{Name: activities.ReleaseActivity})
 	return p, nil
 }
+
+// newPart returns a Part without the work that needs Temporal.
+func (d *Deps) newPart(engine *refresh.Engine) *Part {
+	return &Part{engine: engine, report: d.Report, log: d.Log, slowWait: d.Config.Timing.WithDefaults().WorkerStop}
+}
+
+func (d *Deps) workflowOptions() workflows.Options { return workflows.Options{Timing: d.Config.Timing} }
 
 // parts returns the activities beside those of a connection.
 func (d *Deps) parts(p *Part, told *connect.Temporal, binding *Binding, events *notify.Service) []any {

@@ -121,12 +121,8 @@ func (w *watchdog) look(ctx context.Context) (again bool) {
 	if ctx.Err() != nil {
 		return false
 	}
-	req := store.NeglectedRequest{Patience: w.patience, Limit: besideLimit}
-	if away {
-		req.Patience = min(awayPatience, w.patience)
-	}
 	bounded, cancel := context.WithTimeout(ctx, pollTimeout)
-	found, err := w.rows.Neglected(bounded, req)
+	found, err := w.rows.Neglected(bounded, w.request(away))
 	cancel()
 	if err != nil {
 		if ctx.Err() == nil && w.failed.due() {
@@ -139,6 +135,15 @@ func (w *watchdog) look(ctx context.Context) (again bool) {
 		return false
 	}
 	return w.refresh(ctx, found.Connections)
+}
+
+// request asks for the connections that this worker would refresh now.
+func (w *watchdog) request(away bool) store.NeglectedRequest {
+	req := store.NeglectedRequest{Patience: w.patience, Limit: besideLimit}
+	if away {
+		req.Patience = min(awayPatience, w.patience)
+	}
+	return req
 }
 
 // temporalIsAway asks Temporal, and reports whether it has not answered for [awayAfter].
@@ -173,10 +178,11 @@ func (w *watchdog) note(found store.Neglected, away bool) {
 	now := time.Now()
 	var after *episode
 	switch {
-	case found.Found > 0 && before == nil:
-		after = &episode{since: found.Since, seen: now, found: found.Found}
 	case found.Found > 0:
-		after = &episode{since: before.since, seen: now, found: found.Found}
+		after = &episode{since: found.Since, seen: now, found: found.Found}
+		if before != nil {
+			after.since = before.since
+		}
 	case before != nil && now.Sub(before.seen) < calmAfter:
 		after = &episode{since: before.since, seen: before.seen}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/internal/fill"
 	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -20,7 +21,12 @@ import (
 type whole struct {
 	Store
 	Workflows
+	refresh.FallbackEngine
 	asked connect.SessionRequest
+}
+
+func (w whole) Get(ctx context.Context, id string) (perennial.Connection, time.Time, error) {
+	return w.ForTokenRead(ctx, "", id)
 }
 
 func (whole) ForTokenRead(context.Context, string, string) (perennial.Connection, time.Time, error) {
@@ -37,13 +43,16 @@ func (whole) Open(seal.Binding, []byte) (perennial.Secret, error) {
 	return perennial.NewSecret("token"), nil
 }
 
-func (whole) App(string) (provider.App, error) {
+func (whole) App(name string) (provider.App, error) {
+	if name != "app" {
+		return provider.App{}, errors.New("there is no other")
+	}
 	return provider.App{Provider: provider.Entry{Title: "P", RefreshKillsAccessToken: true}}, nil
 }
 
 func (w *whole) CreateSession(_ context.Context, req connect.SessionRequest) (connect.Session, error) {
 	w.asked = req
-	return connect.Session{}, errors.New("it only notes the request")
+	return connect.Session{ConnectSession: fill.Of[perennial.ConnectSession](), Link: perennial.NewSecret("link")}, nil
 }
 
 func (w *whole) Session(context.Context, string) (perennial.ConnectSession, error) {
@@ -60,12 +69,53 @@ func TestCopiesAreWhole(t *testing.T) {
 	state, err := b.Load(t.Context(), "con_1")
 	require.NoError(t, err)
 	assert.Empty(t, fill.Zeros(state))
-	assert.Equal(t, []string{"Link"}, fill.Zeros(session(fill.Of[perennial.ConnectSession]())), "the link is shown once, by who made it")
+	for _, without := range []string{"ConnectionID", "ResultID"} {
+		c := fill.Of[perennial.ConnectSession]()
+		fill.Clear(&c, without)
+		assert.Equal(t, []string{"Link"}, fill.Zeros(session(c)), "the link is shown once, by who made it")
+	}
 
-	_, err = b.Connect(t.Context(), fill.Of[client.ConnectRequest]())
-	require.Error(t, err)
+	made, err := b.Connect(t.Context(), fill.Of[client.ConnectRequest]())
+	require.NoError(t, err)
+	assert.Empty(t, fill.Zeros(made))
 	assert.Equal(t, []string{"ConnectionID"}, fill.Zeros(w.asked), "a connect")
 	_, err = b.Reconnect(t.Context(), "con_1", fill.Of[client.ReconnectRequest]())
-	require.Error(t, err)
+	require.NoError(t, err)
 	assert.Equal(t, []string{"App", "Host"}, fill.Zeros(w.asked), "they are the connection's")
+}
+
+// TestRefreshIsWhole: the refresh in this process has all that it works with. An error about
+// a generation says which connection and generation it is about.
+func TestRefreshIsWhole(t *testing.T) {
+	t.Parallel()
+	w := &whole{}
+	b, err := New(Config{Tenant: "t", Store: w, Keys: w, Workflows: w, Apps: w, Engine: w})
+	require.NoError(t, err)
+	assert.Empty(t, fill.Zeros(b.fallback()))
+	row := fill.Of[perennial.Connection]()
+	for _, err := range []error{b.Refresh(t.Context(), "con_1", row.Generation+1), b.refreshHere(t.Context(), "con_1", row.Generation+1)} {
+		ahead, ok := errors.AsType[*perennial.GenerationAheadError](err)
+		require.True(t, ok, err)
+		assert.Empty(t, fill.Zeros(ahead))
+	}
+}
+
+// TestTitleOfAnUnknownApp: its customers see the provider's name.
+func TestTitleOfAnUnknownApp(t *testing.T) {
+	t.Parallel()
+	w := &whole{}
+	b, err := New(Config{Tenant: "t", Store: otherApp{w}, Keys: w, Workflows: w, Apps: w})
+	require.NoError(t, err)
+	state, err := b.Load(t.Context(), "con_1")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"ReconnectURL", "HelpURL", "KillsAccess"}, fill.Zeros(state))
+}
+
+// otherApp is a store whose rows have an app that left the configuration.
+type otherApp struct{ *whole }
+
+func (o otherApp) ForTokenRead(ctx context.Context, tenant, id string) (perennial.Connection, time.Time, error) {
+	c, now, err := o.whole.ForTokenRead(ctx, tenant, id)
+	c.App = "left"
+	return c, now, err
 }

@@ -117,10 +117,13 @@ func (b *Backend) refreshHere(ctx context.Context, id string, generation int64) 
 	}
 }
 
+func (b *Backend) fallback() *refresh.Fallback {
+	return &refresh.Fallback{Engine: b.Engine, Rows: b.Store, Apps: b.Apps, Sets: b.sets}
+}
+
 // present asks the engine. busy says that another process is refreshing.
 func (b *Backend) present(ctx context.Context, c perennial.Connection) (busy bool, err error) {
-	f := &refresh.Fallback{Engine: b.Engine, Rows: b.Store, Apps: b.Apps, Sets: b.sets}
-	res, err := f.Refresh(ctx, c, b.keeping.Go)
+	res, err := b.fallback().Refresh(ctx, c, b.keeping.Go)
 	switch {
 	case err != nil:
 		return false, err
