@@ -18,6 +18,7 @@ func TestStatusIsWhole(t *testing.T) {
 	got, err := r.status()
 	require.NoError(t, err)
 	assert.Empty(t, fill.Zeros(got))
+	assert.Empty(t, fill.Zeros(r.reply(perennial.OutcomeRefreshed, "code")), "nor does an answer hide anything")
 }
 
 // TestRecentIsWhole: a line about a refresh says which generation it brought.
@@ -57,8 +58,38 @@ func TestSummariesJoin(t *testing.T) {
 	}
 }
 
-// TestRequestsAreWhole: a request for newer tokens names the generation that there is.
+// TestRequestsAreWhole: an activity gets all that its workflow knows, and a workflow what
+// its caller knows. Only a local activity asks for search attributes.
 func TestRequestsAreWhole(t *testing.T) {
 	t.Parallel()
+	r := &run{view: fill.Of[activities.View](), state: fill.Of[State](), local: true}
+	assert.Equal(t, []string{"Shown"}, fill.Zeros(r.loadRequest()))
+	assert.Equal(t, []string{"Shown"}, fill.Zeros(r.complete(activities.RefreshRequest{Trigger: perennial.TriggerTimer, Once: true})))
+	assert.Empty(t, fill.Zeros(r.knows()))
+	assert.Empty(t, fill.Zeros(fill.Of[PacerState]().request(time.Minute)))
+	assert.Empty(t, fill.Zeros(Sweep{}.WithDefaults().request(time.Now().Truncate(time.Hour))))
 	assert.Empty(t, fill.Zeros(NewerThan(fill.Of[perennial.Connection]())))
+}
+
+// TestViewsAreWhole: a run takes over, and shows, all that a view says.
+func TestViewsAreWhole(t *testing.T) {
+	t.Parallel()
+	v, now := fill.Of[activities.View](), time.Now()
+	v.Gone = false
+	r := &run{}
+	r.learn(v, now)
+	assert.Equal(t, v, r.view)
+	assert.Equal(t, v.Summary.To, r.state.Digested)
+	assert.Equal(t, v.Generation, r.state.Generation)
+	assert.Equal(t, now.Add(v.Wait), r.due)
+	v.Generation--
+	r.learn(v, now)
+	assert.Equal(t, v.Generation+1, r.state.Generation, "the row is behind by one")
+	v.Generation = 2 * perennial.MaxGenerationGap
+	r.learn(v, now)
+	v.Generation--
+	r.learn(v, now)
+	assert.EqualValues(t, 2*perennial.MaxGenerationGap, r.state.Generation, "also far from the first one")
+	assert.Equal(t, []string{"HTTPStatus", "Recovered", "Again", "Unsaved"}, fill.Zeros(r.notStored()))
+	assert.Empty(t, fill.Zeros(recent(now, fill.Of[activities.RefreshResult]())))
 }

@@ -32,6 +32,11 @@ type PacerState struct {
 	HandedOver int64  `json:"handed_over,omitempty"`
 }
 
+// request returns what the next activity should do.
+func (s PacerState) request(paceFor time.Duration) activities.PaceRequest {
+	return activities.PaceRequest{App: s.App, N: s.N, Of: s.Of, For: paceFor, Beat: s.Beat, After: s.After}
+}
+
 // pacesPerRun bounds the history of one run: eight hours, at a minute for each
 // activity.
 const pacesPerRun = 480
@@ -64,7 +69,7 @@ func pace(ctx workflow.Context, s PacerState, t timing.Config) error {
 	for range pacesPerRun {
 		workflow.SetCurrentDetails(ctx, fmt.Sprintf("**%s**, shard %d of %d\n\n%d refreshed, %d handed to their own workflows", s.App, s.N+1, s.Of, s.Refreshed, s.HandedOver))
 		var out activities.PaceResult
-		err := workflow.ExecuteActivity(ctx, pacerActs.Pace, activities.PaceRequest{App: s.App, N: s.N, Of: s.Of, For: t.PaceFor, Beat: s.Beat, After: s.After}).Get(ctx, &out)
+		err := workflow.ExecuteActivity(ctx, pacerActs.Pace, s.request(t.PaceFor)).Get(ctx, &out)
 		if err != nil {
 			return fmt.Errorf("pace app %s: %w", s.App, err)
 		}

@@ -32,7 +32,7 @@ func (r *run) load(ctx workflow.Context) error {
 	}
 	r.loading = true
 	defer func() { r.loading = false; r.loads++ }()
-	req := activities.LoadRequest{ConnectionID: r.state.ConnectionID, Since: r.state.Digested, Known: r.knows()}
+	req := r.loadRequest()
 	var v activities.View
 	locally := req
 	locally.Shown = r.shown(ctx)
@@ -50,6 +50,10 @@ func (r *run) load(ctx workflow.Context) error {
 	}
 	r.applyView(ctx, v)
 	return nil
+}
+
+func (r *run) loadRequest() activities.LoadRequest {
+	return activities.LoadRequest{ConnectionID: r.state.ConnectionID, Since: r.state.Digested, Known: r.knows()}
 }
 
 // locally returns a context for one try of a local activity. The activity of the same
@@ -75,14 +79,22 @@ func (r *run) refresh(ctx workflow.Context, req activities.RefreshRequest) error
 	if r.retrySetAside(ctx) {
 		return nil
 	}
-	req.ConnectionID, req.Generation, req.Known = r.state.ConnectionID, r.state.Generation, r.knows()
+	req = r.complete(req)
 	if r.local {
-		req.App = r.view.App
 		if done, err := r.refreshLocally(ctx, req); done || err != nil {
 			return err
 		}
 	}
 	return r.refreshRemotely(ctx, req)
+}
+
+// complete adds what the run knows to a request.
+func (r *run) complete(req activities.RefreshRequest) activities.RefreshRequest {
+	req.ConnectionID, req.Generation, req.Known = r.state.ConnectionID, r.state.Generation, r.knows()
+	if r.local {
+		req.App = r.view.App
+	}
+	return req
 }
 
 // refreshLocally tries once, inside this workflow task. done is false if the Refresh
@@ -131,7 +143,11 @@ func (r *run) ended(ctx workflow.Context, res activities.RefreshResult) {
 	r.refreshes++
 	r.cycles++
 	r.requested.ReceiveAsync(nil) // a request that arrived meanwhile shares this refresh
-	r.state.remember(RecentRefresh{At: workflow.Now(ctx).UTC(), Outcome: res.Outcome, Code: res.Code, Generation: res.View.Generation})
+	r.state.remember(recent(workflow.Now(ctx), res))
+}
+
+func recent(at time.Time, res activities.RefreshResult) RecentRefresh {
+	return RecentRefresh{At: at.UTC(), Outcome: res.Outcome, Code: res.Code, Generation: res.View.Generation}
 }
 
 // refreshRemotely runs one Refresh activity. A signal cancels it: an activity that is
@@ -160,7 +176,7 @@ func (r *run) refreshRemotely(ctx workflow.Context, req activities.RefreshReques
 	if err == nil && res.Unsaved != nil {
 		var stored bool
 		if res, stored, err = r.persist(ctx, *res.Unsaved); err == nil && !stored {
-			res = activities.RefreshResult{Outcome: perennial.OutcomeUnknown, Code: refresh.CodeUnsaved, View: r.view}
+			res = r.notStored()
 			message = true // the row is read again
 		}
 	}
@@ -170,7 +186,7 @@ func (r *run) refreshRemotely(ctx workflow.Context, req activities.RefreshReques
 	defer func() { r.cycles++ }()
 	switch {
 	case err == nil:
-		r.state.remember(RecentRefresh{At: workflow.Now(ctx).UTC(), Outcome: res.Outcome, Code: res.Code, Generation: res.View.Generation})
+		r.state.remember(recent(workflow.Now(ctx), res))
 		r.applyView(ctx, res.View)
 		if !message {
 			return nil
@@ -189,6 +205,11 @@ func (r *run) refreshRemotely(ctx workflow.Context, req activities.RefreshReques
 		r.last = activities.RefreshResult{Outcome: perennial.OutcomeUnknown, Code: "activity_failed"} // this keeps it from becoming a busy loop
 	}
 	return r.load(ctx)
+}
+
+// notStored is the result of a refresh whose token set waits in the workflow.
+func (r *run) notStored() activities.RefreshResult {
+	return activities.RefreshResult{Outcome: perennial.OutcomeUnknown, Code: refresh.CodeUnsaved, View: r.view}
 }
 
 // listen adds every signal to sel and calls hit for each one received.
@@ -223,7 +244,11 @@ func (r *run) applyLocalView(ctx workflow.Context, v activities.View) {
 }
 
 func (r *run) takeOver(ctx workflow.Context, v activities.View) {
-	v = r.lookFor(ctx, v)
+	r.learn(r.lookFor(ctx, v), workflow.Now(ctx))
+}
+
+// learn takes a view into the state and sets the time of the next wake.
+func (r *run) learn(v activities.View, now time.Time) {
 	if r.known && v.RefreshCount > r.view.RefreshCount {
 		r.state.Refreshes += v.RefreshCount - r.view.RefreshCount
 	}
@@ -234,5 +259,5 @@ func (r *run) takeOver(ctx workflow.Context, v activities.View) {
 	if c := (perennial.Connection{Generation: v.Generation}); !v.Gone && !c.Behind(r.state.Generation) {
 		r.state.Generation = v.Generation // the highest seen, unless the row is further behind than any restore explains
 	}
-	r.due = workflow.Now(ctx).Add(v.Wait)
+	r.due = now.Add(v.Wait)
 }

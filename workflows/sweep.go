@@ -48,10 +48,16 @@ func sweepHeartbeat(every time.Duration) time.Duration {
 // sweeper is nil on purpose: it only gives the activity its name.
 var sweeper *activities.Sweeper
 
-// sweep makes one pass. The first pass of each FullEvery reads every row.
+// request returns what the pass that begins at now should do. The first pass of each
+// FullEvery reads every row.
+func (s Sweep) request(now time.Time) activities.SweepRequest {
+	first := !now.Truncate(s.FullEvery).Equal(now.Add(-s.Every).Truncate(s.FullEvery))
+	return activities.SweepRequest{Grace: s.Grace, Full: first, Retention: s.Retention}
+}
+
+// sweep makes one pass.
 func sweep(ctx workflow.Context, s Sweep) (activities.SweepResult, error) {
 	s = s.WithDefaults()
-	now := workflow.Now(ctx)
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: 10 * time.Minute,
 		HeartbeatTimeout:    sweepHeartbeat(s.Every),
@@ -59,11 +65,7 @@ func sweep(ctx workflow.Context, s Sweep) (activities.SweepResult, error) {
 		Summary:             "find connections that nobody looks after",
 	})
 	var out activities.SweepResult
-	err := workflow.ExecuteActivity(ctx, sweeper.Sweep, activities.SweepRequest{
-		Grace:     s.Grace,
-		Full:      !now.Truncate(s.FullEvery).Equal(now.Add(-s.Every).Truncate(s.FullEvery)),
-		Retention: s.Retention,
-	}).Get(ctx, &out)
+	err := workflow.ExecuteActivity(ctx, sweeper.Sweep, s.request(workflow.Now(ctx))).Get(ctx, &out)
 	return out, err
 }
 
