@@ -166,8 +166,13 @@ func TestComposeLinks(t *testing.T) {
 // command that the files run.
 func TestCommandsExist(t *testing.T) {
 	t.Parallel()
-	f := compose(t)
 	programs := dockerPrograms(t)
+	t.Run("compose", func(t *testing.T) { composeCommands(t, programs) })
+	t.Run("kubernetes", func(t *testing.T) { kubernetesCommands(t, programs) })
+}
+
+func composeCommands(t *testing.T, programs map[string]string) {
+	f := compose(t)
 	commands := map[string][]string{} // of the program perennial
 	for name, s := range f.Services {
 		if test := s.Healthcheck; test != nil && len(test.Test) > 1 && test.Test[1] == "/usr/local/bin/perennial" {
@@ -202,22 +207,29 @@ func TestCommandsExist(t *testing.T) {
 		require.Contains(t, commands, want)
 	}
 	for name, words := range commands {
-		require.NotEmpty(t, words, name)
-		out, err := exec.Command(programs["perennial"], append(slices.Clone(words), "--help")...).CombinedOutput()
-		require.NoError(t, err, "%s: %s", name, out)
-		path := "perennial"
-		for _, word := range words {
-			if strings.HasPrefix(word, "-") {
-				break
-			}
-			path += " " + word
+		commandExists(t, programs["perennial"], name, words)
+	}
+}
+
+// commandExists asks the program perennial for the help of a command, which must have
+// its flags. name is for messages.
+func commandExists(t *testing.T, program, name string, words []string) {
+	t.Helper()
+	require.NotEmpty(t, words, name)
+	out, err := exec.Command(program, append(slices.Clone(words), "--help")...).CombinedOutput()
+	require.NoError(t, err, "%s: %s", name, out)
+	path := "perennial"
+	for _, word := range words {
+		if strings.HasPrefix(word, "-") {
+			break
 		}
-		// An unknown word below a known one shows the known one's help.
-		assert.Regexp(t, `(?m)^  `+regexp.QuoteMeta(path)+` `, string(out), name)
-		for _, word := range words {
-			if strings.HasPrefix(word, "--") {
-				assert.Contains(t, string(out), word+" ", name)
-			}
+		path += " " + word
+	}
+	// An unknown word below a known one shows the known one's help.
+	assert.Regexp(t, `(?m)^  `+regexp.QuoteMeta(path)+`( |$)`, string(out), name)
+	for _, word := range words {
+		if strings.HasPrefix(word, "--") {
+			assert.Contains(t, string(out), word+" ", name)
 		}
 	}
 }
