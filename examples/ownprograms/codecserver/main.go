@@ -21,14 +21,15 @@ import (
 func main() {
 	listen := flag.String("listen", "127.0.0.1:8888", "address")
 	ui := flag.String("ui", "http://localhost:8233", "origin of the Temporal UI")
+	decodeOnly := flag.Bool("decode-only", false, "encode nothing: the first step of switching the codec on")
 	flag.Parse()
-	if err := serve(*listen, *ui); err != nil {
+	if err := serve(*listen, *ui, *decodeOnly); err != nil {
 		fmt.Fprintln(os.Stderr, "codecserver:", err)
 		os.Exit(1)
 	}
 }
 
-func serve(listen, ui string) error {
+func serve(listen, ui string, decodeOnly bool) error {
 	key, err := hex.DecodeString(os.Getenv("PAYLOAD_KEY"))
 	auth := os.Getenv("CODEC_AUTH")
 	if err != nil || auth == "" {
@@ -38,6 +39,7 @@ func serve(listen, ui string) error {
 	if err != nil {
 		return err
 	}
+	codec.DecodeOnly = decodeOnly
 	s := &http.Server{Addr: listen, Handler: handler(converter.NewPayloadCodecHTTPHandler(codec), auth, ui), ReadHeaderTimeout: 5 * time.Second}
 	return s.ListenAndServe()
 }
