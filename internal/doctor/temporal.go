@@ -80,7 +80,7 @@ func searchAttributes(ctx context.Context, p *parts) ([]Finding, error) {
 		}
 	}
 	if len(missing) > 0 {
-		out = append(out, wrong("run `perennial setup`; until then no workflow can be started", "missing in namespace %s: %s", p.namespace, some(missing)))
+		out = append(out, wrong("run `perennial setup`; until then the workflows are not shown by them", "missing in namespace %s: %s", p.namespace, some(missing)))
 	}
 	if len(out) == 0 {
 		return one(well("all %d are registered as Keyword", len(workflows.AttributeNames())))
