@@ -29,8 +29,22 @@ func testTombstones(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	assert.Empty(t, absence(false), "it lives again")
 
+	here, err := b.Bind(t.Context(), store.Binding{NamespaceID: "n1", TaskQueue: "q", Namespace: "default"}, false)
+	require.NoError(t, err)
+	end := func(databaseID string, number int64) perennial.Code {
+		if err := b.EndMissing(t.Context(), c.ID, databaseID, number); err != nil {
+			return perennial.CodeOf(err)
+		}
+		return ""
+	}
+	assert.Equal(t, perennial.CodeConflict, end(here.DatabaseID, here.Number), "its row is there")
 	b.Exec(t, "DELETE FROM connections WHERE id = '"+c.ID+"'")
 	assert.Empty(t, absence(true), "deleted by hand")
+	assert.Equal(t, perennial.CodeConflict, end("another", here.Number), "another database")
+	assert.Equal(t, perennial.CodeConflict, end(here.DatabaseID, here.Number+1), "the database went backwards")
+	assert.Empty(t, absence(true))
+	assert.Empty(t, end(here.DatabaseID, here.Number))
+	assert.Equal(t, store.TombstoneErased, absence(true))
 	c = b.connect(t)
 	_, err = b.SetStatus(t.Context(), c.ID, []perennial.Status{perennial.StatusActive}, c.Generation, perennial.StatusDisconnected, "")
 	require.NoError(t, err)

@@ -66,6 +66,28 @@ func (s *Store) Erase(ctx context.Context, id string) error {
 	return err
 }
 
+// EndMissing leaves a tombstone for a connection whose row is gone for good, so that its
+// workflow ends. If the row is there, or the database is not the one that the caller
+// verified, it is an error of [perennial.CodeConflict].
+func (s *Store) EndMissing(ctx context.Context, id, databaseID string, number int64) error {
+	return s.db.Durably(ctx, "end the workflow of connection "+id, func(tx *gorm.DB) error {
+		now, err := s.db.Clock(tx)
+		if err != nil {
+			return err
+		}
+		var missing int64
+		err = tx.Raw(`SELECT count(*) FROM installation WHERE database_id = ? AND number >= ?
+			AND NOT EXISTS (SELECT 1 FROM connections WHERE id = ?)`, databaseID, number, id).Scan(&missing).Error
+		switch {
+		case err != nil:
+			return err
+		case missing == 0:
+			return perennial.Errorf(perennial.CodeConflict, "connection %s has a row, or the database is another one by now: nothing was changed; to end a connection that has a row, disconnect it", id)
+		}
+		return bury(tx, id, TombstoneErased, now)
+	})
+}
+
 // bury writes a connection's tombstone.
 func bury(tx *gorm.DB, id string, cause Tombstone, now time.Time) error {
 	err := tx.Exec(`INSERT INTO tombstones (connection_id, cause, written_at) VALUES (?, ?, ?)

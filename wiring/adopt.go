@@ -2,6 +2,7 @@ package wiring
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/store"
@@ -60,6 +61,23 @@ func (b *Binding) Restored(ctx context.Context) (f Found, marked int64, err erro
 	}
 	f, err = b.lookAtBoth(ctx)
 	return f, marked, err
+}
+
+// EndMissing lets the workflow of a connection end whose row is gone for good, and
+// signals it. It fails unless the last look found database and Temporal bound; see
+// [store.Store.EndMissing].
+func (b *Binding) EndMissing(ctx context.Context, id string) error {
+	f := b.found.Load()
+	if f == nil || f.State != Bound {
+		return b.refusal()
+	}
+	if err := b.rows.EndMissing(ctx, id, f.Installation.DatabaseID, f.Installation.Number); err != nil {
+		return err
+	}
+	if err := b.Place.Client.SignalWorkflow(ctx, workflows.ID(id), "", workflows.SignalNudge, nil); err != nil {
+		return fmt.Errorf("signal workflow %s, which looks for its row again within the hour: %w", workflows.ID(id), err)
+	}
+	return nil
 }
 
 // lookAtBoth looks, and fails if Temporal does not answer.

@@ -44,7 +44,7 @@ func newCommand(s *shell) *cobra.Command {
 	root.AddCommand(s.migrate(), s.keys(), s.setup(), s.connect(), s.reconnect(), s.reconnectLink(), s.list(), s.show(), s.refresh(),
 		s.changeStatus("give-up", "Go on without the token set that is set aside: the old refresh token is presented again", (*connect.Service).GiveUpSetAside),
 		s.changeStatus("pause", "Stop refreshing, except to keep the refresh token alive", (*connect.Service).Pause),
-		s.cadence(),
+		s.endMissing(), s.cadence(),
 		s.changeStatus("resume", "Make a paused connection active again", (*connect.Service).Resume),
 		s.disconnect(),
 		s.app(), s.events(), s.webhook(), s.apikey(), s.healthcheck(), s.doctor(), s.binding(), s.adopt(), s.move(), s.restored(), s.processes(), s.worker(), s.server(), dev.Command(s.environ, s.customize...))

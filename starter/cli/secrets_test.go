@@ -124,6 +124,7 @@ func TestSecrets(t *testing.T) {
 		"adopt":              {secret: looks, code: program.ExitUnavailable},
 		"move":               {args: []string{"--from", "old"}, secret: looks, code: program.ExitUnavailable},
 		"restored":           {secret: looks, code: program.ExitUnavailable},
+		"end-missing":        {args: []string{"con_1"}, secret: looks, code: program.ExitUnavailable},
 		"processes":          {secret: looks},
 		"healthcheck":        {secret: looks, args: []string{"--url", ready.URL}},
 		"doctor":             {secret: looks, code: program.ExitRefused}, // its row does not open
