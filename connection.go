@@ -173,6 +173,17 @@ func (c Connection) Words(title string) StatusText {
 	return Describe(c.Status, c.Health, c.Reason, title)
 }
 
+// LongFailing is how long a connection must have been failing to count as failing for
+// long.
+const LongFailing = 24 * time.Hour
+
+// FailingForLong reports whether the connection is active, and its refreshes have failed
+// for [LongFailing] or more. now is the database's clock.
+func (c Connection) FailingForLong(now time.Time) bool {
+	return c.Status == StatusActive && c.Health == HealthFailing && c.FailureCount > 0 &&
+		!c.FailingSince.IsZero() && !c.FailingSince.After(now.Add(-LongFailing))
+}
+
 // Suspect reports whether the row's current refresh token was refused once.
 func (c Connection) Suspect() bool {
 	return !c.SuspectSince.IsZero() && c.SuspectDigest == c.RefreshTokenDigest

@@ -44,3 +44,29 @@ func TestWords(t *testing.T) {
 		}
 	}
 }
+
+// TestFailingForLong: it counts from the first failure that made the health failing, and
+// not for a connection that is refreshed and failing for another cause.
+func TestFailingForLong(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	since := func(d time.Duration, change func(*perennial.Connection)) bool {
+		c := perennial.Connection{Status: perennial.StatusActive, Health: perennial.HealthFailing, FailureCount: 1, FailingSince: now.Add(-d)}
+		if change != nil {
+			change(&c)
+		}
+		return c.FailingForLong(now)
+	}
+	for name, got := range map[string]bool{
+		"a day":           !since(perennial.LongFailing, nil),
+		"nearly a day":    since(perennial.LongFailing-1, nil),
+		"refreshed":       since(2*perennial.LongFailing, func(c *perennial.Connection) { c.FailureCount = 0 }),
+		"paused":          since(2*perennial.LongFailing, func(c *perennial.Connection) { c.Status = perennial.StatusPaused }),
+		"healthy":         since(2*perennial.LongFailing, func(c *perennial.Connection) { c.Health = perennial.HealthHealthy }),
+		"no time on file": since(2*perennial.LongFailing, func(c *perennial.Connection) { c.FailingSince = time.Time{} }),
+	} {
+		if got {
+			t.Error(name)
+		}
+	}
+}

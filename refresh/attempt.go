@@ -343,7 +343,8 @@ func (a *attempt) note(ctx context.Context, reply provider.Reply) {
 	if a.gaveUp || reply.Outcome == perennial.OutcomeMisconfigured && reply.HTTPStatus == 0 {
 		a.returnProbe(ctx, a.gate, a.row, a.app.Provider) // nothing was presented
 	}
-	if a.gaveUp || !countable(reply) && !a.gate.NoteEveryReply && req.SlowDown == 0 {
+	recovered := reply.Outcome == perennial.OutcomeRefreshed && a.row.FailingForLong(a.now)
+	if a.gaveUp || !countable(reply) && !a.gate.NoteEveryReply && req.SlowDown == 0 && !recovered {
 		return
 	}
 	first, cancel := ctx, func() {}

@@ -45,12 +45,15 @@ var circuitReason = map[perennial.Outcome]string{
 // NoteReply counts a failure toward the circuit of the app and host, or slows the app
 // down. A success at an open circuit begins the release of the waiting connections,
 // which [Store.Release] continues; a failure of the circuit's kind during the release
-// opens the circuit again. Each change of the state emits an event. NoteReply may be
-// repeated after an error.
+// opens the circuit again. Each change of the state emits an event. At a closed circuit, a
+// success after a long time of failures lets others of the kind through; see
+// [Store.letThrough]. NoteReply may be repeated after an error.
 func (s *Store) NoteReply(ctx context.Context, req NoteRequest) error {
 	c := req.Connection
-	return s.db.Durably(ctx, "note a reply to app "+c.App, func(tx *gorm.DB) error {
+	recovery := false
+	err := s.db.Durably(ctx, "note a reply to app "+c.App, func(tx *gorm.DB) error {
 		circuit, app, now, err := s.lockGate(tx, c.App, c.Host)
+		recovery = false
 		if err != nil {
 			return err
 		}
@@ -65,9 +68,16 @@ func (s *Store) NoteReply(ctx context.Context, req NoteRequest) error {
 			return s.beginRelease(tx, circuit, now)
 		case reason != "":
 			return s.weigh(tx, circuit, req, reason, now)
+		case circuit.recovers(req, now):
+			recovery = true
+			return updateCircuit(tx, circuit, now, columns{"recovered_at": db.Nullable(now)})
 		}
 		return nil
 	})
+	if err != nil || !recovery {
+		return err
+	}
+	return s.letThrough(ctx, req) // transactions of their own: see Admit
 }
 
 // noteWhileReleasing opens a circuit again if the failure shows that its trouble is not

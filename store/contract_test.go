@@ -108,6 +108,8 @@ func contract(t *testing.T, database func(testing.TB) string) {
 		"hold: those that never worked":                   testHoldUnproven,
 		"hold: ends by itself":                            testQuietHold,
 		"hold: imports":                                   testImports,
+		"recovery: lets others of its kind through":       testRecovery,
+		"recovery: at the share's rate":                   testRecoveryRate,
 		"gate: slow down":                                 testSlowDown,
 		"gate: a slow-down is not shortened":              testSlowDownIsKept,
 		"gate: slots for many processes":                  testLimitManyProcesses,

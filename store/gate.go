@@ -76,6 +76,7 @@ type circuitRow struct {
 	SlowUntil    *time.Time `gorm:"column:slow_until"`
 	ReleasingAt  *time.Time `gorm:"column:releasing_at"` // when the last release began; see releasing
 	Progress     string     `gorm:"column:progress"`     // a [releaseProgress]
+	RecoveredAt  *time.Time `gorm:"column:recovered_at"` // when a recovery last let others through; see [Store.letThrough]
 	UpdatedAt    *time.Time `gorm:"column:updated_at;autoUpdateTime:false"`
 }
 
@@ -89,20 +90,21 @@ func (r circuitRow) bars(c perennial.Connection) bool {
 
 // appRow is a row of the table apps.
 type appRow struct {
-	App          string     `gorm:"column:app;primaryKey"`
-	SlotAt       *time.Time `gorm:"column:slot_at"`
-	BacklogAt    *time.Time `gorm:"column:backlog_at"`
-	SlowUntil    *time.Time `gorm:"column:slow_until"`
-	ReleaseUntil *time.Time `gorm:"column:release_until"`
-	RefusalHold  bool       `gorm:"column:hold_terminal"`
-	HoldReason   string     `gorm:"column:hold_reason"`
-	HoldSince    *time.Time `gorm:"column:hold_since"` // it keeps back refusals since then; null: all
-	HoldRaisedAt *time.Time `gorm:"column:held_at"`
-	MutedUntil   *time.Time `gorm:"column:muted_until"`
-	StoppedAt    *time.Time `gorm:"column:stopped_at"` // since when an operator has stopped it
-	OperatorDid  string     `gorm:"column:operator_did"`
-	OperatorAt   *time.Time `gorm:"column:operator_at"`
-	UpdatedAt    *time.Time `gorm:"column:updated_at;autoUpdateTime:false"`
+	App            string     `gorm:"column:app;primaryKey"`
+	SlotAt         *time.Time `gorm:"column:slot_at"`
+	BacklogAt      *time.Time `gorm:"column:backlog_at"`
+	UnprovenSlotAt *time.Time `gorm:"column:unproven_slot_at"` // the next of those that unproven connections may have; see [RateSlots.ReserveUnproven]
+	SlowUntil      *time.Time `gorm:"column:slow_until"`
+	ReleaseUntil   *time.Time `gorm:"column:release_until"`
+	RefusalHold    bool       `gorm:"column:hold_terminal"`
+	HoldReason     string     `gorm:"column:hold_reason"`
+	HoldSince      *time.Time `gorm:"column:hold_since"` // it keeps back refusals since then; null: all
+	HoldRaisedAt   *time.Time `gorm:"column:held_at"`
+	MutedUntil     *time.Time `gorm:"column:muted_until"`
+	StoppedAt      *time.Time `gorm:"column:stopped_at"` // since when an operator has stopped it
+	OperatorDid    string     `gorm:"column:operator_did"`
+	OperatorAt     *time.Time `gorm:"column:operator_at"`
+	UpdatedAt      *time.Time `gorm:"column:updated_at;autoUpdateTime:false"`
 }
 
 // TableName implements gorm's Tabler.

@@ -357,27 +357,37 @@ func (s *Store) endRefusalHold(ctx context.Context, name string, how endHold) er
 }
 
 // retrySuspects makes the refused connections of an app due, at the rate of how, those with
-// the earliest expiry first, and writes its columns. Each chunk is
-// its own transaction. After a kill the rest wait until the end of their wait.
+// the earliest expiry first, and writes its columns. After a kill the rest wait until the
+// end of their wait.
 func (s *Store) retrySuspects(ctx context.Context, name string, how endHold) error {
 	var ids []string
 	err := s.db.With(ctx).Table("connections").Where("status = 'active' AND app = ? AND suspect_since IS NOT NULL", name).Order("expires_at, id").Pluck("id", &ids).Error
 	if err != nil {
 		return fmt.Errorf("find the refused connections of app %s: %w", name, err)
 	}
+	err = s.retryInTurn(ctx, ids, how.rate, func(tx *gorm.DB, until, now time.Time) error {
+		return tx.Where("suspect_since IS NOT NULL").Updates(map[string]any(s.shortened(until, now).with(how.more))).Error
+	})
+	return db.Wrap("retry the refused connections of app "+name, err)
+}
+
+// retryInTurn spreads the next attempts of connections over the time from now, at the
+// given rate a second, in their order. write shortens the wait of a few of them, which have
+// no open attempt, until the given time. Each chunk is its own transaction.
+func (s *Store) retryInTurn(ctx context.Context, ids []string, rate float64, write func(tx *gorm.DB, until, now time.Time) error) error {
 	began, err := s.Now(ctx)
 	if err != nil {
 		return err
 	}
-	gap, size := time.Duration(float64(time.Second)/how.rate), min(max(int(how.rate), 1), releaseBatch)
+	gap, size := time.Duration(float64(time.Second)/rate), min(max(int(rate), 1), releaseBatch)
 	for start := 0; start < len(ids); start += releaseChunk {
-		err := s.db.Durably(ctx, "retry the refused connections of app "+name, func(tx *gorm.DB) error {
-			for i := start; i < min(start+releaseChunk, len(ids)); i += size {
+		err := s.db.Durably(ctx, "retry connections", func(tx *gorm.DB) error {
+			end := min(start+releaseChunk, len(ids))
+			for i := start; i < end; i += size {
 				wait := min(time.Duration(i)*gap, perennial.MaxWait-time.Hour) // a longer one would not be believed
-				set := s.shortened(began.Add(wait), began).with(how.more)
-				err := tx.Table("connections").Where("id IN ? AND suspect_since IS NOT NULL AND attempt_id = ''", ids[i:min(i+size, start+releaseChunk, len(ids))]).Updates(map[string]any(set)).Error
-				if err != nil {
-					return fmt.Errorf("retry the refused connections of app %s: %w", name, err)
+				these := tx.Table("connections").Where("id IN ? AND attempt_id = ''", ids[i:min(i+size, end)])
+				if err := write(these, began.Add(wait), began); err != nil {
+					return err
 				}
 			}
 			return nil

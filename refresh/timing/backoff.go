@@ -41,7 +41,7 @@ func Backoff(reply provider.Reply, failures int) time.Duration {
 func LongFailing(failingFor time.Duration) time.Duration {
 	const day = 24 * time.Hour
 	switch {
-	case failingFor < day:
+	case failingFor < perennial.LongFailing:
 		return 0
 	case failingFor < 30*day:
 		return time.Hour
