@@ -46,6 +46,7 @@ type AppState struct {
 	Suspect      int64                      `json:"suspect"`                // connections refused once, or on hold
 	Evidence     []Evidence                 `json:"evidence,omitempty"`     // the failures of the last minutes that may be the app's
 	ImportHolds  []string                   `json:"import_holds,omitempty"` // the tenants whose imports were refused in numbers
+	ConsentHold  bool                       `json:"consent_hold,omitempty"` // most first refreshes after consent were refused
 }
 
 // AppIncidents reads the state of an app without the numbers of connections, whose cost
@@ -100,8 +101,11 @@ func (s *Store) AppState(ctx context.Context, name string) (AppState, error) {
 	if err := errorsOf(of("health = 'failing'", &out.Failing), of("queued_at IS NOT NULL", &out.Queued), of("suspect_since IS NOT NULL", &out.Suspect)); err != nil {
 		return AppState{}, fmt.Errorf("count the connections of app %s: %w", name, err)
 	}
-	if err := q.Model(&importHold{}).Where("app = ?", name).Order("tenant_id").Pluck("tenant_id", &out.ImportHolds).Error; err != nil {
+	if err := q.Model(&cohortHold{}).Where("app = ?", name).Order("tenant_id").Pluck("tenant_id", &out.ImportHolds).Error; err != nil {
 		return AppState{}, fmt.Errorf("read the holds of app %s: %w", name, err)
+	}
+	if len(out.ImportHolds) > 0 && out.ImportHolds[0] == consents {
+		out.ImportHolds, out.ConsentHold = out.ImportHolds[1:], true
 	}
 	now, err := s.db.Clock(q)
 	if err != nil {

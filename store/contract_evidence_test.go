@@ -263,6 +263,7 @@ func testHoldOfTenant(t *testing.T, b *bundle) {
 func testHoldSince(t *testing.T, b *bundle) {
 	cs := b.app(t, 6)
 	before := b.refuse(t, cs[0])
+	b.set(t, before.ID, "refresh_count", "100") // not new: see testConsents
 	b.set(t, before.ID, "suspect_since", "'2020-01-01 00:00:00+00:00'")
 	b.Exec(t, "DELETE FROM first_refusals WHERE connection_id = '"+before.ID+"'")
 	for _, c := range cs[1:4] {

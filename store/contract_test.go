@@ -108,6 +108,8 @@ func contract(t *testing.T, database func(testing.TB) string) {
 		"hold: those that never worked":                   testHoldUnproven,
 		"hold: ends by itself":                            testQuietHold,
 		"hold: imports":                                   testImports,
+		"hold: first refreshes after consent":             testConsents,
+		"hold: consents that are one tenant's":            testConsentsOfTenant,
 		"recovery: lets others of its kind through":       testRecovery,
 		"recovery: at the share's rate":                   testRecoveryRate,
 		"gate: slow down":                                 testSlowDown,

@@ -140,7 +140,7 @@ func TestLostAttemptIsWhole(t *testing.T) {
 func TestIncidentsAreWhole(t *testing.T) {
 	t.Parallel()
 	assert.Empty(t, fill.Zeros(fill.Of[circuitRow]().circuit()))
-	assert.Equal(t, []string{"Connections", "Failing", "Queued", "Suspect", "Evidence", "ImportHolds"}, fill.Zeros(fill.Of[appRow]().state()), "these are counted")
+	assert.Equal(t, []string{"Connections", "Failing", "Queued", "Suspect", "Evidence", "ImportHolds", "ConsentHold"}, fill.Zeros(fill.Of[appRow]().state()), "these are counted")
 }
 
 // TestConnectionEventIsWhole: an event of a connection has every field that its row has.

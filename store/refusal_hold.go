@@ -45,10 +45,6 @@ type firstRefusal struct {
 // TableName implements gorm's Tabler.
 func (firstRefusal) TableName() string { return "first_refusals" }
 
-// CodeNeverWorked is the failing code of an imported connection whose refusal was
-// confirmed, beside those of other imports of its tenant. See [Store.importHeld].
-const CodeNeverWorked = "never_worked"
-
 // wellLately reports whether a first refusal of the connection may be a sign that the
 // provider refuses good tokens: its own are proven, and it did not fail long
 // before.
@@ -89,8 +85,10 @@ func (s *Store) withheld(tx *gorm.DB, c perennial.Connection, req CloseRequest, 
 		return "", err
 	case app.keepsBack(c):
 		return CodeRefusalHold, nil
-	case c.Proven() || db.Time(app.MutedUntil).After(now):
+	case db.Time(app.MutedUntil).After(now):
 		return "", nil
+	case c.Proven():
+		return s.consentHeld(tx, c, now)
 	}
 	return s.importHeld(tx, c, now)
 }
@@ -99,47 +97,6 @@ func (s *Store) withheld(tx *gorm.DB, c perennial.Connection, req CloseRequest, 
 // confirmed.
 func (r appRow) keepsBack(c perennial.Connection) bool {
 	return r.RefusalHold && (r.HoldSince == nil || c.Proven() && !c.SuspectSince.Before(db.Time(r.HoldSince)))
-}
-
-// importHold is a row of the table import_holds.
-type importHold struct {
-	App      string     `gorm:"column:app;primaryKey"`
-	TenantID string     `gorm:"column:tenant_id;primaryKey"`
-	HeldAt   *time.Time `gorm:"column:held_at"`
-}
-
-// TableName implements gorm's Tabler.
-func (importHold) TableName() string { return "import_holds" }
-
-// minImports is how many imported connections of a tenant must be refused to hold all
-// those of its imports that are refused.
-const minImports = 3
-
-// importHeld reports, by the failing code, whether the refusal of an imported connection
-// is kept back: enough imports of its tenant were refused, so the import itself may be
-// wrong. One event tells operators, and no customer is told to reconnect before they
-// confirm.
-func (s *Store) importHeld(tx *gorm.DB, c perennial.Connection, now time.Time) (string, error) {
-	var refused, imported int64
-	of := func(where string, args ...any) *gorm.DB {
-		return tx.Table("connections").Where("app = ? AND tenant_id = ? AND status = 'active'", c.App, c.TenantID).Where(where, args...)
-	}
-	if err := of("suspect_since IS NOT NULL AND unproven_since IS NOT NULL").Count(&refused).Error; err != nil {
-		return "", fmt.Errorf("count the refused imports of app %s: %w", c.App, err)
-	}
-	if refused < minImports {
-		return "", nil
-	}
-	at := now.UTC().Truncate(time.Microsecond)
-	made := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&importHold{App: c.App, TenantID: c.TenantID, HeldAt: &at})
-	if made.Error != nil || made.RowsAffected == 0 {
-		return CodeNeverWorked, db.Wrap("hold the imports of app "+c.App, made.Error)
-	}
-	if err := of("unproven_since IS NOT NULL OR created_at > ?", db.Nullable(now.Add(-lately))).Count(&imported).Error; err != nil {
-		return "", fmt.Errorf("count the imports of app %s: %w", c.App, err)
-	}
-	return CodeNeverWorked, outbox.Append(tx, perennial.Event{Type: perennial.EventHoldRaised, App: c.App, Data: perennial.EventData{
-		Code: fmt.Sprintf("%d of %d imports of tenant %s were refused", refused, imported, c.TenantID), Connections: int(refused), Tenants: []string{c.TenantID}}}, now)
 }
 
 func readApp(tx *gorm.DB, name string) (appRow, error) {
@@ -345,8 +302,8 @@ func (s *Store) endRefusalHold(ctx context.Context, name string, how endHold) er
 		if err := tx.Where("app = ?", name).Delete(&firstRefusal{}).Error; err != nil {
 			return fmt.Errorf("forget the refusals of app %s: %w", name, err)
 		}
-		if err := tx.Where("app = ?", name).Delete(&importHold{}).Error; err != nil {
-			return fmt.Errorf("end the hold of the imports of app %s: %w", name, err)
+		if err := tx.Where("app = ?", name).Delete(&cohortHold{}).Error; err != nil {
+			return fmt.Errorf("end the holds of the cohorts of app %s: %w", name, err)
 		}
 		return s.setRefusalHold(tx, name, holdChange{muted: muted}, now)
 	})

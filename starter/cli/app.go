@@ -199,13 +199,16 @@ func (s *shell) printApp(a shownApp) error {
 	for _, tenant := range a.ImportHolds {
 		line("imports on hold", "tenant %s: its imported tokens are refused", tenant)
 	}
+	if a.ConsentHold {
+		line("consents on hold", "%s", "most first refreshes after a consent are refused: look at what the provider gives out, and for how long")
+	}
 	if a.OperatorDid != "" {
 		line("an operator did last", "%s, at %s", a.OperatorDid, instant(a.OperatorAt))
 	}
 	if !a.StoppedAt.IsZero() {
 		line("what to do", "%s", "If it may go on, run `perennial app start`.")
 	}
-	if a.RefusalHold || len(a.ImportHolds) > 0 {
+	if a.RefusalHold || a.ConsentHold || len(a.ImportHolds) > 0 {
 		line("what to do", "%s", "Ask the provider. If it is a false alarm, run `perennial app release`; if the refusals are real, `perennial app confirm`.")
 	}
 	return table.Flush()
