@@ -27,7 +27,7 @@ import (
 //	                 oneClaimable  [Store.FastClaim], [Store.FastAdmit]
 //	claimColumns     opensAttempt  [Store.FastClaim], [Store.ClaimDue]
 //
-// The bulk claim takes only proven connections of these.
+// The bulk claim and FastAdmit take only proven connections of these.
 //
 // [Memory] and the fence use the Go column. Change both columns together; TestClaimable
 // compares them, the gate and the fence on rows of every kind.

@@ -179,7 +179,7 @@ func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
 		}
 		slot, ok, err := s.FastAdmit(ctx, FastAdmitRequest{ID: id("slot"), Generation: req.Generation, App: asked, Rate: 10, Patience: time.Second})
 		require.NoError(t, err)
-		same("slot", fast && k.app != nil && s.db.Dialect == schema.Postgres, ok)
+		same("slot", fast && k.row.Proven() && k.app != nil && s.db.Dialect == schema.Postgres, ok)
 		if !ok || slot.Admitted {
 			sameRow("slot", inserted("slot"), stored(t, s, id("slot")))
 		}

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/perennial-oauth/perennial"
@@ -73,6 +74,39 @@ func testConsents(t *testing.T, b *bundle) {
 	require.NoError(t, b.ConfirmRefusalHold(t.Context(), app))
 	require.False(t, b.state(t, app).ConsentHold)
 	require.False(t, b.neverWorked(t, acme[4]), "they are real")
+}
+
+// testUnprovenShare: while others wait for rate slots, an import takes none but those of
+// its share, and no place in the queue.
+func testUnprovenShare(t *testing.T, b *bundle) {
+	app := "app-" + uuid.NewString()
+	proven, imported := b.with(t, app, "acme", 2, false), b.with(t, app, "acme", 4, true)
+	ask := func(c perennial.Connection) store.Admission {
+		a, err := b.Admit(t.Context(), store.AdmitRequest{Connection: b.row(t, c.ID), Rate: 4, Interval: interval, Patience: time.Second / 2, Lead: 50 * time.Millisecond})
+		require.NoError(t, err)
+		return a
+	}
+	require.True(t, ask(imported[0]).Admitted, "nobody waits")
+	_, ok, err := b.FastAdmit(t.Context(), store.FastAdmitRequest{ID: imported[0].ID, Generation: 1, App: app, Rate: 4, Patience: time.Second / 2})
+	require.NoError(t, err)
+	require.False(t, ok)
+	now, err := b.Now(t.Context())
+	require.NoError(t, err)
+	b.Exec(t, "UPDATE apps SET slot_at = NULL, backlog_at = "+stampText(now.Add(time.Minute))+" WHERE app = '"+app+"'")
+	require.True(t, ask(imported[1]).Admitted, "their share")
+	b.Exec(t, "UPDATE apps SET unproven_slot_at = "+stampText(now.Add(time.Minute))+" WHERE app = '"+app+"'")
+	b.set(t, imported[2].ID, "queued_at", "created_at") // it failed, or waited for a circuit
+	for _, c := range imported[2:] {
+		a := ask(c)
+		require.False(t, a.Admitted)
+		require.Equal(t, store.CodeRateLimit, a.Code)
+		require.True(t, a.RetryAt.After(now.Add(59*time.Second)))
+	}
+	next := ask(proven[0])
+	require.False(t, next.Admitted)
+	require.WithinDuration(t, now.Add(time.Minute), next.RetryAt, time.Second, "it is the first in the queue")
+	b.set(t, proven[1].ID, "queued_at", "created_at")
+	require.True(t, ask(proven[1]).Admitted)
 }
 
 // testConsentsOfTenant: a tenant that revokes its own new grants keeps nothing back, in an

@@ -114,6 +114,7 @@ func contract(t *testing.T, database func(testing.TB) string) {
 		"recovery: at the share's rate":                   testRecoveryRate,
 		"gate: slow down":                                 testSlowDown,
 		"gate: a slow-down is not shortened":              testSlowDownIsKept,
+		"gate: the share of the unproven":                 testUnprovenShare,
 		"gate: slots for many processes":                  testLimitManyProcesses,
 		"hold: raised, released, confirmed":               testHold,
 		"hold: a spike beside a confirm":                  testHoldBesideConfirm,

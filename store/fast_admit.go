@@ -23,7 +23,7 @@ type FastAdmitRequest struct {
 	Patience, Lead time.Duration
 }
 
-// FastAdmit is [Store.Admit] for a connection that [Store.FastClaim] would take, in an
+// FastAdmit is [Store.Admit] for a proven connection that [Store.FastClaim] would take, in an
 // app with a limit of requests a second. One statement reserves a rate slot, or a place
 // in the queue, which a second statement writes into the row. If ok is false, it does
 // not apply: nothing was written, and the caller must use [Store.Admit].
@@ -58,7 +58,7 @@ func (s *Store) FastAdmit(ctx context.Context, req FastAdmitRequest) (a Admissio
 // fastSlot is [RateSlots.Reserve] in SQL. It returns the values it found, so that the
 // caller can tell what it did.
 var fastSlot = numbered(`WITH t AS MATERIALIZED (SELECT clock_timestamp() AS now),
-c AS MATERIALIZED (SELECT c.queued_at IS NOT NULL AS waited FROM connections AS c, t WHERE ` + oneClaimable + `),
+c AS MATERIALIZED (SELECT c.queued_at IS NOT NULL AS waited FROM connections AS c, t WHERE ` + oneClaimable + ` AND c.unproven_since IS NULL),
 found AS MATERIALIZED (SELECT app, slot_at, backlog_at FROM apps WHERE app = ? AND EXISTS (SELECT 1 FROM c) FOR UPDATE),
 asked AS (SELECT ?::bigint * interval '1 microsecond' AS lead, ?::bigint * interval '1 microsecond' AS patience, ?::bigint * interval '1 microsecond' AS gap),
 slot AS (SELECT GREATEST(found.slot_at, t.now + asked.lead) AS at FROM found, t, asked),

@@ -242,16 +242,8 @@ func decideAdmission(circuit circuitRow, app appRow, candidates int, req AdmitRe
 		return held(slow.Add(spread(c.ID, now, req.Interval)), CodeSlowDown)
 	}
 	if req.Rate > 0 {
-		turns := RateSlots{SlotAt: db.Time(app.SlotAt), BacklogAt: db.Time(app.BacklogAt)}
-		// A probe goes before the queue, because the queue moves only after a probe
-		// succeeds.
-		at, admitted, after := turns.Reserve(c.ID, probe || req.SlotOnly || !c.QueuedAt.IsZero(), req.Rate, req.Patience, req.Lead, now)
-		if after.SlotAt != turns.SlotAt {
-			d.app["slot_at"] = db.Nullable(after.SlotAt)
-		}
-		if after.BacklogAt != turns.BacklogAt {
-			d.app["backlog_at"] = db.Nullable(after.BacklogAt)
-		}
+		at, admitted, set := reserve(app, req, probe, now)
+		d.app.with(set)
 		if !admitted {
 			return held(at, CodeRateLimit) // leave the probe to the next connection that asks
 		}

@@ -2,11 +2,50 @@ package store
 
 import (
 	"time"
+
+	"github.com/perennial-oauth/perennial/internal/db"
 )
 
 // RateSlots is the state of an app's limit: the next free slot, and the next place in
 // the queue of connections that found no slot.
-type RateSlots struct{ SlotAt, BacklogAt time.Time }
+type RateSlots struct{ SlotAt, BacklogAt, UnprovenSlotAt time.Time }
+
+const (
+	// unprovenShare: unproven connections get one slot in so many while others wait.
+	unprovenShare = 10
+	// minUnproven is how many slots a second they get at least, of a limit that has twice
+	// as many.
+	minUnproven = 1
+	// unprovenWait is the time over which unproven connections that found no slot ask
+	// again. They have no queue: a place in it would be worth nothing while others wait.
+	unprovenWait = 5 * time.Minute
+)
+
+// unprovenRate returns how many slots a second unproven connections get while others wait,
+// of a limit of rate.
+func unprovenRate(rate float64) float64 {
+	return min(max(rate/unprovenShare, minUnproven), rate/2)
+}
+
+// ReserveUnproven is Reserve for a connection whose tokens have not worked yet. While
+// others wait in the queue, such connections get a share of the slots; else any that is
+// free. It is pure.
+func (t RateSlots) ReserveUnproven(id string, rate float64, patience, lead time.Duration, now time.Time) (at time.Time, admitted bool, after RateSlots) {
+	share := t
+	if t.BacklogAt.After(now) {
+		own := latest(t.UnprovenSlotAt, now)
+		if own.After(now.Add(patience)) {
+			return own.Add(spread(id, now, unprovenWait)), false, t
+		}
+		share.UnprovenSlotAt = own.Add(time.Duration(spacing / unprovenRate(rate) * float64(time.Second)))
+		patience *= 2 // those that wait take all slots within patience; the chain leaves twice as much
+	}
+	// It never takes a place in the queue, as if it had waited in it.
+	if at, admitted, after = share.Reserve(id, true, rate, patience, lead, now); !admitted {
+		return at.Add(spread(id, now, unprovenWait)), false, t
+	}
+	return at, true, after
+}
 
 // Reserve reserves a slot, or returns when to ask again. It is pure. waited says that
 // the caller's wait in the queue is over: it goes before new callers. Reserve never
@@ -25,4 +64,28 @@ func (t RateSlots) Reserve(id string, waited bool, rate float64, patience, lead 
 	}
 	t.SlotAt = slot.Add(gap)
 	return slot, true, t
+}
+
+// reserve reserves a rate slot for a connection that nothing else keeps, and returns what
+// to write into the app's row. It is pure.
+func reserve(app appRow, req AdmitRequest, probe bool, now time.Time) (at time.Time, admitted bool, set columns) {
+	c := req.Connection
+	slots := RateSlots{SlotAt: db.Time(app.SlotAt), BacklogAt: db.Time(app.BacklogAt), UnprovenSlotAt: db.Time(app.UnprovenSlotAt)}
+	after := slots
+	// A probe goes before the queue, because the queue moves only after a probe succeeds. A
+	// release spaces its turns itself.
+	if c.Proven() || probe || req.SlotOnly || req.released {
+		at, admitted, after = slots.Reserve(c.ID, probe || req.SlotOnly || !c.QueuedAt.IsZero(), req.Rate, req.Patience, req.Lead, now)
+	} else {
+		at, admitted, after = slots.ReserveUnproven(c.ID, req.Rate, req.Patience, req.Lead, now)
+	}
+	set = columns{}
+	for name, of := range map[string]struct{ was, is time.Time }{
+		"slot_at": {slots.SlotAt, after.SlotAt}, "backlog_at": {slots.BacklogAt, after.BacklogAt}, "unproven_slot_at": {slots.UnprovenSlotAt, after.UnprovenSlotAt},
+	} {
+		if of.was != of.is {
+			set[name] = db.Nullable(of.is)
+		}
+	}
+	return at, admitted, set
 }
