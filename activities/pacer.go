@@ -91,6 +91,12 @@ const (
 	// paceWarm is how long after a success all places stay in use. The provider works
 	// then, and a slow reply must not keep the only places.
 	paceWarm = 10 * time.Second
+	// paceSlow is how long a presentation keeps its place. One that takes longer lends it
+	// to another.
+	paceSlow = 5 * time.Second
+	// paceLent bounds the places that are lent, and with them what a pacer sends to a
+	// provider that answers nothing.
+	paceLent = paceAtOnce / 4
 	// paceEnd bounds the wait at the end of an activity whose shard goes on.
 	paceEnd = time.Second
 	// retiredLate is how late a connection must be before a retiring pacer still
@@ -113,6 +119,7 @@ type pace struct {
 	mu       sync.Mutex
 	withheld int       // places not in use yet; each success frees one
 	wellAt   time.Time // when the last success was
+	lent     int       // places that slow presentations have lent
 
 	refreshed, handedOver atomic.Int64
 	all                   sync.WaitGroup
@@ -300,11 +307,39 @@ func (r *pace) giveBack(places int) {
 	}
 }
 
-// release frees a place, and after a success one more that was withheld.
-func (r *pace) release(well bool) {
+// lend frees the place of a presentation once it is slow, unless too many are lent. end
+// reports whether it was lent.
+func (r *pace) lend() (end func() bool) {
+	var lent, over bool
+	slow := time.AfterFunc(paceSlow, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if !over && r.lent < paceLent {
+			lent = true
+			r.lent++
+			r.giveBack(1)
+		}
+	})
+	return func() bool {
+		slow.Stop()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		over = true
+		if lent {
+			r.lent--
+		}
+		return lent
+	}
+}
+
+// release frees a place, unless it was lent, and after a success one more that was
+// withheld.
+func (r *pace) release(well, lent bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.giveBack(1)
+	if !lent {
+		r.giveBack(1)
+	}
 	if well {
 		r.wellAt = time.Now()
 	}
@@ -353,7 +388,11 @@ func (r *pace) take(ctx context.Context, n int, limit float64) (int, error) {
 		if !at.IsZero() {
 			at = slot.Add(time.Duration(i) * gap)
 		}
-		r.start(func() { r.release(r.present(ctx, claim, began, at)) })
+		r.start(func() {
+			end := r.lend()
+			well := r.present(ctx, claim, began, at)
+			r.release(well, end())
+		})
 	}
 	return len(got.Claims), nil
 }

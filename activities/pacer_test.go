@@ -224,6 +224,37 @@ func TestPaceBesideSlowOnes(t *testing.T) {
 	}
 }
 
+// TestPaceColdBesideSlowOnes: a pacer begins with two places, and the two connections in
+// them answer slowly. The others wait for five seconds, not for the replies.
+func TestPaceColdBesideSlowOnes(t *testing.T) {
+	t.Parallel()
+	const due = 20
+	s := &shard{slow: map[string]bool{"0": true, "1": true}, others: make(chan struct{}), want: due - 2}
+	began := time.Now()
+	assert.EqualValues(t, due, s.pace(t, due, 0).Refreshed)
+	assert.Less(t, time.Since(began), 9*time.Second)
+}
+
+// TestPaceSilence: a provider that answers nothing gets as many requests more as there are
+// places to lend, and no place is freed twice.
+func TestPaceSilence(t *testing.T) {
+	t.Parallel()
+	for quick, sent := range map[int]int{0: 2 + 2 + 2, 400: 64 + 16} { // cold: after 0, 5 and 10 s; warm: all places
+		s := &shard{slow: map[string]bool{}, others: make(chan struct{}), want: -1}
+		for i := range 200 {
+			s.slow[fmt.Sprint(quick+i)] = true
+		}
+		time.AfterFunc(13*time.Second, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			assert.Equal(t, quick+sent, quick+200-len(s.due))
+			close(s.others)
+		})
+		assert.EqualValues(t, quick+200, s.pace(t, quick+200, 0).Refreshed)
+		assert.LessOrEqual(t, s.calls, 64)
+	}
+}
+
 // TestPaceGoesOnBesideSlowOnes: the time of a pacer ends while a provider still answers
 // slowly. The activity ends, so that the next one begins, and the process waits for the
 // reply.
