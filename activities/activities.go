@@ -41,8 +41,9 @@ type Activities struct {
 	Journal Journal
 	// Attributes may be nil: then all search attributes count as registered.
 	Attributes Attributes
-	Binding    Binding // nil: every database is the right one
-	RowMissing func()  // counts the looks for a row that is missing; may be nil
+	Binding    Binding   // nil: every database is the right one
+	Revisions  Revisions // nil: no run gets a revision from here
+	RowMissing func()    // counts the looks for a row that is missing; may be nil
 }
 
 // Journal passes a sealed token set that could not be stored to the connection's
@@ -77,6 +78,15 @@ type LoadRequest struct {
 // the workflow last read it. A missing row is a View with Gone or RowMissing set, not an
 // error.
 func (a *Activities) Load(ctx context.Context, req LoadRequest) (View, error) {
+	v, err := a.load(ctx, req)
+	if err != nil {
+		return View{}, err
+	}
+	v.Revision = a.revision(ctx, v.MoveTo)
+	return v, nil
+}
+
+func (a *Activities) load(ctx context.Context, req LoadRequest) (View, error) {
 	c, now, err := a.Store.Get(ctx, req.ConnectionID)
 	if perennial.CodeOf(err) == perennial.CodeNotFound {
 		v, err := a.absent(ctx, req.ConnectionID, req.Known, req.Shown)
@@ -217,6 +227,7 @@ func (a *Activities) refresh(ctx context.Context, req RefreshRequest) (out Refre
 	out = RefreshResult{Outcome: res.Outcome, Code: res.Code, HTTPStatus: res.HTTPStatus, Recovered: res.Recovered,
 		View: a.view(res.Connection, res.Now), Unsaved: res.Unsaved}
 	out.View.Upsert, out.View.Missing = a.upsert(ctx, req.Shown, out.View), a.missing(ctx, req.Shown)
+	out.View.Revision = a.revision(ctx, "")
 	out.Again = res.Unsaved == nil && retried[res.Outcome] && soon(res)
 	return out, res, nil
 }

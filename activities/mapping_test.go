@@ -25,8 +25,8 @@ func TestViewIsWhole(t *testing.T) {
 	now := c.NextAttemptAt.Add(-time.Minute)
 	c.LastRefreshedAt, c.ExpiresAt = now, now.Add(time.Hour)
 	// Gone, Tombstone and RowMissing are for a missing row. Pooled and Summary are for a healthy connection of a
-	// pooled app. Load sets SlotGranted, Upsert, Missing and MoveTo.
-	assert.Equal(t, []string{"Gone", "Tombstone", "RowMissing", "Pooled", "Summary", "SlotGranted", "Upsert", "Missing", "MoveTo"}, fill.Zeros(a.view(c, now)))
+	// pooled app. Load sets SlotGranted, Upsert, Missing, MoveTo and Revision.
+	assert.Equal(t, []string{"Gone", "Tombstone", "RowMissing", "Pooled", "Summary", "SlotGranted", "Upsert", "Missing", "MoveTo", "Revision"}, fill.Zeros(a.view(c, now)))
 }
 
 // TestShownOfIsWhole: a workflow starts with the values of its row.

@@ -53,6 +53,9 @@ type View struct {
 	// MoveTo is the task queue on which the next run should go on; empty: the same one.
 	// Only the local Load sets it, like SlotGranted.
 	MoveTo string `json:"move_to,omitempty"`
+	// Revision is that of a run which begins now: a first run's own, or the next one's. Only
+	// a local activity sets it.
+	Revision int `json:"revision,omitempty"`
 	// Young: the token is younger than a minute, or than a quarter of its life.
 	Young bool `json:"young,omitempty"`
 }

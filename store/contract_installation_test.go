@@ -179,6 +179,14 @@ func testProcesses(t *testing.T, b *bundle) {
 		return n
 	}
 	assert.Equal(t, 2, revision("q"))
+	for id, kind := range map[string]string{"p3": "server", "p4": "direct"} {
+		other := older
+		other.ID, other.Kind, other.Revision = id, kind, 1
+		require.NoError(t, b.Report(ctx, other))
+	}
+	assert.Equal(t, 2, revision("q"), "only workers run workflows")
+	require.NoError(t, b.Leave(ctx, "p3"))
+	require.NoError(t, b.Leave(ctx, "p4"))
 	assert.Zero(t, revision("another"))
 	b.Exec(t, "UPDATE processes SET reported_at = '2001-01-01 00:00:00+00:00' WHERE id = 'p2'")
 	assert.Equal(t, 3, revision("q"), "it is dead")

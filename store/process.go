@@ -95,13 +95,17 @@ func (s *Store) Processes(ctx context.Context) ([]Process, time.Time, error) {
 	return all, now, err
 }
 
+// KindWorker is the kind of a process that runs the workflows' steps.
+const KindWorker = "worker"
+
 // NewestRevision returns the newest revision of the workflows' steps that every live
-// process of the task queue knows, 0 if none is alive.
+// worker of the task queue knows, 0 if none is alive. Other processes take no steps: an old
+// one in a product holds nobody back.
 func (s *Store) NewestRevision(ctx context.Context, taskQueue string) (int, error) {
 	all, now, err := s.Processes(ctx)
 	newest := 0
 	for _, p := range all {
-		if p.TaskQueue == taskQueue && p.Alive(now) && (newest == 0 || p.Revision < newest) {
+		if p.Kind == KindWorker && p.TaskQueue == taskQueue && p.Alive(now) && (newest == 0 || p.Revision < newest) {
 			newest = p.Revision
 		}
 	}

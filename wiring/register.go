@@ -86,6 +86,7 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 	workflows.Register(w, d.workflowOptions())
 	acts := activities.New(p.engine, d.Store, d.Config, told)
 	acts.Attributes, acts.Binding, acts.RowMissing = workflows.NewAttributes(c), binding, counts.RowMissing
+	acts.Revisions = workflows.NewRevisions(d.Store.NewestRevision)
 	for _, a := range append([]any{acts}, d.parts(p, told, binding, events)...) {
 		w.RegisterActivity(a)
 	}

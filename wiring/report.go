@@ -14,7 +14,7 @@ import (
 
 // The kinds of processes.
 const (
-	KindWorker = "worker"
+	KindWorker = store.KindWorker
 	KindServer = "server"
 	KindDirect = "direct" // a product's own process
 )

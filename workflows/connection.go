@@ -52,6 +52,7 @@ func connectionWorkflow(o Options) func(workflow.Context, *State) error {
 type run struct {
 	Options
 	state     State
+	first     bool // a first run whose first local activity has not ended
 	view      activities.View
 	known     bool // view has been read from the row
 	local     bool // reads and refreshes try a local activity first
@@ -99,6 +100,10 @@ var changeBelieve = change{"believe", 2}
 // the connection's id and reads the row. A run with another connection's workflow id does
 // nothing.
 func (r *run) believe(ctx workflow.Context) error {
+	info := workflow.GetInfo(ctx)
+	if r.first = info.ContinuedExecutionRunID == ""; r.first {
+		r.state.Revision = min(r.state.Revision, baseRevision)
+	}
 	s := r.state
 	if s.ConnectionID == "" {
 		return temporal.NewNonRetryableApplicationError("the state has no connection id", "invalid", nil)
@@ -106,10 +111,9 @@ func (r *run) believe(ctx workflow.Context) error {
 	if !plausible(s.Shown) && r.changed(ctx, changeBoundShown) {
 		s.Shown, r.state.Shown = nil, nil
 	}
-	info := workflow.GetInfo(ctx)
 	own := info.WorkflowExecution.ID == ID(s.ConnectionID)
 	past := s.View != nil || !s.Next.IsZero() || s.Generation != 0 || s.Refreshes != 0 || s.Dropped != 0 || len(s.Recent)+len(s.SetAside)+len(s.Refused) > 0 || !s.Digested.IsZero()
-	if own && info.ContinuedExecutionRunID != "" {
+	if own && !r.first {
 		r.state = s.bounded()
 		return nil
 	}
@@ -136,29 +140,6 @@ func (r *run) setup(ctx workflow.Context) error {
 	}
 	return workflow.SetUpdateHandlerWithOptions(ctx, UpdateRefreshNow, r.refreshNow,
 		workflow.UpdateHandlerOptions{Validator: r.refreshNowAllowed, Description: "refresh the access token now; many callers share one refresh"})
-}
-
-// revision counts the changes of this workflow's steps. Raise it one release after a
-// change, so that the release with the change can still be rolled back: a program that
-// does not know a revision treats its runs as old ones.
-const revision = 1
-
-// Knows is the newest revision whose steps this program knows; the runs that it starts
-// have the one of the release before.
-const Knows = 2
-
-// change names a change of the steps, and the first revision that has it.
-type change struct {
-	name  string
-	since int
-}
-
-// changed reports whether this run takes the changed steps. A run that was started by a
-// program of at least that revision does so from its first event; its input says so.
-// Only older runs need a version marker, which costs two events, two actions and a
-// write to the visibility store in every run.
-func (r *run) changed(ctx workflow.Context, c change) bool {
-	return r.state.Revision >= c.since || workflow.GetVersion(ctx, c.name, workflow.DefaultVersion, 1) != workflow.DefaultVersion
 }
 
 // changeLocalFirst: before it, every read and every refresh was an activity, which
@@ -284,8 +265,8 @@ func (r *run) handlersFinish(ctx workflow.Context) (bool, error) {
 // handOver receives all signals and passes the view to the next run. If there was a
 // signal it passes none, so that the next run reads the row.
 func (r *run) handOver() {
-	r.state.View, r.state.Next, r.state.Revision = nil, time.Time{}, revision
-	r.view.MoveTo = "" // the next run is there
+	r.state.View, r.state.Next, r.state.Revision = nil, time.Time{}, r.nextRevision()
+	r.view.MoveTo, r.view.Revision = "", 0 // the next run is there
 	if !r.drain() && r.known {
 		r.state.View, r.state.Next = &r.view, r.due
 	}

@@ -36,9 +36,13 @@ func (r *run) load(ctx workflow.Context) error {
 	var v activities.View
 	locally := req
 	locally.Shown = r.shown(ctx)
-	if r.local && workflow.ExecuteLocalActivity(r.locally(ctx, loadTimeout, "read the row"), acts.Load, locally).Get(ctx, &v) == nil {
-		r.applyLocalView(ctx, v)
-		return nil
+	if r.local {
+		err := workflow.ExecuteLocalActivity(r.locally(ctx, loadTimeout, "read the row"), acts.Load, locally).Get(ctx, &v)
+		r.settle(v.Revision)
+		if err == nil {
+			r.applyLocalView(ctx, v)
+			return nil
+		}
 	}
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: loadTimeout,

@@ -20,6 +20,8 @@ type Options struct {
 	// AutoUpgrade: they are made to be taken over by newer programs, and would otherwise
 	// keep an old one running for months. It means nothing to a worker without it.
 	Versioning workflow.VersioningBehavior
+
+	newestKnown int // [Knows]; a test's older program knows less
 }
 
 // RefreshesPerRun is the default of [Options]. A worker without the workflow in its
@@ -33,6 +35,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Versioning == workflow.VersioningBehaviorUnspecified {
 		o.Versioning = workflow.VersioningBehaviorAutoUpgrade
+	}
+	if o.newestKnown == 0 {
+		o.newestKnown = Knows
 	}
 	if o.MessagesPerRun == 0 {
 		o.MessagesPerRun = 100

@@ -3,6 +3,7 @@ package workflows
 import (
 	"bufio"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -170,6 +171,36 @@ func TestReplayByANewerStarter(t *testing.T) {
 		assert.NoError(t, replay(t, replayer, h), r.file)
 	}
 	assert.NotZero(t, marked, "no recorded history has a version marker")
+}
+
+// TestReplayOfBoastfulStarts: a program of any later release started the run, and the
+// workers of the recorded one took the steps.
+func TestReplayOfBoastfulStarts(t *testing.T) {
+	t.Parallel()
+	replayed := 0
+	for _, r := range manifest(t) {
+		for _, revision := range []int{Knows, Knows + 1, math.MaxInt} {
+			h := load(t, r.file)
+			started := h.Events[0].GetWorkflowExecutionStartedEventAttributes()
+			if started.WorkflowType.Name != ConnectionWorkflow || started.ContinuedExecutionRunId != "" {
+				continue
+			}
+			var s State
+			require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(started.Input, &s))
+			if s.Revision < baseRevision {
+				continue // a program of before the revisions
+			}
+			replayed++
+			s.Revision = revision
+			var err error
+			started.Input, err = converter.GetDefaultDataConverter().ToPayloads(s)
+			require.NoError(t, err)
+			replayer := worker.NewWorkflowReplayer()
+			Register(replayer, Options{})
+			assert.NoError(t, replay(t, replayer, h), "%s started with revision %d", r.file, revision)
+		}
+	}
+	assert.NotZero(t, replayed)
 }
 
 // TestRunsNeedNoVersionMarker: the newest histories take the steps of their revision

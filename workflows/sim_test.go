@@ -43,6 +43,7 @@ type world struct {
 	refuses                 error // Persist returns it until it is nil
 
 	unregistered map[string]bool // search attributes
+	revisions    gives
 
 	endsWithout int // number of next refreshes that end without a result
 	endedAt     time.Time
@@ -113,6 +114,20 @@ func (w *world) Registered(_ context.Context, name string) bool {
 
 // Known implements [activities.Attributes].
 func (w *world) Known(ctx context.Context, name string) bool { return w.Registered(ctx, name) }
+
+// Revision implements [activities.Revisions].
+func (w *world) Revision(context.Context, string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return int(w.revisions)
+}
+
+// answers sets the answer of later local activities.
+func (w *world) answers(g gives) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.revisions = g
+}
 
 func (w *world) Absence(context.Context, string) (store.Absence, bool, error) {
 	w.mu.Lock()
@@ -236,7 +251,7 @@ func (w *world) newRun(t testing.TB, o Options) *runSimulation {
 	env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: ID(w.c.ID), WorkflowRunTimeout: 10 * 365 * 24 * time.Hour})
 	r := &runSimulation{env, w}
 	acts := activities.New(w, w, w, r)
-	acts.Attributes = w
+	acts.Attributes, acts.Revisions = w, w
 	env.RegisterActivity(acts)
 	clock := func() {
 		w.mu.Lock()

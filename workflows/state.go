@@ -14,7 +14,8 @@ import (
 // row is the truth for all but the generation; the rest is for people.
 type State struct {
 	ConnectionID string `json:"connection_id"`
-	// Revision is the revision of the program that started the run, see [run.changed].
+	// Revision is that of the run's steps, see [run.changed]. A first run does not believe
+	// it, see [run.settle].
 	Revision int `json:"revision,omitempty"`
 	// Generation is the highest that this workflow has seen. A row behind it went
 	// backwards: its tokens are older than those already given out.
@@ -54,7 +55,7 @@ const recentKept = 10
 
 // NewState returns the state that a connection's workflow starts with.
 func NewState(connectionID string) State {
-	return State{ConnectionID: connectionID, Revision: revision}
+	return State{ConnectionID: connectionID, Revision: baseRevision}
 }
 
 // bounded returns the state within the bounds that a run keeps to.
