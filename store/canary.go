@@ -195,8 +195,12 @@ func mayProbe(c perennial.Connection, req CanaryRequest, at time.Time) bool {
 	if c.OwnWait() {
 		c.NextAttemptAt = time.Time{}
 	}
-	claim := ClaimRequest{ID: c.ID, Generation: c.Generation, AttemptID: "canary", Lease: time.Second, Class: req.Class, Trigger: perennial.TriggerRetry}
-	return c.Open.IsZero() && Claimable(c, claim, at) && (req.Operator || needsRefresh(c, at))
+	return c.Open.IsZero() && Claimable(c, canaryClaim(c, req.Class), at) && (req.Operator || needsRefresh(c, at))
+}
+
+// canaryClaim returns the claim that a canary will make. It is only judged, never made.
+func canaryClaim(c perennial.Connection, class perennial.ReplayClass) ClaimRequest {
+	return ClaimRequest{ID: c.ID, Generation: c.Generation, AttemptID: "canary", Lease: time.Second, Class: class, Trigger: perennial.TriggerRetry}
 }
 
 // needsRefresh reports whether the connection's workflow refreshes it as soon as its
@@ -244,6 +248,11 @@ type ReturnProbeRequest struct {
 	Interval   time.Duration // between two probes
 }
 
+// next asks for another canary than the one that presented nothing.
+func (r ReturnProbeRequest) next() CanaryRequest {
+	return CanaryRequest{App: r.Connection.App, Class: r.Class}
+}
+
 // returnedAfter is the part of an interval after which a probe that was given back is
 // due again. The same obstacle may stop the next one too.
 const returnedAfter = 10
@@ -261,7 +270,7 @@ func (s *Store) ReturnProbe(ctx context.Context, req ReturnProbeRequest) error {
 		if !at.Before(db.Time(circuit.NextProbeAt)) {
 			return nil
 		}
-		all, err := s.canaries(tx, circuit, CanaryRequest{App: c.App, Class: req.Class}, at)
+		all, err := s.canaries(tx, circuit, req.next(), at)
 		if err != nil {
 			return err
 		}

@@ -165,6 +165,9 @@ func (s *Store) weigh(tx *gorm.DB, circuit circuitRow, req NoteRequest, reason s
 	return outbox.Append(tx, opened, now)
 }
 
+// circuitAt returns the circuit of an app at a host as long as nothing ever opened it.
+func circuitAt(app, host string) circuitRow { return circuitRow{App: app, Host: host} }
+
 // event returns an event of the circuit, for operators.
 func (r circuitRow) event(kind perennial.EventType, code string) perennial.Event {
 	return perennial.Event{Type: kind, App: r.App, Data: perennial.EventData{Host: r.Host, Code: code}}

@@ -83,18 +83,23 @@ func recordFailure(tx *gorm.DB, req NoteRequest, kind string, now time.Time) (fa
 	if err != nil {
 		return failureRow{}, fmt.Errorf("read the failure of connection %s: %w", c.ID, err)
 	}
-	r := failureRow{App: c.App, Host: c.Host, ConnectionID: c.ID, WasWell: wasWell(c), Since: &at}
+	r := failureOf(req, kind, at)
 	if c.FailureCount > 0 {
 		r.WasWell = false // unless its first failure says otherwise
 		if len(rows) > 0 {
 			r.WasWell, r.Since = rows[0].WasWell, rows[0].Since
 		}
 	}
-	r.TenantID, r.Kind, r.Code, r.FailedAt = c.TenantID, kind, req.Code, &at
 	if err := tx.Save(&r).Error; err != nil {
 		return failureRow{}, fmt.Errorf("record the failure of connection %s: %w", c.ID, err)
 	}
 	return r, nil
+}
+
+// failureOf returns a connection's first failure.
+func failureOf(req NoteRequest, kind string, at time.Time) failureRow {
+	c := req.Connection
+	return failureRow{App: c.App, Host: c.Host, ConnectionID: c.ID, TenantID: c.TenantID, Kind: kind, Code: req.Code, WasWell: wasWell(c), Since: &at, FailedAt: &at}
 }
 
 // evidence has the failures that make trouble the app's own at one host.
@@ -106,7 +111,7 @@ type evidence struct {
 
 // collect reads the failures of one kind within the window.
 func (s *Store) collect(tx *gorm.DB, r failureRow, now time.Time) (e evidence, err error) {
-	at := circuitRow{App: r.App, Host: r.Host}
+	at := circuitAt(r.App, r.Host)
 	proven, err := countUpTo(tx, at, 1, "unproven_since IS NULL")
 	if err != nil {
 		return e, err

@@ -80,7 +80,7 @@ func (s *Store) fastPark(ctx context.Context, req FastAdmitRequest, a Admission)
 		return perennial.Connection{}, fmt.Errorf("write connection %s: %w", req.ID, err)
 	}
 	if !ok {
-		return s.park(ctx, perennial.Connection{ID: req.ID, Generation: req.Generation}, a)
+		return s.park(ctx, req.ID, req.Generation, a)
 	}
 	return c, nil
 }

@@ -110,6 +110,11 @@ type appRow struct {
 // TableName implements gorm's Tabler.
 func (appRow) TableName() string { return "apps" }
 
+// slots returns where the app's rate slots are.
+func (r appRow) slots() RateSlots {
+	return RateSlots{SlotAt: db.Time(r.SlotAt), BacklogAt: db.Time(r.BacklogAt), UnprovenSlotAt: db.Time(r.UnprovenSlotAt)}
+}
+
 // Admit asks the gate. If nothing concerns the app, that is one read. Otherwise one
 // short transaction reserves a rate slot, makes the connection the circuit's canary, or
 // writes into its row how long it must wait.
@@ -144,7 +149,7 @@ func (s *Store) Admit(ctx context.Context, req AdmitRequest) (Admission, error) 
 	}
 	// A transaction of its own: none locks a connection while it holds a gate's locks,
 	// because a transaction with a locked connection may lock its app.
-	out.Connection, err = s.park(ctx, c, out)
+	out.Connection, err = s.park(ctx, c.ID, c.Generation, out)
 	return out, err
 }
 
@@ -362,10 +367,10 @@ func spread(id string, now time.Time, d time.Duration) time.Duration {
 }
 
 // park writes into the row how long it must wait, unless the row has moved on.
-func (s *Store) park(ctx context.Context, seen perennial.Connection, a Admission) (after perennial.Connection, err error) {
-	found, err := s.locked(ctx, seen.ID, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
+func (s *Store) park(ctx context.Context, id string, generation int64, a Admission) (after perennial.Connection, err error) {
+	found, err := s.locked(ctx, id, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
 		after = c
-		if c.Generation != seen.Generation || !c.Open.IsZero() || c.NotBefore(now).After(a.RetryAt) {
+		if c.Generation != generation || !c.Open.IsZero() || c.NotBefore(now).After(a.RetryAt) {
 			return nil
 		}
 		if a.Code == CodeCircuitOpen {
@@ -386,7 +391,7 @@ func (s *Store) park(ctx context.Context, seen perennial.Connection, a Admission
 		return err
 	})
 	if err == nil && !found {
-		err = notFound(seen.ID)
+		err = notFound(id)
 	}
 	return after, err
 }

@@ -152,13 +152,58 @@ func TestConnectionEventIsWhole(t *testing.T) {
 	assert.Equal(t, []string{"Host", "Clock", "Days", "EndsAt", "Connections", "Tenants"}, fill.Zeros(e.Data))
 }
 
-// TestAppEventsAreWhole: operators' events have what their circuit or hold has.
+// TestAppEventsAreWhole: operators' events have what their circuit or hold has, and a hold
+// everything of the refusals that raise it.
 func TestAppEventsAreWhole(t *testing.T) {
 	t.Parallel()
-	e := circuitRow{App: "crm", Host: "eu.example"}.event(perennial.EventCircuitOpened, "server_error")
-	assert.Equal(t, perennial.Event{Type: perennial.EventCircuitOpened, App: "crm", Data: perennial.EventData{Host: "eu.example", Code: "server_error"}}, e)
-	e = holdChange{raise: true, reason: "many", refused: 40, tenants: []string{"a", "b"}}.event("crm")
-	assert.Equal(t, perennial.Event{Type: perennial.EventHoldRaised, App: "crm", Data: perennial.EventData{Code: "many", Connections: 40, Tenants: []string{"a", "b"}}}, e)
+	row := fill.Of[circuitRow]()
+	e := row.event(perennial.EventCircuitOpened, "server_error")
+	assert.Equal(t, []string{"ID", "TenantID", "ConnectionID", "CreatedAt"}, fill.Zeros(e))
+	assert.Equal(t, []string{row.Host, "server_error"}, []string{e.Data.Host, e.Data.Code})
+
+	now := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	hold := refusals{recent: 40, size: 50, since: now.Add(-time.Minute), tenants: map[string]int64{"a": 30, "b": 10}}.hold(&now)
+	for column, value := range hold.columns(now) {
+		assert.NotEmpty(t, value, column)
+	}
+	e = hold.event("crm")
+	assert.Equal(t, []string{"ID", "TenantID", "ConnectionID", "CreatedAt"}, fill.Zeros(e), "the outbox gives id and time, and it is no connection's")
+	assert.NotEmpty(t, e.Data.Code)
+	assert.NotZero(t, e.Data.Connections)
+	assert.NotEmpty(t, e.Data.Tenants)
+}
+
+// TestMadeWhole: what the store makes from a connection, a request or a row has everything
+// that it can have from it.
+func TestMadeWhole(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	c := fill.Of[perennial.Connection]()
+	well := perennial.Connection{ID: c.ID, TenantID: c.TenantID, App: c.App, Host: c.Host}
+	next := fill.Of[ReturnProbeRequest]().next()
+	taken := checkNext(perennial.Connection{ID: "con_1", Generation: 1, GenerationFloor: 3}, 2)
+	require.IsType(t, &TakenError{}, taken)
+	for name, made := range map[string]struct {
+		value any
+		zeros []string
+	}{
+		"a first refusal":           {value: refusalOf(c, now)},
+		"a failure":                 {value: failureOf(NoteRequest{Connection: well, Code: "http_503"}, reasonUnavailable, now)},
+		"a place in a release":      {value: waitingOf(c, now), zeros: []string{"TurnAt"}},
+		"where a release goes on":   {value: cursorAfter(c, now)},
+		"what a canary claims":      {value: canaryClaim(c, perennial.ReplayGrace), zeros: []string{"Ungated", "Judged"}},
+		"what a pacer claims":       {value: fill.Of[ClaimDueRequest]().claim(c), zeros: []string{"Class", "Ungated", "Judged"}},
+		"a call for another canary": {value: next, zeros: []string{"Ahead", "Operator"}},
+		"rate slots":                {value: fill.Of[appRow]().slots()},
+		"a generation given out":    {value: taken},
+		"a claim of a row behind":   {value: decideClaim(perennial.Connection{Generation: 1}, ClaimRequest{Generation: 2}, now).claim, zeros: []string{"Connection", "RetryAt"}},
+	} {
+		assert.ElementsMatch(t, made.zeros, fill.Zeros(made.value), name)
+	}
+	circuit := fill.Of[circuitRow]()
+	states := statesOf(nil, []circuitRow{circuit})
+	require.Len(t, states, 1)
+	assert.Equal(t, circuit.App, states[0].App)
 }
 
 // TestFailureIsWhole: a failure on record says everything as evidence but how many there are.

@@ -35,6 +35,12 @@ type ClaimDueRequest struct {
 	Beat int64
 }
 
+// claim asks for one of the shard's connections. They are in no doubt that a replay
+// class would have to decide.
+func (r ClaimDueRequest) claim(c perennial.Connection) ClaimRequest {
+	return ClaimRequest{ID: c.ID, Generation: c.Generation, Trigger: r.Trigger, AttemptID: uuid.NewString(), Lease: r.Lease}
+}
+
 // ClaimDueResult holds the claims of a pacer.
 type ClaimDueResult struct {
 	Claims []Claim
@@ -140,7 +146,7 @@ func (s *Store) beat(ctx context.Context, req ClaimDueRequest) (ClaimDueResult, 
 	if err != nil {
 		return ClaimDueResult{}, fmt.Errorf("make the pacer of app %s: %w", req.App, err)
 	}
-	return ClaimDueResult{Beat: req.Beat, RolledBack: req.Beat > 0}, nil
+	return ClaimDueResult{RolledBack: req.Beat > 0}, nil
 }
 
 // claimDueSlowly is ClaimDue for a database that cannot do it in one statement. A
@@ -161,7 +167,7 @@ func (s *Store) claimDueSlowly(ctx context.Context, req ClaimDueRequest) (ClaimD
 		return out, fmt.Errorf("find due connections of app %s: %w", req.App, err)
 	}
 	for _, c := range rows {
-		claim, err := s.Claim(ctx, ClaimRequest{ID: c.ID, Generation: c.Generation, Trigger: req.Trigger, AttemptID: uuid.NewString(), Lease: req.Lease})
+		claim, err := s.Claim(ctx, req.claim(c))
 		if err != nil {
 			return out, err
 		}

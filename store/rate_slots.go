@@ -70,7 +70,7 @@ func (t RateSlots) Reserve(id string, waited bool, rate float64, patience, lead 
 // to write into the app's row. It is pure.
 func reserve(app appRow, req AdmitRequest, probe bool, now time.Time) (at time.Time, admitted bool, set columns) {
 	c := req.Connection
-	slots := RateSlots{SlotAt: db.Time(app.SlotAt), BacklogAt: db.Time(app.BacklogAt), UnprovenSlotAt: db.Time(app.UnprovenSlotAt)}
+	slots := app.slots()
 	after := slots
 	// A probe goes before the queue, because the queue moves only after a probe succeeds. A
 	// release spaces its turns itself.

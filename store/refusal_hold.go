@@ -45,6 +45,11 @@ type firstRefusal struct {
 // TableName implements gorm's Tabler.
 func (firstRefusal) TableName() string { return "first_refusals" }
 
+func refusalOf(c perennial.Connection, now time.Time) firstRefusal {
+	at := now.UTC().Truncate(time.Microsecond)
+	return firstRefusal{App: c.App, ConnectionID: c.ID, RefusedAt: &at}
+}
+
 // wellLately reports whether a first refusal of the connection may be a sign that the
 // provider refuses good tokens: its own are proven, and it did not fail long
 // before.
@@ -63,9 +68,9 @@ const lately = 24 * time.Hour
 // everything.
 func (s *Store) withheld(tx *gorm.DB, c perennial.Connection, req CloseRequest, now time.Time) (code string, err error) {
 	if req.Suspect && wellLately(c, now) {
-		at := now.UTC().Truncate(time.Microsecond)
+		refusal := refusalOf(c, now)
 		err := tx.Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "app"}, {Name: "connection_id"}}, DoUpdates: clause.AssignmentColumns([]string{"refused_at"})}).
-			Create(&firstRefusal{App: c.App, ConnectionID: c.ID, RefusedAt: &at}).Error
+			Create(&refusal).Error
 		if err != nil {
 			return "", fmt.Errorf("note the refusal of connection %s: %w", c.ID, err)
 		}
@@ -131,8 +136,7 @@ func (s *Store) raiseRefusalHold(ctx context.Context, name string) error {
 		if err != nil || app.RefusalHold || db.Time(app.MutedUntil).After(now) {
 			return err
 		}
-		reason := fmt.Sprintf("%d of %d connections were refused within %s", r.recent, r.size, refusalWindow)
-		return s.setRefusalHold(tx, name, holdChange{raise: true, reason: reason, since: r.since, muted: app.MutedUntil, refused: int(r.recent), tenants: r.names()}, now)
+		return s.setRefusalHold(tx, name, r.hold(app.MutedUntil), now)
 	})
 }
 
@@ -148,6 +152,12 @@ type refusals struct {
 func (r refusals) names() []string {
 	names := slices.Sorted(maps.Keys(r.tenants))
 	return names[:min(len(names), maxNamed)]
+}
+
+// hold raises a hold because of these refusals.
+func (r refusals) hold(muted *time.Time) holdChange {
+	reason := fmt.Sprintf("%d of %d connections were refused within %s", r.recent, r.size, refusalWindow)
+	return holdChange{raise: true, reason: reason, since: r.since, muted: muted, refused: int(r.recent), tenants: r.names()}
 }
 
 // spike reports whether there are more refusals than usual, of more than one tenant, or
@@ -226,6 +236,14 @@ func (s *Store) setRefusalHold(tx *gorm.DB, name string, h holdChange, now time.
 	if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&appRow{App: name, UpdatedAt: &at}).Error; err != nil {
 		return fmt.Errorf("write app %s: %w", name, err)
 	}
+	if err := updateApp(tx, name, now, h.columns(now)); err != nil {
+		return err
+	}
+	return outbox.Append(tx, h.event(name), now)
+}
+
+// columns returns what the change writes into the app's row.
+func (h holdChange) columns(now time.Time) columns {
 	set := columns{"hold_terminal": h.raise, "hold_reason": h.reason, "held_at": nil, "hold_since": db.Nullable(h.since), "muted_until": nil}
 	if h.raise {
 		set["held_at"] = db.Nullable(now)
@@ -233,10 +251,7 @@ func (s *Store) setRefusalHold(tx *gorm.DB, name string, h holdChange, now time.
 	if h.muted != nil {
 		set["muted_until"] = db.Nullable(*h.muted)
 	}
-	if err := updateApp(tx, name, now, set); err != nil {
-		return err
-	}
-	return outbox.Append(tx, h.event(name), now)
+	return set
 }
 
 // event tells operators of the change.

@@ -241,8 +241,13 @@ func gatherFrom(tx, q *gorm.DB, by string, after *ReleaseCursor, at func(perenni
 		rows[i] = waitingOf(c, now)
 	}
 	last := found[len(found)-1]
-	*after = ReleaseCursor{At: at(last), ID: last.ID}
+	*after = cursorAfter(last, at(last))
 	return len(found), tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&rows).Error
+}
+
+// cursorAfter is where the next chunk begins. Connections with the same time come by id.
+func cursorAfter(last perennial.Connection, at time.Time) ReleaseCursor {
+	return ReleaseCursor{At: at, ID: last.ID}
 }
 
 // waitingColumns has the columns that a release reads of a connection.

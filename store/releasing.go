@@ -117,7 +117,7 @@ func readCircuit(tx *gorm.DB, c perennial.Connection) (circuitRow, error) {
 		return circuitRow{}, fmt.Errorf("read the circuit of app %s: %w", c.App, err)
 	}
 	if len(rows) == 0 {
-		return circuitRow{App: c.App, Host: c.Host}, nil
+		return circuitAt(c.App, c.Host), nil
 	}
 	return rows[0], nil
 }

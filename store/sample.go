@@ -143,7 +143,11 @@ func (s *Store) AppsWithIncidents(ctx context.Context, limit int) ([]AppState, e
 	if err := q.Where("hold_terminal OR slow_until > ? OR release_until > ? OR stopped_at IS NOT NULL", at, at).Order("app").Limit(limit).Find(&rows).Error; err != nil {
 		return nil, fmt.Errorf("read the apps: %w", err)
 	}
-	var out []AppState
+	return statesOf(rows, circuits), nil
+}
+
+// statesOf gives each circuit to its app, one of the rows or another.
+func statesOf(rows []appRow, circuits []circuitRow) (out []AppState) {
 	of := map[string]int{}
 	for _, r := range rows {
 		of[r.App] = len(out)
@@ -158,5 +162,5 @@ func (s *Store) AppsWithIncidents(ctx context.Context, limit int) ([]AppState, e
 		}
 		out[i].Circuits = append(out[i].Circuits, c.circuit())
 	}
-	return out, nil
+	return out
 }
