@@ -293,7 +293,8 @@ func (a *attempt) saveRequest(reply provider.Reply, old perennial.Secret) (store
 }
 
 func (a *attempt) saved(s store.SaveResult, reply provider.Reply) Result {
-	res := Result{Outcome: savedOutcome(s), Connection: s.Connection, Now: a.clock(), HTTPStatus: reply.HTTPStatus, Recovered: s.Recovered}
+	res := savedResult(s, a.clock())
+	res.HTTPStatus = reply.HTTPStatus
 	a.log.Info("refreshed", a.facts(reply, "stored", s.Stored, "recovered", s.Recovered, "new_generation", s.Connection.Generation)...)
 	return res
 }

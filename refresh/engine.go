@@ -268,7 +268,7 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 	}
 	if outcome, ok := verdictOutcome[claim.Verdict]; ok {
 		e.returnProbe(ctx, gate, row, app.Provider)
-		return Result{Outcome: outcome, Connection: claim.Connection, Now: claim.Now, RetryAt: claim.RetryAt, Code: string(claim.Verdict)}, nil
+		return notClaimed(claim, outcome), nil
 	}
 	if claim.RolledBack {
 		e.observe(Observation{App: row.App, RolledBack: true})
@@ -278,6 +278,11 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 	a = e.newAttempt(req, claim, began)
 	a.app, a.appErr, a.gate = app, appErr, gate
 	return e.present(ctx, a)
+}
+
+// notClaimed returns the result for a connection that may not be presented now.
+func notClaimed(claim store.Claim, outcome perennial.Outcome) Result {
+	return Result{Outcome: outcome, Connection: claim.Connection, Now: claim.Now, RetryAt: claim.RetryAt, Code: string(claim.Verdict)}
 }
 
 // Ready returns an error while nothing may be presented.
@@ -293,10 +298,14 @@ func (e *Engine) returnProbe(ctx context.Context, gate store.Admission, c perenn
 	if !gate.Probe {
 		return
 	}
-	err := e.Store.ReturnProbe(ctx, store.ReturnProbeRequest{Connection: c, Class: WaitingClass(entry), Interval: e.Timing.ProbeInterval})
+	err := e.Store.ReturnProbe(ctx, e.returnProbeRequest(c, entry))
 	if err != nil {
 		e.Log.Warn("a probe was not given back; the next one is due later", "app", c.App, "connection_id", c.ID, "error", err)
 	}
+}
+
+func (e *Engine) returnProbeRequest(c perennial.Connection, entry provider.Entry) store.ReturnProbeRequest {
+	return store.ReturnProbeRequest{Connection: c, Class: WaitingClass(entry), Interval: e.Timing.ProbeInterval}
 }
 
 // throttled returns the result for a connection that the gate did not admit.
@@ -363,6 +372,11 @@ func (e *Engine) observe(o Observation) {
 	if e.Observer != nil {
 		e.Observer.Observe(o)
 	}
+}
+
+// savedResult returns the result of a save.
+func savedResult(s store.SaveResult, now time.Time) Result {
+	return Result{Outcome: savedOutcome(s), Connection: s.Connection, Now: now, Recovered: s.Recovered}
 }
 
 // savedOutcome returns the outcome of a save. If the row has moved on meanwhile, a

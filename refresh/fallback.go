@@ -66,13 +66,23 @@ func (f *Fallback) Refresh(ctx context.Context, c perennial.Connection, save fun
 	case row.Generation > c.Generation:
 		return Result{Outcome: perennial.OutcomeAlreadyFresh, Connection: row, Now: now}, nil
 	case row.Open.Alive(now):
-		return Result{Outcome: perennial.OutcomeBusy, Connection: row, Now: now, RetryAt: row.Open.Deadline}, nil
+		return busy(row, now), nil
 	}
-	res, err := f.Engine.Refresh(ctx, Request{ConnectionID: row.ID, App: row.App, Generation: row.Generation, Trigger: perennial.TriggerFallback, Judged: row.UpdatedAt})
+	res, err := f.Engine.Refresh(ctx, besideTemporal(row))
 	if unsaved := res.Unsaved; unsaved != nil {
 		save(func() { _ = f.Engine.SaveLater(context.WithoutCancel(ctx), *unsaved) }) // returns once the set is safe
 	}
 	return res, err
+}
+
+// busy returns the result for a connection that somebody else presents.
+func busy(row perennial.Connection, now time.Time) Result {
+	return Result{Outcome: perennial.OutcomeBusy, Connection: row, Now: now, RetryAt: row.Open.Deadline}
+}
+
+// besideTemporal asks for a refresh of a row that [Fallback.judge] allows as it is.
+func besideTemporal(row perennial.Connection) Request {
+	return Request{ConnectionID: row.ID, App: row.App, Generation: row.Generation, Trigger: perennial.TriggerFallback, Judged: row.UpdatedAt}
 }
 
 // judge returns an error if the row's refresh token must not be presented beside Temporal

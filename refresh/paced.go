@@ -43,7 +43,7 @@ func SummaryAt(id string, now time.Time) time.Time {
 func (e *Engine) RefreshClaimed(ctx context.Context, claim store.Claim, began, slot time.Time, runID string) (Result, error) {
 	c := claim.Connection
 	seam.At(seam.BeforeClaim, c.ID) // a fault that stops one connection stops it here: the claim was for many
-	a := e.newAttempt(Request{ConnectionID: c.ID, Generation: c.Generation, Trigger: c.Open.Trigger, RunID: runID, App: c.App}, claim, began)
+	a := e.newAttempt(claimedRequest(c, runID), claim, began)
 	a.gate = store.Admission{Admitted: true, SlotAt: slot}
 	a.app, a.appErr = e.Apps.App(c.App)
 	if a.appErr == nil {
@@ -65,6 +65,11 @@ func (e *Engine) RefreshClaimed(ctx context.Context, claim store.Claim, began, s
 		return a.close(ctx, provider.Reply{Outcome: perennial.OutcomeThrottled, Code: code})
 	}
 	return e.present(ctx, a)
+}
+
+// claimedRequest returns the request that a claim in bulk stands for.
+func claimedRequest(c perennial.Connection, runID string) Request {
+	return Request{ConnectionID: c.ID, Generation: c.Generation, Trigger: c.Open.Trigger, RunID: runID, App: c.App}
 }
 
 const (

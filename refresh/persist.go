@@ -73,7 +73,7 @@ func (e *Engine) persist(ctx context.Context, req store.SaveRequest) (Result, er
 	seam.At(seam.AfterCommit, req.ID)
 	e.revokeUnwanted(ctx, saved, token)
 	e.Log.Info("unsaved tokens stored", "connection_id", req.ID, "stored", saved.Stored, "generation", saved.Connection.Generation)
-	return Result{Outcome: savedOutcome(saved), Connection: saved.Connection, Now: now, Recovered: saved.Recovered}, nil
+	return savedResult(saved, now), nil
 }
 
 // errMarked is part of the error for a set that waits to be stored if the row says so.
@@ -83,11 +83,15 @@ var errMarked = errors.New("its connection is marked")
 // markSetAside makes the row say that a set of ours waits to be stored. If it fails, the
 // next try to store the set marks the row.
 func (e *Engine) markSetAside(ctx context.Context, req store.SaveRequest) (marked bool) {
-	_, err := e.Store.MarkSetAside(ctx, store.SetAsideRequest{ID: req.ID, Generation: req.Generation, NewGeneration: req.NewGeneration})
+	_, err := e.Store.MarkSetAside(ctx, setAsideRequest(req))
 	if err != nil {
 		e.Log.Error("the row does not say yet that a token set is set aside", "connection_id", req.ID, "error", err)
 	}
 	return err == nil
+}
+
+func setAsideRequest(req store.SaveRequest) store.SetAsideRequest {
+	return store.SetAsideRequest{ID: req.ID, Generation: req.Generation, NewGeneration: req.NewGeneration}
 }
 
 // maxSkew is how far after the database's now a time of a set may lie that cannot be in

@@ -45,8 +45,64 @@ func TestSaveIsWhole(t *testing.T) {
 	require.Len(t, l.saves, 1)
 	assert.Equal(t, []string{"TokenType", "Scopes", "Metadata", "RefreshTokenExpiresAt", "GrantExpiresAt", "FailingCode", "AmbiguousSince", "NextAttemptAt", "Seal"},
 		fill.Zeros(l.saves[0]), "the reply was whole and said no more, and the save succeeded")
-	a := &attempt{Engine: b.Engine, log: b.Engine.Log, row: b.c, now: time.Unix(1, 0)}
-	assert.True(t, a.saved(store.SaveResult{Recovered: true}, provider.Reply{}).Recovered)
+	assert.Equal(t, []string{"RetryAt", "Code", "Description", "HTTPStatus", "Unsaved"}, fill.Zeros(savedResult(fill.Of[store.SaveResult](), time.Unix(1, 0))))
+}
+
+// TestTokensAreWhole: a sealed token set has everything of the reply, and the app's client.
+func TestTokensAreWhole(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	reply := fill.Of[perennial.TokenSet]()
+	for _, life := range []*time.Duration{&reply.ExpiresIn, &reply.RefreshTokenExpiresIn, &reply.GrantExpiresIn} {
+		*life = time.Hour
+	}
+	w, err := Tokens(b.keyring, b.app, b.c, 2, reply, perennial.NewSecret("2"), time.Unix(1, 0))
+	require.NoError(t, err)
+	assert.Equal(t, []string{"FailingCode", "Unproven", "Reason"}, fill.Zeros(w), "the set has a lifetime and worked")
+	assert.Equal(t, []any{reply.TokenType, reply.Scopes, reply.Metadata}, []any{w.TokenType, w.Scopes, w.Metadata})
+}
+
+// TestSetsComeBackWhole: a token set that could not be stored comes back as it left. Of a
+// set of the release before, the tokens and what names it are believed.
+func TestSetsComeBackWhole(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	req := fill.Of[store.SaveRequest]()
+	req.ID, req.Claimed = b.c.ID, perennial.Connection{} // the row does not leave the process
+	require.NoError(t, Authenticate(b.keyring, b.c, &req))
+	got, err := authentic(b.keyring, b.c, req)
+	require.NoError(t, err)
+	assert.Equal(t, req, got)
+	old := tokensAlone(req)
+	assert.Equal(t, []string{"TokenType", "Scopes", "Metadata", "RefreshTokenExpiresAt", "GrantExpiresAt", "FailingCode", "Claimed"}, fill.Zeros(old))
+	assert.Equal(t, old.Ledger.StartedAt, old.NextRefreshAt)
+	assert.Equal(t, []string{"ErrorCode", "RetryAfter", "Duration", "LifeLeft", "Lateness", "Retries", "RunID", "TraceID", "RequestID"}, fill.Zeros(old.Ledger))
+}
+
+// TestMadeWhole: what the engine makes from a row, a claim or a request has everything that
+// it can have from it.
+func TestMadeWhole(t *testing.T) {
+	t.Parallel()
+	e := New(Config{})
+	now := time.Unix(1, 0)
+	c := fill.Of[perennial.Connection]()
+	entry := fill.Of[provider.Entry]()
+	for name, made := range map[string]struct {
+		value any
+		zeros []string
+	}{
+		"a claim":            {value: e.claimRequest(fill.Of[Request](), perennial.ReplayGrace), zeros: []string{"Ungated"}},
+		"a probe given back": {value: e.returnProbeRequest(c, entry)},
+		"a set aside":        {value: setAsideRequest(fill.Of[store.SaveRequest]())},
+		"a claim of many":    {value: claimedRequest(c, "run_1"), zeros: []string{"Floor", "Judged"}},
+		"beside Temporal":    {value: besideTemporal(c), zeros: []string{"Floor", "RunID"}},
+		"busy":               {value: busy(c, now), zeros: []string{"Code", "Description", "HTTPStatus", "Recovered", "Unsaved"}},
+		"not claimed":        {value: notClaimed(fill.Of[store.Claim](), perennial.OutcomeThrottled), zeros: []string{"Description", "HTTPStatus", "Recovered", "Unsaved"}},
+		"a close after a failure": {value: decide(c, entry, provider.Reply{Outcome: perennial.OutcomeUnknown, Code: "http_504"}, now, time.Second),
+			zeros: []string{"ID", "AttemptID", "Generation", "Digest", "Suspect", "ConfirmAfter", "Terminal", "Ledger"}},
+	} {
+		assert.ElementsMatch(t, made.zeros, fill.Zeros(made.value), name)
+	}
 }
 
 // TestNoteIsWhole: the circuit gets to know everything that it weighs.
@@ -73,6 +129,7 @@ func TestEachRequestHasItsSlot(t *testing.T) {
 	require.NoError(t, a.waitForSlot(t.Context(), 1))
 	assert.Equal(t, second, a.slot)
 	require.Len(t, l.admits, 1)
+	assert.Empty(t, fill.Zeros(l.admits[0]))
 	assert.Equal(t, b.Engine.Timing.HTTPTimeout, l.admits[0].Patience)
 }
 
