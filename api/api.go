@@ -20,7 +20,6 @@ import (
 	"github.com/perennial-oauth/perennial/notify"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/store"
-	"golang.org/x/time/rate"
 )
 
 // Store is what the API needs of store.Store.
@@ -141,8 +140,8 @@ func New(c Config) (*API, error) {
 		return nil, err
 	}
 	a := &API{Config: c.withDefaults(), mux: http.NewServeMux()}
-	a.keys = &keys{store: a.Keys, now: a.Now, known: map[string]knownKey{}, list: &keyList{store: a.Keys, now: a.Now}}
-	a.limits = &limits{rate: rate.Limit(a.Rate), burst: a.Burst, ofKey: map[string]*rate.Limiter{}}
+	a.keys = newKeys(a.Keys, a.Now)
+	a.limits = newLimits(a.Rate, a.Burst)
 	a.failures = guard.New(a.Failures)
 	a.huma = humago.New(a.mux, a.description())
 	a.huma.UseMiddleware(a.admit)

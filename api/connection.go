@@ -168,8 +168,13 @@ type listConnectionsOutput struct {
 	}
 }
 
+// filter asks for one connection more than the page has.
+func (in *listConnectionsInput) filter(key perennial.APIKey) store.Filter {
+	return store.Filter{TenantID: key.TenantID, Status: perennial.Status(in.Status), Health: perennial.Health(in.Health), Provider: in.Provider, App: in.App, Limit: in.Limit + 1}
+}
+
 func (a *API) listConnections(ctx context.Context, key perennial.APIKey, in *listConnectionsInput) (*listConnectionsOutput, error) {
-	f := store.Filter{TenantID: key.TenantID, Status: perennial.Status(in.Status), Health: perennial.Health(in.Health), Provider: in.Provider, App: in.App, Limit: in.Limit + 1}
+	f := in.filter(key)
 	if err := in.readCursor(&f.After); err != nil {
 		return nil, err
 	}
@@ -206,8 +211,8 @@ func (a *API) knownNames(ctx context.Context, key perennial.APIKey, in *listConn
 		rows             store.Filter
 		says             string
 	}{
-		{"app", in.App, configured, store.Filter{TenantID: key.TenantID, App: in.App, Limit: 1}, "is not an app of the configuration"},
-		{"provider", in.Provider, catalogued, store.Filter{TenantID: key.TenantID, Provider: in.Provider, Limit: 1}, "is not in the catalogue"},
+		{"app", in.App, configured, anyOf(key.TenantID, in.App, ""), "is not an app of the configuration"},
+		{"provider", in.Provider, catalogued, anyOf(key.TenantID, "", in.Provider), "is not in the catalogue"},
 	} {
 		if name.value == "" || name.known {
 			continue
@@ -221,6 +226,11 @@ func (a *API) knownNames(ctx context.Context, key perennial.APIKey, in *listConn
 		}
 	}
 	return nil
+}
+
+// anyOf asks whether a tenant has a connection of an app or of a provider.
+func anyOf(tenant, app, provider string) store.Filter {
+	return store.Filter{TenantID: tenant, App: app, Provider: provider, Limit: 1}
 }
 
 func badFilter(parameter, says string) *Problem {
@@ -237,10 +247,14 @@ func (a *API) getConnection(ctx context.Context, key perennial.APIKey, in *Conne
 	return &connectionOutput{a.show(c)}, nil
 }
 
-// grant reads a token reply in the app's provider's form.
-func (a *API) grant(key perennial.APIKey, appName, account string, reply TokenReply) (connect.Grant, error) {
-	g := connect.Grant{Tenant: key.TenantID, App: appName, Account: account}
-	app, ok := a.app(appName)
+// grant returns a grant of the caller's tenant whose tokens are not read yet.
+func (b newConnection) grant(key perennial.APIKey) connect.Grant {
+	return connect.Grant{Tenant: key.TenantID, App: b.App, Account: b.AccountID, Host: b.Host}
+}
+
+// withTokens reads a token reply in the form of the provider of the grant's app.
+func (a *API) withTokens(g connect.Grant, reply TokenReply) (connect.Grant, error) {
+	app, ok := a.app(g.App)
 	if !ok {
 		p := problem(perennial.CodeInvalid, "There is no such app; GET %s lists those that there are.", appsPath)
 		p.Errors = []wire.Invalid{{Location: "body.app", Message: "is not an app of the configuration"}}
@@ -263,12 +277,16 @@ func (a *API) stored(c perennial.Connection, err error) (*connectionOutput, erro
 }
 
 func (a *API) createConnection(ctx context.Context, key perennial.APIKey, in *struct{ Body newConnection }) (*connectionOutput, error) {
-	g, err := a.grant(key, in.Body.App, in.Body.AccountID, in.Body.Tokens)
+	g, err := a.withTokens(in.Body.grant(key), in.Body.Tokens)
 	if err != nil {
 		return nil, err
 	}
-	g.Host = in.Body.Host
 	return a.stored(a.Connections.Connect(ctx, g))
+}
+
+// grant returns a grant of a connection whose tokens are not read yet.
+func (b newTokens) grant(c perennial.Connection) connect.Grant {
+	return connect.Grant{Tenant: c.TenantID, App: c.App, Account: b.AccountID}
 }
 
 type replaceTokensInput struct {
@@ -281,7 +299,7 @@ func (a *API) replaceTokens(ctx context.Context, key perennial.APIKey, in *repla
 	if err != nil {
 		return nil, err
 	}
-	g, err := a.grant(key, c.App, in.Body.AccountID, in.Body.Tokens)
+	g, err := a.withTokens(in.Body.grant(c), in.Body.Tokens)
 	if err != nil {
 		return nil, err
 	}

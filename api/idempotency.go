@@ -41,11 +41,16 @@ func fingerprint(key, method, uri string, body []byte) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
+// idempotent returns the request of a call that has no result yet.
+func (c *call) idempotent() IdempotentRequest {
+	hash := sha256.Sum256([]byte(c.idempotencyKey))
+	return IdempotentRequest{APIKeyID: c.key.ID, KeyHash: hex.EncodeToString(hash[:]), Fingerprint: c.fingerprint}
+}
+
 // once executes a request unless an earlier one had the same key. Then it returns that
 // one's answer. repeatable says that executing it twice does no harm.
 func once[O any](ctx context.Context, a *API, c *call, repeatable bool, do func() (*O, error)) (*O, error) {
-	hash := sha256.Sum256([]byte(c.idempotencyKey))
-	request := IdempotentRequest{APIKeyID: c.key.ID, KeyHash: hex.EncodeToString(hash[:]), Fingerprint: c.fingerprint}
+	request := c.idempotent()
 	earlier, first, err := a.Requests.Begin(ctx, request)
 	if err != nil {
 		return nil, problemOf(err)

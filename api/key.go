@@ -74,6 +74,10 @@ type keys struct {
 	known map[string]knownKey
 }
 
+func newKeys(store *KeyStore, now func() time.Time) *keys {
+	return &keys{store: store, now: now, known: map[string]knownKey{}, list: &keyList{store: store, now: now}}
+}
+
 type knownKey struct {
 	key    perennial.APIKey // zero: there is none
 	readAt time.Time

@@ -58,12 +58,7 @@ func (s *KeyStore) Add(ctx context.Context, k perennial.APIKey) (perennial.APIKe
 		if err != nil {
 			return err
 		}
-		now = now.UTC().Truncate(time.Microsecond)
-		var scopes []string
-		for _, scope := range k.Scopes {
-			scopes = append(scopes, string(scope))
-		}
-		r := keyRow{ID: k.ID, TenantID: k.TenantID, Name: k.Name, Scopes: strings.Join(scopes, " "), SecretHash: k.SecretHash, CreatedAt: &now}
+		r := keyRowOf(k, now)
 		if err := tx.Create(&r).Error; err != nil {
 			return fmt.Errorf("write API key %s: %w", k.ID, err)
 		}
@@ -71,6 +66,16 @@ func (s *KeyStore) Add(ctx context.Context, k perennial.APIKey) (perennial.APIKe
 		return nil
 	})
 	return k, err
+}
+
+// keyRowOf returns the row of a new key.
+func keyRowOf(k perennial.APIKey, now time.Time) keyRow {
+	at := now.UTC().Truncate(time.Microsecond)
+	var scopes []string
+	for _, scope := range k.Scopes {
+		scopes = append(scopes, string(scope))
+	}
+	return keyRow{ID: k.ID, TenantID: k.TenantID, Name: k.Name, Scopes: strings.Join(scopes, " "), SecretHash: k.SecretHash, CreatedAt: &at}
 }
 
 // Get returns an API key, even a revoked one.

@@ -16,6 +16,10 @@ type limits struct {
 	ofKey map[string]*rate.Limiter
 }
 
+func newLimits(perSecond float64, burst int) *limits {
+	return &limits{rate: rate.Limit(perSecond), burst: burst, ofKey: map[string]*rate.Limiter{}}
+}
+
 // take counts a request of a key. If it exceeds the limit, wait is how long to wait.
 func (l *limits) take(key string, now time.Time) (wait time.Duration, ok bool) {
 	l.mu.Lock()

@@ -49,6 +49,11 @@ func (r requestRow) request() IdempotentRequest {
 	return IdempotentRequest{APIKeyID: r.APIKeyID, KeyHash: r.KeyHash, Fingerprint: r.Fingerprint, Status: r.Status, Answer: r.Answer, CreatedAt: db.Time(r.CreatedAt)}
 }
 
+// begun returns the row of a request that has no result yet.
+func begun(a IdempotentRequest, now time.Time) requestRow {
+	return requestRow{APIKeyID: a.APIKeyID, KeyHash: a.KeyHash, Fingerprint: a.Fingerprint, CreatedAt: &now}
+}
+
 const ofRequest = "api_key_id = ? AND key_hash = ?"
 
 // Begin claims an Idempotency-Key for a request. first is true if no request had
@@ -65,7 +70,7 @@ func (s *RequestStore) Begin(ctx context.Context, a IdempotentRequest) (earlier 
 		if err := tx.Where(ofRequest+" AND created_at < ?", a.APIKeyID, a.KeyHash, db.Nullable(now.Add(-idempotencyKept))).Delete(&requestRow{}).Error; err != nil {
 			return fmt.Errorf("take an Idempotency-Key: %w", err)
 		}
-		r := requestRow{APIKeyID: a.APIKeyID, KeyHash: a.KeyHash, Fingerprint: a.Fingerprint, CreatedAt: &now}
+		r := begun(a, now)
 		result := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&r)
 		if result.Error != nil {
 			return fmt.Errorf("take an Idempotency-Key: %w", result.Error)

@@ -58,9 +58,7 @@ func (a *API) createSession(ctx context.Context, key perennial.APIKey, in *struc
 	if err != nil {
 		return nil, err
 	}
-	out := &sessionOutput{sessionOf(s.ConnectSession)}
-	out.Body.Link = s.Link.Reveal()
-	return out, nil
+	return &sessionOutput{startedOf(s)}, nil
 }
 
 // SessionPath is a connect session's id in a path.
@@ -82,13 +80,20 @@ func (a *API) getSession(ctx context.Context, key perennial.APIKey, in *SessionP
 	return &sessionOutput{sessionOf(s)}, nil
 }
 
-// sessionOf is the JSON of a connect session, without its link.
 // requestOf returns the request of a key's tenant for a new session.
 func requestOf(key perennial.APIKey, b wire.NewSession) connect.SessionRequest {
 	return connect.SessionRequest{Tenant: key.TenantID, App: b.App, ConnectionID: b.ConnectionID, Host: b.Host, ReturnURL: b.ReturnURL,
 		Scopes: b.Scopes, Mode: b.Mode, TenantTitle: b.TenantTitle, Lifetime: time.Duration(b.Lifetime) * time.Second}
 }
 
+// startedOf is the JSON of a new connect session, with its link.
+func startedOf(s connect.Session) wire.ConnectSession {
+	out := sessionOf(s.ConnectSession)
+	out.Link = s.Link.Reveal()
+	return out
+}
+
+// sessionOf is the JSON of a connect session, without its link.
 func sessionOf(c perennial.ConnectSession) wire.ConnectSession {
 	return wire.ConnectSession{ID: c.ID, App: c.App, ConnectionID: c.ConnectionID, Host: c.Host, ReturnURL: c.ReturnURL, Mode: c.Mode, Scopes: c.Scopes,
 		Outcome: c.Outcome, MissingScopes: c.Missing, ResultID: c.ResultID, CreatedAt: c.CreatedAt, ExpiresAt: c.ExpiresAt}

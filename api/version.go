@@ -23,6 +23,9 @@ func (a *API) registerVersion() {
 type versionOutput struct{ Body Version }
 
 func getVersion(context.Context, perennial.APIKey, *struct{}) (*versionOutput, error) {
-	v := version.Get()
-	return &versionOutput{Version{Version: v.Version, Commit: v.Commit, CommitTime: v.CommitTime}}, nil
+	return &versionOutput{versionOf(version.Get())}, nil
+}
+
+func versionOf(i version.Info) Version {
+	return Version{Version: i.Version, Commit: i.Commit, CommitTime: i.CommitTime}
 }

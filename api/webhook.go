@@ -195,6 +195,12 @@ func deliveryOf(d perennial.Delivery) Delivery {
 		LastStatus: d.LastStatus, LastError: d.LastError, NextTryAt: d.NextTryAt, DeliveredAt: d.DeliveredAt, CreatedAt: d.CreatedAt}
 }
 
+// filter asks for one delivery more than the page has.
+func (in *listDeliveriesInput) filter(key perennial.APIKey, after deliveryCursor) notify.DeliveryFilter {
+	return notify.DeliveryFilter{TenantID: key.TenantID, EndpointID: in.ID, State: perennial.DeliveryState(in.State), Limit: in.Limit + 1,
+		After: perennial.Delivery{EventID: after.EventID, EndpointID: in.ID, CreatedAt: after.CreatedAt}}
+}
+
 func (a *API) listDeliveries(ctx context.Context, key perennial.APIKey, in *listDeliveriesInput) (*listDeliveriesOutput, error) {
 	var after deliveryCursor
 	if err := in.readCursor(&after); err != nil {
@@ -203,8 +209,7 @@ func (a *API) listDeliveries(ctx context.Context, key perennial.APIKey, in *list
 	if _, err := a.ownWebhook(ctx, key, in.ID, true); err != nil {
 		return nil, err
 	}
-	rows, err := a.Webhooks.DeliveriesOf(ctx, notify.DeliveryFilter{TenantID: key.TenantID, EndpointID: in.ID, State: perennial.DeliveryState(in.State), Limit: in.Limit + 1,
-		After: perennial.Delivery{EventID: after.EventID, EndpointID: in.ID, CreatedAt: after.CreatedAt}})
+	rows, err := a.Webhooks.DeliveriesOf(ctx, in.filter(key, after))
 	if err != nil {
 		return nil, err
 	}
