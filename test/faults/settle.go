@@ -80,7 +80,7 @@ func (r *round) operate(last time.Time) error {
 	}
 	for _, a := range apps {
 		state, err := r.deps.Store.AppState(context.Background(), a.name)
-		if err != nil || !state.RefusalHold {
+		if err != nil || !state.RefusalHold && len(state.ImportHolds) == 0 && !state.ConsentHold {
 			continue
 		}
 		if err := r.deps.Store.ConfirmRefusalHold(context.Background(), a.name); err != nil {
