@@ -3,6 +3,7 @@ package wiring
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"sync"
@@ -133,6 +134,9 @@ func (b *Binding) ask(ctx context.Context) (f Found, away, err error) {
 	}
 	if f.Installation, err = b.rows.Installation(ctx); err != nil || away != nil {
 		f.Record = nil
+		if err != nil && ctx.Err() != nil { // a Temporal that is slow may have used the time up
+			err = errors.Join(away, err)
+		}
 		return f, away, err
 	}
 	f.ClusterID, f.NamespaceID = id.ClusterID, id.NamespaceID
