@@ -16,9 +16,11 @@ const (
 	// minUnproven is how many slots a second they get at least, of a limit that has twice
 	// as many.
 	minUnproven = 1
-	// unprovenWait is the time over which unproven connections that found no slot ask
-	// again. They have no queue: a place in it would be worth nothing while others wait.
-	unprovenWait = 5 * time.Minute
+	// Unproven connections that found no slot ask again within as long as they have waited, not before half of it,
+	// but at least firstAgain and at most lastAgain: so few ask at a time, and a small import
+	// is soon through. They have no queue: a place in it would be worth nothing while
+	// others wait.
+	firstAgain, lastAgain = 5 * time.Second, 5 * time.Minute
 )
 
 // unprovenRate returns how many slots a second unproven connections get while others wait,
@@ -29,20 +31,21 @@ func unprovenRate(rate float64) float64 {
 
 // ReserveUnproven is Reserve for a connection whose tokens have not worked yet. While
 // others wait in the queue, such connections get a share of the slots; else any that is
-// free. It is pure.
-func (t RateSlots) ReserveUnproven(id string, rate float64, patience, lead time.Duration, now time.Time) (at time.Time, admitted bool, after RateSlots) {
-	share := t
+// free. waited is how long it has waited for one. It is pure.
+func (t RateSlots) ReserveUnproven(id string, waited time.Duration, rate float64, patience, lead time.Duration, now time.Time) (at time.Time, admitted bool, after RateSlots) {
+	half := min(max(waited, firstAgain), lastAgain) / 2
+	share, again := t, half+spread(id, now, half)
 	if t.BacklogAt.After(now) {
 		own := latest(t.UnprovenSlotAt, now)
 		if own.After(now.Add(patience)) {
-			return own.Add(spread(id, now, unprovenWait)), false, t
+			return own.Add(again), false, t
 		}
 		share.UnprovenSlotAt = own.Add(time.Duration(spacing / unprovenRate(rate) * float64(time.Second)))
 		patience *= 2 // those that wait take all slots within patience; the chain leaves twice as much
 	}
 	// It never takes a place in the queue, as if it had waited in it.
 	if at, admitted, after = share.Reserve(id, true, rate, patience, lead, now); !admitted {
-		return at.Add(spread(id, now, unprovenWait)), false, t
+		return at.Add(again), false, t
 	}
 	return at, true, after
 }
@@ -77,7 +80,11 @@ func reserve(app appRow, req AdmitRequest, probe bool, now time.Time) (at time.T
 	if c.Proven() || probe || req.SlotOnly || req.released {
 		at, admitted, after = slots.Reserve(c.ID, probe || req.SlotOnly || !c.QueuedAt.IsZero(), req.Rate, req.Patience, req.Lead, now)
 	} else {
-		at, admitted, after = slots.ReserveUnproven(c.ID, req.Rate, req.Patience, req.Lead, now)
+		waited := time.Duration(0)
+		if !c.QueuedAt.IsZero() {
+			waited = now.Sub(c.QueuedAt)
+		}
+		at, admitted, after = slots.ReserveUnproven(c.ID, waited, req.Rate, req.Patience, req.Lead, now)
 	}
 	set = columns{}
 	for name, of := range map[string]struct{ was, is time.Time }{

@@ -7,6 +7,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestReleaseRate(t *testing.T) {
@@ -106,7 +107,36 @@ func TestUnprovenShare(t *testing.T) {
 			} else {
 				assert.GreaterOrEqual(t, float64(sent[false]), min(0.8*all*seconds, 0.8*pool), c)
 			}
-			assert.Less(t, asks, pool+3*pool*seconds/int(unprovenWait.Seconds()), c)
+			assert.Less(t, asks, 10*pool, c)
+		}
+	}
+}
+
+// TestSmallImport: thirty unproven connections with nobody beside them take hardly longer
+// than their slots.
+func TestSmallImport(t *testing.T) {
+	t.Parallel()
+	const size, rate = 30, 2.0
+	var app appRow
+	again := map[int]time.Time{}
+	for i := range size {
+		again[i] = noon
+	}
+	ideal := time.Duration(size * spacing / rate * float64(time.Second))
+	for now := noon; len(again) > 0; now = now.Add(100 * time.Millisecond) {
+		require.Less(t, now.Sub(noon), 2*ideal, "%d are left", len(again))
+		for i, at := range again {
+			if at.After(now) {
+				continue
+			}
+			row := perennial.Connection{ID: fmt.Sprint(i), UnprovenSince: noon, QueuedAt: noon}
+			at, admitted, set := reserve(app, AdmitRequest{Connection: row, Rate: rate, Patience: time.Second / 2, Lead: 50 * time.Millisecond}, false, now)
+			if v, ok := set["slot_at"]; ok {
+				app.SlotAt = ptr(v.(time.Time))
+			}
+			if again[i] = at; admitted {
+				delete(again, i)
+			}
 		}
 	}
 }
