@@ -78,18 +78,23 @@ func foreignWorker(r *round) error {
 }
 
 // clonedDatabase starts a worker at this namespace and task queue over a copy of the
-// database that was made a moment ago. It presents nothing.
+// database. It presents nothing, once a sweep has shown Temporal a number that the copy
+// does not have: before, nothing tells the two apart.
 func clonedDatabase(r *round) error {
 	const name = "clone"
 	if err := errors.Join(r.exec(r.pg.URL, "DROP DATABASE IF EXISTS "+name), r.copyDatabase("perennial", name)); err != nil {
 		return err
 	}
-	number := func() (n int64) {
-		_ = r.db.QueryRow("SELECT number FROM installation").Scan(&n)
-		return n
-	}
-	copied := number()
-	r.until(4*buffer, "a sweep raises the number of the database", func() bool { return number() > copied+1 })
+	var copied int64 // or less: a sweep may have raised it since
+	r.until(buffer, "the database answers after it was copied", func() bool {
+		f, err := r.binding.Inspect(context.Background())
+		copied = f.Installation.Number
+		return err == nil
+	})
+	r.until(4*buffer, "Temporal sees a higher number than the copy has", func() bool {
+		f, err := r.binding.Inspect(context.Background())
+		return err == nil && f.Record != nil && f.Record.Number > copied
+	})
 	return r.stranger(name, "perennial restored")
 }
 
