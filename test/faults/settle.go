@@ -125,8 +125,8 @@ func (r *round) undelivered() {
 const leaves = 2500 * time.Millisecond
 
 // died reports whether a worker was killed in that time, or a moment after.
-func (r *round) died(from, to time.Time) bool {
-	for _, w := range r.workers {
+func (f *fleet) died(from, to time.Time) bool {
+	for _, w := range f.workers {
 		w.mu.Lock()
 		deaths := slices.Clone(w.deaths)
 		w.mu.Unlock()

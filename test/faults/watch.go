@@ -184,6 +184,9 @@ func (w *watch) lateness(c *conn, before, s sample) {
 	if w.outage(c.app, before.due.Add(-buffer), s.lastRefreshed) || c.touched(before.due.Add(-buffer-deadline-started)) {
 		return
 	}
+	if w.f.died(before.due.Add(-buffer), s.lastRefreshed) {
+		return // its tasks wait for another worker: the time that a sticky queue takes
+	}
 	w.late = append(w.late, late)
 	if late > mostLate {
 		w.breaks(c, "generation %d: refreshed %.1f s after it was due, and nothing was in the way", s.generation, late.Seconds())
