@@ -94,7 +94,7 @@ const (
 	// paceSlow is how long a presentation keeps its place. One that takes longer lends it
 	// to another.
 	paceSlow = 5 * time.Second
-	// paceLent bounds the places that are lent, and with them what a pacer sends to a
+	// paceLent bounds the places that are lent, and with them the requests of a pacer to a
 	// provider that answers nothing.
 	paceLent = paceAtOnce / 4
 	// paceEnd bounds the wait at the end of an activity whose shard goes on.

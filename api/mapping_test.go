@@ -51,8 +51,8 @@ func TestAskedWhole(t *testing.T) {
 	assert.Equal(t, []string{"Host", "Tokens", "ObtainedAt", "Exchanged"}, fill.Zeros(fill.Of[newTokens]().grant(fill.Of[perennial.Connection]())), "the connection keeps its host")
 }
 
-// TestKeptWhole: what the API stores about a key or a request is all that there is before
-// it was used or answered.
+// TestKeptWhole: the API stores a key or a request whole, but for the columns of its later
+// use or answer.
 func TestKeptWhole(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1, 0)

@@ -203,7 +203,7 @@ func TestKubernetesPods(t *testing.T) {
 	}
 }
 
-// TestKubernetesGrace: a stopping process has time for what it has begun.
+// TestKubernetesGrace: a stopping process has time to finish its work.
 func TestKubernetesGrace(t *testing.T) {
 	t.Parallel()
 	worker, _ := podOf(t, "StatefulSet perennial-worker")
@@ -236,7 +236,7 @@ func kubernetesConfig(t *testing.T, c container) *config.Config {
 	return cfg
 }
 
-// TestKubernetesSettings compares the settings with what is mounted and published.
+// TestKubernetesSettings compares the settings with the mounted files and the published ports.
 func TestKubernetesSettings(t *testing.T) {
 	t.Parallel()
 	for _, name := range workloads {
@@ -290,7 +290,7 @@ func kubernetesCommands(t *testing.T, programs map[string]string) {
 				commandExists(t, programs[program], name, c.Command[1:])
 				continue
 			}
-			help, _ := exec.Command(programs[program], "--help").CombinedOutput() // whatever its exit code
+			help, _ := exec.Command(programs[program], "--help").CombinedOutput() // with any exit code
 			assert.Contains(t, string(help), "-config", name)
 			assert.Equal(t, "--config", c.Command[1], name)
 		}

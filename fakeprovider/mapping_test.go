@@ -17,8 +17,8 @@ func TestOracleIsWhole(t *testing.T) {
 	assert.Equal(t, []string{"LiveAccessTokens"}, fill.Zeros(g.oracle()), "the tokens are counted")
 }
 
-// TestBooksAreWhole: the server takes over its whole configuration, and what it sends and
-// notes at a presentation is whole.
+// TestBooksAreWhole: the server takes over its whole configuration, and its reply to a
+// presentation and its note of it are whole.
 func TestBooksAreWhole(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)

@@ -72,7 +72,7 @@ func (s *Store) RecordDelivery(ctx context.Context, t DeliveryResult) error {
 	})
 }
 
-// delivery returns what a result adds to its delivery.
+// delivery returns the fields that a result adds to its delivery.
 func (t DeliveryResult) delivery(now time.Time) perennial.Delivery {
 	d := perennial.Delivery{EventID: t.EventID, EndpointID: t.EndpointID, State: t.State, Tries: 1, LastStatus: t.Status, LastError: t.Error}
 	if t.NotSent {

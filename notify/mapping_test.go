@@ -49,7 +49,7 @@ func TestRowsBecomeTypes(t *testing.T) {
 	assert.Empty(t, fill.Zeros(binding(fill.Of[perennial.WebhookEndpoint](), 3)), "a secret is sealed for its endpoint alone")
 }
 
-// TestTypesBecomeRows: what a caller gives, and what a try brought, arrives in the columns.
+// TestTypesBecomeRows: a caller's values and a try's result arrive in the columns.
 // The listed ones belong to later changes of a row.
 func TestTypesBecomeRows(t *testing.T) {
 	t.Parallel()

@@ -63,7 +63,7 @@ func TestTokensAreWhole(t *testing.T) {
 }
 
 // TestSetsComeBackWhole: a token set that could not be stored comes back as it left. Of a
-// set of the release before, the tokens and what names it are believed.
+// set of the release before, the tokens and the names of the set are believed.
 func TestSetsComeBackWhole(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -79,8 +79,7 @@ func TestSetsComeBackWhole(t *testing.T) {
 	assert.Equal(t, []string{"ErrorCode", "RetryAfter", "Duration", "LifeLeft", "Lateness", "Retries", "RunID", "TraceID", "RequestID"}, fill.Zeros(old.Ledger))
 }
 
-// TestMadeWhole: what the engine makes from a row, a claim or a request has everything that
-// it can have from it.
+// TestMadeWhole: the engine copies a row, a claim or a request whole.
 func TestMadeWhole(t *testing.T) {
 	t.Parallel()
 	e := New(Config{})

@@ -47,8 +47,8 @@ const (
 
 // importHeld reports, by the failing code, whether the refusal of an imported connection
 // is kept back: enough imports of its tenant were refused, so the import itself may be
-// wrong. One event tells operators, and no customer is told to reconnect before they
-// confirm.
+// wrong. One event tells operators, and no connection goes to reconnect_required before
+// they confirm.
 func (s *Store) importHeld(tx *gorm.DB, c perennial.Connection, now time.Time) (string, error) {
 	var refused, imported int64
 	of := func(where string, args ...any) *gorm.DB {
@@ -124,7 +124,7 @@ type consented struct {
 	others             bool           // the app has other tenants than these
 }
 
-// tooMany reports whether the refusals are not what single customers do. It is pure.
+// tooMany reports whether the refusals are more than single customers cause. It is pure.
 func (r consented) tooMany() bool {
 	return r.refused >= minCohort && r.refused > r.refreshed && (len(r.tenants) > 1 || !r.others)
 }

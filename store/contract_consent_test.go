@@ -23,8 +23,8 @@ func (b *bundle) neverWorked(t *testing.T, c perennial.Connection) bool {
 	return true
 }
 
-// testConsents: if most first refreshes after consent are refused, nobody is told to
-// reconnect before an operator has confirmed that.
+// testConsents: if most first refreshes after consent are refused, no connection goes to
+// reconnect_required before an operator has confirmed that.
 func testConsents(t *testing.T, b *bundle) {
 	app := "app-" + uuid.NewString()
 	old := b.with(t, app, "old", 90, false) // so that the refusal hold needs more

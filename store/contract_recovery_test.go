@@ -23,7 +23,7 @@ func (b *bundle) failingFor(t *testing.T, cs []perennial.Connection, since time.
 	}
 }
 
-// recovered refreshes a connection, whatever it waits for, and reports that to the gate.
+// recovered refreshes a connection, past any wait, and reports that to the gate.
 func (b *bundle) recovered(t *testing.T, c perennial.Connection, rate float64) {
 	t.Helper()
 	b.set(t, c.ID, "next_attempt_at", "NULL")

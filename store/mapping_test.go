@@ -152,8 +152,8 @@ func TestConnectionEventIsWhole(t *testing.T) {
 	assert.Equal(t, []string{"Host", "Clock", "Days", "EndsAt", "Connections", "Tenants"}, fill.Zeros(e.Data))
 }
 
-// TestAppEventsAreWhole: operators' events have what their circuit or hold has, and a hold
-// everything of the refusals that raise it.
+// TestAppEventsAreWhole: operators' events copy their circuit or hold whole, and a hold the
+// refusals that raise it.
 func TestAppEventsAreWhole(t *testing.T) {
 	t.Parallel()
 	row := fill.Of[circuitRow]()
@@ -173,8 +173,7 @@ func TestAppEventsAreWhole(t *testing.T) {
 	assert.NotEmpty(t, e.Data.Tenants)
 }
 
-// TestMadeWhole: what the store makes from a connection, a request or a row has everything
-// that it can have from it.
+// TestMadeWhole: the store copies a connection, a request or a row whole.
 func TestMadeWhole(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)

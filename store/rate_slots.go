@@ -69,8 +69,8 @@ func (t RateSlots) Reserve(id string, waited bool, rate float64, patience, lead 
 	return slot, true, t
 }
 
-// reserve reserves a rate slot for a connection that nothing else keeps, and returns what
-// to write into the app's row. It is pure.
+// reserve reserves a rate slot for a connection that nothing else keeps, and returns the
+// changed columns of the app's row. It is pure.
 func reserve(app appRow, req AdmitRequest, probe bool, now time.Time) (at time.Time, admitted bool, set columns) {
 	c := req.Connection
 	slots := app.slots()

@@ -11,7 +11,7 @@ import (
 )
 
 // A connection that has been failing for a day is presented once an hour, later once a
-// day. If one of them is refreshed again, what ailed it may be over for the others too: for
+// day. If one of them is refreshed again, the trouble may be over for the others too: for
 // those of the same app and host that have failed with the same code for as long. So their
 // waits end in turn, unless those are not ours. It costs the connections that are well
 // little: it happens seldom, and slowly.

@@ -242,7 +242,7 @@ func (s *Store) setRefusalHold(tx *gorm.DB, name string, h holdChange, now time.
 	return outbox.Append(tx, h.event(name), now)
 }
 
-// columns returns what the change writes into the app's row.
+// columns returns the columns of the app's row that the change writes.
 func (h holdChange) columns(now time.Time) columns {
 	set := columns{"hold_terminal": h.raise, "hold_reason": h.reason, "held_at": nil, "hold_since": db.Nullable(h.since), "muted_until": nil}
 	if h.raise {

@@ -86,8 +86,8 @@ func TestPartsAreWhole(t *testing.T) {
 // away is a Temporal that nobody asks.
 type away struct{ client.Client }
 
-// TestProcessIsWhole: what a process reports of itself, and what its probes look at. The
-// listed fields are found while it runs.
+// TestProcessIsWhole: the report of a process and the sources of its probes. The listed
+// fields are found while it runs.
 func TestProcessIsWhole(t *testing.T) {
 	t.Parallel()
 	cfg := fill.Of[config.Config]()

@@ -110,7 +110,7 @@ func RunServer(ctx context.Context, args, environ []string, logs io.Writer, cust
 	return errors.Join(lost, err, health.Close())
 }
 
-// Workflows returns what signals and asks the connections' workflows over t.
+// Workflows returns the client of the connections' workflows, over t.
 func (d *Deps) Workflows(t temporal.Client) *connect.Temporal {
 	return &connect.Temporal{Client: t, TaskQueue: d.Config.TaskQueue}
 }

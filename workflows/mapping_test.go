@@ -58,8 +58,8 @@ func TestSummariesJoin(t *testing.T) {
 	}
 }
 
-// TestRequestsAreWhole: an activity gets all that its workflow knows, and a workflow what
-// its caller knows. Only a local activity asks for search attributes.
+// TestRequestsAreWhole: a workflow passes its whole knowledge to an activity, and a caller
+// its own to a workflow. Only a local activity asks for search attributes.
 func TestRequestsAreWhole(t *testing.T) {
 	t.Parallel()
 	r := &run{view: fill.Of[activities.View](), state: fill.Of[State](), local: true}

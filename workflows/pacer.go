@@ -32,7 +32,7 @@ type PacerState struct {
 	HandedOver int64  `json:"handed_over,omitempty"`
 }
 
-// request returns what the next activity should do.
+// request returns the request for the next activity.
 func (s PacerState) request(paceFor time.Duration) activities.PaceRequest {
 	return activities.PaceRequest{App: s.App, N: s.N, Of: s.Of, For: paceFor, Beat: s.Beat, After: s.After}
 }

@@ -92,7 +92,7 @@ func (r *run) refresh(ctx workflow.Context, req activities.RefreshRequest) error
 	return r.refreshRemotely(ctx, req)
 }
 
-// complete adds what the run knows to a request.
+// complete adds the run's own knowledge to a request.
 func (r *run) complete(req activities.RefreshRequest) activities.RefreshRequest {
 	req.ConnectionID, req.Generation, req.Known = r.state.ConnectionID, r.state.Generation, r.knows()
 	if r.local {

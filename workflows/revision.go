@@ -13,7 +13,7 @@ import (
 // one. No program that starts runs chooses it, because a command line may be newer than
 // the workers: a first run gets its revision from its first local activity, and a run
 // that ends asks a local activity for that of the next run. The answer is bounded by
-// what this worker gives and by what every live worker knows.
+// the newest revision that this worker gives and by those that every live worker knows.
 const (
 	// baseRevision is the revision of every start, and of a first run until its first local
 	// activity has ended. All programs take its steps, so it never changes.
@@ -51,8 +51,8 @@ func (r *run) settle(given int) {
 	r.first = false
 }
 
-// nextRevision returns the revision of the run that continues this one: what a local
-// activity of this workflow task says. Without it, the workers keep to what they do now.
+// nextRevision returns the revision of the run that continues this one: the answer of a
+// local activity of this workflow task. Without one it is the present revision.
 func (r *run) nextRevision() int {
 	if r.checked && r.view.Revision > 0 {
 		return r.view.Revision

@@ -45,7 +45,7 @@ func markers(t *testing.T, state State, answer gives, prepare func(w *world, r *
 }
 
 // TestRevisionOfAFirstRun: a first run has the revision that its first local activity
-// brings, whatever its start says. Without an answer it has the base revision. Later
+// brings, and not that of its start. Without an answer it has the base revision. Later
 // answers change nothing.
 func TestRevisionOfAFirstRun(t *testing.T) {
 	t.Parallel()
@@ -67,7 +67,7 @@ func TestRevisionOfAFirstRun(t *testing.T) {
 }
 
 // TestRevisionOfTheNextRun: a local activity of the last workflow task says it. Without an
-// answer the next run has that of this one, within what this program gives.
+// answer the next run has that of this one, within this program's own.
 func TestRevisionOfTheNextRun(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ own, answer, want int }{

@@ -48,7 +48,7 @@ func sweepHeartbeat(every time.Duration) time.Duration {
 // sweeper is nil on purpose: it only gives the activity its name.
 var sweeper *activities.Sweeper
 
-// request returns what the pass that begins at now should do. The first pass of each
+// request returns the request for the pass that begins at now. The first pass of each
 // FullEvery reads every row.
 func (s Sweep) request(now time.Time) activities.SweepRequest {
 	first := !now.Truncate(s.FullEvery).Equal(now.Add(-s.Every).Truncate(s.FullEvery))

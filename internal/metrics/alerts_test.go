@@ -19,7 +19,7 @@ var (
 )
 
 // TestAlerts: docs/alerts.yaml uses metrics and labels that exist, and docs/alerts.md
-// says of each alert what to do.
+// has a remedy for each alert.
 func TestAlerts(t *testing.T) {
 	t.Parallel()
 	n := &names{}

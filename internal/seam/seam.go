@@ -37,7 +37,7 @@ const (
 	RefusalHold      Protection = "hold_terminal"      // a spike of refusals disconnects nobody
 	WithoutCancel    Protection = "without_cancel"     // no request is cancelled after it was sent
 	Binding          Protection = "binding"            // a process over another database, or one that went backwards, presents nothing
-	Watchdog         Protection = "watchdog"           // what Temporal does not refresh is refreshed beside it
+	Watchdog         Protection = "watchdog"           // connections that Temporal neglects are refreshed beside it
 	Cohorts          Protection = "cohorts"            // refused imports say nothing about connections that have worked
 )
 

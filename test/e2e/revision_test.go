@@ -49,7 +49,7 @@ func TestRevisionComesFromTheWorkers(t *testing.T) {
 	s.replayOne(id, s.history(id, first), "the run of a boastful start")
 }
 
-// firstView returns what the first local activity of a run brought, or nil.
+// firstView returns the result of the first local activity of a run, or nil.
 func firstView(t *testing.T, h *historypb.History) *activities.View {
 	for _, e := range h.Events {
 		if result := e.GetMarkerRecordedEventAttributes().GetDetails()["result"]; result != nil {

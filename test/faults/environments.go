@@ -16,8 +16,8 @@ import (
 )
 
 // temporalDenied takes the workers' access to Temporal away, as an API key does that has
-// expired: Temporal answers, and refuses everything. The workers refresh what is overdue
-// themselves.
+// expired: Temporal answers, and refuses everything. The workers refresh overdue
+// connections themselves.
 func temporalDenied(r *round) error {
 	defer r.away()()
 	refuses, err := newRefusal()
@@ -98,8 +98,8 @@ func clonedDatabase(r *round) error {
 	return r.stranger(name, "perennial restored")
 }
 
-// stranger runs a worker over another database of the same server until it has said what
-// to do. It must not reach a seam.
+// stranger runs a worker over another database of the same server until it has named the
+// remedy. It must not reach a seam.
 func (r *round) stranger(database, says string) error {
 	w, err := r.newWorker(fmt.Sprintf("%s-%d", database, r.done["foreign_worker"]+r.done["cloned_database"]))
 	if err != nil {
@@ -110,7 +110,7 @@ func (r *round) stranger(database, says string) error {
 		return err
 	}
 	defer w.end()
-	r.stir(pick(r.r, r.steady(r.five()), 20)) // tasks for whoever polls
+	r.stir(pick(r.r, r.steady(r.five()), 20)) // tasks for any worker that polls
 	r.until(20*time.Second, "the worker over "+database+" says "+says, func() bool {
 		raw, err := os.ReadFile(w.log())
 		return err == nil && bytes.Contains(raw, []byte(says))

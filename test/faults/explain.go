@@ -39,7 +39,7 @@ func (r *round) explain(c *conn) {
 	r.say("%s", strings.Join(lines, "\n          "))
 }
 
-// stateOf says how a connection's row is, and what it waits for.
+// stateOf describes a connection's row and its waits.
 func (r *round) stateOf(c *conn) string {
 	row, now := r.get(c), time.Now()
 	text := fmt.Sprintf("%s %s %s, generation %d", row.Status, row.Health, row.FailingCode, row.Generation)

@@ -127,7 +127,7 @@ func main() {
 	}
 }
 
-// options is what the flags say.
+// options holds the flags.
 type options struct {
 	seed                   uint64
 	rounds, connections    int
@@ -163,14 +163,14 @@ func run(ctx context.Context, args []string, out, log io.Writer) (broken bool, e
 	if o.asJSON {
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")
-		_ = encoder.Encode(sum)
+		err = errors.Join(err, encoder.Encode(sum))
 	} else {
 		print(out, sum)
 	}
 	return len(sum.BrokenInvariants)+len(sum.EmptyCells) > 0, err
 }
 
-// play makes the faults and sums up what they broke.
+// play makes the faults and sums up the broken invariants.
 func play(ctx context.Context, o options, log io.Writer) (sum summary, err error) {
 	sum = summary{Seed: o.seed, Pace: o.pace, Rounds: o.rounds, Matrix: map[string]map[string]int{}, Others: map[string]int{}, BrokenInvariants: []string{}}
 	if sum.Off, err = protections(o.off); err != nil {

@@ -28,7 +28,7 @@ var targets = map[seam.Protection]string{
 
 // weaken plays once for each protection, with that one switched off and with the faults
 // that need it. broken reports that one of these runs broke nothing: either the
-// protection protects nothing, or the suite does not see what it prevents.
+// protection protects nothing, or the suite does not see the harm that it prevents.
 func weaken(ctx context.Context, o options, out, log io.Writer) (broken bool, err error) {
 	only, err := protections(o.off)
 	if err != nil {

@@ -45,7 +45,7 @@ type smallApp struct {
 // TestGateNeverStarves: failures of every kind, mends, pauses, disconnects, killed
 // workers and ended holds, in a random order. Once the provider is well for a connection
 // that may go, it is refreshed within two probe intervals, its turn in the release, and
-// ten seconds, whatever the others do. Where most go on failing, each of them may take a
+// ten seconds, in spite of all others. Where most go on failing, each of them may take a
 // probe first.
 func TestGateNeverStarves(t *testing.T) {
 	t.Parallel()

@@ -15,8 +15,8 @@ const Encoding = "binary/encrypted"
 
 // Codec encrypts payloads with AES-GCM. It is safe for concurrent use.
 type Codec struct {
-	// DecodeOnly is for the time before a codec is switched on: the program reads what
-	// others encrypt, and encrypts nothing, so that programs without the codec read it.
+	// DecodeOnly is for the time before a codec is switched on: the program reads encrypted
+	// payloads and writes plain ones, so that programs without the codec read those.
 	DecodeOnly bool
 
 	aead cipher.AEAD
