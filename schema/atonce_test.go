@@ -3,12 +3,14 @@ package schema_test
 import (
 	"context"
 	"database/sql"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/perennial-oauth/perennial/schema"
 )
@@ -17,48 +19,42 @@ import (
 // the first migration on and from the middle.
 func TestMigrateAtOnce(t *testing.T) {
 	t.Parallel()
-	pooled := func(t *testing.T) (string, string) {
-		return "pgx", testpg.PooledURL(t) + "&default_query_exec_mode=exec"
-	}
-	for _, kind := range []struct {
-		name     string
-		dialect  schema.Dialect
-		database func(*testing.T) (driver, dsn string)
-	}{{"postgres", schema.Postgres, kinds[schema.Postgres]}, {"pgbouncer", schema.Postgres, pooled}, {"sqlite", schema.SQLite, kinds[schema.SQLite]}} {
+	for _, kind := range []struct{ name, url string }{
+		{"postgres", testpg.URL(t)}, {"pgbouncer", testpg.PooledURL(t)}, {"sqlite", "sqlite:" + filepath.Join(t.TempDir(), "x.db")},
+	} {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
-			dialect := kind.dialect
-			driver, dsn := kind.database(t)
-			migrateAtOnce(t, driver, dsn, dialect)
-			db := openDB(t, driver, dsn)
+			migrateAtOnce(t, kind.url)
+			d, err := db.Open(t.Context(), kind.url, db.Pool{})
+			require.NoError(t, err)
+			defer d.Close()
 			for range 3 {
-				require.NoError(t, schema.Down(t.Context(), db, dialect))
+				require.NoError(t, d.MigrateDown(t.Context()))
 			}
-			migrateAtOnce(t, driver, dsn, dialect)
+			migrateAtOnce(t, kind.url)
 			var lines int64
-			require.NoError(t, db.QueryRowContext(t.Context(), "SELECT count(*) FROM schema_programs").Scan(&lines))
+			require.NoError(t, d.SQL.QueryRowContext(t.Context(), "SELECT count(*) FROM schema_programs").Scan(&lines))
 			require.Equal(t, schema.Version, lines)
-			require.NoError(t, db.QueryRowContext(t.Context(), "SELECT count(*) FROM goose_db_version WHERE version_id > 0").Scan(&lines))
+			require.NoError(t, d.SQL.QueryRowContext(t.Context(), "SELECT count(*) FROM goose_db_version WHERE version_id > 0").Scan(&lines))
 			require.Equal(t, schema.Version, lines, "each was applied once")
 		})
 	}
 }
 
-func migrateAtOnce(t *testing.T, driver, dsn string, d schema.Dialect) {
+func migrateAtOnce(t *testing.T, url string) {
 	t.Helper()
 	g, ctx := errgroup.WithContext(t.Context())
 	for range 8 { // processes
 		g.Go(func() error {
-			db, err := sql.Open(driver, dsn)
+			d, err := db.Open(ctx, url, db.Pool{MaxOpen: 2}) // the smallest pool that works
 			if err != nil {
 				return err
 			}
-			defer db.Close()
-			db.SetMaxOpenConns(2) // the smallest pool that works
-			if _, _, err = schema.Migrate(ctx, db, d); err != nil {
+			defer d.Close()
+			if _, _, err = d.Migrate(ctx); err != nil {
 				return err
 			}
-			return schema.Check(ctx, db)
+			return d.CheckSchema(ctx)
 		})
 	}
 	require.NoError(t, g.Wait())

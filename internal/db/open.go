@@ -70,11 +70,31 @@ func Open(ctx context.Context, url string, pool Pool) (*DB, error) {
 		d.SQL.SetMaxIdleConns(pool.MaxOpen)
 		d.SQL.SetConnMaxIdleTime(pool.IdleTime)
 	}
-	if err := d.Ping(ctx); err != nil {
+	if err := d.firstPing(ctx); err != nil {
 		_ = d.SQL.Close() // return the ping's error instead
 		return nil, unopened(err, url)
 	}
 	return d, nil
+}
+
+// busyFor is how long a process waits for SQLite's lock.
+const busyFor = 10 * time.Second
+
+// firstPing opens the pool's first connection. While several processes open a new
+// SQLite file, each switches it to a write-ahead log, and SQLite refuses all but one of
+// them at once: its busy timeout does not cover the switch. The others ask again.
+func (d *DB) firstPing(ctx context.Context) error {
+	for deadline := time.Now().Add(busyFor); ; {
+		err := d.Ping(ctx)
+		if err == nil || d.Dialect != schema.SQLite || !strings.Contains(err.Error(), "(SQLITE_BUSY)") || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // dial opens the database that url names.
@@ -95,7 +115,7 @@ func dial(ctx context.Context, url string) (schema.Dialect, gorm.Dialector, erro
 		}
 		// A lost commit would be a lost token, so synchronous stays FULL here too.
 		return schema.SQLite, sqlite.Open("file:" + uriPath.Replace(strings.TrimPrefix(url, "sqlite:")) +
-			"?_txlock=immediate&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)"), nil
+			fmt.Sprintf("?_txlock=immediate&_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)", busyFor.Milliseconds())), nil
 	}
 	return "", nil, perennial.Errorf(perennial.CodeInvalid, "the database URL must begin with postgres:// or sqlite:")
 }
