@@ -28,9 +28,12 @@ const (
 	canaryMissing = 10 * time.Second
 	// canariesRead bounds the rows that one choice reads of each kind.
 	canariesRead = 200
-	// otherCanaries: one probe in so many goes to another connection than the last one,
-	// also if that was the only one that was well before. Its own token may be the trouble.
-	otherCanaries = 3
+	// Every other probe goes to the connection whose last failure is the oldest, whatever
+	// else speaks for another: those that were well before may be the trouble themselves.
+	// With more than [fewCanaries] it is one in ten, because a probe whose reply is lost
+	// puts a token in doubt.
+	othersTurn, othersTurnOfMany = 2, 10
+	fewCanaries                  = 10
 )
 
 // CanaryRequest calls the next canaries of an app.
@@ -150,9 +153,9 @@ func (s *Store) canaries(tx *gorm.DB, circuit circuitRow, req CanaryRequest, at 
 	if err != nil {
 		return nil, fmt.Errorf("read the failures of app %s: %w", circuit.App, err)
 	}
-	ids, well := make([]string, len(failed)), map[string]bool{}
+	ids, failures := make([]string, len(failed)), map[string]failureRow{}
 	for i, f := range failed {
-		ids[i], well[f.ConnectionID] = f.ConnectionID, f.WasWell
+		ids[i], failures[f.ConnectionID] = f.ConnectionID, f
 	}
 	rows, err := readConnections(tx.Where("id IN ? AND status = 'active'", ids))
 	if err != nil {
@@ -163,13 +166,12 @@ func (s *Store) canaries(tx *gorm.DB, circuit circuitRow, req CanaryRequest, at 
 	if err != nil {
 		return nil, err
 	}
-	return rankCanaries(append(rows, more...), well, circuit, req, at), nil
+	return rankCanaries(append(rows, more...), failures, circuit, req, at), nil
 }
 
 // rankCanaries returns those of the connections that may make a probe, the best first. It
-// is pure. well has those whose failures in a row began when they were well. at is the
-// time of the probe.
-func rankCanaries(rows []perennial.Connection, well map[string]bool, circuit circuitRow, req CanaryRequest, at time.Time) (out []perennial.Connection) {
+// is pure. failures has their last ones that were noted. at is the time of the probe.
+func rankCanaries(rows []perennial.Connection, failures map[string]failureRow, circuit circuitRow, req CanaryRequest, at time.Time) (out []perennial.Connection) {
 	seen := map[string]bool{}
 	for _, c := range rows {
 		if !seen[c.ID] && mayProbe(c, req, at) {
@@ -177,11 +179,27 @@ func rankCanaries(rows []perennial.Connection, well map[string]bool, circuit cir
 		}
 		seen[c.ID] = true
 	}
-	alone := circuit.Probes%otherCanaries != otherCanaries-1
+	every := othersTurn
+	if len(out) > fewCanaries {
+		every = othersTurnOfMany
+	}
+	turn := circuit.Probes%every == every-1
+	rank := func(c perennial.Connection) int { return circuit.rank(c, failures[c.ID].WasWell) }
+	tried := func(c perennial.Connection) time.Time {
+		if c.ID == circuit.LastCanary {
+			return at // also if its attempt was no failure that is noted
+		}
+		return db.Time(failures[c.ID].FailedAt)
+	}
 	slices.SortStableFunc(out, func(a, b perennial.Connection) int {
+		longest := tried(a).Compare(tried(b))
+		if turn && longest != 0 {
+			return longest
+		}
 		return cmp.Or(
-			cmp.Compare(circuit.rank(a, well, alone), circuit.rank(b, well, alone)),
+			cmp.Compare(rank(a), rank(b)),
 			first(a.Ambiguous(), b.Ambiguous()), // a lost reply would cost nothing more
+			longest,
 			first(needsRefresh(a, at), needsRefresh(b, at)),
 			a.NextRefreshAt.Compare(b.NextRefreshAt), cmp.Compare(a.ID, b.ID))
 	})
@@ -210,24 +228,15 @@ func needsRefresh(c perennial.Connection, at time.Time) bool {
 }
 
 // rank sorts a circuit's candidates: a probe is worth most if its connection was well
-// before the trouble, and nothing if it never worked. alone: the last canary may go again
-// although there are others, if they were not well before.
-func (r circuitRow) rank(c perennial.Connection, well map[string]bool, alone bool) int {
-	rank := 4 // never worked
+// before the trouble, and nothing if it never worked.
+func (r circuitRow) rank(c perennial.Connection, wasWell bool) int {
 	switch {
 	case !r.UnprovenOnly && !c.Proven():
-	case c.Suspect() || c.FailureCount > 0 && !well[c.ID] && !r.UnprovenOnly:
-		rank = 2
-	default:
-		rank = 0
+		return 2
+	case c.Suspect() || c.FailureCount > 0 && !wasWell && !r.UnprovenOnly:
+		return 1
 	}
-	if c.ID != r.LastCanary {
-		return rank
-	}
-	if alone {
-		return rank + 1
-	}
-	return 5
+	return 0
 }
 
 // first compares two conditions: one that holds comes first.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -40,38 +41,60 @@ func TestRankCanaries(t *testing.T) {
 	aside := with(func(c *perennial.Connection) {
 		c.ID, c.SetAsideGeneration, c.SetAsideUntil = "aside", 2, at.Add(time.Hour)
 	})
+	longAgo := func(id string, wasWell bool, minutes time.Duration) failureRow {
+		return failureRow{ConnectionID: id, WasWell: wasWell, FailedAt: ptr(at.Add(-minutes * time.Minute))}
+	}
+	var many []perennial.Connection
+	for i := range fewCanaries + 1 {
+		many = append(many, with(func(c *perennial.Connection) { c.ID = fmt.Sprintf("many %02d", i) }))
+	}
 	single, operator := CanaryRequest{Class: perennial.ReplaySingleUse}, CanaryRequest{Class: perennial.ReplaySingleUse, Operator: true}
 	revokes, reusable := CanaryRequest{Class: perennial.ReplayReuseRevokes}, CanaryRequest{Class: perennial.ReplayReusable}
 	for _, c := range []struct {
 		name    string
 		rows    []perennial.Connection
-		well    string
+		failed  []failureRow
 		circuit circuitRow
 		req     CanaryRequest
 		want    []string
 	}{
-		{"its own backoff does not keep it", []perennial.Connection{failing}, "", circuitRow{}, single, []string{"failing"}},
-		{"a wait for the app does not", []perennial.Connection{parked}, "", circuitRow{}, single, []string{"parked"}},
-		{"what the provider asked for does", []perennial.Connection{asked}, "", circuitRow{}, operator, nil},
-		{"so do a confirmation, an open attempt, a pause, a set aside", []perennial.Connection{confirm, open, paused, aside}, "", circuitRow{}, operator, nil},
-		{"a set aside of a token that stays good does not", []perennial.Connection{aside}, "", circuitRow{}, reusable, []string{"aside"}},
-		{"one in doubt first", []perennial.Connection{base, lost}, "", circuitRow{}, single, []string{"lost", "a"}},
-		{"not if that may revoke it", []perennial.Connection{base, lost}, "", circuitRow{}, revokes, []string{"a"}},
-		{"well before the trouble", []perennial.Connection{failing, base}, "", circuitRow{}, single, []string{"a", "failing"}},
-		{"and so was this", []perennial.Connection{base, failing, last}, "failing", circuitRow{LastCanary: "last"}, single, []string{"a", "failing", "last"}},
-		{"never worked", []perennial.Connection{unproven, failing}, "", circuitRow{}, single, []string{"failing", "unproven"}},
-		{"the last canary, before one that was sick", []perennial.Connection{failing, last}, "", circuitRow{LastCanary: "last"}, single, []string{"last", "failing"}},
-		{"but not each time", []perennial.Connection{last, failing}, "", circuitRow{LastCanary: "last", Probes: otherCanaries - 1}, single, []string{"failing", "last"}},
-		{"the last canary alone", []perennial.Connection{last}, "", circuitRow{LastCanary: "last"}, single, []string{"last"}},
-		{"refused once", []perennial.Connection{suspect, base}, "", circuitRow{}, single, []string{"a", "suspect"}},
-		{"not due", []perennial.Connection{later}, "", circuitRow{}, single, nil},
-		{"not due, on an operator's word", []perennial.Connection{later, base}, "", circuitRow{}, operator, []string{"a", "later"}},
-		{"twice", []perennial.Connection{base, base}, "", circuitRow{}, single, []string{"a"}},
+		{"its own backoff does not keep it", []perennial.Connection{failing}, nil, circuitRow{}, single, []string{"failing"}},
+		{"a wait for the app does not", []perennial.Connection{parked}, nil, circuitRow{}, single, []string{"parked"}},
+		{"what the provider asked for does", []perennial.Connection{asked}, nil, circuitRow{}, operator, nil},
+		{"so do a confirmation, an open attempt, a pause, a set aside", []perennial.Connection{confirm, open, paused, aside}, nil, circuitRow{}, operator, nil},
+		{"a set aside of a token that stays good does not", []perennial.Connection{aside}, nil, circuitRow{}, reusable, []string{"aside"}},
+		{"one in doubt first", []perennial.Connection{base, lost}, nil, circuitRow{}, single, []string{"lost", "a"}},
+		{"not if that may revoke it", []perennial.Connection{base, lost}, nil, circuitRow{}, revokes, []string{"a"}},
+		{"well before the trouble", []perennial.Connection{failing, base}, nil, circuitRow{}, single, []string{"a", "failing"}},
+		{"and so was this", []perennial.Connection{base, failing, last}, []failureRow{longAgo("failing", true, 5)}, circuitRow{LastCanary: "last"}, single, []string{"a", "failing", "last"}},
+		{"never worked", []perennial.Connection{unproven, failing}, nil, circuitRow{}, single, []string{"failing", "unproven"}},
+		{"the last canary, before one that was sick", []perennial.Connection{failing, last}, nil, circuitRow{LastCanary: "last"}, single, []string{"last", "failing"}},
+		{"but not each time", []perennial.Connection{last, failing}, nil, circuitRow{LastCanary: "last", Probes: 1}, single, []string{"failing", "last"}},
+		{"the longest ago", []perennial.Connection{base, failing, lost}, []failureRow{longAgo("a", true, 1), longAgo("failing", true, 3), longAgo("lost", true, 2)}, circuitRow{Probes: 1}, single, []string{"failing", "lost", "a"}},
+		{"and among equals", []perennial.Connection{base, failing}, []failureRow{longAgo("a", true, 1), longAgo("failing", true, 3)}, circuitRow{}, single, []string{"failing", "a"}},
+		{"one that did not fail yet", []perennial.Connection{unproven, base}, []failureRow{longAgo("a", true, 1)}, circuitRow{Probes: 1}, single, []string{"unproven", "a"}},
+		{"the last canary alone", []perennial.Connection{last}, nil, circuitRow{LastCanary: "last"}, single, []string{"last"}},
+		{"refused once", []perennial.Connection{suspect, base}, nil, circuitRow{}, single, []string{"a", "suspect"}},
+		{"not due", []perennial.Connection{later}, nil, circuitRow{}, single, nil},
+		{"not due, on an operator's word", []perennial.Connection{later, base}, nil, circuitRow{}, operator, []string{"a", "later"}},
+		{"twice", []perennial.Connection{base, base}, nil, circuitRow{}, single, []string{"a"}},
 	} {
 		var got []string
-		for _, r := range rankCanaries(c.rows, map[string]bool{c.well: true}, c.circuit, c.req, at) {
+		failures := map[string]failureRow{}
+		for _, f := range c.failed {
+			failures[f.ConnectionID] = f
+		}
+		for _, r := range rankCanaries(c.rows, failures, c.circuit, c.req, at) {
 			got = append(got, r.ID)
 		}
 		assert.Equal(t, c.want, got, c.name)
+	}
+	failures := map[string]failureRow{}
+	for i, c := range many[1:] {
+		failures[c.ID] = longAgo(c.ID, true, time.Duration(i+1))
+	}
+	many[5].AmbiguousSince, many[5].AmbiguousDigest = at, "d"
+	for probes, want := range map[int]string{1: "many 05", othersTurnOfMany - 1: "many 00"} {
+		assert.Equal(t, want, rankCanaries(many, failures, circuitRow{Probes: probes}, single, at)[0].ID, "of many, after %d probes", probes)
 	}
 }
