@@ -9,7 +9,7 @@ ALTERED ?= 400
 ROUNDS ?= 1
 N ?= 60
 
-.PHONY: help build dev compose smoke test lint workflowcheck replay bench fuzz faults long-copies long-messages long-neighbours long-weaken lost-facts histories clean
+.PHONY: help build dev compose smoke test lint workflowcheck replay bench fuzz faults long-copies long-messages long-neighbours long-release long-weaken lost-facts histories clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-15s %s\n", $$1, $$2}'
@@ -97,6 +97,10 @@ long-neighbours: ## run healthy connections beside sick ones: all pairs of the p
 long-messages: ## send every message of a connection's workflow in every bad form, with ALTERED more drawn by SEED
 	scripts/postgres
 	PERENNIAL_TEST_SEED=$(SEED) PERENNIAL_TEST_ALTERED=$(ALTERED) $(GO) test -count=1 -timeout 1h -run '^TestEveryMessage$$' ./test/e2e
+
+long-release: ## measure the end of an outage for a million waiting connections, over a minute
+	scripts/postgres
+	PERENNIAL_BENCH_WAITING=1000000 PERENNIAL_BENCH_WATCH=60s $(GO) test -run '^$$' -bench '^BenchmarkRelease$$' -benchtime 1x -timeout 1h ./store
 
 lost-facts: ## list the numbers, sources and names that comments and documents had at BASE and that stand nowhere now: make lost-facts BASE=v1 HEAD=v2 RENAMED=file
 	@test -n "$(BASE)" || { echo "say BASE=commit"; exit 1; }

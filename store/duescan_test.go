@@ -109,7 +109,7 @@ func TestTheWatchdogReadsLittle(t *testing.T) {
 }
 
 // fleetOfOne returns a database with one connection, and a session on it.
-func fleetOfOne(t *testing.T) (*Store, *sql.Conn) {
+func fleetOfOne(t testing.TB) (*Store, *sql.Conn) {
 	t.Helper()
 	ctx := t.Context()
 	url := testpg.URL(t)
@@ -129,7 +129,7 @@ func fleetOfOne(t *testing.T) (*Store, *sql.Conn) {
 	return s, db
 }
 
-func exec(t *testing.T, db *sql.Conn, statement string) {
+func exec(t testing.TB, db *sql.Conn, statement string) {
 	t.Helper()
 	_, err := db.ExecContext(t.Context(), statement)
 	require.NoError(t, err, statement)

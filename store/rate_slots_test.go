@@ -2,6 +2,8 @@ package store
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -125,8 +127,8 @@ func TestSmallImport(t *testing.T) {
 	ideal := time.Duration(size * spacing / rate * float64(time.Second))
 	for now := noon; len(again) > 0; now = now.Add(100 * time.Millisecond) {
 		require.Less(t, now.Sub(noon), 2*ideal, "%d are left", len(again))
-		for i, at := range again {
-			if at.After(now) {
+		for _, i := range slices.Sorted(maps.Keys(again)) {
+			if again[i].After(now) {
 				continue
 			}
 			row := perennial.Connection{ID: fmt.Sprint(i), UnprovenSince: noon, QueuedAt: noon}

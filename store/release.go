@@ -42,6 +42,8 @@ func (r circuitRow) releasing() bool {
 const (
 	// releaseChunk is the most connections that one transaction of a release writes.
 	releaseChunk = 500
+	// dueRead is the most connections that it reads to find those that never asked.
+	dueRead = 4 * releaseChunk
 	// releaseBatch is how many connections one statement makes due. They become due
 	// together; the rate slots space them.
 	releaseBatch = 25
@@ -207,42 +209,72 @@ func (s *Store) gather(ctx context.Context, app, host string) (all bool, err err
 			return err
 		}
 		p := circuit.progress()
-		of := "c.status = 'active' AND c.app = ? AND c.host = ? AND c.attempt_id = ''"
-		queued, err := gatherFrom(tx, tx.Where(of+" AND c.queued_at IS NOT NULL AND c.next_attempt_at IS NOT NULL AND c.queued_at <= ?", app, host, db.Nullable(circuit.ReleasingAt.Add(queuedBefore))),
-			"c.next_attempt_at", &p.Queued, func(c perennial.Connection) time.Time { return c.NextAttemptAt }, now)
+		of := tx.Table("connections AS c").Where("c.status = 'active' AND c.app = ? AND c.host = ?", app, host).Session(&gorm.Session{})
+		queued := gathering{of.Where("c.attempt_id = '' AND c.queued_at IS NOT NULL AND c.next_attempt_at IS NOT NULL AND c.queued_at <= ?", db.Nullable(circuit.ReleasingAt.Add(queuedBefore))),
+			"c.next_attempt_at", releaseChunk, func(c perennial.Connection) (time.Time, bool) { return c.NextAttemptAt, true }}
+		moreQueued, err := queued.next(tx, &p.Queued, now)
 		if err != nil {
 			return err
 		}
-		due, err := gatherFrom(tx, tx.Where(of+" AND c.queued_at IS NULL AND c.failure_count = 0 AND c.next_refresh_at IS NOT NULL AND "+s.ready()+" <= ?", app, host, db.Nullable(now)),
-			s.ready(), &p.Due, func(c perennial.Connection) time.Time { return latest(c.NextRefreshAt, c.NextAttemptAt) }, now)
+		due := gathering{of.Where("c.next_refresh_at IS NOT NULL AND "+s.ready()+" <= ?", db.Nullable(now)), s.ready(), dueRead, neverAsked}
+		moreDue, err := due.next(tx, &p.Due, now)
 		if err != nil {
 			return err
 		}
-		all = queued < releaseChunk && due < releaseChunk
+		if !moreDue {
+			p.Due = ReleaseCursor{At: now} // go on with what becomes due
+		}
+		all = !moreQueued && !moreDue
 		p.All = all
 		return updateCircuit(tx, circuit, now, columns{"progress": p.text()})
 	})
 	return all, err
 }
 
-// gatherFrom moves the next chunk, in the order of the SQL expression by, and returns
-// its size. at is by in Go.
-func gatherFrom(tx, q *gorm.DB, by string, after *ReleaseCursor, at func(perennial.Connection) time.Time, now time.Time) (int, error) {
-	q = q.Table("connections AS c")
-	if after.ID != "" {
-		q = q.Where("("+by+", c.id) > (?, ?)", db.Nullable(after.At), after.ID)
+// neverAsked returns since when a connection is due, and whether it is one that did not
+// ask while the circuit was open. That is not left to the database: behind its index of
+// what is due, those that asked come too, and it would read all of them for a few.
+func neverAsked(c perennial.Connection) (due time.Time, ok bool) {
+	return latest(c.NextRefreshAt, c.NextAttemptAt), c.QueuedAt.IsZero() && c.FailureCount == 0 && c.Open.ID == ""
+}
+
+// gathering reads connections in the order of an SQL expression.
+type gathering struct {
+	q    *gorm.DB
+	by   string
+	read int // at most, at once
+	// wanted returns by in Go, and whether the connection is to be gathered.
+	wanted func(perennial.Connection) (by time.Time, ok bool)
+}
+
+// next moves the next chunk after the cursor, and the cursor. more says that there may be
+// another.
+func (g gathering) next(tx *gorm.DB, after *ReleaseCursor, now time.Time) (more bool, err error) {
+	q := g.q
+	if !after.At.IsZero() {
+		q = q.Where("("+g.by+", c.id) > (?, ?)", db.Nullable(after.At), after.ID)
 	}
-	found, err := waitingColumns.find(q.Order(by + ", c.id").Limit(releaseChunk))
-	if err != nil || len(found) == 0 {
-		return 0, err
+	found, err := waitingColumns.find(q.Order(g.by + ", c.id").Limit(g.read))
+	if err != nil {
+		return false, err
 	}
-	rows := make([]waitingRow, len(found))
+	more = len(found) == g.read
+	var rows []waitingRow
 	for i, c := range found {
-		rows[i] = waitingOf(c, now)
+		c = tidy(c)
+		at, ok := g.wanted(c)
+		if *after = cursorAfter(c, at); ok {
+			rows = append(rows, waitingOf(c, now))
+		}
+		if len(rows) == releaseChunk {
+			more = more || i < len(found)-1
+			break
+		}
 	}
-	last := found[len(found)-1]
-	*after = cursorAfter(last, at(last))
-	return len(found), tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&rows).Error
+	if len(rows) == 0 {
+		return more, nil
+	}
+	return more, tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&rows).Error
 }
 
 // cursorAfter is where the next chunk begins. Connections with the same time come by id.
