@@ -90,9 +90,12 @@ long-copies: ## delete N copies of a field between two structs, drawn by SEED, o
 	scripts/postgres
 	cd internal/tools && $(GO) run ./longcopies -seed $(SEED) -n $(N) ../..
 
-long-neighbours: ## run healthy connections beside sick ones: all pairs of the parameters, and 5,000 random orders at the gate, drawn by SEED
+long-neighbours: ## run healthy connections beside sick ones: all pairs of the parameters, and 5,000 random orders at the gate, drawn by SEED; then three fleets on the real clock
 	scripts/postgres
 	PERENNIAL_TEST_NEIGHBOURS=pairs PERENNIAL_TEST_GATE_SEED=$(SEED) PERENNIAL_TEST_GATE_SEEDS=5000 $(GO) test -count=1 -timeout 180m -v ./test/neighbours
+	$(GO) run ./test/bench neighbours --variants own --sickness 500
+	$(GO) run ./test/bench neighbours --variants pooled --sickness timeout
+	$(GO) run ./test/bench neighbours --variants pooled --sickness refused --sick 100
 
 long-messages: ## send every message of a connection's workflow in every bad form, with ALTERED more drawn by SEED
 	scripts/postgres

@@ -89,7 +89,11 @@ func (w *world) populate(ctx context.Context, f first) error {
 }
 
 func (w *world) add(ctx context.Context, i int, account string, obtained time.Time, reply fakeprovider.TokenReply) error {
-	id, err := w.variant.add(ctx, grant{account: account, access: perennial.NewSecret(reply.AccessToken), refresh: perennial.NewSecret(reply.RefreshToken),
+	tenant := ""
+	if w.sick > 0 {
+		tenant = fmt.Sprintf("tenant-%d", i%tenants)
+	}
+	id, err := w.variant.add(ctx, grant{account: account, tenant: tenant, access: perennial.NewSecret(reply.AccessToken), refresh: perennial.NewSecret(reply.RefreshToken),
 		obtained: obtained, life: w.life})
 	w.fleet[i] = member{id, account}
 	return err

@@ -27,6 +27,7 @@
 //	herd     all tokens have one expiry, the app a limit
 //	outage   the provider answers 503 for --outage
 //	restart  the worker is killed, and started again after --down
+//	neighbours  healthy connections beside --sick ones of the same app, on the real clock
 //	simulate the schedule alone, of a million connections on a virtual clock; it has
 //	         flags of its own
 //	scale    what fleets of up to ten million connections need, from measured costs

@@ -28,6 +28,8 @@ type options struct {
 	limit       float64
 	outage      time.Duration
 	down        time.Duration
+	sick        int
+	sickness    string
 	patience    time.Duration
 	fsync       bool
 	json, keep  bool
@@ -50,11 +52,12 @@ func init() { // in a function, because the scenarios use the options
 		"warm": {steady, options{variants: all, connections: 400, interval: 20 * time.Second, window: time.Minute, age: 24}},
 		"cold": {steady, options{variants: all, connections: 100, interval: 10 * time.Second, window: time.Minute, age: wholeRun, cache: 10}},
 		// The interval is that of the smallest fleet.
-		"growth":  {steady, options{variants: []string{"own", "pooled"}, sizes: []int{1000, 5000, 20000}, interval: 50 * time.Second, window: time.Minute, warmup: 20 * time.Second}},
-		"start":   {startAll, options{variants: all, connections: 2000, interval: time.Hour}},
-		"herd":    {herd, options{variants: []string{"poller", "own", "pooled"}, connections: 20000, interval: 20 * time.Minute, limit: 100}},
-		"outage":  {outage, options{variants: all, connections: 5000, interval: 10 * time.Minute, outage: 10 * time.Minute}},
-		"restart": {restart, options{variants: all, connections: 2000, interval: 100 * time.Second, down: 30 * time.Second}},
+		"growth":     {steady, options{variants: []string{"own", "pooled"}, sizes: []int{1000, 5000, 20000}, interval: 50 * time.Second, window: time.Minute, warmup: 20 * time.Second}},
+		"start":      {startAll, options{variants: all, connections: 2000, interval: time.Hour}},
+		"herd":       {herd, options{variants: []string{"poller", "own", "pooled"}, connections: 20000, interval: 20 * time.Minute, limit: 100}},
+		"outage":     {outage, options{variants: all, connections: 5000, interval: 10 * time.Minute, outage: 10 * time.Minute}},
+		"neighbours": {neighbours, options{variants: []string{"own", "pooled"}, connections: 1800, interval: 6 * time.Minute, window: 13 * time.Minute, sick: 30, sickness: "500"}},
+		"restart":    {restart, options{variants: all, connections: 2000, interval: 100 * time.Second, down: 30 * time.Second}},
 	}
 }
 
@@ -92,6 +95,8 @@ func parse(args []string, usage io.Writer) (options, error) {
 	flags.Float64Var(&o.limit, "limit", o.limit, "the app's limit, refreshes a second; 0: none")
 	flags.DurationVar(&o.outage, "outage", o.outage, "outage: for how long the provider answers 503")
 	flags.DurationVar(&o.down, "down", o.down, "restart: for how long no worker runs")
+	flags.IntVar(&o.sick, "sick", o.sick, "neighbours: how many of the fleet are sick")
+	flags.StringVar(&o.sickness, "sickness", o.sickness, "neighbours: "+sicknessNames())
 	flags.DurationVar(&o.patience, "patience", 15*time.Minute, "how long the end of a herd, an outage or a restart is waited for")
 	flags.BoolVar(&o.fsync, "fsync", false, "both PostgreSQL servers wait for their disk")
 	flags.BoolVar(&o.json, "json", false, "print the figures as JSON")
@@ -129,6 +134,9 @@ func parse(args []string, usage io.Writer) (options, error) {
 		if !given["connections"] {
 			o.connections = 800
 		}
+	}
+	if o.sick < 0 || o.sick > o.connections {
+		return o, fmt.Errorf("--sick: %d of %d connections cannot be sick", o.sick, o.connections)
 	}
 	if o.connections < 0 || o.interval < time.Second || o.runs < 1 {
 		return o, fmt.Errorf("--connections and --runs must be above 0, --interval at least 1s")

@@ -117,6 +117,11 @@ func (p providerProcess) knobs(ctx context.Context, k fakeprovider.Knobs) error 
 	return p.post(ctx, "/_control/knobs", map[string]any{"client": clientID, "knobs": k}, nil)
 }
 
+// grantKnobs sets the knobs of one account's grant.
+func (p providerProcess) grantKnobs(ctx context.Context, account string, k fakeprovider.Knobs) error {
+	return p.post(ctx, "/_control/knobs", map[string]any{"client": clientID, "account": account, "knobs": k}, nil)
+}
+
 func (p providerProcess) post(ctx context.Context, path string, body, out any) error {
 	raw, err := json.Marshal(body)
 	if err != nil {

@@ -53,6 +53,16 @@ var measures = []struct{ name, means string }{
 	{"recovered_99_s", "until 99 of 100 are"},
 	{"unwell_at_start", "connections that were not well when it began"},
 	{"unwell_left", "connections that were not well when patience ended"},
+	{"sick", "connections whose token requests fail"},
+	{"sick_called_rightly", "of them, by their failing code or the reason of their end"},
+	{"healthy_refreshes", "of the others"},
+	{"healthy_lateness_ms_p50", "of the others"},
+	{"healthy_lateness_ms_p99", ""},
+	{"healthy_lateness_ms_max", ""},
+	{"healthy_unwell", "others that were not well at the end"},
+	{"healthy_expired", "refreshes of the others after their token had expired"},
+	{"circuits_opened", ""},
+	{"holds_raised", ""},
 	{"outage_requests_per_s", "token requests while the provider was away"},
 	{"outage_cores", "busy meanwhile"},
 }
@@ -90,7 +100,7 @@ func newReport(o options) *report {
 		Variants: map[string]figures{}, Ratios: map[string]map[string]spreadOf{}, Samples: map[string][]figures{},
 		Settings: map[string]any{"connections": o.connections, "interval": o.interval.String(), "window": o.window.String(), "warmup": o.warmup.String(),
 			"cache": o.cache, "age": o.age, "saturate": o.saturate, "latency": o.latency.String(), "limit": o.limit,
-			"sizes": o.sizes, "outage": o.outage.String(), "down": o.down.String(), "fsync": o.fsync}}
+			"sizes": o.sizes, "outage": o.outage.String(), "sick": o.sick, "sickness": o.sickness, "down": o.down.String(), "fsync": o.fsync}}
 	r.CPU.Model, r.CPU.Cores = processor(), runtime.NumCPU()
 	return r
 }

@@ -49,6 +49,7 @@ const overdue = "next_refresh_at < clock_timestamp() - interval '5 seconds'"
 // grant is the result of a consent, as a callback returns it.
 type grant struct {
 	account         string
+	tenant          string // empty: they all have one
 	access, refresh perennial.Secret
 	obtained        time.Time
 	life            time.Duration

@@ -20,8 +20,7 @@ type cell struct {
 // size is how many are well and how many are sick.
 type size struct{ healthy, sick int }
 
-// large is the fleet of the issue: three tenants, each connection due once in six
-// minutes.
+// large is a fleet of three tenants, each connection due once in six minutes.
 const large = 1800
 
 // sizes has the numbers of sick connections beside a large fleet, and then the small
