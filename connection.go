@@ -81,6 +81,11 @@ type Connection struct {
 	// limit. The event that ends the wait also moves NextAttemptAt.
 	QueuedAt time.Time `json:"queued_at,omitzero"`
 
+	// ForcedAt is when the last forced refresh began, and ForcedCount how many there were
+	// in a row: see [Floor]. Both are zero after any other refresh.
+	ForcedAt    time.Time `json:"forced_at,omitzero"`
+	ForcedCount int       `json:"forced_count,omitempty"`
+
 	// SetAsideGeneration is the generation of a newer token set that was received and
 	// cannot be stored now. While it is above Generation, and until SetAsideUntil, the
 	// refresh token is not presented, unless its replay class is reusable.
@@ -103,6 +108,7 @@ func (c Connection) WithoutStale() Connection {
 	}
 	c.Health, c.FailingCode, c.FailingSince, c.FailureCount = "", "", time.Time{}, 0
 	c.NextRefreshAt, c.NextAttemptAt, c.BackoffUntil, c.SuspectSince, c.ConfirmAt, c.QueuedAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	c.ForcedAt, c.ForcedCount = time.Time{}, 0
 	if c.Status == StatusDisconnected {
 		c.ExpiresAt, c.RefreshTokenExpiresAt, c.GrantExpiresAt, c.AmbiguousSince = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		c.SetAsideGeneration, c.SetAsideUntil = 0, time.Time{}

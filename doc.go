@@ -24,6 +24,8 @@
 //     stores the new token set.
 //   - Attempt: one presentation of a refresh token. What came of it is its [Outcome].
 //   - Ledger: the table attempts, one line for each attempt. Lines are only added.
+//   - Forced refresh: one that a caller asks for while the connection is well and not due.
+//     A second one waits: see [Floor].
 //   - Replay class: what a provider does when it sees an old refresh token again. See
 //     [ReplayClass].
 //   - Fence: the open attempt in a connection's row. While it is there, no other attempt

@@ -58,6 +58,8 @@ type fileTiming struct {
 	ConfirmDelay    string `yaml:"confirm_delay"`
 	ProbeInterval   string `yaml:"probe_interval"`
 	PaceFor         string `yaml:"pace_for"`
+	ForcedFloor     string `yaml:"forced_floor"`
+	ForcedFloorMax  string `yaml:"forced_floor_max"`
 }
 
 type fileSweep struct {
@@ -258,7 +260,17 @@ func (l *loader) timing(f fileTiming) timing.Config {
 		ConfirmDelay:    l.duration("timing.confirm_delay", "timing: confirm_delay", f.ConfirmDelay),
 		ProbeInterval:   l.duration("timing.probe_interval", "timing: probe_interval", f.ProbeInterval),
 		PaceFor:         l.duration("timing.pace_for", "timing: pace_for", f.PaceFor),
+		ForcedFloor:     l.floor(f.ForcedFloor),
+		ForcedFloorMax:  l.duration("timing.forced_floor_max", "timing: forced_floor_max", f.ForcedFloorMax),
 	}.WithDefaults()
+}
+
+// floor reads the floor of forced refreshes. Zero is none.
+func (l *loader) floor(value string) time.Duration {
+	if d, err := time.ParseDuration(value); err == nil && d == 0 {
+		return timing.NoFloor
+	}
+	return l.duration("timing.forced_floor", "timing: forced_floor", value)
 }
 
 // maxSilence bounds how long nobody checks an active connection.

@@ -187,7 +187,7 @@ func (e *Engine) admitRequest(row perennial.Connection, app provider.App) store.
 
 // fastAdmitRequest asks the same by the single statement, which reads the row itself.
 func (e *Engine) fastAdmitRequest(req Request, app provider.App) store.FastAdmitRequest {
-	return store.FastAdmitRequest{ID: req.ConnectionID, Generation: req.Generation, App: req.App,
+	return store.FastAdmitRequest{ID: req.ConnectionID, Generation: req.Generation, App: req.App, Trigger: req.Trigger,
 		Rate: app.MaxRefreshesPerSecond, Patience: e.Timing.Patience(len(app.ClientSecrets)), Lead: claimTakes}
 }
 
@@ -268,7 +268,11 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 	}
 	if outcome, ok := verdictOutcome[claim.Verdict]; ok {
 		e.returnProbe(ctx, gate, row, app.Provider)
-		return notClaimed(claim, outcome), nil
+		res := notClaimed(claim, outcome)
+		if claim.Verdict == store.VerdictTooSoon {
+			e.observe(Observation{App: row.App, Result: res})
+		}
+		return res, nil
 	}
 	if claim.RolledBack {
 		e.observe(Observation{App: row.App, RolledBack: true})
@@ -346,7 +350,7 @@ func (e *Engine) fastPath(ctx context.Context, req Request, began time.Time) (a 
 
 func (e *Engine) claimRequest(req Request, class perennial.ReplayClass) store.ClaimRequest {
 	return store.ClaimRequest{ID: req.ConnectionID, Generation: req.Generation, Trigger: req.Trigger, AttemptID: uuid.NewString(),
-		Lease: e.Timing.AttemptDeadline, Class: class, Judged: req.Judged}
+		Lease: e.Timing.AttemptDeadline, Class: class, Floor: e.Timing.Floor(), Judged: req.Judged}
 }
 
 func (e *Engine) newAttempt(req Request, claim store.Claim, began time.Time) *attempt {
@@ -398,6 +402,7 @@ var verdictOutcome = map[store.Verdict]perennial.Outcome{
 	store.VerdictBusy:         perennial.OutcomeBusy,
 	store.VerdictWait:         perennial.OutcomeThrottled,
 	store.VerdictSetAside:     perennial.OutcomeThrottled,
+	store.VerdictTooSoon:      perennial.OutcomeThrottled,
 	store.VerdictRefused:      perennial.OutcomeRefused,
 	store.VerdictNotFound:     perennial.OutcomeNotFound,
 }

@@ -19,7 +19,7 @@ func TestBothWaysAskTheSame(t *testing.T) {
 	e := New(Config{})
 	app := fill.Of[provider.App]()
 	slow := e.admitRequest(fill.Of[perennial.Connection](), app)
-	fast := e.fastAdmitRequest(Request{ConnectionID: "con_1", Generation: 1, App: "app"}, app)
+	fast := e.fastAdmitRequest(Request{ConnectionID: "con_1", Generation: 1, App: "app", Trigger: perennial.TriggerRequest}, app)
 	assert.Equal(t, []string{"SlotOnly"}, fill.Zeros(slow), "only the next request of a presentation sets it")
 	assert.Empty(t, fill.Zeros(fast))
 	assert.Equal(t, []any{slow.Rate, slow.Patience, slow.Lead}, []any{fast.Rate, fast.Patience, fast.Lead})

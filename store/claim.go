@@ -126,6 +126,9 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 	if c.HasSetAside() {
 		doubt(now) // the set may be lost: a refusal is our loss
 	}
+	if until := req.Floor.Until(c, now); until.After(now) && !lost && !ambiguous && forced(c, req.Trigger, now) {
+		return answer(VerdictTooSoon, until)
+	}
 	if req.Ungated {
 		return answer(VerdictWait, now)
 	}

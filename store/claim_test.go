@@ -70,6 +70,33 @@ func TestDecideClaim(t *testing.T) {
 		{name: "reconnect required", row: func(c *perennial.Connection) { c.Status = perennial.StatusReconnectRequired }, want: VerdictRefused},
 		{name: "disconnected, asked for a later generation", row: func(c *perennial.Connection) { c.Status, c.RefreshTokenDigest = perennial.StatusDisconnected, "" },
 			req: func(r *ClaimRequest) { r.Generation = 9 }, want: VerdictRefused},
+		{name: "forced, the first", row: wellFor(time.Hour), req: byCaller, want: VerdictClaimed},
+		{name: "forced, 1 ns too soon", row: forcedRow(10*time.Second-1, 1, time.Hour), req: byCaller, want: VerdictTooSoon, retryAt: noon.Add(1)},
+		{name: "forced, in time", row: forcedRow(10*time.Second, 1, time.Hour), req: byCaller, want: VerdictClaimed},
+		{name: "forced beside Temporal", row: forcedRow(0, 1, time.Hour), req: func(r *ClaimRequest) { byCaller(r); r.Trigger = perennial.TriggerFallback },
+			want: VerdictTooSoon, retryAt: noon.Add(10 * time.Second)},
+		{name: "forced, the third", row: forcedRow(0, 3, time.Hour), req: byCaller, want: VerdictTooSoon, retryAt: noon.Add(40 * time.Second)},
+		{name: "forced, ungated", row: forcedRow(0, 1, time.Hour), req: func(r *ClaimRequest) { byCaller(r); r.Ungated = true },
+			want: VerdictTooSoon, retryAt: noon.Add(10 * time.Second)},
+		{name: "forced, soon due", row: forcedRow(0, 3, time.Second), req: byCaller, want: VerdictTooSoon, retryAt: noon.Add(time.Second)},
+		{name: "due: not forced", row: forcedRow(0, 3, 0), req: byCaller, want: VerdictClaimed},
+		{name: "expired: not forced", row: func(c *perennial.Connection) { forcedRow(0, 3, time.Hour)(c); c.ExpiresAt = noon }, req: byCaller, want: VerdictClaimed},
+		{name: "no due time: not forced", row: func(c *perennial.Connection) { forcedRow(0, 3, time.Hour)(c); c.NextRefreshAt = time.Time{} }, req: byCaller, want: VerdictClaimed},
+		{name: "no known expiry", row: func(c *perennial.Connection) { forcedRow(0, 1, time.Hour)(c); c.ExpiresAt = time.Time{} }, req: byCaller,
+			want: VerdictTooSoon, retryAt: noon.Add(10 * time.Second)},
+		{name: "works, with a fault", row: func(c *perennial.Connection) {
+			forcedRow(0, 1, time.Hour)(c)
+			c.Health, c.FailingCode = perennial.HealthFailing, "scopes_missing"
+		}, req: byCaller, want: VerdictTooSoon, retryAt: noon.Add(10 * time.Second)},
+		{name: "failed: not forced", row: func(c *perennial.Connection) { forcedRow(0, 3, time.Hour)(c); c.FailureCount = 1 }, req: byCaller, want: VerdictClaimed},
+		{name: "a timer is not forced", row: forcedRow(0, 3, time.Hour), req: func(r *ClaimRequest) { byCaller(r); r.Trigger = perennial.TriggerTimer }, want: VerdictClaimed},
+		{name: "forced, no floor", row: forcedRow(0, 3, time.Hour), req: func(r *ClaimRequest) { r.Trigger = perennial.TriggerRequest }, want: VerdictClaimed},
+		{name: "forced, the clock went back", row: forcedRow(-1, 3, time.Hour), req: byCaller, want: VerdictClaimed},
+		{name: "forced, and a wait", row: func(c *perennial.Connection) { forcedRow(0, 3, time.Hour)(c); c.NextAttemptAt = noon.Add(1) }, req: byCaller, want: VerdictWait, retryAt: noon.Add(1)},
+		{name: "forced, a lost attempt", row: func(c *perennial.Connection) { forcedRow(0, 3, time.Hour)(c); c.Open = open(noon) }, req: byCaller,
+			want: VerdictClaimed, ambiguous: lostSince, lost: perennial.OutcomeUnknown},
+		{name: "forced, went backwards", row: forcedRow(0, 3, time.Hour), req: func(r *ClaimRequest) { byCaller(r); r.Generation = 9 }, want: VerdictClaimed, ambiguous: noon},
+		{name: "forced, paused", row: func(c *perennial.Connection) { forcedRow(0, 3, time.Hour)(c); c.Status = perennial.StatusPaused }, req: byCaller, want: VerdictRefused},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -100,6 +127,27 @@ func TestDecideClaim(t *testing.T) {
 			}
 		})
 	}
+}
+
+// wellFor changes a row to one that is due in so long.
+func wellFor(due time.Duration) func(*perennial.Connection) {
+	return func(c *perennial.Connection) {
+		c.Health, c.NextRefreshAt, c.ExpiresAt = perennial.HealthHealthy, noon.Add(due), noon.Add(due+time.Minute)
+	}
+}
+
+// forcedRow changes a row to one of so many forced refreshes, the last of them so long
+// ago.
+func forcedRow(ago time.Duration, count int, due time.Duration) func(*perennial.Connection) {
+	return func(c *perennial.Connection) {
+		wellFor(due)(c)
+		c.ForcedAt, c.ForcedCount = noon.Add(-ago), count
+	}
+}
+
+// byCaller changes a claim to a caller's.
+func byCaller(r *ClaimRequest) {
+	r.Trigger, r.Floor = perennial.TriggerRequest, perennial.Floor{First: 10 * time.Second, Longest: 10 * time.Minute}
 }
 
 // FuzzDecideClaim checks the fence's promises with any row. A claim never replaces

@@ -27,7 +27,8 @@ import (
 //	                 oneClaimable  [Store.FastClaim], [Store.FastAdmit]
 //	claimColumns     opensAttempt  [Store.FastClaim], [Store.ClaimDue]
 //
-// The bulk claim and FastAdmit take only proven connections of these.
+// The bulk claim and FastAdmit take only proven connections of these. FastClaim and
+// FastAdmit take, for a caller, only those that are unforced too (forced.go).
 //
 // [Memory] and the fence use the Go column. Change both columns together; TestClaimable
 // compares them, the gate and the fence on rows of every kind.
@@ -69,8 +70,14 @@ const opensAttempt = `attempt_digest = c.refresh_token_digest, attempt_started_a
 // nothingFailed is innocent in Go.
 func nothingFailed(c perennial.Connection) bool {
 	atGate := slices.Contains([]string{CodeCircuitOpen, CodeSlowDown, CodeRateLimit, CodeStopped}, c.FailingCode)
-	return c.Status == perennial.StatusActive && (c.Health == perennial.HealthHealthy || atGate) &&
-		c.FailureCount == 0 && c.AmbiguousSince.IsZero() && c.SuspectSince.IsZero() && c.ConfirmAt.IsZero() && !c.HasSetAside()
+	return (c.Health == perennial.HealthHealthy || atGate) && well(c)
+}
+
+// well: c is active, its last attempt succeeded, and nothing about its tokens is in
+// doubt. Its health may be failing all the same: for a wait, or for a fault of tokens
+// that work.
+func well(c perennial.Connection) bool {
+	return c.Status == perennial.StatusActive && c.FailureCount == 0 && c.AmbiguousSince.IsZero() && c.SuspectSince.IsZero() && c.ConfirmAt.IsZero() && !c.HasSetAside()
 }
 
 // claimableAtOnce is unharmed in Go. now is the database's clock.

@@ -88,7 +88,7 @@ func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
 			into[id] = true
 		}
 	}
-	taken := 0
+	taken, tooSoon := 0, 0
 	for i, k := range cases {
 		id := func(path string) string { return fmt.Sprintf("%d-%s", i, path) }
 		inserted := func(path string) perennial.Connection { return before[id(path)] }
@@ -129,7 +129,8 @@ func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
 		admission := decideAdmission(circuit, app, 0, AdmitRequest{Connection: c, Interval: time.Minute, released: k.turn == "has"}, now).admission
 		same("the gate", open, admission.Admitted && !admission.Probe)
 		same("the gate hears of it", circuit.bars(c), admission.NoteEveryReply)
-		fast := atOnce && open && c.Generation == req.Generation && !k.otherApp
+		floored := callers(req.Trigger) && !c.ForcedAt.IsZero() // perhaps: the fence decides
+		fast := atOnce && open && c.Generation == req.Generation && !k.otherApp && !floored
 		if fast {
 			taken++
 		}
@@ -137,8 +138,12 @@ func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
 			req := req
 			req.Generation = c.Generation
 			decided := decideClaim(c, req, now)
-			same("the fence", VerdictClaimed, decided.claim.Verdict)
-			same("what the fence writes", claimColumns(c, req, now), decided.set)
+			verdict, set := VerdictClaimed, claimColumns(c, req, now)
+			if floored && req.Floor.Until(c, now).After(now) {
+				verdict, set, tooSoon = VerdictTooSoon, columns{}, tooSoon+1
+			}
+			same("the fence", verdict, decided.claim.Verdict)
+			same("what the fence writes", set, decided.set)
 			same("a lost attempt", (*perennial.Attempt)(nil), decided.lost)
 			same("a restored row", false, decided.claim.RolledBack)
 		}
@@ -177,7 +182,7 @@ func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
 		if k.otherApp {
 			asked = "other"
 		}
-		slot, ok, err := s.FastAdmit(ctx, FastAdmitRequest{ID: id("slot"), Generation: req.Generation, App: asked, Rate: 10, Patience: time.Second})
+		slot, ok, err := s.FastAdmit(ctx, FastAdmitRequest{ID: id("slot"), Generation: req.Generation, App: asked, Trigger: req.Trigger, Rate: 10, Patience: time.Second})
 		require.NoError(t, err)
 		same("slot", fast && k.row.Proven() && k.app != nil && s.db.Dialect == schema.Postgres, ok)
 		if !ok || slot.Admitted {
@@ -217,6 +222,7 @@ func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
 
 		require.Empty(t, wrong, "case %d: %s\n%+v\n%s", i, k.name, c, strings.Join(wrong, "\n"))
 	}
+	require.Greater(t, tooSoon, 10)
 	require.Greater(t, taken, len(cases)/5, "the fast path takes too few for a comparison")
 	require.Less(t, taken, 4*len(cases)/5, "the fast path leaves too few for a comparison")
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -41,7 +42,8 @@ func plainCase(now time.Time) claimCase {
 		row: perennial.Connection{TenantID: "acme", Provider: "hubspot", Host: "h", Cadence: "always", Status: "active", Health: "healthy", Generation: 5,
 			RefreshTokenDigest: "d", NextRefreshAt: due, CreatedAt: past, UpdatedAt: past},
 		app: &appRow{},
-		req: ClaimRequest{Generation: 5, Trigger: perennial.TriggerTimer, AttemptID: "mine", Lease: time.Minute, Class: perennial.ReplaySingleUse},
+		req: ClaimRequest{Generation: 5, Trigger: perennial.TriggerTimer, AttemptID: "mine", Lease: time.Minute, Class: perennial.ReplaySingleUse,
+			Floor: perennial.Floor{First: 10 * time.Second, Longest: 10 * time.Minute}},
 	}
 }
 
@@ -64,7 +66,7 @@ func claimCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []cl
 	// atTimes tries times in the past, now and in the future, and around the longest
 	// wait.
 	atTimes := func(name string, to func(*claimCase, time.Time)) []change {
-		offsets := []time.Duration{-40 * time.Hour, -2 * time.Hour, -90 * time.Minute, -time.Hour, -30 * time.Minute, -near, near, 30 * time.Minute,
+		offsets := []time.Duration{-40 * time.Hour, -2 * time.Hour, -90 * time.Minute, -time.Hour, -30 * time.Minute, -time.Minute, -near, near, 30 * time.Minute,
 			time.Hour, perennial.MaxWait - near, perennial.MaxWait + near, 40 * time.Hour}
 		if near < time.Minute { // the clock is stopped
 			offsets = append(offsets, -time.Hour+near, -time.Hour-near, 0, perennial.MaxWait)
@@ -123,10 +125,21 @@ func claimCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []cl
 	for _, generation := range []int64{4, 5, 6, 9} {
 		times(fmt.Sprintf("set %d aside until", generation), func(c *claimCase, at time.Time) { c.row.SetAsideGeneration, c.row.SetAsideUntil = generation, at })
 	}
+	for _, count := range []int{-1, 0, 1, 3, 9, math.MaxInt32} {
+		var forced []change
+		for _, due := range []time.Duration{-time.Hour, near, time.Hour} {
+			for _, trigger := range []perennial.Trigger{perennial.TriggerTimer, perennial.TriggerRequest, perennial.TriggerFallback} {
+				forced = append(forced, atTimes(fmt.Sprintf("due in %s, forced %d times by %s", due, count, trigger), func(c *claimCase, last time.Time) {
+					c.row.ForcedAt, c.row.ForcedCount, c.row.NextRefreshAt, c.req.Trigger = last, count, at(due), trigger
+				})...)
+			}
+		}
+		things = append(things, forced)
+	}
 	thing("cadence", func(c *claimCase) { c.row.Cadence = "on_use" })
 	thing("another app", func(c *claimCase) { c.otherApp = true })
 	var triggers, classes []func(*claimCase)
-	for _, trigger := range []perennial.Trigger{perennial.TriggerTimer, perennial.TriggerRetry, perennial.TriggerConfirm, perennial.TriggerKeepAlive, perennial.TriggerRequest} {
+	for _, trigger := range []perennial.Trigger{perennial.TriggerTimer, perennial.TriggerRetry, perennial.TriggerConfirm, perennial.TriggerKeepAlive, perennial.TriggerRequest, perennial.TriggerFallback} {
 		triggers = append(triggers, func(c *claimCase) { c.req.Trigger = trigger })
 	}
 	for _, class := range perennial.ReplayClasses {

@@ -70,6 +70,9 @@ func closeColumns(c perennial.Connection, req CloseRequest, now time.Time, held 
 			set.failing(c, req.FailingCode, now)
 		}
 	}
+	if (req.Failed || req.Suspect) && forced(c, c.Open.Trigger, c.Open.StartedAt) {
+		set.with(forcedColumns(c, c.Open.Trigger, c.Open.StartedAt)) // it was presented
+	}
 	if req.Ambiguous && !c.Ambiguous() {
 		set.with(columns{"ambiguous_since": db.Nullable(c.Open.StartedAt), "ambiguous_digest": c.RefreshTokenDigest})
 	}

@@ -64,6 +64,8 @@ var connections = table[connection]{"connections", []column[connection]{
 	instant("confirm_at", func(c *connection) *time.Time { return &c.ConfirmAt }),
 	bigint("generation_floor", func(c *connection) *int64 { return &c.GenerationFloor }),
 	instant("queued_at", func(c *connection) *time.Time { return &c.QueuedAt }),
+	instant("forced_at", func(c *connection) *time.Time { return &c.ForcedAt }),
+	integer("forced_count", func(c *connection) *int { return &c.ForcedCount }),
 	bigint("set_aside_generation", func(c *connection) *int64 { return &c.SetAsideGeneration }),
 	instant("set_aside_until", func(c *connection) *time.Time { return &c.SetAsideUntil }),
 	integer("idle_warned_days", func(c *connection) *int { return &c.IdleWarning.Days }),

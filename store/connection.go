@@ -167,7 +167,7 @@ func tokenColumns(w TokenWrite, now time.Time) columns {
 		set["unproven_since"] = db.Nullable(now)
 	}
 	set.with(warnedColumns("idle", time.Time{}, w.RefreshTokenExpiresAt, now)).with(warnedColumns("grant", time.Time{}, w.GrantExpiresAt, now))
-	set.with(columns{"set_aside_generation": int64(0), "set_aside_until": nil})
+	set.with(columns{"set_aside_generation": int64(0), "set_aside_until": nil}).with(neverForced)
 	return set.noAttempt().noDoubt().failing(perennial.Connection{}, w.FailingCode, now)
 }
 

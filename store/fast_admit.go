@@ -19,6 +19,7 @@ type FastAdmitRequest struct {
 	ID             string
 	Generation     int64
 	App            string
+	Trigger        perennial.Trigger // as in the claim
 	Rate           float64
 	Patience, Lead time.Duration
 }
@@ -35,7 +36,11 @@ func (s *Store) FastAdmit(ctx context.Context, req FastAdmitRequest) (a Admissio
 	var waited bool
 	var now time.Time
 	gap := time.Duration(spacing / req.Rate * float64(time.Second))
-	err = s.db.SQL.QueryRowContext(ctx, fastSlot, req.ID, req.Generation, req.App, req.App, req.Lead.Microseconds(), req.Patience.Microseconds(), gap.Microseconds()).
+	statement := fastSlot
+	if callers(req.Trigger) {
+		statement = fastSlotUnforced
+	}
+	err = s.db.SQL.QueryRowContext(ctx, statement, req.ID, req.Generation, req.App, req.App, req.Lead.Microseconds(), req.Patience.Microseconds(), gap.Microseconds()).
 		Scan(&slotAt, &backlogAt, &waited, &now)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Admission{}, false, nil
@@ -57,8 +62,14 @@ func (s *Store) FastAdmit(ctx context.Context, req FastAdmitRequest) (a Admissio
 
 // fastSlot is [RateSlots.Reserve] in SQL. It returns the values it found, so that the
 // caller can tell what it did.
-var fastSlot = numbered(`WITH t AS MATERIALIZED (SELECT clock_timestamp() AS now),
-c AS MATERIALIZED (SELECT c.queued_at IS NOT NULL AS waited FROM connections AS c, t WHERE ` + oneClaimable + ` AND c.unproven_since IS NULL),
+var (
+	fastSlot         = fastSlotWhere(oneClaimable)
+	fastSlotUnforced = fastSlotWhere(oneClaimable + ` AND ` + unforced)
+)
+
+func fastSlotWhere(where string) string {
+	return numbered(`WITH t AS MATERIALIZED (SELECT clock_timestamp() AS now),
+c AS MATERIALIZED (SELECT c.queued_at IS NOT NULL AS waited FROM connections AS c, t WHERE ` + where + ` AND c.unproven_since IS NULL),
 found AS MATERIALIZED (SELECT app, slot_at, backlog_at FROM apps WHERE app = ? AND EXISTS (SELECT 1 FROM c) FOR UPDATE),
 asked AS (SELECT ?::bigint * interval '1 microsecond' AS lead, ?::bigint * interval '1 microsecond' AS patience, ?::bigint * interval '1 microsecond' AS gap),
 slot AS (SELECT GREATEST(found.slot_at, t.now + asked.lead) AS at FROM found, t, asked),
@@ -70,6 +81,7 @@ UPDATE apps SET updated_at = t.now,
 	backlog_at = CASE WHEN turn.queued THEN turn.at + asked.gap ELSE found.backlog_at END
 FROM found, slot, turn, asked, t, c WHERE apps.app = found.app
 RETURNING found.slot_at, found.backlog_at, c.waited, t.now`)
+}
 
 // fastPark is [Store.park] in one statement, for a row that needs no other change: its
 // token outlives the wait.

@@ -36,7 +36,11 @@ func (s *Store) FastClaim(ctx context.Context, app string, req ClaimRequest) (cl
 		return Claim{}, false, nil
 	}
 	var now time.Time
-	c, ok, err := oneRow(ctx, s.db.SQL, connections, &now, fastClaim, req.AttemptID, req.Lease.Microseconds(), string(req.Trigger), req.ID, req.Generation, app)
+	statement := fastClaim
+	if callers(req.Trigger) {
+		statement = fastClaimUnforced
+	}
+	c, ok, err := oneRow(ctx, s.db.SQL, connections, &now, statement, req.AttemptID, req.Lease.Microseconds(), string(req.Trigger), req.ID, req.Generation, app)
 	if err != nil {
 		return Claim{}, false, fmt.Errorf("claim connection %s: %w", req.ID, err)
 	}
@@ -52,10 +56,17 @@ const durable = `durable AS MATERIALIZED (SELECT set_config('synchronous_commit'
 
 // The time is read before the lock is taken. A start that is too early shortens a life
 // and a lease, never lengthens them.
-var fastClaim = numbered(`WITH ` + durable + `, t AS MATERIALIZED (SELECT clock_timestamp() AS now)
+var (
+	fastClaim         = fastClaimWhere(oneClaimable)
+	fastClaimUnforced = fastClaimWhere(oneClaimable + ` AND ` + unforced)
+)
+
+func fastClaimWhere(where string) string {
+	return numbered(`WITH ` + durable + `, t AS MATERIALIZED (SELECT clock_timestamp() AS now)
 UPDATE connections AS c SET attempt_id = ?, ` + opensAttempt + `
-FROM durable, t WHERE ` + oneClaimable + `
+FROM durable, t WHERE ` + where + `
 RETURNING ` + connections.list("c") + `, t.now AS now`)
+}
 
 // fastSave is [Store.Save] for a row that nobody has written since this attempt claimed
 // it. The claimed row alone then determines what to write.

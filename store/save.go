@@ -133,7 +133,7 @@ func saveColumns(c perennial.Connection, req SaveRequest, now time.Time) columns
 	if !c.Proven() {
 		set["unproven_since"] = nil
 	}
-	set.noAttempt().noDoubt().failing(c, req.FailingCode, now)
+	set.noAttempt().noDoubt().failing(c, req.FailingCode, now).with(forcedColumns(c, req.Ledger.Trigger, req.Ledger.StartedAt))
 	if !req.AmbiguousSince.IsZero() {
 		set.with(columns{"ambiguous_since": db.Nullable(req.AmbiguousSince), "ambiguous_digest": req.RefreshTokenDigest}).hardWait(req.NextAttemptAt)
 	}

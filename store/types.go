@@ -16,6 +16,7 @@ const (
 	VerdictBusy         Verdict = "busy"          // an attempt is open; wait for its deadline
 	VerdictWait         Verdict = "wait"          // next_attempt_at or confirm_at is in the future
 	VerdictSetAside     Verdict = "set_aside"     // a newer token set waits to be stored
+	VerdictTooSoon      Verdict = "too_soon"      // a forced refresh before the end of its floor
 	VerdictRefused      Verdict = "refused"       // the status does not allow it
 	VerdictNotFound     Verdict = "not_found"     // no such row
 )
@@ -31,6 +32,7 @@ type ClaimRequest struct {
 	AttemptID  string        // unique for this call; a repeated claim with it is idempotent
 	Lease      time.Duration // how long the attempt may stay open, from the database's now
 	Class      perennial.ReplayClass
+	Floor      perennial.Floor // of forced refreshes
 	// Ungated: the gate was not asked, because the row could not be claimed when it was
 	// read. If it can be claimed now, the verdict is [VerdictWait], until now.
 	Ungated bool
@@ -47,7 +49,7 @@ type Claim struct {
 	Verdict    Verdict
 	Connection perennial.Connection
 	Now        time.Time // the database's clock during the claim
-	RetryAt    time.Time // busy, wait, set_aside: when to ask again
+	RetryAt    time.Time // busy, wait, set_aside, too_soon: when to ask again
 	// RolledBack is true if the row was behind the requested generation, by at most
 	// [perennial.MaxGenerationGap]: the database went backwards. The claim then marks
 	// the row ambiguous and stores the number as the row's floor.

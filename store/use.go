@@ -13,7 +13,7 @@ import (
 // forUse has the columns needed to hand out an access token; no refresh token is among
 // them.
 var forUse = connections.only("app", "provider", "host", "account_id", "status", "reason", "health", "failing_code", "generation", "access_token_sealed", "token_type",
-	"expires_at", "next_refresh_at", "next_attempt_at", "confirm_at", "last_refreshed_at", "last_used_at", "updated_at")
+	"expires_at", "next_refresh_at", "next_attempt_at", "confirm_at", "last_refreshed_at", "last_used_at", "forced_at", "forced_count", "updated_at")
 
 var (
 	forUsePostgres = "SELECT " + forUse.list("connections") + ", clock_timestamp() FROM connections WHERE id = $1 AND tenant_id = $2"

@@ -9,7 +9,7 @@ import (
 )
 
 // EndBackoff ends a wait of the connection that is our own, on an operator's word, and
-// returns the row. Signal its workflow afterwards: its app's circuit and limits are asked
+// returns the row. The next forced refresh does not wait for those before it. Signal its workflow afterwards: its app's circuit and limits are asked
 // as ever. A wait that is not ours is an error of [perennial.CodeUnavailable] that says
 // until when, and why; nothing is changed then. So is a status other than active an error
 // of [perennial.CodeConflict].
@@ -22,11 +22,18 @@ func (s *Store) EndBackoff(ctx context.Context, id string) (c perennial.Connecti
 		if until := row.NotBefore(now); until.After(now) {
 			return perennial.Errorf(perennial.CodeUnavailable, "connection %s is not presented before %s, whoever asks: %s", id, until.Format(time.RFC3339), hardReason(row, now))
 		}
-		if !row.NextAttemptAt.After(now) {
+		set := columns{}
+		if row.NextAttemptAt.After(now) {
+			set.endedWait(now)
+		}
+		if !row.ForcedAt.IsZero() {
+			set.with(neverForced)
+		}
+		if len(set) == 0 {
 			return nil
 		}
 		var err error
-		c, err = change(tx, row, columns{}.endedWait(now), now)
+		c, err = change(tx, row, set, now)
 		return err
 	})
 	if err == nil && !found {

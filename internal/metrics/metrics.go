@@ -40,7 +40,7 @@ func New(r prometheus.Registerer) *Metrics {
 	}
 	m := &Metrics{
 		attempts:  counter("attempts_total", "Presentations of refresh tokens, by what they came to.", "app", "outcome"),
-		throttled: counter("held_total", "Attempts that a circuit, a limit or a slow-down held back.", "app", "code"),
+		throttled: counter("held_total", "Attempts that a circuit, a limit, a slow-down or the floor of forced refreshes (code too_soon) held back.", "app", "code"),
 		lifeLeft: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "perennial", Name: "life_left_seconds",
 			Help: "Life of the access token when its refresh began; below 0 it had expired.", Buckets: []float64{0, 30, 60, 120, 300, 600, 1800}}, []string{"app"}),
 		rotationLost: counter("rotation_lost_total", "Connections lost because a rotated token never reached us: our loss, not the customer's doing.", "app"),

@@ -29,6 +29,18 @@ type Config struct {
 	ConfirmDelay    time.Duration // between a first refusal and its confirmation. Defaults to 1 min.
 	ProbeInterval   time.Duration // between two of the first 20 probes of an open circuit; longer later. Defaults to 30 s.
 	PaceFor         time.Duration // how long a pacer stays on one worker. Defaults to 1 min.
+	// ForcedFloor is how long the second forced refresh of a connection waits, and
+	// ForcedFloorMax the longest wait of a later one: see [perennial.Floor]. They default
+	// to 10 s and 10 min. [NoFloor] as ForcedFloor: none waits.
+	ForcedFloor, ForcedFloorMax time.Duration
+}
+
+// NoFloor as [Config].ForcedFloor lets callers force refreshes as often as they like.
+const NoFloor time.Duration = -1
+
+// Floor returns the floor of forced refreshes.
+func (t Config) Floor() perennial.Floor {
+	return perennial.Floor{First: t.ForcedFloor, Longest: t.ForcedFloorMax}
 }
 
 // WithDefaults fills zero fields.
@@ -46,6 +58,8 @@ func (t Config) WithDefaults() Config {
 	set(&t.ConfirmDelay, time.Minute)
 	set(&t.ProbeInterval, 30*time.Second)
 	set(&t.PaceFor, time.Minute)
+	set(&t.ForcedFloor, 10*time.Second)
+	set(&t.ForcedFloorMax, 10*time.Minute)
 	return t
 }
 
@@ -69,6 +83,8 @@ func (t Config) Validate(secrets int) error {
 	check(t.StartToClose < t.AttemptDeadline, "attempt_deadline (%s) must be above start_to_close (%s)", t.AttemptDeadline, t.StartToClose)
 	check(t.StartToClose < t.WorkerStop, "worker_stop (%s) must be above start_to_close (%s)", t.WorkerStop, t.StartToClose)
 	check(t.AttemptDeadline <= perennial.MaxLease, "attempt_deadline (%s) must be at most %s", t.AttemptDeadline, perennial.MaxLease)
+	check(t.ForcedFloor == NoFloor || t.ForcedFloor > 0 && t.ForcedFloor <= t.ForcedFloorMax, "forced_floor (%s) must be at most forced_floor_max (%s)", t.ForcedFloor, t.ForcedFloorMax)
+	check(t.ForcedFloorMax <= perennial.ForcedForgotten, "forced_floor_max (%s) must be at most %s, after which forced refreshes are counted anew", t.ForcedFloorMax, perennial.ForcedForgotten)
 	return errors.Join(errs...)
 }
 
