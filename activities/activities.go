@@ -154,6 +154,9 @@ type RefreshResult struct {
 	View       View              `json:"view"`
 	// Again: another try within a minute is worth it. The Refresh activity makes it.
 	Again bool `json:"again,omitempty"`
+	// RetryAt is set if a caller's request came too soon: when the next one may go, see
+	// [perennial.Floor]. No other refresh waits for it.
+	RetryAt time.Time `json:"retry_at,omitzero"`
 	// Unsaved is the only part of a token that ever enters a workflow: the sealed set
 	// of a reply that could not be stored yet. PersistSealed stores it.
 	Unsaved *store.SaveRequest `json:"unsaved,omitempty"`
@@ -228,6 +231,9 @@ func (a *Activities) refresh(ctx context.Context, req RefreshRequest) (out Refre
 		View: a.view(res.Connection, res.Now), Unsaved: res.Unsaved}
 	out.View.Upsert, out.View.Missing = a.upsert(ctx, req.Shown, out.View), a.missing(ctx, req.Shown)
 	out.View.Revision = a.revision(ctx, "")
+	if res.Code == string(store.VerdictTooSoon) {
+		out.RetryAt = res.RetryAt
+	}
 	out.Again = res.Unsaved == nil && retried[res.Outcome] && soon(res)
 	return out, res, nil
 }

@@ -296,7 +296,11 @@ func TestRefreshIsWhole(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []string{"Judged"}, fill.Zeros(f.calls), "only beside Temporal a row is judged")
 	assert.Equal(t, req.Generation, f.calls.Floor, "from the workflow's own state")
-	assert.Equal(t, []string{"Again"}, fill.Zeros(out), "an unsaved set is stored first")
+	assert.Equal(t, []string{"Again", "RetryAt"}, fill.Zeros(out), "an unsaved set is stored first")
+	f.result.Code = string(store.VerdictTooSoon)
+	out, err = do[activities.RefreshResult](t, f, "Refresh", req)
+	require.NoError(t, err)
+	assert.Equal(t, f.result.RetryAt, out.RetryAt, "the caller hears when it may ask again")
 }
 
 // TestPendingAfterALocalTry: the activity that takes over after a failed local try finds

@@ -90,6 +90,6 @@ func TestViewsAreWhole(t *testing.T) {
 	v.Generation--
 	r.learn(v, now)
 	assert.EqualValues(t, 2*perennial.MaxGenerationGap, r.state.Generation, "also far from the first one")
-	assert.Equal(t, []string{"HTTPStatus", "Recovered", "Again", "Unsaved"}, fill.Zeros(r.notStored()))
+	assert.Equal(t, []string{"HTTPStatus", "Recovered", "Again", "RetryAt", "Unsaved"}, fill.Zeros(r.notStored()))
 	assert.Empty(t, fill.Zeros(recent(now, fill.Of[activities.RefreshResult]())))
 }

@@ -57,7 +57,9 @@ type RefreshNowReply struct {
 	Code       string            `json:"code,omitempty"`
 	Generation int64             `json:"generation"`
 	ExpiresAt  time.Time         `json:"expires_at,omitzero"`
-	RetryAt    time.Time         `json:"retry_at,omitzero"` // no attempt before it; zero if there is no wait
+	// RetryAt is the time before which there is no attempt, or none on request if Code is
+	// too_soon; zero if there is no wait.
+	RetryAt time.Time `json:"retry_at,omitzero"`
 }
 
 // StatusReply is the result of [QueryStatus].

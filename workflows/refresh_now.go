@@ -99,7 +99,7 @@ func (r *run) serve(ctx workflow.Context, req RefreshNow) (RefreshNowReply, erro
 			if r.broughtNothingNew(ctx, req) {
 				continue
 			}
-			return r.reply(r.last.Outcome, r.last.Code), nil
+			return r.lastReply(), nil
 		}
 	}
 }
@@ -150,6 +150,15 @@ func (r *run) answered(req RefreshNow) (RefreshNowReply, bool) {
 		return r.reply(perennial.OutcomeThrottled, "waiting"), true
 	}
 	return RefreshNowReply{}, false
+}
+
+// lastReply returns the reply for callers who waited for the last refresh.
+func (r *run) lastReply() RefreshNowReply {
+	reply := r.reply(r.last.Outcome, r.last.Code)
+	if r.last.RetryAt.After(reply.RetryAt) {
+		reply.RetryAt = r.last.RetryAt
+	}
+	return reply
 }
 
 func (r *run) reply(outcome perennial.Outcome, code string) RefreshNowReply {

@@ -70,6 +70,30 @@ func TestRefreshNow(t *testing.T) {
 		require.NoError(t, got.err)
 		assert.Equal(t, perennial.OutcomeRefreshed, got.reply.Outcome)
 	})
+	t.Run("one that came too soon hears when it may again", func(t *testing.T) {
+		for _, revision := range []int{1, 2} {
+			w := newWorld(time.Hour, 0)
+			w.tooSoon = w.now.Add(10 * time.Minute)
+			r := w.newRun(t, Options{})
+			soon, later := ask(r, 5*time.Minute, RefreshNow{IfGeneration: 1}), ask(r, 11*time.Minute, RefreshNow{IfGeneration: 1})
+			state := NewState("con_1")
+			state.Revision = revision
+			r.RegisterDelayedCallback(func() {
+				require.Equal(t, perennial.OutcomeThrottled, soon.reply.Outcome)
+				require.Empty(t, w.refreshedAt)
+			}, 6*time.Minute)
+			r.RegisterDelayedCallback(func() { r.CancelWorkflow() }, 90*time.Minute)
+			r.ExecuteWorkflow(ConnectionWorkflow, state)
+			require.NoError(t, soon.err)
+			assert.Equal(t, RefreshNowReply{Outcome: perennial.OutcomeThrottled, Code: "too_soon", Generation: 1, ExpiresAt: soon.reply.ExpiresAt, RetryAt: w.tooSoon}, soon.reply)
+			require.NoError(t, later.err)
+			assert.Equal(t, perennial.OutcomeRefreshed, later.reply.Outcome)
+			assert.Zero(t, later.reply.RetryAt)
+			assert.Equal(t, 2, w.triggers[perennial.TriggerRequest])
+			assert.NotZero(t, w.triggers[perennial.TriggerTimer], "the due one is in time")
+			assert.Empty(t, w.problems)
+		}
+	})
 	t.Run("a wait in force is answered at once", func(t *testing.T) {
 		w := newWorld(time.Hour, 0)
 		retryAt := w.now.Add(3 * time.Hour)

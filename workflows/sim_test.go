@@ -37,6 +37,7 @@ type world struct {
 	revoked bool
 	unsaved int           // number of refreshes whose tokens cannot be stored at once
 	heldFor time.Duration // the wait that a refresh returns; 0: none
+	tooSoon time.Time     // until then a request is refused
 
 	persistFails, persisted int
 	given                   []store.SaveRequest
@@ -163,6 +164,8 @@ func (w *world) Refresh(_ context.Context, req refresh.Request) (refresh.Result,
 		return refresh.Result{Outcome: perennial.OutcomeAlreadyFresh, Connection: w.c, Now: w.now}, nil
 	case w.c.Status != perennial.StatusActive && req.Trigger != perennial.TriggerKeepAlive:
 		return refresh.Result{Outcome: perennial.OutcomeRefused, Connection: w.c, Now: w.now}, nil
+	case req.Trigger == perennial.TriggerRequest && w.now.Before(w.tooSoon):
+		return refresh.Result{Outcome: perennial.OutcomeThrottled, Code: string(store.VerdictTooSoon), Connection: w.c, Now: w.now, RetryAt: w.tooSoon}, nil
 	case w.heldFor > 0:
 		w.c.NextAttemptAt, w.c.QueuedAt = w.now.Add(w.heldFor), w.now
 		return refresh.Result{Outcome: perennial.OutcomeThrottled, Code: store.CodeCircuitOpen, Connection: w.c, Now: w.now, RetryAt: w.c.NextAttemptAt}, nil
