@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -52,9 +53,10 @@ func (a *API) registerTokens() {
 		summary: "Get a valid access token",
 		description: "Never an expired one. Where less than `min_ttl` is left it is refreshed first; a refresh that takes longer than five seconds, or brings nothing, leaves what is left. " +
 			"What is left of an ended grant is handed out until it expires, with `connection.status` `reconnect_required`.\n\n" +
-			"409 `reconnect_required`: only the customer can help. 409 `paused`, `disconnected`. 409 `still_unauthorized`: the token that `if_generation` names was stored less than a minute ago, and another would not mend the 401. 409 `generation_ahead`: `if_generation` is above `connection.generation`, as after a restore of the database; forget that token and ask without it. 503 `unavailable`: there is none now; try again after `Retry-After`."}, a.getToken)
+			"409 `reconnect_required`: only the customer can help. 409 `paused`, `disconnected`. 409 `still_unauthorized`: the token that `if_generation` names was stored less than a minute ago, or callers have had it refreshed again and again (`connection.forced_at`), and another would not mend the 401. 409 `generation_ahead`: `if_generation` is above `connection.generation`, as after a restore of the database; forget that token and ask without it. 503 `unavailable`: there is none now; try again after `Retry-After`."}, a.getToken)
 	register(a, operation{id: "refreshConnection", method: http.MethodPost, path: at("/refresh"), tag: tag, scopes: tokens, writes: true, repeatable: true,
 		summary: "Have the access token refreshed", description: "Callers that ask at once share one refresh. The answer holds no token.\n\n" +
+			"A caller may have a token refreshed before that is due, once: a second time not before 10 seconds later, and each further time after twice as long, up to 10 minutes. Until then nothing is refreshed, and the answer is 200 with the connection as it is: `generation` has not risen, `forced_at` says when it was refreshed, `retry_at` when it may be again. The count ends with a refresh that was due, with a new grant, or after 20 minutes.\n\n" +
 			"409 `generation_ahead`: `if_generation` is above `connection.generation`, as after a restore of the database; nothing was refreshed."}, a.refresh)
 	register(a, operation{id: "noteConnection", method: http.MethodPost, path: at("/notes"), tag: tag, scopes: tokens, writes: true, repeatable: true, success: http.StatusNoContent,
 		summary: "Note what became of a token", description: "For clients that keep tokens in memory. `getToken` notes the same by itself, unless `refresh=false`."}, a.note)
@@ -79,10 +81,10 @@ func (a *API) getToken(ctx context.Context, key perennial.APIKey, in *tokenInput
 		return nil, p
 	}
 	if in.Refresh && !held.Enough(0, in.IfGeneration, time.Duration(in.MinTTL)*time.Second) && held.Status == perennial.StatusActive {
-		if in.IfGeneration == held.Generation && held.Now.Sub(held.RefreshedAt) < mendedLasts {
-			p := problem(codeStillRefused, "This token was stored less than a minute ago, and another one would not mend a 401: check that this connection belongs to that account and may do this.")
-			p.State = shown(held)
-			return nil, p.retryAfter(mendedLasts - held.Now.Sub(held.RefreshedAt))
+		if in.IfGeneration == held.Generation {
+			if p := stillRefused(held); p != nil {
+				return nil, p
+			}
 		}
 		if held, err = a.renew(ctx, b, in, held); err != nil {
 			return nil, err
@@ -124,6 +126,23 @@ func (a *API) renew(ctx context.Context, b Backend, in *tokenInput, held wire.To
 		return next, p
 	}
 	return next, nil
+}
+
+// stillRefused returns the problem of a 401 that another token would not mend, or nil: the
+// current one is new, or callers have had it renewed so often that they must wait.
+func stillRefused(h wire.TokenState) *Problem {
+	age := h.Now.Sub(h.RefreshedAt)
+	wait := max(mendedLasts-age, h.Floored(0))
+	if wait <= 0 {
+		return nil
+	}
+	when := "less than a minute ago"
+	if age >= mendedLasts {
+		when = fmt.Sprintf("%s ago because a caller asked for it, as the one before", age.Round(time.Second))
+	}
+	p := problem(codeStillRefused, "This token was stored %s, and another one would not mend a 401: check that this connection belongs to that account and may do this.", when)
+	p.State = shown(h)
+	return p.retryAfter(wait)
 }
 
 // denied returns the problem of a connection whose status allows no token, or nil.

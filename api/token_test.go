@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"testing"
 	"time"
 
@@ -190,6 +191,52 @@ func TestRefresh(t *testing.T) {
 	p := problemIn(t, w.Do(key, "POST", at, ""))
 	assert.Equal(t, perennial.CodeReconnectRequired, p.Code)
 	assert.Equal(t, perennial.StatusReconnectRequired, p.State.Status)
+}
+
+// TestForced: a loop of requests is answered 200 with the token's state, and when callers
+// may have it refreshed again. The first report of a 401 gets a newer token. A report in
+// the loop hears that another token would not help.
+func TestForced(t *testing.T) {
+	t.Parallel()
+	w := apitest.New(t, testpg.URL(t))
+	_, key := w.Key("acme", perennial.ScopeTokensRead)
+	_, other := w.Key("other", perennial.ScopeTokensRead)
+	con := w.Connect("acme")
+	at := "/v1/connections/" + con.ID
+	set := func(columns string) { w.Exec("UPDATE connections SET " + columns + " WHERE id = '" + con.ID + "'") }
+
+	set("last_refreshed_at = now() - interval '2 minutes'")
+	first := read[wire.Token](t, w.Do(key, "GET", at+"/token?if_generation=1", ""))
+	assert.EqualValues(t, 2, first.State.Generation, "the first report")
+	set("last_refreshed_at = now() - interval '100 seconds', forced_at = now() - interval '100 seconds', forced_count = 5") // for 160 s
+	before := w.Refreshes()
+	for _, body := range []string{"", `{"if_generation": 2}`} {
+		answer := w.Do(key, "POST", at+"/refresh", body)
+		assert.Equal(t, 200, answer.Code)
+		state := read[wire.TokenState](t, answer)
+		assert.EqualValues(t, 2, state.Generation)
+		assert.InDelta(t, 60, state.RetryAt.Sub(state.Now).Seconds(), 10)
+		assert.Equal(t, w.Row(con.ID).ForcedAt, state.ForcedAt)
+	}
+	assert.EqualValues(t, 2, read[wire.Token](t, w.Do(key, "GET", at+"/token?min_ttl=86400", "")).State.Generation, "the token is handed out")
+	refused := w.Do(key, "GET", at+"/token?if_generation=2", "")
+	p := problemIn(t, refused)
+	assert.EqualValues(t, "still_unauthorized", p.Code)
+	assert.Regexp(t, `stored 1m4\ds ago because a caller asked`, p.Detail)
+	wait, err := strconv.Atoi(refused.Header().Get("Retry-After"))
+	require.NoError(t, err)
+	assert.InDelta(t, 60, wait, 10)
+	assert.NotZero(t, p.State.ForcedAt)
+	assert.Equal(t, before, w.Refreshes())
+	assert.Equal(t, perennial.CodeNotFound, problemIn(t, w.Do(other, "POST", at+"/refresh", "")).Code, "another tenant's key")
+
+	set("forced_at = now() - interval '161 seconds'")
+	assert.EqualValues(t, 3, read[wire.Token](t, w.Do(key, "GET", at+"/token?if_generation=2", "")).State.Generation)
+	set("forced_at = now(), forced_count = 5")
+	w.SetStatus(con.ID, perennial.StatusPaused, "")
+	p = problemIn(t, w.Do(key, "POST", at+"/refresh", ""))
+	assert.Equal(t, perennial.CodePaused, p.Code)
+	assert.Zero(t, p.State.ForcedAt)
 }
 
 // TestDatabaseAway: the answer is 503 with a time to try again, not 500.

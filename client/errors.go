@@ -47,12 +47,20 @@ type ErrStillUnauthorized struct {
 	Generation          int64  // of the token that was refused last
 	// ClockOffset is how far this process's clock is behind the backend's.
 	ClockOffset time.Duration
+	// RetryAt, if not zero, is when a newer token can be had again, by this process's
+	// clock: callers have had this one refreshed ForcedAgo before, as the one before it.
+	RetryAt   time.Time
+	ForcedAgo time.Duration
 }
 
 // Error implements error.
 func (e *ErrStillUnauthorized) Error() string {
-	return fmt.Sprintf("connection %s (account %s): %s %s answered 401 to a fresh token too (generation %d, clock offset %s): check that this connection belongs to that account and may do this",
+	text := fmt.Sprintf("connection %s (account %s): %s %s answered 401 to a fresh token too (generation %d, clock offset %s): check that this connection belongs to that account and may do this",
 		e.Connection, e.Account, e.Method, e.Endpoint, e.Generation, e.ClockOffset.Round(time.Millisecond))
+	if !e.RetryAt.IsZero() {
+		text += fmt.Sprintf("; it was refreshed %s ago because a caller asked, and may be again at %s", e.ForcedAgo.Round(time.Second), e.RetryAt.UTC().Format(time.RFC3339))
+	}
+	return text
 }
 
 // Unwrap returns the [words.Code] as an error.

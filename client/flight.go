@@ -46,7 +46,7 @@ func (c *Client) fly(ctx context.Context, e *entry, f *flight) result {
 		return c.settle(ctx, e, s, result{source: SourceStore}, beyond, nil)
 	}
 	out := result{source: SourceRefresh}
-	if now.Before(e.refreshAfter) || e.mendedBy(s.token.Generation, now) && beyond >= s.token.Generation {
+	if now.Before(e.refreshAfter) || s.floored(now) || e.mendedBy(s.token.Generation, now) && beyond >= s.token.Generation {
 		return c.settle(ctx, e, s, result{source: SourceStore}, beyond, nil)
 	}
 	refreshErr := c.refresh(ctx, e, s.token.Generation)

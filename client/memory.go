@@ -66,6 +66,10 @@ func (s *snapshot) enough(elapsed time.Duration, beyond int64) bool {
 	return s.state.Enough(elapsed, beyond, s.minTTL)
 }
 
+// floored reports whether callers must wait before they may have the token refreshed
+// again, see [wire.TokenState.Floored].
+func (s *snapshot) floored(now time.Time) bool { return s.state.Floored(s.elapsed(now)) > 0 }
+
 // here converts a time of the backend's clock into one of this process's.
 func (s *snapshot) here(t time.Time) time.Time {
 	if t.IsZero() {

@@ -53,6 +53,42 @@ func TestSecond401(t *testing.T) {
 	})
 }
 
+// TestFloored401: a token that callers had refreshed again and again is refused. Nobody
+// asks for another before the backend allows it; the error says when, and how old the
+// token is. A token that lives is handed out meanwhile.
+func TestFloored401(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		b.backend.skew = 7 * time.Second
+		retryAt := time.Now().Add(80 * time.Second)
+		b.backend.change(func(s *TokenState) {
+			s.RefreshedAt = b.backend.now().Add(-2 * time.Minute)
+			s.ForcedAt, s.RetryAt = s.RefreshedAt, retryAt.Add(b.backend.skew)
+		})
+		a := &api{answers: []answer{bare401}}
+		transport := b.Transport(id)
+		transport.Base = a
+		for range 3 {
+			_, err := b.do(transport)
+			var still *ErrStillUnauthorized
+			require.ErrorAs(t, err, &still)
+			assert.Equal(t, &ErrStillUnauthorized{Connection: id, Account: "portal-7", Method: "GET", Endpoint: "https://api.example/crm/v3/objects/contacts",
+				Generation: 1, ClockOffset: 7 * time.Second, RetryAt: retryAt.Round(0), ForcedAgo: 2 * time.Minute}, still)
+			assert.ErrorContains(t, err, "it was refreshed 2m0s ago because a caller asked, and may be again at "+retryAt.UTC().Format(time.RFC3339))
+		}
+		token, err := b.Token(t.Context(), id)
+		require.NoError(t, err)
+		assert.EqualValues(t, 1, token.Generation)
+		assert.Zero(t, b.backend.refreshes)
+		time.Sleep(80 * time.Second)
+		_, err = b.do(transport)
+		require.ErrorAs(t, err, new(*ErrStillUnauthorized))
+		assert.Equal(t, 1, b.backend.refreshes, "then it is asked for")
+		synctest.Wait()
+	})
+}
+
 // TestStaleToken: the generation has changed, so nothing is refreshed.
 func TestStaleToken(t *testing.T) {
 	t.Parallel()

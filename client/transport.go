@@ -115,7 +115,7 @@ func (t *Transport) unauthorized(req *http.Request, resp *http.Response, refused
 	told.Stale, told.Refreshed = got.err == nil && got.source == SourceStore, got.refreshed
 	if got.err != nil {
 		discard(resp)
-		if _, ok := errors.AsType[*ErrUnavailable](got.err); ok && c.entryOf(t.id).mendedBy(refused.Generation, c.Now()) {
+		if _, ok := errors.AsType[*ErrUnavailable](got.err); ok && t.mended(refused, got.snapshot) {
 			return nil, t.still(req, refused) // a refresh just before did not help
 		}
 		return nil, got.err
@@ -160,8 +160,21 @@ func (t *Transport) still(req *http.Request, token Token) error {
 	if method == "" {
 		method = http.MethodGet
 	}
-	return &ErrStillUnauthorized{Connection: t.id, Account: token.Account, Method: method, Endpoint: endpoint(req),
+	out := &ErrStillUnauthorized{Connection: t.id, Account: token.Account, Method: method, Endpoint: endpoint(req),
 		Generation: token.Generation, ClockOffset: t.client.ClockOffset()}
+	now := t.client.Now()
+	if s := t.client.entryOf(t.id).last.Load(); s != nil && s.token.Generation == token.Generation && s.floored(now) {
+		out.RetryAt, out.ForcedAgo = s.here(s.state.RetryAt), now.Sub(s.here(s.state.ForcedAt))
+	}
+	return out
+}
+
+// mended reports whether the refused token is from a refresh that a caller asked for just
+// before: this client, or any other. s is the connection as it is now; it may be nil.
+func (t *Transport) mended(refused Token, s *snapshot) bool {
+	now := t.client.Now()
+	return t.client.entryOf(t.id).mendedBy(refused.Generation, now) ||
+		s != nil && s.token.Generation == refused.Generation && s.floored(now)
 }
 
 // redirectedAway reports whether a redirect led to another host than the caller's, or

@@ -162,7 +162,7 @@ type tokens struct {
 func (t *tokens) of(tenant string) (api.Backend, error) {
 	t.once.Do(func() { t.workflows = direct.Temporal(t.temporal, t.deps.Config.TaskQueue) })
 	c := direct.Config{Tenant: tenant, Store: t.deps.Store, Keys: t.deps.Keyring, Workflows: t.workflows, Apps: t.deps.Config,
-		Links: t.deps.Config.Connect.Links}
+		Links: t.deps.Config.Connect.Links, Floor: t.deps.Config.Timing.Floor()}
 	if t.engine != nil {
 		c.Engine, c.Sweep = t.engine, sweepEvery(t.deps.Config)
 	}

@@ -37,11 +37,22 @@ type TokenState struct {
 	RefreshedAt time.Time `json:"refreshed_at,omitzero" doc:"When this generation was stored"`
 	DueAt       time.Time `json:"due_at,omitzero" doc:"From then on a newer one may be there"`
 	RetryAt     time.Time `json:"retry_at,omitzero" doc:"No refresh before it"`
+	ForcedAt    time.Time `json:"forced_at,omitzero" doc:"A caller had it refreshed then, before one was due: retry_at is when callers may again. A refresh that is due does not wait"`
 	LastUsedAt  time.Time `json:"last_used_at,omitzero"`
 
 	// KillsAccess: a refresh ends this access token at once, so memory must never answer
 	// without asking whether the generation still holds.
 	KillsAccess bool `json:"refresh_ends_access_token,omitempty" doc:"A refresh ends this token at once: do not keep it"`
+}
+
+// Floored returns how long callers still wait before they may have the token refreshed
+// again, elapsed after the state was read; zero: they need not wait for the refreshes
+// that callers asked for before.
+func (s *TokenState) Floored(elapsed time.Duration) time.Duration {
+	if s.ForcedAt.IsZero() {
+		return 0
+	}
+	return max(s.RetryAt.Sub(s.Now)-elapsed, 0)
 }
 
 // Forever stands for an expiry that nobody knows.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/connect"
@@ -194,12 +195,27 @@ func (s *shell) refresh() *cobra.Command {
 			if reply.RetryAt.IsZero() {
 				return nil
 			}
+			if reply.Code == string(store.VerdictTooSoon) {
+				return s.tooSoon(cmd.Context(), deps, args[0], reply.RetryAt)
+			}
 			return s.stillWaits(cmd.Context(), deps, c, reply, now)
 		})
 	}}
 	cmd.Flags().Int64Var(&generation, "if-generation", 0, "refresh only if this is still the generation, however young the token is")
-	cmd.Flags().BoolVar(&now, "now", false, "end a backoff of our own first; a wait that the provider asked for stays")
+	cmd.Flags().BoolVar(&now, "now", false, "end a backoff of our own first, and do not wait for refreshes that callers asked for; a wait that the provider asked for stays")
 	return cmd
+}
+
+// tooSoon says when callers had the connection refreshed last, and when they may again. Its
+// token is well: that is no error.
+func (s *shell) tooSoon(ctx context.Context, deps *wiring.Deps, id string, retryAt time.Time) error {
+	c, now, err := deps.Store.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "It was refreshed %s ago because a caller asked, before one was due; it may be again at %s, in %s. `perennial refresh --now` does not wait.\n",
+		now.Sub(c.ForcedAt).Round(time.Second), instant(retryAt), max(retryAt.Sub(now), 0).Round(time.Second))
+	return nil
 }
 
 // stillWaits returns why a connection waits: for its app, or for itself. now says that

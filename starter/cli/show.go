@@ -143,6 +143,9 @@ func (s *shell) print(deps *wiring.Deps, c perennial.Connection, attempts []pere
 			line(t.name, "%s (%s)", instant(t.at), t.at.Sub(now).Round(time.Second))
 		}
 	}
+	if !c.ForcedAt.IsZero() {
+		line("refreshed for callers", "%d in a row before one was due, the last %s (%s)", c.ForcedCount, instant(c.ForcedAt), c.ForcedAt.Sub(now).Round(time.Second))
+	}
 	if err := table.Flush(); err != nil || len(attempts) == 0 {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/perennial-oauth/perennial/client"
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/refresh"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
 )
@@ -65,6 +66,10 @@ type Config struct {
 	// Defaults to 10 s.
 	Answer time.Duration
 
+	// Floor is the workers' floor of forced refreshes: timing.Config.Floor of their
+	// configuration. Defaults to that of timing.Config.
+	Floor perennial.Floor
+
 	// Links, if set, returns the URLs in ErrReconnectRequired.
 	Links func(c perennial.Connection) (reconnect, help string)
 	// Sessions, if set, makes the links of Connect and Reconnect.
@@ -93,6 +98,7 @@ func New(c Config) (*Backend, error) {
 	}
 	c.Answer = cmp.Or(c.Answer, 10*time.Second)
 	c.Sweep = cmp.Or(c.Sweep, time.Minute)
+	c.Floor = cmp.Or(c.Floor, timing.Config{}.WithDefaults().Floor())
 	return &Backend{Config: c}, nil
 }
 
@@ -107,6 +113,9 @@ func (b *Backend) Load(ctx context.Context, id string) (client.TokenState, error
 		App: c.App, Provider: c.Provider, Title: c.Provider, Account: c.AccountID,
 		Status: c.Status, Reason: c.Reason, FailingCode: c.FailingCode,
 		Now: now, ExpiresAt: c.ExpiresAt, RefreshedAt: c.LastRefreshedAt, DueAt: c.NextRefreshAt, RetryAt: c.WaitsUntil(now), LastUsedAt: c.LastUsedAt,
+	}
+	if until := b.floored(c, now); until.After(now) && until.After(h.RetryAt) {
+		h.RetryAt, h.ForcedAt = until, c.ForcedAt
 	}
 	if app, err := b.Apps.App(c.App); err == nil { // an app that left the configuration is still served
 		h.Title, h.KillsAccess = app.Provider.Title, app.Provider.RefreshKillsAccessToken
@@ -125,6 +134,14 @@ func (b *Backend) Load(ctx context.Context, id string) (client.TokenState, error
 		}
 	}
 	return h, nil
+}
+
+// floored returns when callers may force a refresh of c again: zero or a past time, now.
+func (b *Backend) floored(c perennial.Connection, now time.Time) time.Time {
+	if c.Status != perennial.StatusActive {
+		return time.Time{}
+	}
+	return b.Floor.Until(c, now)
 }
 
 // Note implements [client.Backend].

@@ -32,12 +32,15 @@ var errSick = errors.New("Temporal does not answer")
 // it does not answer, or has let the token become overdue, the engine does it, if there
 // is one.
 func (b *Backend) Refresh(ctx context.Context, id string, generation int64) error {
-	c, _, err := b.Store.ForTokenRead(ctx, b.Tenant, id) // workflows know no tenants
+	c, now, err := b.Store.ForTokenRead(ctx, b.Tenant, id) // workflows know no tenants
 	if err != nil {
 		return err
 	}
 	if generation > c.Generation {
 		return &perennial.GenerationAheadError{Connection: id, Generation: c.Generation}
+	}
+	if b.floored(c, now).After(now) && (generation == 0 || generation == c.Generation) {
+		return nil // Load says when; asking would only cost the workflow a look
 	}
 	if b.Engine != nil && (generation == 0 || generation == c.Generation) {
 		neglected, err := b.Store.IsNeglected(ctx, c, 2*b.Sweep)
@@ -129,7 +132,7 @@ func (b *Backend) present(ctx context.Context, c perennial.Connection) (busy boo
 		return false, err
 	case res.Outcome == perennial.OutcomeBusy:
 		return true, nil
-	case res.Outcome == perennial.OutcomeRefreshed, res.Outcome == perennial.OutcomeAlreadyFresh:
+	case res.Outcome == perennial.OutcomeRefreshed, res.Outcome == perennial.OutcomeAlreadyFresh, res.Code == string(store.VerdictTooSoon):
 		return false, nil
 	}
 	return false, perennial.Errorf(perennial.CodeUnavailable, "connection %s was not refreshed: %s %s", c.ID, res.Outcome, res.Code)
