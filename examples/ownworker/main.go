@@ -77,7 +77,7 @@ func run(ctx context.Context, args, environ []string) error {
 	}
 
 	// Your own.
-	backend, err := direct.New(direct.Config{Tenant: *tenant, Store: deps.Store, Keys: deps.Keyring, Workflows: direct.Temporal(temporal, cfg.TaskQueue), Apps: cfg})
+	backend, err := direct.New(direct.Config{Tenant: *tenant, Store: deps.Store, Keys: deps.Keyring, Workflows: direct.Temporal(temporal, cfg.TaskQueue), Apps: cfg, Floor: cfg.Timing.Floor()})
 	if err != nil {
 		return err
 	}

@@ -170,7 +170,7 @@ func TestProductHTTP(t *testing.T) {
 	const lies = 3 * time.Second
 	c := s.connect("a1", fakeprovider.Knobs{LifetimeSeconds: lies.Seconds() - 0.1, ExpiresIn: "1800", Rotate: true})
 	backend, err := direct.New(direct.Config{Tenant: "tenant", Store: s.deps.Store, Keys: s.deps.Keyring,
-		Workflows: direct.Temporal(s.client, s.deps.Config.TaskQueue), Apps: s.deps.Config})
+		Workflows: direct.Temporal(s.client, s.deps.Config.TaskQueue), Apps: s.deps.Config, Floor: s.deps.Config.Timing.Floor()})
 	require.NoError(t, err)
 	using, err := tokens.New(tokens.Config{Backend: backend, Log: s.deps.Log})
 	require.NoError(t, err)

@@ -131,13 +131,13 @@ func hostForEachAccount(t *testing.T, name string) {
 		Scopes: []string{"read", "write"}, Buffer: provider.BufferQueue}
 	w := &hostWorld{apps: map[string]provider.App{"app": app}}
 	network := provider.NewClient(provider.ClientConfig{})
-	w.engine = refresh.New(refresh.Config{Store: rows, Presenter: network, Apps: w, Sealer: keys, Timing: timing.Config{}.WithDefaults()})
+	w.engine = refresh.New(refresh.Config{Store: rows, Presenter: network, Apps: w, Sealer: keys, Timing: timing.Config{ForcedFloor: timing.NoFloor}.WithDefaults()})
 	log := slog.New(slog.DiscardHandler)
 	service := connect.New(connect.Config{Store: rows, Apps: w, Sealer: keys, Workflows: w, Log: log})
 	sessions, err := connect.NewSessions(connect.SessionsConfig{Service: service, Store: connect.NewSessionStore(d.DB), Provider: network, BaseURL: "https://connect.example"})
 	require.NoError(t, err)
 	over := func(tenant string) (*direct.Backend, error) {
-		return direct.New(direct.Config{Tenant: tenant, Store: rows, Keys: keys, Workflows: w, Apps: w, Sessions: sessions,
+		return direct.New(direct.Config{Tenant: tenant, Store: rows, Keys: keys, Workflows: w, Apps: w, Sessions: sessions, Floor: w.engine.Timing.Floor(),
 			Links: func(c perennial.Connection) (string, string) {
 				return "https://app.example/" + c.ID, "https://help.example"
 			}})

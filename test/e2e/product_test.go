@@ -107,7 +107,7 @@ func (o productOrder) backend(ctx context.Context) (b tokens.Backend, done func(
 	if err != nil {
 		return nil, nil, err
 	}
-	c := direct.Config{Tenant: "tenant", Store: deps.Store, Keys: deps.Keyring, Workflows: direct.Temporal(lazy, cfg.TaskQueue), Apps: cfg, Answer: 3 * time.Second}
+	c := direct.Config{Tenant: "tenant", Store: deps.Store, Keys: deps.Keyring, Workflows: direct.Temporal(lazy, cfg.TaskQueue), Apps: cfg, Answer: 3 * time.Second, Floor: cfg.Timing.Floor()}
 	if o.Engine {
 		if err := deps.OpenSpool(); err != nil {
 			return nil, nil, err

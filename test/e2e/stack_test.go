@@ -101,6 +101,7 @@ type setting struct {
 	environ   []string           // beside Temporal's address
 	customize []wiring.Customize // of the test's own client
 	probe     string             // probe_interval; empty: the default
+	floor     string             // forced_floor; empty: none, because a test asks for one token after another
 }
 
 func sqlite(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "perennial.db") }
@@ -146,11 +147,11 @@ task_queue: %q
 listen: 127.0.0.1:0
 server: {listen: "127.0.0.1:0", health: "127.0.0.1:0"}
 log_level: debug
-timing: {http_timeout: 3s, save_timeout: 1s, start_to_close: 5s, attempt_deadline: 6s, worker_stop: 7s, confirm_delay: 500ms, pace_for: 5s, probe_interval: %s}
+timing: {http_timeout: 3s, save_timeout: 1s, start_to_close: 5s, attempt_deadline: 6s, worker_stop: 7s, confirm_delay: 500ms, pace_for: 5s, probe_interval: %s, forced_floor: %s}
 %s
 apps:
   - {name: app, provider: generic, title: Acme, client_id: %q, client_secret_file: %q, token_url: %q, auth_style: header, replay_class: %s, grace_window: 10m%s}
-`, s.url, filepath.Join(s.dir, "keys"), filepath.Join(s.dir, "spool"), t.Name(), cmp.Or(o.probe, "30s"), o.top, clientID, filepath.Join(s.dir, "secret"), server.URL+"/token", o.class, o.extra), 0o600))
+`, s.url, filepath.Join(s.dir, "keys"), filepath.Join(s.dir, "spool"), t.Name(), cmp.Or(o.probe, "30s"), cmp.Or(o.floor, "0s"), o.top, clientID, filepath.Join(s.dir, "secret"), server.URL+"/token", o.class, o.extra), 0o600))
 	cfg, err := config.LoadEnviron(s.path, s.environ())
 	require.NoError(t, err)
 	require.NoError(t, seal.Generate(cfg.KeysDir, nil, true))

@@ -113,7 +113,7 @@ func (s *stack) product() *tokens.Client {
 	s.Cleanup(deps.Close)
 	require.NoError(s, deps.OpenSpool())
 	backend, err := direct.New(direct.Config{Tenant: "tenant", Store: deps.Store, Keys: deps.Keyring, Apps: deps.Config,
-		Workflows: direct.Temporal(s.client, deps.Config.TaskQueue), Engine: refresh.New(deps.EngineConfig())})
+		Workflows: direct.Temporal(s.client, deps.Config.TaskQueue), Engine: refresh.New(deps.EngineConfig()), Floor: deps.Config.Timing.Floor()})
 	require.NoError(s, err)
 	s.Cleanup(backend.Close)
 	c, err := tokens.New(tokens.Config{Backend: backend, Log: s.deps.Log})

@@ -102,7 +102,7 @@ func oldAndNew(r *round) error {
 	if err != nil {
 		return err
 	}
-	w.binary = r.old
+	w.binary, w.config = r.old, configBefore
 	if err := r.heal(); err != nil {
 		return err
 	}

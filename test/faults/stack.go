@@ -35,9 +35,12 @@ const (
 	buffer   = life / 4
 	deadline = 10 * time.Second // of an attempt
 	started  = 6 * time.Second  // StartToClose
-	settings = `timing: {http_timeout: 3500ms, save_timeout: 1500ms, start_to_close: 6s, attempt_deadline: 10s, worker_stop: 11s, confirm_delay: 4s, probe_interval: 3s, pace_for: 8s}
+	settings = `timing: {http_timeout: 3500ms, save_timeout: 1500ms, start_to_close: 6s, attempt_deadline: 10s, worker_stop: 11s, confirm_delay: 4s, probe_interval: 3s, pace_for: 8s%s}
 sweep: {every: 3s, grace: 2s, full_every: 3s}
 `
+	// floor is tiny, because the suite asks for new tokens all the time. The release
+	// before does not know these settings.
+	floor = ", forced_floor: 20ms, forced_floor_max: 200ms"
 )
 
 // stack is everything that runs: two PostgreSQL servers, a Temporal server, the fake
@@ -267,11 +270,14 @@ func (s *stack) configure(ctx context.Context) error {
 	if err := os.WriteFile(filepath.Join(s.dir, "secret"), []byte(secret), 0o600); err != nil {
 		return err
 	}
-	if err := os.WriteFile(s.file("perennial.yaml"), []byte(s.yaml(nil)), 0o600); err != nil {
+	if err := os.WriteFile(s.file("perennial.yaml"), []byte(s.yaml(nil, floor)), 0o600); err != nil {
+		return err
+	}
+	if err := os.WriteFile(s.file(configBefore), []byte(s.yaml(nil, "")), 0o600); err != nil {
 		return err
 	}
 	wrong := map[string]string{"small": "client-of-another-environment"}
-	if err := os.WriteFile(s.file("wrong.yaml"), []byte(s.yaml(wrong)), 0o600); err != nil {
+	if err := os.WriteFile(s.file("wrong.yaml"), []byte(s.yaml(wrong, floor)), 0o600); err != nil {
 		return err
 	}
 	var err error
@@ -319,10 +325,14 @@ func (s *stack) environ() []string {
 	return []string{"TEMPORAL_ADDRESS=" + s.temporal.Address, "PERENNIAL_DATABASE_URL=" + s.url()}
 }
 
-// yaml returns the configuration. clients replaces the client ids of some apps.
-func (s *stack) yaml(clients map[string]string) string {
+// configBefore is the configuration of the release before.
+const configBefore = "before.yaml"
+
+// yaml returns the configuration. clients replaces the client ids of some apps, and more
+// has further settings of the timing.
+func (s *stack) yaml(clients map[string]string, more string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "keys: %q\nallow_plaintext_keys: true\ntask_queue: faults\nlisten: 127.0.0.1:0\n%sapps:\n", s.file("keys"), settings)
+	fmt.Fprintf(&b, "keys: %q\nallow_plaintext_keys: true\ntask_queue: faults\nlisten: 127.0.0.1:0\n"+settings+"apps:\n", s.file("keys"), more)
 	for _, a := range apps {
 		id := clientOf(a.name)
 		if other, ok := clients[a.name]; ok {
