@@ -44,6 +44,7 @@ type world struct {
 	problems []string         // what must not happen, but did
 	lossy    bool             // a reply was lost, or died with its process
 	given    map[int64]string // digest of each generation
+	forced   time.Time        // when a caller's wish alone brought the newest token set; zero: it did not
 
 	faults    bool
 	unsaved   []store.SaveRequest // in the workflow's journal
@@ -326,6 +327,7 @@ func newWorld(t *rapid.T) *world {
 // consent gives a new grant. Nothing from before it counts.
 func (w *world) consent() {
 	w.issued++
+	w.forced = time.Time{}
 	w.current, w.previous, w.dead, w.revoked, w.lossy, w.lying, w.lied = fmt.Sprintf("refresh %d", w.issued), "", false, false, false, 0, false
 	c, _, err := w.rows.Get(context.Background(), "con_1")
 	generation := int64(1)
@@ -378,7 +380,25 @@ func (w *world) refresh(p *process, trigger perennial.Trigger) {
 	if !lived && w.issued > issued && len(p.kept) == kept && w.row().RefreshTokenDigest != perennial.NewSecret(w.current).Digest() {
 		w.lossy = true
 	}
+	if w.row().Generation > row.Generation {
+		w.forced = time.Time{}
+	}
 	w.look()
+}
+
+// calls is a caller that asks for a newer token, whatever it has. Without a reason of
+// the connection's own it gets two within the floor only if another came between.
+func (w *world) calls(p *process) {
+	before, last := w.row(), w.forced
+	well := before.Status == perennial.StatusActive && before.Open.IsZero() && before.FailureCount == 0 && !before.Ambiguous() && !before.Suspect() && !before.HasSetAside() &&
+		before.NextRefreshAt.After(w.now) && before.ExpiresAt.After(w.now)
+	w.refresh(p, perennial.TriggerRequest)
+	if !well || w.row().Generation == before.Generation {
+		return
+	}
+	if w.forced = w.now; !last.IsZero() && w.now.Sub(last) < p.engine.Timing.ForcedFloor {
+		w.problem("forced twice within %s", w.now.Sub(last))
+	}
 }
 
 // settle lets time pass without faults until nothing is in doubt.
@@ -445,6 +465,14 @@ func TestModel(t *testing.T) {
 							w.unsaved = w.unsaved[1:]
 						}
 					})
+				}
+			case 4:
+				if len(w.unsaved) > 0 {
+					continue
+				}
+				for range rapid.IntRange(1, 3).Draw(t, "calls") {
+					w.calls(rapid.SampledFrom(w.processes).Draw(t, "process"))
+					w.now = w.now.Add(time.Duration(rapid.Int64Range(0, int64(15*time.Second)).Draw(t, "between")))
 				}
 			default:
 				p := rapid.SampledFrom(w.processes).Draw(t, "process")
