@@ -268,11 +268,7 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 	}
 	if outcome, ok := verdictOutcome[claim.Verdict]; ok {
 		e.returnProbe(ctx, gate, row, app.Provider)
-		res := notClaimed(claim, outcome)
-		if claim.Verdict == store.VerdictTooSoon {
-			e.observe(Observation{App: row.App, Result: res})
-		}
-		return res, nil
+		return e.notClaimed(claim, outcome), nil
 	}
 	if claim.RolledBack {
 		e.observe(Observation{App: row.App, RolledBack: true})
@@ -282,11 +278,6 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 	a = e.newAttempt(req, claim, began)
 	a.app, a.appErr, a.gate = app, appErr, gate
 	return e.present(ctx, a)
-}
-
-// notClaimed returns the result for a connection that may not be presented now.
-func notClaimed(claim store.Claim, outcome perennial.Outcome) Result {
-	return Result{Outcome: outcome, Connection: claim.Connection, Now: claim.Now, RetryAt: claim.RetryAt, Code: string(claim.Verdict)}
 }
 
 // Ready returns an error while nothing may be presented.
@@ -394,15 +385,4 @@ func savedOutcome(s store.SaveResult) perennial.Outcome {
 	default:
 		return perennial.OutcomeAlreadyFresh
 	}
-}
-
-// verdictOutcome maps every verdict but VerdictClaimed.
-var verdictOutcome = map[store.Verdict]perennial.Outcome{
-	store.VerdictAlreadyFresh: perennial.OutcomeAlreadyFresh,
-	store.VerdictBusy:         perennial.OutcomeBusy,
-	store.VerdictWait:         perennial.OutcomeThrottled,
-	store.VerdictSetAside:     perennial.OutcomeThrottled,
-	store.VerdictTooSoon:      perennial.OutcomeThrottled,
-	store.VerdictRefused:      perennial.OutcomeRefused,
-	store.VerdictNotFound:     perennial.OutcomeNotFound,
 }

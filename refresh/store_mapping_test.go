@@ -96,7 +96,7 @@ func TestMadeWhole(t *testing.T) {
 		"a claim of many":    {value: claimedRequest(c, "run_1"), zeros: []string{"Floor", "Judged"}},
 		"beside Temporal":    {value: besideTemporal(c), zeros: []string{"Floor", "RunID"}},
 		"busy":               {value: busy(c, now), zeros: []string{"Code", "Description", "HTTPStatus", "Recovered", "Unsaved"}},
-		"not claimed":        {value: notClaimed(fill.Of[store.Claim](), perennial.OutcomeThrottled), zeros: []string{"Description", "HTTPStatus", "Recovered", "Unsaved"}},
+		"not claimed":        {value: New(Config{}).notClaimed(fill.Of[store.Claim](), perennial.OutcomeThrottled), zeros: []string{"Description", "HTTPStatus", "Recovered", "Unsaved"}},
 		"a close after a failure": {value: decide(c, entry, provider.Reply{Outcome: perennial.OutcomeUnknown, Code: "http_504"}, now, time.Second),
 			zeros: []string{"ID", "AttemptID", "Generation", "Digest", "Suspect", "ConfirmAfter", "Terminal", "Ledger"}},
 	} {
