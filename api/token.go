@@ -56,7 +56,7 @@ func (a *API) registerTokens() {
 			"409 `reconnect_required`: only the customer can help. 409 `paused`, `disconnected`. 409 `still_unauthorized`: the token that `if_generation` names was stored less than a minute ago, or callers have had it refreshed again and again (`connection.forced_at`), and another would not mend the 401. 409 `generation_ahead`: `if_generation` is above `connection.generation`, as after a restore of the database; forget that token and ask without it. 503 `unavailable`: there is none now; try again after `Retry-After`."}, a.getToken)
 	register(a, operation{id: "refreshConnection", method: http.MethodPost, path: at("/refresh"), tag: tag, scopes: tokens, writes: true, repeatable: true,
 		summary: "Have the access token refreshed", description: "Callers that ask at once share one refresh. The answer holds no token.\n\n" +
-			"A caller may have a token refreshed before that is due, once: a second time not before 10 seconds later, and each further time after twice as long, up to 10 minutes. Until then nothing is refreshed, and the answer is 200 with the connection as it is: `generation` has not risen, `forced_at` says when it was refreshed, `retry_at` when it may be again. The count ends with a refresh that was due, with a new grant, or after 20 minutes.\n\n" +
+			"A caller may have a token refreshed before that is due, once: a second time not before 10 seconds later, and each further time after twice as long, up to 10 minutes. Until then nothing is refreshed, and the answer is 200 with the connection as it is: `generation` has not risen, `forced_at` says when it was refreshed, `retry_at` when it may be again. The count ends with a refresh that was due, with a new consent, or after 20 minutes.\n\n" +
 			"409 `generation_ahead`: `if_generation` is above `connection.generation`, as after a restore of the database; nothing was refreshed."}, a.refresh)
 	register(a, operation{id: "noteConnection", method: http.MethodPost, path: at("/notes"), tag: tag, scopes: tokens, writes: true, repeatable: true, success: http.StatusNoContent,
 		summary: "Note what became of a token", description: "For clients that keep tokens in memory. `getToken` notes the same by itself, unless `refresh=false`."}, a.note)
@@ -138,7 +138,7 @@ func stillRefused(h wire.TokenState) *Problem {
 	}
 	when := "less than a minute ago"
 	if age >= mendedLasts {
-		when = fmt.Sprintf("%s ago because a caller asked for it, as the one before", age.Round(time.Second))
+		when = fmt.Sprintf("%s ago because a caller asked for it", age.Round(time.Second))
 	}
 	p := problem(codeStillRefused, "This token was stored %s, and another one would not mend a 401: check that this connection belongs to that account and may do this.", when)
 	p.State = shown(h)

@@ -48,7 +48,7 @@ type ErrStillUnauthorized struct {
 	// ClockOffset is how far this process's clock is behind the backend's.
 	ClockOffset time.Duration
 	// RetryAt, if not zero, is when a newer token can be had again, by this process's
-	// clock: callers have had this one refreshed ForcedAgo before, as the one before it.
+	// clock: a caller had this one refreshed ForcedAgo before, when none was due.
 	RetryAt   time.Time
 	ForcedAgo time.Duration
 }

@@ -150,7 +150,7 @@ func (s *Store) guarded(ctx context.Context, id string, generation int64, decide
 }
 
 // tokenColumns returns the columns of a new grant. They clear every time and doubt of
-// an old one.
+// an old one, but for the forced refreshes before a caller's own tokens.
 func tokenColumns(w TokenWrite, now time.Time) columns {
 	set := sealedColumns(w.SealedTokens, w.Generation, now).with(columns{
 		"client_id_digest":         w.ClientIDDigest,
@@ -167,7 +167,10 @@ func tokenColumns(w TokenWrite, now time.Time) columns {
 		set["unproven_since"] = db.Nullable(now)
 	}
 	set.with(warnedColumns("idle", time.Time{}, w.RefreshTokenExpiresAt, now)).with(warnedColumns("grant", time.Time{}, w.GrantExpiresAt, now))
-	set.with(columns{"set_aside_generation": int64(0), "set_aside_until": nil}).with(neverForced)
+	set.with(columns{"set_aside_generation": int64(0), "set_aside_until": nil})
+	if !w.Unproven { // a caller's own tokens make no room for a loop of forced refreshes
+		set.with(neverForced)
+	}
 	return set.noAttempt().noDoubt().failing(perennial.Connection{}, w.FailingCode, now)
 }
 

@@ -95,7 +95,7 @@ func testForcedLoop(t *testing.T, b *bundle) {
 	}
 }
 
-// testForcedEnds: a refresh that was due, a new grant, an operator's word and twenty
+// testForcedEnds: a refresh that was due, a new consent, an operator's word and twenty
 // minutes begin the count anew.
 func testForcedEnds(t *testing.T, b *bundle) {
 	for name, end := range map[string]func(c perennial.Connection) perennial.Connection{
@@ -111,7 +111,7 @@ func testForcedEnds(t *testing.T, b *bundle) {
 			b.set(t, c.ID, "expires_at", stampText(c.CreatedAt))
 			return b.saveForced(t, b.force(t, b.row(t, c.ID)).Connection)
 		},
-		"a new grant": func(c perennial.Connection) perennial.Connection {
+		"a new consent": func(c perennial.Connection) perennial.Connection {
 			w := tokens(c.Generation+1, "new")
 			w.ExpiresAt, w.NextRefreshAt = c.ExpiresAt, c.NextRefreshAt
 			c, err := b.ReplaceTokens(t.Context(), c.ID, perennial.StatusActive, c.Generation, w)
@@ -133,6 +133,12 @@ func testForcedEnds(t *testing.T, b *bundle) {
 			require.Equal(t, 1, b.saveForced(t, claim.Connection).ForcedCount, name)
 		}
 	}
+	c := b.forcedTimes(t, 2)
+	w := tokens(c.Generation+1, "imported")
+	w.ExpiresAt, w.NextRefreshAt, w.Unproven = c.ExpiresAt, c.NextRefreshAt, true
+	c, err := b.ReplaceTokens(t.Context(), c.ID, perennial.StatusActive, c.Generation, w)
+	require.NoError(t, err)
+	require.Equal(t, store.VerdictTooSoon, b.force(t, c).Verdict, "a caller's own tokens do not")
 	for ago, want := range map[time.Duration]int{perennial.ForcedForgotten - time.Minute: 4, perennial.ForcedForgotten: 1} {
 		c := b.forcedAgo(t, b.forcedTimes(t, 3), ago)
 		require.Equal(t, want, b.saveForced(t, b.force(t, c).Connection).ForcedCount)
