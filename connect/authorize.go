@@ -157,7 +157,7 @@ func (s *Sessions) take(ctx context.Context, c perennial.ConnectSession, to stri
 	code := provider.AuthorizationCode{Code: perennial.NewSecret(response.Get("code")), Verifier: verifier, RedirectURI: s.RedirectURI(c.App)}
 	reply, secret := s.exchange(ctx, app, code)
 	s.Service.Log.Info("authorization code exchanged", "session_id", c.ID, "app", c.App, "outcome", string(reply.Outcome), "error_code", reply.Code,
-		"status_code", reply.HTTPStatus, "request_id", reply.RequestID)
+		"status_code", reply.HTTPStatus, "request_id", reply.RequestID, "description", reply.Description)
 	switch reply.Outcome {
 	case perennial.OutcomeRefreshed:
 	case perennial.OutcomeMisconfigured:

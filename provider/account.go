@@ -190,10 +190,7 @@ func decode(raw []byte) (any, error) {
 
 // accountIn returns the account id in a token reply, "" for none.
 func (a App) accountIn(raw []byte) string {
-	body, err := decode(raw)
-	if err != nil {
-		return ""
-	}
+	body := readDocument(raw, true).root
 	switch s := a.Provider.Account; s.From {
 	case AccountFromReply:
 		return at(body, s.Name)
@@ -232,7 +229,10 @@ func (a App) claims(idToken string) any {
 }
 
 // at returns the text at a path of member names and list indices, "" for none.
-func at(v any, path string) string {
+func at(v any, path string) string { return text(member(v, path)) }
+
+// member returns what is at a path of member names and list indices, nil for nothing.
+func member(v any, path string) any {
 	for name := range strings.SplitSeq(path, ".") {
 		switch in := v.(type) {
 		case map[string]any:
@@ -240,12 +240,12 @@ func at(v any, path string) string {
 		case []any:
 			i, err := strconv.Atoi(name)
 			if err != nil || i < 0 || i >= len(in) {
-				return ""
+				return nil
 			}
 			v = in[i]
 		default:
-			return ""
+			return nil
 		}
 	}
-	return text(v)
+	return v
 }

@@ -62,6 +62,10 @@ func (c *Client) Exchange(ctx context.Context, app App, secret perennial.Secret,
 	reply := trip.reply(app.Provider, began, secret, code.Code, code.Verifier, basic)
 	if reply.Outcome == perennial.OutcomeRefreshed {
 		reply.Account = app.accountIn(trip.body)
+		if IsBound(reply.Tokens) {
+			reply.Description = boundText(app.Name, reply.Tokens)
+			reply.Outcome, reply.Code, reply.Tokens = perennial.OutcomeMisconfigured, CodeBoundToken, perennial.TokenSet{}
+		}
 	}
 	return reply
 }

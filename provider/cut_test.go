@@ -61,22 +61,29 @@ func TestCutForm(t *testing.T) {
 		cut     bool
 		outcome perennial.Outcome
 	}{
-		"its length":              {fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(form), form), "R2-0123456789", false, perennial.OutcomeRefreshed},
-		"its last chunk":          {fmt.Sprintf("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(form), form), "R2-0123456789", false, perennial.OutcomeRefreshed},
-		"gzip's checksum":         {"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzipped(form), "R2-0123456789", false, perennial.OutcomeRefreshed},
-		"cut, by its length":      {fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(form), half), "", true, perennial.OutcomeRefreshed},
-		"cut, by its status 201":  {fmt.Sprintf("HTTP/1.1 201 Created\r\nContent-Length: %d\r\n\r\n%s", len(form), half), "", true, perennial.OutcomeRefreshed},
-		"cut within a chunk":      {fmt.Sprintf("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s", len(form), half), "", true, perennial.OutcomeRefreshed},
-		"cut between chunks":      {fmt.Sprintf("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", len(half), half), "", true, perennial.OutcomeRefreshed},
-		"cut, in gzip":            {"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzipped(form)[:50], "", true, perennial.OutcomeRefreshed},
-		"up to the close":         {"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + half, "", true, perennial.OutcomeRefreshed},
-		"HTTP/1.0":                {"HTTP/1.0 200 OK\r\n\r\n" + form, "", true, perennial.OutcomeRefreshed},
-		"HTTP/1.0, another last":  {"HTTP/1.0 200 OK\r\n\r\n" + form + "&scope=a", "R2-0123456789", false, perennial.OutcomeRefreshed},
-		"in its first member":     {"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\naccess_token=A", "", false, perennial.OutcomeUnknown},
-		"JSON up to the close":    {"HTTP/1.0 200 OK\r\n\r\n" + `{"access_token":"A2","refresh_token":"R2"}`, "R2", false, perennial.OutcomeRefreshed},
-		"JSON, cut after its end": {"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + `{"access_token":"A2","refresh_token":"R2"}`, "R2", false, perennial.OutcomeRefreshed},
-		"JSON, cut":               {"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + `{"access_token":"A2","refresh_token":"R`, "", false, perennial.OutcomeUnknown},
-		"a refusal":               {"HTTP/1.0 400 Bad Request\r\n\r\nerror=invalid_grant", "", false, perennial.OutcomeRevoked},
+		"its length":                     {fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(form), form), "R2-0123456789", false, perennial.OutcomeRefreshed},
+		"its last chunk":                 {fmt.Sprintf("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(form), form), "R2-0123456789", false, perennial.OutcomeRefreshed},
+		"gzip's checksum":                {"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzipped(form), "R2-0123456789", false, perennial.OutcomeRefreshed},
+		"cut, by its length":             {fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(form), half), "", true, perennial.OutcomeRefreshed},
+		"cut, by its status 201":         {fmt.Sprintf("HTTP/1.1 201 Created\r\nContent-Length: %d\r\n\r\n%s", len(form), half), "", true, perennial.OutcomeRefreshed},
+		"cut within a chunk":             {fmt.Sprintf("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s", len(form), half), "", true, perennial.OutcomeRefreshed},
+		"cut between chunks":             {fmt.Sprintf("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", len(half), half), "", true, perennial.OutcomeRefreshed},
+		"cut, in gzip":                   {"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzipped(form)[:50], "", true, perennial.OutcomeRefreshed},
+		"up to the close":                {"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + half, "", true, perennial.OutcomeRefreshed},
+		"HTTP/1.0":                       {"HTTP/1.0 200 OK\r\n\r\n" + form, "", true, perennial.OutcomeRefreshed},
+		"HTTP/1.0, another last":         {"HTTP/1.0 200 OK\r\n\r\n" + form + "&scope=a", "R2-0123456789", false, perennial.OutcomeRefreshed},
+		"in its first member":            {"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\naccess_token=A", "", false, perennial.OutcomeUnknown},
+		"JSON up to the close":           {"HTTP/1.0 200 OK\r\n\r\n" + `{"access_token":"A2","refresh_token":"R2"}`, "R2", false, perennial.OutcomeRefreshed},
+		"JSON, cut after its end":        {"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + `{"access_token":"A2","refresh_token":"R2"}`, "R2", false, perennial.OutcomeRefreshed},
+		"JSON, cut":                      {"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + `{"access_token":"A2","refresh_token":"R`, "", true, perennial.OutcomeRefreshed},
+		"JSON, cut in its access token":  {"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + `{"refresh_token":"R2","access_token":"A`, "", false, perennial.OutcomeUnknown},
+		"JSON, cut after both":           {"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + `{"access_token":"A2","refresh_token":"R2","scope":"a`, "R2", false, perennial.OutcomeRefreshed},
+		"JSON, cut before the top's":     {"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + `{"authed_user":{"access_token":"A2","refresh_token":"R2"},"acc`, "", false, perennial.OutcomeUnknown},
+		"JSON, cut beside another's":     {"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + `{"access_token":"A2","authed_user":{"refresh_token":"R2"},"refr`, "", true, perennial.OutcomeRefreshed},
+		"JSON, not cut but wrong":        {"HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n" + `{"access_token":"A2","x":"\q","refresh_token":"R2-01234567"}`, "R2-01234567", false, perennial.OutcomeRefreshed},
+		"a form, its end left out":       {"HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n" + "access_token=A2&refre", "", true, perennial.OutcomeRefreshed},
+		"a form, its last wrongly coded": {"HTTP/1.1 200 OK\r\nContent-Length: 33\r\n\r\n" + "access_token=A2&refresh_token=R%2", "", true, perennial.OutcomeRefreshed},
+		"a refusal":                      {"HTTP/1.0 400 Bad Request\r\n\r\nerror=invalid_grant", "", false, perennial.OutcomeRevoked},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -89,6 +96,9 @@ func TestCutForm(t *testing.T) {
 			}
 		})
 	}
+	number := NewClient(ClientConfig{}).Refresh(t.Context(), raw(t, "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"+`{"access_token":"A2","refresh_token":"R2","expires_in":36`), testSecret, testToken, free)
+	assert.Zero(t, number.Tokens.ExpiresIn, "a number may be cut")
+	assert.Equal(t, "R2", number.Tokens.RefreshToken.Reveal())
 	h2 := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, form)
 		w.(http.Flusher).Flush() // no Content-Length

@@ -127,6 +127,9 @@ func (o *oneShot) RoundTrip(req *http.Request) (*http.Response, error) {
 	req.GetBody = nil
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "perennial")
+	// With a header of ours net/http leaves the body as it came. Of one whose header is
+	// wrong about its compression it would leave nothing.
+	req.Header.Set("Accept-Encoding", "gzip")
 	o.at = seam.Now()
 	resp, err := o.transport.RoundTrip(req)
 	if err != nil {
@@ -150,25 +153,19 @@ func (o *oneShot) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // endProven reports whether a body that was read without an error is provably whole: by
-// its length, its last chunk, a stream's end or gzip's checksum. A body that ends with
-// its connection may have been cut (RFC 9112 section 8).
+// its length, its last chunk or a stream's end. A body that ends with its connection may
+// have been cut (RFC 9112 section 8), unless a checksum of its own covers it.
 func endProven(resp *http.Response) bool {
 	return resp.ContentLength >= 0 || len(resp.TransferEncoding) > 0 || resp.ProtoMajor >= 2 || resp.Uncompressed
 }
 
-// certain returns the part of the body that provably arrived whole. Readable JSON did.
-// In a form with tokens but without a proven end, the last member may be cut; certain
-// leaves it out, because half a refresh token in place of a good one ends the grant.
-func (o *oneShot) certain() []byte {
-	if o.whole || !isTokenForm(o.body) {
-		return o.body
+// received returns the body as it arrived.
+func (o *oneShot) received() received {
+	in := received{body: o.body[:min(len(o.body), maxBody)], whole: o.whole && len(o.body) <= maxBody, sent: o.at}
+	if date, err := http.ParseTime(o.header.Get("Date")); err == nil {
+		in.date = date
 	}
-	return o.body[:max(bytes.LastIndexByte(o.body, '&'), 0)]
-}
-
-func isTokenForm(body []byte) bool {
-	body = bytes.TrimSpace(body)
-	return !bytes.HasPrefix(body, []byte("{")) && bytes.Contains(body, []byte("_token="))
+	return in
 }
 
 // rewrite adds the entry's own members to the form that x/oauth2 made, and encodes it
@@ -206,7 +203,7 @@ func (e Entry) rewrite(req *http.Request) error {
 // reply turns the recorded exchange into a [Reply]. It accepts a reply that broke off
 // if that has a whole access token.
 func (o *oneShot) reply(e Entry, began time.Time, secrets ...perennial.Secret) Reply {
-	read := readReply(o.certain(), e, o.at)
+	read := o.received().read(e)
 	ev := read.evidence(o.status, o.header, secrets...)
 	ev.sent, ev.err, ev.transport, ev.accessToken = o.sent.Load(), o.err, transportCode(o.err), !read.tokens.AccessToken.IsZero()
 	if !o.used {
@@ -218,14 +215,25 @@ func (o *oneShot) reply(e Entry, began time.Time, secrets ...perennial.Secret) R
 	requestID := o.entry.requestID(o.header, append(secrets, read.tokens.AccessToken, read.tokens.RefreshToken)...)
 	r := Reply{Sent: ev.sent, HTTPStatus: o.status, RequestID: requestID, Duration: time.Since(began)}
 	r.Outcome, r.Code = classify(e, ev)
+	if r.Outcome != perennial.OutcomeRefreshed && read.bringsTokens(secrets...) {
+		r.Outcome, r.Code = perennial.OutcomeRefreshed, ""
+	}
 	if r.Outcome == perennial.OutcomeRefreshed {
 		r.Tokens = read.tokens
-		r.Cut = !o.whole && isTokenForm(o.body) && r.Tokens.RefreshToken.IsZero()
+		r.Cut = read.broken && r.Tokens.RefreshToken.IsZero()
 		return r
 	}
 	r.Description = describe(read.description, secrets...)
 	r.RetryAfter = retryafter.Read(o.header, seam.Now())
 	return r
+}
+
+// bringsTokens reports whether a reply has both tokens and no error, whatever its status
+// says: a proxy may have changed that. The refresh token must be a new one; a server
+// that repeats the request sends the presented one.
+func (r tokenReply) bringsTokens(secrets ...perennial.Secret) bool {
+	return r.code == "" && !r.page && !r.tokens.AccessToken.IsZero() && !r.tokens.RefreshToken.IsZero() &&
+		!slices.ContainsFunc(secrets, func(s perennial.Secret) bool { return s.Digest() == r.tokens.RefreshToken.Digest() })
 }
 
 // transportCode names a transport error without its text, which may have a URL in it.

@@ -1,13 +1,12 @@
 package provider
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
-	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,79 +26,177 @@ type tokenReply struct {
 	// provider's own members); raw, not yet bounded or redacted.
 	code, description string
 	readable          bool // the body was an object or a form
+	broken            bool // the body breaks off: it may have had more members
+	page              bool // the body is markup
 }
 
-// readReply reads a token reply. It never fails: it leaves out what it cannot use, and
-// a bad lifetime never costs the token. sent is when the request was sent, for replies
-// with an instant instead of a lifetime.
+// received is a body as it arrived.
+type received struct {
+	body  []byte
+	whole bool      // it has provably arrived to its end
+	sent  time.Time // when the request was sent, for replies with an instant instead of a lifetime
+	date  time.Time // when the reply was made, by the provider's clock; zero if it does not say
+}
+
+// readReply reads a whole token reply. It never fails: it leaves out what it cannot use,
+// and a bad lifetime never costs the token. sent is when the request was sent.
 func readReply(body []byte, e Entry, sent time.Time) tokenReply {
-	members, ok := object(body)
-	if !ok {
-		return tokenReply{}
+	return received{body: body, whole: true, sent: sent}.read(e)
+}
+
+// read reads a token reply, see [readReply]. Of one that broke off it takes the complete
+// members.
+func (in received) read(e Entry) tokenReply {
+	d := readDocument(in.body, in.whole)
+	r := tokenReply{readable: d.read, broken: d.broken, page: d.page}
+	if !d.read {
+		return r
 	}
-	r := tokenReply{readable: true}
-	r.code, r.description = replyError(members)
+	r.code, r.description = replyError(d.top)
+	at, refresh := e.tokensAt(d)
 	t := &r.tokens
-	at := e.tokensAt(members)
 	t.AccessToken = perennial.NewSecret(withBytes(text(at["access_token"])))
-	t.RefreshToken = perennial.NewSecret(withBytes(text(at["refresh_token"])))
-	if ok, said := members["ok"].(bool); said && !ok {
+	t.RefreshToken = perennial.NewSecret(withBytes(refresh))
+	if ok, said := d.top["ok"].(bool); said && !ok && (r.code != "" || t.RefreshToken.IsZero()) {
 		t.AccessToken, t.RefreshToken = perennial.Secret{}, perennial.Secret{} // Slack's refusal: never a success
 	}
-	if text(at["token_type"]) != "" {
-		t.TokenType = perennial.TokenTypeBearer
-	}
+	t.TokenType = tokenType(text(at["token_type"]))
 	t.Scopes = scopes(at)
-	t.ExpiresIn = lifetime(at["expires_in"])
-	if t.ExpiresIn == 0 {
-		t.ExpiresIn = until(at["expires_at"], sent)
-	}
-	t.RefreshTokenExpiresIn = firstLifetime(at, "refresh_token_expires_in", "x_refresh_token_expires_in", "refresh_expires_in", "refresh_token_timeout")
-	t.GrantExpiresIn = firstLifetime(at, "x_refresh_token_hard_expires_in", "xRefreshTokenHardExpiresIn", "authorization_expires_in")
-	for _, name := range e.MetadataFields {
-		if v := clean(text(members[name]), 256); v != "" {
-			if t.Metadata == nil {
-				t.Metadata = map[string]string{}
-			}
-			t.Metadata[name] = v
-		}
-	}
+	in.readLifetimes(t, e, at, d.top)
+	t.Metadata = e.metadata(at, d.top)
 	return r
 }
 
-// tokensAt returns the object that has the tokens. It never combines two objects, which
-// would pair the access token of one grant with the refresh token of another.
-func (e Entry) tokensAt(members map[string]any) map[string]any {
-	if nested, ok := members[e.TokensUnder].(map[string]any); ok && e.TokensUnder != "" && text(members["access_token"]) == "" {
-		return nested
+// readLifetimes reads the lifetimes from the object that has the tokens, or from the
+// top of the reply.
+func (in received) readLifetimes(t *perennial.TokenSet, e Entry, at, top map[string]any) {
+	of := func(usual, last time.Duration, names []string) time.Duration {
+		l := lifetimes{usual: usual, last: last, unit: e.LifetimeUnit, sent: in.sent, date: in.date}
+		if d := l.shortest(at, names); d > 0 {
+			return d
+		}
+		return l.shortest(top, names)
 	}
-	return members
+	t.ExpiresIn = of(e.DefaultLifetime, maxAccessLifetime, accessLifetimes)
+	t.RefreshTokenExpiresIn = of(e.IdleLifetime, 0, refreshLifetimes)
+	t.GrantExpiresIn = of(e.GrantLifetime, 0, grantLifetimes)
 }
 
-// object reads a JSON object or a form, which some servers send.
-func object(body []byte) (map[string]any, bool) {
-	body = bytes.TrimSpace(body)
-	if len(body) == 0 || len(body) > maxBody {
-		return nil, false
-	}
-	if body[0] == '{' {
-		var members map[string]any
-		decoder := json.NewDecoder(bytes.NewReader(withoutBytes(body)))
-		decoder.UseNumber()
-		if err := decoder.Decode(&members); err != nil {
-			return nil, false
+// metadata returns the reply's members that the entry stores.
+func (e Entry) metadata(at, top map[string]any) map[string]string {
+	var out map[string]string
+	for _, name := range e.MetadataFields {
+		v := clean(first(top, name), 256)
+		if v == "" {
+			v = clean(first(at, name), 256)
 		}
-		return members, true
+		if v == "" {
+			continue
+		}
+		if out == nil {
+			out = map[string]string{}
+		}
+		out[name] = v
 	}
-	form, err := url.ParseQuery(string(body))
-	if err != nil || body[0] == '<' || !form.Has("access_token") && !form.Has("error") {
-		return nil, false
+	return out
+}
+
+// tokensAt returns the object that has the access token, and the refresh token that
+// belongs to it. That is the top of the reply, or what is there under the entry's
+// TokensUnder, or else the only object of the reply with an access token. It never
+// combines two grants: a refresh token of another object belongs to the access token
+// only if the reply has no other token of either kind.
+func (e Entry) tokensAt(d document) (at map[string]any, refresh string) {
+	at = snakeCase(d.top)
+	var found grants
+	if !d.broken { // what is missing could have another token
+		found.find(d.root, 0)
 	}
-	members := map[string]any{}
-	for k := range form {
-		members[k] = form.Get(k)
+	if text(at["access_token"]) == "" {
+		under, ok := member(d.root, e.TokensUnder).(map[string]any)
+		switch {
+		case d.broken:
+		case ok && e.TokensUnder != "" && text(snakeCase(under)["access_token"]) != "":
+			at = snakeCase(under)
+		case len(found.access) == 1:
+			at = found.access[0]
+		}
 	}
-	return members, true
+	refresh = text(at["refresh_token"])
+	if refresh == "" && len(found.access) <= 1 && len(found.refresh) == 1 {
+		refresh = text(found.refresh[0]["refresh_token"])
+	}
+	return at, refresh
+}
+
+// grants are the objects of a reply that have tokens.
+type grants struct{ access, refresh []map[string]any }
+
+// maxNesting bounds how deep in a reply tokens are looked for.
+const maxNesting = 6
+
+func (g *grants) find(v any, depth int) {
+	if depth > maxNesting {
+		return
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		members := snakeCase(v)
+		if text(members["access_token"]) != "" {
+			g.access = append(g.access, members)
+		}
+		if text(members["refresh_token"]) != "" {
+			g.refresh = append(g.refresh, members)
+		}
+		for _, inner := range v {
+			g.find(inner, depth+1)
+		}
+	case []any:
+		for _, inner := range v {
+			g.find(inner, depth+1)
+		}
+	case string:
+		if strings.HasPrefix(v, "{") { // an object as text
+			var quoted document
+			if quoted.json([]byte(v), 0); !quoted.broken {
+				g.find(quoted.root, depth+1)
+			}
+		}
+	}
+}
+
+// tokenType returns the type of an access token. Providers write other words for Bearer,
+// which are not used: only the types that differ on purpose count. Their tokens are
+// useless without a proof that this program does not give.
+func tokenType(s string) string {
+	for _, bound := range boundTypes {
+		if strings.EqualFold(s, bound) {
+			return bound
+		}
+	}
+	if s == "" {
+		return ""
+	}
+	return perennial.TokenTypeBearer
+}
+
+// boundTypes are the registered types (IANA, OAuth Access Token Types) that are not
+// Bearer.
+var boundTypes = []string{"DPoP", "MAC", "PoP", "N_A"}
+
+// CodeBoundToken is the code for access tokens that only a proof of a key makes good
+// (RFC 9449): APIs refuse them as Bearer, and this program gives no proof.
+const CodeBoundToken = "bound_token"
+
+// IsBound reports whether a token set's access token is of such a type.
+func IsBound(t perennial.TokenSet) bool { return slices.Contains(boundTypes, t.TokenType) }
+
+// boundText says what to do about such tokens.
+func boundText(app string, t perennial.TokenSet) string {
+	if app != "" {
+		app = "app " + app + " "
+	}
+	return fmt.Sprintf("the provider gives %saccess tokens of the type %s, which need a proof with each request: register the client for Bearer tokens (without dpop_bound_access_tokens)", app, t.TokenType)
 }
 
 // firstByte stands for byte 0 in JSON that is not UTF-8. The decoder would replace each
@@ -199,42 +296,12 @@ func scopes(m map[string]any) []string {
 	return nil
 }
 
-// lifetime reads seconds, as a number or as text. Anything but a positive, finite
-// number of seconds becomes 0: not given.
-func lifetime(v any) time.Duration {
-	seconds, err := strconv.ParseFloat(strings.TrimSpace(text(v)), 64)
-	if err != nil || math.IsNaN(seconds) || seconds <= 0 || seconds > float64(math.MaxInt64/int64(time.Second)) {
-		return 0
-	}
-	return time.Duration(seconds * float64(time.Second))
-}
-
-func firstLifetime(m map[string]any, names ...string) time.Duration {
-	for _, name := range names {
-		if d := lifetime(m[name]); d > 0 {
-			return d
-		}
-	}
-	return 0
-}
-
-// until reads an instant (RFC 3339, or seconds since 1970) as the time left after from.
-func until(v any, from time.Time) time.Duration {
-	at, ok := instant(text(v))
-	if !ok || from.IsZero() {
-		return 0
-	}
-	return max(at.Sub(from), 0)
-}
-
+// instant reads an instant as a date, or as the time since 1970.
 func instant(s string) (time.Time, bool) {
-	if at, err := time.Parse(time.RFC3339, s); err == nil {
-		return at, true
+	if n, err := strconv.ParseFloat(strings.TrimSpace(s), 64); err == nil {
+		return epoch(n)
 	}
-	if seconds, err := strconv.ParseInt(s, 10, 64); err == nil && seconds > 0 && seconds < 1<<40 {
-		return time.Unix(seconds, 0), true
-	}
-	return time.Time{}, false
+	return dateOf(s)
 }
 
 // ParseTokens reads a token reply (RFC 6749 section 5.1) from a person: JSON, with an
@@ -248,11 +315,12 @@ func ParseTokens(r io.Reader, e Entry) (t perennial.TokenSet, obtainedAt time.Ti
 	if len(body) > maxBody {
 		return t, obtainedAt, perennial.Errorf(perennial.CodeInvalid, "the token reply is longer than %d bytes", maxBody)
 	}
-	members, ok := object(body)
-	if !ok {
+	d := readDocument(body, true)
+	if !d.read {
 		return t, obtainedAt, perennial.Errorf(perennial.CodeInvalid, `the token reply is not a JSON object: give what the token endpoint answered, for example {"access_token": "...", "refresh_token": "...", "expires_in": 1800}`)
 	}
-	if raw, given := members["obtained_at"]; given {
+	if raw, given := d.top["obtained_at"]; given {
+		var ok bool
 		if obtainedAt, ok = instant(text(raw)); !ok {
 			return t, obtainedAt, errors.Join(perennial.Errorf(perennial.CodeInvalid, "obtained_at is neither an RFC 3339 time nor seconds since 1970"))
 		}
@@ -260,6 +328,9 @@ func ParseTokens(r io.Reader, e Entry) (t perennial.TokenSet, obtainedAt time.Ti
 	t = readReply(body, e, obtainedAt).tokens
 	if t.AccessToken.IsZero() {
 		return t, obtainedAt, perennial.Errorf(perennial.CodeInvalid, "the token reply has no access_token")
+	}
+	if IsBound(t) {
+		return t, obtainedAt, perennial.Errorf(perennial.CodeInvalid, "the tokens cannot be used: %s", boundText("", t))
 	}
 	return t, obtainedAt, nil
 }

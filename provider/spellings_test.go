@@ -3,9 +3,12 @@ package provider
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/stretchr/testify/assert"
@@ -148,9 +151,9 @@ func TestCodeOfEndpoint(t *testing.T) {
 
 func TestSquareNamesAnInstant(t *testing.T) {
 	t.Parallel()
-	r := present(t, entry(t, "square"), 200, `{"access_token":"a","refresh_token":"r","expires_at":"2999-01-01T00:00:00Z"}`)
+	r := present(t, entry(t, "square"), 200, `{"access_token":"a","refresh_token":"r","expires_at":"`+time.Now().Add(30*day).UTC().Format(time.RFC3339)+`"}`)
 	require.Equal(t, perennial.OutcomeRefreshed, r.Outcome)
-	assert.Positive(t, r.Tokens.ExpiresIn)
+	assert.InDelta(t, (30 * day).Seconds(), r.Tokens.ExpiresIn.Seconds(), 60)
 }
 
 // TestSlackTokens: a bot's tokens are at the top, a user's under authed_user, and the
@@ -167,8 +170,8 @@ func TestSlackTokens(t *testing.T) {
 		{"authed_user that is no object", "slack", `{"ok":true,"access_token":"bot-access","authed_user":"U1"}`, "bot-access", ""},
 		{"refused", "slack", `{"ok":false,"error":"invalid_refresh_token",` + user + `}`, "", ""},
 		{"refused, with the bot's", "slack", `{"ok":false,"error":"invalid_refresh_token","access_token":"bot-access","refresh_token":"bot-refresh"}`, "", ""},
-		{"not from another", "github", `{` + user + `}`, "", ""},
-		{"a member without a name", "generic", `{"":{"access_token":"x"}}`, "", ""},
+		{"of a provider that does not name the place", "github", `{` + user + `}`, "user-access", "user-refresh"},
+		{"a member without a name", "generic", `{"":{"access_token":"x"}}`, "x", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -185,11 +188,35 @@ func TestSlackTokens(t *testing.T) {
 	}
 }
 
-// TestTokenType: a reply's token_type is not used as a scheme of Authorization.
+// TestTokenType: a reply's token_type is not used as a scheme of Authorization. Only the
+// registered types that differ on purpose are told apart.
 func TestTokenType(t *testing.T) {
 	t.Parallel()
-	for sent, want := range map[string]string{`"bot"`: "Bearer", `"bearer"`: "Bearer", `"Bearer"`: "Bearer", `"DPoP"`: "Bearer", `""`: "", `null`: "", `{}`: ""} {
+	for sent, want := range map[string]string{`"bot"`: "Bearer", `"bearer"`: "Bearer", `"Bearer"`: "Bearer", `"user"`: "Bearer", `"Dpop"`: "DPoP", `"mac"`: "MAC", `""`: "", `null`: "", `{}`: ""} {
 		r := present(t, entry(t, "slack"), http.StatusOK, `{"ok":true,"access_token":"a","token_type":`+sent+`}`)
 		assert.Equal(t, want, r.Tokens.TokenType, sent)
 	}
+}
+
+// TestBoundTokens: access tokens that need a proof with each request are refused at the
+// consent and at the import, and a refresh stores them.
+func TestBoundTokens(t *testing.T) {
+	t.Parallel()
+	const body = `{"access_token":"a","refresh_token":"r","token_type":"DPoP","expires_in":60}`
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
+	defer server.Close()
+	e := entry(t, "generic")
+	e.TokenURL, e.AuthStyle = server.URL, oauth2.AuthStyleInParams
+	r := NewClient(ClientConfig{}).Exchange(t.Context(), App{Name: "crm", ClientID: "id", Provider: e}, testSecret, AuthorizationCode{})
+	assert.Equal(t, perennial.OutcomeMisconfigured, r.Outcome)
+	assert.Equal(t, CodeBoundToken, r.Code)
+	assert.Contains(t, r.Description, "app crm access tokens of the type DPoP")
+	assert.Zero(t, r.Tokens)
+	assert.False(t, r.ClientRejected())
+	_, _, err := ParseTokens(strings.NewReader(body), e)
+	require.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err))
+	require.ErrorContains(t, err, "DPoP")
+	stored := present(t, e, http.StatusOK, body)
+	assert.Equal(t, perennial.OutcomeRefreshed, stored.Outcome)
+	assert.Equal(t, "r", stored.Tokens.RefreshToken.Reveal())
 }

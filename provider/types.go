@@ -73,9 +73,13 @@ type Entry struct {
 	// Account says where to find a new grant's account id.
 	Account AccountSource
 
-	// TokensUnder is the member of a reply that has the tokens if the top level has
-	// none: "authed_user".
+	// TokensUnder is the path of the object of a reply that has the tokens if the top
+	// level has none: "authed_user", "data.token". Without it, the only object with an
+	// access token is taken.
 	TokensUnder string
+	// LifetimeUnit is the unit of a reply's lifetimes. Zero: seconds; a number that is
+	// much too large for them is read as milliseconds or as an instant.
+	LifetimeUnit time.Duration
 
 	Spellings       []Spelling // the provider's own errors; the first match counts
 	RequestIDHeader string     // of the provider's own request id: "intuit_tid"

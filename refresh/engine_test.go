@@ -453,6 +453,19 @@ func TestNoLifetimeIsAVisibleFault(t *testing.T) {
 	assert.Less(t, time.Until(res.Connection.NextRefreshAt), 30*time.Minute, "never a sleep without end")
 }
 
+// TestBoundTokensAreAVisibleFault: tokens that need a proof with each request are stored,
+// because the refresh token was rotated, and shown.
+func TestBoundTokensAreAVisibleFault(t *testing.T) {
+	t.Parallel()
+	reply := fresh("2")
+	reply.Tokens.TokenType = "DPoP"
+	b := setup(t, reply)
+	res := b.refresh(t, t.Context(), 1)
+	assert.Equal(t, perennial.OutcomeRefreshed, res.Outcome)
+	assert.EqualValues(t, 2, res.Connection.Generation)
+	assert.Equal(t, provider.CodeBoundToken, res.Connection.FailingCode)
+}
+
 // TestKeepTriesUntilSomebodyTakesIt: without Temporal, with the store away and the
 // spool full, the process keeps the only copy and goes on trying.
 func TestKeepTriesUntilSomebodyTakesIt(t *testing.T) {

@@ -50,6 +50,9 @@ func Tokens(s Sealer, app provider.App, c perennial.Connection, generation int64
 	} else {
 		w.FailingCode = CodeNoLifetime
 	}
+	if provider.IsBound(t) {
+		w.FailingCode = provider.CodeBoundToken
+	}
 	w.NextRefreshAt = timing.DueAfter(lifeOf(c), start, life, app.Buffer, c.ID, generation)
 	if c.Dormant(start) {
 		// Only its refresh token needs to be kept alive: use the longest rest, in its

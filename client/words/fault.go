@@ -38,6 +38,7 @@ var faults = map[string]Fault{
 	"not_opened":                   FaultClient,
 	"not_sealed":                   FaultClient,
 	"set_aside":                    FaultClient,
+	"bound_token":                  FaultClient,
 
 	"invalid_request":        FaultRequest,
 	"invalid_scope":          FaultRequest,

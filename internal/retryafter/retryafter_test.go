@@ -1,6 +1,7 @@
 package retryafter
 
 import (
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 func TestRead(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	epoch := func(d time.Duration, parts int64) string { return fmt.Sprint(now.Add(d).Unix() * parts) }
 	date := func(d time.Duration) string { return now.Add(d).Format(http.TimeFormat) }
 	for _, c := range []struct {
 		value, date string
@@ -20,6 +22,10 @@ func TestRead(t *testing.T) {
 		{"1.5", "", 1500 * time.Millisecond}, {"soon", "", 0}, {"NaN", "", 0}, {"inf", "", 24 * time.Hour},
 		{date(time.Hour), "", time.Hour}, {date(-time.Hour), "", time.Second}, {date(48 * time.Hour), "", 24 * time.Hour},
 		{date(time.Hour), date(30 * time.Minute), 30 * time.Minute},
+		{epoch(45*time.Second, 1), "", 45 * time.Second}, {epoch(45*time.Second, 1000), "", 45 * time.Second}, {epoch(45*time.Second, 1e6), "", 45 * time.Second},
+		{epoch(time.Hour, 1), date(30 * time.Minute), 30 * time.Minute}, {epoch(-time.Hour, 1), "", time.Second}, {"4102444800", "", 24 * time.Hour},
+		{now.Add(time.Minute).Format(time.RFC3339), "", time.Minute}, {"30s", "", 30 * time.Second}, {"2 m", "", 2 * time.Minute}, {"1500ms", "", 1500 * time.Millisecond},
+		{"3600000", "", time.Hour}, {"86400", "", 24 * time.Hour}, {"86401", "", 24 * time.Hour}, {"3600", "", time.Hour},
 	} {
 		h := http.Header{}
 		h.Set("Retry-After", c.value)
