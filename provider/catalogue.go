@@ -22,6 +22,7 @@ func Lookup(name string) (Entry, bool) {
 			e.Spellings = slices.Clone(e.Spellings)
 			e.MetadataFields, e.HostSuffixes = slices.Clone(e.MetadataFields), slices.Clone(e.HostSuffixes)
 			e.RefreshParams, e.AuthParams, e.ScopesUnnamed = maps.Clone(e.RefreshParams), maps.Clone(e.AuthParams), slices.Clone(e.ScopesUnnamed)
+			e.MembersAt = maps.Clone(e.MembersAt)
 			return e, true
 		}
 	}

@@ -41,7 +41,9 @@ func readDocument(body []byte, whole bool) document {
 		if !ok || d.page {
 			form, ok = embedded(text)
 		}
-		d.root, d.top, d.read, d.broken = form, form, ok, ok && cut
+		if ok {
+			d.root, d.top, d.read, d.broken = form, form, true, cut
+		}
 	}
 	return d
 }

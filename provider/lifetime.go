@@ -60,6 +60,9 @@ func shorter(a, b time.Duration) time.Duration {
 
 func (l lifetimes) member(name, value string) time.Duration {
 	value = strings.TrimSpace(value)
+	if value == "" {
+		return 0
+	}
 	if strings.HasSuffix(name, "_ms") {
 		l.unit = time.Millisecond
 	}

@@ -223,6 +223,9 @@ func (o *oneShot) reply(e Entry, began time.Time, secrets ...perennial.Secret) R
 		r.Cut = read.broken && r.Tokens.RefreshToken.IsZero()
 		return r
 	}
+	if r.Outcome == perennial.OutcomeUnknown && o.status/100 == 2 {
+		r.Unread = o.received().unread(o.header)
+	}
 	r.Description = describe(read.description, secrets...)
 	r.RetryAfter = retryafter.Read(o.header, seam.Now())
 	return r

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -33,9 +34,10 @@ type tokenReply struct {
 // received is a body as it arrived.
 type received struct {
 	body  []byte
-	whole bool      // it has provably arrived to its end
-	sent  time.Time // when the request was sent, for replies with an instant instead of a lifetime
-	date  time.Time // when the reply was made, by the provider's clock; zero if it does not say
+	whole bool           // it has provably arrived to its end
+	sent  time.Time      // when the request was sent, for replies with an instant instead of a lifetime
+	date  time.Time      // when the reply was made, by the provider's clock; zero if it does not say
+	under map[string]any // the object that has the tokens, by the word of a person; or none
 }
 
 // readReply reads a whole token reply. It never fails: it leaves out what it cannot use,
@@ -52,8 +54,13 @@ func (in received) read(e Entry) tokenReply {
 	if !d.read {
 		return r
 	}
+	e.rename(&d)
 	r.code, r.description = replyError(d.top)
 	at, refresh := e.tokensAt(d)
+	if in.under != nil {
+		at = snakeCase(in.under)
+		refresh = text(at["refresh_token"])
+	}
 	t := &r.tokens
 	t.AccessToken = perennial.NewSecret(withBytes(text(at["access_token"])))
 	t.RefreshToken = perennial.NewSecret(withBytes(refresh))
@@ -65,6 +72,26 @@ func (in received) read(e Entry) tokenReply {
 	in.readLifetimes(t, e, at, d.top)
 	t.Metadata = e.metadata(at, d.top)
 	return r
+}
+
+// rename gives members that the reply has elsewhere the names of RFC 6749, at the top.
+func (e Entry) rename(d *document) {
+	if len(e.MembersAt) == 0 {
+		return
+	}
+	top := maps.Clone(d.top)
+	if top == nil {
+		top = map[string]any{}
+	}
+	for name, paths := range e.MembersAt {
+		for _, path := range paths {
+			if v := member(d.root, path); v != nil {
+				top[name] = v
+				break
+			}
+		}
+	}
+	d.top, d.root = top, top
 }
 
 // readLifetimes reads the lifetimes from the object that has the tokens, or from the

@@ -77,6 +77,10 @@ type Entry struct {
 	// level has none: "authed_user", "data.token". Without it, the only object with an
 	// access token is taken.
 	TokensUnder string
+	// MembersAt has the paths at which a reply has a member of RFC 6749 section 5.1
+	// under another name: {"access_token": {"auth.key"}}. The first path that leads to a
+	// value counts, and before the member's own name.
+	MembersAt map[string][]string
 	// LifetimeUnit is the unit of a reply's lifetimes. Zero: seconds; a number that is
 	// much too large for them is read as milliseconds or as an instant.
 	LifetimeUnit time.Duration
@@ -145,14 +149,15 @@ func (a App) Secrets() []perennial.Secret {
 	return a.ClientSecrets
 }
 
-// Reply is the result of one presentation of a refresh token. It never holds the
-// provider's body.
+// Reply is the result of one presentation of a refresh token. It holds the provider's
+// body only if that may have tokens that could not be read.
 type Reply struct {
 	Outcome perennial.Outcome
 	Tokens  perennial.TokenSet // with OutcomeRefreshed
 	// Cut: the reply may have broken off before the end of a new refresh token. Tokens
 	// then has none, and the presented one may be spent.
 	Cut     bool
+	Unread  Unread // with OutcomeUnknown: a success that may have tokens; or none
 	Account string // from a code exchange, if the reply names it
 
 	Sent        bool          // at least one byte of the request may have left
@@ -162,4 +167,10 @@ type Reply struct {
 	RetryAfter  time.Duration // 0: none; otherwise at least 1 s, at most 24 h
 	RequestID   string        // the provider's own
 	Duration    time.Duration
+}
+
+// Unread is a token endpoint's body that could not be read and may have tokens.
+type Unread struct {
+	Body  perennial.Secret // at most [maxUnread] bytes of it
+	Whole bool             // it is all there, and arrived to its end
 }
