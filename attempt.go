@@ -37,6 +37,7 @@ const (
 	TriggerKeepAlive Trigger = "keep_alive" // a paused connection, whose refresh token must not expire unused
 	TriggerRequest   Trigger = "request"    // a caller wants a fresh token (refresh_now)
 	TriggerFallback  Trigger = "beside"     // a process that refreshes while Temporal is away
+	TriggerRecover   Trigger = "recover"    // an operator had a kept reply read again; nothing was presented
 )
 
 // ReplayClass says what a provider does when it sees an old refresh token again.

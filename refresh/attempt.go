@@ -301,7 +301,9 @@ func (a *attempt) saved(s store.SaveResult, reply provider.Reply) Result {
 
 // close closes an attempt that brought no tokens.
 func (a *attempt) close(ctx context.Context, reply provider.Reply) (Result, error) {
-	return a.closeWith(ctx, reply, decide(a.row, a.app.Provider, reply, a.now, a.Timing.ConfirmDelay))
+	req := decide(a.row, a.app.Provider, reply, a.now, a.Timing.ConfirmDelay)
+	a.keep(reply, &req)
+	return a.closeWith(ctx, reply, req)
 }
 
 func (a *attempt) closeWith(ctx context.Context, reply provider.Reply, req store.CloseRequest) (Result, error) {
@@ -309,7 +311,7 @@ func (a *attempt) closeWith(ctx context.Context, reply provider.Reply, req store
 	defer cancel()
 	req.ID, req.AttemptID, req.Generation, req.Digest = a.row.ID, a.row.Open.ID, a.row.Generation, a.row.Open.Digest
 	req.Ledger = a.ledger(reply)
-	row, closed, err := a.Store.CloseAttempt(ctx, req)
+	row, closed, err := a.closeRow(ctx, req)
 	if err != nil {
 		// The attempt stays open in the row; after its deadline its outcome counts as
 		// unknown.
@@ -323,6 +325,22 @@ func (a *attempt) closeWith(ctx context.Context, reply provider.Reply, req store
 	}
 	a.log.Warn("not refreshed", a.facts(reply, "outcome", res.Outcome, "retry_at", res.RetryAt, "status", row.Status, "description", reply.Description)...)
 	return res, nil
+}
+
+// closeRow closes the attempt in the row. With a reply that is kept it tries until ctx
+// ends: nobody else has the reply.
+func (a *attempt) closeRow(ctx context.Context, req store.CloseRequest) (row perennial.Connection, closed bool, err error) {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		row, closed, err = a.Store.CloseAttempt(ctx, req)
+		if err == nil || req.Kept == nil {
+			return row, closed, err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return row, closed, err
+		}
+	}
 }
 
 // noteRequest returns the report of a reply to the app's circuit.

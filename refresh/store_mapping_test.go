@@ -98,7 +98,7 @@ func TestMadeWhole(t *testing.T) {
 		"busy":               {value: busy(c, now), zeros: []string{"Code", "Description", "HTTPStatus", "Recovered", "Unsaved"}},
 		"not claimed":        {value: New(Config{}).notClaimed(fill.Of[store.Claim](), perennial.OutcomeThrottled), zeros: []string{"Description", "HTTPStatus", "Recovered", "Unsaved"}},
 		"a close after a failure": {value: decide(c, entry, provider.Reply{Outcome: perennial.OutcomeUnknown, Code: "http_504"}, now, time.Second),
-			zeros: []string{"ID", "AttemptID", "Generation", "Digest", "Suspect", "ConfirmAfter", "Terminal", "Ledger"}},
+			zeros: []string{"ID", "AttemptID", "Generation", "Digest", "Suspect", "ConfirmAfter", "Terminal", "Kept", "Bar", "Ledger"}},
 	} {
 		assert.ElementsMatch(t, made.zeros, fill.Zeros(made.value), name)
 	}

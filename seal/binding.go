@@ -34,10 +34,14 @@ const (
 // that received the set. The refresh tokens' keyset seals it.
 const FieldSaveRequest Field = "save_request"
 
+// FieldKeptReply is a token endpoint's reply that could not be read. The refresh tokens'
+// keyset seals it, at the generation of the tokens that it may replace.
+const FieldKeptReply Field = "kept_reply"
+
 // keyset returns the field whose keyset seals f.
 func (f Field) keyset() Field {
 	switch f {
-	case FieldWebhookSecret, FieldCodeVerifier, FieldTokenReply, FieldSaveRequest:
+	case FieldWebhookSecret, FieldCodeVerifier, FieldTokenReply, FieldSaveRequest, FieldKeptReply:
 		return FieldRefreshToken
 	}
 	return f

@@ -35,7 +35,15 @@ func (s *Store) CloseAttempt(ctx context.Context, req CloseRequest) (c perennial
 				return err
 			}
 		}
-		c, err = change(tx, row, closeColumns(row, req, now, held), now)
+		kept, err := keepReply(tx, row, req, now)
+		if err != nil {
+			return err
+		}
+		set := closeColumns(row, req, now, held)
+		if kept && req.Bar {
+			set.with(keptColumns(row, now))
+		}
+		c, err = change(tx, row, set, now)
 		return err
 	})
 	if err == nil && !found {

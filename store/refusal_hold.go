@@ -75,7 +75,13 @@ func (s *Store) withheld(tx *gorm.DB, c perennial.Connection, req CloseRequest, 
 			return "", fmt.Errorf("note the refusal of connection %s: %w", c.ID, err)
 		}
 	}
-	if req.Terminal == "" || req.Terminal == perennial.ReasonNoRefreshToken || seam.Off(seam.RefusalHold) {
+	if req.Terminal == "" || req.Terminal == perennial.ReasonNoRefreshToken {
+		return "", nil
+	}
+	if kept, ok, err := readKept(tx, c.ID); err != nil || ok && kept.bars(c, now) {
+		return CodeReplyKept, err
+	}
+	if seam.Off(seam.RefusalHold) {
 		return "", nil
 	}
 	q := tx

@@ -80,16 +80,22 @@ func setAsideWait(c perennial.Connection, class perennial.ReplayClass, now time.
 	return earliest(c.SetAsideUntil, now.Add(setAsideLook))
 }
 
-// GiveUpSetAside lets the connection go on without the token set that was set aside:
-// its refresh token is presented again. It is spent already if the provider rotated it,
-// so a refusal then counts as our loss. Signal its workflow afterwards. Without a set
-// aside it returns an error of [perennial.CodeConflict].
+// GiveUpSetAside lets the connection go on without the token set that was set aside, or
+// without the reply that is kept: its refresh token is presented again. It is spent already if the provider rotated it,
+// so a refusal then counts as our loss. Signal its workflow afterwards. Without either
+// it returns an error of [perennial.CodeConflict].
 func (s *Store) GiveUpSetAside(ctx context.Context, id string) (c perennial.Connection, err error) {
 	found, err := s.locked(ctx, id, func(tx *gorm.DB, row perennial.Connection, now time.Time) error {
-		if !row.HasSetAside() {
-			return perennial.Errorf(perennial.CodeConflict, "no token set of connection %s is set aside: there is nothing to give up", id)
+		_, kept, err := readKept(tx, id)
+		if err != nil {
+			return err
 		}
-		var err error
+		if !row.HasSetAside() && !kept {
+			return perennial.Errorf(perennial.CodeConflict, "no token set of connection %s is set aside, and no reply is kept: there is nothing to give up", id)
+		}
+		if err := giveUpKept(tx, id); err != nil {
+			return err
+		}
 		c, err = change(tx, row, columns{"set_aside_until": nil}.hardWait(time.Time{}), now)
 		return err
 	})

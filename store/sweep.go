@@ -231,8 +231,8 @@ func warnedColumns(clock string, was, end, now time.Time) columns {
 }
 
 // Prune deletes ledger lines, settled events and recorded refusals that are older than
-// keep, at most limit of each; also tombstones older than 400 days, and processes that
-// ended without a word a week ago. It returns how many.
+// keep, at most limit of each; also tombstones older than 400 days, kept replies that a
+// newer token set made useless, and processes that ended without a word a week ago. It returns how many.
 func (s *Store) Prune(ctx context.Context, keep time.Duration, limit int) (int64, error) {
 	now, err := s.Now(ctx)
 	if err != nil {
@@ -251,6 +251,7 @@ func (s *Store) Prune(ctx context.Context, keep time.Duration, limit int) (int64
 		{"DELETE FROM first_refusals WHERE (app, connection_id) IN (SELECT app, connection_id FROM first_refusals WHERE refused_at < ? LIMIT ?)", old},
 		{"DELETE FROM failures WHERE (app, host, connection_id) IN (SELECT app, host, connection_id FROM failures WHERE failed_at < ? LIMIT ?)", latest(old, now.Add(-lately))},
 		{"DELETE FROM tombstones WHERE connection_id IN (SELECT connection_id FROM tombstones WHERE written_at < ? LIMIT ?)", now.Add(-max(keep, tombstoneKeep))},
+		{"DELETE FROM kept_replies WHERE connection_id IN (SELECT connection_id FROM kept_replies WHERE kept_at <= ? AND NOT " + ofRow + " LIMIT ?)", now},
 		{"DELETE FROM processes WHERE id IN (SELECT id FROM processes WHERE reported_at < ? LIMIT ?)", now.Add(-processKeep)},
 	} {
 		result := s.db.With(ctx).Exec(prune.statement, db.Nullable(prune.before), limit)

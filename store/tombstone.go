@@ -105,6 +105,9 @@ func noteEnd(tx *gorm.DB, before, after perennial.Connection, now time.Time) err
 	was, is := before.Status == perennial.StatusDisconnected, after.Status == perennial.StatusDisconnected
 	switch {
 	case is && !was:
+		if err := dropKept(tx, after.ID); err != nil {
+			return err
+		}
 		return bury(tx, after.ID, TombstoneDisconnected, now)
 	case was && !is:
 		return unbury(tx, after.ID)

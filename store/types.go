@@ -136,6 +136,11 @@ type CloseRequest struct {
 	// reconnect_required with this reason. The app's refusal hold prevents that: then
 	// the connection keeps its status, failing with [CodeRefusalHold].
 	Terminal perennial.Reason
+	// Kept is a reply that could not be read and may have tokens, or nil: only its Sealed
+	// and Whole count. With Bar, the refresh token is not presented while the reply is
+	// kept, until a day after the access token's end.
+	Kept *KeptReply
+	Bar  bool
 
 	Ledger perennial.Attempt
 

@@ -52,6 +52,8 @@ func hardReason(c perennial.Connection, now time.Time) string {
 	switch {
 	case c.ConfirmAt.After(now):
 		return "its token was refused once, and is presented once more after a minute to make sure"
+	case c.HasSetAside() && c.FailingCode == CodeReplyKept:
+		return "its provider sent a reply that could not be read and is kept: `perennial recover`"
 	case c.HasSetAside():
 		return "a newer token set of it waits to be stored"
 	case c.Ambiguous() && c.ExpiresAt.After(now):

@@ -39,6 +39,7 @@ var faults = map[string]Fault{
 	"not_sealed":                   FaultClient,
 	"set_aside":                    FaultClient,
 	"bound_token":                  FaultClient,
+	"reply_kept":                   FaultClient,
 
 	"invalid_request":        FaultRequest,
 	"invalid_scope":          FaultRequest,
