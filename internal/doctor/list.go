@@ -18,6 +18,7 @@ var checks = []check{
 	{"workflows", workflowsRun},
 	{"overdue", overdue},
 	{"doubt", inDoubt},
+	{"replies", keptReplies},
 	{"apps", apps},
 	{"spool", spoolOfThisMachine},
 	{"sets", setsInWorkflows},

@@ -23,7 +23,7 @@ import (
 )
 
 // inDatabase lists the checks that need no Temporal.
-var inDatabase = []string{"schema", "database pool", "keys", "sealed rows", "overdue", "doubt", "apps", "spool", "webhooks", "configuration"}
+var inDatabase = []string{"schema", "database pool", "keys", "sealed rows", "overdue", "doubt", "replies", "apps", "spool", "webhooks", "configuration"}
 
 // TestRows breaks one thing after another in rows that were well, and mends it. Temporal
 // is away meanwhile.
@@ -60,6 +60,8 @@ func TestRows(t *testing.T) {
 				"doubt", doctor.Wrong, "refused once and not confirmed in time: 1: con_2"},
 			{"UPDATE connections SET health = 'failing', ambiguous_since = " + c.ago(time.Hour) + ", ambiguous_digest = 'd' WHERE id = 'con_2'", "UPDATE connections SET health = 'healthy', ambiguous_since = NULL",
 				"doubt", doctor.Warning, "may be spent, because a reply never came: con_2"},
+			{"INSERT INTO kept_replies (connection_id, app, generation, digest, attempt_id, reply_sealed, whole, sent_at, kept_at) SELECT id, app, generation, refresh_token_digest, 'a', 'x', true, " + c.ago(time.Hour) + ", " + c.ago(time.Hour) + " FROM connections WHERE id = 'con_2'", "DELETE FROM kept_replies",
+				"replies", doctor.Wrong, "could not be read are kept of con_2"},
 			{"INSERT INTO circuits (app, host, reason, code, opened_at, next_probe_at, updated_at) VALUES ('app', 'api.hubapi.com', 'misconfigured', 'invalid_client', " + c.ago(time.Hour) + ", " + c.ago(-time.Minute) + ", " + c.ago(0) + ")", "DELETE FROM circuits",
 				"apps", doctor.Wrong, "app app at api.hubapi.com: circuit open since "},
 			{"INSERT INTO circuits (app, host, slow_until, updated_at) VALUES ('app', 'api.hubapi.com', " + c.ago(-time.Hour) + ", " + c.ago(0) + ")", "DELETE FROM circuits",

@@ -41,8 +41,8 @@ func newCommand(s *shell) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return perennial.Errorf(perennial.CodeInvalid, "%w; see `%s --help`", err, cmd.CommandPath())
 	})
-	root.AddCommand(s.migrate(), s.keys(), s.setup(), s.connect(), s.reconnect(), s.reconnectLink(), s.list(), s.show(), s.refresh(),
-		s.changeStatus("give-up", "Go on without the token set that is set aside: the old refresh token is presented again", (*connect.Service).GiveUpSetAside),
+	root.AddCommand(s.migrate(), s.keys(), s.setup(), s.connect(), s.reconnect(), s.reconnectLink(), s.list(), s.show(), s.refresh(), s.recover(),
+		s.changeStatus("give-up", "Go on without the token set that is set aside, or the reply that is kept: the old refresh token is presented again", (*connect.Service).GiveUpSetAside),
 		s.changeStatus("pause", "Stop refreshing, except to keep the refresh token alive", (*connect.Service).Pause),
 		s.endMissing(), s.cadence(),
 		s.changeStatus("resume", "Make a paused connection active again", (*connect.Service).Resume),

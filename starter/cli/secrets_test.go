@@ -99,6 +99,7 @@ func TestSecrets(t *testing.T) {
 		"pause":              {secret: looks, code: program.ExitUnavailable, args: []string{"con_1"}},
 		"resume":             {secret: looks, code: program.ExitUnavailable, args: []string{"con_1"}},
 		"give-up":            {secret: looks, code: program.ExitUnavailable, args: []string{"con_1"}},
+		"recover":            {secret: looks, code: program.ExitUnavailable, args: []string{"con_1"}},
 		"disconnect":         {secret: needs, args: []string{"con_1"}},
 		"cadence":            {secret: looks, code: program.ExitUnavailable, args: []string{"con_1", "always"}},
 		"app list":           {secret: looks},

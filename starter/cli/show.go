@@ -138,7 +138,7 @@ func (s *shell) print(deps *wiring.Deps, c perennial.Connection, attempts []pere
 		name string
 		at   time.Time
 	}{{"access token expires", c.ExpiresAt}, {"next refresh", c.NextRefreshAt}, {waitName(c), c.NextAttemptAt}, {"confirmed at", c.ConfirmAt},
-		{"refresh token expires unused", c.RefreshTokenExpiresAt}, {"grant ends", c.GrantExpiresAt}, {"may have been spent since", c.AmbiguousSince}, {"a newer token set is set aside until", setAsideUntil(c)}} {
+		{"refresh token expires unused", c.RefreshTokenExpiresAt}, {"grant ends", c.GrantExpiresAt}, {"may have been spent since", c.AmbiguousSince}, {setAsideName(c), setAsideUntil(c)}} {
 		if !t.at.IsZero() {
 			line(t.name, "%s (%s)", instant(t.at), t.at.Sub(now).Round(time.Second))
 		}
@@ -165,6 +165,14 @@ func waitName(c perennial.Connection) string {
 		return "waits until" // our own: `perennial refresh --now` ends it
 	}
 	return "not before"
+}
+
+// setAsideName says what the connection waits for until [setAsideUntil].
+func setAsideName(c perennial.Connection) string {
+	if c.FailingCode == store.CodeReplyKept {
+		return "`perennial recover` may read its kept reply until"
+	}
+	return "a newer token set is set aside until"
 }
 
 // setAsideUntil returns until when the connection waits for a newer token set, or zero.
