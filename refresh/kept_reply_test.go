@@ -1,6 +1,8 @@
 package refresh
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -121,4 +123,47 @@ func TestReadingIsLaidOver(t *testing.T) {
 	assert.Equal(t, provider.Entry{TokensUnder: "b", MembersAt: map[string][]string{"scope": {"s"}, "access_token": {"y"}}}, got)
 	assert.Equal(t, []string{"x"}, e.MembersAt["access_token"])
 	assert.Empty(t, fill.Zeros(fill.Of[Reading]()))
+}
+
+// TestRecoverCut: of a reply that broke off within its refresh token, the access token is
+// stored, and the old refresh token in doubt.
+func TestRecoverCut(t *testing.T) {
+	t.Parallel()
+	for class, doubt := range map[perennial.ReplayClass]bool{perennial.ReplaySingleUse: true, perennial.ReplayReusable: false} {
+		reply := unreadable(`{"data":{"access_token":"access-token-2","refresh_token":"refr`)
+		reply.Unread.Whole = false
+		b := setup(t, reply)
+		b.app.Provider.ReplayClass = class
+		b.refresh(t, t.Context(), 1)
+		got, err := b.Recover(t.Context(), b.db, b.c.ID, Reading{Under: "data"})
+		require.NoError(t, err)
+		access, refresh := b.tokensOf(t, got.Connection)
+		assert.Equal(t, []string{"access-token-2", "refresh 1"}, []string{access, refresh})
+		assert.Equal(t, doubt, got.Connection.Ambiguous(), class)
+	}
+}
+
+// unclosing is a store that does not close the next attempts.
+type unclosing struct {
+	*store.Store
+	left int
+}
+
+func (u *unclosing) CloseAttempt(ctx context.Context, req store.CloseRequest) (perennial.Connection, bool, error) {
+	if u.left > 0 {
+		u.left--
+		return perennial.Connection{}, false, errors.New("the database is away")
+	}
+	return u.Store.CloseAttempt(ctx, req)
+}
+
+// TestKeepTriesAgain: nobody else has a reply that is to be kept.
+func TestKeepTriesAgain(t *testing.T) {
+	t.Parallel()
+	b := setup(t, unreadable(twoGrants))
+	b.Engine.Store = &unclosing{Store: b.db, left: 2}
+	b.refresh(t, t.Context(), 1)
+	_, ok, err := b.db.KeptReply(t.Context(), b.c.ID)
+	require.NoError(t, err)
+	require.True(t, ok)
 }
