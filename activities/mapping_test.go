@@ -7,6 +7,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/fill"
 	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/refresh/timing"
 	"github.com/stretchr/testify/assert"
 )
 
@@ -50,11 +51,20 @@ func TestMissingViewIsWhole(t *testing.T) {
 // TestPaceIsWhole: a pacer goes on with its shard, and claims with all that it knows.
 func TestPaceIsWhole(t *testing.T) {
 	t.Parallel()
-	p := &Pacer{Timing: fill.Of[Pacer]().Timing}
+	p := &Pacer{Timing: fill.Of[Pacer]().Timing, Apps: pooledApp{}}
 	r := p.newPace(fill.Of[PaceRequest](), "run")
 	assert.Empty(t, fill.Zeros(r.shard))
 	assert.Equal(t, []string{"Done", "Refreshed", "HandedOver", "MarkedRolledBack", "Latest"}, fill.Zeros(r.out), "these are the results")
 	r.late = time.Second
 	assert.Empty(t, fill.Zeros(r.dueRequest(3)))
 	assert.Empty(t, fill.Zeros(ReleaseRequest(pooledApp{}, "app")))
+	p = &Pacer{Timing: timing.Config{}.WithDefaults(), Apps: graceApp{}}
+	assert.Equal(t, 40*time.Second, p.newPace(fill.Of[PaceRequest](), "run").dueRequest(1).Lease, "it leaves time within the window")
+}
+
+// graceApp has an app whose provider takes an old refresh token for a minute.
+type graceApp struct{}
+
+func (graceApp) App(string) (provider.App, error) {
+	return provider.App{Provider: provider.Entry{ReplayClass: perennial.ReplayGrace, GraceWindow: time.Minute}}, nil
 }

@@ -350,7 +350,8 @@ func (r *pace) release(well, lent bool) {
 }
 
 func (r *pace) dueRequest(n int) store.ClaimDueRequest {
-	return store.ClaimDueRequest{Shard: r.shard, Limit: n, Late: r.late, Lease: r.Timing.AttemptDeadline, Trigger: perennial.TriggerTimer, Beat: r.out.Beat}
+	app, _ := r.Apps.App(r.shard.App) // one that is not known here presents nothing
+	return store.ClaimDueRequest{Shard: r.shard, Limit: n, Late: r.late, Lease: r.Timing.Lease(app.Provider), Trigger: perennial.TriggerTimer, Beat: r.out.Beat}
 }
 
 // take claims at most n connections and refreshes each in its own goroutine, which

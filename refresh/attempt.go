@@ -151,7 +151,7 @@ func (a *attempt) sendable(ctx, sendCtx context.Context) error {
 // one attempt that sent nothing.
 func (a *attempt) stalled() bool {
 	age := max(time.Since(a.began), a.wall().Round(0).Sub(a.began.Round(0)))
-	return age+a.Timing.HTTPTimeout > a.Timing.AttemptDeadline
+	return a.Timing.Stalled(age, a.app.Provider)
 }
 
 // waitForSlot waits for the rate slot of this attempt's i-th request. Each request has

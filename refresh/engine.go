@@ -249,7 +249,7 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 	if appErr == nil {
 		app, appErr = app.At(row.Host)
 	}
-	claimReq := e.claimRequest(req, WaitingClass(app.Provider))
+	claimReq := e.claimRequest(req, app.Provider)
 	if store.Claimable(row, claimReq, now) {
 		gate, err = e.Store.Admit(ctx, e.admitRequest(row, app))
 		if err != nil {
@@ -329,7 +329,7 @@ func (e *Engine) fastPath(ctx context.Context, req Request, began time.Time) (a 
 		}
 	}
 	seam.At(seam.BeforeClaim, req.ConnectionID)
-	claim, ok, err := e.Store.FastClaim(ctx, req.App, e.claimRequest(req, WaitingClass(app.Provider)))
+	claim, ok, err := e.Store.FastClaim(ctx, req.App, e.claimRequest(req, app.Provider))
 	if err != nil || !ok {
 		return nil, store.Admission{}, err
 	}
@@ -339,9 +339,9 @@ func (e *Engine) fastPath(ctx context.Context, req Request, began time.Time) (a 
 	return a, gate, nil
 }
 
-func (e *Engine) claimRequest(req Request, class perennial.ReplayClass) store.ClaimRequest {
+func (e *Engine) claimRequest(req Request, entry provider.Entry) store.ClaimRequest {
 	return store.ClaimRequest{ID: req.ConnectionID, Generation: req.Generation, Trigger: req.Trigger, AttemptID: uuid.NewString(),
-		Lease: e.Timing.AttemptDeadline, Class: class, Floor: e.Timing.Floor(), Judged: req.Judged}
+		Lease: e.Timing.Lease(entry), Class: WaitingClass(entry), Floor: e.Timing.Floor(), Judged: req.Judged}
 }
 
 func (e *Engine) newAttempt(req Request, claim store.Claim, began time.Time) *attempt {

@@ -488,3 +488,20 @@ func (plain) Seal(_ seal.Binding, s perennial.Secret) ([]byte, error) { return [
 func (plain) Open(_ seal.Binding, b []byte) (perennial.Secret, error) {
 	return perennial.NewSecret(string(b)), nil
 }
+
+// TestGraceIsTakenOver: a process that dies while it presents leaves another one time to
+// present the token again within a grace window of a minute.
+func TestGraceIsTakenOver(t *testing.T) {
+	t.Parallel()
+	b := setup(t, fresh("2"))
+	b.Timing = timing.Config{}.WithDefaults()
+	b.app.Provider.ReplayClass, b.app.Provider.GraceWindow = perennial.ReplayGrace, time.Minute
+	row, now, err := b.db.Get(t.Context(), "con_1")
+	require.NoError(t, err)
+	claim, err := b.db.Claim(t.Context(), b.claimRequest(Request{ConnectionID: row.ID, Generation: 1, Trigger: perennial.TriggerTimer}, b.app.Provider))
+	require.NoError(t, err)
+	res := b.refresh(t, t.Context(), 1)
+	require.Equal(t, perennial.OutcomeBusy, res.Outcome)
+	assert.WithinDuration(t, now.Add(40*time.Second), res.RetryAt, time.Second)
+	assert.Less(t, res.RetryAt.Sub(claim.Connection.Open.StartedAt), b.app.Provider.GraceWindow)
+}

@@ -90,7 +90,7 @@ func TestMadeWhole(t *testing.T) {
 		value any
 		zeros []string
 	}{
-		"a claim":            {value: e.claimRequest(fill.Of[Request](), perennial.ReplayGrace), zeros: []string{"Ungated"}},
+		"a claim":            {value: e.claimRequest(fill.Of[Request](), provider.Entry{ReplayClass: perennial.ReplayGrace, GraceWindow: time.Minute}), zeros: []string{"Ungated"}},
 		"a probe given back": {value: e.returnProbeRequest(c, entry)},
 		"a set aside":        {value: setAsideRequest(fill.Of[store.SaveRequest]())},
 		"a claim of many":    {value: claimedRequest(c, "run_1"), zeros: []string{"Floor", "Judged"}},

@@ -208,6 +208,28 @@ func TestTimingChain(t *testing.T) {
 	}
 }
 
+// TestLease: a dead process leaves time within a grace window for a whole presentation,
+// and a lease always covers a presentation and its save.
+func TestLease(t *testing.T) {
+	t.Parallel()
+	c := Config{}.WithDefaults()
+	for window, want := range map[time.Duration]time.Duration{
+		0: 90 * time.Second, 10 * time.Second: 40 * time.Second, time.Minute: 40 * time.Second, 90 * time.Second: 45 * time.Second,
+		2 * time.Minute: time.Minute, 3 * time.Minute: 90 * time.Second, 30 * time.Minute: 90 * time.Second,
+	} {
+		e := provider.Entry{ReplayClass: perennial.ReplayGrace, GraceWindow: window}
+		assert.Equal(t, want, c.Lease(e), window)
+		if want < c.AttemptDeadline {
+			assert.False(t, c.Stalled(want-35*time.Second, e), window)
+			assert.True(t, c.Stalled(want-34*time.Second, e), window)
+		}
+		e.ReplayClass = perennial.ReplayUnknown
+		assert.Equal(t, c.AttemptDeadline, c.Lease(e))
+		assert.False(t, c.Stalled(70*time.Second, e))
+		assert.True(t, c.Stalled(71*time.Second, e))
+	}
+}
+
 func TestBackoffGrowsAndIsBounded(t *testing.T) {
 	t.Parallel()
 	for outcome, r := range backoffRange {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/provider"
 )
 
 // Config is the time chain of one refresh. Each bound lies inside the next, so that a
@@ -86,6 +87,30 @@ func (t Config) Validate(secrets int) error {
 	check(t.ForcedFloor == NoFloor || t.ForcedFloor > 0 && t.ForcedFloor <= t.ForcedFloorMax, "forced_floor (%s) must be at most forced_floor_max (%s)", t.ForcedFloor, t.ForcedFloorMax)
 	check(t.ForcedFloorMax <= perennial.ForcedForgotten, "forced_floor_max (%s) must be at most %s, after which forced refreshes are counted anew", t.ForcedFloorMax, perennial.ForcedForgotten)
 	return errors.Join(errs...)
+}
+
+// sendWithin is how soon after its claim an attempt with a short lease must send.
+const sendWithin = 5 * time.Second
+
+// Lease returns how long a claim may keep the fence. If the process dies, the token can
+// be presented again only when that time is over, so within a grace window it must leave
+// time for a whole presentation. But it covers one presentation and its save: two that
+// live at once could bring two pairs of which one is dead.
+func (t Config) Lease(e provider.Entry) time.Duration {
+	if e.ReplayClass != perennial.ReplayGrace || e.GraceWindow <= 0 {
+		return t.AttemptDeadline
+	}
+	lease := min(e.GraceWindow/2, e.GraceWindow-t.HTTPTimeout-t.SaveTimeout)
+	return min(max(lease, t.HTTPTimeout+t.SaveTimeout+sendWithin), t.AttemptDeadline)
+}
+
+// Stalled reports whether an attempt of this age must not send any more, because another
+// process may take the fence before it is over.
+func (t Config) Stalled(age time.Duration, e provider.Entry) bool {
+	if lease := t.Lease(e); lease < t.AttemptDeadline {
+		return age+t.HTTPTimeout+t.SaveTimeout > lease
+	}
+	return age+t.HTTPTimeout > t.AttemptDeadline
 }
 
 // Patience returns how long an attempt may wait for its rate slot: what the chain
