@@ -505,3 +505,14 @@ func TestGraceIsTakenOver(t *testing.T) {
 	assert.WithinDuration(t, now.Add(40*time.Second), res.RetryAt, time.Second)
 	assert.Less(t, res.RetryAt.Sub(claim.Connection.Open.StartedAt), b.app.Provider.GraceWindow)
 }
+
+// TestShortLeaseSendsSoon: an attempt whose claim is shorter sends within five seconds or
+// not at all, so that it is over before another one begins.
+func TestShortLeaseSendsSoon(t *testing.T) {
+	t.Parallel()
+	e := New(Config{Timing: timing.Config{}.WithDefaults()})
+	for class, want := range map[perennial.ReplayClass]bool{perennial.ReplayGrace: true, perennial.ReplayUnknown: false} {
+		a := &attempt{Engine: e, began: time.Now().Add(-6 * time.Second), app: provider.App{Provider: provider.Entry{ReplayClass: class, GraceWindow: time.Minute}}}
+		assert.Equal(t, want, a.stalled(), class)
+	}
+}
