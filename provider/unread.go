@@ -114,8 +114,8 @@ func ReadUnread(u Unread, e Entry, sent time.Time) (t perennial.TokenSet, cut bo
 // maxPaths bounds how many members an error names.
 const maxPaths = 40
 
-// memberName is the form of a name that cannot be a token.
-var memberName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.\-]{0,31}$`)
+// memberName is the form of a name that cannot be a token: short, or without digits.
+var memberName = regexp.MustCompile(`^(?:[A-Za-z_][A-Za-z0-9_\-]{0,11}|[A-Za-z_\-]{1,32})$`)
 
 // memberPaths lists the paths of the texts in a reply.
 func memberPaths(in received) []string {

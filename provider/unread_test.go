@@ -91,9 +91,10 @@ func TestReadUnread(t *testing.T) {
 		assert.Equal(t, []string{c.access, c.refresh}, []string{got.AccessToken.Reveal(), got.RefreshToken.Reveal()}, name)
 		assert.Equal(t, c.cut, cut, name)
 	}
-	_, _, err := ReadUnread(Unread{Body: perennial.NewSecret(`{"auth":{"key":"planted-1","` + strings.Repeat("a", 33) + `":"planted-2"},"note":"planted-3"}`), Whole: true}, Entry{}, sent)
+	_, _, err := ReadUnread(Unread{Body: perennial.NewSecret(`{"auth":{"key":"planted-1","` + strings.Repeat("a", 33) + `":"planted-2"},"a1234567890bc":"planted-4","note":"planted-3"}`), Whole: true}, Entry{}, sent)
 	require.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err))
 	require.ErrorContains(t, err, "auth.key, note.")
 	require.NotContains(t, err.Error(), "planted")
 	require.NotContains(t, err.Error(), "aaaa")
+	require.NotContains(t, err.Error(), "a123")
 }
