@@ -327,22 +327,6 @@ func (a *attempt) closeWith(ctx context.Context, reply provider.Reply, req store
 	return res, nil
 }
 
-// closeRow closes the attempt in the row. With a reply that is kept it tries until ctx
-// ends: nobody else has the reply.
-func (a *attempt) closeRow(ctx context.Context, req store.CloseRequest) (row perennial.Connection, closed bool, err error) {
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		row, closed, err = a.Store.CloseAttempt(ctx, req)
-		if err == nil || req.Kept == nil {
-			return row, closed, err
-		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return row, closed, err
-		}
-	}
-}
-
 // noteRequest returns the report of a reply to the app's circuit.
 func (a *attempt) noteRequest(reply provider.Reply) store.NoteRequest {
 	req := store.NoteRequest{Connection: a.row, Outcome: reply.Outcome, Code: reply.Code, Rate: a.app.MaxRefreshesPerSecond, Interval: a.Timing.ProbeInterval,

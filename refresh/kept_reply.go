@@ -28,6 +28,22 @@ func (a *attempt) keep(reply provider.Reply, req *store.CloseRequest) {
 	a.log.Error("the provider's reply may have tokens and could not be read: correct its description and run `perennial recover`", "status_code", reply.HTTPStatus)
 }
 
+// closeRow closes the attempt in the row. With a reply that is kept it tries until ctx
+// ends: nobody else has the reply.
+func (a *attempt) closeRow(ctx context.Context, req store.CloseRequest) (row perennial.Connection, closed bool, err error) {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		row, closed, err = a.Store.CloseAttempt(ctx, req)
+		if err == nil || req.Kept == nil {
+			return row, closed, err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return row, closed, err
+		}
+	}
+}
+
 // barsWhileKept reports whether a refresh token of the class is not presented while a
 // reply to it is kept. A reusable one stays good, and within a grace window the provider
 // answers again; both are what mends the connection without a person.

@@ -167,3 +167,20 @@ func TestKeepTriesAgain(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, ok)
 }
+
+// TestUnreadableReplyOverHTTP: the same with a real token endpoint. A second refresh sends
+// it nothing.
+func TestUnreadableReplyOverHTTP(t *testing.T) {
+	t.Parallel()
+	r := newReport(t, "hubspot", reported{200, twoGrants, ""})
+	r.refreshed(t, "con_1", perennial.TriggerTimer)
+	r.exec(t, "UPDATE connections SET next_attempt_at = NULL")
+	res := r.refreshed(t, "con_1", perennial.TriggerTimer)
+	assert.Equal(t, perennial.OutcomeThrottled, res.Outcome)
+	assert.Equal(t, string(store.VerdictSetAside), res.Code)
+	assert.EqualValues(t, 1, r.requests.Load())
+	got, err := r.Recover(t.Context(), r.db, "con_1", Reading{Under: "user"})
+	require.NoError(t, err)
+	access, refresh := r.tokensOf(t, got.Connection)
+	assert.Equal(t, []string{"user-access-2", "user-refresh-2"}, []string{access, refresh})
+}
