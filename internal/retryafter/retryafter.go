@@ -50,7 +50,8 @@ func Read(h http.Header, now time.Time) time.Duration {
 const firstInstant = 1e9
 
 // wait returns the wait that a number means: until an instant since 1970 in seconds or
-// in a part of them, milliseconds if it would be longer than [Max], else seconds.
+// in a part of them, milliseconds if it would be longer than [Max] and no number of
+// days, else seconds.
 func wait(n float64, now time.Time) time.Duration {
 	if n > firstInstant && n < firstInstant*1e12 {
 		for n >= 100*firstInstant {
@@ -62,7 +63,7 @@ func wait(n float64, now time.Time) time.Duration {
 		return Max
 	}
 	seconds := min(max(n, 0), firstInstant)
-	if seconds > Max.Seconds() && math.Mod(seconds, 1000) == 0 {
+	if seconds > Max.Seconds() && math.Mod(seconds, 1000) == 0 && math.Mod(seconds, Max.Seconds()) != 0 {
 		seconds /= 1000
 	}
 	return time.Duration(seconds * float64(time.Second))

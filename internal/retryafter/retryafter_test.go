@@ -25,7 +25,7 @@ func TestRead(t *testing.T) {
 		{epoch(45*time.Second, 1), "", 45 * time.Second}, {epoch(45*time.Second, 1000), "", 45 * time.Second}, {epoch(45*time.Second, 1e6), "", 45 * time.Second},
 		{epoch(time.Hour, 1), date(30 * time.Minute), 30 * time.Minute}, {epoch(-time.Hour, 1), "", time.Second}, {"4102444800", "", 24 * time.Hour},
 		{now.Add(time.Minute).Format(time.RFC3339), "", time.Minute}, {"30s", "", 30 * time.Second}, {"2 m", "", 2 * time.Minute}, {"1500ms", "", 1500 * time.Millisecond},
-		{"3600000", "", time.Hour}, {"86400", "", 24 * time.Hour}, {"86401", "", 24 * time.Hour}, {"3600", "", time.Hour},
+		{"3600000", "", time.Hour}, {"864000", "", 24 * time.Hour}, {"86400000", "", 24 * time.Hour}, {"86400", "", 24 * time.Hour}, {"86401", "", 24 * time.Hour}, {"3600", "", time.Hour},
 	} {
 		h := http.Header{}
 		h.Set("Retry-After", c.value)
