@@ -98,3 +98,23 @@ func TestReadUnread(t *testing.T) {
 	require.NotContains(t, err.Error(), "aaaa")
 	require.NotContains(t, err.Error(), "a123")
 }
+
+// FuzzReadUnread: whatever was kept, reading it does not panic, and its error repeats no
+// value.
+func FuzzReadUnread(f *testing.F) {
+	f.Add([]byte(twoGrants), true, "user", "")
+	f.Add([]byte(`{"auth":{"key":"planted-secret-1"}}`), false, "", "auth.key")
+	f.Add([]byte("\x1f\x8b\x08\x00"), true, "0.0", "a")
+	f.Add([]byte(`[[{"a":"planted-secret-1"}]]`), true, "0.0", "0.0.a")
+	f.Fuzz(func(t *testing.T, body []byte, whole bool, under, path string) {
+		e := Entry{TokensUnder: under, MembersAt: map[string][]string{"access_token": {path}, "expires_in": {under}}}
+		got, _, err := ReadUnread(Unread{Body: perennial.NewSecret(string(body)), Whole: whole}, e, time.Unix(1, 0))
+		if err == nil && got.AccessToken.IsZero() && got.RefreshToken.IsZero() {
+			t.Fatal("no token and no error")
+		}
+		if err != nil && strings.Contains(err.Error(), "planted-secret-1") {
+			t.Fatalf("leaks: %v", err)
+		}
+		received{body: body, whole: whole}.unread(http.Header{})
+	})
+}
