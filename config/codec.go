@@ -66,7 +66,7 @@ func (l *loader) codecAuth(setting, value, why string) (auth perennial.Secret, m
 	}
 	to := l
 	if l.secretsOptional && why != notAName {
-		to = &loader{path: l.path, lines: l.lines, from: l.from}
+		to = &loader{path: l.path, doc: l.doc, from: l.from}
 	}
 	to.setting(setting, "%s", why)
 	if to != l {

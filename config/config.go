@@ -15,6 +15,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/db"
+	"github.com/perennial-oauth/perennial/internal/strictyaml"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh/timing"
 )
@@ -152,7 +153,7 @@ func HealthAddresses(path string, environ []string) (worker, server string, err 
 	}
 	l := newLoader(path, environ)
 	var f file
-	if l.decode(raw, &f); l.unread {
+	if l.decode(raw, &f); l.doc.Unread {
 		return "", "", l.err()
 	}
 	l.problems = nil // other settings are not checked
@@ -166,7 +167,7 @@ func HealthAddresses(path string, environ []string) (worker, server string, err 
 const defaultListen = "127.0.0.1:8081"
 
 func newLoader(path string, environ []string) *loader {
-	return &loader{path: path, env: variables(environ), lines: map[string]int{}, from: map[string]string{}, wrong: map[int]bool{}}
+	return &loader{path: path, env: variables(environ), doc: &strictyaml.Document{}, from: map[string]string{}}
 }
 
 func parse(path string, raw []byte, environ []string) (*Config, error) {
@@ -175,7 +176,7 @@ func parse(path string, raw []byte, environ []string) (*Config, error) {
 
 func (l *loader) parse(raw []byte) (*Config, error) {
 	var f file
-	if l.decode(raw, &f); l.unread {
+	if l.decode(raw, &f); l.doc.Unread {
 		return nil, l.err()
 	}
 	known := map[string]bool{"PERENNIAL_CACHE_DIR": true}
@@ -301,7 +302,7 @@ func isAddress(s string) bool {
 // needed records that a setting is missing. A value of the wrong type is recorded by
 // its line already.
 func (l *loader) needed(name, what string) {
-	if !l.wrong[l.lines[name]] {
+	if !l.doc.Wrong[l.doc.Lines[name]] {
 		l.at(name, "%s (or PERENNIAL_%s) is needed: %s", name, strings.ToUpper(name), what)
 	}
 }

@@ -224,6 +224,20 @@ func TestEveryKeyOfAnApp(t *testing.T) {
     account: {from: callback, name: realm, url: "https://full.example/{account}"}
     rate_limit_scope: host
     hosts: [.full.example]
+    notes: Sources.
+    secret_as_user: false
+    json_body: true
+    refresh_params: {scope: a}
+    replay_source: measured
+    refresh_kills_access_token: true
+    checks_client_first: true
+    scope_separator: ","
+    scopes_unnamed: [openid]
+    tokens_under: data
+    account_field: realm id
+    request_id_header: X-Id
+    spellings: [{http_status: 400, code: invalid_request, contains: refresh_token, outcome: revoked}]
+    evidence: [{facts: [replay], by: measured, source: us, date: 2026-11}]
 `), goodEnv)
 	require.NoError(t, err)
 	got, err := c.App("full")
@@ -235,13 +249,49 @@ func TestEveryKeyOfAnApp(t *testing.T) {
 	e := &want.Provider
 	e.Title, e.AuthURL, e.TokenURL = "Full", "https://full.example/a", "http://127.0.0.1:9/t"
 	e.IntrospectURL, e.RevokeURL, e.AuthStyle = "http://[::1]/i", "http://localhost/r", oauth2.AuthStyleInParams
-	e.ReplayClass, e.ReplaySource, e.GraceWindow = perennial.ReplayGrace, "the configuration", 30*time.Minute
+	e.ReplayClass, e.ReplaySource, e.GraceWindow = perennial.ReplayGrace, "measured", 30*time.Minute
 	e.DefaultLifetime, e.IdleLifetime, e.GrantLifetime = time.Hour, 2400*time.Hour, 43800*time.Hour
 	e.MetadataFields = []string{"realm"}
 	e.AuthParams, e.Issuer, e.IssuerSent = map[string]string{"prompt": "consent"}, "https://full.example", true
 	e.Account = provider.AccountSource{From: provider.AccountFromCallback, Name: "realm", URL: "https://full.example/{account}"}
 	e.RateLimitScope, e.HostSuffixes = provider.ScopeHost, []string{".full.example"}
+	e.Notes, e.JSONBody, e.RefreshParams, e.RefreshKillsAccessToken, e.ChecksClientFirst = "Sources.", true, map[string]string{"scope": "a"}, true, true
+	e.ScopeSeparator, e.ScopesUnnamed, e.TokensUnder, e.AccountField, e.RequestIDHeader = ",", []string{"openid"}, "data", "realm id", "X-Id"
+	e.Spellings = []provider.Spelling{{HTTPStatus: 400, Code: "invalid_request", Contains: "refresh_token", Outcome: perennial.OutcomeRevoked}}
+	e.Evidence = []provider.Evidence{{Facts: []string{"replay"}, By: "measured", Source: "us", Date: "2026-11"}}
 	require.Equal(t, want, got)
+}
+
+// TestLaidOverAnEntry: an app's spellings come before the catalogue's, its maps are
+// merged with the catalogue's, and replace puts both in their place. The catalogue stays
+// as it is.
+func TestLaidOverAnEntry(t *testing.T) {
+	t.Parallel()
+	const file = good + `  - name: zoho
+    provider: zoho
+    client_id: id
+    client_secret_env: CRM_SECRET
+    auth_params: {prompt: login, x: "1"}
+    spellings: [{code: invalid_code, contains: too soon, outcome: rate_limited}]
+`
+	own := provider.Spelling{Code: "invalid_code", Contains: "too soon", Outcome: perennial.OutcomeRateLimited}
+	zoho, _ := provider.Lookup("zoho")
+	c, err := parse("p.yaml", []byte(file), goodEnv)
+	require.NoError(t, err)
+	got := c.Apps[1].Provider
+	require.Equal(t, map[string]string{"access_type": "offline", "prompt": "login", "x": "1"}, got.AuthParams)
+	require.Equal(t, append([]provider.Spelling{own}, zoho.Spellings...), got.Spellings)
+	require.Equal(t, zoho.Evidence, got.Evidence)
+
+	c, err = parse("p.yaml", []byte(file+"    replace: true\n"), goodEnv)
+	require.NoError(t, err)
+	got = c.Apps[1].Provider
+	require.Equal(t, map[string]string{"prompt": "login", "x": "1"}, got.AuthParams)
+	require.Equal(t, []provider.Spelling{own}, got.Spellings)
+	require.Equal(t, zoho.HostSuffixes, got.HostSuffixes, "what the app does not name")
+
+	after, _ := provider.Lookup("zoho")
+	require.Equal(t, zoho, after)
 }
 
 // TestAnotherTokenEndpoint: if the configuration replaces the catalogue's token

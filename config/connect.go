@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/plainurl"
 )
 
 // connect checks the settings of connect links and adds their variables to known. All
@@ -31,7 +32,7 @@ func (l *loader) connect(f fileConnect, known map[string]bool) Connect {
 	for _, s := range []struct {
 		name, value string
 		bad         func(string) string
-	}{{"base_url", f.BaseURL, badURLWithoutQuery}, {"reconnect_url", f.ReconnectURL, badReconnectURL}, {"help_url", f.HelpURL, badPlainURL}} {
+	}{{"base_url", f.BaseURL, badURLWithoutQuery}, {"reconnect_url", f.ReconnectURL, badReconnectURL}, {"help_url", f.HelpURL, plainurl.Bad}} {
 		if s.value != "" {
 			l.connectProblem(s.name, s.bad(s.value))
 		}
@@ -66,7 +67,7 @@ func (l *loader) connectProblem(key, why string) {
 }
 
 func badURLWithoutQuery(raw string) string {
-	why := badPlainURL(raw)
+	why := plainurl.Bad(raw)
 	if u, err := url.Parse(raw); why == "" && err == nil && u.RawQuery != "" {
 		return "must not hold a query"
 	}
@@ -93,7 +94,7 @@ func badReconnectURL(raw string) string {
 	case strings.ContainsAny(filled, "{}"):
 		return "takes the placeholders {connection_id}, {tenant_id} and {app}, and no other"
 	}
-	return badPlainURL(filled)
+	return plainurl.Bad(filled)
 }
 
 // Links returns the URLs for a customer whose connection needs a reconnect: the

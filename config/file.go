@@ -1,19 +1,15 @@
 package config
 
 import (
-	"bytes"
 	"cmp"
-	"errors"
-	"io"
 	"maps"
-	"reflect"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/perennial-oauth/perennial/internal/db"
+	"github.com/perennial-oauth/perennial/internal/strictyaml"
+	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh/timing"
 	"go.yaml.in/yaml/v3"
 )
@@ -95,43 +91,23 @@ type fileConnect struct {
 	Lifetime     string   `yaml:"lifetime"`
 }
 
-// fileAccount is a provider.AccountSource.
-type fileAccount struct {
-	From string `yaml:"from"`
-	Name string `yaml:"name"`
-	URL  string `yaml:"url"`
-}
-
+// fileApp is an app: its own settings, and the description of its provider, which is
+// laid over the catalogue's.
 type fileApp struct {
-	Name             string            `yaml:"name"`
-	Provider         string            `yaml:"provider"`
-	Title            string            `yaml:"title"`
-	ClientID         string            `yaml:"client_id"`
-	ClientSecretEnv  list              `yaml:"client_secret_env"`
-	ClientSecretFile list              `yaml:"client_secret_file"`
-	Scopes           []string          `yaml:"scopes"`
-	Buffer           string            `yaml:"buffer"`
-	ReplayClass      string            `yaml:"replay_class"`
-	GraceWindow      string            `yaml:"grace_window"`
-	AuthURL          string            `yaml:"auth_url"`
-	TokenURL         string            `yaml:"token_url"`
-	IntrospectURL    string            `yaml:"introspect_url"`
-	RevokeURL        string            `yaml:"revoke_url"`
-	AuthStyle        string            `yaml:"auth_style"`
-	DefaultLifetime  string            `yaml:"default_lifetime"`
-	IdleLifetime     string            `yaml:"idle_lifetime"`
-	GrantLifetime    string            `yaml:"grant_lifetime"`
-	MetadataFields   []string          `yaml:"metadata_fields"`
-	Hosts            []string          `yaml:"hosts"`
-	RateLimitScope   string            `yaml:"rate_limit_scope"`
-	MaxPerSecond     *float64          `yaml:"max_refreshes_per_second"`
-	Cadence          string            `yaml:"cadence"`
-	Pace             string            `yaml:"pace"`
-	Pacers           *int              `yaml:"pacers"`
-	AuthParams       map[string]string `yaml:"auth_params"`
-	Issuer           string            `yaml:"issuer"`
-	IssuerSent       *bool             `yaml:"issuer_sent"`
-	Account          *fileAccount      `yaml:"account"`
+	Name             string   `yaml:"name"`
+	Provider         string   `yaml:"provider"`
+	ClientID         string   `yaml:"client_id"`
+	ClientSecretEnv  list     `yaml:"client_secret_env"`
+	ClientSecretFile list     `yaml:"client_secret_file"`
+	Scopes           []string `yaml:"scopes"`
+	Buffer           string   `yaml:"buffer"`
+	MaxPerSecond     *float64 `yaml:"max_refreshes_per_second"`
+	Cadence          string   `yaml:"cadence"`
+	Pace             string   `yaml:"pace"`
+	Pacers           *int     `yaml:"pacers"`
+	Replace          bool     `yaml:"replace"`
+
+	provider.Description `yaml:",inline"`
 }
 
 // list is one string or a list of them.
@@ -151,92 +127,10 @@ func (l *list) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
-var (
-	atLine       = regexp.MustCompile(`^line (\d+): (.*)$`)
-	unknownField = regexp.MustCompile(`^field (.+) not found in type config\.(\w+)$`)
-	givenTwice   = regexp.MustCompile(`already defined at line (\d+)$`)
-	wrongKind    = regexp.MustCompile(`^cannot unmarshal !!(\w+)`)
-	plainWords   = regexp.MustCompile(`^[a-z ,-]+$`)
-)
-
-// keysOf has the known keys of each type in the file.
-var keysOf = map[string][]string{"file": keys[file](), "filePool": keys[filePool](), "fileTiming": keys[fileTiming](), "fileSweep": keys[fileSweep](), "fileWorker": keys[fileWorker](), "fileNotify": keys[fileNotify](),
-	"fileServer": keys[fileServer](), "fileConnect": keys[fileConnect](), "fileAccount": keys[fileAccount](), "fileApp": keys[fileApp]()}
-
-func keys[T any]() []string {
-	var out []string
-	for field := range reflect.TypeFor[T]().Fields() {
-		out = append(out, field.Tag.Get("yaml"))
-	}
-	return out
-}
-
 func (l *loader) decode(raw []byte, f *file) {
-	var root, more yaml.Node
-	documents := yaml.NewDecoder(bytes.NewReader(raw))
-	if err := documents.Decode(&root); errors.Is(err, io.EOF) {
-		return // an empty file: variables may have every setting
-	} else if err != nil {
-		l.unreadable(err)
-		return
-	}
-	if err := documents.Decode(&more); !errors.Is(err, io.EOF) {
-		l.at("", "holds more than one YAML document; only one is read")
-	}
-	for _, top := range root.Content {
-		l.index("", top)
-	}
-	decoder := yaml.NewDecoder(bytes.NewReader(raw))
-	decoder.KnownFields(true)
-	err := decoder.Decode(f)
-	if types, ok := errors.AsType[*yaml.TypeError](err); ok {
-		for _, text := range types.Errors {
-			l.wrongType(text)
-		}
-		return
-	}
-	if err != nil {
-		l.unreadable(err)
-	}
+	l.doc = strictyaml.Decode(raw, f)
+	l.problems = append(l.problems, l.doc.Problems...)
 }
-
-// unreadable repeats the parser's words only if they are its own.
-func (l *loader) unreadable(err error) {
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	line := 0
-	if m := atLine.FindStringSubmatch(text); m != nil {
-		line, _ = strconv.Atoi(m[1]) // 0 if it is no number
-		text = m[2]
-	}
-	if plainWords.MatchString(text) {
-		text = ": " + text
-	} else {
-		text = ""
-	}
-	l.unread = true
-	l.problems = append(l.problems, problem{line, "not readable as YAML" + text})
-}
-
-func (l *loader) wrongType(text string) {
-	line := 0
-	if m := atLine.FindStringSubmatch(text); m != nil {
-		line, _ = strconv.Atoi(m[1]) // 0 if it is no number
-		text = m[2]
-	}
-	says := "this value is not usable here"
-	if m := unknownField.FindStringSubmatch(text); m != nil {
-		says = "unknown key " + shown(m[1]) + didYouMean(m[1], keysOf[m[2]])
-	} else if m := givenTwice.FindStringSubmatch(text); m != nil {
-		says = "this key is given already at line " + m[1]
-		l.unread = true // the parser skipped the keys beside it
-	} else if m := wrongKind.FindStringSubmatch(text); m != nil {
-		says = "this key does not take " + cmp.Or(kinds[m[1]], "such a value")
-	}
-	l.wrong[line] = true
-	l.problems = append(l.problems, problem{line, says})
-}
-
-var kinds = map[string]string{"map": "keys of its own", "seq": "a list"}
 
 func (l *loader) duration(at, where, value string) time.Duration {
 	if value == "" {
@@ -358,6 +252,6 @@ func (l *loader) unknownVariables(known map[string]bool) {
 	slices.Sort(unknown)
 	names := slices.Sorted(maps.Keys(known))
 	for _, name := range unknown {
-		l.at("", "the environment variable %s is not one that is read: unset it or correct its name%s", name, didYouMean(name, names))
+		l.at("", "the environment variable %s is not one that is read: unset it or correct its name%s", name, strictyaml.DidYouMean(name, names))
 	}
 }

@@ -23,7 +23,11 @@ func TestGoldenSettings(t *testing.T) {
 			return
 		}
 		for i := range t.NumField() {
-			key, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
+			key, inline, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
+			if inline == "inline" {
+				walk(t.Field(i).Type, prefix)
+				continue
+			}
 			names = append(names, prefix+key+" ("+t.Field(i).Type.Kind().String()+")")
 			walk(t.Field(i).Type, prefix+key+".")
 		}

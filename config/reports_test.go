@@ -26,15 +26,14 @@ apps:
     token_url: https://acme.example/token
     auth_style: params
 `
-	unknown := []string{"unknown key"}
 	for line, today := range map[string][]string{
-		"spellings: [{http_status: 400, code: invalid_request, contains: refresh_token, outcome: revoked}]": unknown,
-		"refresh_params: {scope: api offline_access}":                                                       unknown,
-		"tokens_under: data":                                unknown,
-		"refresh_kills_access_token: true":                  unknown,
-		"scope_separator: ','":                              unknown,
-		"json_body: true":                                   unknown,
-		"api_spellings: [{http_status: 403, means: token}]": unknown,
+		"spellings: [{http_status: 400, code: invalid_request, contains: refresh_token, outcome: revoked}]": nil,
+		"refresh_params: {scope: api offline_access}":                                                       nil,
+		"tokens_under: data":                                nil,
+		"refresh_kills_access_token: true":                  nil,
+		"scope_separator: ','":                              nil,
+		"json_body: true":                                   nil,
+		"api_spellings: [{http_status: 403, means: token}]": {"unknown key"},
 		"default_lifetime: 1h":                              nil,
 		"auth_params: {access_type: offline}":               nil,
 	} {

@@ -26,13 +26,13 @@ func (r *appReader) secrets() (all []perennial.Secret, missing error) {
 	case len(env) > 0 && len(files) > 0:
 		r.problem("client_secret_file", "and client_secret_env are both given: keep one")
 	case len(env)+len(files) == 0:
-		if r.lines[r.key+".client_secret_env"]+r.lines[r.key+".client_secret_file"] == 0 {
+		if r.doc.Lines[r.key+".client_secret_env"]+r.doc.Lines[r.key+".client_secret_file"] == 0 {
 			r.at(r.key, "%s: client_secret_env or client_secret_file is needed", r.name)
 		} else {
 			r.at(r.key+".client_secret_env", "%s: name at least one secret", r.name)
 		}
 	}
-	unread := &loader{path: r.path, lines: r.lines}
+	unread := &loader{path: r.path, doc: r.doc}
 	add := func(key string, i int, value, why string) {
 		value = strings.TrimRight(value, "\r\n")
 		if why == "" && strings.TrimSpace(value) == "" {

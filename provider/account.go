@@ -35,12 +35,12 @@ var AccountsFrom = []AccountFrom{AccountFromCallback, AccountFromReply, AccountF
 // AccountSource says where to find a new grant's account id. The zero value means that
 // this is not known; then the configuration must say it.
 type AccountSource struct {
-	From AccountFrom
-	Name string // of the parameter, member or claim; dots lead into objects and lists: "0.tenantId"
+	From AccountFrom `yaml:"from" enum:"callback,reply,id_token,introspection,url,host" doc:"The place: a parameter of the authorization response, a member of the token reply, a claim of its ID token, a member of the introspection reply, a member of the answer of url, or the account's own host."`
+	Name string      `yaml:"name,omitempty" doc:"Of the parameter, member or claim; dots lead into objects and lists: 0.tenantId."`
 	// URL is the URL for [AccountFromURL]. With [AccountFromCallback] it must answer
 	// 2xx, with the parameter's value in place of {account}: the parameter travels
 	// through the user's browser and needs this check.
-	URL string
+	URL string `yaml:"url,omitempty" doc:"Requested with the access token. With from: callback it must answer 2xx, with the parameter's value in place of {account}."`
 }
 
 // accountPlaceholder stands for the account id in [AccountSource.URL].

@@ -1,25 +1,61 @@
 package provider
 
 import (
+	"embed"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/strictyaml"
 	"golang.org/x/oauth2"
 )
 
 const day = 24 * time.Hour
 
-// catalogue lists the known providers in alphabetical order.
-var catalogue = slices.Concat(entriesAToL, entriesMToZ)
+//go:embed catalogue/*.yaml
+var files embed.FS
 
-// Lookup finds an entry by name.
+// catalogue has the known providers, in alphabetical order.
+var catalogue = sync.OnceValue(func() []Entry {
+	var all []Entry
+	for _, name := range Names() {
+		raw, err := files.ReadFile(path(name))
+		if err != nil {
+			panic(err) // an embedded file: TestCatalogue reads them all
+		}
+		e, err := ReadDescription(path(name), name, raw)
+		if err != nil {
+			panic(err)
+		}
+		all = append(all, e)
+	}
+	return all
+})
+
+func path(name string) string { return "catalogue/" + name + ".yaml" }
+
+// Names lists the catalogue in alphabetical order.
+func Names() []string {
+	list, err := files.ReadDir("catalogue")
+	if err != nil {
+		panic(err)
+	}
+	var names []string
+	for _, f := range list {
+		names = append(names, strings.TrimSuffix(f.Name(), ".yaml"))
+	}
+	return names
+}
+
+// Lookup finds an entry by name. The entry is the caller's own.
 func Lookup(name string) (Entry, bool) {
-	for _, e := range catalogue {
+	for _, e := range catalogue() {
 		if e.Name == name {
-			e.Spellings = slices.Clone(e.Spellings)
+			e.Spellings, e.Evidence = slices.Clone(e.Spellings), slices.Clone(e.Evidence)
 			e.MetadataFields, e.HostSuffixes = slices.Clone(e.MetadataFields), slices.Clone(e.HostSuffixes)
 			e.RefreshParams, e.AuthParams, e.ScopesUnnamed = maps.Clone(e.RefreshParams), maps.Clone(e.AuthParams), slices.Clone(e.ScopesUnnamed)
 			e.MembersAt = maps.Clone(e.MembersAt)
@@ -29,14 +65,24 @@ func Lookup(name string) (Entry, bool) {
 	return Entry{}, false
 }
 
-// Names lists the catalogue in alphabetical order.
-func Names() []string {
-	var names []string
-	for _, e := range catalogue {
-		names = append(names, e.Name)
+// ReadDescription reads the description of a whole provider. file stands in the errors,
+// one for each problem, all of [perennial.CodeInvalid].
+func ReadDescription(file, name string, raw []byte) (Entry, error) {
+	var d Description
+	doc := strictyaml.Decode(raw, &d)
+	e := d.Over(Entry{Name: name}, false, func(key, text string) {
+		doc.Problems = append(doc.Problems, strictyaml.Problem{Line: doc.Line(key), Text: key + " " + text})
+	})
+	if len(doc.Problems) == 0 && name != generic {
+		if err := e.Validate(); err != nil {
+			doc.Problems = append(doc.Problems, strictyaml.Problem{Text: strings.TrimPrefix(err.Error(), "provider "+name+": ")})
+		}
 	}
-	return names
+	return e, strictyaml.Join(file, doc.Problems)
 }
+
+// generic is the entry that only a configuration makes whole.
+const generic = "generic"
 
 // Validate returns an error if an entry, with the configuration's settings, is
 // incomplete.

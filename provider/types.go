@@ -17,8 +17,8 @@ const (
 	BufferShare    BufferProfile = "share"    // 10 % of the life, at most 10 min
 )
 
-// Entry is one provider of the catalogue. Every entry is a literal. If a fact is not
-// documented, the entry takes the careful side and says so in Notes.
+// Entry is one provider of the catalogue; [Description] is its written form. If a fact
+// is not documented, the entry takes the careful side and says so in Notes.
 type Entry struct {
 	Name  string // "hubspot"
 	Title string // as customers know it: "HubSpot"
@@ -90,6 +90,7 @@ type Entry struct {
 	MetadataFields  []string   // members of the token reply to store
 	AccountField    string     // name of the account id as customers know it: "portal id"
 	Notes           string     // facts that are not verified
+	Evidence        []Evidence // how its facts are known
 }
 
 // ServesToEnd reports whether, after an unknown outcome, the access token is used to
@@ -114,10 +115,18 @@ const (
 // at least one is set. Without a status it matches no 429 and no 5xx, because what
 // those say about the token is not reliable.
 type Spelling struct {
-	HTTPStatus int    // 0: any but 429 and 5xx
-	Code       string // the reply's error code, compared without case
-	Contains   string // part of the error description, compared without case
-	Outcome    perennial.Outcome
+	HTTPStatus int               `yaml:"http_status,omitempty" doc:"The HTTP status; any but 429 and 5xx if it is left out."`
+	Code       string            `yaml:"code,omitempty" doc:"The reply's error code, compared without case."`
+	Contains   string            `yaml:"contains,omitempty" doc:"Part of the error description, compared without case."`
+	Outcome    perennial.Outcome `yaml:"outcome" enum:"revoked,misconfigured,rate_limited,unavailable,unknown,rejected" doc:"What it means: revoked (the grant is dead), misconfigured (the app's client is wrong), rate_limited, unavailable (the token is not spent), unknown (it may be spent), rejected (the request)."`
+}
+
+// Evidence says how some facts about a provider are known.
+type Evidence struct {
+	Facts  []string `yaml:"facts" enum:"endpoints,rotation,replay,lifetime,idle_clock,hard_clock,refusal,wrong_client,rate_limit,account,revocation,scopes" doc:"Which facts."`
+	By     string   `yaml:"by" enum:"provider,third_party,measured,not_documented" doc:"Who says so: the provider's own page, somebody else, an experiment, or nobody."`
+	Source string   `yaml:"source,omitempty" doc:"The address of the page, or its title."`
+	Date   string   `yaml:"date" pattern:"^20[0-9]{2}-[0-1][0-9](-[0-3][0-9])?$" doc:"When it was looked up: 2026-11-28, or 2026-11."`
 }
 
 // App is one client registration at a provider, in one environment: an Entry with the

@@ -1,0 +1,36 @@
+package provider
+
+import (
+	"slices"
+
+	"golang.org/x/oauth2"
+)
+
+// Describe returns the description of an entry: laid over an empty entry, it gives the
+// entry again.
+func Describe(e Entry) Description {
+	d := Description{
+		Title: e.Title, Notes: e.Notes, AuthURL: e.AuthURL, TokenURL: e.TokenURL, IntroURL: e.IntrospectURL, RevokeURL: e.RevokeURL, Hosts: e.HostSuffixes,
+		AuthStyle: authStyles[e.AuthStyle], SecretAsUser: said(e.SecretAsUser), JSONBody: said(e.JSONBody), RefreshParams: e.RefreshParams, AuthParams: e.AuthParams,
+		ReplayClass: string(e.ReplayClass), ReplaySource: e.ReplaySource, GraceWindow: spanOf(e.GraceWindow),
+		RefreshKills: said(e.RefreshKillsAccessToken), ChecksClient: said(e.ChecksClientFirst),
+		DefaultLifetime: spanOf(e.DefaultLifetime), IdleLifetime: spanOf(e.IdleLifetime), GrantLifetime: spanOf(e.GrantLifetime),
+		ScopeSeparator: e.ScopeSeparator, ScopesUnnamed: e.ScopesUnnamed, Issuer: e.Issuer, IssuerSent: said(e.IssuerSent),
+		TokensUnder: e.TokensUnder, MetadataFields: e.MetadataFields, AccountField: e.AccountField, RequestIDHeader: e.RequestIDHeader,
+		RateLimitScope: string(e.RateLimitScope), Spellings: slices.Clone(e.Spellings), Evidence: e.Evidence,
+	}
+	if e.Account != (AccountSource{}) {
+		d.Account = &e.Account
+	}
+	return d
+}
+
+var authStyles = map[oauth2.AuthStyle]string{oauth2.AuthStyleInHeader: "header", oauth2.AuthStyleInParams: "params"}
+
+// said returns nil for false, which is left out.
+func said(v bool) *bool {
+	if !v {
+		return nil
+	}
+	return &v
+}

@@ -1,0 +1,310 @@
+package provider
+
+import (
+	"cmp"
+	"maps"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/strictyaml"
+	"golang.org/x/oauth2"
+)
+
+// Description is the written form of an [Entry]: a file of the catalogue, or the keys of
+// an app in perennial.yaml. It changes only those members of an entry that it names. The
+// tags hold what an editor shows (catalogue/schema.json).
+type Description struct {
+	Title     string   `yaml:"title,omitempty" doc:"The provider's name as customers know it."`
+	Notes     string   `yaml:"notes,omitempty" doc:"Facts that are not verified, and traps."`
+	AuthURL   string   `yaml:"auth_url,omitempty" doc:"The authorization endpoint (RFC 6749 section 3.1)."`
+	TokenURL  string   `yaml:"token_url,omitempty" doc:"The token endpoint (RFC 6749 section 3.2). {host} stands for the account's own host; see hosts."`
+	IntroURL  string   `yaml:"introspect_url,omitempty" doc:"The introspection endpoint (RFC 7662)."`
+	RevokeURL string   `yaml:"revoke_url,omitempty" doc:"The revocation endpoint (RFC 7009)."`
+	Hosts     []string `yaml:"hosts,omitempty" doc:"What may stand for {host}: whole names. One that begins with a dot stands for the names below a domain of which the provider gives each account one."`
+
+	AuthStyle     string            `yaml:"auth_style,omitempty" enum:"header,params" doc:"How the client authenticates (RFC 6749 section 2.3.1): in the Authorization header, or as members of the request."`
+	SecretAsUser  *bool             `yaml:"secret_as_user,omitempty" doc:"The client secret is the user name of the Basic header, without a password; the client id is not sent."`
+	JSONBody      *bool             `yaml:"json_body,omitempty" doc:"Token requests are JSON objects instead of forms."`
+	RefreshParams map[string]string `yaml:"refresh_params,omitempty" doc:"Members of the token requests beyond RFC 6749."`
+	AuthParams    map[string]string `yaml:"auth_params,omitempty" doc:"Members of the authorization request beyond RFC 6749 and 7636."`
+
+	ReplayClass  string `yaml:"replay_class,omitempty" enum:"reusable,grace,single_use,reuse_revokes,unknown" doc:"What the provider does if an old refresh token is presented again. Not documented: unknown."`
+	ReplaySource string `yaml:"replay_source,omitempty" doc:"Where the replay class is documented, or that it is not."`
+	GraceWindow  Span   `yaml:"grace_window,omitempty" doc:"For replay_class grace: how long an old refresh token may be presented again, from the first sending."`
+	RefreshKills *bool  `yaml:"refresh_kills_access_token,omitempty" doc:"A refresh ends the old access token at once."`
+	ChecksClient *bool  `yaml:"checks_client_first,omitempty" doc:"The token endpoint checks the client before the grant, so that a refused grant shows that the client is right."`
+
+	DefaultLifetime Span `yaml:"default_lifetime,omitempty" doc:"Life of an access token whose reply names none."`
+	IdleLifetime    Span `yaml:"idle_lifetime,omitempty" doc:"Life of a refresh token that nobody uses."`
+	GrantLifetime   Span `yaml:"grant_lifetime,omitempty" doc:"Time from the consent to the end of the grant, which no refresh postpones."`
+
+	ScopeSeparator string   `yaml:"scope_separator,omitempty" doc:"Separates the scopes of an authorization request; a space if it is left out (RFC 6749 section 3.3)."`
+	ScopesUnnamed  []string `yaml:"scopes_unnamed,omitempty" doc:"Scopes that the provider grants without naming them in its reply."`
+
+	Issuer     string         `yaml:"issuer,omitempty" doc:"iss of the authorization responses (RFC 9207) and ID tokens, letter by letter."`
+	IssuerSent *bool          `yaml:"issuer_sent,omitempty" doc:"Each authorization response has an iss; one without it is refused."`
+	Account    *AccountSource `yaml:"account,omitempty" doc:"Where a new grant's account id is found."`
+
+	TokensUnder     string     `yaml:"tokens_under,omitempty" doc:"The member of a reply that has the tokens if the top level has none."`
+	MetadataFields  []string   `yaml:"metadata_fields,omitempty" doc:"Members of the token reply to store."`
+	AccountField    string     `yaml:"account_field,omitempty" doc:"The account id as customers call it: portal id."`
+	RequestIDHeader string     `yaml:"request_id_header,omitempty" doc:"The header with the provider's own request id."`
+	RateLimitScope  string     `yaml:"rate_limit_scope,omitempty" enum:"connection,app,host" doc:"Which connections a 429 concerns. Not documented: connection."`
+	Spellings       []Spelling `yaml:"spellings,omitempty" doc:"The provider's own errors; the first match counts."`
+	Evidence        []Evidence `yaml:"evidence,omitempty" doc:"How the facts are known."`
+}
+
+// Span is a duration as people write it: "30s", "30m", "2400h" or "90d".
+type Span string
+
+const spanForm = `"30s", "30m" or "90d"`
+
+// duration returns the span, which must be above zero.
+func (s Span) duration() (d time.Duration, ok bool) {
+	if days, found := strings.CutSuffix(string(s), "d"); found {
+		n, err := strconv.ParseInt(days, 10, 32)
+		return time.Duration(n) * day, err == nil && n > 0 && n <= maxDays
+	}
+	d, err := time.ParseDuration(string(s))
+	return d, err == nil && d > 0
+}
+
+// maxDays is as many days as a duration can hold.
+const maxDays = int64(1<<63-1) / int64(day)
+
+func spanOf(d time.Duration) Span {
+	if d == 0 {
+		return ""
+	}
+	if d%day == 0 {
+		return Span(strconv.FormatInt(int64(d/day), 10) + "d")
+	}
+	s := d.String()
+	s = strings.TrimSuffix(s, "m0s") + cut(s, "m0s", "m")
+	return Span(strings.TrimSuffix(s, "h0m") + cut(s, "h0m", "h"))
+}
+
+// cut returns unit if s ends with suffix, else "".
+func cut(s, suffix, unit string) string {
+	if strings.HasSuffix(s, suffix) {
+		return unit
+	}
+	return ""
+}
+
+// Report takes a problem with the value of a key ("account.url"). The text follows the
+// key in a sentence and repeats no value.
+type Report func(key, text string)
+
+// Over returns the entry with the description laid over it: the description's spellings
+// come before the entry's, maps are merged, and everything else that it names takes the
+// place of the entry's. With replace, spellings and maps do so too.
+func (d Description) Over(e Entry, replace bool, report Report) Entry {
+	o := overlay{d: d, e: &e, replace: replace, report: report}
+	o.endpoints()
+	o.client()
+	o.replay()
+	o.clocks()
+	o.grant()
+	o.reply()
+	o.evidence()
+	return e
+}
+
+// overlay lays one description over one entry.
+type overlay struct {
+	d       Description
+	e       *Entry
+	replace bool
+	report  Report
+}
+
+func (o overlay) client() {
+	switch o.d.AuthStyle {
+	case "":
+	case "header":
+		o.e.AuthStyle = oauth2.AuthStyleInHeader
+	case "params":
+		o.e.AuthStyle = oauth2.AuthStyleInParams
+	default:
+		o.report("auth_style", "must be header or params")
+	}
+	setBool(&o.e.SecretAsUser, o.d.SecretAsUser)
+	setBool(&o.e.JSONBody, o.d.JSONBody)
+	o.members("refresh_params", &o.e.RefreshParams, o.d.RefreshParams)
+	o.members("auth_params", &o.e.AuthParams, o.d.AuthParams)
+}
+
+// reserved are the members of requests that Perennial itself sets. A description that
+// could set them could send a secret or a code under another name, or end the protection
+// of the exchange.
+var reserved = []string{"grant_type", "refresh_token", "code", "client_id", "client_secret", "redirect_uri", "code_verifier",
+	"state", "code_challenge", "code_challenge_method"}
+
+// members merges the members of a request.
+func (o overlay) members(key string, to *map[string]string, from map[string]string) {
+	if from == nil {
+		return
+	}
+	for _, name := range sortedKeys(from) {
+		if slices.Contains(reserved, strings.ToLower(strings.TrimSpace(name))) {
+			o.report(key+"."+name, "is set by Perennial itself: leave it out")
+		}
+	}
+	if o.replace || *to == nil {
+		*to = from
+		return
+	}
+	*to = maps.Clone(*to)
+	maps.Copy(*to, from)
+}
+
+func (o overlay) replay() {
+	if class := perennial.ReplayClass(o.d.ReplayClass); class != "" {
+		o.oneOf("replay_class", o.d.ReplayClass, texts(perennial.ReplayClasses))
+		o.e.ReplayClass, o.e.ReplaySource = class, "the configuration"
+	}
+	o.e.ReplaySource = cmp.Or(o.d.ReplaySource, o.e.ReplaySource)
+	o.span("grace_window", o.d.GraceWindow, &o.e.GraceWindow)
+	setBool(&o.e.RefreshKillsAccessToken, o.d.RefreshKills)
+	setBool(&o.e.ChecksClientFirst, o.d.ChecksClient)
+}
+
+func (o overlay) clocks() {
+	o.span("default_lifetime", o.d.DefaultLifetime, &o.e.DefaultLifetime)
+	o.span("idle_lifetime", o.d.IdleLifetime, &o.e.IdleLifetime)
+	o.span("grant_lifetime", o.d.GrantLifetime, &o.e.GrantLifetime)
+}
+
+func (o overlay) span(key string, from Span, to *time.Duration) {
+	if from == "" {
+		return
+	}
+	d, ok := from.duration()
+	if !ok {
+		o.report(key, "must be a duration above zero, for example "+spanForm)
+		return
+	}
+	*to = d
+}
+
+// grant reads what a new grant is checked by.
+func (o overlay) grant() {
+	o.e.ScopeSeparator = cmp.Or(o.d.ScopeSeparator, o.e.ScopeSeparator)
+	setList(&o.e.ScopesUnnamed, o.d.ScopesUnnamed)
+	o.e.Issuer = cmp.Or(o.d.Issuer, o.e.Issuer)
+	setBool(&o.e.IssuerSent, o.d.IssuerSent)
+	o.e.AccountField = cmp.Or(o.d.AccountField, o.e.AccountField)
+	if o.d.Account == nil {
+		return
+	}
+	o.e.Account = *o.d.Account
+	o.oneOf("account.from", string(o.e.Account.From), texts(AccountsFrom))
+	if o.e.Account.URL != "" {
+		o.url("account.url", strings.ReplaceAll(o.e.Account.URL, accountPlaceholder, "x"), o.e.HostSuffixes)
+	}
+}
+
+// reply reads how replies are read.
+func (o overlay) reply() {
+	o.e.Title, o.e.Notes = cmp.Or(o.d.Title, o.e.Title), cmp.Or(o.d.Notes, o.e.Notes)
+	o.e.TokensUnder = cmp.Or(o.d.TokensUnder, o.e.TokensUnder)
+	o.e.RequestIDHeader = cmp.Or(o.d.RequestIDHeader, o.e.RequestIDHeader)
+	setList(&o.e.MetadataFields, o.d.MetadataFields)
+	switch scope := o.d.RateLimitScope; scope {
+	case "":
+	case "connection":
+		o.e.RateLimitScope = ScopeConnection
+	default:
+		o.oneOf("rate_limit_scope", scope, []string{"connection", string(ScopeApp), string(ScopeHost)})
+		o.e.RateLimitScope = RateLimitScope(scope)
+	}
+	if o.d.Spellings == nil {
+		return
+	}
+	for i, s := range o.d.Spellings {
+		o.spelling("spellings."+strconv.Itoa(i), s)
+	}
+	if o.replace {
+		o.e.Spellings = nil
+	}
+	o.e.Spellings = slices.Concat(o.d.Spellings, o.e.Spellings)
+}
+
+// spelled are the outcomes that a spelling may have.
+var spelled = []string{string(perennial.OutcomeRevoked), string(perennial.OutcomeMisconfigured), string(perennial.OutcomeRateLimited),
+	string(perennial.OutcomeUnavailable), string(perennial.OutcomeUnknown), string(perennial.OutcomeRejected)}
+
+func (o overlay) spelling(at string, s Spelling) {
+	o.oneOf(at+".outcome", string(s.Outcome), spelled)
+	switch {
+	case s.Code == "" && s.Contains == "":
+		o.report(at, "needs a code or contains: a status alone says nothing about the token")
+	case s.Code != "" && codeOf(s.Code) != s.Code:
+		o.report(at+".code", "can never match: a code has letters, spaces and _ - . only, and at most 48 of them; use contains")
+	case s.HTTPStatus != 0 && (s.HTTPStatus < 200 || s.HTTPStatus > 599):
+		o.report(at+".http_status", "must be from 200 to 599")
+	}
+}
+
+// evidence takes the place of the entry's: what somebody else found out says nothing
+// about other facts.
+func (o overlay) evidence() {
+	for i, found := range o.d.Evidence {
+		at := "evidence." + strconv.Itoa(i)
+		for j, fact := range found.Facts {
+			o.oneOf(at+".facts."+strconv.Itoa(j), fact, enumOf[Evidence]("Facts"))
+		}
+		o.oneOf(at+".by", found.By, enumOf[Evidence]("By"))
+		switch {
+		case len(found.Facts) == 0:
+			o.report(at+".facts", "must name at least one fact")
+		case !dateForm.MatchString(found.Date):
+			o.report(at+".date", "must say when it was looked up: 2026-11-28, or 2026-11")
+		case found.By != "not_documented" && found.Source == "":
+			o.report(at+".source", "is needed: the address of the page, or its title")
+		}
+	}
+	setList(&o.e.Evidence, o.d.Evidence)
+}
+
+var dateForm = regexp.MustCompile(tagOf[Evidence]("Date", "pattern"))
+
+// enumOf returns the values that a member may have.
+func enumOf[T any](member string) []string { return strings.Split(tagOf[T](member, "enum"), ",") }
+
+func tagOf[T any](member, tag string) string {
+	field, _ := reflect.TypeFor[T]().FieldByName(member)
+	return field.Tag.Get(tag)
+}
+
+func (o overlay) oneOf(key, value string, allowed []string) {
+	if !slices.Contains(allowed, value) {
+		o.report(key, "must be one of "+strings.Join(allowed, ", ")+strictyaml.DidYouMean(value, allowed))
+	}
+}
+
+func texts[T ~string](list []T) []string {
+	var out []string
+	for _, v := range list {
+		out = append(out, string(v))
+	}
+	return out
+}
+
+func setBool(to *bool, from *bool) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+func setList[T any](to *[]T, from []T) {
+	if from != nil {
+		*to = from
+	}
+}

@@ -1,0 +1,150 @@
+package provider
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/fill"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+	"golang.org/x/oauth2"
+)
+
+// TestCatalogueFiles: every file of the catalogue is whole and names its schema.
+func TestCatalogueFiles(t *testing.T) {
+	t.Parallel()
+	for _, name := range Names() {
+		raw, err := files.ReadFile(path(name))
+		require.NoError(t, err)
+		require.True(t, strings.HasPrefix(string(raw), "# yaml-language-server: $schema=schema.json\n"), name)
+		e, err := ReadDescription(path(name), name, raw)
+		require.NoError(t, err)
+		if name != generic {
+			assert.NotEmpty(t, e.Evidence, name)
+		}
+	}
+}
+
+// written returns the file of an entry.
+func written(t testing.TB, e Entry) []byte {
+	raw, err := yaml.Marshal(Describe(e))
+	require.NoError(t, err)
+	return raw
+}
+
+// TestDescribe: the description of an entry, read again, is the entry.
+func TestDescribe(t *testing.T) {
+	t.Parallel()
+	for _, name := range Names() {
+		e := entry(t, name)
+		got, err := ReadDescription("p.yaml", name, written(t, e))
+		require.NoError(t, err)
+		assert.Equal(t, e, got)
+	}
+}
+
+// TestDescriptionIsWhole: a description can say everything that an entry has, and nothing
+// that an entry has not.
+func TestDescriptionIsWhole(t *testing.T) {
+	t.Parallel()
+	full := fill.Of[Entry]()
+	full.AuthStyle = oauth2.AuthStyleInHeader
+	for _, d := range []*time.Duration{&full.GraceWindow, &full.DefaultLifetime, &full.IdleLifetime, &full.GrantLifetime} {
+		*d = time.Hour
+	}
+	d := Describe(full)
+	assert.Empty(t, fill.Zeros(d))
+	assert.Equal(t, full, d.Over(Entry{Name: full.Name}, false, func(string, string) {}), "the texts that fill it are no known words, but all arrive")
+	assert.Equal(t, full, Description{}.Over(full, true, func(key, text string) { t.Errorf("%s %s", key, text) }), "a description that says nothing changes nothing")
+}
+
+// TestSpans: days, and everything that a duration may be.
+func TestSpans(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[Span]time.Duration{"90d": 90 * day, "1d": day, "2400h": 100 * day, "30m": 30 * time.Minute, "1h30m": 90 * time.Minute, "1.5s": 1500 * time.Millisecond} {
+		got, ok := s.duration()
+		assert.True(t, ok, s)
+		assert.Equal(t, want, got, s)
+	}
+	for _, s := range []Span{"", "d", "0d", "-1d", "1.5d", "1d2h", "106752d", "99999999999999999999d", "0s", "-1h", "1", "1 hour"} {
+		_, ok := s.duration()
+		assert.False(t, ok, s)
+	}
+	for d, want := range map[time.Duration]Span{0: "", day: "1d", 100 * day: "100d", 36 * time.Hour: "36h", 90 * time.Minute: "1h30m", 30 * time.Second: "30s", time.Minute: "1m", 61 * time.Second: "1m1s", time.Hour + time.Second: "1h0m1s", 20 * time.Minute: "20m", 100 * time.Hour: "100h"} {
+		assert.Equal(t, want, spanOf(d))
+	}
+}
+
+const secret = "sk-live-51H8zxQ"
+
+// TestWrongDescriptions: each problem is a line that names the file, the line of the
+// value, and what to do; it repeats no value.
+func TestWrongDescriptions(t *testing.T) {
+	t.Parallel()
+	const good = "title: Acme\ntoken_url: https://acme.example/t\nauth_style: header\nreplay_class: unknown\nreplay_source: not documented\n"
+	_, err := ReadDescription("acme.yaml", "acme", []byte(good))
+	require.NoError(t, err)
+	for add, want := range map[string][]string{
+		"tokens_undr: data":                                       {`acme.yaml:6: unknown key "tokens_undr"; did you mean tokens_under?`},
+		"name: acme":                                              {`acme.yaml:6: unknown key "name"`},
+		secret + ": x":                                            {"acme.yaml:6: unknown key (not shown)"},
+		"issuer: [" + secret + "]":                                {"acme.yaml:6: this key does not take a list"},
+		"title: " + secret:                                        {"acme.yaml:6: this key is given already at line 1"},
+		"revoke_url: ftp://x/" + secret:                           {"acme.yaml:6: revoke_url must begin with https:// (http:// only on this machine)"},
+		"revoke_url: https://{host}/x":                            {"acme.yaml:6: revoke_url has a {host}: say in hosts which there may be"},
+		"idle_lifetime: " + secret:                                {`acme.yaml:6: idle_lifetime must be a duration above zero, for example "30s", "30m" or "90d"`},
+		"rate_limit_scope: " + secret:                             {"acme.yaml:6: rate_limit_scope must be one of connection, app, host"},
+		"account: {from: " + secret + "}":                         {"acme.yaml:6: account.from must be one of callback, reply, id_token, introspection, url, host"},
+		"account: {from: url, name: id}":                          {"acme.yaml: account from url needs a url"},
+		"issuer_sent: true":                                       {"acme.yaml: issuer_sent needs an issuer"},
+		"secret_as_user: true\nhosts: [.]":                        {"acme.yaml:7: hosts.0 must be a host's name in lower case, without a scheme, a port and a path"},
+		"evidence:\n  - {facts: [], by: provider, date: 2026-11}": {"acme.yaml:7: evidence.0.facts must name at least one fact"},
+		"evidence:\n  - {facts: [replai], by: someone, source: x, date: 2026-11}":    {"acme.yaml:7: evidence.0.facts.0 must be one of endpoints, rotation, replay, lifetime, idle_clock, hard_clock, refusal, wrong_client, rate_limit, account, revocation, scopes; did you mean replay?", "acme.yaml:7: evidence.0.by must be one of provider, third_party, measured, not_documented"},
+		"evidence:\n  - {facts: [replay], by: provider, source: x, date: last year}": {"acme.yaml:7: evidence.0.date must say when it was looked up: 2026-11-28, or 2026-11"},
+		"evidence:\n  - {facts: [replay], by: provider, date: 2026-11-28}":           {"acme.yaml:7: evidence.0.source is needed: the address of the page, or its title"},
+		"--- {}": {"acme.yaml: holds more than one YAML document; only one is read"},
+		"\tx: 1": {"acme.yaml:5: not readable as YAML: found a tab character that violates indentation"},
+	} {
+		_, err := ReadDescription("acme.yaml", "acme", []byte(good+add+"\n"))
+		require.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err), add)
+		assert.Equal(t, strings.Join(want, "\n"), err.Error(), add)
+		assert.NotContains(t, err.Error(), secret)
+	}
+}
+
+// TestReserved: no spelling of a member that is ours can be overlaid.
+func TestReserved(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"grant_type", "refresh_token", "code", "client_id", "client_secret", "redirect_uri", "code_verifier", "state", "code_challenge", "code_challenge_method"} {
+		for _, spelled := range []string{name, strings.ToUpper(name), " " + name + "\t"} {
+			reported := map[string]string{}
+			d := Description{RefreshParams: map[string]string{spelled: secret}, AuthParams: map[string]string{spelled: secret}}
+			d.Over(Entry{}, false, func(key, text string) { reported[key] = text })
+			const why = "is set by Perennial itself: leave it out"
+			assert.Equal(t, map[string]string{"refresh_params." + spelled: why, "auth_params." + spelled: why}, reported)
+		}
+	}
+}
+
+// FuzzReadDescription reads any bytes: there is no panic, and what is read, written and
+// read again is the same.
+func FuzzReadDescription(f *testing.F) {
+	for _, name := range Names() {
+		raw, err := files.ReadFile(path(name))
+		require.NoError(f, err)
+		f.Add(raw)
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		e, err := ReadDescription("p.yaml", "p", raw)
+		if err != nil {
+			require.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err))
+			return
+		}
+		again, err := ReadDescription("p.yaml", "p", written(t, e))
+		require.NoError(t, err)
+		require.Equal(t, string(written(t, e)), string(written(t, again)))
+	})
+}

@@ -1,0 +1,80 @@
+package provider
+
+import (
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/perennial-oauth/perennial/internal/plainurl"
+	"golang.org/x/net/publicsuffix"
+)
+
+// endpoints lays the description's URLs and hosts over the entry's.
+func (o overlay) endpoints() {
+	if o.d.TokenURL != "" && hostOf(o.d.TokenURL) != hostOf(o.e.TokenURL) {
+		// The entry's endpoints must not get another server's tokens.
+		o.e.IntrospectURL, o.e.RevokeURL = "", ""
+	}
+	if o.d.Hosts != nil {
+		o.hosts()
+		o.e.HostSuffixes = o.d.Hosts
+	}
+	for _, u := range []struct {
+		key, value string
+		to         *string
+	}{
+		{"auth_url", o.d.AuthURL, &o.e.AuthURL},
+		{"token_url", o.d.TokenURL, &o.e.TokenURL},
+		{"introspect_url", o.d.IntroURL, &o.e.IntrospectURL},
+		{"revoke_url", o.d.RevokeURL, &o.e.RevokeURL},
+	} {
+		if u.value != "" {
+			o.url(u.key, u.value, o.e.HostSuffixes)
+			*u.to = u.value
+		}
+	}
+}
+
+// hostOf returns a URL's host and port, "" if the URL cannot be parsed.
+func hostOf(raw string) string {
+	u, err := url.Parse(strings.ReplaceAll(raw, hostPlaceholder, "host.invalid"))
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(u.Host)
+}
+
+// hosts refuses a domain below which anybody can have a name: the client's secret would
+// go there.
+func (o overlay) hosts() {
+	for i, host := range o.d.Hosts {
+		key := "hosts." + strconv.Itoa(i)
+		domain := strings.TrimPrefix(host, ".")
+		suffix, icann := publicsuffix.PublicSuffix(domain)
+		switch {
+		case len(domain) > maxHost || !hostForm.MatchString(domain):
+			o.report(key, "must be a host's name in lower case, without a scheme, a port and a path")
+		case domain != host && suffix == domain && (icann || !strings.Contains(domain, ".")) && !isLoopback(domain):
+			o.report(key, "is open to everybody: name a domain of the provider")
+		}
+	}
+}
+
+// url reports what is wrong with a URL. {host} in it stands for each of hosts.
+func (o overlay) url(key, raw string, hosts []string) {
+	if !strings.Contains(raw, hostPlaceholder) {
+		hosts = []string{""}
+	}
+	if len(hosts) == 0 {
+		o.report(key, "has a {host}: say in hosts which there may be")
+	}
+	for _, host := range hosts {
+		if strings.HasPrefix(host, ".") {
+			host = "x" + host
+		}
+		if why := plainurl.Bad(strings.ReplaceAll(raw, hostPlaceholder, host)); why != "" {
+			o.report(key, why)
+			return
+		}
+	}
+}
