@@ -2,7 +2,10 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
 	"strings"
 
 	"github.com/perennial-oauth/perennial"
@@ -31,12 +34,7 @@ func (l *loader) app(key string, i int, a fileApp) (app provider.App, missing er
 	if !oneOf(string(app.Buffer), string(provider.BufferQueue), string(provider.BufferRealtime), string(provider.BufferShare)) {
 		r.problem("buffer", "must be queue, realtime or share")
 	}
-	entry, known := provider.Lookup(a.Provider)
-	if a.Provider == "" {
-		r.needs("provider", "")
-	} else if !known {
-		r.problem("provider", "%s is not in the catalogue (%s)%s", strictyaml.Shown(a.Provider), strings.Join(provider.Names(), ", "), strictyaml.DidYouMean(a.Provider, provider.Names()))
-	}
+	entry, known := r.entry()
 	before := len(l.problems)
 	entry = a.Over(entry, a.Replace, func(key, text string) { r.problem(key, "%s", text) })
 	if known && len(l.problems) == before {
@@ -58,6 +56,52 @@ func (l *loader) app(key string, i int, a fileApp) (app provider.App, missing er
 	}
 	app.ClientSecrets, missing = r.secrets()
 	return app, missing
+}
+
+// entry returns the entry over which the app's keys are laid: the catalogue's, or that of
+// a file. If there is none, it records why.
+func (r *appReader) entry() (e provider.Entry, known bool) {
+	name := r.file.Provider
+	switch {
+	case r.file.DescriptionFile != "" && name != "":
+		r.problem("description", "and provider are both given: keep one")
+		return e, false
+	case r.file.DescriptionFile != "":
+		return r.described()
+	case name == "":
+		r.needs("provider", "")
+		return e, false
+	}
+	if e, known = provider.Lookup(name); !known {
+		r.problem("provider", "%s is not in the catalogue (%s)%s", strictyaml.Shown(name), strings.Join(provider.Names(), ", "), strictyaml.DidYouMean(name, provider.Names()))
+	}
+	return e, known
+}
+
+// described reads the file of a description. A relative path is that from the folder of
+// the configuration. No message repeats a path that leads to nothing readable.
+func (r *appReader) described() (provider.Entry, bool) {
+	path := r.file.DescriptionFile
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(filepath.Dir(r.path), path)
+	}
+	e, err := provider.ReadFile(path)
+	var unreadable *fs.PathError
+	switch {
+	case errors.As(err, &unreadable):
+		r.problem("description", "names a file that cannot be read: %s", unreadable.Err)
+		return e, false
+	case err != nil:
+		for line := range strings.Lines(err.Error()) {
+			r.problem("description", "%s", strings.TrimSpace(line))
+		}
+		return e, false
+	}
+	if _, catalogued := provider.Lookup(e.Name); catalogued {
+		r.problem("description", "has the name of a provider of the catalogue: name the file otherwise, or lay its keys over provider: %s", e.Name)
+		return e, false
+	}
+	return e, true
 }
 
 // pacers returns the app's pace as a number of pacers: 0 is own.

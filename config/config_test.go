@@ -294,6 +294,45 @@ func TestLaidOverAnEntry(t *testing.T) {
 	require.Equal(t, zoho, after)
 }
 
+// TestDescriptionFile: an app's provider may be a file of its own, beside the
+// configuration; the app's keys are laid over it. The provider has the file's name.
+func TestDescriptionFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, text string) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	const acme = "title: Acme\ntoken_url: https://acme.example/t\nauth_style: header\nreplay_class: single_use\nreplay_source: its manual\nspellings: [{code: dead, outcome: revoked}]\n"
+	write("acme.yaml", acme)
+	write("zoho.yaml", acme)
+	write("bad.yaml", acme+"tokens_undr: data\nidle_lifetime: "+planted+"\n")
+	write("Bad Name.yaml", acme)
+	load := func(line string) (*Config, error) {
+		return parse(filepath.Join(dir, "p.yaml"), []byte(strings.Replace(good, "    provider: hubspot\n", "    "+line+"\n", 1)), goodEnv)
+	}
+	c, err := load("description: acme.yaml\n    spellings: [{code: busy, outcome: rate_limited}]")
+	require.NoError(t, err)
+	e := c.Apps[0].Provider
+	require.Equal(t, []any{"acme", "Acme", perennial.ReplaySingleUse}, []any{e.Name, e.Title, e.ReplayClass})
+	require.Len(t, e.Spellings, 2)
+	require.Equal(t, "busy", e.Spellings[0].Code)
+
+	const at = "/p.yaml:5: apps: crm: description "
+	for line, want := range map[string]string{
+		"description: acme.yaml\n    provider: zoho": "and provider are both given: keep one",
+		"description: " + planted:                    "names a file that cannot be read: no such file or directory",
+		"description: .":                             "names a file that cannot be read: it is not a file",
+		"description: zoho.yaml":                     "has the name of a provider of the catalogue: name the file otherwise, or lay its keys over provider: zoho",
+		"description: Bad Name.yaml":                 "the file's name is the provider's: letters a to z, digits, - and _, at most 41, with a letter first",
+		"description: bad.yaml": dir + `/bad.yaml:7: unknown key "tokens_undr"; did you mean tokens_under?` + "\n" + dir + at +
+			dir + `/bad.yaml:8: idle_lifetime must be a duration above zero, for example "30s", "30m" or "90d"`,
+	} {
+		_, err := load(line)
+		require.EqualError(t, err, dir+at+want, line)
+		require.NotContains(t, err.Error(), planted)
+	}
+}
+
 // TestAnotherTokenEndpoint: if the configuration replaces the catalogue's token
 // endpoint, the tokens go to none of the catalogue's other endpoints unless the
 // configuration names them.

@@ -96,6 +96,7 @@ type fileConnect struct {
 type fileApp struct {
 	Name             string   `yaml:"name"`
 	Provider         string   `yaml:"provider"`
+	DescriptionFile  string   `yaml:"description"`
 	ClientID         string   `yaml:"client_id"`
 	ClientSecretEnv  list     `yaml:"client_secret_env"`
 	ClientSecretFile list     `yaml:"client_secret_file"`

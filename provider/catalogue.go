@@ -2,8 +2,12 @@ package provider
 
 import (
 	"embed"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -79,6 +83,34 @@ func ReadDescription(file, name string, raw []byte) (Entry, error) {
 		}
 	}
 	return e, strictyaml.Join(file, doc.Problems)
+}
+
+// maxFile bounds the file of a description, in bytes, so that a path to something else is
+// noticed.
+const maxFile = 256 << 10
+
+// ReadFile reads the file of a whole provider; the provider has the file's name. A file
+// that cannot be read is an [fs.PathError], everything else as in [ReadDescription].
+func ReadFile(path string) (Entry, error) {
+	base := filepath.Base(path)
+	name := strings.TrimSuffix(base, filepath.Ext(base))
+	info, err := os.Stat(path)
+	if err != nil {
+		return Entry{}, err
+	}
+	switch {
+	case !info.Mode().IsRegular(): // a pipe or a device would block or never end
+		return Entry{}, &fs.PathError{Op: "read", Path: path, Err: errors.New("it is not a file")}
+	case info.Size() > maxFile:
+		return Entry{}, &fs.PathError{Op: "read", Path: path, Err: errors.New("it is too large for a description")}
+	case !strictyaml.PlainName.MatchString(name):
+		return Entry{}, perennial.Errorf(perennial.CodeInvalid, "the file's name is the provider's: letters a to z, digits, - and _, at most 41, with a letter first")
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return Entry{}, err
+	}
+	return ReadDescription(path, name, raw)
 }
 
 // generic is the entry that only a configuration makes whole.

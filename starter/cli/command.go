@@ -47,7 +47,7 @@ func newCommand(s *shell) *cobra.Command {
 		s.endMissing(), s.cadence(),
 		s.changeStatus("resume", "Make a paused connection active again", (*connect.Service).Resume),
 		s.disconnect(),
-		s.app(), s.events(), s.webhook(), s.apikey(), s.healthcheck(), s.doctor(), s.binding(), s.adopt(), s.move(), s.restored(), s.processes(), s.worker(), s.server(), dev.Command(s.environ, s.customize...))
+		s.app(), s.provider(), s.events(), s.webhook(), s.apikey(), s.healthcheck(), s.doctor(), s.binding(), s.adopt(), s.move(), s.restored(), s.processes(), s.worker(), s.server(), dev.Command(s.environ, s.customize...))
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
 	strict(root)

@@ -24,6 +24,8 @@ func TestGoldenJSON(t *testing.T) {
 	golden.JSON(t, "json", map[string]any{
 		"app":        fill.Of[shownApp](),
 		"doctor":     fill.Of[doctor.Report](),
+		"provider":   fill.Of[shownProvider](),
+		"change":     fill.Of[provider.Change](),
 		"connection": fill.Of[shown](),
 		"version":    fill.Of[version.Info](),
 	})

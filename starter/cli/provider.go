@@ -1,0 +1,186 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/config"
+	"github.com/perennial-oauth/perennial/internal/printable"
+	"github.com/perennial-oauth/perennial/internal/strictyaml"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
+)
+
+func (s *shell) provider() *cobra.Command {
+	cmd := &cobra.Command{Use: "provider", Short: "Look at descriptions of providers: the catalogue's, a file's, an app's"}
+	cmd.AddCommand(s.providerList(), s.providerShow(), s.providerCheck(), s.providerDiff())
+	return cmd
+}
+
+// shownProvider is an entry as the command line prints it in JSON.
+type shownProvider struct {
+	Name            string                `json:"name"`
+	Title           string                `json:"title"`
+	ReplayClass     perennial.ReplayClass `json:"replay_class"`
+	GraceWindow     provider.Span         `json:"grace_window,omitempty"`
+	DefaultLifetime provider.Span         `json:"default_lifetime,omitempty"`
+	IdleLifetime    provider.Span         `json:"idle_lifetime,omitempty"`
+	GrantLifetime   provider.Span         `json:"grant_lifetime,omitempty"`
+	Facts           int                   `json:"facts"`          // of which it is written down how they are known
+	FromProvider    int                   `json:"facts_provider"` // of these, from a page of the provider's own
+}
+
+func showProvider(e provider.Entry) shownProvider {
+	d := provider.Describe(e)
+	out := shownProvider{Name: e.Name, Title: e.Title, ReplayClass: e.ReplayClass, GraceWindow: d.GraceWindow,
+		DefaultLifetime: d.DefaultLifetime, IdleLifetime: d.IdleLifetime, GrantLifetime: d.GrantLifetime}
+	for _, found := range e.Evidence {
+		out.Facts += len(found.Facts)
+		if found.By == "provider" {
+			out.FromProvider += len(found.Facts)
+		}
+	}
+	return out
+}
+
+func (s *shell) providerList() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{Use: "list", Short: "List the providers of the catalogue", Args: exactly(0), RunE: func(*cobra.Command, []string) error {
+		var all []shownProvider
+		for _, name := range provider.Names() {
+			e, _ := provider.Lookup(name)
+			all = append(all, showProvider(e))
+		}
+		if asJSON {
+			return s.json(all)
+		}
+		table := printable.NewTable(s.out)
+		fmt.Fprintln(table, "NAME\tTITLE\tREPLAY CLASS\tWINDOW\tACCESS TOKEN\tUNUSED\tHARD END\tFACTS")
+		for _, p := range all {
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d, %d by the provider\n", p.Name, p.Title, p.ReplayClass, or(string(p.GraceWindow), "-"),
+				or(string(p.DefaultLifetime), "-"), or(string(p.IdleLifetime), "-"), or(string(p.GrantLifetime), "-"), p.Facts, p.FromProvider)
+		}
+		return table.Flush()
+	}}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+const whichDescription = "NAME is an entry of the catalogue, an app of the configuration, or a file that ends with .yaml."
+
+func (s *shell) providerShow() *cobra.Command {
+	return &cobra.Command{Use: "show NAME", Short: "Print a whole description as YAML, with its sources", Args: exactly(1),
+		Long: whichDescription + " An app's description is the catalogue's with what the configuration lays over it.",
+		RunE: func(_ *cobra.Command, args []string) error {
+			e, err := s.description(args[0])
+			if err != nil {
+				return err
+			}
+			out := yaml.NewEncoder(s.out)
+			out.SetIndent(2)
+			if err := out.Encode(provider.Describe(e)); err != nil {
+				return fmt.Errorf("write the description: %w", err)
+			}
+			return out.Close()
+		}}
+}
+
+func (s *shell) providerCheck() *cobra.Command {
+	return &cobra.Command{Use: "check FILE", Short: "Check a file that describes a provider", Args: exactly(1), RunE: func(_ *cobra.Command, args []string) error {
+		e, err := readDescription(args[0])
+		if err != nil {
+			return err
+		}
+		shown := showProvider(e)
+		fmt.Fprintf(s.out, "%s is a whole description: replay class %s; %d facts, %d of them by the provider.\n", args[0], e.ReplayClass, shown.Facts, shown.FromProvider)
+		return nil
+	}}
+}
+
+func (s *shell) providerDiff() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{Use: "diff NAME [NAME]", Short: "Show what differs between two descriptions, and what that changes for an app in use",
+		Long: whichDescription + " The second takes the place of the first. With one NAME the first is the catalogue's entry of that name, or of that app's provider.",
+		Args: cobra.RangeArgs(1, 2), RunE: func(_ *cobra.Command, args []string) error {
+			to, err := s.description(args[len(args)-1])
+			if err != nil {
+				return err
+			}
+			from, ok := provider.Lookup(to.Name)
+			if len(args) == 2 {
+				from, err = s.description(args[0])
+			} else if !ok {
+				err = perennial.Errorf(perennial.CodeInvalid, "%q is not in the catalogue: say what to compare it with", to.Name)
+			}
+			if err != nil {
+				return err
+			}
+			changes := provider.Diff(from, to)
+			if asJSON {
+				return s.json(changes)
+			}
+			s.printChanges(changes)
+			return nil
+		}}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (s *shell) printChanges(changes []provider.Change) {
+	if len(changes) == 0 {
+		fmt.Fprintln(s.out, "They say the same.")
+	}
+	for i, c := range changes {
+		switch {
+		case c.From == "":
+			fmt.Fprintf(s.out, "+ %s: %s\n", c.Key, c.To)
+		case c.To == "":
+			fmt.Fprintf(s.out, "- %s: %s\n", c.Key, c.From)
+		default:
+			fmt.Fprintf(s.out, "~ %s: %s, was %s\n", c.Key, c.To, c.From)
+		}
+		if last := i+1 == len(changes) || changes[i+1].Effect != c.Effect; last && c.Effect != "" {
+			fmt.Fprintf(s.out, "    %s\n", c.Effect)
+		}
+	}
+}
+
+// description finds an entry of the catalogue, an app or a file.
+func (s *shell) description(name string) (provider.Entry, error) {
+	if strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml") || strings.ContainsRune(name, filepath.Separator) {
+		return readDescription(name)
+	}
+	if e, ok := provider.Lookup(name); ok {
+		return e, nil
+	}
+	notFound := perennial.Errorf(perennial.CodeNotFound, "there is no provider %q in the catalogue, and no app of that name%s; `perennial provider list` lists the catalogue; a file's name ends with .yaml",
+		name, strictyaml.DidYouMean(name, provider.Names()))
+	if _, err := os.Stat(s.config); err != nil {
+		return provider.Entry{}, notFound
+	}
+	cfg, err := config.LoadWithoutSecrets(s.config, s.environ)
+	if err != nil {
+		return provider.Entry{}, err
+	}
+	for _, app := range cfg.Apps {
+		if app.Name == name {
+			return app.Provider, nil
+		}
+	}
+	return provider.Entry{}, notFound
+}
+
+func readDescription(path string) (provider.Entry, error) {
+	e, err := provider.ReadFile(path)
+	var unreadable *fs.PathError
+	if errors.As(err, &unreadable) {
+		return e, perennial.Errorf(perennial.CodeInvalid, "read the description: %w", err)
+	}
+	return e, err
+}
