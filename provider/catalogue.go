@@ -23,6 +23,12 @@ const day = 24 * time.Hour
 //go:embed catalogue/*.yaml
 var files embed.FS
 
+//go:embed catalogue/schema.json
+var schema []byte
+
+// Schema returns the JSON Schema of a [Description], with which editors check files.
+func Schema() []byte { return slices.Clone(schema) }
+
 // catalogue has the known providers, in alphabetical order.
 var catalogue = sync.OnceValue(func() []Entry {
 	var all []Entry
