@@ -137,9 +137,13 @@ func (s *Sessions) take(ctx context.Context, c perennial.ConnectSession, to stri
 	if err != nil {
 		return c, err
 	}
+	issuer := app.Provider.CheckIssuer(response.Get("iss"))
 	switch {
-	case to != c.App || !app.Provider.CheckIssuer(response.Get("iss")):
-		s.Service.Log.Warn("authorization response of another issuer", "session_id", c.ID, "app", c.App)
+	case to != c.App:
+		s.Service.Log.Warn("authorization response at the redirect URI of another app", "session_id", c.ID, "app", c.App)
+		return s.end(ctx, c, perennial.ConnectMixedUp, nil, "")
+	case issuer != nil:
+		s.Service.Log.Warn("authorization response of another issuer", "session_id", c.ID, "app", c.App, "error", issuer)
 		return s.end(ctx, c, perennial.ConnectMixedUp, nil, "")
 	case response.Has("error"):
 		return s.end(ctx, c, refusal(response.Get("error")), nil, "")

@@ -195,37 +195,58 @@ func (a App) accountIn(raw []byte) string {
 	case AccountFromReply:
 		return at(body, s.Name)
 	case AccountFromIDToken:
-		return at(a.claims(at(body, "id_token")), s.Name)
+		claims, _ := a.claims(at(body, "id_token"))
+		return at(claims, s.Name)
 	}
 	return ""
 }
 
+// idTokenProblem says why the ID token of a token reply does not count, "" if it does, or
+// if the account is found elsewhere.
+func (a App) idTokenProblem(raw []byte) string {
+	body, err := decode(raw)
+	if err != nil || a.Provider.Account.From != AccountFromIDToken {
+		return ""
+	}
+	_, why := a.claims(at(body, "id_token"))
+	return why
+}
+
 // claims reads an ID token. It came over TLS from the token endpoint itself, which
 // replaces the check of its signature (OpenID Connect Core 3.1.3.7). claims checks that
-// it is for this client and, if the issuer is known, from that issuer.
-func (a App) claims(idToken string) any {
+// it is for this client and, if the issuer is known, from that issuer; if not, why says
+// so.
+func (a App) claims(idToken string) (claims any, why string) {
 	parts := strings.Split(idToken, ".")
 	if len(parts) != 3 {
-		return nil
+		return nil, ""
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
 	if err != nil {
-		return nil
+		return nil, ""
 	}
-	claims, err := decode(raw)
-	if err != nil {
-		return nil
+	if claims, err = decode(raw); err != nil {
+		return nil, ""
 	}
-	ours := at(claims, "aud") == a.ClientID
+	if !a.isAudience(claims) {
+		return nil, "the ID token is for another client: its aud does not name this app's client_id"
+	}
+	if iss := at(claims, "iss"); a.Provider.Issuer != "" && iss != a.Provider.Issuer {
+		e := a.Provider
+		e.IssuerSent = true // each ID token names its issuer
+		return nil, "the ID token " + e.issuerProblem(iss)
+	}
+	return claims, ""
+}
+
+// isAudience reports whether an ID token is for this client.
+func (a App) isAudience(claims any) bool {
 	if m, ok := claims.(map[string]any); ok {
 		if list, ok := m["aud"].([]any); ok {
-			ours = slices.ContainsFunc(list, func(v any) bool { return text(v) == a.ClientID })
+			return slices.ContainsFunc(list, func(v any) bool { return text(v) == a.ClientID })
 		}
 	}
-	if !ours || a.Provider.Issuer != "" && at(claims, "iss") != a.Provider.Issuer {
-		return nil
-	}
-	return claims
+	return at(claims, "aud") == a.ClientID
 }
 
 // at returns the text at a path of member names and list indices, "" for none.

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -32,14 +33,7 @@ func (a App) AuthorizationURL(redirectURI, state string, verifier perennial.Secr
 	return config.AuthCodeURL(state, options...), nil
 }
 
-func sortedKeys(m map[string]string) []string {
-	var keys []string
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // AuthorizationCode is the code of an authorization response, with the values of its
 // request.
@@ -52,7 +46,8 @@ type AuthorizationCode struct {
 // Exchange presents an authorization code once (RFC 6749 section 4.1.3) and
 // authenticates with secret. ctx bounds the whole exchange. The outcome
 // [perennial.OutcomeRefreshed] means that tokens came, [perennial.OutcomeRevoked] that
-// the code was refused. The reply holds no secret but its tokens.
+// the code was refused. With tokens, a description says why an ID token does not count.
+// The reply holds no secret but its tokens.
 func (c *Client) Exchange(ctx context.Context, app App, secret perennial.Secret, code AuthorizationCode) Reply {
 	began := time.Now()
 	trip := &oneShot{transport: c.transport, send: func(context.Context) error { return nil }, entry: app.Provider}
@@ -61,46 +56,14 @@ func (c *Client) Exchange(ctx context.Context, app App, secret perennial.Secret,
 	_, _ = config.Exchange(trip.context(ctx), code.Code.Reveal(), oauth2.VerifierOption(code.Verifier.Reveal())) // trip has recorded the reply
 	reply := trip.reply(app.Provider, began, secret, code.Code, code.Verifier, basic)
 	if reply.Outcome == perennial.OutcomeRefreshed {
-		reply.Account = app.accountIn(trip.body)
+		reply.Account, reply.Description = app.accountIn(trip.body), app.idTokenProblem(trip.body)
+		if holdsSecret(reply.Description, []perennial.Secret{secret, code.Code, code.Verifier, reply.Tokens.AccessToken, reply.Tokens.RefreshToken}) {
+			reply.Description = "" // the provider wrote one into its issuer
+		}
 		if IsBound(reply.Tokens) {
 			reply.Description = boundText(app.Name, reply.Tokens)
 			reply.Outcome, reply.Code, reply.Tokens = perennial.OutcomeMisconfigured, CodeBoundToken, perennial.TokenSet{}
 		}
 	}
 	return reply
-}
-
-// CheckIssuer reports whether an authorization response may be from this provider (RFC
-// 9207 section 2.4). It refuses another issuer, and a missing iss if the provider
-// always sends one. It compares the issuer if that is known and sent; otherwise each
-// app's own redirect URI is the defence (RFC 9700 section 4.4.2).
-func (e Entry) CheckIssuer(iss string) bool {
-	switch {
-	case e.Issuer == "":
-		return true
-	case iss == "":
-		return !e.IssuerSent
-	default:
-		return iss == e.Issuer
-	}
-}
-
-// MissingScopes returns the required scopes that were not granted. A nil granted means
-// that the reply named none: the grant then has the requested scopes (RFC 6749 section
-// 5.1). A provider may write a scope with its resource in front
-// (https://graph.microsoft.com/User.Read).
-func (e Entry) MissingScopes(required, granted []string) []string {
-	if granted == nil {
-		return nil
-	}
-	var missing []string
-	for _, want := range required {
-		given := slices.ContainsFunc(granted, func(have string) bool {
-			return have == want || strings.Contains(have, "://") && strings.HasSuffix(have, "/"+want)
-		})
-		if !given && !slices.Contains(e.ScopesUnnamed, want) {
-			missing = append(missing, want)
-		}
-	}
-	return missing
 }

@@ -30,44 +30,6 @@ func TestAuthorizationURL(t *testing.T) {
 	assert.ErrorContains(t, err, "auth_url is needed")
 }
 
-func TestCheckIssuer(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		issuer string
-		sent   bool
-		iss    string
-		want   bool
-	}{
-		{"", false, "", true},
-		{"", false, "https://anybody.example", true},
-		{"https://p.example", false, "", true},
-		{"https://p.example", true, "", false},
-		{"https://p.example", true, "https://p.example", true},
-		{"https://p.example", false, "https://p.example/", false},
-		{"https://p.example", false, "https://P.example", false},
-	} {
-		assert.Equal(t, c.want, Entry{Issuer: c.issuer, IssuerSent: c.sent}.CheckIssuer(c.iss), c)
-	}
-}
-
-func TestMissingScopes(t *testing.T) {
-	t.Parallel()
-	e := Entry{ScopesUnnamed: []string{"offline_access"}}
-	for _, c := range []struct{ required, granted, want []string }{
-		{[]string{"a", "b"}, nil, nil},
-		{[]string{"a", "b"}, []string{}, []string{"a", "b"}},
-		{[]string{"a", "b"}, []string{"b", "c", "a"}, nil},
-		{[]string{"a", "b"}, []string{"A", "b"}, []string{"a"}},
-		{[]string{"offline_access"}, []string{"a"}, nil},
-		{[]string{"User.Read"}, []string{"https://graph.microsoft.com/User.Read"}, nil},
-		{[]string{"Read"}, []string{"https://graph.microsoft.com/User.Read"}, []string{"Read"}},
-		{[]string{"read"}, []string{"contacts/read"}, []string{"read"}},
-		{nil, []string{"a"}, nil},
-	} {
-		assert.Equal(t, c.want, e.MissingScopes(c.required, c.granted), c)
-	}
-}
-
 // TestExchange: the code is presented once, in the entry's own form, and is redacted in
 // a reply that repeats it.
 func TestExchange(t *testing.T) {

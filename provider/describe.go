@@ -10,12 +10,12 @@ import (
 // entry again.
 func Describe(e Entry) Description {
 	d := Description{
-		Title: e.Title, Notes: e.Notes, AuthURL: e.AuthURL, TokenURL: e.TokenURL, IntroURL: e.IntrospectURL, RevokeURL: e.RevokeURL, Hosts: e.HostSuffixes,
+		Title: e.Title, RemoveAccess: e.RemoveAccess, Notes: e.Notes, AuthURL: e.AuthURL, TokenURL: e.TokenURL, IntroURL: e.IntrospectURL, RevokeURL: e.RevokeURL, Hosts: e.HostSuffixes,
 		AuthStyle: authStyles[e.AuthStyle], SecretAsUser: said(e.SecretAsUser), JSONBody: said(e.JSONBody), RefreshParams: e.RefreshParams, AuthParams: e.AuthParams,
 		ReplayClass: string(e.ReplayClass), ReplaySource: e.ReplaySource, GraceWindow: spanOf(e.GraceWindow),
 		RefreshKills: said(e.RefreshKillsAccessToken), ChecksClient: said(e.ChecksClientFirst),
 		DefaultLifetime: spanOf(e.DefaultLifetime), IdleLifetime: spanOf(e.IdleLifetime), GrantLifetime: spanOf(e.GrantLifetime),
-		ScopeSeparator: e.ScopeSeparator, ScopesUnnamed: e.ScopesUnnamed, Issuer: e.Issuer, IssuerSent: said(e.IssuerSent),
+		ScopeSeparator: e.ScopeSeparator, ScopesUnnamed: e.ScopesUnnamed, ScopesImply: e.ScopesImply, ScopePrefixes: e.ScopePrefixes, ScopesNoCase: said(e.ScopesIgnoreCase), Issuer: e.Issuer, IssuerSent: said(e.IssuerSent),
 		TokensUnder: e.TokensUnder, MetadataFields: e.MetadataFields, AccountField: e.AccountField, RequestIDHeader: e.RequestIDHeader,
 		RateLimitScope: string(e.RateLimitScope), Spellings: slices.Clone(e.Spellings), Evidence: e.Evidence,
 	}

@@ -43,8 +43,11 @@ type Description struct {
 	IdleLifetime    Span `yaml:"idle_lifetime,omitempty" doc:"Life of a refresh token that nobody uses."`
 	GrantLifetime   Span `yaml:"grant_lifetime,omitempty" doc:"Time from the consent to the end of the grant, which no refresh postpones."`
 
-	ScopeSeparator string   `yaml:"scope_separator,omitempty" doc:"Separates the scopes of an authorization request; a space if it is left out (RFC 6749 section 3.3)."`
-	ScopesUnnamed  []string `yaml:"scopes_unnamed,omitempty" doc:"Scopes that the provider grants without naming them in its reply."`
+	ScopeSeparator string              `yaml:"scope_separator,omitempty" doc:"Separates the scopes of an authorization request; a space if it is left out (RFC 6749 section 3.3)."`
+	ScopesUnnamed  []string            `yaml:"scopes_unnamed,omitempty" doc:"Scopes that the provider grants without naming them in its reply; one * stands for any text. openid and offline_access are always among them."`
+	ScopesImply    map[string][]string `yaml:"scopes_imply,omitempty" doc:"For a granted scope, the narrower ones that it implies and that the reply leaves out. One * on both sides stands for the same text: write_* implies read_*."`
+	ScopePrefixes  []string            `yaml:"scope_prefixes,omitempty" doc:"May stand before a scope without changing it, in a request or a reply."`
+	ScopesNoCase   *bool               `yaml:"scopes_ignore_case,omitempty" doc:"The case of a scope does not count."`
 
 	Issuer     string         `yaml:"issuer,omitempty" doc:"iss of the authorization responses (RFC 9207) and ID tokens, letter by letter."`
 	IssuerSent *bool          `yaml:"issuer_sent,omitempty" doc:"Each authorization response has an iss; one without it is refused."`
@@ -52,6 +55,7 @@ type Description struct {
 
 	TokensUnder     string     `yaml:"tokens_under,omitempty" doc:"The member of a reply that has the tokens if the top level has none."`
 	MetadataFields  []string   `yaml:"metadata_fields,omitempty" doc:"Members of the token reply to store."`
+	RemoveAccess    string     `yaml:"remove_access,omitempty" doc:"Where a customer removes the access at the provider: an address, or the way through its menus."`
 	AccountField    string     `yaml:"account_field,omitempty" doc:"The account id as customers call it: portal id."`
 	RequestIDHeader string     `yaml:"request_id_header,omitempty" doc:"The header with the provider's own request id."`
 	RateLimitScope  string     `yaml:"rate_limit_scope,omitempty" enum:"connection,app,host" doc:"Which connections a 429 concerns. Not documented: connection."`
@@ -148,20 +152,12 @@ var reserved = []string{"grant_type", "refresh_token", "code", "client_id", "cli
 
 // members merges the members of a request.
 func (o overlay) members(key string, to *map[string]string, from map[string]string) {
-	if from == nil {
-		return
-	}
 	for _, name := range sortedKeys(from) {
 		if slices.Contains(reserved, strings.ToLower(strings.TrimSpace(name))) {
 			o.report(key+"."+name, "is set by Perennial itself: leave it out")
 		}
 	}
-	if o.replace || *to == nil {
-		*to = from
-		return
-	}
-	*to = maps.Clone(*to)
-	maps.Copy(*to, from)
+	merge(to, from, o.replace)
 }
 
 func (o overlay) replay() {
@@ -196,7 +192,7 @@ func (o overlay) span(key string, from Span, to *time.Duration) {
 // grant reads what a new grant is checked by.
 func (o overlay) grant() {
 	o.e.ScopeSeparator = cmp.Or(o.d.ScopeSeparator, o.e.ScopeSeparator)
-	setList(&o.e.ScopesUnnamed, o.d.ScopesUnnamed)
+	o.scopes()
 	o.e.Issuer = cmp.Or(o.d.Issuer, o.e.Issuer)
 	setBool(&o.e.IssuerSent, o.d.IssuerSent)
 	o.e.AccountField = cmp.Or(o.d.AccountField, o.e.AccountField)
@@ -210,9 +206,38 @@ func (o overlay) grant() {
 	}
 }
 
+func (o overlay) scopes() {
+	setList(&o.e.ScopesUnnamed, o.d.ScopesUnnamed)
+	setList(&o.e.ScopePrefixes, o.d.ScopePrefixes)
+	setBool(&o.e.ScopesIgnoreCase, o.d.ScopesNoCase)
+	for _, wide := range sortedKeys(o.d.ScopesImply) {
+		stars := strings.Count(wide, "*")
+		for _, narrow := range append(o.d.ScopesImply[wide], wide) {
+			if n := strings.Count(narrow, "*"); n > 1 || n > stars {
+				o.report("scopes_imply."+wide, "takes one * on each side at most, and on the right side only with one on the left")
+				break
+			}
+		}
+	}
+	merge(&o.e.ScopesImply, o.d.ScopesImply, o.replace)
+}
+
+// merge lays a map over another one, or puts it in its place.
+func merge[V any](to *map[string]V, from map[string]V, replace bool) {
+	switch {
+	case from == nil:
+	case replace || *to == nil:
+		*to = from
+	default:
+		*to = maps.Clone(*to)
+		maps.Copy(*to, from)
+	}
+}
+
 // reply reads how replies are read.
 func (o overlay) reply() {
 	o.e.Title, o.e.Notes = cmp.Or(o.d.Title, o.e.Title), cmp.Or(o.d.Notes, o.e.Notes)
+	o.e.RemoveAccess = cmp.Or(o.d.RemoveAccess, o.e.RemoveAccess)
 	o.e.TokensUnder = cmp.Or(o.d.TokensUnder, o.e.TokensUnder)
 	o.e.RequestIDHeader = cmp.Or(o.d.RequestIDHeader, o.e.RequestIDHeader)
 	setList(&o.e.MetadataFields, o.d.MetadataFields)

@@ -42,7 +42,7 @@ func TestDiff(t *testing.T) {
 // are for people only.
 func TestEveryKeyHasItsEffect(t *testing.T) {
 	t.Parallel()
-	people := map[string]bool{"title": true, "notes": true, "replay_source": true, "account_field": true, "evidence": true}
+	people := map[string]bool{"title": true, "notes": true, "replay_source": true, "account_field": true, "remove_access": true, "evidence": true}
 	for field := range reflect.TypeFor[Description]().Fields() {
 		key, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
 		assert.Equal(t, !people[key], effects[key] != "", key)

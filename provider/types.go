@@ -63,8 +63,16 @@ type Entry struct {
 	// (RFC 6749 section 3.3).
 	ScopeSeparator string
 	// ScopesUnnamed are scopes that the provider grants without naming them in the
-	// reply.
+	// reply; one * stands for any text. openid and offline_access are always among them.
 	ScopesUnnamed []string
+	// ScopesImply names, for a granted scope, the narrower ones that it implies and that
+	// the reply leaves out. One * on both sides stands for the same text: write_* implies
+	// read_*.
+	ScopesImply map[string][]string
+	// ScopePrefixes may stand before a scope without changing it, in a request or a reply.
+	ScopePrefixes []string
+	// ScopesIgnoreCase: the case of a scope does not count.
+	ScopesIgnoreCase bool
 	// Issuer is the iss of its authorization responses (RFC 9207) and ID tokens; empty:
 	// not known, and not compared.
 	Issuer string
@@ -89,6 +97,7 @@ type Entry struct {
 	RequestIDHeader string     // of the provider's own request id: "intuit_tid"
 	MetadataFields  []string   // members of the token reply to store
 	AccountField    string     // name of the account id as customers know it: "portal id"
+	RemoveAccess    string     // where a customer removes the access at the provider
 	Notes           string     // facts that are not verified
 	Evidence        []Evidence // how its facts are known
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/store"
@@ -142,12 +143,23 @@ func (s *shell) disconnect() *cobra.Command {
 				}
 				err = s.stored(deps, c, err)
 				if c.Status == perennial.StatusDisconnected { // true even if only signalling the workflow failed
-					fmt.Fprintln(s.out, revoked[revocation])
+					fmt.Fprintln(s.out, revokedText(deps.Config, c.App, revocation))
 				}
 				return err
 			})
 		})
 	}}
+}
+
+// revokedText describes the result of revoking a grant. If it is left to people, the text
+// says where the provider lets them remove the access.
+func revokedText(cfg *config.Config, app string, revocation perennial.Revocation) string {
+	says := revoked[revocation]
+	left := revocation == perennial.RevocationFailed || revocation == perennial.RevocationUnsupported
+	if a, err := cfg.App(app); left && err == nil && a.Provider.RemoveAccess != "" {
+		says += " The customer removes it here: " + a.Provider.RemoveAccess
+	}
+	return says
 }
 
 // canRevoke fails if revoking the grant needs the app's client secret and the secret is

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/internal/fill"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/stretchr/testify/assert"
@@ -17,12 +19,12 @@ import (
 // without a database, Temporal and secrets.
 func TestProviderCommands(t *testing.T) {
 	t.Parallel()
-	config, _ := configured(t)
-	raw, err := os.ReadFile(config)
+	configuration, _ := configured(t)
+	raw, err := os.ReadFile(configuration)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(config, []byte(strings.Replace(string(raw), "provider: hubspot", "provider: hubspot, replay_class: grace, grace_window: 10m", 1)), 0o600))
+	require.NoError(t, os.WriteFile(configuration, []byte(strings.Replace(string(raw), "provider: hubspot", "provider: hubspot, replay_class: grace, grace_window: 10m", 1)), 0o600))
 	do := func(args ...string) (int, string) {
-		code, out, err := perennialRun(nil, "", append(append([]string{"provider"}, args...), "--config", config)...)
+		code, out, err := perennialRun(nil, "", append(append([]string{"provider"}, args...), "--config", configuration)...)
 		if err != nil {
 			out += err.Error()
 		}
@@ -94,4 +96,17 @@ func TestShownProviderIsWhole(t *testing.T) {
 	e := fill.Of[provider.Entry]()
 	e.Evidence[0].By = "provider"
 	assert.Empty(t, fill.Zeros(showProvider(e)))
+}
+
+// TestRevokedText: a grant that Perennial could not end is left to the customer, with the
+// place where the provider lets them do so.
+func TestRevokedText(t *testing.T) {
+	t.Parallel()
+	cfg := &config.Config{Apps: []provider.App{{Name: "app", Provider: provider.Entry{RemoveAccess: "https://p.example/apps"}}, {Name: "bare"}}}
+	const there = " The customer removes it here: https://p.example/apps"
+	for revocation, left := range map[perennial.Revocation]bool{perennial.RevocationDone: false, perennial.RevocationNone: false, perennial.RevocationFailed: true, perennial.RevocationUnsupported: true} {
+		assert.Equal(t, left, strings.HasSuffix(revokedText(cfg, "app", revocation), there), revocation)
+		assert.Equal(t, revoked[revocation], revokedText(cfg, "bare", revocation))
+		assert.Equal(t, revoked[revocation], revokedText(cfg, "gone", revocation))
+	}
 }

@@ -136,13 +136,14 @@ func TestMixUp(t *testing.T) {
 		return u.String()
 	}
 	for name, c := range map[string]struct {
-		app string
-		do  func(*url.URL, url.Values)
+		app    string
+		do     func(*url.URL, url.Values)
+		logged string
 	}{
-		"at another app's redirect URI": {CRM, func(u *url.URL, _ url.Values) { u.Path = "/connect/callback/books" }},
-		"another issuer":                {Login, func(_ *url.URL, q url.Values) { q.Set("iss", "https://attacker.example") }},
-		"an issuer with a slash more":   {Login, func(_ *url.URL, q url.Values) { q.Set("iss", q.Get("iss")+"/") }},
-		"no issuer where one is sent":   {Login, func(_ *url.URL, q url.Values) { q.Del("iss") }},
+		"at another app's redirect URI": {CRM, func(u *url.URL, _ url.Values) { u.Path = "/connect/callback/books" }, "at the redirect URI of another app"},
+		"another issuer":                {Login, func(_ *url.URL, q url.Values) { q.Set("iss", "https://attacker.example") }, "is from issuer \\\"https://attacker.example\\\", but the app's issuer is \\\"http://127.0.0.1:"},
+		"an issuer with a slash more":   {Login, func(_ *url.URL, q url.Values) { q.Set("iss", q.Get("iss")+"/") }, "they differ in the slash at the end only"},
+		"no issuer where one is sent":   {Login, func(_ *url.URL, q url.Values) { q.Del("iss") }, "names no issuer (iss), but issuer_sent says"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -154,6 +155,7 @@ func TestMixUp(t *testing.T) {
 			assert.Regexp(t, "was not connected$", p.Heading())
 			assert.Contains(t, p.Text(), "The answer did not come from Acme")
 			assert.Equal(t, perennial.ConnectMixedUp, session(t, w, s.ID).Outcome)
+			assert.Contains(t, w.Logs.String(), c.logged)
 			b.Open(callback)
 			assert.Zero(t, w.Provider.Oracle().TokenRequests+w.Issuer.Oracle().TokenRequests, "the code is shown to nobody, not even afterwards")
 			assert.Empty(t, all(t, w))
