@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/stretchr/testify/assert"
@@ -46,47 +45,11 @@ func TestEntries(t *testing.T) {
 	}
 }
 
-func TestReplayClasses(t *testing.T) {
+// TestReplaySources: what only a third party says is marked as such.
+func TestReplaySources(t *testing.T) {
 	t.Parallel()
-	for class, names := range map[perennial.ReplayClass][]string{
-		perennial.ReplayReusable:     {"dropbox", "google", "microsoft", "zoho"},
-		perennial.ReplayGrace:        {"atlassian", "box", "shopify", "xero"},
-		perennial.ReplaySingleUse:    {"github", "slack", "zendesk"},
-		perennial.ReplayReuseRevokes: {"salesforce"},
-		perennial.ReplayUnknown:      {"asana", "docusign", "generic", "hubspot", "linkedin", "notion", "pipedrive", "quickbooks", "square", "stripe-apps", "zoom"},
-	} {
-		var got []string
-		for _, name := range Names() {
-			if entry(t, name).ReplayClass == class {
-				got = append(got, name)
-			}
-		}
-		assert.Equal(t, names, got, class)
-	}
-	for name, want := range map[string]time.Duration{"atlassian": 10 * time.Minute, "box": day, "shopify": 30 * day, "xero": 30 * time.Minute} {
-		assert.Equal(t, want, entry(t, name).GraceWindow, name)
-	}
 	for _, name := range []string{"atlassian", "salesforce", "zoom"} {
 		assert.Contains(t, entry(t, name).ReplaySource, "third party", name)
-	}
-}
-
-func TestFacts(t *testing.T) {
-	t.Parallel()
-	for _, name := range Names() {
-		e := entry(t, name)
-		assert.Equal(t, name == "github" || name == "zendesk", e.RefreshKillsAccessToken, name)
-		assert.Equal(t, name == "github", e.RateLimitScope == ScopeApp, name)
-		assert.NotEqual(t, ScopeHost, e.RateLimitScope, name)
-		assert.Equal(t, slices.Contains([]string{"salesforce", "shopify", "zendesk", "zoho"}, name), e.HostNeeded(), name)
-		assert.Equal(t, name != "generic" && name != "notion", e.DefaultLifetime > 0, name)
-	}
-	// Lives that no reply names.
-	assert.Equal(t, 2*time.Hour, entry(t, "salesforce").DefaultLifetime)
-	assert.Equal(t, time.Hour, entry(t, "stripe-apps").DefaultLifetime)
-	// Ends that no refresh postpones.
-	for name, want := range map[string]time.Duration{"atlassian": 365 * day, "linkedin": 365 * day, "quickbooks": 5 * 365 * day} {
-		assert.Equal(t, want, entry(t, name).GrantLifetime, name)
 	}
 }
 
