@@ -89,6 +89,48 @@ func TestFloored401(t *testing.T) {
 	})
 }
 
+// TestRefusedByAnotherStatus: the configuration says that this API refuses a token by 403.
+// A 403 then renews once; if it stays, it means what it says and is the caller's.
+func TestRefusedByAnotherStatus(t *testing.T) {
+	t.Parallel()
+	forbidden := answer{status: 403, body: `{"error":"token expired"}`}
+	said := &resource.Server{Spellings: []resource.Spelling{{HTTPStatus: 403, Contains: "expired", Means: resource.UnauthorizedToken}, {HTTPStatus: 403, Code: "token expired", Means: resource.UnauthorizedToken}}}
+	for name, c := range map[string]struct {
+		api       *resource.Server
+		answers   []answer
+		status    int
+		refreshes int
+	}{
+		"a newer token helps":      {said, []answer{forbidden, ok200}, 200, 1},
+		"it stays":                 {said, []answer{forbidden}, 403, 1},
+		"other words":              {said, []answer{{status: 403, body: `{"error":"no access"}`}}, 403, 0},
+		"another status":           {said, []answer{{status: 400, body: forbidden.body}}, 400, 0},
+		"nothing said, as at most": {nil, []answer{forbidden}, 403, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := setup(t)
+				b.backend.change(func(s *TokenState) { s.API = c.api })
+				a := &api{answers: c.answers}
+				transport := b.Transport(id)
+				transport.Base = a
+				for range 5 { // the last answer repeats
+					status, err := b.do(transport)
+					require.NoError(t, err)
+					assert.Equal(t, c.status, status)
+				}
+				synctest.Wait()
+				assert.Equal(t, c.refreshes, b.backend.refreshes)
+				assert.Zero(t, a.open)
+				if c.refreshes > 0 {
+					assert.Equal(t, resource.UnauthorizedToken, b.seen.refused[0].Means)
+				}
+			})
+		})
+	}
+}
+
 // TestStaleToken: the generation has changed, so nothing is refreshed.
 func TestStaleToken(t *testing.T) {
 	t.Parallel()

@@ -88,6 +88,9 @@ func closing(req *http.Request, err error) error {
 func (c *Client) serverFor(id string) (app string, of resource.Server) {
 	if known, ok := c.entries.Load(id); ok {
 		if s := known.(*entry).last.Load(); s != nil {
+			if s.state.API != nil {
+				return s.state.App, *s.state.API
+			}
 			return s.state.App, resource.Of(s.state.Provider)
 		}
 	}

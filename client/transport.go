@@ -51,10 +51,19 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, closing(req, err)
 	}
 	resp, err := t.send(req, token)
-	if err != nil || resp.StatusCode != http.StatusUnauthorized {
+	if err != nil || resp.StatusCode != http.StatusUnauthorized && !t.refusedOtherwise(resp, token) {
 		return resp, err
 	}
 	return t.unauthorized(req, resp, token)
+}
+
+// refusedOtherwise reports whether an API that has a status of its own for it refuses the
+// token. It does not if a refresh just before did not help: then the status means what it
+// says.
+func (t *Transport) refusedOtherwise(resp *http.Response, token Token) bool {
+	_, entry := t.client.serverFor(t.id)
+	return entry.RefusesBy(resp.StatusCode) && !t.client.entryOf(t.id).mendedBy(token.Generation, t.client.Now()) &&
+		entry.RefusesToken(resp.StatusCode, peek(resp))
 }
 
 // CloseIdleConnections implements the method that http.Client looks for.
@@ -96,12 +105,15 @@ func (t *Transport) send(req *http.Request, token Token) (*http.Response, error)
 	return resp, err
 }
 
-// unauthorized reacts to a first 401.
+// unauthorized reacts to a first 401, or to what stands for it.
 func (t *Transport) unauthorized(req *http.Request, resp *http.Response, refused Token) (*http.Response, error) {
 	c := t.client
 	c.note(req.Context(), t.id, NoteUnauthorized)
 	app, entry := c.serverFor(t.id)
-	told := Refused{App: app, Means: entry.ReadUnauthorized(resp.Header, peek(resp))}
+	told := Refused{App: app, Means: resource.UnauthorizedToken}
+	if resp.StatusCode == http.StatusUnauthorized {
+		told.Means = entry.ReadUnauthorized(resp.Header, peek(resp))
+	}
 	defer func() { c.refused(told) }()
 	if told.Means == resource.UnauthorizedNotPermitted {
 		return resp, nil // no token would help
@@ -114,9 +126,14 @@ func (t *Transport) unauthorized(req *http.Request, resp *http.Response, refused
 	got := c.fetch(req.Context(), t.id, refused.Generation)
 	told.Stale, told.Refreshed = got.err == nil && got.source == SourceStore, got.refreshed
 	if got.err != nil {
+		_, away := errors.AsType[*ErrUnavailable](got.err)
+		mended := away && t.mended(refused, got.snapshot) // a refresh just before did not help
+		if mended && resp.StatusCode != http.StatusUnauthorized {
+			return resp, nil // then the status means what it says
+		}
 		discard(resp)
-		if _, ok := errors.AsType[*ErrUnavailable](got.err); ok && t.mended(refused, got.snapshot) {
-			return nil, t.still(req, refused) // a refresh just before did not help
+		if mended {
+			return nil, t.still(req, refused)
 		}
 		return nil, got.err
 	}
@@ -143,10 +160,16 @@ func (t *Transport) again(req *http.Request, token Token, app string) (*http.Res
 		return nil, err
 	}
 	resp, err := t.send(second, token)
-	if err != nil || resp.StatusCode != http.StatusUnauthorized {
+	if err != nil {
 		return resp, err
 	}
 	c := t.client
+	if resp.StatusCode != http.StatusUnauthorized {
+		if t.refusedOtherwise(resp, token) { // the status means what it says: it is the caller's
+			c.entryOf(t.id).mend(token.Generation, c.Now())
+		}
+		return resp, nil
+	}
 	_, entry := c.serverFor(t.id)
 	c.note(req.Context(), t.id, NoteUnauthorized)
 	c.refused(Refused{App: app, Means: entry.ReadUnauthorized(resp.Header, peek(resp)), Second: true})

@@ -23,6 +23,9 @@ func TestGoldenSettings(t *testing.T) {
 			return
 		}
 		for i := range t.NumField() {
+			if !t.Field(i).IsExported() && !t.Field(i).Anonymous {
+				continue
+			}
 			key, inline, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
 			if inline == "inline" {
 				walk(t.Field(i).Type, prefix)

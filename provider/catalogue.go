@@ -69,6 +69,7 @@ func Lookup(name string) (Entry, bool) {
 			e.MetadataFields, e.HostSuffixes = slices.Clone(e.MetadataFields), slices.Clone(e.HostSuffixes)
 			e.RefreshParams, e.AuthParams, e.ScopesUnnamed = maps.Clone(e.RefreshParams), maps.Clone(e.AuthParams), slices.Clone(e.ScopesUnnamed)
 			e.MembersAt = maps.Clone(e.MembersAt)
+			e.API.Spellings, e.API.ReadPosts = slices.Clone(e.API.Spellings), slices.Clone(e.API.ReadPosts)
 			e.ScopesImply, e.ScopePrefixes = maps.Clone(e.ScopesImply), slices.Clone(e.ScopePrefixes)
 			return e, true
 		}

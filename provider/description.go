@@ -3,6 +3,8 @@ package provider
 import (
 	"cmp"
 	"maps"
+	"net/http"
+	pathpkg "path"
 	"reflect"
 	"regexp"
 	"slices"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/resource"
 	"github.com/perennial-oauth/perennial/internal/strictyaml"
 	"golang.org/x/oauth2"
 )
@@ -53,14 +56,16 @@ type Description struct {
 	IssuerSent *bool          `yaml:"issuer_sent,omitempty" doc:"Each authorization response has an iss; one without it is refused."`
 	Account    *AccountSource `yaml:"account,omitempty" doc:"Where a new grant's account id is found."`
 
-	TokensUnder     string     `yaml:"tokens_under,omitempty" doc:"The member of a reply that has the tokens if the top level has none."`
-	MetadataFields  []string   `yaml:"metadata_fields,omitempty" doc:"Members of the token reply to store."`
-	RemoveAccess    string     `yaml:"remove_access,omitempty" doc:"Where a customer removes the access at the provider: an address, or the way through its menus."`
-	AccountField    string     `yaml:"account_field,omitempty" doc:"The account id as customers call it: portal id."`
-	RequestIDHeader string     `yaml:"request_id_header,omitempty" doc:"The header with the provider's own request id."`
-	RateLimitScope  string     `yaml:"rate_limit_scope,omitempty" enum:"connection,app,host" doc:"Which connections a 429 concerns. Not documented: connection."`
-	Spellings       []Spelling `yaml:"spellings,omitempty" doc:"The provider's own errors; the first match counts."`
-	Evidence        []Evidence `yaml:"evidence,omitempty" doc:"How the facts are known."`
+	TokensUnder     string              `yaml:"tokens_under,omitempty" doc:"The member of a reply that has the tokens if the top level has none."`
+	MetadataFields  []string            `yaml:"metadata_fields,omitempty" doc:"Members of the token reply to store."`
+	RemoveAccess    string              `yaml:"remove_access,omitempty" doc:"Where a customer removes the access at the provider: an address, or the way through its menus."`
+	AccountField    string              `yaml:"account_field,omitempty" doc:"The account id as customers call it: portal id."`
+	RequestIDHeader string              `yaml:"request_id_header,omitempty" doc:"The header with the provider's own request id."`
+	RateLimitScope  string              `yaml:"rate_limit_scope,omitempty" enum:"connection,app,host" doc:"Which connections a 429 concerns. Not documented: connection."`
+	Spellings       []Spelling          `yaml:"spellings,omitempty" doc:"The provider's own errors; the first match counts."`
+	APISpellings    []resource.Spelling `yaml:"api_spellings,omitempty" doc:"How the provider's API, beyond RFC 6750, says that it refuses a token; the first match counts."`
+	ReadPosts       []string            `yaml:"read_posts,omitempty" doc:"Paths of its API to which a POST changes nothing, and may be sent twice; * stands for one segment."`
+	Evidence        []Evidence          `yaml:"evidence,omitempty" doc:"How the facts are known."`
 }
 
 // Span is a duration as people write it: "30s", "30m", "2400h" or "90d".
@@ -116,6 +121,7 @@ func (d Description) Over(e Entry, replace bool, report Report) Entry {
 	o.clocks()
 	o.grant()
 	o.reply()
+	o.api()
 	o.evidence()
 	return e
 }
@@ -275,6 +281,36 @@ func (o overlay) spelling(at string, s Spelling) {
 	case s.HTTPStatus != 0 && (s.HTTPStatus < 200 || s.HTTPStatus > 599):
 		o.report(at+".http_status", "must be from 200 to 599")
 	}
+}
+
+// api reads how the provider's API refuses tokens.
+func (o overlay) api() {
+	for i, s := range o.d.APISpellings {
+		at := "api_spellings." + strconv.Itoa(i)
+		o.oneOf(at+".means", string(s.Means), enumOf[resource.Spelling]("Means"))
+		words := s.Code + s.Contains
+		switch status := s.HTTPStatus; {
+		case status != 0 && (status < 200 || status > 499 || status >= 300 && status < 400):
+			o.report(at+".http_status", "must be of a success or a client error: from 200 to 299, or from 400 to 499")
+		case words == "" && status < 400, words == "" && status == http.StatusUnauthorized:
+			o.report(at, "needs a code or contains: without them it matches every reply of that status")
+		case s.Means == resource.UnauthorizedNotPermitted && status != 0 && status != http.StatusUnauthorized:
+			o.report(at+".means", "must be token: any other status than 401 goes to the caller as it is")
+		}
+	}
+	for i, pattern := range o.d.ReadPosts {
+		if _, err := pathpkg.Match(pattern, ""); err != nil || !strings.HasPrefix(pattern, "/") {
+			o.report("read_posts."+strconv.Itoa(i), "must be a path that begins with a slash; * stands for one segment")
+		}
+	}
+	setList(&o.e.API.ReadPosts, o.d.ReadPosts)
+	if o.d.APISpellings == nil {
+		return
+	}
+	if o.replace {
+		o.e.API.Spellings = nil
+	}
+	o.e.API.Spellings = slices.Concat(o.d.APISpellings, o.e.API.Spellings)
 }
 
 // evidence takes the place of the entry's: what somebody else found out says nothing

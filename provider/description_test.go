@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/resource"
 	"github.com/perennial-oauth/perennial/internal/fill"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -105,8 +106,13 @@ func TestWrongDescriptions(t *testing.T) {
 		"evidence:\n  - {facts: [replai], by: someone, source: x, date: 2026-11}":    {"acme.yaml:7: evidence.0.facts.0 must be one of endpoints, rotation, replay, lifetime, idle_clock, hard_clock, refusal, wrong_client, rate_limit, account, revocation, scopes; did you mean replay?", "acme.yaml:7: evidence.0.by must be one of provider, third_party, measured, not_documented"},
 		"evidence:\n  - {facts: [replay], by: provider, source: x, date: last year}": {"acme.yaml:7: evidence.0.date must say when it was looked up: 2026-11-28, or 2026-11"},
 		"evidence:\n  - {facts: [replay], by: provider, date: 2026-11-28}":           {"acme.yaml:7: evidence.0.source is needed: the address of the page, or its title"},
-		"--- {}": {"acme.yaml: holds more than one YAML document; only one is read"},
-		"\tx: 1": {"acme.yaml:5: not readable as YAML: found a tab character that violates indentation"},
+		"api_spellings:\n  - {http_status: 200, means: token}\n  - {means: token}\n  - {http_status: 302, code: x, means: token}\n  - {http_status: 403, code: x, means: not_permitted}\n  - {code: x, means: tokn}": {
+			"acme.yaml:7: api_spellings.0 needs a code or contains: without them it matches every reply of that status", "acme.yaml:8: api_spellings.1 needs a code or contains: without them it matches every reply of that status",
+			"acme.yaml:9: api_spellings.2.http_status must be of a success or a client error: from 200 to 299, or from 400 to 499",
+			"acme.yaml:10: api_spellings.3.means must be token: any other status than 401 goes to the caller as it is", "acme.yaml:11: api_spellings.4.means must be one of token, not_permitted; did you mean token?"},
+		"read_posts: ['x', '/a[']": {"acme.yaml:6: read_posts.0 must be a path that begins with a slash; * stands for one segment", "acme.yaml:6: read_posts.1 must be a path that begins with a slash; * stands for one segment"},
+		"--- {}":                   {"acme.yaml: holds more than one YAML document; only one is read"},
+		"\tx: 1":                   {"acme.yaml:5: not readable as YAML: found a tab character that violates indentation"},
 	} {
 		_, err := ReadDescription("acme.yaml", "acme", []byte(good+add+"\n"))
 		require.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err), add)
@@ -147,4 +153,13 @@ func FuzzReadDescription(f *testing.F) {
 		require.NoError(t, err)
 		require.Equal(t, string(written(t, e)), string(written(t, again)))
 	})
+}
+
+// TestAPIOfTheCatalogue: the client's own table, which needs no server, says of each API
+// what the catalogue says.
+func TestAPIOfTheCatalogue(t *testing.T) {
+	t.Parallel()
+	for _, name := range Names() {
+		assert.Equal(t, resource.Of(name), entry(t, name).API, name)
+	}
 }

@@ -87,6 +87,9 @@ func spread(out map[string][]string, key string, v reflect.Value) {
 		}
 	case reflect.Struct:
 		for field, value := range v.Fields() {
+			if !field.IsExported() {
+				continue
+			}
 			name, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
 			spread(out, key+"."+name, value)
 		}
@@ -174,5 +177,7 @@ var effects = map[string]string{
 	"metadata_fields":   otherReading,
 	"request_id_header": otherReading,
 	"rate_limit_scope":  "It decides which connections wait after a 429.",
+	"api_spellings":     "Product code gets a newer token after these answers of the API. It counts once a client has loaded the connection again.",
+	"read_posts":        "These POSTs are sent a second time with a newer token after a 401; others are not.",
 	"spellings":         "Replies in these words have another outcome from the next one on: revoked leads to a reconnect after a second refusal, misconfigured to the app's circuit, every other keeps trying.",
 }

@@ -33,6 +33,9 @@ func TestGoldenKeys(t *testing.T) {
 
 func rows(out *strings.Builder, t reflect.Type, prefix string) {
 	for field := range t.Fields() {
+		if !field.IsExported() {
+			continue
+		}
 		key, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
 		says := field.Tag.Get("doc")
 		if values := field.Tag.Get("enum"); values != "" {

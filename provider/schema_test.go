@@ -42,6 +42,9 @@ func schemaOf(t reflect.Type) map[string]any {
 func objectSchema(t reflect.Type) map[string]any {
 	members, required := map[string]any{}, []string{}
 	for field := range t.Fields() {
+		if !field.IsExported() {
+			continue
+		}
 		key, options, _ := strings.Cut(field.Tag.Get("yaml"), ",")
 		schema := schemaOf(field.Type)
 		schema["description"] = field.Tag.Get("doc")

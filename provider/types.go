@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/resource"
 	"golang.org/x/oauth2"
 )
 
@@ -93,13 +94,14 @@ type Entry struct {
 	// much too large for them is read as milliseconds or as an instant.
 	LifetimeUnit time.Duration
 
-	Spellings       []Spelling // the provider's own errors; the first match counts
-	RequestIDHeader string     // of the provider's own request id: "intuit_tid"
-	MetadataFields  []string   // members of the token reply to store
-	AccountField    string     // name of the account id as customers know it: "portal id"
-	RemoveAccess    string     // where a customer removes the access at the provider
-	Notes           string     // facts that are not verified
-	Evidence        []Evidence // how its facts are known
+	Spellings       []Spelling      // the provider's own errors; the first match counts
+	API             resource.Server // how the provider's API refuses tokens
+	RequestIDHeader string          // of the provider's own request id: "intuit_tid"
+	MetadataFields  []string        // members of the token reply to store
+	AccountField    string          // name of the account id as customers know it: "portal id"
+	RemoveAccess    string          // where a customer removes the access at the provider
+	Notes           string          // facts that are not verified
+	Evidence        []Evidence      // how its facts are known
 }
 
 // ServesToEnd reports whether, after an unknown outcome, the access token is used to

@@ -3,9 +3,11 @@
 package resource
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -22,29 +24,31 @@ const (
 
 // Server is the API of one provider. The zero value has no spellings of its own.
 type Server struct {
-	Spellings []Spelling // its texts with a 401; the first match counts
-	ReadPosts []string   // POSTs that change nothing: paths, * for one segment
+	_ struct{} `additionalProperties:"true"`
+
+	// Spellings are its own ways to refuse a token; the first match counts.
+	Spellings []Spelling `json:"spellings,omitempty" nullable:"false"`
+	// ReadPosts are POSTs that change nothing: paths, * for one segment.
+	ReadPosts []string `json:"read_posts,omitempty" nullable:"false"`
 }
 
-// Spelling is a provider's own way to express the meaning of a 401 in its body. Zero
-// fields match anything; one of Code and Contains is set.
+// Spelling is a provider's own way to express what a refusal means. Zero fields match
+// anything. Without a status it is about a 401, and one of Code and Contains is set.
 type Spelling struct {
-	Code     string // the error's code, compared without case
-	Contains string // part of the message, compared without case
-	Means    Unauthorized
+	_ struct{} `additionalProperties:"true"`
+
+	HTTPStatus int          `json:"http_status,omitempty" yaml:"http_status,omitempty" doc:"The HTTP status; 401 if it is left out. Another one is looked at only for means: token."`
+	Code       string       `json:"code,omitempty" yaml:"code,omitempty" doc:"The error's code, compared without case."`
+	Contains   string       `json:"contains,omitempty" yaml:"contains,omitempty" doc:"Part of the message, compared without case."`
+	Means      Unauthorized `json:"means" yaml:"means" enum:"token,not_permitted" doc:"token: another token may help; not_permitted: the token is valid but may not do this."`
 }
 
 // ReadUnauthorized returns the meaning of a 401 of the provider's API: by the
 // provider's own spelling in the body, which may be cut; otherwise by the error in
 // WWW-Authenticate.
 func (a Server) ReadUnauthorized(h http.Header, body []byte) Unauthorized {
-	if len(a.Spellings) > 0 {
-		code, message := apiError(body)
-		for _, s := range a.Spellings {
-			if s.matches(code, message) {
-				return s.Means
-			}
-		}
+	if means := a.spelled(http.StatusUnauthorized, body); means != "" {
+		return means
 	}
 	for _, challenge := range h.Values("WWW-Authenticate") {
 		switch bearerError(challenge) {
@@ -55,6 +59,31 @@ func (a Server) ReadUnauthorized(h http.Header, body []byte) Unauthorized {
 		}
 	}
 	return UnauthorizedUnclear
+}
+
+// RefusesBy reports whether the API may refuse a token by a status other than 401.
+func (a Server) RefusesBy(status int) bool {
+	return status != http.StatusUnauthorized && slices.ContainsFunc(a.Spellings, func(s Spelling) bool { return s.HTTPStatus == status })
+}
+
+// RefusesToken reports whether a reply of a status other than 401 refuses the token, by
+// the provider's own spelling. The body may be cut.
+func (a Server) RefusesToken(status int, body []byte) bool {
+	return a.RefusesBy(status) && a.spelled(status, body) == UnauthorizedToken
+}
+
+// spelled returns what the first spelling that matches says, "" for none.
+func (a Server) spelled(status int, body []byte) Unauthorized {
+	if len(a.Spellings) == 0 {
+		return ""
+	}
+	code, message := apiError(body)
+	for _, s := range a.Spellings {
+		if cmp.Or(s.HTTPStatus, http.StatusUnauthorized) == status && s.matches(code, message) {
+			return s.Means
+		}
+	}
+	return ""
 }
 
 func (s Spelling) matches(code, message string) bool {

@@ -84,3 +84,38 @@ func FuzzReadUnauthorized(f *testing.F) {
 		require.Contains(t, []Unauthorized{UnauthorizedUnclear, UnauthorizedToken, UnauthorizedNotPermitted}, got)
 	})
 }
+
+// TestRefusesToken: a status other than 401 refuses a token only if a spelling says so of
+// that status; a spelling without one is about a 401.
+func TestRefusesToken(t *testing.T) {
+	t.Parallel()
+	api := Server{Spellings: []Spelling{
+		{HTTPStatus: 403, Contains: "quota", Means: UnauthorizedNotPermitted},
+		{HTTPStatus: 403, Means: UnauthorizedToken},
+		{HTTPStatus: 200, Code: "token_expired", Means: UnauthorizedToken},
+		{Code: "expired", Means: UnauthorizedToken},
+		{HTTPStatus: 401, Code: "scope", Means: UnauthorizedNotPermitted},
+	}}
+	for _, c := range []struct {
+		status int
+		body   string
+		want   bool
+	}{
+		{403, "", true},
+		{403, "<html>", true},
+		{403, `{"message":"Quota exceeded"}`, false},
+		{200, `{"error":"TOKEN_EXPIRED"}`, true},
+		{200, `{"error":"token_expired_not"}`, false},
+		{200, `{"error":"expired"}`, false},
+		{200, ``, false},
+		{400, `{"error":"token_expired"}`, false},
+		{401, `{"error":"token_expired"}`, false},
+	} {
+		assert.Equal(t, c.want, api.RefusesToken(c.status, []byte(c.body)), c)
+	}
+	assert.Equal(t, UnauthorizedToken, api.ReadUnauthorized(nil, []byte(`{"error":"expired"}`)))
+	assert.Equal(t, UnauthorizedNotPermitted, api.ReadUnauthorized(nil, []byte(`{"error":"scope"}`)))
+	assert.Equal(t, UnauthorizedUnclear, api.ReadUnauthorized(nil, []byte(`{"error":"token_expired"}`)))
+	assert.False(t, api.RefusesBy(401))
+	assert.False(t, Server{}.RefusesBy(0))
+}

@@ -3,6 +3,7 @@ package wire
 import (
 	"time"
 
+	"github.com/perennial-oauth/perennial/client/resource"
 	"github.com/perennial-oauth/perennial/client/words"
 )
 
@@ -43,6 +44,10 @@ type TokenState struct {
 	// KillsAccess: a refresh ends this access token at once, so memory must never answer
 	// without asking whether the generation still holds.
 	KillsAccess bool `json:"refresh_ends_access_token,omitempty" doc:"A refresh ends this token at once: do not keep it"`
+
+	// API is how the provider's API refuses tokens, if the configuration says otherwise
+	// than the client's own table.
+	API *resource.Server `json:"api,omitempty" doc:"How the provider's API refuses tokens, where the configuration knows more than the client"`
 }
 
 // Floored returns how long callers still wait before they may have the token refreshed

@@ -7,12 +7,14 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/client"
+	"github.com/perennial-oauth/perennial/client/resource"
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/refresh/timing"
@@ -119,6 +121,9 @@ func (b *Backend) Load(ctx context.Context, id string) (client.TokenState, error
 	}
 	if app, err := b.Apps.App(c.App); err == nil { // an app that left the configuration is still served
 		h.Title, h.KillsAccess = app.Provider.Title, app.Provider.RefreshKillsAccessToken
+		if api := app.Provider.API; !reflect.DeepEqual(api, resource.Of(c.Provider)) {
+			h.API = &api
+		}
 	}
 	if len(c.AccessTokenSealed) > 0 {
 		if h.Access, err = b.Keys.Open(seal.BindingOf(c, seal.FieldAccessToken, c.Generation), c.AccessTokenSealed); err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/client"
+	"github.com/perennial-oauth/perennial/client/resource"
 	"github.com/perennial-oauth/perennial/internal/clienttest"
 	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/perennial-oauth/perennial/provider"
@@ -235,6 +236,15 @@ func TestWhatTheAppSays(t *testing.T) {
 	assert.Equal(t, "GitHub", h.Title)
 	assert.True(t, h.KillsAccess)
 	assert.Equal(t, closed.NextAttemptAt, h.RetryAt)
+	b.app.Provider.API = resource.Of(h.Provider)
+	h, err = b.Load(t.Context(), b.id)
+	require.NoError(t, err)
+	assert.Nil(t, h.API, "the client's own table knows as much")
+	said := resource.Server{Spellings: []resource.Spelling{{HTTPStatus: 403, Means: resource.UnauthorizedToken}}}
+	b.app.Provider.API = said
+	h, err = b.Load(t.Context(), b.id)
+	require.NoError(t, err)
+	assert.Equal(t, &said, h.API)
 }
 
 // TestSickTemporalIsLeftAlone: a process with an engine does not ask Temporal again at

@@ -8,6 +8,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/client"
+	"github.com/perennial-oauth/perennial/client/resource"
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/internal/fill"
 	"github.com/perennial-oauth/perennial/provider"
@@ -47,7 +48,7 @@ func (whole) App(name string) (provider.App, error) {
 	if name != "app" {
 		return provider.App{}, errors.New("there is no other")
 	}
-	return provider.App{Provider: provider.Entry{Title: "P", RefreshKillsAccessToken: true}}, nil
+	return provider.App{Provider: provider.Entry{Title: "P", RefreshKillsAccessToken: true, API: fill.Of[resource.Server]()}}, nil
 }
 
 func (w *whole) CreateSession(_ context.Context, req connect.SessionRequest) (connect.Session, error) {
@@ -108,7 +109,7 @@ func TestTitleOfAnUnknownApp(t *testing.T) {
 	require.NoError(t, err)
 	state, err := b.Load(t.Context(), "con_1")
 	require.NoError(t, err)
-	assert.Equal(t, []string{"ReconnectURL", "HelpURL", "ForcedAt", "KillsAccess"}, fill.Zeros(state))
+	assert.Equal(t, []string{"ReconnectURL", "HelpURL", "ForcedAt", "KillsAccess", "API"}, fill.Zeros(state))
 }
 
 // otherApp is a store whose rows have an app that left the configuration.
