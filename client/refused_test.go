@@ -131,6 +131,31 @@ func TestRefusedByAnotherStatus(t *testing.T) {
 	}
 }
 
+// TestRefusedByAnotherStatusAndStale: the token that was refused had been replaced already.
+// The newer one is refused as well, so the status means what it says, and causes no refresh.
+func TestRefusedByAnotherStatusAndStale(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		b.backend.change(func(s *TokenState) {
+			s.API = &resource.Server{Spellings: []resource.Spelling{{HTTPStatus: 403, Means: resource.UnauthorizedToken}}}
+		})
+		b.get()
+		b.backend.token(30 * time.Minute)
+		a := &api{answers: []answer{{status: 403}}}
+		transport := b.Transport(id)
+		transport.Base = a
+		for range 5 {
+			status, err := b.do(transport)
+			require.NoError(t, err)
+			assert.Equal(t, 403, status)
+		}
+		synctest.Wait()
+		assert.Zero(t, b.backend.refreshes)
+		assert.Len(t, a.got, 6)
+	})
+}
+
 // TestStaleToken: the generation has changed, so nothing is refreshed.
 func TestStaleToken(t *testing.T) {
 	t.Parallel()
