@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/printable"
@@ -88,11 +90,8 @@ func (c *Client) Account(ctx context.Context, app App, secret, accessToken peren
 		return Account{ID: host}, nil
 	case AccountFromCallback:
 		if hint != "" && s.URL != "" {
-			req, err := bearer(ctx, strings.ReplaceAll(s.URL, accountPlaceholder, url.PathEscape(hint)), accessToken)
-			if err != nil {
-				return Account{}, err
-			}
-			if _, err := c.ask(app, req); err != nil {
+			target := strings.ReplaceAll(s.URL, accountPlaceholder, url.PathEscape(hint))
+			if _, err := c.askYoung(ctx, app, func() (*http.Request, error) { return bearer(ctx, target, accessToken) }); err != nil {
 				return Account{}, err
 			}
 		}
@@ -103,14 +102,12 @@ func (c *Client) Account(ctx context.Context, app App, secret, accessToken peren
 	default:
 		return Account{}, perennial.Errorf(perennial.CodeInvalid, "app %s: say in account where its account ids are found", app.Name)
 	}
-	req, err := bearer(ctx, s.URL, accessToken)
-	if s.From == AccountFromIntrospection {
-		req, err = app.introspection(ctx, secret, accessToken)
-	}
-	if err != nil {
-		return Account{}, err
-	}
-	body, err := c.ask(app, req)
+	body, err := c.askYoung(ctx, app, func() (*http.Request, error) {
+		if s.From == AccountFromIntrospection {
+			return app.introspection(ctx, secret, accessToken)
+		}
+		return bearer(ctx, s.URL, accessToken)
+	})
 	if err != nil {
 		return Account{}, err
 	}
@@ -152,6 +149,29 @@ func (a App) introspection(ctx context.Context, secret, token perennial.Secret) 
 // list many accounts.
 const maxAccountBody = 1 << 20
 
+// errNotYet is the error of a 401 about a token that is a moment old.
+var errNotYet = errors.New("HTTP status 401")
+
+// askYoung asks about a token that is a moment old. After a 401 it waits and asks a second
+// and last time: the API may not know the token yet (LinkedIn).
+func (c *Client) askYoung(ctx context.Context, app App, request func() (*http.Request, error)) (any, error) {
+	for first := true; ; first = false {
+		req, err := request()
+		if err != nil {
+			return nil, err
+		}
+		body, err := c.ask(app, req)
+		if !errors.Is(err, errNotYet) || !first {
+			return body, err
+		}
+		select {
+		case <-time.After(c.youngToken):
+		case <-ctx.Done():
+			return nil, perennial.Errorf(perennial.CodeUnavailable, "ask %s whose the grant is: %s", app.Provider.Name, transportCode(ctx.Err()))
+		}
+	}
+}
+
 // ask sends a request once, follows no redirect, and reads JSON.
 func (c *Client) ask(app App, req *http.Request) (any, error) {
 	req.Header.Set("Accept", "application/json")
@@ -164,6 +184,8 @@ func (c *Client) ask(app App, req *http.Request) (any, error) {
 	switch status := resp.StatusCode; {
 	case status >= 500, status == http.StatusTooManyRequests:
 		return nil, perennial.Errorf(perennial.CodeUnavailable, "ask %s whose the grant is: HTTP status %d", app.Provider.Name, status)
+	case status == http.StatusUnauthorized:
+		return nil, perennial.Errorf(perennial.CodeInvalid, "ask %s whose the grant is: %w", app.Provider.Name, errNotYet)
 	case status < 200 || status >= 300:
 		return nil, perennial.Errorf(perennial.CodeInvalid, "ask %s whose the grant is: HTTP status %d", app.Provider.Name, status)
 	}
