@@ -160,6 +160,9 @@ func (s *Sessions) finish(ctx context.Context, app provider.App, c perennial.Con
 	case err != nil:
 		return s.later(ctx, c, err)
 	}
+	if account.ID, err = s.reconnected(ctx, c, account); err != nil {
+		return s.later(ctx, c, err)
+	}
 	if k.Scopes == nil {
 		k.Scopes = account.Scopes
 	}
@@ -178,6 +181,24 @@ func (s *Sessions) finish(ctx context.Context, app provider.App, c perennial.Con
 		return s.end(ctx, c, outcome, missing, "")
 	}
 	return s.store(ctx, app, c, k, account.ID)
+}
+
+// reconnected returns the account that a grant is for. A grant may reach several accounts;
+// at a reconnect it is for the connection's own if it reaches that one.
+func (s *Sessions) reconnected(ctx context.Context, c perennial.ConnectSession, account provider.Account) (string, error) {
+	if c.ConnectionID == "" || len(account.Others) == 0 {
+		return account.ID, nil
+	}
+	con, _, err := s.Service.Store.Get(ctx, c.ConnectionID)
+	switch {
+	case perennial.CodeOf(err) == perennial.CodeNotFound: // examine says so
+		return account.ID, nil
+	case err != nil:
+		return "", err
+	case slices.Contains(account.Others, con.AccountID):
+		return con.AccountID, nil
+	}
+	return account.ID, nil
 }
 
 // examine returns the outcome for which a grant is refused, or "".

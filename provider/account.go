@@ -75,6 +75,7 @@ const maxAccount = 256
 // Account is the provider's account of an access token.
 type Account struct {
 	ID     string
+	Others []string // other accounts that the same grant reaches, if the answer is a list
 	Scopes []string // nil: the provider does not say
 }
 
@@ -112,10 +113,33 @@ func (c *Client) Account(ctx context.Context, app App, secret, accessToken peren
 		return Account{}, err
 	}
 	found, err := account(app, at(body, s.Name))
+	found.Others = others(app, body, s.Name)
 	if m, ok := body.(map[string]any); ok {
 		found.Scopes = scopes(m)
 	}
 	return found, err
+}
+
+// maxOthers bounds the accounts of one grant that are looked at.
+const maxOthers = 1000
+
+// others returns the ids that stand beside the one at path, if that leads into a list:
+// for "0.tenantId", every tenantId from the second element on.
+func others(app App, body any, path string) []string {
+	names := strings.Split(path, ".")
+	i := slices.Index(names, "0")
+	if i < 0 {
+		return nil
+	}
+	list, _ := walk(body, names[:i]).([]any)
+	var ids []string
+	for _, element := range list[min(1, len(list)):min(1+maxOthers, len(list))] {
+		found, err := account(app, text(walk(element, names[i+1:])))
+		if err == nil {
+			ids = append(ids, found.ID)
+		}
+	}
+	return ids
 }
 
 // account checks an id.
@@ -275,8 +299,11 @@ func (a App) isAudience(claims any) bool {
 func at(v any, path string) string { return text(member(v, path)) }
 
 // member returns what is at a path of member names and list indices, nil for nothing.
-func member(v any, path string) any {
-	for name := range strings.SplitSeq(path, ".") {
+func member(v any, path string) any { return walk(v, strings.Split(path, ".")) }
+
+// walk returns what is at the steps of such a path.
+func walk(v any, path []string) any {
+	for _, name := range path {
 		switch in := v.(type) {
 		case map[string]any:
 			v = in[name]

@@ -62,3 +62,27 @@ func TestYoungToken(t *testing.T) {
 	_, err := NewClient(ClientConfig{YoungToken: time.Hour}).Account(ctx, App{Provider: Entry{Account: AccountSource{From: AccountFromURL, URL: server.URL, Name: "sub"}}}, testSecret, testToken, "", "")
 	assert.Equal(t, perennial.CodeUnavailable, perennial.CodeOf(err), "a caller with less time asks again itself")
 }
+
+// TestOtherAccounts: a grant may reach several accounts, which the answer lists.
+func TestOtherAccounts(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		path, body string
+		want       Account
+	}{
+		"a list":              {"0.tenantId", `[{"tenantId":"a"},{"tenantId":"b"},{"tenantId":"c"}]`, Account{ID: "a", Others: []string{"b", "c"}}},
+		"a list inside":       {"data.0.id", `{"data":[{"id":1},{"id":2}]}`, Account{ID: "1", Others: []string{"2"}}},
+		"one":                 {"0.id", `[{"id":"a"}]`, Account{ID: "a"}},
+		"no list":             {"id", `{"id":"a","0":{"id":"b"}}`, Account{ID: "a"}},
+		"another one chosen":  {"1.id", `[{"id":"a"},{"id":"b"}]`, Account{ID: "b"}},
+		"one that is no name": {"0.id", `[{"id":"a"},{"id":"b\u0000"},{"id":"c"}]`, Account{ID: "a", Others: []string{"c"}}},
+		"one without":         {"0.id", `[{"id":"a"},{},{"id":"c"}]`, Account{ID: "a", Others: []string{"c"}}},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, c.body) }))
+		e := Entry{Name: "p", Account: AccountSource{From: AccountFromURL, URL: server.URL, Name: c.path}}
+		got, err := NewClient(ClientConfig{}).Account(t.Context(), App{Provider: e}, testSecret, testToken, "", "")
+		server.Close()
+		assert.NoError(t, err, name)
+		assert.Equal(t, c.want, got, name)
+	}
+}

@@ -43,7 +43,7 @@ func (a *accountAt) Account(ctx context.Context, app provider.App, secret, token
 }
 
 // TestReportedOrganisations: Xero lists all organisations that a user has allowed.
-// Today the first one counts, so another one's connection cannot be reconnected.
+// Whichever comes first, a reconnect finds its own; if it is not among them, it is refused.
 func TestReportedOrganisations(t *testing.T) {
 	t.Parallel()
 	var list atomic.Value
@@ -54,8 +54,16 @@ func TestReportedOrganisations(t *testing.T) {
 	require.Equal(t, "org-b", c.AccountID)
 	list.Store(`[{"tenantId":"org-a"},{"tenantId":"org-b"}]`)
 	w.Exec(t, "UPDATE connections SET status = 'reconnect_required', reason = 'invalid_grant'")
-	w.Browser(t).Go(w.Link(t, connect.SessionRequest{ConnectionID: c.ID}).Link.Reveal(), Consent{})
-	knownwrong.Check(t, only(t, w).Status, perennial.StatusActive, perennial.StatusReconnectRequired)
+	reconnect := func() perennial.ConnectOutcome {
+		link := w.Link(t, connect.SessionRequest{ConnectionID: c.ID})
+		w.Browser(t).Go(link.Link.Reveal(), Consent{})
+		return session(t, w, link.ID).Outcome
+	}
+	assert.Equal(t, perennial.ConnectConnected, reconnect())
+	assert.Equal(t, perennial.StatusActive, only(t, w).Status)
+	assert.Equal(t, "org-b", only(t, w).AccountID)
+	list.Store(`[{"tenantId":"org-a"},{"tenantId":"org-c"}]`)
+	assert.Equal(t, perennial.ConnectAccountMismatch, reconnect())
 }
 
 // TestReportedLookUps: what an API answers shortly after the exchange.
