@@ -156,6 +156,31 @@ func TestRefusedByAnotherStatusAndStale(t *testing.T) {
 	})
 }
 
+// TestRefusedByAnotherStatusAndFloored: callers had the token refreshed just before, so
+// nobody may ask for another yet. The status then means what it says.
+func TestRefusedByAnotherStatusAndFloored(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		b.backend.change(func(s *TokenState) {
+			s.API = &resource.Server{Spellings: []resource.Spelling{{HTTPStatus: 403, Means: resource.UnauthorizedToken}}}
+			s.RefreshedAt = b.backend.now().Add(-2 * time.Minute)
+			s.ForcedAt, s.RetryAt = s.RefreshedAt, b.backend.now().Add(80*time.Second)
+		})
+		a := &api{answers: []answer{{status: 403}}}
+		transport := b.Transport(id)
+		transport.Base = a
+		for range 3 {
+			status, err := b.do(transport)
+			require.NoError(t, err)
+			assert.Equal(t, 403, status)
+		}
+		synctest.Wait()
+		assert.Zero(t, b.backend.refreshes)
+		assert.Zero(t, a.open)
+	})
+}
+
 // TestStaleToken: the generation has changed, so nothing is refreshed.
 func TestStaleToken(t *testing.T) {
 	t.Parallel()
