@@ -16,7 +16,7 @@ func Describe(e Entry) Description {
 		RefreshKills: said(e.RefreshKillsAccessToken), ChecksClient: said(e.ChecksClientFirst),
 		DefaultLifetime: spanOf(e.DefaultLifetime), IdleLifetime: spanOf(e.IdleLifetime), GrantLifetime: spanOf(e.GrantLifetime),
 		ScopeSeparator: e.ScopeSeparator, ScopesUnnamed: e.ScopesUnnamed, ScopesImply: e.ScopesImply, ScopePrefixes: e.ScopePrefixes, ScopesNoCase: said(e.ScopesIgnoreCase), Issuer: e.Issuer, IssuerSent: said(e.IssuerSent),
-		TokensUnder: e.TokensUnder, MetadataFields: e.MetadataFields, AccountField: e.AccountField, RequestIDHeader: e.RequestIDHeader,
+		TokensUnder: e.TokensUnder, MembersAt: e.MembersAt, LifetimeUnit: spanOf(e.LifetimeUnit), MetadataFields: e.MetadataFields, AccountField: e.AccountField, RequestIDHeader: e.RequestIDHeader,
 		RateLimitScope: string(e.RateLimitScope), Spellings: slices.Clone(e.Spellings), Evidence: e.Evidence, APISpellings: slices.Clone(e.API.Spellings), ReadPosts: e.API.ReadPosts,
 	}
 	if e.Account != (AccountSource{}) {

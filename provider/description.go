@@ -56,7 +56,9 @@ type Description struct {
 	IssuerSent *bool          `yaml:"issuer_sent,omitempty" doc:"Each authorization response has an iss; one without it is refused."`
 	Account    *AccountSource `yaml:"account,omitempty" doc:"Where a new grant's account id is found."`
 
-	TokensUnder     string              `yaml:"tokens_under,omitempty" doc:"The member of a reply that has the tokens if the top level has none."`
+	TokensUnder     string              `yaml:"tokens_under,omitempty" doc:"The path of the object of a reply that has the tokens if the top level has none: data.token. Left out: the only object with an access token."`
+	MembersAt       map[string][]string `yaml:"members_at,omitempty" doc:"For a member of RFC 6749 section 5.1, the paths at which a reply has it under another name; the first that leads to a value counts, and before the member's own name."`
+	LifetimeUnit    Span                `yaml:"lifetime_unit,omitempty" doc:"The unit of a reply's lifetimes, for example 1ms or 1m. Left out: seconds; a number that is much too large for them is read as milliseconds or as an instant."`
 	MetadataFields  []string            `yaml:"metadata_fields,omitempty" doc:"Members of the token reply to store."`
 	RemoveAccess    string              `yaml:"remove_access,omitempty" doc:"Where a customer removes the access at the provider: an address, or the way through its menus."`
 	AccountField    string              `yaml:"account_field,omitempty" doc:"The account id as customers call it: portal id."`
@@ -245,6 +247,8 @@ func (o overlay) reply() {
 	o.e.Title, o.e.Notes = cmp.Or(o.d.Title, o.e.Title), cmp.Or(o.d.Notes, o.e.Notes)
 	o.e.RemoveAccess = cmp.Or(o.d.RemoveAccess, o.e.RemoveAccess)
 	o.e.TokensUnder = cmp.Or(o.d.TokensUnder, o.e.TokensUnder)
+	merge(&o.e.MembersAt, o.d.MembersAt, o.replace)
+	o.span("lifetime_unit", o.d.LifetimeUnit, &o.e.LifetimeUnit)
 	o.e.RequestIDHeader = cmp.Or(o.d.RequestIDHeader, o.e.RequestIDHeader)
 	setList(&o.e.MetadataFields, o.d.MetadataFields)
 	switch scope := o.d.RateLimitScope; scope {

@@ -174,6 +174,8 @@ var effects = map[string]string{
 	"account":            "New consents name their accounts in another way: a reconnect may be refused as that of another account, and a connect may make a second connection.",
 
 	"tokens_under":      otherReading,
+	"members_at":        otherReading,
+	"lifetime_unit":     otherReading,
 	"metadata_fields":   otherReading,
 	"request_id_header": otherReading,
 	"rate_limit_scope":  "It decides which connections wait after a 429.",
