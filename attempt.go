@@ -13,6 +13,7 @@ const (
 	OutcomeRevoked       Outcome = "revoked"       // a definite refusal of the grant
 	OutcomeMisconfigured Outcome = "misconfigured" // the app's fault: no connection changes status
 	OutcomeRateLimited   Outcome = "rate_limited"
+	OutcomeTooEarly      Outcome = "too_early"   // the provider refreshes only shortly before the access token's end
 	OutcomeUnavailable   Outcome = "unavailable" // proven unsent, or refused by a catalogued status
 	OutcomeUnknown       Outcome = "unknown"     // sent, no definite answer
 	OutcomeThrottled     Outcome = "held"        // the gate or a wait allows no request yet
@@ -23,7 +24,7 @@ const (
 
 // Outcomes lists every outcome.
 var Outcomes = []Outcome{OutcomeRefreshed, OutcomeAlreadyFresh, OutcomeBusy, OutcomeRevoked,
-	OutcomeMisconfigured, OutcomeRateLimited, OutcomeUnavailable, OutcomeUnknown, OutcomeThrottled,
+	OutcomeMisconfigured, OutcomeRateLimited, OutcomeTooEarly, OutcomeUnavailable, OutcomeUnknown, OutcomeThrottled,
 	OutcomeRejected, OutcomeRefused, OutcomeNotFound}
 
 // Trigger says why an attempt was made.

@@ -145,6 +145,11 @@ func (e Entry) Validate() error {
 	case e.IssuerSent && e.Issuer == "":
 		return perennial.Errorf(perennial.CodeInvalid, "provider %s: issuer_sent needs an issuer", e.Name)
 	}
+	for _, s := range e.Spellings {
+		if err := s.validate(e.Name); err != nil {
+			return err
+		}
+	}
 	return e.validateAccount()
 }
 

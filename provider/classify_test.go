@@ -69,16 +69,17 @@ func TestClassify(t *testing.T) {
 			t.Parallel()
 			e := entry(t, c.provider)
 			read := readReply([]byte(c.body), e, time.Now())
-			outcome, code := classify(e, evidence{sent: true, status: c.status, readable: read.readable, accessToken: !read.tokens.AccessToken.IsZero(),
-				code: codeOf(read.code), description: read.description})
-			assert.Equal(t, c.want, outcome)
-			assert.Equal(t, c.code, code)
+			ev := read.evidence(c.status, nil)
+			ev.accessToken = !read.tokens.AccessToken.IsZero()
+			got := classify(e, ev)
+			assert.Equal(t, c.want, got.outcome)
+			assert.Equal(t, c.code, got.code)
 		})
 	}
-	unsent, _ := classify(Entry{}, evidence{err: errors.New("refused"), transport: "connection_refused"})
-	assert.Equal(t, perennial.OutcomeUnavailable, unsent)
-	lost, _ := classify(Entry{}, evidence{err: errors.New("reset"), transport: "connection_lost", sent: true})
-	assert.Equal(t, perennial.OutcomeUnknown, lost)
+	unsent := classify(Entry{}, evidence{err: errors.New("refused"), transport: "connection_refused"})
+	assert.Equal(t, perennial.OutcomeUnavailable, unsent.outcome)
+	lost := classify(Entry{}, evidence{err: errors.New("reset"), transport: "connection_lost", sent: true})
+	assert.Equal(t, perennial.OutcomeUnknown, lost.outcome)
 }
 
 func TestCatalogue(t *testing.T) {
@@ -234,7 +235,7 @@ func BenchmarkClassify(b *testing.B) {
 	}{
 		{"refreshed", "hubspot", evidence{sent: true, status: 200, readable: true, accessToken: true}},
 		{"own spelling", "hubspot", evidence{sent: true, status: 400, readable: true, code: "BAD_REFRESH_TOKEN"}},
-		{"invalid_grant", "microsoft", evidence{sent: true, status: 400, readable: true, code: "invalid_grant", description: "AADSTS50076: sign in again"}},
+		{"invalid_grant", "microsoft", evidence{sent: true, status: 400, readable: true, code: "invalid_grant", text: "AADSTS50076: sign in again"}},
 		{"no words", "generic", evidence{sent: true, status: 502}},
 	} {
 		b.Run(c.name, func(b *testing.B) {

@@ -14,7 +14,7 @@ func Describe(e Entry) Description {
 		AuthStyle: authStyles[e.AuthStyle], SecretAsUser: said(e.SecretAsUser), JSONBody: said(e.JSONBody), RefreshParams: e.RefreshParams, AuthParams: e.AuthParams,
 		ReplayClass: string(e.ReplayClass), ReplaySource: e.ReplaySource, GraceWindow: spanOf(e.GraceWindow),
 		RefreshKills: said(e.RefreshKillsAccessToken), ChecksClient: said(e.ChecksClientFirst),
-		DefaultLifetime: spanOf(e.DefaultLifetime), IdleLifetime: spanOf(e.IdleLifetime), GrantLifetime: spanOf(e.GrantLifetime),
+		RefreshWithin: spanOf(e.RefreshWithin), DefaultLifetime: spanOf(e.DefaultLifetime), IdleLifetime: spanOf(e.IdleLifetime), GrantLifetime: spanOf(e.GrantLifetime),
 		ScopeSeparator: e.ScopeSeparator, ScopesUnnamed: e.ScopesUnnamed, ScopesImply: e.ScopesImply, ScopePrefixes: e.ScopePrefixes, ScopesNoCase: said(e.ScopesIgnoreCase), Issuer: e.Issuer, IssuerSent: said(e.IssuerSent),
 		TokensUnder: e.TokensUnder, MembersAt: e.MembersAt, LifetimeUnit: spanOf(e.LifetimeUnit), MetadataFields: e.MetadataFields, AccountField: e.AccountField, RequestIDHeader: e.RequestIDHeader,
 		RateLimitScope: string(e.RateLimitScope), Spellings: slices.Clone(e.Spellings), Evidence: e.Evidence, APISpellings: slices.Clone(e.API.Spellings), ReadPosts: e.API.ReadPosts,

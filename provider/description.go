@@ -42,6 +42,7 @@ type Description struct {
 	RefreshKills *bool  `yaml:"refresh_kills_access_token,omitempty" doc:"A refresh ends the old access token at once."`
 	ChecksClient *bool  `yaml:"checks_client_first,omitempty" doc:"The token endpoint checks the client before the grant, so that a refused grant shows that the client is right."`
 
+	RefreshWithin   Span `yaml:"refresh_within,omitempty" doc:"The provider refreshes an access token only within this time before its end; left out: at any time."`
 	DefaultLifetime Span `yaml:"default_lifetime,omitempty" doc:"Life of an access token whose reply names none."`
 	IdleLifetime    Span `yaml:"idle_lifetime,omitempty" doc:"Life of a refresh token that nobody uses."`
 	GrantLifetime   Span `yaml:"grant_lifetime,omitempty" doc:"Time from the consent to the end of the grant, which no refresh postpones."`
@@ -180,6 +181,7 @@ func (o overlay) replay() {
 }
 
 func (o overlay) clocks() {
+	o.span("refresh_within", o.d.RefreshWithin, &o.e.RefreshWithin)
 	o.span("default_lifetime", o.d.DefaultLifetime, &o.e.DefaultLifetime)
 	o.span("idle_lifetime", o.d.IdleLifetime, &o.e.IdleLifetime)
 	o.span("grant_lifetime", o.d.GrantLifetime, &o.e.GrantLifetime)
@@ -271,12 +273,11 @@ func (o overlay) reply() {
 	o.e.Spellings = slices.Concat(o.d.Spellings, o.e.Spellings)
 }
 
-// spelled are the outcomes that a spelling may have.
-var spelled = []string{string(perennial.OutcomeRevoked), string(perennial.OutcomeMisconfigured), string(perennial.OutcomeRateLimited),
-	string(perennial.OutcomeUnavailable), string(perennial.OutcomeUnknown), string(perennial.OutcomeRejected)}
-
 func (o overlay) spelling(at string, s Spelling) {
-	o.oneOf(at+".outcome", string(s.Outcome), spelled)
+	o.oneOf(at+".outcome", string(s.Outcome), enumOf[Spelling]("Outcome"))
+	if s.Fault != "" {
+		o.oneOf(at+".fault", string(s.Fault), enumOf[Spelling]("Fault"))
+	}
 	switch {
 	case s.Code == "" && s.Contains == "":
 		o.report(at, "needs a code or contains: a status alone says nothing about the token")

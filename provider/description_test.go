@@ -53,7 +53,7 @@ func TestDescriptionIsWhole(t *testing.T) {
 	t.Parallel()
 	full := fill.Of[Entry]()
 	full.AuthStyle = oauth2.AuthStyleInHeader
-	for _, d := range []*time.Duration{&full.GraceWindow, &full.DefaultLifetime, &full.IdleLifetime, &full.GrantLifetime, &full.LifetimeUnit} {
+	for _, d := range []*time.Duration{&full.GraceWindow, &full.RefreshWithin, &full.DefaultLifetime, &full.IdleLifetime, &full.GrantLifetime, &full.LifetimeUnit} {
 		*d = time.Hour
 	}
 	d := Describe(full)

@@ -160,6 +160,7 @@ var effects = map[string]string{
 	"refresh_kills_access_token": "It decides whether an access token is still handed out after its successor was stored.",
 	"checks_client_first":        "It decides whether a refused grant shows that the client is right, and so closes a circuit.",
 
+	"refresh_within":   otherClock,
 	"default_lifetime": otherClock,
 	"idle_lifetime":    otherClock,
 	"grant_lifetime":   "New consents count with it; connections that exist keep their end.",

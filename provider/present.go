@@ -222,9 +222,9 @@ func (o *oneShot) reply(e Entry, began time.Time, secrets ...perennial.Secret) R
 	}
 	requestID := o.entry.requestID(o.header, append(secrets, read.tokens.AccessToken, read.tokens.RefreshToken)...)
 	r := Reply{Sent: ev.sent, HTTPStatus: o.status, RequestID: requestID, Duration: time.Since(began)}
-	r.Outcome, r.Code = classify(e, ev)
+	r.judge(classify(e, ev))
 	if r.Outcome != perennial.OutcomeRefreshed && read.bringsTokens(secrets...) {
-		r.Outcome, r.Code = perennial.OutcomeRefreshed, ""
+		r.judge(verdict{outcome: perennial.OutcomeRefreshed})
 	}
 	if r.Outcome == perennial.OutcomeRefreshed {
 		r.Tokens = read.tokens
@@ -234,7 +234,7 @@ func (o *oneShot) reply(e Entry, began time.Time, secrets ...perennial.Secret) R
 	if r.Outcome == perennial.OutcomeUnknown && o.status/100 == 2 {
 		r.Unread = o.received().unread(o.header)
 	}
-	r.Description = describe(read.description, secrets...)
+	r.Description = describe(read.refusal.description(), secrets...)
 	r.RetryAfter = retryafter.Read(o.header, seam.Now())
 	return r
 }
@@ -243,7 +243,7 @@ func (o *oneShot) reply(e Entry, began time.Time, secrets ...perennial.Secret) R
 // says: a proxy may have changed that. The refresh token must be a new one; a server
 // that repeats the request sends the presented one.
 func (r tokenReply) bringsTokens(secrets ...perennial.Secret) bool {
-	return r.code == "" && !r.page && !r.tokens.AccessToken.IsZero() && !r.tokens.RefreshToken.IsZero() &&
+	return r.refusal.code == "" && !r.page && !r.tokens.AccessToken.IsZero() && !r.tokens.RefreshToken.IsZero() &&
 		!slices.ContainsFunc(secrets, func(s perennial.Secret) bool { return s.Digest() == r.tokens.RefreshToken.Digest() })
 }
 

@@ -22,13 +22,11 @@ const maxBody = 256 << 10
 
 // tokenReply is a token endpoint's body, read leniently.
 type tokenReply struct {
-	tokens perennial.TokenSet
-	// code and description are the reply's error (RFC 6749 section 5.2, or the
-	// provider's own members); raw, not yet bounded or redacted.
-	code, description string
-	readable          bool // the body was an object or a form
-	broken            bool // the body breaks off: it may have had more members
-	page              bool // the body is markup
+	tokens   perennial.TokenSet
+	refusal  refusal
+	readable bool // the body was an object or a form
+	broken   bool // the body breaks off: it may have had more members
+	page     bool // the body is markup
 }
 
 // received is a body as it arrived.
@@ -52,10 +50,14 @@ func (in received) read(e Entry) tokenReply {
 	d := readDocument(in.body, in.whole)
 	r := tokenReply{readable: d.read, broken: d.broken, page: d.page}
 	if !d.read {
+		r.refusal = plainRefusal(in.body)
 		return r
 	}
 	e.rename(&d)
-	r.code, r.description = replyError(d.top)
+	r.refusal = readRefusal(d.top)
+	if d.top == nil {
+		r.refusal = plainRefusal(in.body) // a code or a list, as JSON
+	}
 	at, refresh := e.tokensAt(d)
 	if in.under != nil {
 		at = snakeCase(in.under)
@@ -64,7 +66,7 @@ func (in received) read(e Entry) tokenReply {
 	t := &r.tokens
 	t.AccessToken = perennial.NewSecret(withBytes(text(at["access_token"])))
 	t.RefreshToken = perennial.NewSecret(withBytes(refresh))
-	if ok, said := d.top["ok"].(bool); said && !ok && (r.code != "" || t.RefreshToken.IsZero()) {
+	if ok, said := d.top["ok"].(bool); said && !ok && (r.refusal.code != "" || t.RefreshToken.IsZero()) {
 		t.AccessToken, t.RefreshToken = perennial.Secret{}, perennial.Secret{} // Slack's refusal: never a success
 	}
 	t.TokenType = tokenType(text(at["token_type"]))
@@ -259,20 +261,6 @@ func withBytes(s string) string {
 		s = s[n:]
 	}
 	return string(out)
-}
-
-// replyError finds the error code in the places where providers put it. A member that
-// is not a string is not a code.
-func replyError(m map[string]any) (code, description string) {
-	description = first(m, "error_description", "message", "reason")
-	if nested, ok := m["error"].(map[string]any); ok {
-		return first(nested, "code", "type", "status"), first(nested, "message", "description")
-	}
-	// HubSpot's own code, in status, says more than RFC 6749's in error.
-	if s := text(m["status"]); strings.HasPrefix(s, "BAD_") {
-		return s, description
-	}
-	return first(m, "error", "category", "errorType", "error_code"), description
 }
 
 func first(m map[string]any, names ...string) string {

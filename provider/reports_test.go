@@ -60,26 +60,26 @@ func refreshAt(t *testing.T, e provider.Entry, endpoint http.Handler) provider.R
 // TestReportedOutcomes: what a reply to a refresh means.
 func TestReportedOutcomes(t *testing.T) {
 	t.Parallel()
-	const rejected, unknown = perennial.OutcomeRejected, perennial.OutcomeUnknown
+	const unknown = perennial.OutcomeUnknown
 	for name, c := range map[string]struct {
 		provider string
 		reply    reported
 		want     perennial.Outcome
 		today    []perennial.Outcome
 	}{
-		"the grant is dead, in plain text":      {"generic", reported{400, map[string]string{"Content-Type": "text/plain"}, "invalid_grant"}, perennial.OutcomeRevoked, []perennial.Outcome{rejected}},
-		"the grant is dead, with a space":       {"generic", reported{400, nil, `{"error":"invalid grant"}`}, perennial.OutcomeRevoked, []perennial.Outcome{rejected}},
-		"the grant is dead, as invalid_request": {"generic", reported{400, nil, `{"error":"invalid_request","error_description":"Invalid refresh_token"}`}, perennial.OutcomeRevoked, []perennial.Outcome{rejected}},
+		"the grant is dead, in plain text":      {"generic", reported{400, map[string]string{"Content-Type": "text/plain"}, "invalid_grant"}, perennial.OutcomeRevoked, nil},
+		"the grant is dead, with a space":       {"generic", reported{400, nil, `{"error":"invalid grant"}`}, perennial.OutcomeRevoked, nil},
+		"the grant is dead, as invalid_request": {"generic", reported{400, nil, `{"error":"invalid_request","error_description":"Invalid refresh_token"}`}, perennial.OutcomeRevoked, nil},
 		"Entra: the user must enrol": {"microsoft", reported{400, nil, `{"error":"interaction_required","error_description":"AADSTS50079: Because of a change by your administrator you must enrol in multi-factor authentication.\r\nTrace ID: 00000000","error_codes":[50079],"suberror":"basic_action"}`},
-			perennial.OutcomeRevoked, []perennial.Outcome{rejected}},
+			perennial.OutcomeRevoked, nil},
 		"Exact: refreshed too early": {"generic", reported{400, nil, `{"error":"access_denied","error_description":"Rate limit exceeded: access_token not expired"}`},
-			perennial.OutcomeRateLimited, []perennial.Outcome{rejected}},
+			perennial.OutcomeTooEarly, nil},
 		"Entra: too many requests": {"microsoft", reported{400, nil, `{"error":"invalid_grant","error_description":"AADSTS50196: The server terminated an operation because it encountered a client request loop.","error_codes":[50196]}`},
-			perennial.OutcomeRateLimited, []perennial.Outcome{perennial.OutcomeRevoked}},
+			perennial.OutcomeRateLimited, nil},
 		"Entra: one customer's directory removed the app": {"microsoft", reported{400, nil, `{"error":"unauthorized_client","error_description":"AADSTS700016: Application with identifier '00000000-0000-0000-0000-000000000000' was not found in the directory 'Contoso'.","error_codes":[700016]}`},
-			perennial.OutcomeRevoked, []perennial.Outcome{perennial.OutcomeMisconfigured}},
-		"the user must consent again":              {"generic", reported{400, nil, `{"error":"consent_required"}`}, perennial.OutcomeRevoked, []perennial.Outcome{rejected}},
-		"temporarily_unavailable with a 400":       {"generic", reported{400, nil, `{"error":"temporarily_unavailable"}`}, perennial.OutcomeUnavailable, []perennial.Outcome{rejected}},
+			perennial.OutcomeRevoked, nil},
+		"the user must consent again":              {"generic", reported{400, nil, `{"error":"consent_required"}`}, perennial.OutcomeRevoked, nil},
+		"temporarily_unavailable with a 400":       {"generic", reported{400, nil, `{"error":"temporarily_unavailable"}`}, perennial.OutcomeUnavailable, nil},
 		"tokens after a guard prefix":              {"generic", reported{200, nil, ")]}',\n" + `{"access_token":"a-2","refresh_token":"r-2","expires_in":3600}`}, perennial.OutcomeRefreshed, nil},
 		"a form that is cut after a member's name": {"generic", reported{200, map[string]string{"Content-Type": "application/x-www-form-urlencoded"}, "access_token=a-2&re"}, perennial.OutcomeRefreshed, nil},
 		"tokens after a byte order mark": {"generic", reported{200, map[string]string{"Content-Type": "application/json"}, "\xef\xbb\xbf" + `{"access_token":"a-2","refresh_token":"r-2","expires_in":3600}`},

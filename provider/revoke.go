@@ -79,6 +79,6 @@ func (c *Client) revoke(app App, req *http.Request, secrets ...perennial.Secret)
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	read := readReply(body, app.Provider, time.Time{})
 	reply := Reply{HTTPStatus: resp.StatusCode}
-	reply.Outcome, reply.Code = classify(app.Provider, read.evidence(resp.StatusCode, resp.Header, secrets...))
+	reply.judge(classify(app.Provider, read.evidence(resp.StatusCode, resp.Header, secrets...)))
 	return reply, nil
 }

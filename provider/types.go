@@ -47,6 +47,10 @@ type Entry struct {
 	// a refused grant shows that it accepts the client.
 	ChecksClientFirst bool
 
+	// RefreshWithin: the provider refreshes an access token only within this time before
+	// its end; 0: at any time. Exact Online's is 30 s.
+	RefreshWithin time.Duration
+
 	// RefreshKillsAccessToken: a refresh invalidates the old access token at once.
 	RefreshKillsAccessToken bool
 
@@ -127,9 +131,13 @@ const (
 // those say about the token is not reliable.
 type Spelling struct {
 	HTTPStatus int               `yaml:"http_status,omitempty" doc:"The HTTP status; any but 429 and 5xx if it is left out."`
-	Code       string            `yaml:"code,omitempty" doc:"The reply's error code, compared without case."`
-	Contains   string            `yaml:"contains,omitempty" doc:"Part of the error description, compared without case."`
-	Outcome    perennial.Outcome `yaml:"outcome" enum:"revoked,misconfigured,rate_limited,unavailable,unknown,rejected" doc:"What it means: revoked (the grant is dead), misconfigured (the app's client is wrong), rate_limited, unavailable (the token is not spent), unknown (it may be spent), rejected (the request)."`
+	Code       string            `yaml:"code,omitempty" doc:"An error code of the reply; case, spaces, hyphens and the like do not count."`
+	Contains   string            `yaml:"contains,omitempty" doc:"Part of what the reply says about the error, compared without case."`
+	Outcome    perennial.Outcome `yaml:"outcome" enum:"revoked,misconfigured,rate_limited,too_early,unavailable,unknown,rejected" doc:"What it means: revoked (the grant is dead), misconfigured (the app's client is wrong), rate_limited, too_early, unavailable (the token is not spent), unknown (it may be spent), rejected (anything else)."`
+	// Fault says whose fault it is; empty: as the outcome and the code say. With
+	// OutcomeMisconfigured, FaultClient says that the provider rejected the client's id
+	// or secret, so that another secret may be accepted.
+	Fault perennial.Fault `yaml:"fault,omitempty" enum:"grant,client,request,nobody" doc:"Whose fault it is, if the outcome and the code do not say so. client with misconfigured: the client's id or secret was rejected, and another secret may be accepted."`
 }
 
 // Evidence says how some facts about a provider are known.
@@ -180,13 +188,24 @@ type Reply struct {
 	Unread  Unread // with OutcomeUnknown: a success that may have tokens; or none
 	Account string // from a code exchange, if the reply names it
 
-	Sent        bool          // at least one byte of the request may have left
-	HTTPStatus  int           // 0: no reply
-	Code        string        // bounded, from the reply or our own: "timeout", "malformed_reply"
+	Sent       bool            // at least one byte of the request may have left
+	HTTPStatus int             // 0: no reply
+	Code       string          // bounded, from the reply or our own: "timeout", "malformed_reply"
+	Fault      perennial.Fault // whose fault it is that there are no tokens
+	// Unclear: the provider refused, and did not say in words that we know whether the
+	// grant, the client or the request is at fault.
+	Unclear     bool
 	Description string        // bounded and redacted
 	RetryAfter  time.Duration // 0: none; otherwise at least 1 s, at most 24 h
 	RequestID   string        // the provider's own
 	Duration    time.Duration
+
+	wrongClient bool // the provider rejected the client's id or secret
+}
+
+// judge takes over what the presentation came to.
+func (r *Reply) judge(v verdict) {
+	r.Outcome, r.Code, r.Fault, r.Unclear, r.wrongClient = v.outcome, v.code, v.fault, v.unclear, v.wrongClient
 }
 
 // Unread is a token endpoint's body that could not be read and may have tokens.

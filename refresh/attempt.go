@@ -329,7 +329,7 @@ func (a *attempt) closeWith(ctx context.Context, reply provider.Reply, req store
 
 // noteRequest returns the report of a reply to the app's circuit.
 func (a *attempt) noteRequest(reply provider.Reply) store.NoteRequest {
-	req := store.NoteRequest{Connection: a.row, Outcome: reply.Outcome, Code: reply.Code, Rate: a.app.MaxRefreshesPerSecond, Interval: a.Timing.ProbeInterval,
+	req := store.NoteRequest{Connection: a.row, Outcome: gateOutcome(reply), Code: reply.Code, Rate: a.app.MaxRefreshesPerSecond, Interval: a.Timing.ProbeInterval,
 		ClientFirst: a.app.Provider.ChecksClientFirst}
 	if reply.Outcome == perennial.OutcomeRateLimited && a.app.Provider.RateLimitScope != provider.ScopeConnection {
 		req.SlowDown = max(reply.RetryAfter, minSlowDown)
@@ -347,7 +347,7 @@ func (a *attempt) note(ctx context.Context, reply provider.Reply) {
 		a.returnProbe(ctx, a.gate, a.row, a.app.Provider) // nothing was presented
 	}
 	recovered := reply.Outcome == perennial.OutcomeRefreshed && a.row.FailingForLong(a.now)
-	if a.gaveUp || !countable(reply) && !a.gate.NoteEveryReply && req.SlowDown == 0 && !recovered {
+	if a.gaveUp || !countable(reply) && req.Outcome == reply.Outcome && !a.gate.NoteEveryReply && req.SlowDown == 0 && !recovered {
 		return
 	}
 	first, cancel := ctx, func() {}
@@ -366,6 +366,16 @@ func (a *attempt) note(ctx context.Context, reply provider.Reply) {
 
 // minSlowDown is the pause of an app after a 429 without a time.
 const minSlowDown = 10 * time.Second
+
+// gateOutcome returns the outcome that the app's circuit counts. A directory of customers
+// that has not, or no longer, admitted the client ends its own connections; if several
+// say so at once, the client itself is in trouble.
+func gateOutcome(reply provider.Reply) perennial.Outcome {
+	if reply.Outcome == perennial.OutcomeRevoked && reply.Code == "unauthorized_client" {
+		return perennial.OutcomeMisconfigured
+	}
+	return reply.Outcome
+}
 
 // countable reports whether the reply counts toward the app's circuit.
 func countable(reply provider.Reply) bool {

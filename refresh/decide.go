@@ -20,7 +20,7 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 	req := store.CloseRequest{
 		Failed:       true,
 		FailingAfter: failingAfter,
-		FailingCode:  reply.Code,
+		FailingCode:  failingCode(row, reply, now),
 		Wait:         whileItLives(reply, row, now, ownBackoff(row, reply, now)),
 		Queued:       countable(reply) && reply.RetryAfter == 0,
 		OwnWait:      reply.RetryAfter == 0 && reply.Outcome != perennial.OutcomeRateLimited,
@@ -51,10 +51,54 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 		case entry.ReplayClass == perennial.ReplayGrace:
 			req.Wait = withinGrace(row, entry.GraceWindow, now, req.Wait)
 		}
+	case perennial.OutcomeTooEarly:
+		req.Failed, req.Queued, req.OwnWait = false, false, false
+		req.Wait = max(untilNearlyOver(row, now), reply.RetryAfter)
+		if req.Wait == 0 { // the product is without a token, and the provider still says that it has one
+			req.Failed, req.Wait = true, timing.Backoff(reply, row.FailureCount+1)
+		}
 	case perennial.OutcomeThrottled:
 		req.Failed, req.Wait = false, time.Second
 	}
 	return req
+}
+
+const (
+	// nearlyOver is the rest of an access token's life in which a provider that refuses
+	// to refresh too early is asked again: Exact Online allows it in the last 30 s.
+	nearlyOver = 25 * time.Second
+	// afterEnd is when it is asked if that was too early as well.
+	afterEnd = time.Second
+)
+
+// untilNearlyOver returns the wait until the access token is nearly over, or has ended
+// if it is nearly over now. It is 0 if the token has ended or its end is not known.
+func untilNearlyOver(row perennial.Connection, now time.Time) time.Duration {
+	left := row.ExpiresAt.Sub(now)
+	switch {
+	case left > nearlyOver+minBeforeEnd:
+		return left - nearlyOver
+	case left > 0:
+		return left + afterEnd
+	}
+	return 0
+}
+
+// unclearAfter is how long a connection without an access token must have been refused in
+// the same unclear way before that is named.
+const unclearAfter = time.Hour
+
+// failingCode returns the code that the row shows after this reply. If refusals go on
+// and nobody knows what they mean, it says so: the grant may be dead in words that we do
+// not know, and waiting for ever helps nobody.
+func failingCode(row perennial.Connection, reply provider.Reply, now time.Time) string {
+	code := reply.FailingCode()
+	same := row.FailingCode == code || row.FailingCode == store.CodeRefusedUnclear
+	if reply.Unclear && same && row.Health == perennial.HealthFailing && !row.ExpiresAt.After(now) &&
+		!row.FailingSince.IsZero() && !now.Before(row.FailingSince.Add(unclearAfter)) {
+		return store.CodeRefusedUnclear
+	}
+	return code
 }
 
 // ownBackoff returns the backoff after this row's failure. Malformed replies rarely

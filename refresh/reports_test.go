@@ -13,7 +13,6 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/dbtest"
-	"github.com/perennial-oauth/perennial/internal/knownwrong"
 	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/refresh/timing"
@@ -95,22 +94,35 @@ func (r *report) refreshed(t *testing.T, id string, trigger perennial.Trigger) R
 	return res
 }
 
+// overWait ends all waits.
+func (r *report) overWait(t *testing.T) {
+	t.Helper()
+	r.exec(t, "UPDATE connections SET next_attempt_at = NULL, queued_at = NULL")
+}
+
 // TestReportedRefusals: which replies require a reconnect.
 func TestReportedRefusals(t *testing.T) {
 	t.Parallel()
 	t.Run("Entra: too many requests, twice", func(t *testing.T) {
 		t.Parallel()
 		r := newReport(t, "microsoft", reported{400, `{"error":"invalid_grant","error_description":"AADSTS50196: The server terminated an operation because it encountered a client request loop."}`, ""})
-		r.refreshed(t, "con_1", perennial.TriggerTimer)
-		r.refreshed(t, "con_1", perennial.TriggerConfirm)
-		knownwrong.Check(t, r.row(t, "con_1").Status, perennial.StatusActive, perennial.StatusReconnectRequired)
+		for range 3 {
+			assert.Equal(t, perennial.OutcomeRateLimited, r.refreshed(t, "con_1", perennial.TriggerTimer).Outcome)
+			r.overWait(t)
+		}
+		assert.Equal(t, perennial.StatusActive, r.row(t, "con_1").Status)
+		assert.Equal(t, "too_many_requests", r.row(t, "con_1").FailingCode)
 	})
 	t.Run("Salesforce: refused while another request was under way", func(t *testing.T) {
 		t.Parallel()
-		r := newReport(t, "salesforce", reported{400, `{"error":"invalid_grant","error_description":"token request is already being processed"}`, ""},
-			reported{200, `{"access_token":"access-token-0002","instance_url":"https://x.my.salesforce.com","token_type":"Bearer"}`, ""})
-		r.refreshed(t, "con_1", perennial.TriggerTimer)
-		res := r.refreshed(t, "con_1", perennial.TriggerConfirm)
+		under := reported{400, `{"error":"invalid_grant","error_description":"token request is already being processed"}`, ""}
+		r := newReport(t, "salesforce", under, under, under, reported{200, `{"access_token":"access-token-0002","instance_url":"https://x.my.salesforce.com","token_type":"Bearer"}`, ""})
+		for range 3 {
+			assert.Equal(t, perennial.OutcomeRateLimited, r.refreshed(t, "con_1", perennial.TriggerTimer).Outcome)
+			assert.Equal(t, perennial.StatusActive, r.row(t, "con_1").Status)
+			r.overWait(t)
+		}
+		res := r.refreshed(t, "con_1", perennial.TriggerTimer)
 		assert.Equal(t, perennial.OutcomeRefreshed, res.Outcome)
 		assert.Equal(t, perennial.StatusActive, res.Connection.Status)
 	})
@@ -172,15 +184,16 @@ func TestReportedNeighbours(t *testing.T) {
 // TestReportedWaits: how long the wait is after a refusal that is not understood.
 func TestReportedWaits(t *testing.T) {
 	t.Parallel()
-	// Exact refreshes only in the last 30 s of a token. No profile waits for them.
+	// Exact refreshes only in the last 30 s of a token. Without a word about that in the
+	// description it refuses once in each token's life.
 	const life, allowed = 10 * time.Minute, 30 * time.Second
-	early := provider.Reply{Outcome: perennial.OutcomeRejected, HTTPStatus: 400, Code: "access_denied"}
-	for profile, today := range map[provider.BufferProfile]int{provider.BufferQueue: 6, provider.BufferRealtime: 5, provider.BufferShare: 3} {
+	early, now := provider.Reply{Outcome: perennial.OutcomeTooEarly, HTTPStatus: 400, Code: "access_denied"}, time.Now()
+	for _, profile := range []provider.BufferProfile{provider.BufferQueue, provider.BufferRealtime, provider.BufferShare} {
 		refusals := 0
 		for left := timing.Buffer(profile, life); left > allowed; refusals++ {
-			left -= min(timing.MinBackoff(early, refusals+1), left/2)
+			left -= decide(perennial.Connection{ExpiresAt: now.Add(left)}, provider.Entry{}, early, now, time.Minute).Wait
 		}
-		knownwrong.Check(t, refusals, 0, today)
+		assert.Equal(t, 1, refusals, profile)
 	}
 	// After a firewall has blocked us for six hours. After six hours of 503 it is five
 	// minutes.

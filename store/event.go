@@ -34,7 +34,13 @@ func changeOf(before, after perennial.Connection) perennial.EventType {
 		}
 		return ""
 	}
-	if after.Status != perennial.StatusActive || before.Health == after.Health {
+	if after.Status != perennial.StatusActive {
+		return ""
+	}
+	if before.Health == after.Health {
+		if after.Health == perennial.HealthFailing && after.FailingCode == CodeRefusedUnclear && before.FailingCode != CodeRefusedUnclear {
+			return perennial.EventFailing // once more, by its name
+		}
 		return ""
 	}
 	if after.Health == perennial.HealthFailing {

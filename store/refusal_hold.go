@@ -21,6 +21,11 @@ import (
 // its app's refusal hold was raised.
 const CodeRefusalHold = "held_terminal"
 
+// CodeRefusedUnclear is the failing code of a connection that its provider has refused
+// for long, without saying in words that we know whose fault that is. Its access token
+// has ended.
+const CodeRefusedUnclear = "refused_unclear"
+
 const (
 	// holdWait is how long a refused connection on hold waits before it is tried again:
 	// at least this, at most twice as long.

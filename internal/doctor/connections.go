@@ -125,13 +125,16 @@ func inDoubt(ctx context.Context, p *parts) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	lost, ambiguous := map[string]bool{}, map[string]bool{}
+	lost, ambiguous, unclear := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, c := range append(due, failing...) {
 		if c.Open.ID != "" && now.Sub(c.Open.Deadline) > sweep.Grace+2*sweep.Every {
 			lost[c.ID] = true
 		}
 		if c.Ambiguous() {
 			ambiguous[c.ID] = true
+		}
+		if c.FailingCode == store.CodeRefusedUnclear {
+			unclear[c.ID] = true
 		}
 	}
 	var out []Finding
@@ -144,8 +147,11 @@ func inDoubt(ctx context.Context, p *parts) ([]Finding, error) {
 	if len(ambiguous) > 0 {
 		out = append(out, warning("nothing, unless there are more each day: `perennial show ID` has the attempts", "refresh tokens that may be spent, because a reply never came: %s", some(keysOf(ambiguous))))
 	}
+	if len(unclear) > 0 {
+		out = append(out, warning("`perennial show ID` has the provider's code: if it means a dead grant, give the app a spelling for it; reconnecting the account mends a dead grant at once", "connections that are refused for more than an hour in words that nobody understands: %s", some(keysOf(unclear))))
+	}
 	if len(out) == 0 {
-		out = append(out, well("no lost attempt, no late refusal, no ambiguous token among %d due and %d failing connections", len(due), len(failing)))
+		out = append(out, well("no lost attempt, no late or unclear refusal, no ambiguous token among %d due and %d failing connections", len(due), len(failing)))
 	}
 	return out, nil
 }

@@ -14,6 +14,7 @@ var backoffRange = map[perennial.Outcome]struct{ first, longest time.Duration }{
 	perennial.OutcomeUnavailable:   {time.Second, 5 * time.Minute},
 	perennial.OutcomeUnknown:       {2 * time.Second, 5 * time.Minute},
 	perennial.OutcomeRateLimited:   {30 * time.Second, 15 * time.Minute},
+	perennial.OutcomeTooEarly:      {5 * time.Second, 10 * time.Minute}, // once the access token has ended
 	perennial.OutcomeMisconfigured: {time.Minute, 15 * time.Minute},
 	perennial.OutcomeRejected:      {5 * time.Second, 10 * time.Minute},
 }
