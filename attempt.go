@@ -9,7 +9,7 @@ type Outcome string
 const (
 	OutcomeRefreshed     Outcome = "refreshed"
 	OutcomeAlreadyFresh  Outcome = "already_fresh" // the row has a newer generation
-	OutcomeBusy          Outcome = "busy"          // another attempt is open; not a failure
+	OutcomeBusy          Outcome = "busy"          // another attempt is open, here or at the provider; not a failure
 	OutcomeRevoked       Outcome = "revoked"       // a definite refusal of the grant
 	OutcomeMisconfigured Outcome = "misconfigured" // the app's fault: no connection changes status
 	OutcomeRateLimited   Outcome = "rate_limited"

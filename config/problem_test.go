@@ -84,7 +84,7 @@ func TestProblems(t *testing.T) {
 		{name: "a key of a provider", add: "    tokens_undr: data", want: []string{`p.yaml:8: unknown key "tokens_undr"; did you mean tokens_under?`}},
 		{name: "spellings", add: "    spellings:\n      - {http_status: 403, outcome: revoked}\n      - {code: invalid_grant, outcome: revokd}\n      - {cod: x, outcome: revoked}\n      - {code: \"40001\", outcome: revoked}", want: []string{
 			"p.yaml:9: apps: crm: spellings.0 needs a code or contains: a status alone says nothing about the token",
-			"p.yaml:10: apps: crm: spellings.1.outcome must be one of revoked, misconfigured, rate_limited, too_early, unavailable, unknown, rejected; did you mean revoked?",
+			"p.yaml:10: apps: crm: spellings.1.outcome must be one of revoked, misconfigured, rate_limited, too_early, busy, unavailable, unknown, rejected; did you mean revoked?",
 			`p.yaml:11: unknown key "cod"; did you mean code?`, "p.yaml:11: apps: crm: spellings.2 needs a code or contains: a status alone says nothing about the token",
 			"p.yaml:12: apps: crm: spellings.3.code can never match: a code has letters, spaces and _ - . only, and at most 48 of them; use contains"}},
 		{name: "hosts", add: "    token_url: https://{host}/t\n    hosts: [.com, .co.uk, https://h, acme.example]", want: []string{

@@ -206,6 +206,7 @@ var outcomesSpelt = map[perennial.Outcome][]perennial.Fault{
 	perennial.OutcomeMisconfigured: {perennial.FaultClient, perennial.FaultRequest},
 	perennial.OutcomeRateLimited:   {perennial.FaultRequest, perennial.FaultNobody},
 	perennial.OutcomeTooEarly:      {perennial.FaultRequest},
+	perennial.OutcomeBusy:          {perennial.FaultRequest},
 	perennial.OutcomeUnavailable:   {perennial.FaultNobody},
 	perennial.OutcomeUnknown:       {perennial.FaultNobody},
 	perennial.OutcomeRejected:      perennial.Faults,

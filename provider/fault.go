@@ -9,7 +9,7 @@ func faultOf(outcome perennial.Outcome, code string) perennial.Fault {
 		return ""
 	case perennial.OutcomeRevoked:
 		return perennial.FaultGrant
-	case perennial.OutcomeRateLimited, perennial.OutcomeTooEarly:
+	case perennial.OutcomeRateLimited, perennial.OutcomeTooEarly, perennial.OutcomeBusy:
 		return perennial.FaultRequest
 	case perennial.OutcomeUnavailable, perennial.OutcomeUnknown:
 		return perennial.FaultNobody
@@ -30,7 +30,7 @@ func (r Reply) FailingCode() string {
 		return r.Code
 	case r.Outcome == perennial.OutcomeTooEarly:
 		return codeTooEarly
-	case r.Outcome == perennial.OutcomeRateLimited:
+	case r.Outcome == perennial.OutcomeRateLimited, r.Outcome == perennial.OutcomeBusy:
 		return "too_many_requests"
 	case r.Fault == perennial.FaultGrant:
 		return "grant_refused"

@@ -144,7 +144,7 @@ func TestSpeltFault(t *testing.T) {
 		{"microsoft", `{"error":"invalid_request","error_description":"AADSTS7000215: x"}`, perennial.OutcomeMisconfigured, perennial.FaultClient, "client_refused", true, "the same, in the words of a bad request"},
 		{"microsoft", `{"error":"unauthorized_client","error_description":"AADSTS70001: x"}`, perennial.OutcomeMisconfigured, perennial.FaultClient, "unauthorized_client", false, "the app is disabled"},
 		{"google", `{"error":"deleted_client"}`, perennial.OutcomeMisconfigured, perennial.FaultClient, "deleted_client", true, "no grant is dead"},
-		{"salesforce", `{"error":"invalid_grant","error_description":"token request is already being processed"}`, perennial.OutcomeRateLimited, perennial.FaultRequest, "too_many_requests", false, "two at once"},
+		{"salesforce", `{"error":"invalid_grant","error_description":"token request is already being processed"}`, perennial.OutcomeBusy, perennial.FaultRequest, "too_many_requests", false, "two at once"},
 		{"salesforce", `{"error":"invalid_grant","error_description":"ip restricted"}`, perennial.OutcomeRejected, perennial.FaultRequest, "request_refused", false, "our address"},
 		{"salesforce", `{"error":"inactive_user"}`, perennial.OutcomeRevoked, perennial.FaultGrant, "grant_refused", false, "the user left"},
 		{"slack", `{"ok":false,"error":"ratelimited"}`, perennial.OutcomeRateLimited, perennial.FaultRequest, "too_many_requests", false, ""},

@@ -133,7 +133,7 @@ type Spelling struct {
 	HTTPStatus int               `yaml:"http_status,omitempty" doc:"The HTTP status; any but 429 and 5xx if it is left out."`
 	Code       string            `yaml:"code,omitempty" doc:"An error code of the reply; case, spaces, hyphens and the like do not count."`
 	Contains   string            `yaml:"contains,omitempty" doc:"Part of what the reply says about the error, compared without case."`
-	Outcome    perennial.Outcome `yaml:"outcome" enum:"revoked,misconfigured,rate_limited,too_early,unavailable,unknown,rejected" doc:"What it means: revoked (the grant is dead), misconfigured (the app's client is wrong), rate_limited, too_early, unavailable (the token is not spent), unknown (it may be spent), rejected (anything else)."`
+	Outcome    perennial.Outcome `yaml:"outcome" enum:"revoked,misconfigured,rate_limited,too_early,busy,unavailable,unknown,rejected" doc:"What it means: revoked (the grant is dead), misconfigured (the app's client is wrong), rate_limited, too_early, busy (another request with the token is under way), unavailable (the token is not spent), unknown (it may be spent), rejected (anything else)."`
 	// Fault says whose fault it is; empty: as the outcome and the code say. With
 	// OutcomeMisconfigured, FaultClient says that the provider rejected the client's id
 	// or secret, so that another secret may be accepted.

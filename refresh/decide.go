@@ -57,6 +57,11 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 		if req.Wait == 0 { // the product is without a token, and the provider still says that it has one
 			req.Failed, req.Wait = true, timing.Backoff(reply, row.FailureCount+1)
 		}
+	case perennial.OutcomeBusy:
+		// The provider has not ended another request with the same token. That says
+		// nothing about the grant, however often it comes.
+		req.Failed, req.Queued, req.OwnWait = !row.ExpiresAt.After(now), false, false
+		req.Wait = max(confirmDelay, reply.RetryAfter)
 	case perennial.OutcomeThrottled:
 		req.Failed, req.Wait = false, time.Second
 	}

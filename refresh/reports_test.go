@@ -118,9 +118,8 @@ func TestReportedRefusals(t *testing.T) {
 		under := reported{400, `{"error":"invalid_grant","error_description":"token request is already being processed"}`, ""}
 		r := newReport(t, "salesforce", under, under, under, reported{200, `{"access_token":"access-token-0002","instance_url":"https://x.my.salesforce.com","token_type":"Bearer"}`, ""})
 		for range 3 {
-			assert.Equal(t, perennial.OutcomeRateLimited, r.refreshed(t, "con_1", perennial.TriggerTimer).Outcome)
+			assert.Equal(t, perennial.OutcomeBusy, r.refreshed(t, "con_1", perennial.TriggerTimer).Outcome)
 			assert.Equal(t, perennial.StatusActive, r.row(t, "con_1").Status)
-			r.overWait(t)
 		}
 		res := r.refreshed(t, "con_1", perennial.TriggerTimer)
 		assert.Equal(t, perennial.OutcomeRefreshed, res.Outcome)
