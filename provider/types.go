@@ -154,8 +154,8 @@ type App struct {
 	Name     string
 	Provider Entry
 	ClientID string
-	// ClientSecrets are tried in order; the next one only if the provider rejected the
-	// client.
+	// ClientSecrets are tried in order, until it is learnt which one the provider accepts;
+	// the next one only if the provider rejected the client.
 	ClientSecrets []perennial.Secret
 	Scopes        []string
 	Buffer        BufferProfile

@@ -31,6 +31,8 @@ type attempt struct {
 	slot   time.Time // send nothing before it; zero: no limit
 	missed bool      // the slot had passed when the request was ready
 	gaveUp bool      // we decided to send nothing
+
+	trial *secretTrial // of the app's other client secrets, if this attempt made one
 }
 
 // clock returns what the database's clock should show now.
@@ -49,6 +51,7 @@ func (a *attempt) run(ctx context.Context) (Result, error) {
 			store.CloseRequest{Terminal: perennial.ReasonNoRefreshToken})
 	}
 	reply := a.present(ctx, token)
+	defer a.endTrial(ctx) // after the save: nothing comes before that
 	seam.At(seam.AfterReply, a.row.ID)
 	if reply.Outcome == perennial.OutcomeRefreshed {
 		return a.save(ctx, reply, token)
@@ -89,35 +92,41 @@ func (a *attempt) prepare() (perennial.Secret, provider.Reply) {
 // backwards, the claim has written the floor into the row.
 func (a *attempt) nextGeneration() int64 { return a.row.NextGeneration() }
 
-// present presents the token with each client secret in turn. It uses the next secret
-// only if the provider rejected the client and thus did not spend the token.
+// present presents the token with the client secret that the provider accepted last. If
+// it rejects that one, see [attempt.tryOtherSecrets].
 func (a *attempt) present(ctx context.Context, token perennial.Secret) provider.Reply {
-	detached := seam.With(context.WithoutCancel(ctx), a.row.ID)
-	if seam.Off(seam.WithoutCancel) {
-		detached = seam.With(ctx, a.row.ID)
+	secrets, ok := a.secretsInOrder(ctx)
+	if !ok {
+		a.gaveUp = true
+		return provider.Reply{Outcome: perennial.OutcomeThrottled, Code: codeSecretTrial}
 	}
-	send := func(sendCtx context.Context) error {
-		err := a.sendable(ctx, sendCtx)
-		a.gaveUp = err != nil
-		return err
-	}
-	var reply provider.Reply
-	for i, secret := range a.app.Secrets() {
-		if i > 0 && !reply.ClientRejected() {
-			break
-		}
-		if err := a.waitForSlot(ctx, i); err != nil {
-			a.gaveUp = true
-			return provider.Reply{Outcome: perennial.OutcomeThrottled, Code: store.CodeRateLimit, HTTPStatus: reply.HTTPStatus}
-		}
-		postCtx, cancel := within(detached, a.Timing.HTTPTimeout)
-		reply = a.Presenter.Refresh(postCtx, a.app, secret, token, send)
-		cancel()
+	reply := a.presentWith(ctx, secrets[0], token, 0)
+	if len(secrets) > 1 && !a.missed && reply.ClientRejected() {
+		reply = a.tryOtherSecrets(ctx, secrets, token, reply)
 	}
 	if a.missed {
 		reply.Outcome, reply.Code = perennial.OutcomeThrottled, store.CodeRateLimit
 	}
 	return reply
+}
+
+// presentWith presents a token with one client secret, as this attempt's i-th request.
+func (a *attempt) presentWith(ctx context.Context, secret, token perennial.Secret, i int) provider.Reply {
+	detached := seam.With(context.WithoutCancel(ctx), a.row.ID)
+	if seam.Off(seam.WithoutCancel) {
+		detached = seam.With(ctx, a.row.ID)
+	}
+	if err := a.waitForSlot(ctx, i); err != nil {
+		a.gaveUp = true
+		return provider.Reply{Outcome: perennial.OutcomeThrottled, Code: store.CodeRateLimit}
+	}
+	postCtx, cancel := within(detached, a.Timing.HTTPTimeout)
+	defer cancel()
+	return a.Presenter.Refresh(postCtx, a.app, secret, token, func(sendCtx context.Context) error {
+		err := a.sendable(ctx, sendCtx)
+		a.gaveUp = err != nil
+		return err
+	})
 }
 
 // sendable runs immediately before the first byte leaves. If it returns an error,

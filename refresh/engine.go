@@ -41,6 +41,14 @@ type Store interface {
 	MarkSetAside(ctx context.Context, req store.SetAsideRequest) (perennial.Connection, error)
 	// ReturnProbe gives back a probe whose canary was admitted and presented nothing.
 	ReturnProbe(ctx context.Context, req store.ReturnProbeRequest) error
+	// ClientSecret returns which of an app's client secrets its provider accepts, as far
+	// as that was learnt.
+	ClientSecret(ctx context.Context, app string) (store.ClientSecret, error)
+	// BeginSecretTrial lets one connection of an app at a time try the other client
+	// secrets with its refresh token.
+	BeginSecretTrial(ctx context.Context, req store.SecretTrialRequest) (store.SecretTrial, error)
+	// EndSecretTrial ends the trial and keeps which secret was accepted, by its digest.
+	EndSecretTrial(ctx context.Context, c perennial.Connection, digest string) error
 	// AccountInUse reports whether any tenant has a working connection of the account.
 	AccountInUse(ctx context.Context, app, account string) (bool, error)
 }
@@ -114,8 +122,9 @@ type Observation struct {
 // processes refresh the same connection at once, the provider gets one request.
 type Engine struct {
 	Config
-	memory memory
-	wall   func() time.Time // the wall clock
+	memory  memory
+	secrets secretMemory
+	wall    func() time.Time // the wall clock
 }
 
 // New returns an engine. The caller, who knows the apps, checks the time chain with

@@ -22,8 +22,8 @@ import (
 // Version is the newest schema that this program knows, and Oldest the oldest that it
 // can run on.
 const (
-	Version int64 = 17
-	Oldest  int64 = 17
+	Version int64 = 18
+	Oldest  int64 = 18
 )
 
 // Dialect is the kind of database.

@@ -150,6 +150,8 @@ func contract(t *testing.T, database func(testing.TB) string) {
 		"installation: after a restore":                   testMarkRestored,
 		"processes":                                       testProcesses,
 		"an account in use":                               testAccountInUse,
+		"client secrets: one tries, all know":             testClientSecrets,
+		"client secrets: a bare 401":                      testClientSecretsBare,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

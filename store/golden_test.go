@@ -12,7 +12,7 @@ import (
 // columns.
 func TestGoldenColumns(t *testing.T) {
 	t.Parallel()
-	tables := golden.Tags(firstRefusal{}, circuitRow{}, appRow{}, failureRow{}, cohortHold{})
+	tables := golden.Tags(firstRefusal{}, circuitRow{}, appRow{}, failureRow{}, cohortHold{}, clientSecretRow{})
 	tables[connections.name], tables[attempts.name] = connections.names(), attempts.names()
 	golden.Columns(t, tables)
 	golden.JSON(t, "json", map[string]any{

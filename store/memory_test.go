@@ -218,3 +218,16 @@ func (m *Memory) AccountInUse(_ context.Context, app, account string) (bool, err
 	}
 	return false, nil
 }
+
+// ClientSecret is [Store.ClientSecret]: a model of one connection learns nothing.
+func (m *Memory) ClientSecret(context.Context, string) (ClientSecret, error) {
+	return ClientSecret{}, nil
+}
+
+// BeginSecretTrial is [Store.BeginSecretTrial].
+func (m *Memory) BeginSecretTrial(context.Context, SecretTrialRequest) (SecretTrial, error) {
+	return SecretTrial{Granted: true}, nil
+}
+
+// EndSecretTrial is [Store.EndSecretTrial].
+func (m *Memory) EndSecretTrial(context.Context, perennial.Connection, string) error { return nil }

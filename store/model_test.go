@@ -121,6 +121,19 @@ func (f faultyRows) AccountInUse(ctx context.Context, app, account string) (bool
 	return f.m.AccountInUse(ctx, app, account)
 }
 
+func (f faultyRows) ClientSecret(ctx context.Context, app string) (store.ClientSecret, error) {
+	return faulty(f.w, "read the client secret", func() (store.ClientSecret, error) { return f.m.ClientSecret(ctx, app) })
+}
+
+func (f faultyRows) BeginSecretTrial(ctx context.Context, req store.SecretTrialRequest) (store.SecretTrial, error) {
+	return faulty(f.w, "begin a trial", func() (store.SecretTrial, error) { return f.m.BeginSecretTrial(ctx, req) })
+}
+
+func (f faultyRows) EndSecretTrial(ctx context.Context, c perennial.Connection, digest string) error {
+	_, err := faulty(f.w, "end the trial", func() (int, error) { return 0, f.m.EndSecretTrial(ctx, c, digest) })
+	return err
+}
+
 func (f faultyRows) NoteReply(ctx context.Context, req store.NoteRequest) error {
 	return f.m.NoteReply(ctx, req)
 }
