@@ -119,7 +119,11 @@ func TestReportedRefusals(t *testing.T) {
 		r := newReport(t, "salesforce", under, under, under, reported{200, `{"access_token":"access-token-0002","instance_url":"https://x.my.salesforce.com","token_type":"Bearer"}`, ""})
 		for range 3 {
 			assert.Equal(t, perennial.OutcomeBusy, r.refreshed(t, "con_1", perennial.TriggerTimer).Outcome)
-			assert.Equal(t, perennial.StatusActive, r.row(t, "con_1").Status)
+			c := r.row(t, "con_1")
+			assert.Equal(t, perennial.StatusActive, c.Status)
+			assert.Zero(t, c.FailureCount, "nobody has failed")
+			assert.False(t, c.Suspect())
+			assert.True(t, c.NextAttemptAt.After(c.UpdatedAt), "it waits")
 		}
 		res := r.refreshed(t, "con_1", perennial.TriggerTimer)
 		assert.Equal(t, perennial.OutcomeRefreshed, res.Outcome)
