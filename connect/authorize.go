@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -193,17 +194,18 @@ func refusal(code string) perennial.ConnectOutcome {
 	}
 }
 
-// exchange sends the code once. It sends it with the next client secret only if the
-// provider rejected the client, and so never looked at the code. It returns the number
-// of the accepted secret.
+// exchange sends the code once, with the client secret that the provider accepts as far
+// as refreshes have learnt it. It sends it with the next one only if the provider
+// rejected the client, and so never looked at the code. It returns the number of the
+// accepted secret.
 func (s *Sessions) exchange(ctx context.Context, app provider.App, code provider.AuthorizationCode) (provider.Reply, int) {
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
 	defer cancel()
 	var reply provider.Reply
-	for i, secret := range app.Secrets() {
+	for _, secret := range s.Service.preferred(ctx, app).Secrets() {
 		reply = s.Provider.Exchange(ctx, app, secret, code)
 		if !reply.ClientRejected() {
-			return reply, i
+			return reply, max(slices.Index(app.ClientSecrets, secret), 0)
 		}
 	}
 	return reply, 0

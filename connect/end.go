@@ -77,7 +77,7 @@ func (e *Disconnector) revoke(ctx context.Context, c perennial.Connection) peren
 	}
 	ctx, cancel := context.WithTimeout(ctx, refresh.RevokeTimeout)
 	defer cancel()
-	if err := e.Provider.Revoke(ctx, app, token); err != nil {
+	if err := e.Provider.Revoke(ctx, e.Service.preferred(ctx, app), token); err != nil {
 		return failed(err)
 	}
 	return perennial.RevocationDone

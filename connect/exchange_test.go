@@ -2,11 +2,13 @@ package connect
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/seal"
+	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -28,6 +30,47 @@ func (s *secretive) Exchange(_ context.Context, _ provider.App, secret perennial
 	return provider.Reply{Outcome: perennial.OutcomeRefreshed, HTTPStatus: 200}
 }
 
+// learnt is a store that knows which client secret is accepted, by its digest, or does
+// not answer.
+type learnt struct {
+	Store
+	digest string
+	err    error
+}
+
+func (l learnt) ClientSecret(context.Context, string) (store.ClientSecret, error) {
+	return store.ClientSecret{Digest: l.digest}, l.err
+}
+
+func exchanging(p Authorizer, l learnt) *Sessions {
+	return &Sessions{SessionsConfig{Provider: p, Service: New(Config{Store: l})}}
+}
+
+// TestExchangeWithTheLearntSecret: a code is worth one try, which is made with the secret
+// that refreshes have learnt. The reply names it by its place in the configuration.
+func TestExchangeWithTheLearntSecret(t *testing.T) {
+	t.Parallel()
+	app := provider.App{ClientSecrets: []perennial.Secret{perennial.NewSecret("old"), perennial.NewSecret("new")}}
+	refusal := provider.Reply{Outcome: perennial.OutcomeMisconfigured, Code: "invalid_client", HTTPStatus: 401}
+	for _, c := range []struct {
+		l        learnt
+		right    string
+		tried    []string
+		accepted int
+	}{
+		{learnt{digest: perennial.NewSecret("new").Digest()}, "new", []string{"new"}, 1},
+		{learnt{digest: perennial.NewSecret("new").Digest()}, "old", []string{"new", "old"}, 0},
+		{learnt{digest: "of one that is not configured"}, "old", []string{"old"}, 0},
+		{learnt{err: errors.New("away")}, "new", []string{"old", "new"}, 1},
+	} {
+		s := &secretive{right: c.right, refusal: refusal}
+		reply, accepted := exchanging(s, c.l).exchange(t.Context(), app, provider.AuthorizationCode{})
+		assert.Equal(t, perennial.OutcomeRefreshed, reply.Outcome)
+		assert.Equal(t, c.tried, s.tried)
+		assert.Equal(t, c.accepted, accepted)
+	}
+}
+
 // TestExchangeTriesTheNextSecret: a code is presented with the next secret only if the
 // provider rejected the client, in whatever words.
 func TestExchangeTriesTheNextSecret(t *testing.T) {
@@ -46,7 +89,7 @@ func TestExchangeTriesTheNextSecret(t *testing.T) {
 		{provider.Reply{Outcome: perennial.OutcomeUnknown, Code: "timeout"}, []string{"old"}},
 	} {
 		s := &secretive{right: "new", refusal: c.refusal}
-		reply, accepted := (&Sessions{SessionsConfig{Provider: s}}).exchange(t.Context(), app, provider.AuthorizationCode{})
+		reply, accepted := exchanging(s, learnt{}).exchange(t.Context(), app, provider.AuthorizationCode{})
 		assert.Equal(t, c.tried, s.tried, c.refusal.Code)
 		if len(c.tried) == 2 {
 			assert.Equal(t, perennial.OutcomeRefreshed, reply.Outcome, c.refusal.Code)
@@ -56,7 +99,7 @@ func TestExchangeTriesTheNextSecret(t *testing.T) {
 		}
 	}
 	public := &secretive{}
-	reply, _ := (&Sessions{SessionsConfig{Provider: public}}).exchange(t.Context(), provider.App{}, provider.AuthorizationCode{})
+	reply, _ := exchanging(public, learnt{}).exchange(t.Context(), provider.App{}, provider.AuthorizationCode{})
 	assert.Equal(t, perennial.OutcomeRefreshed, reply.Outcome)
 	assert.Equal(t, []string{""}, public.tried)
 }

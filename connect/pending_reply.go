@@ -279,7 +279,7 @@ func (s *Sessions) revoke(ctx context.Context, app provider.App, c perennial.Con
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	if err := s.Provider.Revoke(ctx, app, token); err != nil {
+	if err := s.Provider.Revoke(ctx, s.Service.preferred(ctx, app), token); err != nil {
 		log.Error("refused grant not revoked", "error", err)
 		return
 	}

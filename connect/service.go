@@ -24,6 +24,7 @@ type Store interface {
 	Now(ctx context.Context) (time.Time, error)
 	FindByAccount(ctx context.Context, tenant, app, account string) (perennial.Connection, error)
 	AccountInUse(ctx context.Context, app, account string) (bool, error)
+	ClientSecret(ctx context.Context, app string) (store.ClientSecret, error)
 	Insert(ctx context.Context, c perennial.Connection, w store.TokenWrite) (perennial.Connection, error)
 	ReplaceTokens(ctx context.Context, id string, from perennial.Status, generation int64, w store.TokenWrite) (perennial.Connection, error)
 	SetCadence(ctx context.Context, id string, cadence perennial.Cadence) (perennial.Connection, error)
@@ -49,6 +50,19 @@ type Config struct {
 
 // Service changes connections. It is safe for concurrent use by many processes.
 type Service struct{ Config }
+
+// preferred returns the app with the client secret first that its provider accepts, as
+// far as refreshes have learnt it. Without an answer the configured order counts.
+func (s *Service) preferred(ctx context.Context, app provider.App) provider.App {
+	if len(app.ClientSecrets) < 2 {
+		return app
+	}
+	known, err := s.Store.ClientSecret(ctx, app.Name)
+	if err != nil {
+		s.Log.Warn("it is not known which client secret is accepted: they are tried in their order", "app", app.Name, "error", err)
+	}
+	return app.Prefer(known.Digest)
+}
 
 // New returns a service.
 func New(c Config) *Service {

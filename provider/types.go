@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"slices"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -175,6 +176,16 @@ func (a App) Secrets() []perennial.Secret {
 		return []perennial.Secret{{}}
 	}
 	return a.ClientSecrets
+}
+
+// Prefer returns the app with the client secret of this digest first. A digest that none
+// has changes nothing.
+func (a App) Prefer(digest string) App {
+	i := slices.IndexFunc(a.ClientSecrets, func(s perennial.Secret) bool { return s.Digest() == digest })
+	if i > 0 {
+		a.ClientSecrets = slices.Concat(a.ClientSecrets[i:i+1], a.ClientSecrets[:i], a.ClientSecrets[i+1:])
+	}
+	return a
 }
 
 // Reply is the result of one presentation of a refresh token. It holds the provider's

@@ -3,7 +3,6 @@ package refresh
 import (
 	"context"
 	"crypto/rand"
-	"slices"
 	"sync"
 	"time"
 
@@ -76,16 +75,7 @@ func (a *attempt) secretsInOrder(ctx context.Context) (secrets []perennial.Secre
 	if k.TrialBy != "" && k.TrialBy != a.row.ID && k.TrialFor < a.Timing.AttemptDeadline {
 		return nil, false
 	}
-	return acceptedFirst(secrets, k.Digest), true
-}
-
-// acceptedFirst moves the secret with this digest to the front.
-func acceptedFirst(secrets []perennial.Secret, digest string) []perennial.Secret {
-	i := slices.IndexFunc(secrets, func(s perennial.Secret) bool { return s.Digest() == digest })
-	if i <= 0 {
-		return secrets
-	}
-	return slices.Concat(secrets[i:i+1], secrets[:i], secrets[i+1:])
+	return a.app.Prefer(k.Digest).Secrets(), true
 }
 
 // secretTrial is a trial of an app's other client secrets by one connection.
@@ -114,7 +104,7 @@ func (a *attempt) tryOtherSecrets(ctx context.Context, secrets []perennial.Secre
 		return provider.Reply{Outcome: perennial.OutcomeThrottled, Code: codeSecretTrial, Sent: true, HTTPStatus: rejected.HTTPStatus}
 	case trial.Digest != "":
 		a.secrets.set(a.app.Name, store.ClientSecret{Digest: trial.Digest})
-		return a.presentWith(ctx, acceptedFirst(secrets, trial.Digest)[0], token, 1)
+		return a.presentWith(ctx, a.app.Prefer(trial.Digest).Secrets()[0], token, 1)
 	case !trial.Granted:
 		return rejected
 	}

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
-	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -272,21 +271,4 @@ func (silentSecrets) ClientSecret(context.Context, string) (store.ClientSecret, 
 
 func (silentSecrets) BeginSecretTrial(context.Context, store.SecretTrialRequest) (store.SecretTrial, error) {
 	return store.SecretTrial{}, errSilent
-}
-
-// TestAcceptedFirst: the order of the others stays.
-func TestAcceptedFirst(t *testing.T) {
-	t.Parallel()
-	var secrets []perennial.Secret
-	for _, s := range []string{"a", "b", "c"} {
-		secrets = append(secrets, perennial.NewSecret(s))
-	}
-	for digest, want := range map[string]string{"": "abc", "unknown": "abc", secrets[0].Digest(): "abc", secrets[1].Digest(): "bac", secrets[2].Digest(): "cab"} {
-		var got string
-		for _, s := range acceptedFirst(secrets, digest) {
-			got += s.Reveal()
-		}
-		assert.Equal(t, want, got)
-	}
-	assert.Equal(t, provider.App{}.Secrets(), acceptedFirst(provider.App{}.Secrets(), "x"), "a public client")
 }

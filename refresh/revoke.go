@@ -47,5 +47,10 @@ func (e *Engine) revoke(ctx context.Context, c perennial.Connection, token peren
 	}
 	ctx, cancel := context.WithTimeout(ctx, RevokeTimeout)
 	defer cancel()
+	if len(app.ClientSecrets) > 1 {
+		if known, err := e.Store.ClientSecret(ctx, app.Name); err == nil { // else the configured order counts
+			app = app.Prefer(known.Digest)
+		}
+	}
 	return e.Revoker.Revoke(ctx, app, token)
 }
