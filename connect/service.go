@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"slices"
 	"time"
 
@@ -247,7 +246,7 @@ func (s *Service) insert(ctx context.Context, app provider.App, g Grant) (perenn
 	if err != nil {
 		return perennial.Connection{}, fmt.Errorf("make a connection id: %w", err)
 	}
-	host := hostOf(app.Provider.TokenURL)
+	host := app.Provider.Host()
 	if app.Provider.HostNeeded() {
 		if _, err := app.At(g.Host); err != nil {
 			return perennial.Connection{}, err
@@ -310,12 +309,4 @@ func retryConflicts(write func() (perennial.Connection, error)) (perennial.Conne
 		}
 	}
 	return c, err
-}
-
-func hostOf(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return ""
-	}
-	return u.Host
 }

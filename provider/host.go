@@ -2,6 +2,7 @@ package provider
 
 import (
 	"net"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -20,6 +21,16 @@ var hostForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-
 // HostNeeded reports whether each account has its own token endpoint.
 func (e Entry) HostNeeded() bool { return strings.Contains(e.TokenURL, hostPlaceholder) }
 
+// Host returns the host of the token endpoint, with its port if it names one. It is empty
+// if each account has its own.
+func (e Entry) Host() string {
+	u, err := url.Parse(e.TokenURL)
+	if err != nil || e.HostNeeded() {
+		return ""
+	}
+	return u.Host
+}
+
 // At returns the app for an account at host: it replaces {host} in the URLs. If the
 // token endpoint is the same for all accounts, it returns the app unchanged. A host
 // that the entry does not allow is an error of [perennial.CodeInvalid], because a
@@ -34,8 +45,8 @@ func (a App) At(host string) (App, error) {
 			a.Name, a.Provider.Title, a.Provider.allowedHosts())
 	}
 	fill := strings.NewReplacer(hostPlaceholder, host)
-	for _, url := range []*string{&a.Provider.AuthURL, &a.Provider.TokenURL, &a.Provider.IntrospectURL, &a.Provider.RevokeURL, &a.Provider.Account.URL} {
-		*url = fill.Replace(*url)
+	for _, address := range []*string{&a.Provider.AuthURL, &a.Provider.TokenURL, &a.Provider.IntrospectURL, &a.Provider.RevokeURL, &a.Provider.Account.URL} {
+		*address = fill.Replace(*address)
 	}
 	return a, nil
 }

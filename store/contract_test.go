@@ -151,6 +151,8 @@ func contract(t *testing.T, database func(testing.TB) string) {
 		"processes":                                       testProcesses,
 		"an account in use":                               testAccountInUse,
 		"client secrets: one tries, all know":             testClientSecrets,
+		"an app's endpoint moves":                         testMoveHost,
+		"an app's endpoint moves, circuits at both":       testMoveHostBoth,
 		"client secrets: a bare 401":                      testClientSecretsBare,
 	} {
 		t.Run(name, func(t *testing.T) {
