@@ -46,6 +46,7 @@ const (
 	ReasonNoRefreshToken    = words.ReasonNoRefreshToken
 	ReasonGrantEnded        = words.ReasonGrantEnded
 	ReasonIdleExpired       = words.ReasonIdleExpired
+	ReasonSignInRequired    = words.ReasonSignInRequired
 	ReasonScopesMissing     = words.ReasonScopesMissing
 	ReasonOperator          = words.ReasonOperator
 	ConnectPage             = words.ConnectPage

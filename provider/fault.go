@@ -41,3 +41,9 @@ func (r Reply) FailingCode() string {
 	}
 	return "temporarily_unavailable"
 }
+
+// SignInRequired reports whether the provider refused the grant because the user must
+// sign in or consent again, which is not the same as that access was removed.
+func (r Reply) SignInRequired() bool {
+	return r.Outcome == perennial.OutcomeRevoked && standardByKey[squeeze(r.Code)].signIn
+}

@@ -17,6 +17,8 @@ type standardCode struct {
 	// vague: servers use the code for several causes. A clear text beside it counts
 	// more, see [phrases].
 	vague bool
+	// signIn: the grant is not refused for good. The user must sign in or consent again.
+	signIn bool
 }
 
 // standardCodes lists the error codes that mean the same at every provider. What a
@@ -40,12 +42,12 @@ var standardCodes = []standardCode{
 
 	// The user must act. OpenID Connect Core section 3.1.2.6; Unmet Authentication
 	// Requirements 1.0; RFC 9470 section 3.
-	{code: "interaction_required", outcome: perennial.OutcomeRevoked, fault: perennial.FaultGrant},
-	{code: "login_required", outcome: perennial.OutcomeRevoked, fault: perennial.FaultGrant},
-	{code: "consent_required", outcome: perennial.OutcomeRevoked, fault: perennial.FaultGrant},
-	{code: "account_selection_required", outcome: perennial.OutcomeRevoked, fault: perennial.FaultGrant},
-	{code: "unmet_authentication_requirements", outcome: perennial.OutcomeRevoked, fault: perennial.FaultGrant},
-	{code: "insufficient_user_authentication", outcome: perennial.OutcomeRevoked, fault: perennial.FaultGrant},
+	{code: "interaction_required", outcome: perennial.OutcomeRevoked, fault: perennial.FaultGrant, signIn: true},
+	{code: "login_required", outcome: perennial.OutcomeRevoked, fault: perennial.FaultGrant, signIn: true},
+	{code: "consent_required", outcome: perennial.OutcomeRevoked, fault: perennial.FaultGrant, signIn: true},
+	{code: "account_selection_required", outcome: perennial.OutcomeRevoked, fault: perennial.FaultGrant, signIn: true},
+	{code: "unmet_authentication_requirements", outcome: perennial.OutcomeRevoked, fault: perennial.FaultGrant, signIn: true},
+	{code: "insufficient_user_authentication", outcome: perennial.OutcomeRevoked, fault: perennial.FaultGrant, signIn: true},
 
 	// Ours, for texts that say it.
 	{code: codeTooEarly, outcome: perennial.OutcomeTooEarly, fault: perennial.FaultRequest},

@@ -41,7 +41,7 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 			req.Failed, req.Suspect, req.ConfirmAfter = false, true, confirmDelay
 			break
 		}
-		req.Terminal = refusalReason(row, entry, now)
+		req.Terminal = refusalReason(row, entry, reply, now)
 	case perennial.OutcomeUnknown:
 		req.Ambiguous = !seam.Off(seam.AmbiguityMemory)
 		switch {
@@ -180,9 +180,11 @@ const unknownLife = 30 * time.Minute
 // refusalReason returns why a refresh token was refused for good. The loss is ours if
 // the token may have been spent without us, and if that matters: a reusable token, or
 // one within its grace window, would not be refused for it.
-func refusalReason(row perennial.Connection, entry provider.Entry, now time.Time) perennial.Reason {
+func refusalReason(row perennial.Connection, entry provider.Entry, reply provider.Reply, now time.Time) perennial.Reason {
 	past := func(t time.Time) bool { return !t.IsZero() && !t.After(now) }
 	switch {
+	case reply.SignInRequired(): // it knows the token: nothing was lost
+		return perennial.ReasonSignInRequired
 	case row.Behind(row.GenerationFloor) && entry.ReplayClass != perennial.ReplayReusable:
 		return perennial.ReasonRotationLost // the database went back past a rotation
 	case row.Ambiguous() && entry.ReplayClass != perennial.ReplayReusable &&

@@ -181,3 +181,24 @@ func TestEarlyBackoff(t *testing.T) {
 	assert.Equal(t, 5*time.Second, timing.MinBackoff(early, 1))
 	assert.Equal(t, 10*time.Minute, timing.MinBackoff(early, 20))
 }
+
+// TestSignInRequired: a user who must sign in again did not remove access, and no rotation
+// was lost, also after a lost reply.
+func TestSignInRequired(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for code, want := range map[string]perennial.Reason{
+		"interaction_required": perennial.ReasonSignInRequired, "login_required": perennial.ReasonSignInRequired, "consent_required": perennial.ReasonSignInRequired,
+		"unmet_authentication_requirements": perennial.ReasonSignInRequired, "invalid_grant": perennial.ReasonRotationLost, "BAD_REFRESH_TOKEN": perennial.ReasonRotationLost,
+	} {
+		row := perennial.Connection{RefreshTokenDigest: "d", SuspectSince: now, SuspectDigest: "d", AmbiguousSince: now, AmbiguousDigest: "d"}
+		reply := provider.Reply{Outcome: perennial.OutcomeRevoked, Code: code, HTTPStatus: 400}
+		assert.Equal(t, want, decide(row, provider.Entry{ReplayClass: perennial.ReplaySingleUse}, reply, now, time.Minute).Terminal, code)
+	}
+	r := newReport(t, "microsoft", reported{400, `{"error":"interaction_required","error_description":"AADSTS50079: enrol","suberror":"basic_action"}`, ""})
+	r.refreshed(t, "con_1", perennial.TriggerTimer)
+	r.refreshed(t, "con_1", perennial.TriggerConfirm)
+	c := r.row(t, "con_1")
+	assert.Equal(t, perennial.StatusReconnectRequired, c.Status)
+	assert.Contains(t, c.Words("Microsoft").String(), "Microsoft asks you to sign in")
+}

@@ -37,14 +37,15 @@ const (
 	ReasonRotationLost   Reason = "rotation_lost"
 	ReasonNoRefreshToken Reason = "no_refresh_token"
 	ReasonGrantEnded     Reason = "grant_ended"
-	ReasonIdleExpired    Reason = "idle_expired" // the refresh token went unused for longer than the provider allows
+	ReasonSignInRequired Reason = "sign_in_required" // the provider wants the user to sign in or consent again
+	ReasonIdleExpired    Reason = "idle_expired"     // the refresh token went unused for longer than the provider allows
 	ReasonScopesMissing  Reason = "scopes_missing"
 	ReasonOperator       Reason = "operator"
 )
 
 // Reasons lists every reason of reconnect_required.
 var Reasons = []Reason{ReasonInvalidGrant, ReasonRotationLost, ReasonNoRefreshToken,
-	ReasonGrantEnded, ReasonIdleExpired, ReasonScopesMissing, ReasonOperator}
+	ReasonGrantEnded, ReasonIdleExpired, ReasonSignInRequired, ReasonScopesMissing, ReasonOperator}
 
 // TokenTypeBearer is the type of every access token here, and the scheme of the
 // Authorization header that carries it (RFC 6750 section 2.1). A provider's own
