@@ -26,15 +26,22 @@ func TestSecond401(t *testing.T) {
 		transport := b.Transport(id)
 		transport.Base = a
 		_, err := b.do(transport)
+		var young *ErrUnavailable
+		require.ErrorAs(t, err, &young, "the token is a second old")
+		assert.Equal(t, CodeNotAcceptedYet, young.Code)
+		assert.Len(t, a.got, 3)
+		time.Sleep(time.Until(young.RetryAt))
 		var still *ErrStillUnauthorized
+		_, err = b.do(transport)
 		require.ErrorAs(t, err, &still)
 		assert.Equal(t, &ErrStillUnauthorized{Connection: id, Account: "portal-7", Method: "GET",
 			Endpoint: "https://api.example/crm/v3/objects/contacts", Generation: 2, ClockOffset: 7 * time.Second}, still)
 		assert.NotContains(t, still.Error(), "planted")
-		assert.Len(t, a.got, 2)
+		assert.Len(t, a.got, 4)
 		synctest.Wait()
-		assert.Equal(t, 2, b.backend.unauthorized)
-		assert.Equal(t, []Refused{{App: "app", Means: resource.UnauthorizedUnclear, Second: true}, {App: "app", Means: resource.UnauthorizedUnclear, Refreshed: true, Retried: true}}, b.seen.refused)
+		assert.Equal(t, 3, b.backend.unauthorized)
+		assert.Equal(t, []Refused{{App: "app", Means: resource.UnauthorizedUnclear, Second: true}, {App: "app", Means: resource.UnauthorizedUnclear, Refreshed: true, Retried: true},
+			{App: "app", Means: resource.UnauthorizedUnclear}}, b.seen.refused)
 
 		for range 10 {
 			_, err = b.do(transport)
@@ -47,7 +54,7 @@ func TestSecond401(t *testing.T) {
 		assert.Equal(t, 1, b.backend.refreshes, "one 401 in a minute causes a refresh")
 		time.Sleep(time.Minute)
 		_, err = b.do(transport)
-		require.ErrorAs(t, err, &still)
+		require.ErrorAs(t, err, &young)
 		assert.Equal(t, 2, b.backend.refreshes)
 		assert.Zero(t, a.open)
 	})
@@ -83,7 +90,7 @@ func TestFloored401(t *testing.T) {
 		assert.Zero(t, b.backend.refreshes)
 		time.Sleep(80 * time.Second)
 		_, err = b.do(transport)
-		require.ErrorAs(t, err, new(*ErrStillUnauthorized))
+		require.ErrorAs(t, err, new(*ErrUnavailable), "the new token is too young to tell")
 		assert.Equal(t, 1, b.backend.refreshes, "then it is asked for")
 		synctest.Wait()
 	})
@@ -340,6 +347,9 @@ func TestStaleAndSecond(t *testing.T) {
 		b.backend.token(30 * time.Minute)
 		transport := b.Transport(id)
 		transport.Base = &api{answers: []answer{bare401}}
+		_, err := b.do(transport)
+		require.ErrorAs(t, err, new(*ErrUnavailable), "it is too young to tell")
+		time.Sleep(youngAge)
 		for range 3 {
 			_, err := b.do(transport)
 			require.ErrorAs(t, err, new(*ErrStillUnauthorized))

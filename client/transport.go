@@ -11,7 +11,8 @@ import (
 
 // Transport is an [http.RoundTripper] that gives each request the connection's access
 // token (RFC 6750 section 2.1). It reacts to a 401 once: it gets a newer token, and
-// sends the same request again if that does no harm. docs/client.md has the table of
+// sends the same request again if that does no harm. If the API may not know the newer
+// token yet, it waits a second and sends the request once more. docs/client.md has the table of
 // what it sends again, and when.
 //
 // It refuses a request that already has an Authorization header. It follows a redirect
@@ -133,7 +134,12 @@ func (t *Transport) unauthorized(req *http.Request, resp *http.Response, refused
 		}
 		discard(resp)
 		if mended {
-			return nil, t.still(req, refused)
+			// A refresh just before did not help, or its token is not known yet.
+			if t.BeforeRetry == nil && c.young(refused) && pause(req.Context(), youngWait) == nil {
+				told.Retried = true
+				return t.last(req, refused, app)
+			}
+			return nil, t.stillOrYoung(req, refused)
 		}
 		return nil, got.err
 	}
@@ -153,13 +159,25 @@ func (t *Transport) unauthorized(req *http.Request, resp *http.Response, refused
 	return t.again(req, token, app)
 }
 
-// again sends the request a second and last time.
+// again sends the request with the newer token. If the API may not know that token yet,
+// it sends the request once more after a short wait.
 func (t *Transport) again(req *http.Request, token Token, app string) (*http.Response, error) {
-	second, err := rewound(req)
-	if err != nil {
-		return nil, err
+	resp, err := t.resend(req, token)
+	if err == nil && resp.StatusCode == http.StatusUnauthorized && t.client.young(token) && pause(req.Context(), youngWait) == nil {
+		discard(resp)
+		return t.last(req, token, app)
 	}
-	resp, err := t.send(second, token)
+	return t.judged(req, resp, err, token, app)
+}
+
+// last sends the request for the last time.
+func (t *Transport) last(req *http.Request, token Token, app string) (*http.Response, error) {
+	resp, err := t.resend(req, token)
+	return t.judged(req, resp, err, token, app)
+}
+
+// judged returns the answer to a newer token, or the error for a 401.
+func (t *Transport) judged(req *http.Request, resp *http.Response, err error, token Token, app string) (*http.Response, error) {
 	if err != nil {
 		return resp, err
 	}
@@ -175,7 +193,25 @@ func (t *Transport) again(req *http.Request, token Token, app string) (*http.Res
 	c.refused(Refused{App: app, Means: entry.ReadUnauthorized(resp.Header, peek(resp)), Second: true})
 	c.entryOf(t.id).mend(token.Generation, c.Now())
 	discard(resp)
-	return nil, t.still(req, token)
+	return nil, t.stillOrYoung(req, token)
+}
+
+// resend sends the request with its body from the start.
+func (t *Transport) resend(req *http.Request, token Token) (*http.Response, error) {
+	again, err := rewound(req)
+	if err != nil {
+		return nil, err
+	}
+	return t.send(again, token)
+}
+
+// stillOrYoung returns the error for a token that an API refused. As long as the API may
+// not know the token yet, nobody is to look for a wrong mapping.
+func (t *Transport) stillOrYoung(req *http.Request, token Token) error {
+	if c := t.client; c.young(token) {
+		return &ErrUnavailable{Connection: t.id, RetryAt: c.Now().Add(youngAge).Round(0), Doing: "use its newest access token", Code: CodeNotAcceptedYet}
+	}
+	return t.still(req, token)
 }
 
 func (t *Transport) still(req *http.Request, token Token) error {
