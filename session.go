@@ -31,6 +31,10 @@ type ConnectSession struct {
 	Missing  []string       `json:"missing_scopes,omitempty"`
 	ResultID string         `json:"result_id,omitempty"` // the connection that was stored
 
+	// Problem says for an operator what is wrong, if an outcome does not say it. It is not
+	// stored: only the answer to the response itself has it.
+	Problem string `json:"-"`
+
 	CreatedAt time.Time `json:"created_at"`
 	ExpiresAt time.Time `json:"expires_at"`
 }

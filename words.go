@@ -59,6 +59,8 @@ const (
 	ConnectMixedUp          = words.ConnectMixedUp
 	ConnectAccountUnknown   = words.ConnectAccountUnknown
 	ConnectAccountMismatch  = words.ConnectAccountMismatch
+	ConnectChooseAccount    = words.ConnectChooseAccount
+	ConnectNotChosen        = words.ConnectNotChosen
 	ConnectScopesMissing    = words.ConnectScopesMissing
 	ConnectNoRefreshToken   = words.ConnectNoRefreshToken
 	ConnectGone             = words.ConnectGone

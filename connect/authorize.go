@@ -138,18 +138,12 @@ func (s *Sessions) take(ctx context.Context, c perennial.ConnectSession, to stri
 	if err != nil {
 		return c, err
 	}
-	issuer := app.Provider.CheckIssuer(response.Get("iss"))
-	switch {
-	case to != c.App:
-		s.Service.Log.Warn("authorization response at the redirect URI of another app", "session_id", c.ID, "app", c.App)
+	if c.Problem = mixedUp(c, app, to, response); c.Problem != "" {
+		s.Service.Log.Warn("authorization response of another issuer", "session_id", c.ID, "app", c.App, "problem", c.Problem)
 		return s.end(ctx, c, perennial.ConnectMixedUp, nil, "")
-	case issuer != nil:
-		s.Service.Log.Warn("authorization response of another issuer", "session_id", c.ID, "app", c.App, "error", issuer)
-		return s.end(ctx, c, perennial.ConnectMixedUp, nil, "")
-	case response.Has("error"):
-		return s.end(ctx, c, refusal(response.Get("error")), nil, "")
-	case response.Get("code") == "":
-		return s.end(ctx, c, perennial.ConnectCodeRefused, nil, "")
+	}
+	if outcome := refusalIn(response); outcome != "" {
+		return s.end(ctx, c, outcome, nil, "")
 	}
 	verifier, err := s.Service.Sealer.Open(sessionBinding(c, seal.FieldCodeVerifier, c.Starts), c.VerifierSealed)
 	if err != nil {
@@ -172,26 +166,21 @@ func (s *Sessions) take(ctx context.Context, c perennial.ConnectSession, to stri
 	default:
 		return s.end(ctx, c, perennial.ConnectProviderDown, nil, "")
 	}
-	k := pendingReply{TokenSet: reply.Tokens, Hint: reply.Account, Secret: secret}
+	k := pendingReply{TokenSet: reply.Tokens, Secret: secret}
+	if len(reply.Accounts) == 1 {
+		k.Hint = reply.Accounts[0].ID
+	} else {
+		k.Choices = reply.Accounts
+	}
+	if reply.AccountProblem != "" { // the configuration is wrong, and not the customer
+		c.Problem = reply.AccountProblem
+		s.Service.Log.Error("the ID token is not for this app", "session_id", c.ID, "app", c.App, "problem", c.Problem)
+		return s.refuse(ctx, app, c, k, provider.Account{Choices: reply.Accounts}, perennial.ConnectMisconfigured, nil)
+	}
 	if source := app.Provider.Account; source.From == provider.AccountFromCallback {
 		k.Hint = response.Get(source.Name)
 	}
 	return s.keep(ctx, app, c, k, at)
-}
-
-// refusal returns the outcome of an error response (RFC 6749 section 4.1.2.1). Its
-// description is never shown, because anybody can make such a URL.
-func refusal(code string) perennial.ConnectOutcome {
-	switch code {
-	case "access_denied":
-		return perennial.ConnectDenied
-	case "server_error", "temporarily_unavailable":
-		return perennial.ConnectProviderDown
-	case "invalid_request", "unauthorized_client", "unsupported_response_type", "invalid_scope", "invalid_client":
-		return perennial.ConnectMisconfigured
-	default: // a code of OpenID Connect or of the provider: the user did not complete the consent
-		return perennial.ConnectDenied
-	}
 }
 
 // exchange sends the code once, with the client secret that the provider accepts as far

@@ -23,7 +23,8 @@ type Disconnector struct {
 }
 
 // Disconnect ends a connection as [Service.Disconnect] does, and then revokes its grant
-// at the provider. The row comes first, so that no refresh can start any more; if the
+// at the provider, unless another tenant's connection of the account works: at many
+// providers that would end its grant too. The row comes first, so that no refresh can start any more; if the
 // provider does not answer, the customer is disconnected all the same. The provider is
 // asked once, and its answer is never an error.
 func (e *Disconnector) Disconnect(ctx context.Context, id string) (perennial.Connection, perennial.Revocation, error) {
@@ -74,6 +75,14 @@ func (e *Disconnector) revoke(ctx context.Context, c perennial.Connection) peren
 	token, err := e.Keys.Open(seal.BindingOf(c, seal.FieldRefreshToken, c.Generation), c.RefreshTokenSealed)
 	if err != nil {
 		return failed(err)
+	}
+	used, err := e.Service.Store.AccountInUse(ctx, c.App, c.AccountID)
+	if err != nil {
+		return failed(err)
+	}
+	if used {
+		log.Warn("disconnected, but the grant was not revoked at the provider: another connection of the account works, and revoking might end it too")
+		return perennial.RevocationFailed
 	}
 	ctx, cancel := context.WithTimeout(ctx, refresh.RevokeTimeout)
 	defer cancel()

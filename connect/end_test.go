@@ -21,9 +21,12 @@ type oneApp struct{ app provider.App }
 func (a oneApp) App(string) (provider.App, error) { return a.app, nil }
 
 // agreeable is a provider that says yes to every revocation.
-type agreeable struct{}
+type agreeable struct{ asked int }
 
-func (agreeable) Revoke(context.Context, provider.App, perennial.Secret) error { return nil }
+func (a *agreeable) Revoke(context.Context, provider.App, perennial.Secret) error {
+	a.asked++
+	return nil
+}
 
 // deafWorkflows takes every signal.
 type deafWorkflows struct{}
@@ -37,11 +40,15 @@ func TestDisconnectBesideARefresh(t *testing.T) {
 	for name, c := range map[string]struct {
 		class   perennial.ReplayClass
 		claimed bool
+		other   string // the account of another tenant's connection
 		want    perennial.Revocation
+		asked   int
 	}{
-		"nothing under way":              {perennial.ReplaySingleUse, false, perennial.RevocationDone},
-		"a refresh is under way":         {perennial.ReplaySingleUse, true, perennial.RevocationFailed},
-		"a refresh that spends no token": {perennial.ReplayReusable, true, perennial.RevocationDone},
+		"nothing under way":              {perennial.ReplaySingleUse, false, "", perennial.RevocationDone, 1},
+		"a refresh is under way":         {perennial.ReplaySingleUse, true, "", perennial.RevocationFailed, 1},
+		"a refresh that spends no token": {perennial.ReplayReusable, true, "", perennial.RevocationDone, 1},
+		"another tenant has the account": {perennial.ReplaySingleUse, false, "a", perennial.RevocationFailed, 0},
+		"another tenant has another one": {perennial.ReplaySingleUse, false, "b", perennial.RevocationDone, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -58,16 +65,25 @@ func TestDisconnectBesideARefresh(t *testing.T) {
 			require.NoError(t, err)
 			_, err = rows.Insert(t.Context(), con, w)
 			require.NoError(t, err)
+			if c.other != "" {
+				theirs := perennial.Connection{ID: "con_2", TenantID: "t2", App: "app", Provider: "p", AccountID: c.other}
+				w, err := refresh.Tokens(keys, app, theirs, 1, perennial.TokenSet{AccessToken: perennial.NewSecret("a2"), ExpiresIn: time.Hour}, perennial.NewSecret("r2"), time.Now())
+				require.NoError(t, err)
+				_, err = rows.Insert(t.Context(), theirs, w)
+				require.NoError(t, err)
+			}
 			if c.claimed {
 				claim, err := rows.Claim(t.Context(), store.ClaimRequest{ID: "con_1", Generation: 1, Trigger: perennial.TriggerTimer, AttemptID: "at_1", Lease: time.Minute})
 				require.NoError(t, err)
 				require.Equal(t, store.VerdictClaimed, claim.Verdict)
 			}
-			ender := &Disconnector{Service: New(Config{Store: rows, Apps: oneApp{app}, Sealer: keys, Workflows: deafWorkflows{}}), Keys: keys, Provider: agreeable{}}
+			provider := &agreeable{}
+			ender := &Disconnector{Service: New(Config{Store: rows, Apps: oneApp{app}, Sealer: keys, Workflows: deafWorkflows{}}), Keys: keys, Provider: provider}
 			got, revocation, err := ender.Disconnect(t.Context(), "con_1")
 			require.NoError(t, err)
 			assert.Equal(t, perennial.StatusDisconnected, got.Status)
 			assert.Equal(t, c.want, revocation)
+			assert.Equal(t, c.asked, provider.asked)
 		})
 	}
 }

@@ -17,8 +17,10 @@ import (
 // pendingReply is a token reply that is not stored in a connection yet.
 type pendingReply struct {
 	perennial.TokenSet
-	Hint   string // the account's id, if the callback named it
-	Secret int    // the number of the client secret that the provider accepted
+	Hint    string            // the account's id, if the callback or the reply named one
+	Secret  int               // the number of the client secret that the provider accepted
+	Choices []provider.Choice // the accounts that the grant reaches, if there are several
+	Chosen  string            // the one that the customer chose
 }
 
 // plain is the form of a reply inside the seal, the only place where tokens are
@@ -31,6 +33,8 @@ type plain struct {
 	Metadata                                         map[string]string
 	Hint                                             string
 	Secret                                           int
+	Choices                                          []provider.Choice `json:",omitempty"`
+	Chosen                                           string            `json:",omitempty"`
 }
 
 // octets is a token. A token may have any bytes, a JSON string only UTF-8.
@@ -56,24 +60,31 @@ func (o *octets) UnmarshalJSON(raw []byte) error {
 
 func (s *Sessions) sealed(c perennial.ConnectSession, k pendingReply) ([]byte, error) {
 	raw, err := json.Marshal(plain{octets(k.AccessToken.Reveal()), octets(k.RefreshToken.Reveal()), k.TokenType, k.Scopes, k.ExpiresIn, k.RefreshTokenExpiresIn, k.GrantExpiresIn,
-		k.Metadata, k.Hint, k.Secret})
+		k.Metadata, k.Hint, k.Secret, k.Choices, k.Chosen})
 	if err != nil {
 		return nil, errors.New("write the token reply")
 	}
-	return s.Service.Sealer.Seal(sessionBinding(c, seal.FieldTokenReply, c.Starts), perennial.NewSecret(string(raw)))
+	field := seal.FieldTokenReply
+	if len(k.Choices) > 0 {
+		field = seal.FieldAccountChoice // an older program would store the grant for the first account of the list
+	}
+	return s.Service.Sealer.Seal(sessionBinding(c, field, c.Starts), perennial.NewSecret(string(raw)))
 }
 
 func (s *Sessions) opened(c perennial.ConnectSession) (pendingReply, error) {
 	raw, err := s.Service.Sealer.Open(sessionBinding(c, seal.FieldTokenReply, c.Starts), c.ReplySealed)
 	if err != nil {
-		return pendingReply{}, err
+		var choice error
+		if raw, choice = s.Service.Sealer.Open(sessionBinding(c, seal.FieldAccountChoice, c.Starts), c.ReplySealed); choice != nil {
+			return pendingReply{}, err
+		}
 	}
 	var p plain
 	if err := json.Unmarshal([]byte(raw.Reveal()), &p); err != nil {
 		return pendingReply{}, perennial.Errorf(perennial.CodeSealed, "the token reply of connect session %s cannot be read", c.ID)
 	}
 	return pendingReply{perennial.TokenSet{AccessToken: perennial.NewSecret(string(p.AccessToken)), RefreshToken: perennial.NewSecret(string(p.RefreshToken)), TokenType: p.TokenType,
-		Scopes: p.Scopes, ExpiresIn: p.ExpiresIn, RefreshTokenExpiresIn: p.RefreshTokenExpiresIn, GrantExpiresIn: p.GrantExpiresIn, Metadata: p.Metadata}, p.Hint, p.Secret}, nil
+		Scopes: p.Scopes, ExpiresIn: p.ExpiresIn, RefreshTokenExpiresIn: p.RefreshTokenExpiresIn, GrantExpiresIn: p.GrantExpiresIn, Metadata: p.Metadata}, p.Hint, p.Secret, p.Choices, p.Chosen}, nil
 }
 
 // keep seals the reply into the session before anything else happens. From then on
@@ -111,6 +122,9 @@ func (s *Sessions) Finish(ctx context.Context, id string) (perennial.ConnectSess
 	if err != nil {
 		return s.later(ctx, c, err)
 	}
+	if c.Outcome == perennial.ConnectChooseAccount { // the wait for a choice is over
+		return s.giveUpChoice(ctx, app, c, k)
+	}
 	return s.finish(ctx, app, c, k)
 }
 
@@ -138,6 +152,10 @@ const sessionsKept = 24 * time.Hour
 // maxTries bounds the tries to store a reply, which span more than two hours.
 const maxTries = 20
 
+// youngTries is after how many tries a token is no longer too young to be accepted by the
+// provider's API: half a minute after the consent.
+const youngTries = 4
+
 // retryWait returns the wait after a number of failed tries: 2 s, doubling up to 10
 // min.
 func retryWait(tries int) time.Duration {
@@ -146,81 +164,62 @@ func retryWait(tries int) time.Duration {
 
 // finish finds the account of the grant, checks the grant and stores it.
 func (s *Sessions) finish(ctx context.Context, app provider.App, c perennial.ConnectSession, k pendingReply) (perennial.ConnectSession, error) {
-	var secret perennial.Secret
-	if k.Secret < len(app.ClientSecrets) {
-		secret = app.ClientSecrets[k.Secret]
-	}
-	asked, cancel := context.WithTimeout(ctx, askTimeout)
-	account, err := s.Provider.Account(asked, app, secret, k.AccessToken, k.Hint, c.Host)
-	cancel()
+	account, err := s.lookUp(ctx, app, c, k)
 	switch {
-	case perennial.CodeOf(err) == perennial.CodeInvalid:
+	case perennial.CodeOf(err) == perennial.CodeInvalid, errors.Is(err, provider.ErrTokenNotAccepted) && c.Tries > youngTries:
 		s.Service.Log.Error("account not found", "session_id", c.ID, "app", c.App, "error", err)
 		return s.end(ctx, c, perennial.ConnectAccountUnknown, nil, "") // do not revoke it: it may be a connection's grant
 	case err != nil:
 		return s.later(ctx, c, err)
 	}
-	if account.ID, err = s.reconnected(ctx, c, account); err != nil {
-		return s.later(ctx, c, err)
-	}
 	if k.Scopes == nil {
 		k.Scopes = account.Scopes
+	}
+	id, outcome, missing, err := s.examine(ctx, app, c, k, account)
+	switch {
+	case err != nil:
+		return s.later(ctx, c, err)
+	case outcome == perennial.ConnectChooseAccount:
+		return s.awaitChoice(ctx, c, k, account.Choices)
+	case outcome != "":
+		return s.refuse(ctx, app, c, k, account, outcome, missing)
 	}
 	if source := app.Provider.Account; source.From == provider.AccountFromCallback && slices.Contains(app.Provider.MetadataFields, source.Name) {
 		if k.Metadata == nil {
 			k.Metadata = map[string]string{}
 		}
-		k.Metadata[source.Name] = account.ID
+		k.Metadata[source.Name] = id
 	}
-	outcome, missing, err := s.examine(ctx, app, c, k, account.ID)
-	if err != nil {
-		return s.later(ctx, c, err)
-	}
-	if outcome != "" {
-		s.revoke(ctx, app, c, k, account.ID)
-		return s.end(ctx, c, outcome, missing, "")
-	}
-	return s.store(ctx, app, c, k, account.ID)
+	return s.store(ctx, app, c, k, account, id)
 }
 
-// reconnected returns the account that a grant is for. A grant may reach several accounts;
-// at a reconnect it is for the connection's own if it reaches that one.
-func (s *Sessions) reconnected(ctx context.Context, c perennial.ConnectSession, account provider.Account) (string, error) {
-	if c.ConnectionID == "" || len(account.Others) == 0 {
-		return account.ID, nil
-	}
-	con, _, err := s.Service.Store.Get(ctx, c.ConnectionID)
-	switch {
-	case perennial.CodeOf(err) == perennial.CodeNotFound: // examine says so
-		return account.ID, nil
-	case err != nil:
-		return "", err
-	case slices.Contains(account.Others, con.AccountID):
-		return con.AccountID, nil
-	}
-	return account.ID, nil
-}
-
-// examine returns the outcome for which a grant is refused, or "".
-func (s *Sessions) examine(ctx context.Context, app provider.App, c perennial.ConnectSession, k pendingReply, account string) (perennial.ConnectOutcome, []string, error) {
+// examine returns the id of the account to store the grant for, or the outcome with
+// which it is not stored now. A reconnect takes the connection's own account, wherever
+// it stands among those that the grant reaches.
+func (s *Sessions) examine(ctx context.Context, app provider.App, c perennial.ConnectSession, k pendingReply, account provider.Account) (id string, outcome perennial.ConnectOutcome, missing []string, err error) {
+	id = account.ID
 	if c.ConnectionID != "" {
 		con, _, err := s.Service.Store.Get(ctx, c.ConnectionID)
 		switch {
 		case perennial.CodeOf(err) == perennial.CodeNotFound:
-			return perennial.ConnectGone, nil, nil
+			return "", perennial.ConnectGone, nil, nil
 		case err != nil:
-			return "", nil, err
-		case con.AccountID != account:
-			return perennial.ConnectAccountMismatch, nil, nil
+			return "", "", nil, err
+		case !account.Reaches(con.AccountID):
+			return "", perennial.ConnectAccountMismatch, nil, nil
 		}
+		id = con.AccountID
 	}
 	if missing := app.Provider.MissingScopes(c.Scopes, k.Scopes); len(missing) > 0 {
-		return perennial.ConnectScopesMissing, missing, nil
+		return "", perennial.ConnectScopesMissing, missing, nil
 	}
 	if k.RefreshToken.IsZero() {
-		return perennial.ConnectNoRefreshToken, nil, nil
+		return "", perennial.ConnectNoRefreshToken, nil, nil
 	}
-	return "", nil, nil
+	if id == "" {
+		return "", perennial.ConnectChooseAccount, nil, nil
+	}
+	return id, "", nil, nil
 }
 
 // grantOf returns the grant of a consent, with the tokens of an exchanged code.
@@ -230,10 +229,10 @@ func grantOf(c perennial.ConnectSession, k pendingReply, account string) Grant {
 
 // store writes the connection and signals its workflow. In a second try the row may
 // hold the grant already, refreshed since; then store leaves it alone.
-func (s *Sessions) store(ctx context.Context, app provider.App, c perennial.ConnectSession, k pendingReply, account string) (perennial.ConnectSession, error) {
-	g := grantOf(c, k, account)
+func (s *Sessions) store(ctx context.Context, app provider.App, c perennial.ConnectSession, k pendingReply, account provider.Account, id string) (perennial.ConnectSession, error) {
+	g := grantOf(c, k, id)
 	if c.Tries > 1 {
-		con, err := s.Service.Store.FindByAccount(ctx, c.TenantID, c.App, account)
+		con, err := s.Service.Store.FindByAccount(ctx, c.TenantID, c.App, id)
 		if err == nil && con.Status != perennial.StatusDisconnected && con.LastRefreshedAt.After(c.ReplyAt) {
 			return s.end(ctx, c, perennial.ConnectConnected, nil, con.ID)
 		}
@@ -249,41 +248,15 @@ func (s *Sessions) store(ctx context.Context, app provider.App, c perennial.Conn
 	case con.ID != "": // stored; if the signal failed, the sweep sends it
 		return s.end(ctx, c, perennial.ConnectConnected, nil, con.ID)
 	case code == perennial.CodeAccountMismatch: // examine allowed it, but the service decides
-		s.revoke(ctx, app, c, k, account)
-		return s.end(ctx, c, perennial.ConnectAccountMismatch, nil, "")
+		return s.refuse(ctx, app, c, k, account, perennial.ConnectAccountMismatch, nil)
 	case code == perennial.CodeNotFound:
-		s.revoke(ctx, app, c, k, account)
-		return s.end(ctx, c, perennial.ConnectGone, nil, "")
+		return s.refuse(ctx, app, c, k, account, perennial.ConnectGone, nil)
 	case code == perennial.CodeInvalid:
 		s.Service.Log.Error("grant not usable", "session_id", c.ID, "app", c.App, "error", err)
-		s.revoke(ctx, app, c, k, account)
-		return s.end(ctx, c, perennial.ConnectMisconfigured, nil, "")
+		return s.refuse(ctx, app, c, k, account, perennial.ConnectMisconfigured, nil)
 	default:
 		return s.later(ctx, c, err)
 	}
-}
-
-// revoke revokes a refused grant at the provider (RFC 7009), so that nothing of it
-// remains. At many providers that ends every grant of the account to this app, so
-// revoke does nothing if a connection of that account works.
-func (s *Sessions) revoke(ctx context.Context, app provider.App, c perennial.ConnectSession, k pendingReply, account string) {
-	log := s.Service.Log.With("session_id", c.ID, "app", c.App)
-	used, err := s.Service.Store.AccountInUse(ctx, c.App, account)
-	if err != nil || used {
-		log.Warn("refused grant not revoked: the account has a connection that works", "known", err == nil)
-		return
-	}
-	token := k.RefreshToken
-	if token.IsZero() {
-		token = k.AccessToken
-	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	if err := s.Provider.Revoke(ctx, s.Service.preferred(ctx, app), token); err != nil {
-		log.Error("refused grant not revoked", "error", err)
-		return
-	}
-	log.Info("refused grant revoked", "endpoint", app.Provider.RevokeURL != "")
 }
 
 // later leaves the reply to the next try.

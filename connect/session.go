@@ -272,7 +272,7 @@ func (s *Sessions) BackURL(c perennial.ConnectSession) string {
 	}
 	q := u.Query()
 	outcome := string(c.Outcome)
-	if outcome == "" {
+	if outcome == "" || c.Outcome == perennial.ConnectChooseAccount { // nobody chooses any more
 		outcome = "cancelled"
 	}
 	q.Set("connect_outcome", outcome)

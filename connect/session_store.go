@@ -150,6 +150,14 @@ func (s *SessionStore) ConsumeState(ctx context.Context, id string, starts int64
 		})
 }
 
+// NoteRefusal writes the outcome of a request whose state was not sent back. The state
+// stays good.
+func (s *SessionStore) NoteRefusal(ctx context.Context, id string, starts int64, outcome perennial.ConnectOutcome) error {
+	return s.writeSession(ctx, id, "starts = ? AND answered_at IS NULL AND reply_sealed IS NULL AND outcome <> 'connected'",
+		func(time.Time) []any { return []any{starts} },
+		func(time.Time) map[string]any { return map[string]any{"outcome": string(outcome)} })
+}
+
 // SaveReply saves the sealed token reply to the newest request. The caller then stores
 // the grant within lease.
 func (s *SessionStore) SaveReply(ctx context.Context, id string, starts int64, sealed []byte, at time.Time, lease time.Duration) error {
@@ -158,6 +166,28 @@ func (s *SessionStore) SaveReply(ctx context.Context, id string, starts int64, s
 		func(now time.Time) map[string]any {
 			return map[string]any{"reply_sealed": sealed, "reply_at": db.Nullable(at), "tries": 1, "lease_until": db.Nullable(now.Add(lease)),
 				"outcome": string(perennial.ConnectUnfinished)}
+		})
+}
+
+// AwaitChoice saves the sealed reply, whose grant reaches several accounts, until
+// somebody chooses one with SaveChoice, or the wait is over.
+func (s *SessionStore) AwaitChoice(ctx context.Context, id string, starts int64, sealed []byte, at time.Time, wait time.Duration) error {
+	return s.writeSession(ctx, id, "starts = ? AND answered_at IS NOT NULL AND outcome <> 'connected'",
+		func(time.Time) []any { return []any{starts} },
+		func(now time.Time) map[string]any {
+			return map[string]any{"reply_sealed": sealed, "reply_at": db.Nullable(at), "tries": 0, "lease_until": db.Nullable(now.Add(wait)),
+				"outcome": string(perennial.ConnectChooseAccount)}
+		})
+}
+
+// SaveChoice saves the sealed reply with the chosen account. The caller then stores the
+// grant within lease. The second caller, and one that comes after the wait, gets an error
+// of [perennial.CodeConflict].
+func (s *SessionStore) SaveChoice(ctx context.Context, id string, starts int64, sealed []byte, lease time.Duration) error {
+	return s.writeSession(ctx, id, "starts = ? AND reply_sealed IS NOT NULL AND outcome = 'choose_account' AND lease_until > ?",
+		func(now time.Time) []any { return []any{starts, db.Nullable(now)} },
+		func(now time.Time) map[string]any {
+			return map[string]any{"reply_sealed": sealed, "tries": 1, "lease_until": db.Nullable(now.Add(lease)), "outcome": string(perennial.ConnectUnfinished)}
 		})
 }
 

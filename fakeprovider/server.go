@@ -71,6 +71,7 @@ func New(c Config) (*Server, error) {
 	s.mux.HandleFunc("POST /introspect", s.introspect)
 	s.mux.HandleFunc("POST /revoke", s.revoke)
 	s.mux.HandleFunc("GET /userinfo", s.userinfo)
+	s.mux.HandleFunc("GET /accounts/{account}", s.account)
 	s.mux.HandleFunc("/api/", s.api)
 	s.mux.HandleFunc("GET /_oracle", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.Oracle()) })
 	s.mux.HandleFunc("POST /_control/grant", s.controlGrant)

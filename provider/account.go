@@ -38,11 +38,33 @@ var AccountsFrom = []AccountFrom{AccountFromCallback, AccountFromReply, AccountF
 // this is not known; then the configuration must say it.
 type AccountSource struct {
 	From AccountFrom `yaml:"from" enum:"callback,reply,id_token,introspection,url,host" doc:"The place: a parameter of the authorization response, a member of the token reply, a claim of its ID token, a member of the introspection reply, a member of the answer of url, or the account's own host."`
-	Name string      `yaml:"name,omitempty" doc:"Of the parameter, member or claim; dots lead into objects and lists: 0.tenantId."`
-	// URL is the URL for [AccountFromURL]. With [AccountFromCallback] it must answer
-	// 2xx, with the parameter's value in place of {account}: the parameter travels
-	// through the user's browser and needs this check.
+	// Name is the name of the parameter, member or claim. A "*" stands for every element of
+	// a list, and so does a 0: the grant then may reach several accounts, and somebody
+	// chooses.
+	Name string `yaml:"name,omitempty" doc:"Of the parameter, member or claim; dots lead into objects and lists: data.gid, *.tenantId. A * stands for every element of a list, of which the customer chooses one."`
+	// Title is the name of the member that has the account's title, beside the id in the
+	// same element of the list. Empty: none has.
+	Title string `yaml:"title,omitempty" doc:"Of the member with the account's title, beside the id in the same element of the list: tenantName."`
+	// URL is the URL for [AccountFromURL]. [AccountFromCallback] needs one too, because
+	// the parameter travels through the user's browser, where anybody can change it: with
+	// its value in place of {account}, the URL must answer 2xx to the new access token.
 	URL string `yaml:"url,omitempty" doc:"Requested with the access token. With from: callback it must answer 2xx, with the parameter's value in place of {account}."`
+	// SandboxURL is asked if URL refuses the token, at a provider whose sandbox has an API
+	// of its own but the same token endpoint.
+	SandboxURL string `yaml:"sandbox_url,omitempty" doc:"Requested if url refuses the token, for a sandbox that has an API of its own but the same token endpoint."`
+}
+
+// urls returns the URLs to ask about an account, in order.
+func (s AccountSource) urls() []string {
+	if s.SandboxURL == "" {
+		return []string{s.URL}
+	}
+	return []string{s.URL, s.SandboxURL}
+}
+
+// placed reports whether each URL has a place for the account id.
+func (s AccountSource) placed() bool {
+	return !slices.ContainsFunc(s.urls(), func(u string) bool { return !strings.Contains(u, accountPlaceholder) })
 }
 
 // accountPlaceholder stands for the account id in [AccountSource.URL].
@@ -61,7 +83,9 @@ func (e Entry) validateAccount() error {
 		return perennial.Errorf(perennial.CodeInvalid, "provider %s: account from host needs a {host} in token_url", e.Name)
 	case s.From == AccountFromURL && s.URL == "":
 		return perennial.Errorf(perennial.CodeInvalid, "provider %s: account from url needs a url", e.Name)
-	case s.From == AccountFromCallback && s.URL != "" && !strings.Contains(s.URL, accountPlaceholder):
+	case s.From == AccountFromCallback && s.URL == "":
+		return perennial.Errorf(perennial.CodeInvalid, "provider %s: account from callback needs a url with {account} in it, which answers 2xx only to a token of that account: a callback's parameters can be changed in the browser", e.Name)
+	case s.From == AccountFromCallback && !s.placed():
 		return perennial.Errorf(perennial.CodeInvalid, "provider %s: the url of account needs an {account}", e.Name)
 	case s.From == AccountFromIntrospection && e.IntrospectURL == "":
 		return perennial.Errorf(perennial.CodeInvalid, "provider %s: account from introspection needs an introspect_url", e.Name)
@@ -72,16 +96,10 @@ func (e Entry) validateAccount() error {
 // maxAccount bounds an account id.
 const maxAccount = 256
 
-// Account is the provider's account of an access token.
-type Account struct {
-	ID     string
-	Others []string // other accounts that the same grant reaches, if the answer is a list
-	Scopes []string // nil: the provider does not say
-}
-
 // Account finds the account id of a new grant. hint comes from the authorization
 // response or the token reply, host is the account's own, and secret is a client secret
-// that the provider accepts. If there is no answer, the error is
+// that the provider accepts. If there is no answer, or the provider does not accept the
+// token ([ErrTokenNotAccepted]), also after a short wait, the error is
 // [perennial.CodeUnavailable]; if the answer has no id, [perennial.CodeInvalid].
 // Neither error repeats a secret or any part of the answer.
 func (c *Client) Account(ctx context.Context, app App, secret, accessToken perennial.Secret, hint, host string) (Account, error) {
@@ -90,64 +108,104 @@ func (c *Client) Account(ctx context.Context, app App, secret, accessToken peren
 	case AccountFromHost:
 		return Account{ID: host}, nil
 	case AccountFromCallback:
-		if hint != "" && s.URL != "" {
-			target := strings.ReplaceAll(s.URL, accountPlaceholder, url.PathEscape(hint))
-			if _, err := c.askYoung(ctx, app, func() (*http.Request, error) { return bearer(ctx, target, accessToken) }); err != nil {
-				return Account{}, err
-			}
-		}
-		return account(app, hint)
+		return c.confirmed(ctx, app, accessToken, hint)
 	case AccountFromReply, AccountFromIDToken:
 		return account(app, hint)
 	case AccountFromIntrospection, AccountFromURL:
 	default:
 		return Account{}, perennial.Errorf(perennial.CodeInvalid, "app %s: say in account where its account ids are found", app.Name)
 	}
-	body, err := c.askYoung(ctx, app, func() (*http.Request, error) {
-		if s.From == AccountFromIntrospection {
-			return app.introspection(ctx, secret, accessToken)
-		}
-		return bearer(ctx, s.URL, accessToken)
-	})
+	body, err := patiently(ctx, func() (any, error) { return c.describe(ctx, app, secret, accessToken) })
 	if err != nil {
 		return Account{}, err
 	}
-	found, err := account(app, at(body, s.Name))
-	found.Others = others(app, body, s.Name)
+	found := accountOf(s.choices(body))
+	if len(found.IDs()) == 0 {
+		_, err = account(app, "")
+	}
 	if m, ok := body.(map[string]any); ok {
 		found.Scopes = scopes(m)
 	}
 	return found, err
 }
 
-// maxOthers bounds the accounts of one grant that are looked at.
-const maxOthers = 1000
+// describe returns what the provider answers about an access token.
+func (c *Client) describe(ctx context.Context, app App, secret, accessToken perennial.Secret) (any, error) {
+	if app.Provider.Account.From == AccountFromURL {
+		return c.lookUp(ctx, app, app.Provider.Account, accessToken)
+	}
+	req, err := app.introspection(ctx, secret, accessToken)
+	if err != nil {
+		return nil, err
+	}
+	body, err := c.ask(app, req)
+	if errors.Is(err, ErrTokenNotAccepted) { // the Authorization was the client's
+		return nil, perennial.Errorf(perennial.CodeInvalid, "ask %s whose the grant is: the introspection refuses the client", app.Provider.Name)
+	}
+	if active, said := child(body, "active").(bool); said && !active {
+		return nil, perennial.Errorf(perennial.CodeUnavailable, "ask %s whose the grant is: not active: %w", app.Provider.Name, ErrTokenNotAccepted)
+	}
+	return body, err
+}
 
-// others returns the ids that stand beside the one at path, if that leads into a list:
-// for "0.tenantId", every tenantId from the second element on.
-func others(app App, body any, path string) []string {
-	names := strings.Split(path, ".")
-	i := slices.Index(names, "0")
-	if i < 0 {
-		return nil
+// confirmed returns the account that an authorization response names, once the provider
+// has confirmed with the new access token that it is the grant's.
+func (c *Client) confirmed(ctx context.Context, app App, accessToken perennial.Secret, hint string) (Account, error) {
+	claimed, err := account(app, hint)
+	if err != nil {
+		return Account{}, err
 	}
-	list, _ := walk(body, names[:i]).([]any)
-	var ids []string
-	for _, element := range list[min(1, len(list)):min(1+maxOthers, len(list))] {
-		found, err := account(app, text(walk(element, names[i+1:])))
-		if err == nil {
-			ids = append(ids, found.ID)
+	s := app.Provider.Account
+	if !s.placed() || strings.Trim(hint, ".") == "" { // "..": servers resolve it to another path
+		return Account{}, perennial.Errorf(perennial.CodeInvalid, "%s: the account that the callback names cannot be verified", app.Provider.Name)
+	}
+	s.URL, s.SandboxURL = withAccount(s.URL, hint), withAccount(s.SandboxURL, hint)
+	_, err = patiently(ctx, func() (any, error) { return c.lookUp(ctx, app, s, accessToken) })
+	return claimed, err
+}
+
+// withAccount puts an account id into a URL. Every character is escaped that could end
+// its part of a path or a query.
+func withAccount(target, id string) string {
+	return strings.ReplaceAll(target, accountPlaceholder, strings.ReplaceAll(url.QueryEscape(id), "+", "%20"))
+}
+
+// lookUp asks the URLs of an account in order, until one does not refuse the token.
+func (c *Client) lookUp(ctx context.Context, app App, s AccountSource, accessToken perennial.Secret) (body any, err error) {
+	var errs []error
+	for _, target := range s.urls() {
+		var req *http.Request
+		if req, err = bearer(ctx, target, accessToken); err != nil {
+			return nil, err
 		}
+		if body, err = c.ask(app, req); !refusesToken(err) {
+			return body, err
+		}
+		errs = append(errs, err)
 	}
-	return ids
+	if i := slices.IndexFunc(errs, func(err error) bool { return errors.Is(err, ErrTokenNotAccepted) }); i >= 0 {
+		return nil, errs[i] // this one may accept it in a moment
+	}
+	return nil, err
+}
+
+// refusesToken reports whether a look-up failed because of its token, and not because the
+// provider did not answer.
+func refusesToken(err error) bool {
+	return perennial.CodeOf(err) == perennial.CodeInvalid || errors.Is(err, ErrTokenNotAccepted)
 }
 
 // account checks an id.
 func account(app App, id string) (Account, error) {
-	if id == "" || len(id) > maxAccount || clean(id, maxAccount) != id || !printable.Is(id) {
+	if !isAccount(id) {
 		return Account{}, perennial.Errorf(perennial.CodeInvalid, "%s does not say whose the grant is (%s %s)", app.Provider.Name, app.Provider.Account.From, app.Provider.Account.Name)
 	}
 	return Account{ID: id}, nil
+}
+
+// isAccount reports whether id can be an account's id.
+func isAccount(id string) bool {
+	return id != "" && len(id) <= maxAccount && clean(id, maxAccount) == id && printable.Is(id)
 }
 
 func bearer(ctx context.Context, target string, token perennial.Secret) (*http.Request, error) {
@@ -169,32 +227,35 @@ func (a App) introspection(ctx context.Context, secret, token perennial.Secret) 
 	return req, nil
 }
 
+// ErrTokenNotAccepted is part of the error of a look-up if the provider does not accept
+// the access token: a 401 (RFC 6750 section 3.1), or an introspection that calls it not
+// active. Many providers' APIs know a new token only a moment later.
+var ErrTokenNotAccepted = errors.New("the provider does not accept the access token")
+
+// tokenDelay is how long a look-up waits before it tries a token once more that was not
+// accepted.
+const tokenDelay = time.Second
+
+// patiently looks an account up, and once more after a short wait if the token was not
+// accepted.
+func patiently(ctx context.Context, look func() (any, error)) (any, error) {
+	body, err := look()
+	if !errors.Is(err, ErrTokenNotAccepted) {
+		return body, err
+	}
+	timer := time.NewTimer(tokenDelay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return look()
+	case <-ctx.Done():
+		return nil, err
+	}
+}
+
 // maxAccountBody bounds how much of the answer about an account is read, in bytes: it may
 // list many accounts.
 const maxAccountBody = 1 << 20
-
-// errNotYet is the error of a 401 about a token that is a moment old.
-var errNotYet = errors.New("HTTP status 401")
-
-// askYoung asks about a token that is a moment old. After a 401 it waits and asks a second
-// and last time: the API may not know the token yet (LinkedIn).
-func (c *Client) askYoung(ctx context.Context, app App, request func() (*http.Request, error)) (any, error) {
-	for first := true; ; first = false {
-		req, err := request()
-		if err != nil {
-			return nil, err
-		}
-		body, err := c.ask(app, req)
-		if !errors.Is(err, errNotYet) || !first {
-			return body, err
-		}
-		select {
-		case <-time.After(c.youngToken):
-		case <-ctx.Done():
-			return nil, perennial.Errorf(perennial.CodeUnavailable, "ask %s whose the grant is: %s", app.Provider.Name, transportCode(ctx.Err()))
-		}
-	}
-}
 
 // ask sends a request once, follows no redirect, and reads JSON.
 func (c *Client) ask(app App, req *http.Request) (any, error) {
@@ -209,7 +270,7 @@ func (c *Client) ask(app App, req *http.Request) (any, error) {
 	case status >= 500, status == http.StatusTooManyRequests:
 		return nil, perennial.Errorf(perennial.CodeUnavailable, "ask %s whose the grant is: HTTP status %d", app.Provider.Name, status)
 	case status == http.StatusUnauthorized:
-		return nil, perennial.Errorf(perennial.CodeInvalid, "ask %s whose the grant is: %w", app.Provider.Name, errNotYet)
+		return nil, perennial.Errorf(perennial.CodeUnavailable, "ask %s whose the grant is: HTTP status %d: %w", app.Provider.Name, status, ErrTokenNotAccepted)
 	case status < 200 || status >= 300:
 		return nil, perennial.Errorf(perennial.CodeInvalid, "ask %s whose the grant is: HTTP status %d", app.Provider.Name, status)
 	}
@@ -234,88 +295,83 @@ func decode(raw []byte) (any, error) {
 	return body, nil
 }
 
-// accountIn returns the account id in a token reply, "" for none.
-func (a App) accountIn(raw []byte) string {
+// accountsIn returns the accounts in a token reply. If it names a problem, they are from
+// an ID token that is not for this app, and nothing may be stored for them.
+func (a App) accountsIn(raw []byte) (accounts []Choice, problem string) {
 	body := readDocument(raw, true).root
 	switch s := a.Provider.Account; s.From {
 	case AccountFromReply:
-		return at(body, s.Name)
+		return s.choices(body), ""
 	case AccountFromIDToken:
-		claims, _ := a.claims(at(body, "id_token"))
-		return at(claims, s.Name)
+		claims := idTokenClaims(at(body, "id_token"))
+		if claims == nil {
+			return nil, ""
+		}
+		return s.choices(claims), a.claimsProblem(claims)
 	}
-	return ""
+	return nil, ""
 }
 
-// idTokenProblem says why the ID token of a token reply does not count, "" if it does, or
-// if the account is found elsewhere.
-func (a App) idTokenProblem(raw []byte) string {
-	body, err := decode(raw)
-	if err != nil || a.Provider.Account.From != AccountFromIDToken {
-		return ""
-	}
-	_, why := a.claims(at(body, "id_token"))
-	return why
-}
-
-// claims reads an ID token. It came over TLS from the token endpoint itself, which
-// replaces the check of its signature (OpenID Connect Core 3.1.3.7). claims checks that
-// it is for this client and, if the issuer is known, from that issuer; if not, why says
-// so.
-func (a App) claims(idToken string) (claims any, why string) {
+// idTokenClaims reads an ID token, nil if it cannot be read. It came over TLS from the
+// token endpoint itself, which replaces the check of its signature (OpenID Connect Core
+// 3.1.3.7).
+func idTokenClaims(idToken string) any {
 	parts := strings.Split(idToken, ".")
 	if len(parts) != 3 {
-		return nil, ""
+		return nil
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
 	if err != nil {
-		return nil, ""
+		return nil
 	}
-	if claims, err = decode(raw); err != nil {
-		return nil, ""
+	claims, err := decode(raw)
+	if err != nil {
+		return nil
 	}
-	if !a.isAudience(claims) {
-		return nil, "the ID token is for another client: its aud does not name this app's client_id"
-	}
-	if iss := at(claims, "iss"); a.Provider.Issuer != "" && iss != a.Provider.Issuer {
-		e := a.Provider
-		e.IssuerSent = true // each ID token names its issuer
-		return nil, "the ID token " + e.issuerProblem(iss)
-	}
-	return claims, ""
+	return claims
 }
 
-// isAudience reports whether an ID token is for this client.
-func (a App) isAudience(claims any) bool {
+// claimsProblem says why an ID token's claims are not for this app, "" if they are: for
+// its client and, if the issuer is known, from that issuer.
+func (a App) claimsProblem(claims any) string {
+	ours := at(claims, "aud") == a.ClientID
 	if m, ok := claims.(map[string]any); ok {
 		if list, ok := m["aud"].([]any); ok {
-			return slices.ContainsFunc(list, func(v any) bool { return text(v) == a.ClientID })
+			ours = slices.ContainsFunc(list, func(v any) bool { return text(v) == a.ClientID })
 		}
 	}
-	return at(claims, "aud") == a.ClientID
+	if iss := at(claims, "iss"); a.Provider.Issuer != "" && iss != a.Provider.Issuer {
+		return a.Provider.IssuerProblem(iss)
+	}
+	if !ours {
+		return "it is for another client than the client_id of the configuration"
+	}
+	return ""
 }
 
 // at returns the text at a path of member names and list indices, "" for none.
 func at(v any, path string) string { return text(member(v, path)) }
 
 // member returns what is at a path of member names and list indices, nil for nothing.
-func member(v any, path string) any { return walk(v, strings.Split(path, ".")) }
-
-// walk returns what is at the steps of such a path.
-func walk(v any, path []string) any {
-	for _, name := range path {
-		switch in := v.(type) {
-		case map[string]any:
-			v = in[name]
-		case []any:
-			i, err := strconv.Atoi(name)
-			if err != nil || i < 0 || i >= len(in) {
-				return nil
-			}
-			v = in[i]
-		default:
-			return nil
+// The empty path is the value itself.
+func member(v any, path string) any {
+	if path != "" {
+		for name := range strings.SplitSeq(path, ".") {
+			v = child(v, name)
 		}
 	}
 	return v
+}
+
+// child returns a member of an object or an element of a list, nil for none.
+func child(v any, name string) any {
+	switch in := v.(type) {
+	case map[string]any:
+		return in[name]
+	case []any:
+		if i, err := strconv.Atoi(name); err == nil && 0 <= i && i < len(in) {
+			return in[i]
+		}
+	}
+	return nil
 }

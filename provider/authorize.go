@@ -56,9 +56,9 @@ func (c *Client) Exchange(ctx context.Context, app App, secret perennial.Secret,
 	_, _ = config.Exchange(trip.context(ctx), code.Code.Reveal(), oauth2.VerifierOption(code.Verifier.Reveal())) // trip has recorded the reply
 	reply := trip.reply(app.Provider, began, secret, code.Code, code.Verifier, basic)
 	if reply.Outcome == perennial.OutcomeRefreshed {
-		reply.Account, reply.Description = app.accountIn(trip.body), app.idTokenProblem(trip.body)
-		if holdsSecret(reply.Description, []perennial.Secret{secret, code.Code, code.Verifier, reply.Tokens.AccessToken, reply.Tokens.RefreshToken}) {
-			reply.Description = "" // the provider wrote one into its issuer
+		reply.Accounts, reply.AccountProblem = app.accountsIn(trip.body)
+		if holdsSecret(reply.AccountProblem, []perennial.Secret{secret, code.Code, code.Verifier, reply.Tokens.AccessToken, reply.Tokens.RefreshToken}) {
+			reply.AccountProblem = "it names an issuer that is not repeated here, because one of the exchange's secrets stands in it"
 		}
 		if IsBound(reply.Tokens) {
 			reply.Description = boundText(app.Name, reply.Tokens)

@@ -67,7 +67,7 @@ func TestExchange(t *testing.T) {
 			reply := NewClient(ClientConfig{}).Exchange(t.Context(), a, perennial.NewSecret("s"), code)
 			assert.Equal(t, 1, requests)
 			assert.Equal(t, c.outcome, reply.Outcome)
-			assert.Equal(t, c.account, reply.Account)
+			assert.Equal(t, c.account, accountOf(reply.Accounts).ID)
 			assert.NotContains(t, fmt.Sprintf("%+v", reply), "PLANTED")
 		})
 	}
@@ -85,24 +85,27 @@ func TestAccount(t *testing.T) {
 		want       Account
 		code       perennial.Code
 	}{
-		"host":             {source: AccountSource{From: AccountFromHost}, host: "shop.example", want: Account{ID: "shop.example"}},
-		"callback":         {source: AccountSource{From: AccountFromCallback, Name: "realmId"}, hint: "42", want: Account{ID: "42"}},
-		"callback without": {source: AccountSource{From: AccountFromCallback, Name: "realmId"}, code: perennial.CodeInvalid},
-		"callback, true":   {source: AccountSource{From: AccountFromCallback, Name: "realmId", URL: "/{account}"}, hint: "42", status: 200, body: `{}`, want: Account{ID: "42"}},
-		"callback, a lie":  {source: AccountSource{From: AccountFromCallback, Name: "realmId", URL: "/{account}"}, hint: "42", status: 403, code: perennial.CodeInvalid},
-		"callback, a path": {source: AccountSource{From: AccountFromCallback, Name: "realmId", URL: "/x/{account}"}, hint: "../42", status: 404, code: perennial.CodeInvalid},
-		"introspection":    {source: AccountSource{From: AccountFromIntrospection, Name: "hub_id"}, status: 200, body: `{"hub_id":62515,"scopes":["a"]}`, want: Account{ID: "62515", Scopes: []string{"a"}}},
-		"a large number":   {source: AccountSource{From: AccountFromURL, URL: "/", Name: "id"}, status: 200, body: `{"id":9007199254740993}`, want: Account{ID: "9007199254740993"}},
-		"a list":           {source: AccountSource{From: AccountFromURL, URL: "/", Name: "1.id"}, status: 200, body: `[{"id":"a"},{"id":"b"}]`, want: Account{ID: "b"}},
-		"past the list":    {source: AccountSource{From: AccountFromURL, URL: "/", Name: "2.id"}, status: 200, body: `[{"id":"a"},{"id":"b"}]`, code: perennial.CodeInvalid},
-		"an object as id":  {source: AccountSource{From: AccountFromURL, URL: "/", Name: "id"}, status: 200, body: `{"id":{}}`, code: perennial.CodeInvalid},
-		"two lines":        {source: AccountSource{From: AccountFromURL, URL: "/", Name: "id"}, status: 200, body: `{"id":"a\nb"}`, code: perennial.CodeInvalid},
-		"not JSON":         {source: AccountSource{From: AccountFromURL, URL: "/", Name: "id"}, status: 200, body: `<html>`, code: perennial.CodeInvalid},
-		"refused":          {source: AccountSource{From: AccountFromURL, URL: "/", Name: "id"}, status: 401, body: `PLANTED`, code: perennial.CodeInvalid},
-		"redirected":       {source: AccountSource{From: AccountFromURL, URL: "/", Name: "id"}, status: 302, code: perennial.CodeInvalid},
-		"down":             {source: AccountSource{From: AccountFromURL, URL: "/", Name: "id"}, status: 502, body: `PLANTED`, code: perennial.CodeUnavailable},
-		"limited":          {source: AccountSource{From: AccountFromURL, URL: "/", Name: "id"}, status: 429, code: perennial.CodeUnavailable},
-		"nowhere":          {code: perennial.CodeInvalid},
+		"host":                       {source: AccountSource{From: AccountFromHost}, host: "shop.example", want: Account{ID: "shop.example"}},
+		"callback, unchecked":        {source: AccountSource{From: AccountFromCallback, Name: "realmId"}, hint: "42", status: 200, body: `{}`, code: perennial.CodeInvalid},
+		"callback, no place":         {source: AccountSource{From: AccountFromCallback, Name: "realmId", URL: "/"}, hint: "42", status: 200, body: `{}`, code: perennial.CodeInvalid},
+		"callback without":           {source: AccountSource{From: AccountFromCallback, Name: "realmId", URL: "/{account}"}, status: 200, body: `{}`, code: perennial.CodeInvalid},
+		"callback, the folder above": {source: AccountSource{From: AccountFromCallback, Name: "realmId", URL: "/x/{account}"}, hint: "..", status: 200, body: `{}`, code: perennial.CodeInvalid},
+		"callback, unknown":          {source: AccountSource{From: AccountFromCallback, Name: "realmId", URL: "/{account}"}, hint: "42", status: 503, code: perennial.CodeUnavailable},
+		"callback, true":             {source: AccountSource{From: AccountFromCallback, Name: "realmId", URL: "/{account}"}, hint: "42", status: 200, body: `{}`, want: Account{ID: "42"}},
+		"callback, a lie":            {source: AccountSource{From: AccountFromCallback, Name: "realmId", URL: "/{account}"}, hint: "42", status: 403, code: perennial.CodeInvalid},
+		"callback, a path":           {source: AccountSource{From: AccountFromCallback, Name: "realmId", URL: "/x/{account}"}, hint: "../42", status: 404, code: perennial.CodeInvalid},
+		"introspection":              {source: AccountSource{From: AccountFromIntrospection, Name: "hub_id"}, status: 200, body: `{"hub_id":62515,"scopes":["a"]}`, want: Account{ID: "62515", Scopes: []string{"a"}}},
+		"a large number":             {source: AccountSource{From: AccountFromURL, URL: "/", Name: "id"}, status: 200, body: `{"id":9007199254740993}`, want: Account{ID: "9007199254740993"}},
+		"a list":                     {source: AccountSource{From: AccountFromURL, URL: "/", Name: "1.id"}, status: 200, body: `[{"id":"a"},{"id":"b"}]`, want: Account{ID: "b"}},
+		"past the list":              {source: AccountSource{From: AccountFromURL, URL: "/", Name: "2.id"}, status: 200, body: `[{"id":"a"},{"id":"b"}]`, code: perennial.CodeInvalid},
+		"an object as id":            {source: AccountSource{From: AccountFromURL, URL: "/", Name: "id"}, status: 200, body: `{"id":{}}`, code: perennial.CodeInvalid},
+		"two lines":                  {source: AccountSource{From: AccountFromURL, URL: "/", Name: "id"}, status: 200, body: `{"id":"a\nb"}`, code: perennial.CodeInvalid},
+		"not JSON":                   {source: AccountSource{From: AccountFromURL, URL: "/", Name: "id"}, status: 200, body: `<html>`, code: perennial.CodeInvalid},
+		"refused":                    {source: AccountSource{From: AccountFromURL, URL: "/", Name: "id"}, status: 401, body: `PLANTED`, code: perennial.CodeUnavailable},
+		"redirected":                 {source: AccountSource{From: AccountFromURL, URL: "/", Name: "id"}, status: 302, code: perennial.CodeInvalid},
+		"down":                       {source: AccountSource{From: AccountFromURL, URL: "/", Name: "id"}, status: 502, body: `PLANTED`, code: perennial.CodeUnavailable},
+		"limited":                    {source: AccountSource{From: AccountFromURL, URL: "/", Name: "id"}, status: 429, code: perennial.CodeUnavailable},
+		"nowhere":                    {code: perennial.CodeInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -131,6 +134,15 @@ func TestAccount(t *testing.T) {
 	}
 }
 
+// accountIn returns the only account in a token reply, "" for none.
+func accountIn(a App, reply []byte) string {
+	accounts, problem := a.accountsIn(reply)
+	if problem != "" {
+		return ""
+	}
+	return accountOf(accounts).ID
+}
+
 func TestIDToken(t *testing.T) {
 	t.Parallel()
 	a := App{ClientID: "us", Provider: Entry{Issuer: "https://p.example", Account: AccountSource{From: AccountFromIDToken, Name: "sub"}}}
@@ -146,10 +158,10 @@ func TestIDToken(t *testing.T) {
 		`not JSON`:                                               "",
 	} {
 		token := "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".sig"
-		assert.Equal(t, want, a.accountIn(fmt.Appendf(nil, `{"id_token":%q}`, token)), claims)
+		assert.Equal(t, want, accountIn(a, fmt.Appendf(nil, `{"id_token":%q}`, token)), claims)
 	}
 	for _, token := range []string{"", "a.b", "a.%%%.c"} {
-		assert.Empty(t, a.accountIn(fmt.Appendf(nil, `{"id_token":%q}`, token)), token)
+		assert.Empty(t, accountIn(a, fmt.Appendf(nil, `{"id_token":%q}`, token)), token)
 	}
 }
 
@@ -172,7 +184,7 @@ func TestAccountOfDocumentedReplies(t *testing.T) {
 		fixtured := slices.ContainsFunc(readFixtures(t, name).Replies, func(r fixtureReply) bool { return r.Account != "" })
 		assert.Equal(t, a.Provider.Account.From == AccountFromReply, documented || fixtured, name)
 		if documented {
-			assert.Equal(t, reply.want, a.accountIn([]byte(reply.body)), name)
+			assert.Equal(t, reply.want, accountIn(a, []byte(reply.body)), name)
 		}
 	}
 	scopes := readReply([]byte(replies["hubspot"].body), entry(t, "hubspot"), time.Time{}).tokens.Scopes
@@ -187,7 +199,7 @@ func TestAccountOfDocumentedReplies(t *testing.T) {
 		require.Equal(t, AccountFromURL, e.Account.From, name)
 		body, err := decode([]byte(c.body))
 		require.NoError(t, err)
-		assert.Equal(t, c.want, at(body, e.Account.Name), name)
+		assert.Equal(t, c.want, accountOf(e.Account.choices(body)).ID, name)
 	}
 }
 
@@ -206,7 +218,8 @@ func TestAccountOfEntries(t *testing.T) {
 	}
 	assert.Equal(t, []string{"generic", "salesforce", "zoho"}, without, "the configuration must say it")
 	for _, bad := range []AccountSource{{From: "cookie", Name: "x"}, {From: AccountFromReply}, {From: AccountFromHost}, {From: AccountFromURL, Name: "id"},
-		{From: AccountFromCallback, Name: "id", URL: "https://p.example/"}, {From: AccountFromIntrospection, Name: "id"}} {
+		{From: AccountFromCallback, Name: "id", URL: "https://p.example/"}, {From: AccountFromCallback, Name: "id"},
+		{From: AccountFromCallback, Name: "id", URL: "https://p.example/{account}", SandboxURL: "https://s.example/"}, {From: AccountFromIntrospection, Name: "id"}} {
 		e := Entry{Name: "p", TokenURL: "https://p.example", AuthStyle: oauth2.AuthStyleInHeader, ReplayClass: perennial.ReplayUnknown, ReplaySource: "x", Account: bad}
 		assert.Equal(t, perennial.CodeInvalid, perennial.CodeOf(e.Validate()), bad)
 	}

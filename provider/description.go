@@ -211,8 +211,10 @@ func (o overlay) grant() {
 	}
 	o.e.Account = *o.d.Account
 	o.oneOf("account.from", string(o.e.Account.From), texts(AccountsFrom))
-	if o.e.Account.URL != "" {
-		o.url("account.url", strings.ReplaceAll(o.e.Account.URL, accountPlaceholder, "x"), o.e.HostSuffixes)
+	for key, address := range map[string]string{"account.url": o.e.Account.URL, "account.sandbox_url": o.e.Account.SandboxURL} {
+		if address != "" {
+			o.url(key, strings.ReplaceAll(address, accountPlaceholder, "x"), o.e.HostSuffixes)
+		}
 	}
 }
 

@@ -3,37 +3,35 @@ package provider
 import (
 	"fmt"
 	"strings"
-
-	"github.com/perennial-oauth/perennial"
 )
 
-// CheckIssuer returns an error if an authorization response cannot be from this provider
-// (RFC 9207 section 2.4): it names another issuer, or none although the provider always
-// names one. It compares the issuer if that is known and sent; otherwise each app's own
-// redirect URI is the defence (RFC 9700 section 4.4.2).
-func (e Entry) CheckIssuer(iss string) error {
-	if why := e.issuerProblem(iss); why != "" {
-		return perennial.Errorf(perennial.CodeInvalid, "the authorization response %s", why)
-	}
-	return nil
-}
-
-// issuerProblem says why iss is not this provider's, "" if it is, or if nobody knows.
-// Issuers are compared letter by letter (RFC 9207 section 2.4, OpenID Connect Core
-// section 3.1.3.7): the text names both, so that a configuration can be mended.
-func (e Entry) issuerProblem(iss string) string {
-	switch {
-	case e.Issuer == "", e.Issuer == iss, iss == "" && !e.IssuerSent:
-		return ""
-	case iss == "":
-		return fmt.Sprintf("names no issuer (iss), but issuer_sent says that each one of %q does: leave issuer_sent out if the provider does not", e.Issuer)
-	}
-	why := fmt.Sprintf("is from issuer %q, but the app's issuer is %q", clean(iss, maxIssuer), e.Issuer)
-	if strings.TrimSuffix(iss, "/") == strings.TrimSuffix(e.Issuer, "/") {
-		why += ": they differ in the slash at the end only, so set issuer to the first"
-	}
-	return why
-}
-
-// maxIssuer bounds the issuer in a text, in bytes: anybody can write one.
+// maxIssuer bounds how much of a foreign issuer is repeated, in bytes.
 const maxIssuer = 200
+
+// IssuerProblem says for an operator how an issuer differs from the entry's, naming both.
+func (e Entry) IssuerProblem(iss string) string {
+	seen := clean(iss, maxIssuer)
+	switch {
+	case iss == "":
+		return fmt.Sprintf("it names no issuer, and the configuration has %q", e.Issuer)
+	case strings.TrimRight(iss, "/") == strings.TrimRight(e.Issuer, "/"):
+		return fmt.Sprintf("it names %q and the configuration has %q: they differ by a slash at the end, and issuer must be written as the provider writes it", seen, e.Issuer)
+	default:
+		return fmt.Sprintf("it names %q and the configuration has %q", seen, e.Issuer)
+	}
+}
+
+// CheckIssuer reports whether an authorization response may be from this provider (RFC
+// 9207 section 2.4). It refuses another issuer, and a missing iss if the provider
+// always sends one. It compares the issuer if that is known and sent; otherwise each
+// app's own redirect URI is the defence (RFC 9700 section 4.4.2).
+func (e Entry) CheckIssuer(iss string) bool {
+	switch {
+	case e.Issuer == "":
+		return true
+	case iss == "":
+		return !e.IssuerSent
+	default:
+		return iss == e.Issuer
+	}
+}

@@ -3,67 +3,65 @@ package provider
 import (
 	"encoding/base64"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
+	"strings"
 	"testing"
 
-	"github.com/perennial-oauth/perennial"
 	"github.com/stretchr/testify/assert"
-	"golang.org/x/oauth2"
 )
 
-// TestCheckIssuer: issuers are compared letter by letter, and an error names both.
+// TestIssuerProblem: both values are named, and a slash is told as such.
+func TestIssuerProblem(t *testing.T) {
+	t.Parallel()
+	e := Entry{Issuer: "https://p.example"}
+	for iss, want := range map[string]string{
+		"https://p.example/": `it names "https://p.example/" and the configuration has "https://p.example": they differ by a slash at the end, and issuer must be written as the provider writes it`,
+		"https://q.example":  `it names "https://q.example" and the configuration has "https://p.example"`,
+		"":                   `it names no issuer, and the configuration has "https://p.example"`,
+		"a\x1b[31m\nb":       `it names "a [31m b" and the configuration has "https://p.example"`,
+	} {
+		assert.Equal(t, want, e.IssuerProblem(iss))
+	}
+	assert.Less(t, len(e.IssuerProblem(strings.Repeat("x", 5000))), 400)
+	e.Issuer += "/"
+	assert.Contains(t, e.IssuerProblem("https://p.example"), "a slash at the end")
+}
+
+// TestIDTokenProblem: an ID token of another issuer or client is no missing account.
+func TestIDTokenProblem(t *testing.T) {
+	t.Parallel()
+	a := App{ClientID: "us", Provider: Entry{Issuer: "https://p.example", Account: AccountSource{From: AccountFromIDToken, Name: "sub"}}}
+	for claims, want := range map[string]string{
+		`{"iss":"https://p.example","aud":"us","sub":"7"}`:   "",
+		`{"iss":"https://p.example/","aud":"us","sub":"7"}`:  "a slash at the end",
+		`{"iss":"https://q.example","aud":"us","sub":"7"}`:   `"https://q.example"`,
+		`{"aud":"us","sub":"7"}`:                             "names no issuer",
+		`{"iss":"https://p.example","aud":"them","sub":"7"}`: "another client",
+		`{"iss":"https://p.example","aud":["us"]}`:           "",
+	} {
+		token := "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".sig"
+		accounts, problem := a.accountsIn(fmt.Appendf(nil, `{"id_token":%q}`, token))
+		assert.Equal(t, want == "", problem == "", claims)
+		assert.Contains(t, problem, want, claims)
+		assert.Equal(t, strings.Contains(claims, "sub"), len(accounts) == 1, claims)
+	}
+}
+
 func TestCheckIssuer(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		issuer string
 		sent   bool
 		iss    string
-		want   string
+		want   bool
 	}{
-		{"", false, "", ""},
-		{"", false, "https://anybody.example", ""},
-		{"https://p.example", false, "", ""},
-		{"https://p.example", true, "https://p.example", ""},
-		{"https://p.example", true, "", `the authorization response names no issuer (iss), but issuer_sent says that each one of "https://p.example" does: leave issuer_sent out if the provider does not`},
-		{"https://p.example", false, "https://p.example/", `the authorization response is from issuer "https://p.example/", but the app's issuer is "https://p.example": they differ in the slash at the end only, so set issuer to the first`},
-		{"https://p.example/", true, "https://p.example", `the authorization response is from issuer "https://p.example", but the app's issuer is "https://p.example/": they differ in the slash at the end only, so set issuer to the first`},
-		{"https://p.example", false, "https://P.example", `the authorization response is from issuer "https://P.example", but the app's issuer is "https://p.example"`},
-		{"https://p.example", false, "x\x00\u202ey\n", `the authorization response is from issuer "x  y", but the app's issuer is "https://p.example"`},
+		{"", false, "", true},
+		{"", false, "https://anybody.example", true},
+		{"https://p.example", false, "", true},
+		{"https://p.example", true, "", false},
+		{"https://p.example", true, "https://p.example", true},
+		{"https://p.example", false, "https://p.example/", false},
+		{"https://p.example", false, "https://P.example", false},
 	} {
-		err := Entry{Issuer: c.issuer, IssuerSent: c.sent}.CheckIssuer(c.iss)
-		if c.want == "" {
-			assert.NoError(t, err, c)
-			continue
-		}
-		assert.EqualError(t, err, c.want)
-		assert.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err))
-	}
-}
-
-// TestIDTokenOfAnother: an ID token that does not count names no account, and the reply
-// says why, without any of the exchange's secrets.
-func TestIDTokenOfAnother(t *testing.T) {
-	t.Parallel()
-	code := AuthorizationCode{Code: perennial.NewSecret("PLANTED-code-0123456789"), Verifier: perennial.NewSecret("PLANTED-verifier-0123456789")}
-	for claims, want := range map[string][2]string{
-		`{"aud":"id","iss":"https://p.example","sub":"u1"}`:       {"u1", ""},
-		`{"aud":["x","id"],"iss":"https://p.example","sub":"u1"}`: {"u1", ""},
-		`{"aud":"id","iss":"https://p.example/","sub":"u1"}`:      {"", `the ID token is from issuer "https://p.example/", but the app's issuer is "https://p.example": they differ in the slash at the end only, so set issuer to the first`},
-		`{"aud":"id","sub":"u1"}`:                                 {"", `the ID token names no issuer (iss), but issuer_sent says that each one of "https://p.example" does: leave issuer_sent out if the provider does not`},
-		`{"aud":"other","iss":"https://p.example","sub":"u1"}`:    {"", "the ID token is for another client: its aud does not name this app's client_id"},
-		`{"aud":"id","iss":"PLANTED-code-0123456789","sub":"u1"}`: {"", ""},
-		`{"aud":"id","iss":"x-PLANTED-access-0123456789"}`:        {"", ""},
-		`{"aud":"id","iss":["https://p.example"],"sub":"u1"}`:     {"", `the ID token names no issuer (iss), but issuer_sent says that each one of "https://p.example" does: leave issuer_sent out if the provider does not`},
-	} {
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			fmt.Fprintf(w, `{"access_token":"PLANTED-access-0123456789","refresh_token":"r","id_token":"e30.%s.e30"}`, base64.RawURLEncoding.EncodeToString([]byte(claims)))
-		}))
-		app := App{Name: "a", ClientID: "id", Provider: Entry{TokenURL: server.URL, AuthStyle: oauth2.AuthStyleInHeader, Issuer: "https://p.example",
-			Account: AccountSource{From: AccountFromIDToken, Name: "sub"}}}
-		reply := NewClient(ClientConfig{}).Exchange(t.Context(), app, perennial.NewSecret("s"), code)
-		server.Close()
-		assert.Equal(t, perennial.OutcomeRefreshed, reply.Outcome, claims)
-		assert.Equal(t, want, [2]string{reply.Account, reply.Description}, claims)
+		assert.Equal(t, c.want, Entry{Issuer: c.issuer, IssuerSent: c.sent}.CheckIssuer(c.iss), c)
 	}
 }

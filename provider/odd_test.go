@@ -154,7 +154,7 @@ func TestOddAccounts(t *testing.T) {
 	t.Parallel()
 	a := App{Provider: Entry{Account: AccountSource{From: AccountFromReply, Name: "data.hub_id"}, MetadataFields: []string{"hub_id"}}}
 	body := []byte("\ufeff)]}'\n" + `{"data":{"access_token":"a","hub_id":62515}}`)
-	assert.Equal(t, "62515", a.accountIn(body))
+	assert.Equal(t, "62515", accountIn(a, body))
 	assert.Equal(t, map[string]string{"hub_id": "62515"}, readReply(body, a.Provider, time.Time{}).tokens.Metadata)
 }
 

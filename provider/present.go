@@ -2,7 +2,6 @@ package provider
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,24 +28,17 @@ type ClientConfig struct {
 	// Transport sends the requests. It must not resend any by itself. Defaults to a
 	// transport of the client's own.
 	Transport http.RoundTripper
-	// YoungToken is how long Account waits before it asks a second and last time whose
-	// the grant is, after a 401: some APIs accept a new token only a moment later.
-	// Defaults to 2 s.
-	YoungToken time.Duration
 }
 
 // Client sends requests to token endpoints. It is safe for concurrent use.
-type Client struct {
-	transport  http.RoundTripper
-	youngToken time.Duration
-}
+type Client struct{ transport http.RoundTripper }
 
 // NewClient returns a client.
 func NewClient(c ClientConfig) *Client {
 	if c.Transport == nil {
 		c.Transport = newTransport()
 	}
-	return &Client{transport: c.Transport, youngToken: cmp.Or(c.YoungToken, 2*time.Second)}
+	return &Client{transport: c.Transport}
 }
 
 // Refresh presents refreshToken once (RFC 6749 section 6) and authenticates with

@@ -216,7 +216,11 @@ func TestReportedAccounts(t *testing.T) {
 		return provider.NewClient(provider.ClientConfig{}).Account(t.Context(), provider.App{Name: name, ClientID: "id", Provider: e},
 			perennial.NewSecret("client-secret-0001"), perennial.NewSecret("access-token-0001"), "", "")
 	}
+	_, err := ask("linkedin", reported{401, nil, `{"status":401,"serviceErrorCode":65601,"code":"REVOKED_ACCESS_TOKEN","message":"The token used in the request has been revoked by the user"}`})
+	assert.Equal(t, perennial.CodeUnavailable, perennial.CodeOf(err), "LinkedIn's API accepts a new token only a moment later")
+
 	got, err := ask("xero", reported{200, nil, `[{"id":"c1","authEventId":"e0","tenantId":"org-old","tenantType":"ORGANISATION"},{"id":"c2","authEventId":"e1","tenantId":"org-just-chosen","tenantType":"ORGANISATION"}]`})
 	require.NoError(t, err)
-	knownwrong.Check(t, got.ID, "org-just-chosen", "org-old") // the first of the list, whichever the customer chose
+	assert.Empty(t, got.ID, "not the first of the list: the customer chooses")
+	assert.Equal(t, []string{"org-old", "org-just-chosen"}, got.IDs())
 }

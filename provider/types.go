@@ -195,9 +195,13 @@ type Reply struct {
 	Tokens  perennial.TokenSet // with OutcomeRefreshed
 	// Cut: the reply may have broken off before the end of a new refresh token. Tokens
 	// then has none, and the presented one may be spent.
-	Cut     bool
-	Unread  Unread // with OutcomeUnknown: a success that may have tokens; or none
-	Account string // from a code exchange, if the reply names it
+	Cut    bool
+	Unread Unread // with OutcomeUnknown: a success that may have tokens; or none
+	// AccountProblem says for an operator why the ID token of a code exchange is not for
+	// this app. Then nothing may be stored for its Accounts.
+	AccountProblem string
+	// Accounts are those that a code exchange's reply names.
+	Accounts []Choice
 
 	Sent       bool            // at least one byte of the request may have left
 	HTTPStatus int             // 0: no reply

@@ -28,6 +28,8 @@ const FieldWebhookSecret Field = "webhook_secret"
 const (
 	FieldCodeVerifier Field = "code_verifier"
 	FieldTokenReply   Field = "token_reply"
+	// FieldAccountChoice is a token reply whose grant reaches several accounts.
+	FieldAccountChoice Field = "account_choice"
 )
 
 // FieldSaveRequest is a request to save a token set, while it is outside of the process
@@ -41,7 +43,7 @@ const FieldKeptReply Field = "kept_reply"
 // keyset returns the field whose keyset seals f.
 func (f Field) keyset() Field {
 	switch f {
-	case FieldWebhookSecret, FieldCodeVerifier, FieldTokenReply, FieldSaveRequest, FieldKeptReply:
+	case FieldWebhookSecret, FieldCodeVerifier, FieldTokenReply, FieldAccountChoice, FieldSaveRequest, FieldKeptReply:
 		return FieldRefreshToken
 	}
 	return f

@@ -17,7 +17,8 @@ const (
 type ConnectOutcome string
 
 // The outcomes. After every outcome but connected, the link works again until it
-// expires. After unfinished, the session goes on by itself.
+// expires. After unfinished, the session goes on by itself; after choose_account it waits
+// for the customer.
 const (
 	ConnectConnected       ConnectOutcome = "connected"
 	ConnectDenied          ConnectOutcome = "access_denied"    // RFC 6749 section 4.1.2.1
@@ -27,6 +28,8 @@ const (
 	ConnectMixedUp         ConnectOutcome = "mixed_up"         // another issuer answered (RFC 9207)
 	ConnectAccountUnknown  ConnectOutcome = "account_unknown"  // the provider does not say which account the grant is for
 	ConnectAccountMismatch ConnectOutcome = "account_mismatch" // a reconnect with another account
+	ConnectChooseAccount   ConnectOutcome = "choose_account"   // the grant reaches several accounts, and waits, sealed, until the customer chooses one
+	ConnectNotChosen       ConnectOutcome = "account_not_chosen"
 	ConnectScopesMissing   ConnectOutcome = "scopes_missing"
 	ConnectNoRefreshToken  ConnectOutcome = "no_refresh_token"
 	ConnectGone            ConnectOutcome = "connection_gone" // the connection to reconnect no longer exists
@@ -35,7 +38,7 @@ const (
 
 // ConnectOutcomes lists every outcome.
 var ConnectOutcomes = []ConnectOutcome{ConnectConnected, ConnectDenied, ConnectProviderDown, ConnectMisconfigured, ConnectCodeRefused, ConnectMixedUp,
-	ConnectAccountUnknown, ConnectAccountMismatch, ConnectScopesMissing, ConnectNoRefreshToken, ConnectGone, ConnectUnfinished}
+	ConnectAccountUnknown, ConnectAccountMismatch, ConnectScopesMissing, ConnectNoRefreshToken, ConnectGone, ConnectUnfinished, ConnectChooseAccount, ConnectNotChosen}
 
 // connectTexts has the texts for the customer, by outcome; {p} is the provider's title.
 var connectTexts = map[ConnectOutcome]StatusText{
@@ -47,6 +50,8 @@ var connectTexts = map[ConnectOutcome]StatusText{
 	ConnectMixedUp:         {"{p} was not connected", "The answer did not come from {p}. For your safety nothing was changed.", "Try again from the beginning."},
 	ConnectAccountUnknown:  {"{p} could not be connected", "{p} did not say which account allowed access. Nothing was changed.", "Try again. If it happens again, contact support."},
 	ConnectAccountMismatch: {"That is another account", "You allowed access to another {p} account than the one that is connected here. Nothing was changed.", "Try again and sign in to {p} with the right account."},
+	ConnectChooseAccount:   {"Which one do you want to connect?", "You allowed access to several accounts in {p}. Each is connected on its own.", "Choose one."},
+	ConnectNotChosen:       {"{p} was not connected", "No account was chosen in time. Nothing was changed.", "Try again and choose one."},
 	ConnectScopesMissing:   {"Permissions are missing", "{p} was not connected, because it was not given every permission that is needed:", "Try again and leave every permission selected."},
 	ConnectNoRefreshToken:  {"{p} could not be connected", "{p} gave access for a short time only. Nothing was changed.", "Try again. If it happens again, contact support."},
 	ConnectGone:            {"There is nothing to reconnect", "This connection to {p} was removed.", "Start again from where you came from."},

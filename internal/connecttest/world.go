@@ -173,7 +173,7 @@ func New(t testing.TB, between func(connect.Authorizer) connect.Authorizer) *Wor
 			Scopes: scopes, Buffer: provider.BufferQueue}
 	}
 	add(CRM, "Acme CRM", first.URL, []string{"contacts.read", "contacts.write"}, provider.AccountSource{From: provider.AccountFromIntrospection, Name: "username"}, "")
-	add(Books, "Acme Books", first.URL, []string{"ledger"}, provider.AccountSource{From: provider.AccountFromCallback, Name: "account"}, "")
+	add(Books, "Acme Books", first.URL, []string{"ledger"}, provider.AccountSource{From: provider.AccountFromCallback, Name: "account", URL: first.URL + "/accounts/{account}"}, "")
 	add(Login, "Acme Login", issuer, []string{"openid"}, provider.AccountSource{From: provider.AccountFromIDToken, Name: "sub"}, issuer)
 	add(Web, "Acme Web", first.URL, nil, provider.AccountSource{From: provider.AccountFromURL, URL: first.URL + "/userinfo", Name: "sub"}, "")
 	hub, _ := provider.Lookup("hubspot")

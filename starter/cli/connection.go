@@ -122,7 +122,7 @@ func (s *shell) changeStatus(name, short string, do func(*connect.Service, conte
 // revoked describes each result of revoking a grant at its provider.
 var revoked = map[perennial.Revocation]string{
 	perennial.RevocationDone:        "The grant is revoked at the provider too.",
-	perennial.RevocationFailed:      "The grant could not be revoked at the provider: end it there.",
+	perennial.RevocationFailed:      "The grant was not revoked at the provider; the log says why. If no other connection needs it, end it there.",
 	perennial.RevocationUnsupported: "The provider has no endpoint to revoke the grant: end it there.",
 	perennial.RevocationNone:        "There was no grant to revoke at the provider.",
 }

@@ -77,7 +77,7 @@ apps:
     client_secret_file: '%[2]s/secrets/hubspot'
     token_url: %[1]s/token
     auth_url: %[1]s/authorize
-    account: {from: callback, name: account} # the fake provider's own way
+    account: {from: callback, name: account, url: "%[1]s/accounts/{account}"} # the fake provider's own way
     revoke_url: %[1]s/revoke
   - name: quickbooks # like QuickBooks: rotation, Basic authentication
     provider: quickbooks
@@ -85,7 +85,7 @@ apps:
     client_secret_file: '%[2]s/secrets/quickbooks'
     token_url: %[1]s/token
     auth_url: %[1]s/authorize
-    account: {from: callback, name: account} # the fake provider's own way
+    account: {from: callback, name: account, url: "%[1]s/accounts/{account}"} # the fake provider's own way
     revoke_url: %[1]s/revoke
   - name: acme # like Xero: rotation with a grace window of 30 minutes
     provider: generic
@@ -94,7 +94,7 @@ apps:
     client_secret_file: '%[2]s/secrets/acme'
     token_url: %[1]s/token
     auth_url: %[1]s/authorize
-    account: {from: callback, name: account} # the fake provider's own way
+    account: {from: callback, name: account, url: "%[1]s/accounts/{account}"} # the fake provider's own way
     auth_style: header
     replay_class: grace
     grace_window: 30m

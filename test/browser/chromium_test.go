@@ -182,7 +182,7 @@ const healthy = `(() => {
   if (document.documentElement.scrollWidth > innerWidth) wrong.push("wider than the screen: " + document.documentElement.scrollWidth);
   if (document.querySelectorAll("h1").length !== 1) wrong.push("not one heading");
   if (!document.documentElement.lang || !document.title) wrong.push("no language or title");
-  if (document.querySelectorAll("input:not([type=hidden])").length) wrong.push("an input without a label");
+  if ([...document.querySelectorAll("input:not([type=hidden])")].some(i => !i.labels.length || !i.labels[0].innerText.trim())) wrong.push("an input without a label");
   for (const e of performance.getEntriesByType("resource")) if (new URL(e.name).origin !== location.origin) wrong.push("from elsewhere: " + e.name);
   return wrong;
 })()`

@@ -11,16 +11,20 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/connect"
 )
 
 // formCookie holds the key of a form's token. It lives as long as the browser runs.
 const formCookie = "connect-form"
 
+// sessionPrefix begins the names of the cookies of sessions.
+const sessionPrefix = "connect-"
+
 // sessionCookie returns the name of the cookie that binds a session's state to one
 // browser. Each session has its own, so that two tabs do not disturb each other.
 func sessionCookie(id string) string {
 	sum := sha256.Sum256([]byte(id))
-	return "connect-" + hex.EncodeToString(sum[:8])
+	return sessionPrefix + hex.EncodeToString(sum[:8])
 }
 
 // cookieName adds the prefix that makes browsers accept a cookie only from this host
@@ -55,6 +59,20 @@ func (h *Handler) browser(r *http.Request, id string) perennial.Secret {
 func (h *Handler) link(r *http.Request, id string) perennial.Secret {
 	_, link, _ := strings.Cut(h.cookie(r, sessionCookie(id)), ".")
 	return perennial.NewSecret(link)
+}
+
+// begun returns what the browser has of all sessions that it began.
+func (h *Handler) begun(r *http.Request) []connect.Begun {
+	var out []connect.Begun
+	for _, c := range r.Cookies() {
+		if !strings.HasPrefix(c.Name, h.cookieName(sessionPrefix)) {
+			continue
+		}
+		if secret, link, ok := strings.Cut(c.Value, "."); ok {
+			out = append(out, connect.Begun{Link: perennial.NewSecret(link), Browser: perennial.NewSecret(secret)})
+		}
+	}
+	return out
 }
 
 // formToken returns the token that the form of a link's page must send back, bound to

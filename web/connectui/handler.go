@@ -152,7 +152,7 @@ func (h *Handler) find(w http.ResponseWriter, r *http.Request, link perennial.Se
 		h.failed(w, err)
 	case !connect.SameBrowser(v.ConnectSession, h.browser(r, v.ID)) && v.Done():
 		h.render(w, http.StatusGone, problems["used"])
-	case !v.Done() && !v.Open(v.Now) && v.Outcome != perennial.ConnectUnfinished:
+	case !v.Done() && !v.Open(v.Now) && !goesOn(v.Outcome):
 		h.render(w, http.StatusGone, h.expired(v.ConnectSession))
 	default:
 		return v, true
@@ -176,6 +176,8 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 		h.render(w, http.StatusOK, h.page(w, r, link, v, false))
 	case v.Outcome == perennial.ConnectUnfinished:
 		h.finish(w, r, v, link)
+	case v.Outcome == perennial.ConnectChooseAccount:
+		h.choose(w, r, v, link)
 	default:
 		h.start(w, r, link)
 	}
@@ -203,6 +205,12 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request, link perennial.S
 	h.render(w, http.StatusOK, content{Heading: "Taking you to " + a.Title, Detail: "If nothing happens, use the button.", Onward: a.URL, OnwardLabel: "Continue to " + a.Title})
 }
 
+// goesOn reports whether a session with this outcome has a grant that waits to be stored,
+// also after the link has expired.
+func goesOn(o perennial.ConnectOutcome) bool {
+	return o == perennial.ConnectUnfinished || o == perennial.ConnectChooseAccount
+}
+
 // finish checks again whether a grant is stored. The answer to a form does not redirect
 // to the product: see [policy].
 func (h *Handler) finish(w http.ResponseWriter, r *http.Request, v connect.View, link perennial.Secret) {
@@ -211,6 +219,11 @@ func (h *Handler) finish(w http.ResponseWriter, r *http.Request, v connect.View,
 		h.failed(w, err)
 		return
 	}
+	h.finished(w, r, v, c, link)
+}
+
+// finished answers a form with which a grant went on: c is the session now.
+func (h *Handler) finished(w http.ResponseWriter, r *http.Request, v connect.View, c perennial.ConnectSession, link perennial.Secret) {
 	back := h.Sessions.BackURL(c)
 	if !c.Done() || c.Mode != perennial.ConnectPage || back == "" || !connect.SameBrowser(c, h.browser(r, c.ID)) {
 		http.Redirect(w, r, h.path(link.Reveal()), http.StatusSeeOther)
@@ -229,6 +242,9 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c, err := h.Sessions.Answer(r.Context(), r.PathValue("app"), r.URL.Query(), func(id string) perennial.Secret { return h.browser(r, id) })
+	if errors.Is(err, connect.ErrStateUnknown) && !r.URL.Query().Has("code") {
+		c, err = h.Sessions.Cancelled(r.Context(), r.PathValue("app"), r.URL.Query(), h.begun(r))
+	}
 	settle(try, !errors.Is(err, connect.ErrStateUnknown))
 	link := h.link(r, c.ID)
 	code := ""
@@ -238,6 +254,9 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request) {
 		return
 	case errors.Is(err, connect.ErrStateUnknown):
 		code = "state"
+		if q := r.URL.Query(); q.Get("state") == "" && q.Get("code") == "" {
+			code = "cancelled"
+		}
 	case errors.Is(err, connect.ErrOtherBrowser):
 		code = "browser"
 	case errors.Is(err, connect.ErrExpired):
@@ -252,6 +271,7 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request) {
 // onward leaves the callback: for the product if all is well, otherwise for the link's
 // page, which shows the outcome.
 func (h *Handler) onward(w http.ResponseWriter, r *http.Request, c perennial.ConnectSession, link perennial.Secret) {
+	h.keepProblem(w, c)
 	target := h.path(link.Reveal())
 	if back := h.Sessions.BackURL(c); c.Done() && c.Mode == perennial.ConnectPage && back != "" {
 		target = back

@@ -21,7 +21,8 @@ type content struct {
 	Items   []string // after the detail: permissions
 	Action  string   // what the customer should do
 
-	Post      string // the form's label; empty: no form
+	Choices   []choice // of the form
+	Post      string   // the form's label; empty: no form
 	PostTo    string
 	FormToken string
 
@@ -59,8 +60,12 @@ var problems = map[string]content{
 		Action: "Go back to where you found it and start again."},
 	"state": {Heading: "This sign-in cannot be continued", Alert: true, Detail: "It was finished or started again already, or it did not begin here. Nothing was changed.",
 		Action: "Go back to where you came from and start again."},
+	"cancelled": {Heading: "Nothing was connected", Alert: true, Detail: "The sign-in was cancelled, or access was not allowed. Nothing was changed.",
+		Action: "Go back to where you came from to try again."},
 	"browser": {Heading: "This sign-in began in another browser", Alert: true, Detail: "For your safety it can only be finished where it began. Nothing was changed.",
 		Action: "Open the link again and stay in one browser. If you did not start this yourself, close this page."},
+	"choosing": {Heading: "This sign-in began in another browser", Alert: true, Detail: "Access was allowed there, and an account has to be chosen there too.",
+		Action: "Go back to the browser in which you signed in."},
 	"many": {Heading: "Too many links that do not work", Alert: true, Detail: "Someone on your network opened many of them within a minute. Nothing was changed.",
 		Action: "Wait a minute, then open the link again."},
 	"ours": {Heading: "Something went wrong on our side", Alert: true, Detail: "This is not your doing.",
@@ -84,8 +89,13 @@ func (h *Handler) page(w http.ResponseWriter, r *http.Request, link perennial.Se
 	switch {
 	case v.Outcome == perennial.ConnectUnfinished:
 		p = h.outcome(v)
+	case v.Outcome == perennial.ConnectChooseAccount && !mine:
+		return problems["choosing"]
 	case mine && v.Outcome != "":
 		p = h.outcome(v)
+		if problem := h.keptProblem(r, v.ConnectSession); problem != "" {
+			p.Facts = append(p.Facts, fact{"For support: what the answer says", problem})
+		}
 	default:
 		p = h.begin(v)
 	}
@@ -139,6 +149,8 @@ func (h *Handler) outcome(v connect.View) content {
 		p.Onward, p.OnwardLabel, p.Back = p.Back, p.BackLabel, ""
 	case perennial.ConnectUnfinished:
 		p.Post = "Look again"
+	case perennial.ConnectChooseAccount:
+		h.offer(&p, v)
 	case perennial.ConnectGone, perennial.ConnectMisconfigured:
 		p.Alert = true
 	case perennial.ConnectAccountMismatch:
@@ -147,7 +159,7 @@ func (h *Handler) outcome(v connect.View) content {
 	default:
 		p.Alert, p.Post = true, "Try again"
 	}
-	if origin := h.Sessions.BackOrigin(v.ConnectSession); v.Mode == perennial.ConnectPopup && origin != "" && v.Outcome != perennial.ConnectUnfinished {
+	if origin := h.Sessions.BackOrigin(v.ConnectSession); v.Mode == perennial.ConnectPopup && origin != "" && !goesOn(v.Outcome) {
 		raw, err := json.Marshal(message{"perennial.connect", v.Outcome, v.ID, v.ResultID})
 		if err == nil { // strings always marshal
 			p.Message = &tell{Origin: origin, Message: string(raw), Close: v.Done()}

@@ -123,46 +123,6 @@ func TestCookies(t *testing.T) {
 	}
 }
 
-// TestMixUp is RFC 9700 section 4.4: a response from one provider is not accepted as
-// another's. The redirect URI differs, and so does iss if it is sent (RFC 9207).
-func TestMixUp(t *testing.T) {
-	t.Parallel()
-	change := func(t *testing.T, callback string, do func(*url.URL, url.Values)) string {
-		u, err := url.Parse(callback)
-		require.NoError(t, err)
-		q := u.Query()
-		do(u, q)
-		u.RawQuery = q.Encode()
-		return u.String()
-	}
-	for name, c := range map[string]struct {
-		app    string
-		do     func(*url.URL, url.Values)
-		logged string
-	}{
-		"at another app's redirect URI": {CRM, func(u *url.URL, _ url.Values) { u.Path = "/connect/callback/books" }, "at the redirect URI of another app"},
-		"another issuer":                {Login, func(_ *url.URL, q url.Values) { q.Set("iss", "https://attacker.example") }, "is from issuer \\\"https://attacker.example\\\", but the app's issuer is \\\"http://127.0.0.1:"},
-		"an issuer with a slash more":   {Login, func(_ *url.URL, q url.Values) { q.Set("iss", q.Get("iss")+"/") }, "they differ in the slash at the end only"},
-		"no issuer where one is sent":   {Login, func(_ *url.URL, q url.Values) { q.Del("iss") }, "names no issuer (iss), but issuer_sent says"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := New(t, nil)
-			b := w.Browser(t)
-			s := w.Link(t, connect.SessionRequest{App: c.app})
-			callback := b.Answer(b.Begin(b.Open(s.Link.Reveal())), Consent{})
-			p := b.Open(change(t, callback, c.do))
-			assert.Regexp(t, "was not connected$", p.Heading())
-			assert.Contains(t, p.Text(), "The answer did not come from Acme")
-			assert.Equal(t, perennial.ConnectMixedUp, session(t, w, s.ID).Outcome)
-			assert.Contains(t, w.Logs.String(), c.logged)
-			b.Open(callback)
-			assert.Zero(t, w.Provider.Oracle().TokenRequests+w.Issuer.Oracle().TokenRequests, "the code is shown to nobody, not even afterwards")
-			assert.Empty(t, all(t, w))
-		})
-	}
-}
-
 // TestPKCE: the code alone is useless, because its verifier never leaves us.
 func TestPKCE(t *testing.T) {
 	t.Parallel()
