@@ -71,20 +71,8 @@ func neighbours(ctx context.Context, w *world) (figures, error) {
 
 // besideSick adds what became of the healthy and of the sick connections since then.
 func (w *world) besideSick(ctx context.Context, f figures, since time.Time, sick, called []string) error {
-	var late []float64
-	rows, err := w.db.QueryContext(ctx, "SELECT lateness_ms FROM attempts WHERE outcome = 'refreshed' AND started_at >= $1 AND connection_id <> ALL ($2)", since, sick)
+	late, err := w.numbers(ctx, "SELECT lateness_ms FROM attempts WHERE outcome = 'refreshed' AND started_at >= $1 AND connection_id <> ALL ($2)", since, sick)
 	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var ms float64
-		if err := rows.Scan(&ms); err != nil {
-			return err
-		}
-		late = append(late, ms)
-	}
-	if err := rows.Err(); err != nil {
 		return err
 	}
 	f["healthy_refreshes"] = float64(len(late))

@@ -99,20 +99,7 @@ func (p *product) unwell() string { return "status <> 'active' OR health <> 'hea
 func (p *product) workflowID(id string) string { return workflows.ID(id) }
 
 func (p *product) lateness(ctx context.Context, w *world, since time.Time) ([]float64, error) {
-	rows, err := w.db.QueryContext(ctx, "SELECT lateness_ms FROM attempts WHERE outcome = 'refreshed' AND started_at >= $1", since)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []float64
-	for rows.Next() {
-		var ms float64
-		if err := rows.Scan(&ms); err != nil {
-			return nil, err
-		}
-		out = append(out, ms)
-	}
-	return out, rows.Err()
+	return w.numbers(ctx, "SELECT lateness_ms FROM attempts WHERE outcome = 'refreshed' AND started_at >= $1", since)
 }
 
 // own is the product's worker, at the given pace if there is one.

@@ -192,3 +192,20 @@ func (w *world) count(ctx context.Context, query string, args ...any) (n float64
 	}
 	return null.Float64, nil
 }
+
+// numbers reads a column of numbers from our database.
+func (w *world) numbers(ctx context.Context, query string, args ...any) (all []float64, err error) {
+	rows, err := w.db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", query, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var n float64
+		if err := rows.Scan(&n); err != nil {
+			return nil, fmt.Errorf("%s: %w", query, err)
+		}
+		all = append(all, n)
+	}
+	return all, rows.Err()
+}
