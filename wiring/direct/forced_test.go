@@ -85,3 +85,17 @@ func TestForcedBesideAnother(t *testing.T) {
 	require.NoError(t, b.of("acme", engine{b}).Refresh(t.Context(), b.id, 1))
 	assert.EqualValues(t, 1, b.presented.Load())
 }
+
+// TestFloorEnds: a floor that is about to end is waited for. Else the caller would be
+// turned away, and then read that nothing is in the way.
+func TestFloorEnds(t *testing.T) {
+	t.Parallel()
+	b := setup(t, sqlite(t))
+	b.forced("1")
+	b.overdue("forced_at", 10*time.Second-floorEnds/2)
+	require.NoError(t, b.Refresh(t.Context(), b.id, 1))
+	assert.EqualValues(t, 1, b.calls.Load())
+	state, err := b.Load(t.Context(), b.id)
+	require.NoError(t, err)
+	assert.Zero(t, state.Floored(0))
+}

@@ -21,6 +21,8 @@ const (
 	// sickLasts is how long a backend with an engine does not ask a Temporal that did
 	// not answer.
 	sickLasts = 5 * time.Second
+	// floorEnds: a floor that ends within it is waited for.
+	floorEnds = 250 * time.Millisecond
 	// lookEvery is how often to read the row while another process refreshes.
 	lookEvery = 200 * time.Millisecond
 )
@@ -39,8 +41,15 @@ func (b *Backend) Refresh(ctx context.Context, id string, generation int64) erro
 	if generation > c.Generation {
 		return &perennial.GenerationAheadError{Connection: id, Generation: c.Generation}
 	}
-	if b.floored(c, now).After(now) && (generation == 0 || generation == c.Generation) {
-		return nil // Load says when; asking would only cost the workflow a look
+	if wait := b.floored(c, now).Sub(now); wait > 0 && (generation == 0 || generation == c.Generation) {
+		if wait > floorEnds {
+			return nil // Load says when; asking would only cost the workflow a look
+		}
+		select { // once the floor has ended, Load could not say why nothing was refreshed
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	if b.Engine != nil && (generation == 0 || generation == c.Generation) {
 		neglected, err := b.Store.IsNeglected(ctx, c, 2*b.Sweep)
