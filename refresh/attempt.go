@@ -281,6 +281,9 @@ func (a *attempt) saveRequest(reply provider.Reply, old perennial.Secret) (store
 	if a.req.Trigger == perennial.TriggerRequest {
 		row.LastUsedAt = a.now // a caller waits for the token
 	}
+	if reply.Cut && t.ExpiresIn <= 0 {
+		t.ExpiresIn = lifeOf(row) // the lifetime was lost too: such tokens lived as long until now
+	}
 	w, err := Tokens(a.Sealer, a.app, row, a.nextGeneration(), t, refreshToken, a.row.Open.StartedAt)
 	if err != nil {
 		return store.SaveRequest{}, fmt.Errorf("save connection %s after the provider replied: %w", a.row.ID, err)

@@ -128,6 +128,26 @@ func TestCutForm(t *testing.T) {
 	}
 }
 
+// TestCutLifetime: a reply that broke off before its lifetime has that of the tokens
+// before. Without it, a token that has ended would be served for half an hour.
+func TestCutLifetime(t *testing.T) {
+	t.Parallel()
+	b := wired(t, "generic", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "200")
+		fmt.Fprint(w, `{"access_token":"access2","refresh_token":"refr`)
+	})
+	b.app.Provider.ReplayClass = perennial.ReplaySingleUse
+	before := b.c.ExpiresAt.Sub(b.c.LastRefreshedAt)
+	require.Positive(t, before)
+	got := b.refresh(t, t.Context(), 1).Connection
+	require.True(t, got.Ambiguous())
+	require.Empty(t, got.FailingCode)
+	life := got.ExpiresAt.Sub(got.LastRefreshedAt)
+	require.LessOrEqual(t, life, before)
+	require.Greater(t, life, before/2)
+	require.WithinRange(t, got.NextAttemptAt, got.LastRefreshedAt, got.ExpiresAt)
+}
+
 // TestAfterCut: when the old refresh token is presented again.
 func TestAfterCut(t *testing.T) {
 	t.Parallel()
