@@ -34,7 +34,7 @@ func (f Floor) Until(c Connection, now time.Time) time.Time {
 }
 
 // wait returns how long the next forced refresh waits after so many. The count may be any
-// number, whoever wrote it.
+// number: a row can hold one that this program did not write.
 func (f Floor) wait(count int) time.Duration {
 	longest := min(max(f.Longest, f.First), ForcedForgotten)
 	wait := f.First

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestFloor: the wait doubles up to the longest, whatever the count says.
+// TestFloor: the wait doubles up to the longest, for any count.
 func TestFloor(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)

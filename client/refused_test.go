@@ -62,7 +62,7 @@ func TestSecond401(t *testing.T) {
 
 // TestFloored401: a token that callers had refreshed again and again is refused. Nobody
 // asks for another before the backend allows it; the error says when, and how old the
-// token is. A token that lives is handed out meanwhile.
+// token is. Meanwhile the client hands out a token that is alive.
 func TestFloored401(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -205,8 +205,8 @@ func (t *Transport) resend(req *http.Request, token Token) (*http.Response, erro
 	return t.send(again, token)
 }
 
-// stillOrYoung returns the error for a token that an API refused. As long as the API may
-// not know the token yet, nobody is to look for a wrong mapping.
+// stillOrYoung returns the error for a token that an API refused. A token that the API may
+// not know yet is no sign of a wrong mapping.
 func (t *Transport) stillOrYoung(req *http.Request, token Token) error {
 	if c := t.client; c.young(token) {
 		return &ErrUnavailable{Connection: t.id, RetryAt: c.Now().Add(youngAge).Round(0), Doing: "use its newest access token", Code: CodeNotAcceptedYet}

@@ -36,7 +36,7 @@ func (s *Sessions) lookUp(ctx context.Context, app provider.App, c perennial.Con
 }
 
 // awaitChoice lets a grant wait for the choice of its account. Nothing is stored under an
-// account that nobody chose: one set of tokens belongs to exactly one connection.
+// account without a choice: one set of tokens belongs to exactly one connection.
 func (s *Sessions) awaitChoice(ctx context.Context, c perennial.ConnectSession, k pendingReply, choices []provider.Choice) (perennial.ConnectSession, error) {
 	if len(choices) > maxChoices {
 		s.Service.Log.Warn("a grant reaches more accounts than can be shown", "session_id", c.ID, "app", c.App, "accounts", len(choices), "shown", maxChoices)
@@ -102,7 +102,7 @@ func (s *Sessions) Choose(ctx context.Context, id, account string) (perennial.Co
 	return s.finish(ctx, app, c, k)
 }
 
-// giveUpChoice ends a session whose account nobody chose in time. Its grant is refused
+// giveUpChoice ends a session without a choice in time. Its grant is refused
 // like any other.
 func (s *Sessions) giveUpChoice(ctx context.Context, app provider.App, c perennial.ConnectSession, k pendingReply) (perennial.ConnectSession, error) {
 	return s.refuse(ctx, app, c, k, provider.Account{Choices: k.Choices}, perennial.ConnectNotChosen, nil)

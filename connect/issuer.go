@@ -9,7 +9,7 @@ import (
 
 // mixedUp returns why an authorization response is not from the app's issuer (RFC 9207),
 // "" if it may be. to is the app at whose redirect URI it arrived. A response without a
-// code needs no issuer: it can give nobody anything.
+// code needs no issuer: it gives access to nothing.
 func mixedUp(c perennial.ConnectSession, app provider.App, to string, response url.Values) string {
 	iss := response.Get("iss")
 	switch {

@@ -272,7 +272,7 @@ func (s *Sessions) BackURL(c perennial.ConnectSession) string {
 	}
 	q := u.Query()
 	outcome := string(c.Outcome)
-	if outcome == "" || c.Outcome == perennial.ConnectChooseAccount { // nobody chooses any more
+	if outcome == "" || c.Outcome == perennial.ConnectChooseAccount { // too late to choose
 		outcome = "cancelled"
 	}
 	q.Set("connect_outcome", outcome)

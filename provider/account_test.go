@@ -15,7 +15,7 @@ import (
 )
 
 // TestCallbackIsVerified: the account that a callback names is that of the token at the
-// production's API or at the sandbox's. An API that does not answer refuses nobody.
+// production's API or at the sandbox's. No answer is no refusal.
 func TestCallbackIsVerified(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -93,8 +93,8 @@ func next(body []byte, i int) byte {
 	return 0
 }
 
-// isMarkup reports whether a text is a page. A page refuses nothing, whatever stands in
-// it.
+// isMarkup reports whether a text is a page. A page refuses nothing, not even with an
+// error code in it.
 func isMarkup(body []byte) bool { return bytes.HasPrefix(body, []byte("<")) }
 
 // maxEmbedded bounds how many objects within a page or another text are looked at.

@@ -54,7 +54,7 @@ const maxQuoted = 2
 // json reads JSON, also JSON that stands as text within JSON. What follows the first
 // value does not matter.
 func (d *document) json(text []byte, quoted int) {
-	d.broken = false // an object that is read to its end is whole, whatever became of the bytes after it
+	d.broken = false // an object that is read to its end is whole, even if the bytes after it are missing
 	decoder := newDecoder(text)
 	if err := decoder.Decode(&d.root); err != nil {
 		p := newParser(text)

@@ -17,7 +17,7 @@ import (
 )
 
 // fixtures are what is known of a provider from its sources: testdata/NAME/fixtures.yaml.
-// Nobody writes them from the entry, so that they find what is wrong with it.
+// Write them from the sources, never from the entry: they find its mistakes.
 type fixtures struct {
 	// Facts has every key of factKeys that the entry must have, as a description writes it.
 	Facts   map[string]string `yaml:"facts"`

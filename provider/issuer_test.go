@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// TestIssuerProblem: both values are named, and a slash is told as such.
+// TestIssuerProblem: the text names both values, and says if only a slash differs.
 func TestIssuerProblem(t *testing.T) {
 	t.Parallel()
 	e := Entry{Issuer: "https://p.example"}

@@ -236,7 +236,7 @@ func TestInstantsByTheProvidersClock(t *testing.T) {
 	}
 }
 
-// TestTokensBesideAStatus: tokens are stored whatever the status says, but for an echo.
+// TestTokensBesideAStatus: tokens are stored under any status, but for an echo.
 func TestTokensBesideAStatus(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{302, 400, 403, 429, 500, 502} {

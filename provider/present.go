@@ -231,8 +231,8 @@ func (o *oneShot) reply(e Entry, began time.Time, secrets ...perennial.Secret) R
 	return r
 }
 
-// bringsTokens reports whether a reply has both tokens and no error, whatever its status
-// says: a proxy may have changed that. The refresh token must be a new one; a server
+// bringsTokens reports whether a reply has both tokens and no error. Its status does not
+// count: a proxy may have changed it. The refresh token must be a new one; a server
 // that repeats the request sends the presented one.
 func (r tokenReply) bringsTokens(secrets ...perennial.Secret) bool {
 	return r.refusal.code == "" && !r.page && !r.tokens.AccessToken.IsZero() && !r.tokens.RefreshToken.IsZero() &&

@@ -58,7 +58,7 @@ func TestReaches(t *testing.T) {
 	assert.False(t, accountOf(nil).Reaches(""))
 }
 
-// FuzzChoices: whatever a provider answers, each choice can be an account, and none
+// FuzzChoices: for any answer of a provider, each choice can be an account, and none
 // comes twice.
 func FuzzChoices(f *testing.F) {
 	for _, seed := range []string{`[{"id":"a","name":"A"}]`, `{"id":1}`, `[[["x"]]]`, `null`, `{"0":{"id":"x"}}`} {

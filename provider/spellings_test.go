@@ -189,7 +189,7 @@ func TestSlackTokens(t *testing.T) {
 }
 
 // TestTokenType: a reply's token_type is not used as a scheme of Authorization. Only the
-// registered types that differ on purpose are told apart.
+// registered types that differ on purpose count as others.
 func TestTokenType(t *testing.T) {
 	t.Parallel()
 	for sent, want := range map[string]string{`"bot"`: "Bearer", `"bearer"`: "Bearer", `"Bearer"`: "Bearer", `"user"`: "Bearer", `"Dpop"`: "DPoP", `"mac"`: "MAC", `""`: "", `null`: "", `{}`: ""} {

@@ -192,7 +192,7 @@ func TestSpellingsAreWhole(t *testing.T) {
 	}
 }
 
-// FuzzRefusal: whatever a refusal looks like, it is one of the outcomes of a refusal, its
+// FuzzRefusal: any refusal is one of the outcomes of a refusal, its
 // fault is known, and a success or a server's failure is never taken for a refusal.
 func FuzzRefusal(f *testing.F) {
 	for _, form := range forms {

@@ -14,7 +14,7 @@ import (
 const maxUnread = 64 << 10
 
 // unread returns a success that could not be read, if it may have tokens: a whole text
-// that has a token's name, or an encoding that nobody here undoes. A page has none, nor
+// that has a token's name, or an encoding that Perennial cannot undo. A page has none, nor
 // has a reply that broke off before its first token ended: nothing could be read from it
 // later.
 func (in received) unread(header http.Header) Unread {

@@ -99,7 +99,7 @@ func TestReadUnread(t *testing.T) {
 	require.NotContains(t, err.Error(), "a123")
 }
 
-// FuzzReadUnread: whatever was kept, reading it does not panic, and its error repeats no
+// FuzzReadUnread: reading a kept reply never panics, and its error repeats no
 // value.
 func FuzzReadUnread(f *testing.F) {
 	f.Add([]byte(twoGrants), true, "user", "")

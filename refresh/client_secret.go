@@ -53,7 +53,7 @@ func (m *secretMemory) set(app string, s store.ClientSecret) {
 }
 
 // secretsInOrder returns the app's client secrets, the accepted one first. ok is false
-// while another connection tries them: whoever presents now risks its token for what is
+// while another connection tries them: to present now would risk a token for a fact that is
 // about to be known.
 func (a *attempt) secretsInOrder(ctx context.Context) (secrets []perennial.Secret, ok bool) {
 	secrets = a.app.Secrets()
@@ -80,12 +80,12 @@ func (a *attempt) secretsInOrder(ctx context.Context) (secrets []perennial.Secre
 
 // secretTrial is a trial of an app's other client secrets by one connection.
 type secretTrial struct {
-	accepted string // digest of the accepted secret; empty: none was, or nobody knows
+	accepted string // digest of the accepted secret; empty: none was, or that is unknown
 }
 
 // tryOtherSecrets is called after the provider has rejected the first secret. If another
 // connection has found out meanwhile which one is accepted, that one is presented. Else
-// one connection tries the others: the app's canary. Nobody else presents until it knows.
+// one connection tries the others: the app's canary. The others wait for the result.
 func (a *attempt) tryOtherSecrets(ctx context.Context, secrets []perennial.Secret, token perennial.Secret, rejected provider.Reply) provider.Reply {
 	digests := make([]string, len(secrets))
 	for i, s := range secrets {

@@ -109,9 +109,9 @@ func secretWorld(t *testing.T, s *secretServer, entry string, n int) (r *report,
 }
 
 // TestClientSecretIsLearntOnce: after the provider has dropped the first secret, one
-// connection finds the next one. All others, of every process, then use that, whatever
-// words the provider has for a wrong client; none of their tokens is shown with a wrong
-// secret, which some servers spend.
+// connection finds the next one. All others, of every process, then use that, for every
+// spelling of a wrong client; none of their tokens is shown with a wrong secret, which
+// some servers spend.
 func TestClientSecretIsLearntOnce(t *testing.T) {
 	t.Parallel()
 	for name, refuses := range map[string]struct {
@@ -171,8 +171,8 @@ func TestSpendingServer(t *testing.T) {
 	}
 }
 
-// TestOthersWaitForTheTrial: while one connection tries the secrets, nobody presents a
-// token, in no process, and nobody fails.
+// TestOthersWaitForTheTrial: while one connection tries the secrets, the others present no
+// token, in any process, and none of them fails.
 func TestOthersWaitForTheTrial(t *testing.T) {
 	t.Parallel()
 	s := &secretServer{accepts: "new", refuses: invalidClient(401, `{"error":"invalid_client"}`), slow: make(chan struct{})}

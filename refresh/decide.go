@@ -94,8 +94,8 @@ func untilNearlyOver(row perennial.Connection, now time.Time) time.Duration {
 const unclearAfter = time.Hour
 
 // failingCode returns the code that the row shows after this reply. If refusals go on
-// and nobody knows what they mean, it says so: the grant may be dead in words that we do
-// not know, and waiting for ever helps nobody.
+// and their words are unknown, the code says so: the grant may be dead, and to wait for
+// ever would not help.
 func failingCode(row perennial.Connection, reply provider.Reply, now time.Time) string {
 	code := reply.FailingCode()
 	same := row.FailingCode == code || row.FailingCode == store.CodeRefusedUnclear

@@ -157,7 +157,7 @@ func (u *unclosing) CloseAttempt(ctx context.Context, req store.CloseRequest) (p
 	return u.Store.CloseAttempt(ctx, req)
 }
 
-// TestKeepTriesAgain: nobody else has a reply that is to be kept.
+// TestKeepTriesAgain: the process that has the reply repeats the write until it is done.
 func TestKeepTriesAgain(t *testing.T) {
 	t.Parallel()
 	b := setup(t, unreadable(twoGrants))

@@ -14,7 +14,7 @@ import (
 )
 
 // TestTooEarly: a provider that refuses to refresh too early is asked again when the
-// token is nearly over. Nobody has failed.
+// token is nearly over. That is no failure.
 func TestTooEarly(t *testing.T) {
 	t.Parallel()
 	const body = `{"error":"access_denied","error_description":"Rate limit exceeded: access_token not expired"}`
@@ -86,7 +86,7 @@ func TestRefreshWithin(t *testing.T) {
 	}
 }
 
-// TestUnclearRefusal: refusals that nobody understands are named once they have lasted,
+// TestUnclearRefusal: refusals in unknown words are named once they have lasted,
 // and the access token has ended.
 func TestUnclearRefusal(t *testing.T) {
 	t.Parallel()
@@ -146,7 +146,7 @@ func TestUnclearRefusalIsTold(t *testing.T) {
 }
 
 // TestDirectoriesWithoutTheApp: a directory that removed the app ends its own
-// connections. Three at once, with nobody refreshed, are the app's trouble.
+// connections. Three at once, without a refresh between, are the app's trouble.
 func TestDirectoriesWithoutTheApp(t *testing.T) {
 	t.Parallel()
 	r := newReport(t, "microsoft", reported{400, `{"error":"unauthorized_client","error_description":"AADSTS700016: Application with identifier 'x' was not found in the directory 'Contoso'."}`, ""})

@@ -28,8 +28,8 @@ const (
 	canaryMissing = 10 * time.Second
 	// canariesRead bounds the rows that one choice reads of each kind.
 	canariesRead = 200
-	// Every other probe goes to the connection whose last failure is the oldest, whatever
-	// else speaks for another: those that were well before may be the trouble themselves.
+	// Every other probe goes to the connection whose last failure is the oldest, without
+	// any other rank: those that were well before may be the trouble themselves.
 	// With more than [fewCanaries] it is one in ten, because a probe whose reply is lost
 	// puts a token in doubt.
 	othersTurn, othersTurnOfMany = 2, 10

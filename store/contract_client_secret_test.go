@@ -80,7 +80,7 @@ func testClientSecrets(t *testing.T, b *bundle) {
 	assert.Zero(t, b.clientSecret(t, b.app(t, 1)[0].App), "another app knows nothing of it")
 }
 
-// endAnyTrial ends the app's trial, whoever makes it.
+// endAnyTrial ends the app's trial, of any connection.
 func (b *bundle) endAnyTrial(t *testing.T, app string) {
 	t.Helper()
 	require.NoError(t, b.EndSecretTrial(t.Context(), perennial.Connection{ID: b.clientSecret(t, app).TrialBy, App: app}, ""))

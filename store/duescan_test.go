@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -106,6 +107,17 @@ func TestTheWatchdogReadsLittle(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, neglectedRead, out.Found)
 	assert.Len(t, out.Connections, 10)
+}
+
+// TestMoveHostReadsNothing: a worker that starts finds without reading connections that
+// none has to move. A plan for any host would read them all; a worker asks once for each
+// app, and PostgreSQL plans such a statement for its values.
+func TestMoveHostReadsNothing(t *testing.T) {
+	t.Parallel()
+	_, conn := fleetOfWaiting(t, 20_000)
+	exec(t, conn, "ANALYZE connections")
+	where := strings.NewReplacer("app = ?", "app = $1", "host < ?", "host < $2", "host > ?", "host > $2").Replace(elsewhere)
+	assert.Zero(t, seen(t, conn, "SELECT id FROM connections WHERE "+where+" LIMIT 500 FOR UPDATE SKIP LOCKED", "'hubspot', 'h'"))
 }
 
 // fleetOfOne returns a database with one connection, and a session on it.

@@ -16,14 +16,14 @@ func callers(trigger perennial.Trigger) bool {
 	return trigger == perennial.TriggerRequest || trigger == perennial.TriggerFallback
 }
 
-// forced reports whether only its caller wants a refresh that begins at at: c is well,
+// forced reports whether a refresh that begins at at has no reason but its caller: c is well,
 // not due, and its access token lives. A failing health does not count: tokens that
 // work, with a fault, would be refreshed without end.
 func forced(c perennial.Connection, trigger perennial.Trigger, at time.Time) bool {
 	return callers(trigger) && well(c) && !needed(c, at)
 }
 
-// needed reports whether c must be refreshed at at, whoever asks.
+// needed reports whether c must be refreshed at at, also without a caller.
 func needed(c perennial.Connection, at time.Time) bool {
 	return !c.NextRefreshAt.After(at) || !c.ExpiresAt.IsZero() && !c.ExpiresAt.After(at)
 }

@@ -43,8 +43,8 @@ func (s *Store) gather(ctx context.Context, app, host string) (all bool, err err
 }
 
 // neverAsked returns since when a connection is due, and whether it is one that did not
-// ask while the circuit was open. That is not left to the database: behind its index of
-// what is due, those that asked come too, and it would read all of them for a few.
+// ask while the circuit was open. Go decides that, not the database: its index of due
+// connections has those that asked too, and it would read all of them to find a few.
 func neverAsked(c perennial.Connection) (due time.Time, ok bool) {
 	return latest(c.NextRefreshAt, c.NextAttemptAt), c.QueuedAt.IsZero() && c.FailureCount == 0 && c.Open.ID == ""
 }
@@ -54,7 +54,7 @@ type gathering struct {
 	q    *gorm.DB
 	by   string
 	read int // at most, at once
-	// wanted returns by in Go, and whether the connection is to be gathered.
+	// wanted returns by in Go, and whether to gather the connection.
 	wanted func(perennial.Connection) (by time.Time, ok bool)
 }
 

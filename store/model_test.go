@@ -399,7 +399,7 @@ func (w *world) refresh(p *process, trigger perennial.Trigger) {
 	w.look()
 }
 
-// calls is a caller that asks for a newer token, whatever it has. Without a reason of
+// calls is a caller that asks for a newer token, with any generation. Without a reason of
 // the connection's own it gets two within the floor only if another came between.
 func (w *world) calls(p *process) {
 	before, last := w.row(), w.forced

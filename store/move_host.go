@@ -63,8 +63,13 @@ func (s *Store) moveCircuit(tx *gorm.DB, app, old, host string) error {
 	return nil
 }
 
+// elsewhere matches the connections of an app that are not at a host: as two ranges of the
+// index, because each worker asks at its start, and there are nearly never any. With <>
+// the database would read the whole table.
+const elsewhere = "app = ? AND (host < ? OR host > ?)"
+
 func (s *Store) moveConnections(tx *gorm.DB, app, host string, limit int) (int, error) {
-	q := tx.Table("connections").Where("app = ? AND host <> ?", app, host).Limit(limit)
+	q := tx.Table("connections").Where(elsewhere, app, host, host).Limit(limit)
 	if s.db.Dialect == schema.Postgres {
 		q = q.Clauses(clause.Locking{Strength: "UPDATE", Options: "SKIP LOCKED"})
 	}

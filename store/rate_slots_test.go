@@ -114,7 +114,7 @@ func TestUnprovenShare(t *testing.T) {
 	}
 }
 
-// TestSmallImport: thirty unproven connections with nobody beside them take hardly longer
+// TestSmallImport: thirty unproven connections in an app of their own take hardly longer
 // than their slots.
 func TestSmallImport(t *testing.T) {
 	t.Parallel()

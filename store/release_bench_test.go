@@ -141,7 +141,11 @@ func (s *Store) refreshes(ctx context.Context, c perennial.Connection) error {
 		if c = claim.Connection; claim.Verdict == VerdictClaimed {
 			break
 		}
-		time.Sleep(claim.RetryAt.Sub(claim.Now))
+		select { // until its turn
+		case <-time.After(claim.RetryAt.Sub(claim.Now)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	sealed := make([]byte, 600)
 	_, err := s.Save(ctx, SaveRequest{ID: c.ID, AttemptID: c.Open.ID, Generation: c.Generation, Digest: c.RefreshTokenDigest, NewGeneration: c.Generation + 1,

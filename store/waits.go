@@ -9,8 +9,8 @@ import (
 )
 
 // EndBackoff ends a wait of the connection that is our own, on an operator's word, and
-// returns the row. The next forced refresh does not wait for those before it. Signal its workflow afterwards: its app's circuit and limits are asked
-// as ever. A wait that is not ours is an error of [perennial.CodeUnavailable] that says
+// returns the row. The next forced refresh does not wait for those before it. Signal its
+// workflow afterwards: its app's circuit and limits are asked as ever. A wait that is not ours is an error of [perennial.CodeUnavailable] that says
 // until when, and why; nothing is changed then. So is a status other than active an error
 // of [perennial.CodeConflict].
 func (s *Store) EndBackoff(ctx context.Context, id string) (c perennial.Connection, err error) {

@@ -18,7 +18,7 @@ var Faults = []Fault{FaultGrant, FaultClient, FaultRequest, FaultNobody}
 
 // faults has the error codes, in lower case, that say whose fault it was: those of
 // standards (provider.standardCodes has the sources), those of providers, and ours. A
-// code that is missing here, or says nothing, is nobody's.
+// code that is missing here, or says nothing, has [FaultNobody].
 var faults = map[string]Fault{
 	"invalid_grant":                     FaultGrant,
 	"interaction_required":              FaultGrant,

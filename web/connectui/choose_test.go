@@ -189,7 +189,7 @@ func TestChosenAtOnce(t *testing.T) {
 	assert.Equal(t, int64(1), only(t, o.World).Generation)
 }
 
-// TestNotChosen: a grant for which nobody chooses is refused like any other. It is not
+// TestNotChosen: a grant without a choice is refused like any other. It is not
 // revoked if a connection of an account that it reaches works.
 func TestNotChosen(t *testing.T) {
 	t.Parallel()
@@ -246,7 +246,7 @@ func TestCrashAfterTheChoice(t *testing.T) {
 	assert.Equal(t, "org-b", only(t, o.World).AccountID)
 }
 
-// TestScopesBeforeTheChoice: nobody chooses for a grant that is refused anyway.
+// TestScopesBeforeTheChoice: a grant that is refused anyway needs no choice.
 func TestScopesBeforeTheChoice(t *testing.T) {
 	t.Parallel()
 	o := reaching(t, "org-a", "org-b")

@@ -14,7 +14,7 @@ import (
 	. "github.com/perennial-oauth/perennial/internal/connecttest"
 )
 
-// TestDenials: in whatever words a provider sends back a customer who said no, the page
+// TestDenials: for all spellings of a refusal by the customer, the page
 // says so and leads back to the product, and the link works again.
 func TestDenials(t *testing.T) {
 	t.Parallel()
