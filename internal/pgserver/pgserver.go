@@ -227,7 +227,9 @@ func (s *Server) signal(sig syscall.Signal) error {
 		if err == nil {
 			err = syscall.Kill(pid, sig)
 		}
-		errs = append(errs, err)
+		if !errors.Is(err, syscall.ESRCH) { // a backend may end between the listing and here
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(errs...)
 }

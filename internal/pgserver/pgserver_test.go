@@ -1,14 +1,43 @@
 package pgserver
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 )
+
+// TestFreezeWhileBackendsEnd: a backend that ends between the listing and its signal is no
+// error; the server freezes and thaws all the same.
+func TestFreezeWhileBackendsEnd(t *testing.T) {
+	t.Parallel()
+	pg, err := Start("")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = pg.Thaw(); _ = pg.Stop(); _ = os.RemoveAll(pg.Dir) })
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				if conn, err := pgx.Connect(ctx, pg.URL); err == nil {
+					_ = conn.Close(ctx)
+				}
+			}
+		})
+	}
+	for range 500 {
+		require.NoError(t, pg.Freeze())
+		require.NoError(t, pg.Thaw())
+	}
+	cancel()
+	all.Wait()
+}
 
 func TestSweep(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
