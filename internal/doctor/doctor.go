@@ -15,6 +15,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/unreachable"
 	"github.com/perennial-oauth/perennial/seal"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 )
 
 // State is the result of a check.
@@ -64,6 +65,7 @@ type Sources struct {
 	Database  func(context.Context) (*db.DB, error)
 	Keys      func(context.Context) (*seal.Keyring, error)
 	Temporal  func(context.Context) (client.Client, error)
+	Converter converter.DataConverter // Temporal's client's; nil: the SDK's
 	Binding   ReadBinding
 	Timeout   time.Duration // of each check; 0: 5 s
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 	"google.golang.org/grpc/codes"
 )
 
@@ -24,12 +25,16 @@ type parts struct {
 	database  *part[*db.DB]
 	keys      *part[*seal.Keyring]
 	temporal  *part[client.Client]
+	converter converter.DataConverter
 	binding   ReadBinding
 }
 
 // newParts begins to open the sources.
 func newParts(ctx context.Context, s Sources) *parts {
-	return &parts{cfg: s.Config, namespace: s.Namespace, binding: s.Binding,
+	if s.Converter == nil {
+		s.Converter = converter.GetDefaultDataConverter()
+	}
+	return &parts{cfg: s.Config, namespace: s.Namespace, binding: s.Binding, converter: s.Converter,
 		database: open(ctx, "the database", s.Database), keys: open(ctx, "the keys", s.Keys), temporal: open(ctx, "Temporal", s.Temporal)}
 }
 

@@ -60,7 +60,8 @@ func otherSettings(p *parts, s client.Schedule) string {
 		return "other arguments than the sweep's"
 	}
 	payload, ok := action.Args[0].(*commonpb.Payload)
-	if !ok || converter.GetDefaultDataConverter().FromPayload(payload, &have) != nil {
+	of := converter.WorkflowSerializationContext{Namespace: p.namespace, WorkflowID: action.ID}
+	if !ok || converter.WithDataConverterSerializationContext(p.converter, of).FromPayload(payload, &have) != nil {
 		return "arguments that cannot be read here"
 	}
 	if have = have.WithDefaults(); have != want {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -29,11 +30,11 @@ func (s *shell) doctor() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			namespace, err := wiring.Namespace(cmd.Context(), cfg, s.environ, s.customize...)
+			options, err := wiring.ClientOptions(cmd.Context(), cfg, s.environ, s.customize...)
 			if err != nil {
 				return err
 			}
-			sources, done := s.sources(cfg, namespace)
+			sources, done := s.sources(cfg, options)
 			defer done()
 			report := doctor.Run(cmd.Context(), sources)
 			if asJSON {
@@ -51,11 +52,11 @@ func (s *shell) doctor() *cobra.Command {
 }
 
 // sources opens the database, the keys and Temporal on demand. done closes those it opened.
-func (s *shell) sources(cfg *config.Config, namespace string) (sources doctor.Sources, done func()) {
+func (s *shell) sources(cfg *config.Config, temporal client.Options) (sources doctor.Sources, done func()) {
 	var mu sync.Mutex
 	var closers []func()
 	closes := func(f func()) { mu.Lock(); defer mu.Unlock(); closers = append(closers, f) }
-	sources = doctor.Sources{Config: cfg, Namespace: namespace,
+	sources = doctor.Sources{Config: cfg, Namespace: cmp.Or(temporal.Namespace, client.DefaultNamespace), Converter: temporal.DataConverter,
 		Database: func(ctx context.Context) (*db.DB, error) {
 			d, err := db.Open(ctx, cfg.DatabaseURL, cfg.DatabasePool)
 			if err == nil {
