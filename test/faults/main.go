@@ -47,12 +47,12 @@ var faults = []fault{
 
 	{"terminated_in_exchange", terminatedInExchange, true},
 
-	{"drop_before_work", onSome(false, func(k *fakeprovider.Knobs) { k.DropBefore = 1 }), false},
-	{"drop_after_rotation", onSome(true, func(k *fakeprovider.Knobs) { k.DropAfter = 1 }), false},
-	{"proxy_502", onSome(true, func(k *fakeprovider.Knobs) { k.BadGateway = 1 }), false},
-	{"truncated_429_refused", onSome(true, func(k *fakeprovider.Knobs) { k.Truncate, k.RateLimited, k.SayRevoked = 1, 1, 1 }), false},
-	{"refused_once", onSome(false, func(k *fakeprovider.Knobs) { k.SayRevoked = 1 }), false},
-	{"html", onSome(false, func(k *fakeprovider.Knobs) { k.HTML = 2 }), false},
+	{"drop_before_work", onSome(0, func(k *fakeprovider.Knobs) { k.DropBefore = 1 }), false},
+	{"drop_after_rotation", onSome(1, func(k *fakeprovider.Knobs) { k.DropAfter = 1 }), false},
+	{"proxy_502", onSome(1, func(k *fakeprovider.Knobs) { k.BadGateway = 1 }), false},
+	{"truncated_429_refused", onSome(2, func(k *fakeprovider.Knobs) { k.Truncate, k.RateLimited, k.SayRevoked = 1, 1, 1 }), false},
+	{"refused_once", onSome(0, func(k *fakeprovider.Knobs) { k.SayRevoked = 1 }), false},
+	{"html", onSome(0, func(k *fakeprovider.Knobs) { k.HTML = 2 }), false},
 	{"silence_30s", silence, false},
 	{"storm_429", storm(4*time.Second, func(k *fakeprovider.Knobs) { k.RateLimited, k.RetryAfter = always, "2" }, func(k *fakeprovider.Knobs) { k.RateLimited = 0 }), false},
 	{"outage_5xx", storm(8*time.Second, func(k *fakeprovider.Knobs) { k.ServerError = always }, func(k *fakeprovider.Knobs) { k.ServerError = 0 }), false},

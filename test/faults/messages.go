@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"math"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/workflows"
 	"go.temporal.io/api/operatorservice/v1"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 )
 
@@ -33,7 +35,7 @@ func hostileMessages(r *round) error {
 				if signal == workflows.SignalContinueAsNew && r.r.IntN(4) > 0 {
 					continue // it is an honest one with any payload
 				}
-				if err := r.client.SignalWorkflow(ctx, workflows.ID(c.id), "", signal, body); err != nil {
+				if err := r.signal(c, signal, body); err != nil {
 					return err
 				}
 			}
@@ -57,13 +59,12 @@ func hostileMessages(r *round) error {
 // endRuns ends the runs that hold the messages: a worker of the last release, which a later
 // fault starts, would believe them when it replays these runs.
 func (r *round) endRuns(of []*conn) error {
-	ctx := context.Background()
 	for _, c := range of {
 		run, err := r.runOf(c)
 		if err != nil {
 			return err
 		}
-		if err := r.client.SignalWorkflow(ctx, workflows.ID(c.id), "", workflows.SignalContinueAsNew, nil); err != nil {
+		if err := r.signal(c, workflows.SignalContinueAsNew, nil); err != nil {
 			return err
 		}
 		r.until(20*time.Second, c.account+" continues as new", func() bool {
@@ -72,6 +73,18 @@ func (r *round) endRuns(of []*conn) error {
 		})
 	}
 	return nil
+}
+
+// signal sends a signal. If the workflow has ended, by a fault before, it waits until the
+// sweep has started it again.
+func (r *round) signal(c *conn, signal string, body any) error {
+	var err error
+	r.until(20*time.Second, c.account+" takes a signal", func() bool {
+		err = r.client.SignalWorkflow(context.Background(), workflows.ID(c.id), "", signal, body)
+		var ended *serviceerror.NotFound
+		return !errors.As(err, &ended)
+	})
+	return err
 }
 
 func (r *round) runOf(c *conn) (string, error) {

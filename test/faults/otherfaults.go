@@ -20,9 +20,10 @@ func slowly(ms int64) func(*fakeprovider.Knobs) {
 	return func(k *fakeprovider.Knobs) { k.LatencyAfterMS = ms }
 }
 
-// onSome makes a fault of the provider for two connections of each class. lost says
-// that the fault loses a reply.
-func onSome(lost bool, change func(*fakeprovider.Knobs)) func(*round) error {
+// onSome makes a fault of the provider for two connections of each class. lost is the
+// number of generations, from the present one on, at which the fault may lose the grant:
+// two if it cuts a reply, which brings one more access token and no refresh token.
+func onSome(lost int64, change func(*fakeprovider.Knobs)) func(*round) error {
 	return func(r *round) error {
 		var chosen []*conn
 		for _, a := range apps {
@@ -31,8 +32,9 @@ func onSome(lost bool, change func(*fakeprovider.Knobs)) func(*round) error {
 			}
 		}
 		for _, c := range chosen {
-			if lost {
-				c.excuse(r.get(c).Generation, "the reply was lost", false)
+			now := r.get(c).Generation
+			for g := range lost {
+				c.excuse(now+g, "the reply was lost, or its rest", false)
 			}
 			if err := r.provider.Adjust(clientOf(c.app), c.account, change); err != nil {
 				return err

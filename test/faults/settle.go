@@ -101,20 +101,24 @@ func (r *round) waitsForEnd(c *conn) bool {
 // death. A living caller that leaves earlier has cancelled a sent request.
 func (r *round) undelivered() {
 	byDigest := map[string]*conn{}
-	generations := map[string]int64{}
+	generations := map[string][]int64{} // several if a reply brought an access token only
 	r.mu.Lock()
 	for id, given := range r.given {
 		for g, d := range given {
-			byDigest[d], generations[d] = r.byID[id], g
+			byDigest[d], generations[d] = r.byID[id], append(generations[d], g)
 		}
 	}
 	r.mu.Unlock()
 	oracle := r.provider.Oracle()
 	for _, p := range oracle.Presentations {
 		may := !p.Left || p.After > leaves || r.died(p.At, p.At.Add(p.After))
-		if c := byDigest[p.Digest]; c != nil && p.Undelivered && may {
-			if _, ok := c.excused(generations[p.Digest]); !ok {
-				c.excuse(generations[p.Digest], "the caller had left before the answer", false)
+		c := byDigest[p.Digest]
+		if c == nil || !p.Undelivered || !may {
+			continue
+		}
+		for _, g := range generations[p.Digest] {
+			if _, ok := c.excused(g); !ok {
+				c.excuse(g, "the answer was lost, or its rest", false)
 			}
 		}
 	}
