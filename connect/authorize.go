@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"time"
@@ -145,6 +146,9 @@ func (s *Sessions) take(ctx context.Context, c perennial.ConnectSession, to stri
 	if outcome := refusalIn(response); outcome != "" {
 		return s.end(ctx, c, outcome, nil, "")
 	}
+	if c, app, err = s.atNamedHost(ctx, c, app, response); err != nil {
+		return c, err
+	}
 	verifier, err := s.Service.Sealer.Open(sessionBinding(c, seal.FieldCodeVerifier, c.Starts), c.VerifierSealed)
 	if err != nil {
 		return c, err
@@ -181,6 +185,26 @@ func (s *Sessions) take(ctx context.Context, c perennial.ConnectSession, to stri
 		k.Hint = response.Get(source.Name)
 	}
 	return s.keep(ctx, app, c, k, at)
+}
+
+// atNamedHost returns the session and its app at the host that the response names for
+// the account, if the description lists that host. The code is good there only.
+func (s *Sessions) atNamedHost(ctx context.Context, c perennial.ConnectSession, app provider.App, response url.Values) (perennial.ConnectSession, provider.App, error) {
+	host, listed := app.NamedHost(response)
+	if host == "" || host == c.Host {
+		return c, app, nil
+	}
+	if !listed {
+		c.Problem = fmt.Sprintf("the authorization response names the host %.100q, which is not among the hosts of provider %s", host, app.Provider.Name)
+		s.Service.Log.Warn("authorization response names another host", "session_id", c.ID, "app", c.App, "problem", c.Problem)
+		return c, app, nil
+	}
+	if err := s.Store.MoveHost(ctx, c.ID, c.Starts, host); err != nil {
+		return c, app, err
+	}
+	c.Host = host
+	app, err := s.app(c)
+	return c, app, err
 }
 
 // exchange sends the code once, with the client secret that the provider accepts as far

@@ -246,12 +246,9 @@ func (s *Service) insert(ctx context.Context, app provider.App, g Grant) (perenn
 	if err != nil {
 		return perennial.Connection{}, fmt.Errorf("make a connection id: %w", err)
 	}
-	host := app.Provider.Host()
-	if app.Provider.HostNeeded() {
-		if _, err := app.At(g.Host); err != nil {
-			return perennial.Connection{}, err
-		}
-		host = g.Host
+	host, err := g.host(app)
+	if err != nil {
+		return perennial.Connection{}, err
 	}
 	c := g.connection(app)
 	c.ID, c.Host = "con_"+id.String(), host
@@ -262,16 +259,33 @@ func (s *Service) insert(ctx context.Context, app provider.App, g Grant) (perenn
 	return s.Store.Insert(ctx, c, w)
 }
 
+// host returns the host of the token endpoint that the grant's tokens are good at.
+func (g Grant) host(app provider.App) (string, error) {
+	if !app.Provider.HostNeeded() {
+		return app.Provider.Host(), nil
+	}
+	_, err := app.At(g.Host)
+	return g.Host, err
+}
+
 // connection returns a new connection of the grant's account, without id and host.
 func (g Grant) connection(app provider.App) perennial.Connection {
 	return perennial.Connection{TenantID: g.Tenant, App: g.App, AccountID: g.Account, Cadence: app.Cadence, Provider: app.Provider.Name}
 }
 
 func (s *Service) replace(ctx context.Context, app provider.App, c perennial.Connection, g Grant) (perennial.Connection, error) {
+	if g.Host != "" { // the account may have moved; without a host it is where it was
+		host, err := g.host(app)
+		if err != nil {
+			return perennial.Connection{}, err
+		}
+		c.Host = host
+	}
 	w, err := s.tokens(ctx, app, c, c.NextGeneration(), g)
 	if err != nil {
 		return perennial.Connection{}, err
 	}
+	w.Host = c.Host
 	return s.Store.ReplaceTokens(ctx, c.ID, c.Status, c.Generation, w)
 }
 

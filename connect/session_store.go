@@ -150,6 +150,13 @@ func (s *SessionStore) ConsumeState(ctx context.Context, id string, starts int64
 		})
 }
 
+// MoveHost changes the account's host of a session whose state was just consumed.
+func (s *SessionStore) MoveHost(ctx context.Context, id string, starts int64, host string) error {
+	return s.writeSession(ctx, id, "starts = ? AND answered_at IS NOT NULL AND reply_sealed IS NULL",
+		func(time.Time) []any { return []any{starts} },
+		func(time.Time) map[string]any { return map[string]any{"host": host} })
+}
+
 // NoteRefusal writes the outcome of a request whose state was not sent back. The state
 // stays good.
 func (s *SessionStore) NoteRefusal(ctx context.Context, id string, starts int64, outcome perennial.ConnectOutcome) error {

@@ -136,6 +136,8 @@ func (e Entry) Validate() error {
 		return perennial.Errorf(perennial.CodeInvalid, "provider %s: auth_style must be header: its client secret stands in for the user name", e.Name)
 	case e.HostNeeded() && len(e.HostSuffixes) == 0:
 		return perennial.Errorf(perennial.CodeInvalid, "provider %s: token_url has a {host}: say in hosts which there may be", e.Name)
+	case e.HostFrom != "" && !(e.HostNeeded() && slices.ContainsFunc(e.HostSuffixes, isWholeName)):
+		return perennial.Errorf(perennial.CodeInvalid, "provider %s: host_from needs a {host} in token_url, and whole names in hosts", e.Name)
 	case !slices.Contains(perennial.ReplayClasses, e.ReplayClass):
 		return perennial.Errorf(perennial.CodeInvalid, "provider %s: replay_class %q is not one of %v", e.Name, e.ReplayClass, perennial.ReplayClasses)
 	case e.ReplaySource == "":

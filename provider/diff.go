@@ -148,6 +148,7 @@ var effects = map[string]string{
 	"introspect_url": otherConsents,
 	"revoke_url":     "A disconnect revokes at the new endpoint; at none, the customer must remove the access.",
 	"hosts":          "Connections at a host that is no longer allowed are not refreshed.",
+	"host_from":      otherConsents,
 
 	"auth_style":     otherRequests,
 	"secret_as_user": otherRequests,

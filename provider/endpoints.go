@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"cmp"
 	"net/url"
 	"strconv"
 	"strings"
@@ -19,6 +20,7 @@ func (o overlay) endpoints() {
 		o.hosts()
 		o.e.HostSuffixes = o.d.Hosts
 	}
+	o.e.HostFrom = cmp.Or(o.d.HostFrom, o.e.HostFrom)
 	for _, u := range []struct {
 		key, value string
 		to         *string

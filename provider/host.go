@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -51,6 +52,26 @@ func (a App) At(host string) (App, error) {
 	return a, nil
 }
 
+// NamedHost returns the host that an authorization response names for the account, and
+// whether it names one. The response comes through a browser, so a name counts only if
+// it stands in the entry's hosts as a whole: another one is returned with false. A code
+// must never go to a server that somebody else may own.
+func (a App) NamedHost(response url.Values) (host string, listed bool) {
+	if a.Provider.HostFrom == "" {
+		return "", false
+	}
+	named := response.Get(a.Provider.HostFrom)
+	if u, err := url.Parse(named); err == nil && u.Host != "" {
+		named = u.Host
+	}
+	host = strings.ToLower(named)
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = host
+	}
+	return host, a.Provider.allows(host) && slices.Contains(a.Provider.HostSuffixes, name)
+}
+
 // allows reports whether host is a plain name that one of the suffixes matches. Only a
 // host of this machine may have a port.
 func (e Entry) allows(host string) bool {
@@ -74,13 +95,16 @@ func (e Entry) allows(host string) bool {
 	return false
 }
 
+// isWholeName reports whether an element of an entry's hosts stands for one host only.
+func isWholeName(host string) bool { return !strings.HasPrefix(host, ".") }
+
 func (e Entry) allowedHosts() string {
 	if len(e.HostSuffixes) == 0 {
 		return "localhost"
 	}
 	var hosts []string
 	for _, suffix := range e.HostSuffixes {
-		if strings.HasPrefix(suffix, ".") {
+		if !isWholeName(suffix) {
 			suffix = "<account>" + suffix
 		}
 		hosts = append(hosts, suffix)

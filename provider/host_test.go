@@ -94,6 +94,27 @@ func FuzzHost(f *testing.F) {
 	})
 }
 
+// TestNamedHost: an authorization response may name a host that is listed as a whole
+// name, and no other.
+func TestNamedHost(t *testing.T) {
+	t.Parallel()
+	app := App{Provider: Entry{Name: "zoho", TokenURL: "https://{host}/token", HostSuffixes: []string{"accounts.zoho.com", "accounts.zoho.eu", ".zoho.example"}, HostFrom: "accounts-server"}}
+	for named, want := range map[string]string{
+		"https://accounts.zoho.eu": "accounts.zoho.eu", "https://Accounts.Zoho.EU/oauth": "accounts.zoho.eu", "accounts.zoho.eu": "accounts.zoho.eu",
+		"": "", "https://evil.example": "", "a.zoho.example": "", "https://accounts.zoho.eu.evil.example": "", "https://accounts.zoho.eu:8443": "",
+		"https://accounts.zoho.eu@evil.example": "", "//accounts.zoho.eu": "accounts.zoho.eu", "https://accounts.zoho.eu%00": "", "\x00": "", "localhost:1": "",
+	} {
+		host, listed := app.NamedHost(url.Values{"accounts-server": {named}})
+		assert.Equal(t, want != "", listed, named)
+		if listed {
+			assert.Equal(t, want, host)
+		}
+	}
+	app.Provider.HostFrom = ""
+	_, listed := app.NamedHost(url.Values{"accounts-server": {"accounts.zoho.eu"}, "": {"accounts.zoho.eu"}})
+	assert.False(t, listed)
+}
+
 func allowed(e Entry, name string) bool {
 	if len(e.HostSuffixes) == 0 {
 		return isLoopback(name)

@@ -42,6 +42,9 @@ type Entry struct {
 	// HostSuffixes are the hosts that may replace {host} in the URLs: one that begins
 	// with a dot matches every name below it, any other only that name.
 	HostSuffixes []string
+	// HostFrom is the parameter of an authorization response that names the account's
+	// host; see [App.NamedHost].
+	HostFrom string
 	// RateLimitScope says which connections a 429 concerns.
 	RateLimitScope RateLimitScope
 	// ChecksClientFirst: the token endpoint checks the client before the grant, so that

@@ -163,6 +163,9 @@ func tokenColumns(w TokenWrite, now time.Time) columns {
 		"reason":                   string(w.Reason),
 		"unproven_since":           nil,
 	})
+	if w.Host != "" {
+		set["host"] = w.Host
+	}
 	if w.Unproven {
 		set["unproven_since"] = db.Nullable(now)
 	}

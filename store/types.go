@@ -153,6 +153,7 @@ type TokenWrite struct {
 	Generation int64 // the generation that the tokens were sealed for
 	SealedTokens
 	ClientIDDigest string
+	Host           string           // of the account's token endpoint; empty: as it was
 	Unproven       bool             // the tokens are a caller's: see [perennial.Connection.Proven]
 	Status         perennial.Status // active, or reconnect_required with Reason
 	Reason         perennial.Reason
