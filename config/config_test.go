@@ -237,6 +237,12 @@ func TestEveryKeyOfAnApp(t *testing.T) {
     account_field: realm id
     request_id_header: X-Id
     spellings: [{http_status: 400, code: invalid_request, contains: refresh_token, outcome: revoked}]
+    rotation: sometimes
+    rate_limit: 10 in 10 minutes
+    revocation: the grant
+    grants_per_user: 5
+    api_hosts: [api.full.example]
+    setup: {register: "https://full.example/apps", redirect_uris: https only, refresh_token: offline_access, sandbox: none}
     evidence: [{facts: [replay], by: measured, source: us, date: 2026-11}]
 `), goodEnv)
 	require.NoError(t, err)
@@ -258,6 +264,9 @@ func TestEveryKeyOfAnApp(t *testing.T) {
 	e.Notes, e.JSONBody, e.RefreshParams, e.RefreshKillsAccessToken, e.ChecksClientFirst = "Sources.", true, map[string]string{"scope": "a"}, true, true
 	e.ScopeSeparator, e.ScopesUnnamed, e.TokensUnder, e.AccountField, e.RequestIDHeader = ",", []string{"openid"}, "data", "realm id", "X-Id"
 	e.Spellings = []provider.Spelling{{HTTPStatus: 400, Code: "invalid_request", Contains: "refresh_token", Outcome: perennial.OutcomeRevoked}}
+	e.Rotation, e.RateLimit, e.Revocation, e.GrantsPerUser = provider.RotationSometimes, "10 in 10 minutes", "the grant", 5
+	e.APIHosts = []string{"api.full.example"}
+	e.Setup = provider.Setup{Register: "https://full.example/apps", RedirectURIs: "https only", RefreshToken: "offline_access", Sandbox: "none"}
 	e.Evidence = []provider.Evidence{{Facts: []string{"replay"}, By: "measured", Source: "us", Date: "2026-11"}}
 	require.Equal(t, want, got)
 }

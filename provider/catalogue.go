@@ -71,6 +71,7 @@ func Lookup(name string) (Entry, bool) {
 			e.MembersAt = maps.Clone(e.MembersAt)
 			e.API.Spellings, e.API.ReadPosts = slices.Clone(e.API.Spellings), slices.Clone(e.API.ReadPosts)
 			e.ScopesImply, e.ScopePrefixes = maps.Clone(e.ScopesImply), slices.Clone(e.ScopePrefixes)
+			e.APIHosts = slices.Clone(e.APIHosts)
 			return e, true
 		}
 	}

@@ -12,15 +12,19 @@ func Describe(e Entry) Description {
 	d := Description{
 		Title: e.Title, RemoveAccess: e.RemoveAccess, Notes: e.Notes, AuthURL: e.AuthURL, TokenURL: e.TokenURL, IntroURL: e.IntrospectURL, RevokeURL: e.RevokeURL, Hosts: e.HostSuffixes, HostFrom: e.HostFrom,
 		AuthStyle: authStyles[e.AuthStyle], SecretAsUser: said(e.SecretAsUser), JSONBody: said(e.JSONBody), RefreshParams: e.RefreshParams, AuthParams: e.AuthParams,
-		ReplayClass: string(e.ReplayClass), ReplaySource: e.ReplaySource, GraceWindow: spanOf(e.GraceWindow),
+		Rotation: string(e.Rotation), ReplayClass: string(e.ReplayClass), ReplaySource: e.ReplaySource, GraceWindow: spanOf(e.GraceWindow),
 		RefreshKills: said(e.RefreshKillsAccessToken), ChecksClient: said(e.ChecksClientFirst),
 		RefreshWithin: spanOf(e.RefreshWithin), DefaultLifetime: spanOf(e.DefaultLifetime), IdleLifetime: spanOf(e.IdleLifetime), GrantLifetime: spanOf(e.GrantLifetime),
+		GrantsPerUser: e.GrantsPerUser, Revocation: e.Revocation,
 		ScopeSeparator: e.ScopeSeparator, ScopesUnnamed: e.ScopesUnnamed, ScopesImply: e.ScopesImply, ScopePrefixes: e.ScopePrefixes, ScopesNoCase: said(e.ScopesIgnoreCase), Issuer: e.Issuer, IssuerSent: said(e.IssuerSent),
 		TokensUnder: e.TokensUnder, MembersAt: e.MembersAt, LifetimeUnit: spanOf(e.LifetimeUnit), MetadataFields: e.MetadataFields, AccountField: e.AccountField, RequestIDHeader: e.RequestIDHeader,
-		RateLimitScope: string(e.RateLimitScope), Spellings: slices.Clone(e.Spellings), Evidence: e.Evidence, APISpellings: slices.Clone(e.API.Spellings), ReadPosts: e.API.ReadPosts,
+		RateLimitScope: string(e.RateLimitScope), RateLimit: e.RateLimit, APIHosts: e.APIHosts, Spellings: slices.Clone(e.Spellings), Evidence: e.Evidence, APISpellings: slices.Clone(e.API.Spellings), ReadPosts: e.API.ReadPosts,
 	}
 	if e.Account != (AccountSource{}) {
 		d.Account = &e.Account
+	}
+	if e.Setup != (Setup{}) {
+		d.Setup = &e.Setup
 	}
 	return d
 }

@@ -37,6 +37,7 @@ type Description struct {
 	RefreshParams map[string]string `yaml:"refresh_params,omitempty" doc:"Members of the token requests beyond RFC 6749."`
 	AuthParams    map[string]string `yaml:"auth_params,omitempty" doc:"Members of the authorization request beyond RFC 6749 and 7636."`
 
+	Rotation     string `yaml:"rotation,omitempty" enum:"always,sometimes,never,unknown" doc:"Whether a refresh gives a new refresh token. Left out: unknown. Whatever comes is stored."`
 	ReplayClass  string `yaml:"replay_class,omitempty" enum:"reusable,grace,single_use,reuse_revokes,unknown" doc:"What the provider does if an old refresh token is presented again. Not documented: unknown."`
 	ReplaySource string `yaml:"replay_source,omitempty" doc:"Where the replay class is documented, or that it is not."`
 	GraceWindow  Span   `yaml:"grace_window,omitempty" doc:"For replay_class grace: how long an old refresh token may be presented again, from the first sending."`
@@ -45,8 +46,11 @@ type Description struct {
 
 	RefreshWithin   Span `yaml:"refresh_within,omitempty" doc:"The provider refreshes an access token only within this time before its end; left out: at any time."`
 	DefaultLifetime Span `yaml:"default_lifetime,omitempty" doc:"Life of an access token whose reply names none."`
-	IdleLifetime    Span `yaml:"idle_lifetime,omitempty" doc:"Life of a refresh token that nobody uses."`
-	GrantLifetime   Span `yaml:"grant_lifetime,omitempty" doc:"Time from the consent to the end of the grant, which no refresh postpones."`
+	IdleLifetime    Span `yaml:"idle_lifetime,omitempty" doc:"Life of a refresh token that nobody uses. Left out, with evidence by the provider for idle_clock: there is no such limit."`
+	GrantLifetime   Span `yaml:"grant_lifetime,omitempty" doc:"Time from the consent to the end of the grant, which no refresh postpones. Left out, with evidence by the provider for hard_clock: there is no such end."`
+
+	GrantsPerUser int    `yaml:"grants_per_user,omitempty" doc:"How many grants, or refresh tokens, a user may have for one client before the oldest ends without a word."`
+	Revocation    string `yaml:"revocation,omitempty" doc:"What a revocation reaches: one token, the grant, all grants of the user, the installation."`
 
 	ScopeSeparator string              `yaml:"scope_separator,omitempty" doc:"Separates the scopes of an authorization request; a space if it is left out (RFC 6749 section 3.3)."`
 	ScopesUnnamed  []string            `yaml:"scopes_unnamed,omitempty" doc:"Scopes that the provider grants without naming them in its reply; one * stands for any text. openid and offline_access are always among them."`
@@ -66,9 +70,12 @@ type Description struct {
 	AccountField    string              `yaml:"account_field,omitempty" doc:"The account id as customers call it: portal id."`
 	RequestIDHeader string              `yaml:"request_id_header,omitempty" doc:"The header with the provider's own request id."`
 	RateLimitScope  string              `yaml:"rate_limit_scope,omitempty" enum:"connection,app,host" doc:"Which connections a 429 concerns. Not documented: connection."`
+	RateLimit       string              `yaml:"rate_limit,omitempty" doc:"The documented limit of the token endpoint: 10 access tokens in 10 minutes for each refresh token."`
 	Spellings       []Spelling          `yaml:"spellings,omitempty" doc:"The provider's own errors; the first match counts."`
 	APISpellings    []resource.Spelling `yaml:"api_spellings,omitempty" doc:"How the provider's API, beyond RFC 6750, says that it refuses a token; the first match counts."`
 	ReadPosts       []string            `yaml:"read_posts,omitempty" doc:"Paths of its API to which a POST changes nothing, and may be sent twice; * stands for one segment."`
+	APIHosts        []string            `yaml:"api_hosts,omitempty" doc:"The hosts of the provider's API, for which the access token is meant: whole names, or, with a dot in front, a domain in which each account has a name."`
+	Setup           *Setup              `yaml:"setup,omitempty" doc:"How an app is set up at the provider."`
 	Evidence        []Evidence          `yaml:"evidence,omitempty" doc:"How the facts are known."`
 }
 
@@ -126,6 +133,7 @@ func (d Description) Over(e Entry, replace bool, report Report) Entry {
 	o.grant()
 	o.reply()
 	o.api()
+	o.knowledge()
 	o.evidence()
 	return e
 }
@@ -333,13 +341,20 @@ func (o overlay) evidence() {
 		switch {
 		case len(found.Facts) == 0:
 			o.report(at+".facts", "must name at least one fact")
-		case !dateForm.MatchString(found.Date):
+		case !isDate(found.Date):
 			o.report(at+".date", "must say when it was looked up: 2026-11-28, or 2026-11")
 		case found.By != "not_documented" && found.Source == "":
 			o.report(at+".source", "is needed: the address of the page, or its title")
 		}
 	}
 	setList(&o.e.Evidence, o.d.Evidence)
+}
+
+// isDate reports whether s is a day or a month.
+func isDate(s string) bool {
+	_, day := time.Parse(time.DateOnly, s)
+	_, month := time.Parse("2006-01", s)
+	return (day == nil || month == nil) && dateForm.MatchString(s)
 }
 
 var dateForm = regexp.MustCompile(tagOf[Evidence]("Date", "pattern"))

@@ -102,10 +102,15 @@ func TestWrongDescriptions(t *testing.T) {
 		"account: {from: url, name: id}":                          {"acme.yaml: account from url needs a url"},
 		"issuer_sent: true":                                       {"acme.yaml: issuer_sent needs an issuer"},
 		"secret_as_user: true\nhosts: [.]":                        {"acme.yaml:7: hosts.0 must be a host's name in lower case, without a scheme, a port and a path"},
+		"rotation: " + secret:                                     {"acme.yaml:6: rotation must be one of always, sometimes, never, unknown"},
+		"grants_per_user: -1":                                     {"acme.yaml:6: grants_per_user must be above zero; leave it out if no limit is known"},
+		"api_hosts: [api.acme.example, .com, https://x]":          {"acme.yaml:6: api_hosts.1 is open to everybody: name a domain of the provider", "acme.yaml:6: api_hosts.2 must be a host's name in lower case, without a scheme, a port and a path"},
+		"setup: {registr: x}":                                     {`acme.yaml:6: unknown key "registr"; did you mean register?`},
 		"evidence:\n  - {facts: [], by: provider, date: 2026-11}": {"acme.yaml:7: evidence.0.facts must name at least one fact"},
-		"evidence:\n  - {facts: [replai], by: someone, source: x, date: 2026-11}":    {"acme.yaml:7: evidence.0.facts.0 must be one of endpoints, rotation, replay, lifetime, idle_clock, hard_clock, refusal, wrong_client, rate_limit, account, revocation, scopes; did you mean replay?", "acme.yaml:7: evidence.0.by must be one of provider, third_party, measured, not_documented"},
-		"evidence:\n  - {facts: [replay], by: provider, source: x, date: last year}": {"acme.yaml:7: evidence.0.date must say when it was looked up: 2026-11-28, or 2026-11"},
-		"evidence:\n  - {facts: [replay], by: provider, date: 2026-11-28}":           {"acme.yaml:7: evidence.0.source is needed: the address of the page, or its title"},
+		"evidence:\n  - {facts: [replai], by: someone, source: x, date: 2026-11}":     {"acme.yaml:7: evidence.0.facts.0 must be one of endpoints, rotation, replay, lifetime, idle_clock, hard_clock, refusal, wrong_client, rate_limit, account, revocation, scopes; did you mean replay?", "acme.yaml:7: evidence.0.by must be one of provider, third_party, measured, not_documented"},
+		"evidence:\n  - {facts: [replay], by: provider, source: x, date: last year}":  {"acme.yaml:7: evidence.0.date must say when it was looked up: 2026-11-28, or 2026-11"},
+		"evidence:\n  - {facts: [replay], by: provider, source: x, date: 2026-11-31}": {"acme.yaml:7: evidence.0.date must say when it was looked up: 2026-11-28, or 2026-11"},
+		"evidence:\n  - {facts: [replay], by: provider, date: 2026-11-28}":            {"acme.yaml:7: evidence.0.source is needed: the address of the page, or its title"},
 		"api_spellings:\n  - {http_status: 200, means: token}\n  - {means: token}\n  - {http_status: 302, code: x, means: token}\n  - {http_status: 403, code: x, means: not_permitted}\n  - {code: x, means: tokn}": {
 			"acme.yaml:7: api_spellings.0 needs a code or contains: without them it matches every reply of that status", "acme.yaml:8: api_spellings.1 needs a code or contains: without them it matches every reply of that status",
 			"acme.yaml:9: api_spellings.2.http_status must be of a success or a client error: from 200 to 299, or from 400 to 499",
@@ -133,6 +138,18 @@ func TestReserved(t *testing.T) {
 			assert.Equal(t, map[string]string{"refresh_params." + spelled: why, "auth_params." + spelled: why}, reported)
 		}
 	}
+}
+
+// TestSetupIsMerged: who knows of another sandbox need not repeat where an app is
+// registered.
+func TestSetupIsMerged(t *testing.T) {
+	t.Parallel()
+	e := Entry{Setup: Setup{Register: "https://acme.example/apps", Sandbox: "none"}}
+	d := Description{Setup: &Setup{Sandbox: "https://sandbox.acme.example"}}
+	wrong := func(key, text string) { t.Errorf("%s %s", key, text) }
+	assert.Equal(t, Setup{Register: "https://acme.example/apps", Sandbox: "https://sandbox.acme.example"}, d.Over(e, false, wrong).Setup)
+	assert.Equal(t, *d.Setup, d.Over(e, true, wrong).Setup)
+	assert.Equal(t, e.Setup, Description{}.Over(e, true, wrong).Setup)
 }
 
 // FuzzReadDescription reads any bytes: there is no panic, and what is read, written and

@@ -42,7 +42,8 @@ func TestDiff(t *testing.T) {
 // are for people only.
 func TestEveryKeyHasItsEffect(t *testing.T) {
 	t.Parallel()
-	people := map[string]bool{"title": true, "notes": true, "replay_source": true, "account_field": true, "remove_access": true, "evidence": true}
+	people := map[string]bool{"title": true, "notes": true, "replay_source": true, "account_field": true, "remove_access": true, "evidence": true,
+		"rotation": true, "grants_per_user": true, "revocation": true, "rate_limit": true, "api_hosts": true, "setup": true}
 	for field := range reflect.TypeFor[Description]().Fields() {
 		key, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
 		assert.Equal(t, !people[key], effects[key] != "", key)

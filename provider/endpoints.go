@@ -17,7 +17,7 @@ func (o overlay) endpoints() {
 		o.e.IntrospectURL, o.e.RevokeURL = "", ""
 	}
 	if o.d.Hosts != nil {
-		o.hosts()
+		o.hosts("hosts", o.d.Hosts)
 		o.e.HostSuffixes = o.d.Hosts
 	}
 	o.e.HostFrom = cmp.Or(o.d.HostFrom, o.e.HostFrom)
@@ -46,11 +46,11 @@ func hostOf(raw string) string {
 	return strings.ToLower(u.Host)
 }
 
-// hosts refuses a domain below which anybody can have a name: the client's secret would
-// go there.
-func (o overlay) hosts() {
-	for i, host := range o.d.Hosts {
-		key := "hosts." + strconv.Itoa(i)
+// hosts refuses what is no host's name, and a domain below which anybody can have a name:
+// the client's secret would go there.
+func (o overlay) hosts(at string, hosts []string) {
+	for i, host := range hosts {
+		key := at + "." + strconv.Itoa(i)
 		domain := strings.TrimPrefix(host, ".")
 		suffix, icann := publicsuffix.PublicSuffix(domain)
 		switch {

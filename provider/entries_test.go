@@ -99,3 +99,21 @@ func TestValidate(t *testing.T) {
 		assert.Contains(t, err.Error(), c.want, name)
 	}
 }
+
+// withoutAddress are the entries whose evidence still names pages of the provider's by
+// their titles only.
+var withoutAddress = []string{"asana", "atlassian", "box", "dropbox", "github", "google", "hubspot", "linkedin", "notion", "pipedrive", "quickbooks", "slack", "square", "xero", "zendesk", "zoho"}
+
+// TestEvidenceHasAddresses: whoever doubts a fact that the catalogue has from the
+// provider can look it up.
+func TestEvidenceHasAddresses(t *testing.T) {
+	t.Parallel()
+	for _, name := range Names() {
+		for _, found := range entry(t, name).Evidence {
+			if found.By == "provider" && !slices.Contains(withoutAddress, name) {
+				u, err := url.Parse(found.Source)
+				assert.True(t, err == nil && u.Scheme == "https" && u.Host != "", "%s: %s has no https address: %s", name, found.Facts, found.Source)
+			}
+		}
+	}
+}

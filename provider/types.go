@@ -31,6 +31,7 @@ type Entry struct {
 	RevokeURL     string           // RFC 7009
 	AuthStyle     oauth2.AuthStyle // always set: auto-detection would send a token twice
 
+	Rotation     Rotation // for people: whatever a refresh brings is stored
 	ReplayClass  perennial.ReplayClass
 	ReplaySource string        // where the class is documented, or that it is not
 	GraceWindow  time.Duration // for ReplayGrace, from the first sending
@@ -38,6 +39,12 @@ type Entry struct {
 	DefaultLifetime time.Duration // of an access token whose reply has none; 0: not known
 	IdleLifetime    time.Duration // of an unused refresh token; 0: no limit known
 	GrantLifetime   time.Duration // from consent to the hard end; 0: none known
+
+	// GrantsPerUser is how many grants, or refresh tokens, a user may have for one client
+	// before the oldest ends; 0: no such limit known.
+	GrantsPerUser int
+	// Revocation says what a revocation reaches.
+	Revocation string
 
 	// HostSuffixes are the hosts that may replace {host} in the URLs: one that begins
 	// with a dot matches every name below it, any other only that name.
@@ -47,6 +54,8 @@ type Entry struct {
 	HostFrom string
 	// RateLimitScope says which connections a 429 concerns.
 	RateLimitScope RateLimitScope
+	// RateLimit is the documented limit of the token endpoint.
+	RateLimit string
 	// ChecksClientFirst: the token endpoint checks the client before the grant, so that
 	// a refused grant shows that it accepts the client.
 	ChecksClientFirst bool
@@ -109,6 +118,8 @@ type Entry struct {
 	AccountField    string          // name of the account id as customers know it: "portal id"
 	RemoveAccess    string          // where a customer removes the access at the provider
 	Notes           string          // facts that are not verified
+	APIHosts        []string        // for which the access token is meant; as HostSuffixes
+	Setup           Setup           // how an app is set up at the provider
 	Evidence        []Evidence      // how its facts are known
 }
 
@@ -117,6 +128,25 @@ type Entry struct {
 // refresh has ended it anyway.
 func (e Entry) ServesToEnd() bool {
 	return e.ReplayClass == perennial.ReplayReuseRevokes && !e.RefreshKillsAccessToken
+}
+
+// Rotation says whether a refresh gives a new refresh token. Empty: not known.
+type Rotation string
+
+// The values.
+const (
+	RotationAlways    Rotation = "always"
+	RotationSometimes Rotation = "sometimes"
+	RotationNever     Rotation = "never"
+	RotationUnknown   Rotation = "unknown"
+)
+
+// Setup says how an app is set up at the provider, for whoever does so.
+type Setup struct {
+	Register     string `yaml:"register,omitempty" doc:"Where an app is registered: the address."`
+	RedirectURIs string `yaml:"redirect_uris,omitempty" doc:"Which redirect URIs the provider accepts: https only, the exact text, localhost."`
+	RefreshToken string `yaml:"refresh_token,omitempty" doc:"What it takes to get a refresh token: a scope, a parameter, a setting of the app."`
+	Sandbox      string `yaml:"sandbox,omitempty" doc:"Where to try without a customer's data."`
 }
 
 // RateLimitScope says which connections a provider's 429 concerns.
@@ -148,7 +178,7 @@ type Spelling struct {
 type Evidence struct {
 	Facts  []string `yaml:"facts" enum:"endpoints,rotation,replay,lifetime,idle_clock,hard_clock,refusal,wrong_client,rate_limit,account,revocation,scopes" doc:"Which facts."`
 	By     string   `yaml:"by" enum:"provider,third_party,measured,not_documented" doc:"Who says so: the provider's own page, somebody else, an experiment, or nobody."`
-	Source string   `yaml:"source,omitempty" doc:"The address of the page, or its title."`
+	Source string   `yaml:"source,omitempty" doc:"The address of the page, or its title. The catalogue's own pages by the provider have an address."`
 	Date   string   `yaml:"date" pattern:"^20[0-9]{2}-[0-1][0-9](-[0-3][0-9])?$" doc:"When it was looked up: 2026-11-28, or 2026-11."`
 }
 
