@@ -10,6 +10,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/workflows"
+	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	workflowpb "go.temporal.io/api/workflow/v1"
@@ -203,20 +204,43 @@ func (b *Binding) nudge(ctx context.Context, w *workflowpb.WorkflowExecutionInfo
 	return pause(ctx, moveGap)
 }
 
-// retire ends the sweep and the pacers of the old queue.
+// retire ends what is left on the old queue: the sweep, the pacers, the workflows of
+// apps in trouble and the deliveries. All of them begin again on the new queue, from the
+// database. It waits until they have ended, because only the old workers can end them.
 func (b *Binding) retire(ctx context.Context, from string) error {
 	var missing *serviceerror.NotFound
 	err := b.Place.Client.ScheduleClient().GetHandle(ctx, workflows.SweepID(from)).Delete(ctx)
 	if err != nil && !errors.As(err, &missing) {
 		return fmt.Errorf("delete the sweep's Schedule of task queue %s: %w", from, err)
 	}
-	return b.running(ctx, from, workflows.PacerWorkflow, func(w *workflowpb.WorkflowExecutionInfo) error {
-		err := b.Place.Client.CancelWorkflow(ctx, w.GetExecution().GetWorkflowId(), w.GetExecution().GetRunId())
-		if err != nil && !errors.As(err, &missing) {
-			return fmt.Errorf("cancel the pacer %s: %w", w.GetExecution().GetWorkflowId(), err)
+	for {
+		left := 0
+		for _, kind := range workflows.Restartable {
+			err := b.running(ctx, from, kind, func(w *workflowpb.WorkflowExecutionInfo) error {
+				left++
+				return b.cancel(ctx, w.GetExecution())
+			})
+			if err != nil {
+				return err
+			}
 		}
-		return nil
-	})
+		if left == 0 {
+			return nil
+		}
+		if err := pause(ctx, moveEvery); err != nil {
+			return fmt.Errorf("%d pacers, deliveries or workflows of apps are still on task queue %s; leave its workers running and repeat this: %w", left, from, err)
+		}
+	}
+}
+
+// cancel requests the end of a run. One that has ended meanwhile is no error.
+func (b *Binding) cancel(ctx context.Context, run *commonpb.WorkflowExecution) error {
+	var ended *serviceerror.NotFound
+	err := b.Place.Client.CancelWorkflow(ctx, run.GetWorkflowId(), run.GetRunId())
+	if err != nil && !errors.As(err, &ended) {
+		return fmt.Errorf("cancel %s: %w", run.GetWorkflowId(), err)
+	}
+	return nil
 }
 
 // running calls do for each running workflow of a type on a queue.

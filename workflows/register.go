@@ -59,6 +59,10 @@ func Register(r worker.WorkflowRegistry, o Options) {
 	add(deliver, DeliverWorkflow)
 }
 
+// Restartable are the workflows that hold nothing which the database does not have: if
+// one ends, the sweep or the outbox starts it again.
+var Restartable = []string{PacerWorkflow, SweepWorkflow, ReleaseWorkflow, DeliverWorkflow, AppWorkflow}
+
 // registeredNames lists the workflows that Register registers.
 var registeredNames = []string{ConnectionWorkflow, PacerWorkflow, SweepWorkflow, ReleaseWorkflow, DeliverWorkflow, AppWorkflow}
 

@@ -2,6 +2,9 @@ package e2e
 
 import (
 	"context"
+	"database/sql"
+	"fmt"
+	"path/filepath"
 	"testing"
 
 	"github.com/perennial-oauth/perennial"
@@ -68,6 +71,89 @@ func TestMoveOfTheTaskQueue(t *testing.T) {
 	_, err = s.client.ScheduleClient().GetHandle(t.Context(), workflows.SweepID(from)).Describe(t.Context())
 	var missing *serviceerror.NotFound
 	assert.ErrorAs(t, err, &missing, "the old queue has no sweep")
+}
+
+// another returns the same installation at another task queue that is set up, and works
+// there once it has moved.
+func (s *stack) another() *stack {
+	s.Helper()
+	moved := s.over(s.url, s.deps.Config.TaskQueue+"-new")
+	_, err := workflows.SetupSweep(s.Context(), moved.client, moved.deps.Config.TaskQueue, shortSweep)
+	require.NoError(s, err)
+	moved.endSweep()
+	moved.work()
+	return moved
+}
+
+// TestMovePooled: with pooled pace the pacers of the new queue take over.
+func TestMovePooled(t *testing.T) {
+	t.Parallel()
+	s := setup(t, setting{class: perennial.ReplaySingleUse, extra: ", pace: pooled, pacers: 2"})
+	s.bind()
+	_, err := workflows.SetupSweep(t.Context(), s.client, s.deps.Config.TaskQueue, shortSweep)
+	require.NoError(t, err)
+	stop := s.work()
+	var all []perennial.Connection
+	for i := range 6 {
+		all = append(all, s.connect(fmt.Sprintf("pooled %d", i), fakeprovider.Knobs{LifetimeSeconds: 6, Rotate: true}))
+	}
+	for _, c := range all {
+		s.until(c.ID, "refreshed on the old queue", generation(2))
+	}
+	moved := s.another()
+	require.NoError(t, moved.binding().Move(t.Context(), s.deps.Config.TaskQueue, func(int) {}))
+	stop()
+	for _, c := range all {
+		moved.until(c.ID, "refreshed twice on the new queue", generation(moved.get(c.ID).Generation+2))
+		assert.Equal(t, moved.deps.Config.TaskQueue, s.description(c.ID).ExecutionConfig.TaskQueue.Name)
+		assert.Zero(t, s.oracle(c.AccountID).ConsumedPresentations)
+		assert.Equal(t, 1, s.oracle(c.AccountID).MostInFlight)
+	}
+	for n := range 2 {
+		status := s.newest(workflows.PacerID(s.deps.Config.TaskQueue, "app", n, 2)).Status
+		assert.NotEqual(t, enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, status, "only the old workers can end it, and they are gone")
+	}
+}
+
+// TestMoveWithASet: a workflow whose token set cannot be stored does not move before it is
+// stored, and nothing is presented twice.
+func TestMoveWithASet(t *testing.T) {
+	t.Parallel()
+	s := setup(t, setting{class: perennial.ReplaySingleUse})
+	s.bind()
+	stop := s.work()
+	moved := s.another()
+	c := s.connect("held", fakeprovider.Knobs{LifetimeSeconds: 6, Rotate: true, LatencyAfterMS: 1000})
+	db, err := sql.Open("pgx", s.url)
+	require.NoError(t, err)
+	defer db.Close()
+	s.eventually("the provider rotated the token", func() bool { return s.oracle("held").Refreshes == 1 })
+	_, err = db.Exec("ALTER TABLE connections RENAME TO away")
+	require.NoError(t, err)
+	s.eventually("it cannot be stored", func() bool {
+		for _, a := range s.description(c.ID).PendingActivities {
+			if a.Attempt > 1 {
+				return true
+			}
+		}
+		return false
+	})
+	waits, ended := make(chan int, 100), make(chan error, 1)
+	go func() {
+		ended <- moved.binding().Move(t.Context(), s.deps.Config.TaskQueue, func(left int) { waits <- left })
+	}()
+	require.Equal(t, 1, <-waits, "it is not idle")
+	_, err = db.Exec("ALTER TABLE away RENAME TO connections")
+	require.NoError(t, err)
+	require.NoError(t, <-ended)
+	s.eventually("the old worker's spool is empty", func() bool {
+		kept, err := filepath.Glob(filepath.Join(s.dir, "spool", "*.sealed"))
+		return err == nil && len(kept) == 0
+	})
+	stop()
+	moved.until(c.ID, "the set stored, and refreshed again", generation(3))
+	assert.Zero(t, s.oracle("held").ConsumedPresentations)
+	assert.Equal(t, perennial.StatusActive, moved.get(c.ID).Status)
 }
 
 // TestMoveOfACopy: a copy of the database cannot take the original's workflows, although
