@@ -75,16 +75,18 @@ func (r *round) endRuns(of []*conn) error {
 	return nil
 }
 
-// signal sends a signal. If the workflow has ended, by a fault before, it waits until the
-// sweep has started it again.
+// signal sends a signal. If a fault before has ended the workflow, an honest nudge starts
+// it again first: the sweep finds that of a pooled connection in a full pass only.
 func (r *round) signal(c *conn, signal string, body any) error {
-	var err error
-	r.until(20*time.Second, c.account+" takes a signal", func() bool {
-		err = r.client.SignalWorkflow(context.Background(), workflows.ID(c.id), "", signal, body)
-		var ended *serviceerror.NotFound
-		return !errors.As(err, &ended)
-	})
-	return err
+	err := r.client.SignalWorkflow(context.Background(), workflows.ID(c.id), "", signal, body)
+	var ended *serviceerror.NotFound
+	if !errors.As(err, &ended) {
+		return err
+	}
+	if err := r.updates.Signal(context.Background(), r.get(c), workflows.SignalNudge); err != nil {
+		return err
+	}
+	return r.client.SignalWorkflow(context.Background(), workflows.ID(c.id), "", signal, body)
 }
 
 func (r *round) runOf(c *conn) (string, error) {
