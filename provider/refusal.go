@@ -76,7 +76,9 @@ func (r *refusal) add(v any) {
 		}
 		nested := refusal{}
 		nested.addTexts(v)
-		nested.addText(text(v["description"]))
+		for _, name := range []string{"description", "resource", "field"} { // Strava names what is invalid
+			nested.addText(text(v[name]))
+		}
 		r.texts = append(nested.texts, r.texts...) // what stands beside the code describes it
 	case []any:
 		for _, one := range v[:min(len(v), maxCodes)] {
