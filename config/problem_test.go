@@ -72,6 +72,7 @@ func TestProblems(t *testing.T) {
 		{name: "replay class", add: "    replay_class: " + planted, want: []string{"p.yaml:8: apps: crm: replay_class must be one of reusable, grace, single_use, reuse_revokes, unknown"}},
 		{name: "grace without window", add: "    replay_class: grace", want: []string{"p.yaml:4: apps: crm: provider hubspot: replay_class grace needs a grace_window"}},
 		{name: "generic without token_url", old: "hubspot", new: "generic", add: "    auth_style: header", want: []string{"p.yaml:4: apps: crm: provider generic: token_url is needed"}},
+		{name: "keycloak without token_url", old: "hubspot", new: "keycloak", want: []string{"p.yaml:4: apps: crm: provider keycloak: token_url is needed"}},
 		{name: "generic without auth_style", old: "hubspot", new: "generic", add: "    token_url: https://h/t", want: []string{
 			"p.yaml:4: apps: crm: provider generic: auth_style must be header or params: probing for it would show a refresh token twice"}},
 		{name: "durations", add: "    grace_window: 0s\n    default_lifetime: 1 hour\n    idle_lifetime: -1h\n    grant_lifetime: 1.5d", want: []string{

@@ -87,7 +87,7 @@ func ReadDescription(file, name string, raw []byte) (Entry, error) {
 		doc.Problems = append(doc.Problems, strictyaml.Problem{Line: doc.Line(key), Text: key + " " + text})
 	})
 	if len(doc.Problems) == 0 && name != generic {
-		if err := e.Validate(); err != nil {
+		if err := e.placed().Validate(); err != nil {
 			doc.Problems = append(doc.Problems, strictyaml.Problem{Text: strings.TrimPrefix(err.Error(), "provider "+name+": ")})
 		}
 	}
@@ -124,6 +124,18 @@ func ReadFile(path string) (Entry, error) {
 
 // generic is the entry that only a configuration makes whole.
 const generic = "generic"
+
+// unplaced are the entries of servers that run anywhere: the configuration says where.
+var unplaced = []string{"dex", "hydra", "keycloak"}
+
+// placed returns an unplaced entry with an endpoint, so that all else about it can be
+// validated.
+func (e Entry) placed() Entry {
+	if slices.Contains(unplaced, e.Name) && e.TokenURL == "" {
+		e.TokenURL = "https://host.example/token"
+	}
+	return e
+}
 
 // Validate returns an error if an entry, with the configuration's settings, is
 // incomplete.

@@ -88,7 +88,7 @@ func TestCatalogue(t *testing.T) {
 	assert.IsIncreasing(t, names)
 	for _, name := range names {
 		if name != "generic" { // the configuration completes it
-			assert.NoError(t, entry(t, name).Validate())
+			assert.NoError(t, entry(t, name).placed().Validate())
 		}
 		assert.NotEmpty(t, entry(t, name).ReplaySource)
 	}

@@ -35,8 +35,13 @@ func TestEntries(t *testing.T) {
 		if name == "generic" {
 			continue // the configuration completes it
 		}
-		assert.NoError(t, e.Validate(), name)
-		assert.NotEmpty(t, e.AuthURL, name)
+		assert.NoError(t, e.placed().Validate(), name)
+		if slices.Contains(unplaced, name) {
+			assert.ErrorContains(t, e.Validate(), "token_url is needed", name)
+			assert.Contains(t, e.Notes, "auth_url", "%s: the notes say where the endpoints are", name)
+		} else {
+			assert.NotEmpty(t, e.AuthURL, name)
+		}
 		for _, raw := range []string{e.AuthURL, e.TokenURL, e.IntrospectURL, e.RevokeURL} {
 			u, err := url.Parse(strings.ReplaceAll(raw, "{host}", "host.example"))
 			require.NoError(t, err, name)

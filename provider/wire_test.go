@@ -41,8 +41,6 @@ func members(t *testing.T, r *http.Request) map[string]string {
 // expects.
 func TestWire(t *testing.T) {
 	t.Parallel()
-	inJSON := map[string]bool{"atlassian": true, "notion": true, "square": true, "zendesk": true}
-	inHeader := map[string]bool{"docusign": true, "notion": true, "pipedrive": true, "quickbooks": true, "stripe-apps": true, "xero": true, "zoom": true}
 	extra := map[string]map[string]string{"shopify": {"expiring": "1"}, "zendesk": {"expires_in": "1800"}}
 	for _, name := range Names() {
 		t.Run(name, func(t *testing.T) {
@@ -51,15 +49,17 @@ func TestWire(t *testing.T) {
 			for k, v := range extra[name] {
 				want[k] = v
 			}
+			facts := readFixtures(t, name).Facts
+			inHeader := facts["auth_style"] == "header"
 			contentType, user, password := "application/x-www-form-urlencoded", url.QueryEscape("client id"), url.QueryEscape(testSecret.Reveal())
 			switch {
-			case name == "stripe-apps":
+			case facts["secret_as_user"] == "true":
 				user, password = password, ""
-			case !inHeader[name]:
+			case !inHeader:
 				user, password = "", ""
 				want["client_id"], want["client_secret"] = "client id", testSecret.Reveal()
 			}
-			if inJSON[name] {
+			if facts["json_body"] == "true" {
 				contentType = "application/json"
 			}
 			e := entry(t, name)
@@ -72,7 +72,7 @@ func TestWire(t *testing.T) {
 				assert.Equal(t, contentType, r.Header.Get("Content-Type"))
 				assert.Equal(t, "application/json", r.Header.Get("Accept"))
 				gotUser, gotPassword, basic := r.BasicAuth()
-				assert.Equal(t, inHeader[name], basic)
+				assert.Equal(t, inHeader, basic)
 				assert.Equal(t, []string{user, password}, []string{gotUser, gotPassword})
 				assert.Equal(t, want, members(t, r))
 				fmt.Fprint(w, `{"access_token":"a"}`)
