@@ -105,20 +105,38 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// withoutAddress are the entries whose evidence still names pages of the provider's by
-// their titles only.
-var withoutAddress = []string{"asana", "atlassian", "box", "dropbox", "github", "google", "hubspot", "linkedin", "notion", "pipedrive", "quickbooks", "slack", "square", "xero", "zendesk", "zoho"}
-
 // TestEvidenceHasAddresses: whoever doubts a fact that the catalogue has from the
 // provider can look it up.
 func TestEvidenceHasAddresses(t *testing.T) {
 	t.Parallel()
 	for _, name := range Names() {
 		for _, found := range entry(t, name).Evidence {
-			if found.By == "provider" && !slices.Contains(withoutAddress, name) {
+			if found.By == "provider" {
 				u, err := url.Parse(found.Source)
 				assert.True(t, err == nil && u.Scheme == "https" && u.Host != "", "%s: %s has no https address: %s", name, found.Facts, found.Source)
 			}
+		}
+	}
+}
+
+// tenFacts are the facts that each entry says the source of, or that nobody documents.
+var tenFacts = []string{"rotation", "replay", "lifetime", "idle_clock", "hard_clock", "refusal", "wrong_client", "rate_limit", "account", "revocation"}
+
+// TestEvidenceIsWhole: no fact of an entry is without a source, and none has two.
+func TestEvidenceIsWhole(t *testing.T) {
+	t.Parallel()
+	for _, name := range Names() {
+		if name == "generic" {
+			continue
+		}
+		times := map[string]int{}
+		for _, found := range entry(t, name).Evidence {
+			for _, fact := range found.Facts {
+				times[fact]++
+			}
+		}
+		for _, fact := range tenFacts {
+			assert.Equal(t, 1, times[fact], "%s: evidence for %s", name, fact)
 		}
 	}
 }

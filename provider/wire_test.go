@@ -38,13 +38,15 @@ func members(t *testing.T, r *http.Request) map[string]string {
 }
 
 // TestWire: every entry's request has the body and the client's proof that its provider
-// expects.
+// expects, according to the facts of its fixtures.
 func TestWire(t *testing.T) {
 	t.Parallel()
 	extra := map[string]map[string]string{"shopify": {"expiring": "1"}, "zendesk": {"expires_in": "1800"}}
 	for _, name := range Names() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			facts := readFixtures(t, name).Facts
+			inHeader := facts["auth_style"] == "header"
 			want := map[string]string{"grant_type": "refresh_token", "refresh_token": testToken.Reveal()}
 			for k, v := range extra[name] {
 				want[k] = v
