@@ -53,7 +53,7 @@ func TestEntries(t *testing.T) {
 // TestReplaySources: what only a third party says is marked as such.
 func TestReplaySources(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"atlassian", "salesforce", "zoom"} {
+	for _, name := range []string{"atlassian", "salesforce"} {
 		assert.Contains(t, entry(t, name).ReplaySource, "third party", name)
 	}
 }
