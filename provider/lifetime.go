@@ -22,7 +22,7 @@ var (
 const (
 	// maxLifetime is the longest lifetime that a number may mean: a larger one is in
 	// another unit, or no lifetime.
-	maxLifetime = 10 * 365 * day
+	maxLifetime = 11 * 365 * day
 	// maxAccessLifetime is the longest life, in seconds, that an access token is
 	// believed to have without the catalogue's word. No documented one is longer.
 	maxAccessLifetime = 400 * day
