@@ -6,6 +6,10 @@ var servers = map[string]Server{
 		// A missing scope gets a 401 (raycast issue 11212).
 		Spellings: []Spelling{{Contains: "scope does not match", Means: UnauthorizedNotPermitted}},
 	},
+	"clickup": {
+		// A workspace that the user did not tick gets a 401 (ECODE OAUTH_023, OAUTH_027).
+		Spellings: []Spelling{{Contains: "team not authorized", Means: UnauthorizedNotPermitted}},
+	},
 	"hubspot": {
 		// "The OAuth token used to make this call expired 0 second(s) ago." (airbyte
 		// issue 74726); an unknown token gives INVALID_AUTHENTICATION, a missing scope
