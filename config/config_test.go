@@ -361,6 +361,22 @@ func TestAnotherTokenEndpoint(t *testing.T) {
 	}
 }
 
+// TestAnotherRefreshEndpoint: neither do refreshes.
+func TestAnotherRefreshEndpoint(t *testing.T) {
+	t.Parallel()
+	app := strings.Replace(good, "provider: hubspot", "provider: figma", 1)
+	require.NotEqual(t, good, app)
+	for more, want := range map[string]string{
+		"":                                    "https://api.figma.com/v1/oauth/refresh",
+		"token_url: http://127.0.0.1:9/token": "",
+		"token_url: http://127.0.0.1:9/token\n    refresh_url: http://127.0.0.1:9/r": "http://127.0.0.1:9/r",
+	} {
+		c, err := parse("p.yaml", []byte(app+"    "+more+"\n"), goodEnv)
+		require.NoError(t, err)
+		require.Equal(t, want, c.Apps[0].Provider.RefreshURL, more)
+	}
+}
+
 func TestUnknownApp(t *testing.T) {
 	t.Parallel()
 	c, err := parse("p.yaml", []byte(good), goodEnv)

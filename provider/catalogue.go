@@ -143,6 +143,8 @@ func (e Entry) Validate() error {
 	switch {
 	case e.TokenURL == "":
 		return perennial.Errorf(perennial.CodeInvalid, "provider %s: token_url is needed", e.Name)
+	case e.RefreshURL != "" && e.refreshURL() != e.RefreshURL:
+		return perennial.Errorf(perennial.CodeInvalid, "provider %s: refresh_url must be at the host of token_url", e.Name)
 	case e.AuthStyle != oauth2.AuthStyleInHeader && e.AuthStyle != oauth2.AuthStyleInParams:
 		return perennial.Errorf(perennial.CodeInvalid, "provider %s: auth_style must be header or params: probing for it would show a refresh token twice", e.Name)
 	case e.SecretAsUser && e.AuthStyle != oauth2.AuthStyleInHeader:

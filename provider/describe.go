@@ -10,7 +10,7 @@ import (
 // entry again.
 func Describe(e Entry) Description {
 	d := Description{
-		Title: e.Title, RemoveAccess: e.RemoveAccess, Notes: e.Notes, AuthURL: e.AuthURL, TokenURL: e.TokenURL, IntroURL: e.IntrospectURL, RevokeURL: e.RevokeURL, Hosts: e.HostSuffixes, HostFrom: e.HostFrom,
+		Title: e.Title, RemoveAccess: e.RemoveAccess, Notes: e.Notes, AuthURL: e.AuthURL, TokenURL: e.TokenURL, RefreshURL: e.RefreshURL, IntroURL: e.IntrospectURL, RevokeURL: e.RevokeURL, Hosts: e.HostSuffixes, HostFrom: e.HostFrom,
 		AuthStyle: authStyles[e.AuthStyle], SecretAsUser: said(e.SecretAsUser), JSONBody: said(e.JSONBody), RefreshParams: e.RefreshParams, AuthParams: e.AuthParams,
 		Rotation: string(e.Rotation), ReplayClass: string(e.ReplayClass), ReplaySource: e.ReplaySource, GraceWindow: spanOf(e.GraceWindow),
 		RefreshKills: said(e.RefreshKillsAccessToken), ChecksClient: said(e.ChecksClientFirst),

@@ -22,14 +22,15 @@ import (
 // an app in perennial.yaml. It changes only those members of an entry that it names. The
 // tags hold what an editor shows (catalogue/schema.json).
 type Description struct {
-	Title     string   `yaml:"title,omitempty" doc:"The provider's name as customers know it."`
-	Notes     string   `yaml:"notes,omitempty" doc:"Facts that are not verified, and traps."`
-	AuthURL   string   `yaml:"auth_url,omitempty" doc:"The authorization endpoint (RFC 6749 section 3.1)."`
-	TokenURL  string   `yaml:"token_url,omitempty" doc:"The token endpoint (RFC 6749 section 3.2). {host} stands for the account's own host; see hosts."`
-	IntroURL  string   `yaml:"introspect_url,omitempty" doc:"The introspection endpoint (RFC 7662)."`
-	RevokeURL string   `yaml:"revoke_url,omitempty" doc:"The revocation endpoint (RFC 7009)."`
-	Hosts     []string `yaml:"hosts,omitempty" doc:"What may stand for {host}: whole names. One that begins with a dot stands for the names below a domain of which the provider gives each account one."`
-	HostFrom  string   `yaml:"host_from,omitempty" doc:"Parameter of the authorization response that names the account's host, as a name or an address: accounts-server. It is followed only to a host that stands in hosts as a whole name."`
+	Title      string   `yaml:"title,omitempty" doc:"The provider's name as customers know it."`
+	Notes      string   `yaml:"notes,omitempty" doc:"Facts that are not verified, and traps."`
+	AuthURL    string   `yaml:"auth_url,omitempty" doc:"The authorization endpoint (RFC 6749 section 3.1)."`
+	TokenURL   string   `yaml:"token_url,omitempty" doc:"The token endpoint (RFC 6749 section 3.2). {host} stands for the account's own host; see hosts."`
+	RefreshURL string   `yaml:"refresh_url,omitempty" doc:"The endpoint of refreshes, if it is another one than token_url; it is at the same host."`
+	IntroURL   string   `yaml:"introspect_url,omitempty" doc:"The introspection endpoint (RFC 7662)."`
+	RevokeURL  string   `yaml:"revoke_url,omitempty" doc:"The revocation endpoint (RFC 7009)."`
+	Hosts      []string `yaml:"hosts,omitempty" doc:"What may stand for {host}: whole names. One that begins with a dot stands for the names below a domain of which the provider gives each account one."`
+	HostFrom   string   `yaml:"host_from,omitempty" doc:"Parameter of the authorization response that names the account's host, as a name or an address: accounts-server. It is followed only to a host that stands in hosts as a whole name."`
 
 	AuthStyle     string            `yaml:"auth_style,omitempty" enum:"header,params" doc:"How the client authenticates (RFC 6749 section 2.3.1): in the Authorization header, or as members of the request."`
 	SecretAsUser  *bool             `yaml:"secret_as_user,omitempty" doc:"The client secret is the user name of the Basic header, without a password; the client id is not sent."`

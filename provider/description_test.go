@@ -96,6 +96,8 @@ func TestWrongDescriptions(t *testing.T) {
 		"title: " + secret:                                        {"acme.yaml:6: this key is given already at line 1"},
 		"revoke_url: ftp://x/" + secret:                           {"acme.yaml:6: revoke_url must begin with https:// (http:// only on this machine)"},
 		"revoke_url: https://{host}/x":                            {"acme.yaml:6: revoke_url has a {host}: say in hosts which there may be"},
+		"refresh_url: https://other.example/r":                    {"acme.yaml: refresh_url must be at the host of token_url"},
+		"refresh_url: x/" + secret:                                {"acme.yaml:6: refresh_url is not a whole URL"},
 		"idle_lifetime: " + secret:                                {`acme.yaml:6: idle_lifetime must be a duration above zero, for example "30s", "30m" or "90d"`},
 		"rate_limit_scope: " + secret:                             {"acme.yaml:6: rate_limit_scope must be one of connection, app, host"},
 		"account: {from: " + secret + "}":                         {"acme.yaml:6: account.from must be one of callback, reply, id_token, introspection, url, host"},

@@ -146,6 +146,7 @@ var effects = map[string]string{
 	"auth_url":       otherConsents,
 	"token_url":      "Refresh tokens and the client secret go to the new endpoint, from the next refresh on. Circuits are kept by host: at another host none is open.",
 	"introspect_url": otherConsents,
+	"refresh_url":    "Refreshes go to the new endpoint; without one, to token_url.",
 	"revoke_url":     "A disconnect revokes at the new endpoint; at none, the customer must remove the access.",
 	"hosts":          "Connections at a host that is no longer allowed are not refreshed.",
 	"host_from":      otherConsents,

@@ -14,7 +14,7 @@ import (
 func (o overlay) endpoints() {
 	if o.d.TokenURL != "" && hostOf(o.d.TokenURL) != hostOf(o.e.TokenURL) {
 		// The entry's endpoints must not get another server's tokens.
-		o.e.IntrospectURL, o.e.RevokeURL = "", ""
+		o.e.RefreshURL, o.e.IntrospectURL, o.e.RevokeURL = "", "", ""
 	}
 	if o.d.Hosts != nil {
 		o.hosts("hosts", o.d.Hosts)
@@ -27,6 +27,7 @@ func (o overlay) endpoints() {
 	}{
 		{"auth_url", o.d.AuthURL, &o.e.AuthURL},
 		{"token_url", o.d.TokenURL, &o.e.TokenURL},
+		{"refresh_url", o.d.RefreshURL, &o.e.RefreshURL},
 		{"introspect_url", o.d.IntroURL, &o.e.IntrospectURL},
 		{"revoke_url", o.d.RevokeURL, &o.e.RevokeURL},
 	} {
@@ -35,6 +36,15 @@ func (o overlay) endpoints() {
 			*u.to = u.value
 		}
 	}
+}
+
+// refreshURL returns where refreshes go. If the token endpoint alone is at another host,
+// they go there too: no other host may get its tokens.
+func (e Entry) refreshURL() string {
+	if e.RefreshURL == "" || hostOf(e.RefreshURL) != hostOf(e.TokenURL) {
+		return e.TokenURL
+	}
+	return e.RefreshURL
 }
 
 // hostOf returns a URL's host and port, "" if the URL cannot be parsed.

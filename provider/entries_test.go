@@ -42,7 +42,7 @@ func TestEntries(t *testing.T) {
 		} else {
 			assert.NotEmpty(t, e.AuthURL, name)
 		}
-		for _, raw := range []string{e.AuthURL, e.TokenURL, e.IntrospectURL, e.RevokeURL} {
+		for _, raw := range []string{e.AuthURL, e.TokenURL, e.RefreshURL, e.IntrospectURL, e.RevokeURL} {
 			u, err := url.Parse(strings.ReplaceAll(raw, "{host}", "host.example"))
 			require.NoError(t, err, name)
 			assert.True(t, raw == "" || u.Scheme == "https" && u.Host != "", raw)

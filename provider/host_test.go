@@ -14,7 +14,7 @@ import (
 
 func TestHosts(t *testing.T) {
 	t.Parallel()
-	local := Entry{Name: "generic", TokenURL: "http://{host}/token"}
+	local := Entry{Name: "generic", TokenURL: "http://{host}/token", RefreshURL: "http://{host}/refresh"}
 	suffixed := Entry{Name: "generic", TokenURL: "https://{host}/token", HostSuffixes: []string{".localhost", "127.0.0.1"}}
 	for _, c := range []struct {
 		entry Entry
@@ -39,7 +39,7 @@ func TestHosts(t *testing.T) {
 			at, err := App{Name: "app", Provider: c.entry}.At(host)
 			require.NoError(t, err, host)
 			assert.Equal(t, strings.ReplaceAll(c.entry.TokenURL, "{host}", host), at.Provider.TokenURL)
-			for _, u := range []string{at.Provider.AuthURL, at.Provider.RevokeURL, at.Provider.IntrospectURL} {
+			for _, u := range []string{at.Provider.AuthURL, at.Provider.RefreshURL, at.Provider.RevokeURL, at.Provider.IntrospectURL} {
 				assert.NotContains(t, u, "{host}")
 			}
 		}

@@ -49,6 +49,7 @@ func (c *Client) Refresh(ctx context.Context, app App, secret, refreshToken pere
 	began := time.Now()
 	trip := &oneShot{transport: c.transport, send: send, entry: app.Provider}
 	config, basic := app.client(secret)
+	config.Endpoint.TokenURL = app.Provider.refreshURL()
 	source := config.TokenSource(trip.context(ctx), &oauth2.Token{RefreshToken: refreshToken.Reveal()})
 	// trip has recorded the reply. The result of x/oauth2 is not needed, and its error
 	// would hold the whole body.

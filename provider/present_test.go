@@ -32,6 +32,26 @@ var (
 	testToken  = perennial.NewSecret("planted-refresh-token+/=")
 )
 
+// TestRefreshEndpoint: refreshes go to an endpoint of their own, and never to another host
+// than the token endpoint's.
+func TestRefreshEndpoint(t *testing.T) {
+	t.Parallel()
+	paths := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		paths <- r.URL.Path
+		fmt.Fprint(w, `{"access_token":"a"}`)
+	}))
+	defer server.Close()
+	a, client := app(server.URL+"/token"), NewClient(ClientConfig{})
+	for refreshURL, want := range map[string]string{"": "/token", server.URL + "/refresh": "/refresh", "http://127.0.0.1:9/refresh": "/token"} {
+		a.Provider.RefreshURL = refreshURL
+		require.Equal(t, perennial.OutcomeRefreshed, client.Refresh(t.Context(), a, testSecret, testToken, free).Outcome)
+		assert.Equal(t, want, <-paths, refreshURL)
+		require.Equal(t, perennial.OutcomeRefreshed, client.Exchange(t.Context(), a, testSecret, AuthorizationCode{Code: testToken}).Outcome)
+		assert.Equal(t, "/token", <-paths, refreshURL)
+	}
+}
+
 // TestRefreshSendsOnce: whatever the server does, the token is presented once.
 func TestRefreshSendsOnce(t *testing.T) {
 	t.Parallel()

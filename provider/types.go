@@ -29,6 +29,7 @@ type Entry struct {
 	TokenURL      string
 	IntrospectURL string           // RFC 7662
 	RevokeURL     string           // RFC 7009
+	RefreshURL    string           // of refreshes, at TokenURL's host; "": they go to TokenURL
 	AuthStyle     oauth2.AuthStyle // always set: auto-detection would send a token twice
 
 	Rotation     Rotation // for people: whatever a refresh brings is stored
