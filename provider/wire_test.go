@@ -45,8 +45,6 @@ func TestWire(t *testing.T) {
 	for _, name := range Names() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			facts := readFixtures(t, name).Facts
-			inHeader := facts["auth_style"] == "header"
 			want := map[string]string{"grant_type": "refresh_token", "refresh_token": testToken.Reveal()}
 			for k, v := range extra[name] {
 				want[k] = v
