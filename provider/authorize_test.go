@@ -10,11 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/fixtures"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/oauth2"
-
-	"github.com/perennial-oauth/perennial"
 )
 
 func TestAuthorizationURL(t *testing.T) {
@@ -181,7 +181,7 @@ func TestAccountOfDocumentedReplies(t *testing.T) {
 	for _, name := range Names() {
 		a := App{Name: "a", Provider: entry(t, name)}
 		reply, documented := replies[name]
-		fixtured := slices.ContainsFunc(readFixtures(t, name).Replies, func(r fixtureReply) bool { return r.Account != "" })
+		fixtured := slices.ContainsFunc(readFixtures(t, name).Replies, func(r fixtures.Reply) bool { return r.Account != "" })
 		assert.Equal(t, a.Provider.Account.From == AccountFromReply, documented || fixtured, name)
 		if documented {
 			assert.Equal(t, reply.want, accountIn(a, []byte(reply.body)), name)

@@ -95,6 +95,12 @@ func (s Span) duration() (d time.Duration, ok bool) {
 	return d, err == nil && d > 0
 }
 
+// Duration returns the span; 0 if it is left out or wrong.
+func (s Span) Duration() time.Duration {
+	d, _ := s.duration()
+	return d
+}
+
 // maxDays is as many days as a duration can hold.
 const maxDays = int64(1<<63-1) / int64(day)
 

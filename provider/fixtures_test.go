@@ -4,50 +4,22 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"testing"
-	"time"
 
-	"github.com/perennial-oauth/perennial"
-	"github.com/perennial-oauth/perennial/internal/strictyaml"
+	"github.com/perennial-oauth/perennial/internal/fixtures"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/oauth2"
 )
 
-// fixtures are what is known of a provider from its sources: testdata/NAME/fixtures.yaml.
-// Write them from the sources, never from the entry: they find its mistakes.
-type fixtures struct {
-	// Facts has every key of factKeys that the entry must have, as a description writes it.
-	Facts   map[string]string `yaml:"facts"`
-	Replies []fixtureReply    `yaml:"replies"`
-}
-
-// fixtureReply is one answer of a token endpoint and what it means.
-type fixtureReply struct {
-	Name     string            `yaml:"name"`
-	Source   string            `yaml:"source"`   // an address, or who saw it
-	Exchange bool              `yaml:"exchange"` // it answers an authorization code instead of a refresh token
-	Status   int               `yaml:"status"`
-	Headers  map[string]string `yaml:"headers"`
-	Body     string            `yaml:"body"`
-	Outcome  perennial.Outcome `yaml:"outcome"`
-	Account  string            `yaml:"account"`  // of an exchange
-	Lifetime Span              `yaml:"lifetime"` // that the reply names
-}
-
 // factKeys are the keys of a description that decide what happens to tokens.
 var factKeys = []string{"replay_class", "grace_window", "default_lifetime", "idle_lifetime", "grant_lifetime",
 	"refresh_kills_access_token", "checks_client_first", "rate_limit_scope", "json_body", "secret_as_user", "auth_style"}
 
-func readFixtures(t *testing.T, name string) fixtures {
+func readFixtures(t *testing.T, name string) fixtures.File {
 	t.Helper()
-	path := filepath.Join("testdata", name, "fixtures.yaml")
-	raw, err := os.ReadFile(path)
+	f, err := fixtures.Read("testdata", name)
 	require.NoError(t, err, "a provider needs fixtures from its sources")
-	var f fixtures
-	require.NoError(t, strictyaml.Join(path, strictyaml.Decode(raw, &f).Problems))
 	return f
 }
 
@@ -67,14 +39,14 @@ func TestFixtures(t *testing.T) {
 			assert.Equal(t, f.Facts, facts)
 			for _, r := range f.Replies {
 				assert.NotEmpty(t, r.Source, r.Name)
-				r.play(t, e)
+				play(t, e, r)
 			}
 		})
 	}
 }
 
 // play answers one presentation with the reply.
-func (r fixtureReply) play(t *testing.T, e Entry) {
+func play(t *testing.T, e Entry, r fixtures.Reply) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		for name, value := range r.Headers {
@@ -101,9 +73,5 @@ func (r fixtureReply) play(t *testing.T, e Entry) {
 		account = got.Accounts[0].ID
 	}
 	assert.Equal(t, r.Account, account, r.Name)
-	var lifetime time.Duration
-	if r.Lifetime != "" {
-		lifetime, _ = r.Lifetime.duration()
-	}
-	assert.Equal(t, lifetime, got.Tokens.ExpiresIn, r.Name)
+	assert.Equal(t, Span(r.Lifetime).Duration(), got.Tokens.ExpiresIn, r.Name)
 }
