@@ -22,3 +22,11 @@ func (s *Server) account(w http.ResponseWriter, r *http.Request) {
 		reply(w, http.StatusOK, map[string]string{"id": s.grants[t.Grant].Account})
 	}
 }
+
+// Accepts reports whether an access token is good now.
+func (s *Server) Accepts(token string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.access[token]
+	return t != nil && !t.Dead && !s.grants[t.Grant].Revoked && s.now().Before(t.Expires)
+}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/perennial-oauth/perennial/provider"
 )
 
 // api is a protected resource that answers like HubSpot's: 401 with the category
@@ -78,8 +80,12 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request) {
 	}
 	token := r.PostForm.Get("token")
 	if t := s.access[token]; t != nil && !t.Dead && s.now().Before(t.Expires) && s.grants[t.Grant].Client == client {
-		reply(w, http.StatusOK, map[string]any{"active": true, "exp": t.Expires.Unix(), "username": s.grants[t.Grant].Account, "client_id": client,
-			"scope": strings.Join(s.grants[t.Grant].Scopes, " ")})
+		var body any = map[string]any{"active": true, "exp": t.Expires.Unix(), "username": s.grants[t.Grant].Account, "client_id": client,
+			"scope": strings.Join(s.grants[t.Grant].Scopes, " ")}
+		if s.play != nil && s.play.Entry.Account.From == provider.AccountFromIntrospection {
+			body = set(body, split(s.play.Entry.Account.Name), s.grants[t.Grant].Account)
+		}
+		reply(w, http.StatusOK, body)
 		return
 	}
 	if t := s.refresh[token]; t != nil && !t.Dead && s.grants[t.Grant].Client == client {

@@ -5,13 +5,13 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 )
 
 // code is an authorization code (RFC 6749 section 4.1.2).
 type code struct {
 	Client, Account, RedirectURI, Challenge string
+	Host                                    string // where the account's own endpoints are
 	Scopes                                  []string
 	Expires                                 time.Time
 	Used                                    bool
@@ -35,6 +35,10 @@ func (s *Server) redirectTarget(w http.ResponseWriter, q url.Values) (*url.URL, 
 	c := s.clients[q.Get("client_id")]
 	known := c != nil && slices.Contains(c.RedirectURIs, q.Get("redirect_uri"))
 	s.mu.Unlock()
+	if name := lacks(q, s.wantsFrom()); name != "" {
+		http.Error(w, "The request needs another "+name+".", http.StatusBadRequest)
+		return nil, false
+	}
 	target, err := url.Parse(q.Get("redirect_uri"))
 	if !known || err != nil || q.Get("response_type") != "code" {
 		http.Error(w, "The client, its redirect URI or the response type is not known here.", http.StatusBadRequest)
@@ -59,7 +63,7 @@ func (s *Server) authorizePage(w http.ResponseWriter, r *http.Request) {
 	if account == "" {
 		account = "account-1"
 	}
-	_ = consent.Execute(w, map[string]any{"Client": q.Get("client_id"), "Scopes": strings.Fields(q.Get("scope")), "Query": template.URL(q.Encode()), "Account": account})
+	_ = consent.Execute(w, map[string]any{"Client": q.Get("client_id"), "Scopes": s.scopesOf(q), "Query": template.URL(q.Encode()), "Account": account})
 }
 
 func (s *Server) authorizeAnswer(w http.ResponseWriter, r *http.Request) {
@@ -82,19 +86,30 @@ func (s *Server) authorizeAnswer(w http.ResponseWriter, r *http.Request) {
 	case q.Has("code_challenge") && q.Get("code_challenge_method") != "S256":
 		back.Set("error", "invalid_request")
 	default:
-		scopes := strings.Fields(q.Get("scope"))
+		scopes := s.scopesOf(q)
 		if r.PostForm.Has("shown") { // the scopes that the user left selected
 			scopes = slices.DeleteFunc(scopes, func(scope string) bool { return !slices.Contains(r.PostForm["scope"], scope) })
 		}
 		value := newToken("fac_")
 		s.mu.Lock()
 		s.codes[value] = &code{Client: q.Get("client_id"), Account: r.PostForm.Get("account"), RedirectURI: q.Get("redirect_uri"),
-			Challenge: q.Get("code_challenge"), Scopes: scopes, Expires: s.now().Add(time.Minute)}
+			Host: s.hostOf(r), Challenge: q.Get("code_challenge"), Scopes: scopes, Expires: s.now().Add(time.Minute)}
 		s.mu.Unlock()
 		back.Set("code", value)
-		back.Set("account", r.PostForm.Get("account"))
+		if name := s.callbackName(); name != "" {
+			back.Set(name, r.PostForm.Get("account"))
+		}
 	}
 	s.back(w, r, target, back)
+}
+
+// hostOf returns the host of an account's own endpoints, "" if all accounts have the
+// same.
+func (s *Server) hostOf(r *http.Request) string {
+	if s.play != nil && s.play.Entry.HostNeeded() {
+		return r.Host
+	}
+	return ""
 }
 
 // authError returns the error with which the client's knobs make the authorization
@@ -107,8 +122,8 @@ func (s *Server) authError(client string) string {
 
 // back redirects the browser to the client with an authorization response.
 func (s *Server) back(w http.ResponseWriter, r *http.Request, target *url.URL, response url.Values) {
-	if s.issuer != "" {
-		response.Set("iss", s.issuer) // RFC 9207
+	if issuer := s.issuerOf(); issuer != "" {
+		response.Set("iss", issuer) // RFC 9207
 	}
 	q := target.Query()
 	for name := range response {

@@ -23,6 +23,8 @@ type Knobs struct {
 	KillsAccess  bool    `json:"kills_access,omitempty"`  // a refresh ends the old access token
 	OmitRefresh  bool    `json:"omit_refresh,omitempty"`  // omit refresh_token if it stays the same, and in the reply to a code
 	IdleSeconds  int64   `json:"idle_seconds,omitempty"`  // an unused refresh token expires after this long
+	HardSeconds  int64   `json:"hard_seconds,omitempty"`  // the grant ends this long after its consent
+	EarlySeconds int64   `json:"early_seconds,omitempty"` // a refresh earlier than this before the access token's end is refused as too early
 
 	LatencyBeforeMS int64 `json:"latency_before_ms,omitempty"` // before the work; a caller that disconnects meanwhile prevents the work
 	LatencyAfterMS  int64 `json:"latency_after_ms,omitempty"`  // after the work

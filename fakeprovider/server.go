@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -22,6 +23,9 @@ type Config struct {
 	StateFile string
 	// Issuer, if set, is sent as iss in each authorization response (RFC 9207).
 	Issuer string
+	// Play, if set, makes the whole server answer as one provider does. A client without
+	// knobs gets [Play.Knobs].
+	Play *Play
 	// Now defaults to time.Now.
 	Now func() time.Time
 }
@@ -39,6 +43,7 @@ type Server struct {
 	now    func() time.Time
 	file   string
 	issuer string
+	play   *Play
 	mux    *http.ServeMux
 
 	mu        sync.Mutex
@@ -48,18 +53,22 @@ type Server struct {
 	accessOf  map[string][]*accessToken // by grant; only tokens that may still be live
 	refresh   map[string]*refreshToken
 	codes     map[string]*code
-	requests  []request // to the token endpoint
+	limits    map[string]time.Time // until when, by limitKey
+	requests  []request            // to the token endpoint
 	presented []Presentation
 }
 
 // New returns a server, with the grants of its state file if that exists.
 func New(c Config) (*Server, error) {
-	s := &Server{now: c.Now, file: c.StateFile, issuer: c.Issuer, mux: http.NewServeMux(), clients: map[string]*Client{}, grants: map[string]*grant{},
-		access: map[string]*accessToken{}, accessOf: map[string][]*accessToken{}, refresh: map[string]*refreshToken{}, codes: map[string]*code{}}
+	s := &Server{now: c.Now, file: c.StateFile, issuer: c.Issuer, play: c.Play, mux: http.NewServeMux(), clients: map[string]*Client{}, grants: map[string]*grant{},
+		access: map[string]*accessToken{}, accessOf: map[string][]*accessToken{}, refresh: map[string]*refreshToken{}, codes: map[string]*code{}, limits: map[string]time.Time{}}
 	if s.now == nil {
 		s.now = time.Now
 	}
 	for id, client := range c.Clients {
+		if s.play != nil && reflect.ValueOf(client.Knobs).IsZero() {
+			client.Knobs = s.play.Knobs()
+		}
 		s.clients[id] = &client
 	}
 	if err := s.restore(); err != nil {
@@ -71,6 +80,7 @@ func New(c Config) (*Server, error) {
 	s.mux.HandleFunc("POST /introspect", s.introspect)
 	s.mux.HandleFunc("POST /revoke", s.revoke)
 	s.mux.HandleFunc("GET /userinfo", s.userinfo)
+	s.mux.HandleFunc("GET /account", s.whose)
 	s.mux.HandleFunc("GET /accounts/{account}", s.account)
 	s.mux.HandleFunc("/api/", s.api)
 	s.mux.HandleFunc("GET /_oracle", func(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, s.Oracle()) })
@@ -90,6 +100,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // grant is one account's consent to one client.
 type grant struct {
 	Client, Account string
+	Host            string // where the account's own endpoints are; empty: at the same host as all
 	Scopes          []string
 	Knobs           *Knobs // nil: the client's knobs
 	Revoked         bool
@@ -140,6 +151,8 @@ type TokenReply struct {
 	HubID                 string   `json:"hub_id,omitempty"` // with [Knobs].HubSpot
 	Scopes                []string `json:"scopes,omitempty"` // with [Knobs].HubSpot
 	RefreshTokenExpiresIn int64    `json:"x_refresh_token_expires_in,omitempty"`
+
+	newRefresh bool // the refresh token is a new one
 }
 
 // Grant makes a consent, as if account had approved it, and returns its first tokens.
@@ -199,7 +212,7 @@ func (s *Server) issue(g *grant, k Knobs, kept string) TokenReply {
 		out.Scope += scope
 	}
 	if kept == "" {
-		out.RefreshToken = newToken("frt_")
+		out.RefreshToken, out.newRefresh = newToken("frt_"), true
 		s.refresh[out.RefreshToken] = &refreshToken{Grant: key, Consent: g.Consent}
 	}
 	if next := s.knobsAt(g); len(next.Lifetimes) > 0 {

@@ -6,10 +6,14 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
 	"time"
+
+	"github.com/perennial-oauth/perennial/internal/fixtures"
+	"github.com/perennial-oauth/perennial/provider"
 )
 
 // refusal is an error reply before a spelling is applied.
@@ -18,12 +22,13 @@ type refusal struct{ code, description string }
 var (
 	badClient = refusal{"invalid_client", "Client authentication failed."}
 	badGrant  = refusal{"invalid_grant", "Token has been expired or revoked."}
+	badCode   = refusal{"invalid_grant", "The code has been used or has expired."}
 )
 
 // token serves RFC 6749 section 3.2.
 func (s *Server) token(w http.ResponseWriter, r *http.Request) {
-	if err := r.ParseForm(); err != nil {
-		s.refuse(w, r, Knobs{}, refusal{"invalid_request", "The form cannot be read."})
+	if err := s.readForm(r); err != nil {
+		s.refuse(w, r, Knobs{}, refusal{"invalid_request", "The request cannot be read: " + err.Error()})
 		return
 	}
 	s.mu.Lock()
@@ -42,6 +47,20 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	default:
 		s.refuse(w, r, Knobs{}, refusal{"unsupported_grant_type", "The grant type is not supported."})
 	}
+}
+
+// readForm reads a token request and checks its form.
+func (s *Server) readForm(r *http.Request) error {
+	if s.play == nil {
+		return r.ParseForm()
+	}
+	if err := s.play.readForm(r); err != nil {
+		return err
+	}
+	if name := lacks(r.PostForm, s.play.Entry.RefreshParams); name != "" {
+		return errors.New(name + " is missing")
+	}
+	return nil
 }
 
 // echoOf returns the knobs of the client that a request claims to come from.
@@ -73,6 +92,15 @@ func (s *Server) authenticate(r *http.Request) (string, bool) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.play != nil {
+		var ok bool
+		if id, secret, ok = s.play.credentials(r); !ok {
+			return "", false
+		}
+		if id == "" {
+			id = s.ownerOf(secret)
+		}
+	}
 	c := s.clients[id]
 	if c == nil {
 		return "", false
@@ -97,6 +125,11 @@ func (s *Server) refreshGrant(w http.ResponseWriter, r *http.Request, client str
 		return
 	}
 	g := s.grants[t.Grant]
+	if g.Host != "" && g.Host != r.Host { // another account's endpoint
+		s.mu.Unlock()
+		s.refuse(w, r, *s.knobsAt(g), badGrant)
+		return
+	}
 	g.InFlight++
 	g.MostInFlight = max(g.MostInFlight, g.InFlight)
 	defer func() {
@@ -118,6 +151,9 @@ func (s *Server) refreshGrant(w http.ResponseWriter, r *http.Request, client str
 	switch {
 	case countdown(&at.DropBefore):
 		act = func() { panic(http.ErrAbortHandler) }
+	case s.play != nil && s.limited(g) > 0:
+		wait := s.limited(g)
+		act = func() { s.refuseLimited(w, wait) }
 	case countdown(&at.RateLimited):
 		act = func() {
 			if k.RetryAfter != "" {
@@ -171,8 +207,17 @@ func (s *Server) refreshGrant(w http.ResponseWriter, r *http.Request, client str
 			_, _ = w.Write(raw[:len(raw)/2])
 		}
 	default:
-		reply(w, http.StatusOK, out)
+		s.answer(w, fixtures.KindRefreshed, out, g.Account)
 	}
+}
+
+// answer sends a token reply, in the shape of the provider that the server plays.
+func (s *Server) answer(w http.ResponseWriter, kind fixtures.Kind, out TokenReply, account string) {
+	if s.play == nil {
+		reply(w, http.StatusOK, out)
+		return
+	}
+	s.play.tokens(kind, out, account, s.now()).send(w)
 }
 
 // work performs the effect of one presentation, once, under the lock.
@@ -180,9 +225,13 @@ func (s *Server) work(client, presented string, t *refreshToken, g *grant, k Kno
 	now := s.now()
 	t.Presented++
 	s.presented = append(s.presented, Presentation{Grant: t.Grant, Digest: digest(presented), At: now, AfterConsumed: !t.Consumed.IsZero(), LiveFor: s.liveFor(t)})
-	idle := k.IdleSeconds > 0 && now.Sub(g.LastUsed) > time.Duration(k.IdleSeconds)*time.Second
-	if g.Client != client || g.Revoked || t.Dead && t.Reply == nil || idle {
+	ended := k.IdleSeconds > 0 && now.Sub(g.LastUsed) > time.Duration(k.IdleSeconds)*time.Second ||
+		k.HardSeconds > 0 && now.Sub(g.Since) > time.Duration(k.HardSeconds)*time.Second
+	if g.Client != client || g.Revoked || t.Dead && t.Reply == nil || ended {
 		return TokenReply{}, &badGrant
+	}
+	if early := time.Duration(k.EarlySeconds) * time.Second; early > 0 && s.liveFor(t) > early {
+		return TokenReply{}, &tooEarly
 	}
 	if !t.Consumed.IsZero() {
 		grace := time.Duration(k.GraceSeconds * float64(time.Second))
@@ -244,6 +293,10 @@ func pause(ctx context.Context, d time.Duration) bool {
 // refuse answers in the knobs' spelling: RFC 6749 section 5.2, or that of a real
 // provider.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, k Knobs, no refusal) {
+	if kind := kindOf(no); s.play != nil && kind != "" {
+		s.play.refusal(kind).send(w)
+		return
+	}
 	body := map[string]any{"error": no.code, "error_description": no.description}
 	status := http.StatusBadRequest
 	if no.code == "invalid_client" {
@@ -282,10 +335,10 @@ func (s *Server) exchangeCode(w http.ResponseWriter, r *http.Request, client str
 	var no *refusal
 	switch {
 	case c == nil || c.Client != client || s.now().After(c.Expires):
-		no = &badGrant
+		no = &badCode
 	case c.Used:
 		s.killTokens(grantKey(client, c.Account))
-		no = &badGrant
+		no = &badCode
 	case c.RedirectURI != r.PostForm.Get("redirect_uri"):
 		no = &refusal{"invalid_grant", "The redirect URI is another one."}
 	case c.Challenge != "" && challenge(r.PostForm.Get("code_verifier")) != c.Challenge:
@@ -316,7 +369,10 @@ func (s *Server) exchangeCode(w http.ResponseWriter, r *http.Request, client str
 	if slices.Contains(c.Scopes, "openid") {
 		out.IDToken = s.idToken(client, c.Account)
 	}
-	reply(w, http.StatusOK, out)
+	s.mu.Lock()
+	s.grants[grantKey(client, c.Account)].Host = c.Host
+	s.mu.Unlock()
+	s.answer(w, fixtures.KindExchange, out, c.Account)
 }
 
 // idToken returns an ID token (OpenID Connect Core section 2) without a signature:
@@ -326,7 +382,11 @@ func (s *Server) idToken(client, account string) string {
 		raw, _ := json.Marshal(v) // strings always marshal
 		return base64.RawURLEncoding.EncodeToString(raw)
 	}
-	return part(map[string]string{"alg": "none"}) + "." + part(map[string]string{"iss": s.issuer, "aud": client, "sub": account}) + "."
+	var claims any = map[string]any{"iss": s.issuerOf(), "aud": client, "sub": account}
+	if s.play != nil && s.play.Entry.Account.From == provider.AccountFromIDToken {
+		claims = set(claims, split(s.play.Entry.Account.Name), account)
+	}
+	return part(map[string]string{"alg": "none"}) + "." + part(claims) + "."
 }
 
 // challenge computes the S256 method of RFC 7636 section 4.2.
