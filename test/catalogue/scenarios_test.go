@@ -1,0 +1,293 @@
+package catalogue
+
+import (
+	"net/url"
+	"time"
+
+	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/fakeprovider"
+	"github.com/perennial-oauth/perennial/internal/fixtures"
+	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/seal"
+)
+
+// scenario is a part of a connection's life. Its name is the app's.
+type scenario struct {
+	name string
+	run  func(w *world, app string)
+}
+
+var scenarios = []scenario{
+	{"life", life},
+	{"lost-reply", lostReply},
+	{"lost-window", lostWindow},
+	{"lost-request", lostRequest},
+	{"revoked", revoked},
+	{"false-refusal", falseRefusal},
+	{"wrong-client", wrongClient},
+	{"rate-limited", rateLimited},
+	{"too-early", tooEarly},
+	{"odd-lifetime", oddLifetime},
+	{"other-account", otherAccount},
+	{"forged-callback", forgedCallback},
+	{"idle", idle},
+	{"hard-end", hardEnd},
+}
+
+// life connects an account and refreshes it four times, each before the access token's
+// end. Every token set that comes is stored.
+func life(w *world, app string) {
+	c := w.connects(app, 1)
+	w.holds(c)
+	for range 4 {
+		res := w.step(c.ID)
+		want(res.Outcome == perennial.OutcomeRefreshed, "a refresh brings %s (%s)", res.Outcome, res.Code)
+		after := res.Connection
+		want(after.Generation == c.Generation+1, "generation %d follows %d", after.Generation, c.Generation)
+		last := w.presented(c)
+		want(last[len(last)-1].LiveFor > 0, "it was refreshed after the access token's end, which it takes for %s", c.ExpiresAt)
+		c = w.row(c.ID)
+		w.holds(c)
+		want(c.Status == perennial.StatusActive && c.Health == perennial.HealthHealthy, "it is %s and %s", c.Status, c.Health)
+	}
+}
+
+// lostReply loses the reply to a refresh whose work the provider did. What that costs is
+// what the replay class of the sources says, and no more.
+func lostReply(w *world, app string) {
+	c := w.connects(app, 1)
+	old := w.token(c, seal.FieldAccessToken)
+	w.adjust(c, func(k *fakeprovider.Knobs) { k.DropAfter = 1 })
+	res := w.step(c.ID)
+	want(res.Outcome == perennial.OutcomeUnknown, "a lost reply is %s", res.Outcome)
+	facts := w.play.Entry
+	if !facts.RefreshKillsAccessToken {
+		want(w.server.Accepts(old.Reveal()), "the access token is dead")
+	}
+	res = w.settles(c.ID)
+	again := w.presented(c)[1:]
+	switch facts.ReplayClass {
+	case perennial.ReplayReusable, perennial.ReplayGrace:
+		want(res.Outcome == perennial.OutcomeRefreshed, "it is lost: %s %s", res.Connection.Status, res.Connection.Reason)
+		w.holds(w.row(c.ID))
+		return
+	case perennial.ReplayReuseRevokes:
+		want(facts.RefreshKillsAccessToken || again[0].LiveFor <= 0, "the token was presented again while an access token lived for %s", again[0].LiveFor)
+	}
+	want(res.Connection.Status == perennial.StatusReconnectRequired && res.Connection.Reason == perennial.ReasonRotationLost,
+		"it is %s for %q, and we lost a reply", res.Connection.Status, res.Connection.Reason)
+	want(len(again) == 2, "the refused token was presented %d times", len(again))
+}
+
+// lostWindow loses a reply, and no worker runs until the provider's grace is over. The
+// loss is ours, and the connection says so.
+func lostWindow(w *world, app string) {
+	facts := w.play.Entry
+	if facts.ReplayClass != perennial.ReplayGrace {
+		return
+	}
+	c := w.connects(app, 1)
+	w.adjust(c, func(k *fakeprovider.Knobs) { k.DropAfter = 1 })
+	want(w.step(c.ID).Outcome == perennial.OutcomeUnknown, "the reply is not lost")
+	time.Sleep(facts.GraceWindow)
+	res := w.settles(c.ID)
+	want(res.Connection.Status == perennial.StatusReconnectRequired && res.Connection.Reason == perennial.ReasonRotationLost,
+		"it is %s for %q, and we lost a reply", res.Connection.Status, res.Connection.Reason)
+}
+
+// lostRequest loses a request before the provider does any work. Nothing is lost.
+func lostRequest(w *world, app string) {
+	c := w.connects(app, 1)
+	w.adjust(c, func(k *fakeprovider.Knobs) { k.DropBefore = 1 })
+	res := w.step(c.ID)
+	want(res.Outcome == perennial.OutcomeUnknown, "a lost request is %s", res.Outcome)
+	res = w.settles(c.ID)
+	want(res.Outcome == perennial.OutcomeRefreshed, "it ends as %s (%s)", res.Outcome, res.Code)
+	w.holds(w.row(c.ID))
+}
+
+// revoked ends the grant at the provider. The connection must be reconnected after a
+// confirmed refusal, and not before.
+func revoked(w *world, app string) {
+	c := w.connects(app, 1)
+	must(w.server.Revoke("client-"+app, c.AccountID))
+	res := w.step(c.ID)
+	want(res.Outcome == perennial.OutcomeRevoked, "a dead refresh token is %s (%d %s)", res.Outcome, res.HTTPStatus, res.Code)
+	want(res.Connection.Status == perennial.StatusActive, "one refusal is believed at once")
+	res = w.settles(c.ID)
+	want(res.Connection.Status == perennial.StatusReconnectRequired, "it is %s", res.Connection.Status)
+	want(res.Connection.Reason == perennial.ReasonInvalidGrant, "the reason is %q", res.Connection.Reason)
+	want(len(w.presented(c)) == 2, "the token was presented %d times", len(w.presented(c)))
+	session := w.consent(connect.SessionRequest{ConnectionID: c.ID}, c.AccountID, nil)
+	want(session.Outcome == perennial.ConnectConnected && session.ResultID == c.ID, "the reconnect ends as %q", session.Outcome)
+	w.holds(w.row(c.ID))
+}
+
+// falseRefusal lets the provider refuse a good token once.
+func falseRefusal(w *world, app string) {
+	c := w.connects(app, 1)
+	w.adjust(c, func(k *fakeprovider.Knobs) { k.SayRevoked = 1 })
+	want(w.step(c.ID).Outcome == perennial.OutcomeRevoked, "the refusal is not read")
+	res := w.step(c.ID)
+	want(res.Outcome == perennial.OutcomeRefreshed, "it ends as %s", res.Outcome)
+	w.holds(w.row(c.ID))
+}
+
+// wrongClient makes the app's secret wrong for two hours. No customer is accused.
+func wrongClient(w *world, app string) {
+	c := w.connects(app, 1)
+	must(w.server.SetSecrets("client-"+app, "another"))
+	until := time.Now().Add(w.rest(c) + 2*time.Hour)
+	for n := 0; time.Now().Before(until); n++ {
+		res := w.step(c.ID)
+		want(res.Connection.Status == perennial.StatusActive, "the connection is %s", res.Connection.Status)
+		want(n > 200 || res.Outcome != perennial.OutcomeRevoked, "a wrong client is %s (%d %s)", res.Outcome, res.HTTPStatus, res.Code)
+		fault := perennial.FaultOf(res.Connection.FailingCode)
+		want(fault != perennial.FaultGrant, "%s accuses the customer", res.Connection.FailingCode)
+		if w.knows(fixtures.KindWrongClient) == perennial.OutcomeMisconfigured {
+			want(fault == perennial.FaultClient, "%s does not accuse the app", res.Connection.FailingCode)
+		}
+	}
+	must(w.server.SetSecrets("client-"+app, "secret of "+app))
+	res := w.settles(c.ID)
+	want(res.Outcome == perennial.OutcomeRefreshed, "with the right secret it is %s (%s)", res.Outcome, res.Code)
+	w.holds(w.row(c.ID))
+}
+
+// knows returns what the sources say that the provider's refusal of a kind means. A
+// refusal that no source shows means what its kind says.
+func (w *world) knows(kind fixtures.Kind) perennial.Outcome {
+	if r, ok := w.known.file.First(kind); ok {
+		return r.Outcome
+	}
+	return perennial.OutcomeMisconfigured
+}
+
+// rest returns how long a connection rests until it is due.
+func (w *world) rest(c perennial.Connection) time.Duration { return time.Until(c.NextRefreshAt) }
+
+// limit is how long the provider refuses as too many.
+const limit = 3 * time.Minute
+
+// rateLimited lets the provider refuse one account as too many. Those that it counts
+// together wait, and no others; everybody is refreshed afterwards.
+func rateLimited(w *world, app string) {
+	one, other := w.connects(app, 1), w.connects(app, 2)
+	time.Sleep(w.rest(one))
+	w.server.Limit("client-"+app, one.AccountID, limit)
+	until := time.Now().Add(limit)
+	res := w.refresh(one, perennial.TriggerTimer)
+	want(res.Outcome == perennial.OutcomeRateLimited, "a limit is %s (%d %s)", res.Outcome, res.HTTPStatus, res.Code)
+	want(perennial.FaultOf(w.row(one.ID).FailingCode) != perennial.FaultGrant, "%s accuses the customer", w.row(one.ID).FailingCode)
+	before := len(w.presented(other))
+	res = w.refresh(other, perennial.TriggerRequest)
+	together := w.play.Entry.RateLimitScope == provider.ScopeApp || w.play.Entry.RateLimitScope == provider.ScopeHost && one.Host == other.Host
+	if together {
+		want(res.Outcome == perennial.OutcomeThrottled && len(w.presented(other)) == before, "an account that is counted together is %s", res.Outcome)
+	} else {
+		want(res.Outcome == perennial.OutcomeRefreshed, "an account of its own is %s (%s)", res.Outcome, res.Code)
+	}
+	res = w.settles(one.ID)
+	want(res.Outcome == perennial.OutcomeRefreshed, "after the limit it is %s", res.Outcome)
+	want(!time.Now().Before(until), "it was refreshed during the limit")
+	w.holds(w.row(one.ID))
+	want(w.settles(other.ID).Outcome == perennial.OutcomeRefreshed, "the other one is not refreshed")
+}
+
+// tooEarly asks for a refresh at once. A provider that allows none so early refuses it,
+// and nothing comes of that.
+func tooEarly(w *world, app string) {
+	c := w.connects(app, 1)
+	within := w.play.Entry.RefreshWithin
+	res := w.refresh(c, perennial.TriggerRequest)
+	if within == 0 {
+		want(res.Outcome == perennial.OutcomeRefreshed, "a refresh at once is %s (%s)", res.Outcome, res.Code)
+		return
+	}
+	want(res.Outcome == perennial.OutcomeTooEarly, "a refresh at once is %s (%d %s)", res.Outcome, res.HTTPStatus, res.Code)
+	want(res.Connection.Status == perennial.StatusActive && res.Connection.Health == perennial.HealthHealthy, "it is %s and %s", res.Connection.Status, res.Connection.Health)
+	res = w.settles(c.ID)
+	want(res.Outcome == perennial.OutcomeRefreshed, "it ends as %s", res.Outcome)
+}
+
+// oddLifetime gives tokens that live for a third of the usual time, and then a lifetime
+// that cannot be read.
+func oddLifetime(w *world, app string) {
+	usual := time.Duration(w.play.Knobs().LifetimeSeconds * float64(time.Second))
+	c := w.connects(app, 1)
+	named := !c.ExpiresAt.IsZero() && w.names()
+	short := (usual / 3).Truncate(time.Minute)
+	w.adjust(c, func(k *fakeprovider.Knobs) { k.LifetimeSeconds = short.Seconds() })
+	res := w.step(c.ID)
+	want(res.Outcome == perennial.OutcomeRefreshed, "it is %s", res.Outcome)
+	c = w.row(c.ID)
+	if got := time.Until(c.ExpiresAt); named {
+		want((got-short).Abs() < 5*time.Second, "a token that lives for %s is taken to live for %s", short, got)
+	}
+	w.adjust(c, func(k *fakeprovider.Knobs) { k.LifetimeSeconds, k.ExpiresIn = usual.Seconds(), "soon" })
+	for range 2 {
+		res = w.step(c.ID)
+		want(res.Outcome == perennial.OutcomeRefreshed, "with an odd lifetime it is %s (%s)", res.Outcome, res.Code)
+		c = w.row(c.ID)
+		want(time.Until(c.ExpiresAt) <= usual+5*time.Second, "a token that lives for %s is taken to live for %s", usual, time.Until(c.ExpiresAt))
+		w.holds(c)
+	}
+}
+
+// names reports whether the provider's replies have the access token's lifetime.
+func (w *world) names() bool {
+	for _, kind := range []fixtures.Kind{fixtures.KindRefreshed, fixtures.KindExchange} {
+		if r, ok := w.known.file.First(kind); ok {
+			return r.Lifetime != ""
+		}
+	}
+	return true
+}
+
+// otherAccount lets another account of the customer's follow the link for a reconnect.
+// Nothing changes, and the right account can follow it then.
+func otherAccount(w *world, app string) {
+	c := w.connects(app, 1)
+	if w.known.entry.Account.From == provider.AccountFromHost {
+		return // the link leads to the account's own host
+	}
+	session := w.consent(connect.SessionRequest{ConnectionID: c.ID}, w.account(2), nil)
+	want(session.Outcome == perennial.ConnectAccountMismatch, "another account ends as %q", session.Outcome)
+	w.holds(w.row(c.ID))
+	want(w.row(c.ID).Generation == c.Generation, "its tokens were taken")
+	session = w.consent(connect.SessionRequest{ConnectionID: c.ID}, c.AccountID, nil)
+	want(session.Outcome == perennial.ConnectConnected, "the right account ends as %q", session.Outcome)
+	want(w.settles(c.ID).Outcome == perennial.OutcomeRefreshed, "it is not refreshed afterwards")
+}
+
+// forgedCallback names another account in the callback than the one that agreed.
+func forgedCallback(w *world, app string) {
+	from := w.known.entry.Account
+	if from.From != provider.AccountFromCallback {
+		return
+	}
+	session := w.consent(connect.SessionRequest{Tenant: tenant, App: app, Host: w.host(1)}, w.account(1),
+		func(back url.Values) { back.Set(from.Name, w.account(2)) })
+	want(session.Outcome != perennial.ConnectConnected, "the browser chose the account")
+}
+
+// idle leaves a connection alone until its refresh token ends unused, as when no worker
+// runs.
+func idle(w *world, app string) { w.ends(app, w.play.Entry.IdleLifetime, perennial.ReasonIdleExpired) }
+
+// hardEnd leaves a connection alone until its grant ends.
+func hardEnd(w *world, app string) {
+	w.ends(app, w.play.Entry.GrantLifetime, perennial.ReasonGrantEnded)
+}
+
+func (w *world) ends(app string, after time.Duration, reason perennial.Reason) {
+	if after == 0 {
+		return
+	}
+	c := w.connects(app, 1)
+	time.Sleep(after + time.Hour)
+	res := w.settles(c.ID)
+	want(res.Connection.Status == perennial.StatusReconnectRequired, "it is %s", res.Connection.Status)
+	want(res.Connection.Reason == reason, "the reason is %q", res.Connection.Reason)
+}
