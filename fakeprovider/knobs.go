@@ -16,6 +16,9 @@ type Knobs struct {
 	OmitExpiresIn bool      `json:"omit_expires_in,omitempty"`
 
 	Rotate bool `json:"rotate,omitempty"` // a refresh issues a new refresh token and ends the old one
+	// RotateEvery: only each n-th refresh rotates. 0: each.
+	RotateEvery int  `json:"rotate_every,omitempty"`
+	KeepOld     bool `json:"keep_old,omitempty"` // rotation does not end the old refresh token
 	// GraceSeconds: a used refresh token gets the same reply for this long after its
 	// first use, and until the new one is used.
 	GraceSeconds float64 `json:"grace_seconds,omitempty"`

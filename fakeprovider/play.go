@@ -64,8 +64,18 @@ func (p *Play) Knobs() Knobs {
 	}
 	k := Knobs{LifetimeSeconds: life.Seconds(), KillsAccess: e.RefreshKillsAccessToken, IdleSeconds: int64(e.IdleLifetime / time.Second),
 		HardSeconds: int64(e.GrantLifetime / time.Second), EarlySeconds: int64(e.RefreshWithin / time.Second)}
-	k.Rotate = e.ReplayClass != perennial.ReplayReusable
+	switch e.Rotation {
+	case provider.RotationAlways:
+		k.Rotate = true
+	case provider.RotationSometimes:
+		k.Rotate, k.RotateEvery = true, 2
+	case provider.RotationNever:
+	default:
+		k.Rotate = e.ReplayClass != perennial.ReplayReusable
+	}
 	switch e.ReplayClass {
+	case perennial.ReplayReusable:
+		k.KeepOld = true
 	case perennial.ReplayGrace:
 		// What a replay after the window costs is not documented: the whole grant.
 		k.GraceSeconds, k.ReuseRevokes = e.GraceWindow.Seconds(), true

@@ -59,7 +59,7 @@ func (p *Play) credentials(r *http.Request) (id, secret string, ok bool) {
 	user, password, basic := r.BasicAuth()
 	id, secret = r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
 	if p.Entry.AuthStyle != oauth2.AuthStyleInHeader {
-		return id, secret, id != "" && r.Header.Get("Authorization") == ""
+		return id, secret, id != "" && r.Header.Get("Authorization") == "" && (secret == "") == p.public()
 	}
 	if !basic || secret != "" {
 		return "", "", false
@@ -71,6 +71,9 @@ func (p *Play) credentials(r *http.Request) (id, secret string, ok bool) {
 	}
 	return id, secret, err1 == nil && err2 == nil
 }
+
+// public reports whether the clients have no secrets.
+func (p *Play) public() bool { return provider.Describe(p.Entry).AuthStyle == "none" }
 
 // ownerOf returns the client with a secret. The caller holds the lock.
 func (s *Server) ownerOf(secret string) string {

@@ -100,6 +100,9 @@ func (s *Server) authenticate(r *http.Request) (string, bool) {
 		if id == "" {
 			id = s.ownerOf(secret)
 		}
+		if s.play.public() {
+			return id, s.clients[id] != nil
+		}
 	}
 	c := s.clients[id]
 	if c == nil {
@@ -253,7 +256,7 @@ func (s *Server) work(client, presented string, t *refreshToken, g *grant, k Kno
 			a.Dead = true
 		}
 	}
-	if !k.Rotate {
+	if !k.Rotate || g.Refreshes%max(k.RotateEvery, 1) != 0 {
 		out := s.issue(g, k, presented)
 		if k.OmitRefresh {
 			out.RefreshToken = ""
@@ -261,6 +264,9 @@ func (s *Server) work(client, presented string, t *refreshToken, g *grant, k Kno
 		return out, nil
 	}
 	out := s.issue(g, k, "")
+	if k.KeepOld {
+		return out, nil
+	}
 	t.Consumed, t.Dead, t.Reply = now, true, &out
 	return out, nil
 }

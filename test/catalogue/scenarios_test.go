@@ -47,8 +47,15 @@ func life(w *world, app string) {
 		want(after.Generation == c.Generation+1, "generation %d follows %d", after.Generation, c.Generation)
 		last := w.presented(c)
 		want(last[len(last)-1].LiveFor > 0, "it was refreshed after the access token's end, which it takes for %s", c.ExpiresAt)
+		rotated := w.row(c.ID).RefreshTokenDigest != c.RefreshTokenDigest
 		c = w.row(c.ID)
 		w.holds(c)
+		switch w.play.Entry.Rotation {
+		case provider.RotationAlways:
+			want(rotated, "it did not rotate")
+		case provider.RotationNever:
+			want(!rotated, "it rotated")
+		}
 		want(c.Status == perennial.StatusActive && c.Health == perennial.HealthHealthy, "it is %s and %s", c.Status, c.Health)
 	}
 }
@@ -56,7 +63,7 @@ func life(w *world, app string) {
 // lostReply loses the reply to a refresh whose work the provider did. What that costs is
 // what the replay class of the sources says, and no more.
 func lostReply(w *world, app string) {
-	c := w.connects(app, 1)
+	c := w.rotatesNext(w.connects(app, 1))
 	old := w.token(c, seal.FieldAccessToken)
 	w.adjust(c, func(k *fakeprovider.Knobs) { k.DropAfter = 1 })
 	res := w.step(c.ID)
@@ -66,7 +73,11 @@ func lostReply(w *world, app string) {
 		want(w.server.Accepts(old.Reveal()), "the access token is dead")
 	}
 	res = w.settles(c.ID)
-	again := w.presented(c)[1:]
+	again := w.presented(c)[int(c.RefreshCount)+1:]
+	if !w.play.Knobs().Rotate {
+		want(res.Outcome == perennial.OutcomeRefreshed, "nothing was spent, and it is lost: %s %s", res.Connection.Status, res.Connection.Reason)
+		return
+	}
 	switch facts.ReplayClass {
 	case perennial.ReplayReusable, perennial.ReplayGrace:
 		want(res.Outcome == perennial.OutcomeRefreshed, "it is lost: %s %s", res.Connection.Status, res.Connection.Reason)
@@ -80,14 +91,22 @@ func lostReply(w *world, app string) {
 	want(len(again) == 2, "the refused token was presented %d times", len(again))
 }
 
+// rotatesNext refreshes a connection until its next refresh rotates.
+func (w *world) rotatesNext(c perennial.Connection) perennial.Connection {
+	for range max(w.play.Knobs().RotateEvery-1, 0) {
+		want(w.step(c.ID).Outcome == perennial.OutcomeRefreshed, "it is not refreshed")
+	}
+	return w.row(c.ID)
+}
+
 // lostWindow loses a reply, and no worker runs until the provider's grace is over. The
 // loss is ours, and the connection says so.
 func lostWindow(w *world, app string) {
 	facts := w.play.Entry
-	if facts.ReplayClass != perennial.ReplayGrace {
+	if facts.ReplayClass != perennial.ReplayGrace || !w.play.Knobs().Rotate {
 		return
 	}
-	c := w.connects(app, 1)
+	c := w.rotatesNext(w.connects(app, 1))
 	w.adjust(c, func(k *fakeprovider.Knobs) { k.DropAfter = 1 })
 	want(w.step(c.ID).Outcome == perennial.OutcomeUnknown, "the reply is not lost")
 	time.Sleep(facts.GraceWindow)
