@@ -1,6 +1,7 @@
 package fakeprovider
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -147,8 +148,8 @@ var (
 	refreshLifetimes = []string{"refresh_token_expires_in", "refresh_token_expires_at", "refresh_expires_in", "refresh_expires_at", "x_refresh_token_expires_in", "refresh_token_timeout"}
 )
 
-// lifetimes puts the access token's life into the members that the sample has for it.
-// Instants of the refresh token move with the clock.
+// lifetimes puts the access token's life into the members that the sample has for it,
+// and the refresh token's.
 func (w *reshaping) lifetimes(life any, bare bool) {
 	if life == nil {
 		return
@@ -167,12 +168,17 @@ func (w *reshaping) lifetimes(life any, bare bool) {
 		}
 		for _, name := range refreshLifetimes {
 			path := slices.Concat(at, findAt(get(w.s.root, at), name, 0))
-			if v := get(w.s.root, path); len(path) > len(at) && isInstant(v) {
-				w.s.root = set(w.s.root, path, w.like(v, name, int64(max(w.entry.IdleLifetime, defaultLife)/time.Second)))
+			v := get(w.s.root, path)
+			if idle := w.entry.IdleLifetime; len(path) > len(at) && (idle > 0 || isInstant(v)) {
+				w.s.root = set(w.s.root, path, w.like(v, name, int64(cmp.Or(idle, unusedLife)/time.Second)))
 			}
 		}
 	}
 }
+
+// unusedLife is the life of an unused refresh token whose sample names an instant, if
+// the sources do not say how far away that is.
+const unusedLife = 30 * 24 * time.Hour
 
 // like writes a lifetime in the way of a sample's: a number or a text, in the provider's
 // unit, or an instant. What is no number of seconds is sent as it is.

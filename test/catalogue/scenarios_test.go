@@ -2,6 +2,7 @@ package catalogue
 
 import (
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -258,7 +259,7 @@ func oddLifetime(w *world, app string) {
 func (w *world) names() bool {
 	for _, kind := range []fixtures.Kind{fixtures.KindRefreshed, fixtures.KindExchange} {
 		if r, ok := w.known.file.First(kind); ok {
-			return r.Lifetime != ""
+			return strings.Contains(r.Body, "expire")
 		}
 	}
 	return true
@@ -293,7 +294,13 @@ func forgedCallback(w *world, app string) {
 
 // idle leaves a connection alone until its refresh token ends unused, as when no worker
 // runs.
-func idle(w *world, app string) { w.ends(app, w.play.Entry.IdleLifetime, perennial.ReasonIdleExpired) }
+func idle(w *world, app string) {
+	unused, hard := w.play.Entry.IdleLifetime, w.play.Entry.GrantLifetime
+	if hard > 0 && hard <= unused+time.Hour {
+		return // both are over then, see hardEnd
+	}
+	w.ends(app, unused, perennial.ReasonIdleExpired)
+}
 
 // hardEnd leaves a connection alone until its grant ends.
 func hardEnd(w *world, app string) {

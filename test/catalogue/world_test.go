@@ -47,8 +47,11 @@ func lookup(name string) (known, error) {
 
 // complete returns an entry with the settings that it leaves to the configuration.
 func complete(e provider.Entry) provider.Entry {
-	if e.Name == "generic" {
-		e.AuthURL, e.TokenURL, e.AuthStyle = "https://id.example.com/authorize", "https://id.example.com/token", oauth2.AuthStyleInHeader
+	if e.TokenURL == "" { // it runs anywhere
+		e.AuthURL, e.TokenURL = "https://id.example.com/authorize", "https://id.example.com/token"
+	}
+	if e.AuthStyle == 0 {
+		e.AuthStyle = oauth2.AuthStyleInHeader
 	}
 	if e.Account == (provider.AccountSource{}) {
 		e.Account = provider.AccountSource{From: provider.AccountFromURL, URL: "https://account.example.com/me", Name: "id"}
