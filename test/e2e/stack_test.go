@@ -98,6 +98,7 @@ type setting struct {
 	links     bool               // customers connect by links, at linkBase
 	back      string             // allowed return URL of links; empty: none
 	top       string             // settings at the top of the file
+	apps      string             // more apps, each a line
 	environ   []string           // beside Temporal's address
 	customize []wiring.Customize // of the test's own client
 	probe     string             // probe_interval; empty: the default
@@ -151,7 +152,7 @@ timing: {http_timeout: 3s, save_timeout: 1s, start_to_close: 5s, attempt_deadlin
 %s
 apps:
   - {name: app, provider: generic, title: Acme, client_id: %q, client_secret_file: %q, token_url: %q, auth_style: header, replay_class: %s, grace_window: 10m%s}
-`, s.url, filepath.Join(s.dir, "keys"), filepath.Join(s.dir, "spool"), t.Name(), cmp.Or(o.probe, "30s"), cmp.Or(o.floor, "0s"), o.top, clientID, filepath.Join(s.dir, "secret"), server.URL+"/token", o.class, o.extra), 0o600))
+%s`, s.url, filepath.Join(s.dir, "keys"), filepath.Join(s.dir, "spool"), t.Name(), cmp.Or(o.probe, "30s"), cmp.Or(o.floor, "0s"), o.top, clientID, filepath.Join(s.dir, "secret"), server.URL+"/token", o.class, o.extra, o.apps), 0o600))
 	cfg, err := config.LoadEnviron(s.path, s.environ())
 	require.NoError(t, err)
 	require.NoError(t, seal.Generate(cfg.KeysDir, nil, true))
