@@ -21,13 +21,15 @@ type Play struct {
 	File  fixtures.File
 }
 
-// NewPlay returns how to play an entry. The facts of the file take the place of the
-// entry's, so that an entry which differs from its sources meets a provider that does
-// not.
+// NewPlay returns how to play an entry. If the file has facts, they take the place of
+// the entry's, so that an entry which differs from its sources meets a provider that
+// does not. An empty file leaves the entry alone.
 func NewPlay(e provider.Entry, f fixtures.File) (*Play, error) {
-	e.ReplayClass, e.GraceWindow, e.RefreshKillsAccessToken, e.ChecksClientFirst = "", 0, false, false
-	e.DefaultLifetime, e.IdleLifetime, e.GrantLifetime = 0, 0, 0
-	e.RateLimitScope, e.JSONBody, e.SecretAsUser = "", false, false
+	if len(f.Facts) > 0 {
+		e.ReplayClass, e.GraceWindow, e.RefreshKillsAccessToken, e.ChecksClientFirst = "", 0, false, false
+		e.DefaultLifetime, e.IdleLifetime, e.GrantLifetime = 0, 0, 0
+		e.RateLimitScope, e.JSONBody, e.SecretAsUser = "", false, false
+	}
 	var text strings.Builder
 	for key, value := range f.Facts {
 		fmt.Fprintf(&text, "%s: %s\n", key, value)

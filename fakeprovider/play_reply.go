@@ -51,10 +51,9 @@ func (p *Play) tokens(kind fixtures.Kind, out TokenReply, account string, now ti
 	if a.bare() {
 		w.put("token_type", out.TokenType)
 	}
-	if kind == fixtures.KindExchange {
-		if from := p.Entry.Account; from.From == provider.AccountFromReply && account != "" {
-			w.account(from, account)
-		}
+	if from := p.Entry.Account; from.From == provider.AccountFromReply && account != "" &&
+		(kind == fixtures.KindExchange || get(w.s.root, split(from.Name)) != nil) {
+		w.account(from, account)
 	}
 	if out.IDToken != "" {
 		w.s.root = set(w.s.root, []string{"id_token"}, out.IDToken)

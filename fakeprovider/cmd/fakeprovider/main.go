@@ -10,9 +10,12 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/perennial-oauth/perennial/fakeprovider"
+	"github.com/perennial-oauth/perennial/internal/fixtures"
+	"github.com/perennial-oauth/perennial/provider"
 )
 
 func main() {
@@ -22,15 +25,42 @@ func main() {
 	}
 }
 
+// play reads how to play a provider.
+func play(name, sources string) (*fakeprovider.Play, error) {
+	e, known := provider.Lookup(name)
+	if !known {
+		var err error
+		if e, err = provider.ReadFile(name); err != nil {
+			return nil, fmt.Errorf("--play: %w", err)
+		}
+	}
+	var f fixtures.File
+	if sources != "" {
+		var err error
+		if f, err = fixtures.Read(filepath.Split(filepath.Clean(sources))); err != nil {
+			return nil, fmt.Errorf("--fixtures: %w", err)
+		}
+	}
+	return fakeprovider.NewPlay(e, f)
+}
+
 func run(args []string) error {
 	flags := flag.NewFlagSet("fakeprovider", flag.ContinueOnError)
 	listen := flags.String("listen", "127.0.0.1:0", "address to listen on")
 	clients := flags.String("clients", "", `file of clients, JSON: {"client-id": {"secrets": ["..."], "redirect_uris": ["..."], "knobs": {}}}`)
 	stateFile := flags.String("state", "", "file that keeps the grants over a restart")
+	plays := flags.String("play", "", "provider to play: a name of the catalogue, or the file of a description")
+	sources := flags.String("fixtures", "", "folder with that provider's fixtures.yaml, whose replies are played: provider/testdata/NAME")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	config := fakeprovider.Config{StateFile: *stateFile}
+	if *plays != "" {
+		var err error
+		if config.Play, err = play(*plays, *sources); err != nil {
+			return err
+		}
+	}
 	raw, err := os.ReadFile(*clients)
 	if err != nil {
 		return fmt.Errorf("read --clients: %w", err)
