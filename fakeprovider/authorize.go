@@ -5,13 +5,14 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 )
 
 // code is an authorization code (RFC 6749 section 4.1.2).
 type code struct {
 	Client, Account, RedirectURI, Challenge string
-	Host                                    string // where the account's own endpoints are
+	Host                                    string // at which the consent was given, if the account has its own
 	Scopes                                  []string
 	Expires                                 time.Time
 	Used                                    bool
@@ -93,7 +94,7 @@ func (s *Server) authorizeAnswer(w http.ResponseWriter, r *http.Request) {
 		value := newToken("fac_")
 		s.mu.Lock()
 		s.codes[value] = &code{Client: q.Get("client_id"), Account: r.PostForm.Get("account"), RedirectURI: q.Get("redirect_uri"),
-			Host: s.hostOf(r), Challenge: q.Get("code_challenge"), Scopes: scopes, Expires: s.now().Add(time.Minute)}
+			Host: s.consentHost(r), Challenge: q.Get("code_challenge"), Scopes: scopes, Expires: s.now().Add(time.Minute)}
 		s.mu.Unlock()
 		back.Set("code", value)
 		if name := s.callbackName(); name != "" {
@@ -107,6 +108,15 @@ func (s *Server) authorizeAnswer(w http.ResponseWriter, r *http.Request) {
 // same.
 func (s *Server) hostOf(r *http.Request) string {
 	if s.play != nil && s.play.Entry.HostNeeded() {
+		return r.Host
+	}
+	return ""
+}
+
+// consentHost returns the host at which a consent is given, "" if all accounts have the
+// same.
+func (s *Server) consentHost(r *http.Request) string {
+	if s.play != nil && strings.Contains(s.play.Entry.AuthURL, "{host}") {
 		return r.Host
 	}
 	return ""

@@ -29,6 +29,8 @@ func (s *Server) exchangeCode(w http.ResponseWriter, r *http.Request, client str
 	case c.Used:
 		s.killTokens(grantKey(client, c.Account))
 		no = &badCode
+	case c.Host != "" && c.Host != r.Host:
+		no = &badCode
 	case c.RedirectURI != r.PostForm.Get("redirect_uri"):
 		no = &refusal{"invalid_grant", "The redirect URI is another one."}
 	case c.Challenge != "" && challenge(r.PostForm.Get("code_verifier")) != c.Challenge:
@@ -60,7 +62,7 @@ func (s *Server) exchangeCode(w http.ResponseWriter, r *http.Request, client str
 		out.IDToken = s.idToken(client, c.Account)
 	}
 	s.mu.Lock()
-	s.grants[grantKey(client, c.Account)].Host = c.Host
+	s.grants[grantKey(client, c.Account)].Host = s.hostOf(r)
 	s.mu.Unlock()
 	s.answer(w, fixtures.KindExchange, out, c.Account)
 }

@@ -141,7 +141,7 @@ func remove(v any, path []string) any {
 }
 
 // find returns the path of a member, in RFC 6749's way of writing or another one, at v
-// or below it; nil for none. The shallowest counts.
+// or below it; nil for none. The shallowest counts, and null is none.
 func find(v any, name string) []string {
 	for depth := range 6 {
 		if path := findAt(v, name, depth); path != nil {
@@ -155,7 +155,7 @@ func findAt(v any, name string, depth int) []string {
 	switch in := v.(type) {
 	case map[string]any:
 		for _, member := range slices.Sorted(maps.Keys(in)) {
-			if depth == 0 && plain(member) == plain(name) {
+			if depth == 0 && in[member] != nil && plain(member) == plain(name) {
 				return []string{member}
 			}
 			if depth > 0 {

@@ -91,15 +91,15 @@ func (w *reshaping) place(name string, add bool) []string {
 			return split(path)
 		}
 	}
+	holder := w.holder()
+	if path := findAt(get(w.s.root, holder), name, 0); path != nil {
+		return slices.Concat(holder, path)
+	}
 	if paths := w.entry.MembersAt[name]; len(paths) > 0 {
 		if !add {
 			return nil
 		}
 		return split(paths[0])
-	}
-	holder := w.holder()
-	if path := findAt(get(w.s.root, holder), name, 0); path != nil {
-		return slices.Concat(holder, path)
 	}
 	if path := find(w.s.root, name); path != nil && name == "refresh_token" && !w.twice() {
 		return path // beside the object that has the access token

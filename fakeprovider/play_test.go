@@ -36,6 +36,9 @@ func TestPlayedReplies(t *testing.T) {
 		"under other names": {func(e *provider.Entry) {
 			e.MembersAt = map[string][]string{"access_token": {"key.now"}, "refresh_token": {"key.next"}, "expires_in": {"key.life"}}
 		}, `{"key":{"now":"x","next":"y","life":7}}`, `{"key":{"life":1800,"next":"R","now":"A"}}`},
+		"under its own name instead": {func(e *provider.Entry) { e.MembersAt = map[string][]string{"scope": {"scopes"}} },
+			`{"access_token":"x","refresh_token":"y","scope":"a"}`, `{"access_token":"A","refresh_token":"R","scope":"one two"}`},
+		"null":                  {nil, `{"access_token":"x","refresh_token":"y","expires_in":null,"scope":null}`, `{"access_token":"A","expires_in":null,"refresh_token":"R","scope":null}`},
 		"an instant as a date":  {nil, `{"access_token":"x","refresh_token":"y","expires_at":"2020-01-01T00:00:00Z"}`, `{"access_token":"A","expires_at":"2026-03-01T12:30:00Z","refresh_token":"R"}`},
 		"an instant in ms":      {nil, `{"access_token":"x","refresh_token":"y","expires_at":1577836800000}`, `{"access_token":"A","expires_at":1772368200000,"refresh_token":"R"}`},
 		"scopes with commas":    {nil, `{"access_token":"x","refresh_token":"y","scope":"a,b"}`, `{"access_token":"A","refresh_token":"R","scope":"one,two"}`},
@@ -68,7 +71,7 @@ func TestCheck(t *testing.T) {
 	}{
 		"right":          {func(e *provider.Entry) { e.TokensUnder = "data" }, false},
 		"another object": {func(e *provider.Entry) { e.TokensUnder = "elsewhere" }, true},
-		"another member": {func(e *provider.Entry) { e.MembersAt = map[string][]string{"refresh_token": {"data.refresh"}} }, true},
+		"another member": {func(e *provider.Entry) { e.MembersAt = map[string][]string{"access_token": {"data.key"}} }, true},
 		"another account's name": {func(e *provider.Entry) {
 			e.Account = provider.AccountSource{From: provider.AccountFromReply, Name: "org.uuid"}
 		}, true},

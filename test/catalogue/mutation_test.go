@@ -70,6 +70,9 @@ func mutations(e provider.Entry) (all []mutation) {
 		add("tokens_under", func(m *provider.Entry) { m.TokensUnder = "elsewhere" })
 	}
 	for name := range e.MembersAt {
+		if !slices.Contains([]string{"access_token", "refresh_token", "expires_in"}, name) {
+			continue
+		}
 		add("members_at "+name, func(m *provider.Entry) {
 			m.MembersAt = map[string][]string{name: {"elsewhere." + name}}
 			for other, paths := range e.MembersAt {

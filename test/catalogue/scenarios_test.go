@@ -10,6 +10,7 @@ import (
 	"github.com/perennial-oauth/perennial/fakeprovider"
 	"github.com/perennial-oauth/perennial/internal/fixtures"
 	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/seal"
 )
 
@@ -57,7 +58,8 @@ func life(w *world, app string) {
 		case provider.RotationNever:
 			want(!rotated, "it rotated")
 		}
-		want(c.Status == perennial.StatusActive && c.Health == perennial.HealthHealthy, "it is %s and %s", c.Status, c.Health)
+		unnamed := c.FailingCode == refresh.CodeNoLifetime && w.known.entry.DefaultLifetime == 0
+		want(c.Status == perennial.StatusActive && (c.Health == perennial.HealthHealthy || unnamed), "it is %s and %s (%s)", c.Status, c.Health, c.FailingCode)
 	}
 }
 
