@@ -196,6 +196,29 @@ func TestPlayedClocks(t *testing.T) {
 	assert.Equal(t, perennial.OutcomeRevoked, ask())
 }
 
+// TestPlayedLimits: a limit reaches the accounts that the provider counts together.
+func TestPlayedLimits(t *testing.T) {
+	t.Parallel()
+	for scope, want := range map[string]map[string]bool{
+		"connection": {"one": true, "same host": false, "other host": false},
+		"host":       {"one": true, "same host": true, "other host": false},
+		"app":        {"one": true, "same host": true, "other host": true},
+	} {
+		e := provider.Entry{Name: "p", TokenURL: "https://{host}/token", AuthStyle: oauth2.AuthStyleInParams}
+		s, _ := played(t, e, fixtures.File{Facts: map[string]string{"rate_limit_scope": scope, "auth_style": "params"}}, time.Now)
+		hosts := map[string]string{"one": "a.example", "same host": "a.example", "other host": "b.example"}
+		for account, host := range hosts {
+			_, err := s.Grant("client", account)
+			require.NoError(t, err)
+			s.grants["client/"+account].Host = host
+		}
+		s.Limit("client", "one", time.Minute)
+		for account := range hosts {
+			assert.Equal(t, want[account], s.limited(s.grants["client/"+account]) > 0, "%s: %s", scope, account)
+		}
+	}
+}
+
 // TestPlayedAddresses: the provider's own addresses lead to the server, and no others.
 func TestPlayedAddresses(t *testing.T) {
 	t.Parallel()
