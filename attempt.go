@@ -41,6 +41,9 @@ const (
 	TriggerRecover   Trigger = "recover"    // an operator had a kept reply read again; nothing was presented
 )
 
+// ByCaller reports whether a caller asked for the refresh: no due time did.
+func (t Trigger) ByCaller() bool { return t == TriggerRequest || t == TriggerFallback }
+
 // ReplayClass says what a provider does when it sees an old refresh token again.
 type ReplayClass string
 

@@ -9,6 +9,10 @@ import "time"
 type Floor struct {
 	First   time.Duration // the wait after the first forced refresh; zero or less: there is no floor
 	Longest time.Duration // the longest wait
+	// OpensBefore is how long before an access token's end its provider refreshes it at
+	// the earliest; zero: at any time. Until then every forced refresh waits, also the
+	// first, and if First is zero: the provider would refuse it.
+	OpensBefore time.Duration
 }
 
 // ForcedForgotten is how long a connection goes without a forced refresh before they
@@ -20,6 +24,27 @@ const ForcedForgotten = 20 * time.Minute
 // access token, a refresh is not forced. now is the database's clock. A forced refresh
 // in the future says nothing, because that clock went back.
 func (f Floor) Until(c Connection, now time.Time) time.Time {
+	until := f.again(c, now)
+	if opens := f.opens(c); opens.After(until) {
+		return opens
+	}
+	return until
+}
+
+// opens returns from when on the provider refreshes c's access token.
+func (f Floor) opens(c Connection) time.Time {
+	if f.OpensBefore <= 0 || c.ExpiresAt.IsZero() {
+		return time.Time{}
+	}
+	opens := c.ExpiresAt.Add(-f.OpensBefore)
+	if c.NextRefreshAt.Before(opens) {
+		return c.NextRefreshAt
+	}
+	return opens
+}
+
+// again returns when callers may force another refresh of c.
+func (f Floor) again(c Connection, now time.Time) time.Time {
 	if f.First <= 0 || c.ForcedAt.IsZero() || c.ForcedAt.After(now) || c.NextRefreshAt.IsZero() {
 		return time.Time{}
 	}

@@ -38,4 +38,16 @@ func TestFloor(t *testing.T) {
 	require.Equal(t, now.Add(time.Millisecond), usual.Until(c, now), "there is no token then")
 	require.Zero(t, usual.Until(c, now.Add(-1)), "the clock went back")
 	require.Zero(t, usual.Until(Connection{NextRefreshAt: now.Add(time.Hour)}, now))
+
+	// The provider refreshes only near the end: the first forced refresh waits too, until
+	// then or until the connection is due.
+	for _, late := range []Floor{{OpensBefore: time.Minute}, {First: -1, OpensBefore: time.Minute}, {First: 10 * time.Second, OpensBefore: time.Minute}} {
+		c := Connection{NextRefreshAt: now.Add(9*time.Minute + 5*time.Second), ExpiresAt: now.Add(10 * time.Minute)}
+		require.Equal(t, now.Add(9*time.Minute), late.Until(c, now), late)
+		c.NextRefreshAt = now.Add(time.Minute)
+		require.Equal(t, now.Add(time.Minute), late.Until(c, now), late)
+		c.ForcedAt, c.ForcedCount = now.Add(-time.Second), 1
+		require.Equal(t, now.Add(time.Minute), late.Until(c, now), "the later of both")
+		require.Zero(t, late.Until(Connection{NextRefreshAt: now.Add(time.Hour)}, now), "no end is known")
+	}
 }

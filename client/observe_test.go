@@ -36,7 +36,7 @@ func TestObserved(t *testing.T) {
 				b.backend.takes, b.backend.refreshErr = c.takes, errDown
 				b.backend.change(func(h *TokenState) {
 					h.ExpiresAt = time.Now().Add(c.left)
-					h.RefreshedAt, h.DueAt = h.ExpiresAt.Add(-30*time.Minute), h.ExpiresAt.Add(-time.Minute)
+					h.RefreshedAt, h.DueAt = h.ExpiresAt.Add(-30*time.Minute), h.ExpiresAt.Add(-5*time.Minute)
 				})
 				_, err := b.Token(t.Context(), id)
 				require.Equal(t, c.want.Code, words.CodeOf(err))

@@ -31,8 +31,8 @@ func (l *loader) app(key string, i int, a fileApp) (app provider.App, missing er
 	r.needs("name", a.Name)
 	r.needs("client_id", a.ClientID)
 	app = provider.App{Name: a.Name, ClientID: a.ClientID, Scopes: a.Scopes, Buffer: cmp.Or(provider.BufferProfile(a.Buffer), provider.BufferQueue)}
-	if !oneOf(string(app.Buffer), string(provider.BufferQueue), string(provider.BufferRealtime), string(provider.BufferShare)) {
-		r.problem("buffer", "must be queue, realtime or share")
+	if _, fixed := app.Buffer.Fixed(); !fixed && !oneOf(string(app.Buffer), string(provider.BufferQueue), string(provider.BufferRealtime), string(provider.BufferShare)) {
+		r.problem("buffer", "must be queue, realtime, share, or a duration from 10s to 1h")
 	}
 	entry, known := r.entry()
 	before := len(l.problems)

@@ -67,7 +67,9 @@ func TestProblems(t *testing.T) {
 		{name: "no client id", old: "    client_id: id", new: "#", want: []string{"p.yaml:4: apps: crm: client_id is needed"}},
 		{name: "no provider", old: "    provider: hubspot", new: "#", want: []string{"p.yaml:4: apps: crm: provider is needed"}},
 		{name: "unknown provider", old: "hubspot", new: "hubspt", want: []string{`p.yaml:5: apps: crm: provider "hubspt" is not in the catalogue (` + strings.Join(provider.Names(), ", ") + `); did you mean hubspot?`}},
-		{name: "buffer", add: "    buffer: big", want: []string{"p.yaml:8: apps: crm: buffer must be queue, realtime or share"}},
+		{name: "buffer", add: "    buffer: big", want: []string{"p.yaml:8: apps: crm: buffer must be queue, realtime, share, or a duration from 10s to 1h"}},
+		{name: "a buffer shorter than a request", add: "    buffer: 9s", want: []string{"p.yaml:8: apps: crm: buffer must be queue, realtime, share, or a duration from 10s to 1h"}},
+		{name: "a buffer of hours", add: "    buffer: 61m", want: []string{"p.yaml:8: apps: crm: buffer must be queue, realtime, share, or a duration from 10s to 1h"}},
 		{name: "auth style", add: "    auth_style: auto", want: []string{"p.yaml:8: apps: crm: auth_style must be header or params"}},
 		{name: "replay class", add: "    replay_class: " + planted, want: []string{"p.yaml:8: apps: crm: replay_class must be one of reusable, grace, single_use, reuse_revokes, unknown"}},
 		{name: "grace without window", add: "    replay_class: grace", want: []string{"p.yaml:4: apps: crm: provider hubspot: replay_class grace needs a grace_window"}},
@@ -122,7 +124,7 @@ func TestProblems(t *testing.T) {
 				`p.yaml:8: apps: b: provider "zzz" is not in the catalogue (` + strings.Join(provider.Names(), ", ") + `)`}},
 		{name: "everything at once, by line", old: "keys: keys", new: `keys: ""`, add: "    buffer: big\nlog_level: loud\nlisten: x\nkey: y", want: []string{
 			"p.yaml:2: keys (or PERENNIAL_KEYS) is needed: the directory of the keysets; `perennial keys new` makes them",
-			"p.yaml:8: apps: crm: buffer must be queue, realtime or share", "p.yaml:9: log_level must be debug, info, warn or error",
+			"p.yaml:8: apps: crm: buffer must be queue, realtime, share, or a duration from 10s to 1h", "p.yaml:9: log_level must be debug, info, warn or error",
 			"p.yaml:10: listen must be HOST:PORT, for example 127.0.0.1:8081", `p.yaml:11: unknown key "key"; did you mean keys?`}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -12,11 +12,24 @@ import (
 // BufferProfile says how long before its expiry an access token is renewed.
 type BufferProfile string
 
-// The profiles. Each is limited to 25 % of the token's life.
+// The profiles; any other value is a duration, as in "30s" (see [BufferProfile.Fixed]).
+// Each is limited to 25 % of the token's life.
 const (
 	BufferQueue    BufferProfile = "queue"    // 5 min; the default
 	BufferRealtime BufferProfile = "realtime" // 2 min
 	BufferShare    BufferProfile = "share"    // 10 % of the life, at most 10 min
+)
+
+// Fixed returns the buffer of a profile that is a duration: from 10 s, because a request
+// takes time, to an hour.
+func (p BufferProfile) Fixed() (d time.Duration, ok bool) {
+	d, err := time.ParseDuration(string(p))
+	return d, err == nil && d >= minBuffer && d <= maxBuffer
+}
+
+const (
+	minBuffer = 10 * time.Second
+	maxBuffer = time.Hour
 )
 
 // Entry is one provider of the catalogue; [Description] is its written form. If a fact
@@ -149,6 +162,11 @@ type Setup struct {
 	RefreshToken string `yaml:"refresh_token,omitempty" doc:"What it takes to get a refresh token: a scope, a parameter, a setting of the app."`
 	Sandbox      string `yaml:"sandbox,omitempty" doc:"Where to try without a customer's data."`
 }
+
+// OpensBefore returns how long before an access token's end to refresh it at the
+// earliest: it leaves a sixth of RefreshWithin for our clock and the request's way. Zero:
+// at any time.
+func (e Entry) OpensBefore() time.Duration { return e.RefreshWithin - e.RefreshWithin/6 }
 
 // RateLimitScope says which connections a provider's 429 concerns.
 type RateLimitScope string

@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -53,7 +54,7 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 		}
 	case perennial.OutcomeTooEarly:
 		req.Failed, req.Queued, req.OwnWait = false, false, false
-		req.Wait = max(untilNearlyOver(row, now), reply.RetryAfter)
+		req.Wait = max(untilNearlyOver(row, entry, now), reply.RetryAfter)
 		if req.Wait == 0 { // the product is without a token, and the provider still says that it has one
 			req.Failed, req.Wait = true, timing.Backoff(reply, row.FailureCount+1)
 		}
@@ -70,7 +71,8 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 
 const (
 	// nearlyOver is the rest of an access token's life in which a provider that refuses
-	// to refresh too early is asked again: Exact Online allows it in the last 30 s.
+	// to refresh too early is asked again, if its description does not say when it
+	// refreshes: Exact Online does so in the last 30 s.
 	nearlyOver = 25 * time.Second
 	// afterEnd is when it is asked if that was too early as well.
 	afterEnd = time.Second
@@ -78,11 +80,11 @@ const (
 
 // untilNearlyOver returns the wait until the access token is nearly over, or has ended
 // if it is nearly over now. It is 0 if the token has ended or its end is not known.
-func untilNearlyOver(row perennial.Connection, now time.Time) time.Duration {
-	left := row.ExpiresAt.Sub(now)
+func untilNearlyOver(row perennial.Connection, entry provider.Entry, now time.Time) time.Duration {
+	left, opens := row.ExpiresAt.Sub(now), cmp.Or(entry.OpensBefore(), nearlyOver)
 	switch {
-	case left > nearlyOver+minBeforeEnd:
-		return left - nearlyOver
+	case left > opens+minBeforeEnd:
+		return left - opens
 	case left > 0:
 		return left + afterEnd
 	}

@@ -324,8 +324,8 @@ func (e *Engine) throttled(gate store.Admission) Result {
 // connection waits.
 func (e *Engine) fastPath(ctx context.Context, req Request, began time.Time) (a *attempt, gate store.Admission, err error) {
 	app, appErr := e.Apps.App(req.App)
-	if req.App == "" || appErr != nil {
-		return nil, gate, nil
+	if req.App == "" || appErr != nil || req.Trigger.ByCaller() && app.Provider.RefreshWithin > 0 {
+		return nil, gate, nil // of a provider that refuses to refresh early, the fence knows more
 	}
 	if err := e.storeUnsavedOf(ctx, req.ConnectionID, req.Generation); err != nil {
 		return nil, gate, err
@@ -349,8 +349,10 @@ func (e *Engine) fastPath(ctx context.Context, req Request, began time.Time) (a 
 }
 
 func (e *Engine) claimRequest(req Request, entry provider.Entry) store.ClaimRequest {
+	floor := e.Timing.Floor()
+	floor.OpensBefore = entry.OpensBefore()
 	return store.ClaimRequest{ID: req.ConnectionID, Generation: req.Generation, Trigger: req.Trigger, AttemptID: uuid.NewString(),
-		Lease: e.Timing.Lease(entry), Class: WaitingClass(entry), Floor: e.Timing.Floor(), Judged: req.Judged}
+		Lease: e.Timing.Lease(entry), Class: WaitingClass(entry), Floor: floor, Judged: req.Judged}
 }
 
 func (e *Engine) newAttempt(req Request, claim store.Claim, began time.Time) *attempt {

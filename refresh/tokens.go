@@ -54,8 +54,8 @@ func Tokens(s Sealer, app provider.App, c perennial.Connection, generation int64
 		w.FailingCode = provider.CodeBoundToken
 	}
 	w.NextRefreshAt = timing.DueAfter(lifeOf(c), start, life, app.Buffer, c.ID, generation)
-	if within := app.Provider.RefreshWithin; within > 0 && life > 0 {
-		w.NextRefreshAt = lateEnough(w.NextRefreshAt, w.ExpiresAt, within)
+	if life > 0 {
+		w.NextRefreshAt = timing.Late(w.NextRefreshAt, w.ExpiresAt, app.Provider, c.ID, generation)
 	}
 	if c.Dormant(start) {
 		// Only its refresh token needs to be kept alive: use the longest rest, in its
@@ -72,15 +72,6 @@ func Tokens(s Sealer, app provider.App, c perennial.Connection, generation int64
 		w.GrantExpiresAt = start.Add(t.GrantExpiresIn)
 	}
 	return w, nil
-}
-
-// lateEnough moves a due time into the part before the end in which the provider
-// refreshes, and leaves a sixth of that part for our clock and the request's way.
-func lateEnough(due, end time.Time, within time.Duration) time.Time {
-	if from := end.Add(-within + within/6); due.Before(from) {
-		return from
-	}
-	return due
 }
 
 // lifeOf returns roughly the life of the row's token set, zero if unknown. It is too

@@ -129,7 +129,7 @@ func checkClaimable(t *testing.T, s *Store, now time.Time, cases []claimCase) {
 		admission := decideAdmission(circuit, app, 0, AdmitRequest{Connection: c, Interval: time.Minute, released: k.turn == "has"}, now).admission
 		same("the gate", open, admission.Admitted && !admission.Probe)
 		same("the gate hears of it", circuit.bars(c), admission.NoteEveryReply)
-		floored := callers(req.Trigger) && !c.ForcedAt.IsZero() // perhaps: the fence decides
+		floored := req.Trigger.ByCaller() && !c.ForcedAt.IsZero() // perhaps: the fence decides
 		fast := atOnce && open && c.Generation == req.Generation && !k.otherApp && !floored
 		if fast {
 			taken++

@@ -37,7 +37,7 @@ func (s *Store) FastAdmit(ctx context.Context, req FastAdmitRequest) (a Admissio
 	var now time.Time
 	gap := time.Duration(spacing / req.Rate * float64(time.Second))
 	statement := fastSlot
-	if callers(req.Trigger) {
+	if req.Trigger.ByCaller() {
 		statement = fastSlotUnforced
 	}
 	err = s.db.SQL.QueryRowContext(ctx, statement, req.ID, req.Generation, req.App, req.App, req.Lead.Microseconds(), req.Patience.Microseconds(), gap.Microseconds()).

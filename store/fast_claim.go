@@ -37,7 +37,7 @@ func (s *Store) FastClaim(ctx context.Context, app string, req ClaimRequest) (cl
 	}
 	var now time.Time
 	statement := fastClaim
-	if callers(req.Trigger) {
+	if req.Trigger.ByCaller() {
 		statement = fastClaimUnforced
 	}
 	c, ok, err := oneRow(ctx, s.db.SQL, connections, &now, statement, req.AttemptID, req.Lease.Microseconds(), string(req.Trigger), req.ID, req.Generation, app)

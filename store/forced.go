@@ -11,16 +11,11 @@ import (
 // the fence must decide about a caller's claim: see [perennial.Floor].
 const unforced = `c.forced_at IS NULL`
 
-// callers reports whether a caller asked for the refresh: no due time did.
-func callers(trigger perennial.Trigger) bool {
-	return trigger == perennial.TriggerRequest || trigger == perennial.TriggerFallback
-}
-
 // forced reports whether a refresh that begins at at has no reason but its caller: c is well,
 // not due, and its access token lives. A failing health does not count: tokens that
 // work, with a fault, would be refreshed without end.
 func forced(c perennial.Connection, trigger perennial.Trigger, at time.Time) bool {
-	return callers(trigger) && well(c) && !needed(c, at)
+	return trigger.ByCaller() && well(c) && !needed(c, at)
 }
 
 // needed reports whether c must be refreshed at at, also without a caller.

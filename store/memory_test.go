@@ -108,7 +108,7 @@ func (m *Memory) Claim(_ context.Context, req ClaimRequest) (Claim, error) {
 // FastClaim is [Store.FastClaim].
 func (m *Memory) FastClaim(ctx context.Context, app string, req ClaimRequest) (Claim, bool, error) {
 	c, now, err := m.Get(ctx, req.ID)
-	if err != nil || c.App != app || c.Generation != req.Generation || !claimableAtOnce(c, now) || callers(req.Trigger) && !c.ForcedAt.IsZero() || !m.gateOpen(c, now) {
+	if err != nil || c.App != app || c.Generation != req.Generation || !claimableAtOnce(c, now) || req.Trigger.ByCaller() && !c.ForcedAt.IsZero() || !m.gateOpen(c, now) {
 		return Claim{}, false, nil
 	}
 	claim, err := m.Claim(ctx, req)

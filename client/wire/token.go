@@ -77,14 +77,18 @@ func (s *TokenState) Left(elapsed time.Duration) time.Duration {
 }
 
 // MinLife returns the life that must be left for a caller who asks for minTTL: at most a
-// tenth of the token's whole life. It is minTTL if the whole life is not known because
+// tenth of the token's whole life, and not more than is left when it is due, because a
+// provider may refuse to refresh it earlier. It is minTTL if the whole life is not known because
 // RefreshedAt is zero, and zero if the expiry is not known.
 func (s *TokenState) MinLife(minTTL time.Duration) time.Duration {
-	if life := s.ExpiresAt.Sub(s.RefreshedAt); !s.ExpiresAt.IsZero() && !s.RefreshedAt.IsZero() && life > 0 {
-		return min(minTTL, life/minShare)
-	}
 	if s.ExpiresAt.IsZero() {
 		return 0
+	}
+	if buffer := s.ExpiresAt.Sub(s.DueAt); !s.DueAt.IsZero() && buffer > 0 {
+		minTTL = min(minTTL, buffer)
+	}
+	if life := s.ExpiresAt.Sub(s.RefreshedAt); !s.RefreshedAt.IsZero() && life > 0 {
+		return min(minTTL, life/minShare)
 	}
 	return minTTL
 }

@@ -56,14 +56,17 @@ func TestEnough(t *testing.T) {
 		minTTL  time.Duration
 		want    bool
 	}{
-		"more than is asked for":            {minTTL: 5 * time.Minute, want: true},
-		"exactly what is asked for":         {minTTL: 5 * time.Minute, elapsed: 5 * time.Minute, want: true},
-		"a nanosecond less":                 {minTTL: 5 * time.Minute, elapsed: 5*time.Minute + 1},
-		"a tenth of its life is enough":     {minTTL: time.Hour, elapsed: 4 * time.Minute, want: true},
-		"less than a tenth of its life":     {minTTL: time.Hour, elapsed: 4*time.Minute + 1},
-		"its whole life is not known":       {change: func(s *wire.TokenState) { s.RefreshedAt = time.Time{} }, minTTL: 11 * time.Minute},
-		"no expiry known":                   {change: func(s *wire.TokenState) { s.ExpiresAt = time.Time{} }, minTTL: time.Hour, want: true},
-		"paused, however much life is left": {change: func(s *wire.TokenState) { s.Status = words.StatusPaused }},
+		"more than is asked for":              {minTTL: 5 * time.Minute, want: true},
+		"exactly what is asked for":           {minTTL: 5 * time.Minute, elapsed: 5 * time.Minute, want: true},
+		"a nanosecond less":                   {minTTL: 5 * time.Minute, elapsed: 5*time.Minute + 1},
+		"a tenth of its life is enough":       {minTTL: time.Hour, elapsed: 4 * time.Minute, want: true},
+		"less than a tenth of its life":       {minTTL: time.Hour, elapsed: 4*time.Minute + 1},
+		"no more than when it is due":         {change: func(s *wire.TokenState) { s.DueAt = s.ExpiresAt.Add(-25 * time.Second) }, minTTL: time.Hour, elapsed: 10*time.Minute - 25*time.Second, want: true},
+		"and it is due":                       {change: func(s *wire.TokenState) { s.DueAt = s.ExpiresAt.Add(-25 * time.Second) }, minTTL: time.Hour, elapsed: 10*time.Minute - 25*time.Second + 1},
+		"due after its end, as a dormant one": {change: func(s *wire.TokenState) { s.DueAt = s.ExpiresAt.Add(time.Hour) }, minTTL: time.Hour, elapsed: 4*time.Minute + 1},
+		"its whole life is not known":         {change: func(s *wire.TokenState) { s.RefreshedAt = time.Time{} }, minTTL: 11 * time.Minute},
+		"no expiry known":                     {change: func(s *wire.TokenState) { s.ExpiresAt = time.Time{} }, minTTL: time.Hour, want: true},
+		"paused, however much life is left":   {change: func(s *wire.TokenState) { s.Status = words.StatusPaused }},
 	} {
 		assert.Equal(t, c.want, state(c.change).Enough(c.elapsed, 0, c.minTTL), name)
 	}

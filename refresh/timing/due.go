@@ -32,6 +32,10 @@ func Buffer(profile provider.BufferProfile, life time.Duration) time.Duration {
 		buffer = 2 * time.Minute
 	case provider.BufferShare:
 		buffer = min(life/10, 10*time.Minute)
+	default:
+		if fixed, ok := profile.Fixed(); ok {
+			buffer = fixed
+		}
 	}
 	return min(buffer, life/4)
 }
@@ -69,7 +73,7 @@ func DueAfter(before time.Duration, start time.Time, life time.Duration, profile
 		early += cycle // before 1970
 	}
 	most := last - min(life, MaxRest)/2
-	if profile == provider.BufferRealtime {
+	if _, fixed := profile.Fixed(); fixed || profile == provider.BufferRealtime {
 		most = min(most, life/10) // such an app renews late on purpose
 	}
 	if early > most {
@@ -78,6 +82,16 @@ func DueAfter(before time.Duration, start time.Time, life time.Duration, profile
 		early = time.Duration(fraction(id, generation) * float64(most))
 	}
 	return end.Add(-early)
+}
+
+// Late moves a due time into the part of a token's life before end in which its provider
+// refreshes. The first sixth of that part is left for our clock and the request's way
+// (see [provider.Entry.OpensBefore]), and token sets with one end spread over the next.
+func Late(due, end time.Time, e provider.Entry, id string, generation int64) time.Time {
+	if from := end.Add(-e.OpensBefore()); e.RefreshWithin > 0 && due.Before(from) {
+		return from.Add(time.Duration(fraction(id, generation) * float64(e.RefreshWithin/6)))
+	}
+	return due
 }
 
 // sameLife is the part of a life by which the next life may differ and still count as

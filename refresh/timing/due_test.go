@@ -26,6 +26,9 @@ func TestDue(t *testing.T) {
 		{"10 min, queue: a quarter of the life", 10 * time.Minute, provider.BufferQueue, 5 * time.Minute, 450 * time.Second},
 		{"10 min, realtime: never much too early", 10 * time.Minute, provider.BufferRealtime, 7 * time.Minute, 8 * time.Minute},
 		{"10 min, share", 10 * time.Minute, provider.BufferShare, 5 * time.Minute, 9 * time.Minute},
+		{"10 min, 30 s: a life of minutes allows it", 10 * time.Minute, "30s", 510 * time.Second, 570 * time.Second},
+		{"1 min, 30 s: a quarter of the life", time.Minute, "30s", 39 * time.Second, 45 * time.Second},
+		{"no such profile", time.Hour, "9s", 30 * time.Minute, 55 * time.Minute},
 		{"30 min, queue", 30 * time.Minute, provider.BufferQueue, 15 * time.Minute, 25 * time.Minute},
 		{"30 min, realtime", 30 * time.Minute, provider.BufferRealtime, 25 * time.Minute, 28 * time.Minute},
 		{"30 min, share", 30 * time.Minute, provider.BufferShare, 15 * time.Minute, 27 * time.Minute},
@@ -68,7 +71,7 @@ func TestDueBounds(t *testing.T) {
 		start := time.UnixMicro(rapid.Int64Range(-1<<52, 1<<52).Draw(t, "start"))
 		life := time.Duration(rapid.Int64Range(1, int64(60*day)).Draw(t, "life"))
 		before := time.Duration(rapid.Int64Range(0, int64(60*day)).Draw(t, "before"))
-		profile := rapid.SampledFrom([]provider.BufferProfile{provider.BufferQueue, provider.BufferRealtime, provider.BufferShare, ""}).Draw(t, "profile")
+		profile := rapid.SampledFrom([]provider.BufferProfile{provider.BufferQueue, provider.BufferRealtime, provider.BufferShare, "", "30s", "1h"}).Draw(t, "profile")
 		due := DueAfter(before, start, life, profile, rapid.String().Draw(t, "id"), rapid.Int64().Draw(t, "generation")).Sub(start)
 		if due > min(life-Buffer(profile, life), day) {
 			t.Fatalf("due %s after the start of a life of %s", due, life)

@@ -146,7 +146,11 @@ func (b *Backend) floored(c perennial.Connection, now time.Time) time.Time {
 	if c.Status != perennial.StatusActive {
 		return time.Time{}
 	}
-	return b.Floor.Until(c, now)
+	floor := b.Floor
+	if app, err := b.Apps.App(c.App); err == nil {
+		floor.OpensBefore = app.Provider.OpensBefore()
+	}
+	return floor.Until(c, now)
 }
 
 // Note implements [client.Backend].

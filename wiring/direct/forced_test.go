@@ -73,6 +73,34 @@ func TestForced(t *testing.T) {
 	assert.Zero(t, state.ForcedAt)
 }
 
+// TestTooEarlyToAsk: of a provider that refreshes only near a token's end, the state says
+// when that is, and nobody is asked before.
+func TestTooEarlyToAsk(t *testing.T) {
+	t.Parallel()
+	b := setup(t, sqlite(t))
+	b.app.Provider.RefreshWithin = 30 * time.Second
+	b.renew(30 * time.Minute)
+	opens := b.row().ExpiresAt.Add(-25 * time.Second)
+	for _, backend := range []*Backend{b.Backend, b.of("acme", engine{b})} {
+		for _, generation := range []int64{0, 2} {
+			require.NoError(t, backend.Refresh(t.Context(), b.id, generation))
+		}
+		state, err := backend.Load(t.Context(), b.id)
+		require.NoError(t, err)
+		assert.Equal(t, opens, state.RetryAt)
+		assert.Zero(t, state.ForcedAt)
+	}
+	assert.Zero(t, b.calls.Load())
+	assert.Zero(t, b.presented.Load())
+
+	b.renew(20 * time.Second)
+	state, err := b.Load(t.Context(), b.id)
+	require.NoError(t, err)
+	assert.Zero(t, state.RetryAt)
+	require.NoError(t, b.Refresh(t.Context(), b.id, 3))
+	assert.EqualValues(t, 1, b.calls.Load())
+}
+
 // TestForcedBesideAnother: the engine finds that another process has just refreshed at a
 // caller's word, after this one had looked. The caller loads again.
 func TestForcedBesideAnother(t *testing.T) {
