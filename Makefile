@@ -9,7 +9,7 @@ ALTERED ?= 400
 ROUNDS ?= 1
 N ?= 60
 
-.PHONY: help build dev compose smoke test lint workflowcheck replay bench fuzz faults long-copies long-messages long-neighbours long-release long-weaken lost-facts histories clean
+.PHONY: help build dev compose smoke test lint workflowcheck replay bench fuzz faults long-copies long-messages long-neighbours long-release long-weaken lost-facts histories pages clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-15s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ lint: ## gofmt, go vet and staticcheck; the tests of our own tools
 	cd internal/tools && $(GO) vet ./... && $(GO) test ./...
 	$(TOOL) staticcheck ./...
 	cd client && $(GO) tool -modfile=../internal/tools/go.mod staticcheck ./...
+
+pages: ## write docs/providers from the catalogue
+	PERENNIAL_UPDATE_GOLDEN=1 $(GO) test -count=1 -run TestGolden ./internal/providerpages
 
 workflowcheck: ## find what is not deterministic in the workflows
 	$(TOOL) workflowcheck ./workflows

@@ -32,21 +32,36 @@ type shownProvider struct {
 	DefaultLifetime provider.Span         `json:"default_lifetime,omitempty"`
 	IdleLifetime    provider.Span         `json:"idle_lifetime,omitempty"`
 	GrantLifetime   provider.Span         `json:"grant_lifetime,omitempty"`
-	Facts           int                   `json:"facts"`          // of which it is written down how they are known
+	Facts           int                   `json:"facts"`          // of the ten of provider.Facts, those that somebody has looked for
 	FromProvider    int                   `json:"facts_provider"` // of these, from a page of the provider's own
+	Measured        int                   `json:"facts_measured"`
+	ThirdParty      int                   `json:"facts_third_party"`
+	NotDocumented   int                   `json:"facts_not_documented"`
 }
 
 func showProvider(e provider.Entry) shownProvider {
 	d := provider.Describe(e)
 	out := shownProvider{Name: e.Name, Title: e.Title, ReplayClass: e.ReplayClass, GraceWindow: d.GraceWindow,
 		DefaultLifetime: d.DefaultLifetime, IdleLifetime: d.IdleLifetime, GrantLifetime: d.GrantLifetime}
-	for _, found := range e.Evidence {
-		out.Facts += len(found.Facts)
-		if found.By == "provider" {
-			out.FromProvider += len(found.Facts)
+	count := e.CountFacts()
+	out.Facts = len(provider.Facts) - count[provider.ByNobodyLooking]
+	out.FromProvider, out.Measured = count[provider.ByProvider], count[provider.ByMeasurement]
+	out.ThirdParty, out.NotDocumented = count[provider.ByThirdParty], count[provider.ByNobody]
+	return out
+}
+
+// counts says how many of the ten facts are known, and how.
+func (p shownProvider) counts() string {
+	var parts []string
+	for _, part := range []struct {
+		n    int
+		text string
+	}{{p.FromProvider, "by the provider"}, {p.Measured, "measured"}, {p.ThirdParty, "by others"}, {p.NotDocumented, "not documented"}, {len(provider.Facts) - p.Facts, "not looked up"}} {
+		if part.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", part.n, part.text))
 		}
 	}
-	return out
+	return strings.Join(parts, ", ")
 }
 
 func (s *shell) providerList() *cobra.Command {
@@ -61,10 +76,10 @@ func (s *shell) providerList() *cobra.Command {
 			return s.json(all)
 		}
 		table := printable.NewTable(s.out)
-		fmt.Fprintln(table, "NAME\tTITLE\tREPLAY CLASS\tWINDOW\tACCESS TOKEN\tUNUSED\tHARD END\tFACTS")
+		fmt.Fprintln(table, "NAME\tTITLE\tREPLAY CLASS\tWINDOW\tACCESS TOKEN\tUNUSED\tHARD END\tFACTS OF 10")
 		for _, p := range all {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d, %d by the provider\n", p.Name, p.Title, p.ReplayClass, or(string(p.GraceWindow), "-"),
-				or(string(p.DefaultLifetime), "-"), or(string(p.IdleLifetime), "-"), or(string(p.GrantLifetime), "-"), p.Facts, p.FromProvider)
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, p.Title, p.ReplayClass, or(string(p.GraceWindow), "-"),
+				or(string(p.DefaultLifetime), "-"), or(string(p.IdleLifetime), "-"), or(string(p.GrantLifetime), "-"), p.counts())
 		}
 		return table.Flush()
 	}}
@@ -98,7 +113,7 @@ func (s *shell) providerCheck() *cobra.Command {
 			return err
 		}
 		shown := showProvider(e)
-		fmt.Fprintf(s.out, "%s is a whole description: replay class %s; %d facts, %d of them by the provider.\n", args[0], e.ReplayClass, shown.Facts, shown.FromProvider)
+		fmt.Fprintf(s.out, "%s is a whole description: replay class %s. Of ten facts, %s.\n", args[0], e.ReplayClass, shown.counts())
 		return nil
 	}}
 }
