@@ -218,16 +218,30 @@ func (s *shell) refresh() *cobra.Command {
 	return cmd
 }
 
-// tooSoon says when callers had the connection refreshed last, and when they may again. Its
-// token is well: that is no error.
+// tooSoon says why a connection is not refreshed before retryAt. Its token is well: that is
+// no error.
 func (s *shell) tooSoon(ctx context.Context, deps *wiring.Deps, id string, retryAt time.Time) error {
 	c, now, err := deps.Store.Get(ctx, id)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "It was refreshed %s ago because a caller asked, before one was due; it may be again at %s, in %s. `perennial refresh --now` does not wait.\n",
-		now.Sub(c.ForcedAt).Round(time.Second), instant(retryAt), max(retryAt.Sub(now), 0).Round(time.Second))
+	late := false
+	if app, err := deps.Config.App(c.App); err == nil {
+		late = app.Provider.RefreshWithin > 0
+	}
+	fmt.Fprintln(s.out, tooSoonText(c, late, retryAt, now))
 	return nil
+}
+
+// tooSoonText says when callers had the connection refreshed last, or, of a provider that
+// refreshes late, why nothing helps before retryAt.
+func tooSoonText(c perennial.Connection, late bool, retryAt, now time.Time) string {
+	when := fmt.Sprintf("%s, in %s", instant(retryAt), max(retryAt.Sub(now), 0).Round(time.Second))
+	if late {
+		return "Its provider refreshes an access token only shortly before its end, and would refuse now; it will be refreshed at " + when + " or soon after."
+	}
+	return fmt.Sprintf("It was refreshed %s ago because a caller asked, before one was due; it may be again at %s. `perennial refresh --now` does not wait.",
+		now.Sub(c.ForcedAt).Round(time.Second), when)
 }
 
 // stillWaits returns why a connection waits: for its app, or for itself. now says that
