@@ -1,6 +1,7 @@
 package fakeprovider
 
 import (
+	"cmp"
 	"html/template"
 	"net/http"
 	"net/url"
@@ -12,7 +13,7 @@ import (
 // code is an authorization code (RFC 6749 section 4.1.2).
 type code struct {
 	Client, Account, RedirectURI, Challenge string
-	Host                                    string // at which the consent was given, if the account has its own
+	Host                                    string // of the account's own endpoints, if the consent says it
 	Scopes                                  []string
 	Expires                                 time.Time
 	Used                                    bool
@@ -91,10 +92,15 @@ func (s *Server) authorizeAnswer(w http.ResponseWriter, r *http.Request) {
 		if r.PostForm.Has("shown") { // the scopes that the user left selected
 			scopes = slices.DeleteFunc(scopes, func(scope string) bool { return !slices.Contains(r.PostForm["scope"], scope) })
 		}
+		host := s.consentHost(r)
+		if name := s.hostName(); name != "" {
+			host = cmp.Or(r.PostForm.Get("host"), host)
+			back.Set(name, "https://"+host)
+		}
 		value := newToken("fac_")
 		s.mu.Lock()
 		s.codes[value] = &code{Client: q.Get("client_id"), Account: r.PostForm.Get("account"), RedirectURI: q.Get("redirect_uri"),
-			Host: s.consentHost(r), Challenge: q.Get("code_challenge"), Scopes: scopes, Expires: s.now().Add(time.Minute)}
+			Host: host, Challenge: q.Get("code_challenge"), Scopes: scopes, Expires: s.now().Add(time.Minute)}
 		s.mu.Unlock()
 		back.Set("code", value)
 		if name := s.callbackName(); name != "" {

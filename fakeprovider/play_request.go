@@ -114,6 +114,15 @@ func (s *Server) callbackName() string {
 	return ""
 }
 
+// hostName returns the parameter in which the authorization response names the account's
+// host.
+func (s *Server) hostName() string {
+	if s.play == nil {
+		return ""
+	}
+	return s.play.Entry.HostFrom
+}
+
 // issuerOf returns what an authorization response names as iss (RFC 9207), and an ID
 // token.
 func (s *Server) issuerOf() string {

@@ -2,6 +2,7 @@ package catalogue
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +34,7 @@ var scenarios = []scenario{
 	{"odd-lifetime", oddLifetime},
 	{"other-account", otherAccount},
 	{"forged-callback", forgedCallback},
+	{"another-host", anotherHost},
 	{"idle", idle},
 	{"hard-end", hardEnd},
 }
@@ -292,6 +294,21 @@ func forgedCallback(w *world, app string) {
 	session := w.consent(connect.SessionRequest{Tenant: tenant, App: app, Host: w.host(1)}, w.account(1),
 		func(back url.Values) { back.Set(from.Name, w.account(2)) })
 	want(session.Outcome != perennial.ConnectConnected, "the browser chose the account")
+}
+
+// anotherHost connects an account whose host is another one than the link's, as the
+// callback says. It is refreshed there.
+func anotherHost(w *world, app string) {
+	e := w.known.entry
+	others := slices.DeleteFunc(slices.Clone(e.HostSuffixes), func(host string) bool { return host[0] == '.' || host == w.host(1) })
+	if e.HostFrom == "" || len(others) == 0 {
+		return
+	}
+	w.elsewhere = others[0]
+	defer func() { w.elsewhere = "" }()
+	c := w.connects(app, 1)
+	want(c.Host == others[0], "the connection is at %s, not at %s", c.Host, others[0])
+	want(w.step(c.ID).Outcome == perennial.OutcomeRefreshed, "it is not refreshed there")
 }
 
 // idle leaves a connection alone until its refresh token ends unused, as when no worker

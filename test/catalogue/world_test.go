@@ -73,6 +73,8 @@ type world struct {
 	sessions *connect.Sessions
 	rows     *db.DB
 	timing   timing.Config
+
+	elsewhere string // the host of the accounts that agree now; empty: as the link says
 }
 
 // newWorld makes a world whose provider is as the sources of pristine say, and whose
@@ -198,7 +200,7 @@ func (w *world) consent(req connect.SessionRequest, account string, change func(
 	link := made.Link.Reveal()
 	request, err := w.sessions.Start(w.ctx, perennial.NewSecret(link[strings.LastIndex(link, "/")+1:]))
 	wantNo(err, "start a link")
-	back := w.agrees(request.URL, account)
+	back := w.agrees(request.URL, url.Values{"account": {account}})
 	if change != nil {
 		change(back)
 	}
@@ -207,10 +209,14 @@ func (w *world) consent(req connect.SessionRequest, account string, change func(
 	return session
 }
 
-// agrees lets an account agree at the provider, and returns the parameters of the
-// callback.
-func (w *world) agrees(request, account string) url.Values {
-	form := url.Values{"answer": {"allow"}, "account": {account}}
+// agrees lets a customer agree at the provider, and returns the parameters of the
+// callback. The form names the account, and its host if that is another one than the
+// request's.
+func (w *world) agrees(request string, form url.Values) url.Values {
+	if w.elsewhere != "" {
+		form.Set("host", w.elsewhere)
+	}
+	form.Set("answer", "allow")
 	req, err := http.NewRequestWithContext(w.ctx, http.MethodPost, request, strings.NewReader(form.Encode()))
 	must(err)
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
