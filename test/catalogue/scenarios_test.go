@@ -219,7 +219,7 @@ func rateLimited(w *world, app string) {
 	want(w.settles(other.ID).Outcome == perennial.OutcomeRefreshed, "the other one is not refreshed")
 }
 
-// tooEarly asks for a refresh at once. A provider that allows none so early refuses it,
+// tooEarly asks for a refresh at once. A provider that allows none so early is not asked,
 // and nothing comes of that.
 func tooEarly(w *world, app string) {
 	c := w.connects(app, 1)
@@ -229,8 +229,9 @@ func tooEarly(w *world, app string) {
 		want(res.Outcome == perennial.OutcomeRefreshed, "a refresh at once is %s (%s)", res.Outcome, res.Code)
 		return
 	}
-	want(res.Outcome == perennial.OutcomeTooEarly, "a refresh at once is %s (%d %s)", res.Outcome, res.HTTPStatus, res.Code)
-	want(res.Connection.Status == perennial.StatusActive && res.Connection.Health == perennial.HealthHealthy, "it is %s and %s", res.Connection.Status, res.Connection.Health)
+	want(res.Outcome == perennial.OutcomeThrottled && len(w.presented(c)) == 0, "a refresh at once is %s (%d %s)", res.Outcome, res.HTTPStatus, res.Code)
+	row := w.row(c.ID)
+	want(row.Status == perennial.StatusActive && row.Health == perennial.HealthHealthy, "it is %s and %s", row.Status, row.Health)
 	res = w.settles(c.ID)
 	want(res.Outcome == perennial.OutcomeRefreshed, "it ends as %s", res.Outcome)
 }
