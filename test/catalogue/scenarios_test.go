@@ -1,6 +1,7 @@
 package catalogue
 
 import (
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -200,7 +201,7 @@ func rateLimited(w *world, app string) {
 	one, other := w.connects(app, 1), w.connects(app, 2)
 	time.Sleep(w.rest(one))
 	w.server.Limit("client-"+app, one.AccountID, limit)
-	until := time.Now().Add(limit)
+	from, until := time.Now(), time.Now().Add(limit)
 	res := w.refresh(one, perennial.TriggerTimer)
 	want(res.Outcome == perennial.OutcomeRateLimited, "a limit is %s (%d %s)", res.Outcome, res.HTTPStatus, res.Code)
 	want(perennial.FaultOf(w.row(one.ID).FailingCode) != perennial.FaultGrant, "%s accuses the customer", w.row(one.ID).FailingCode)
@@ -215,8 +216,23 @@ func rateLimited(w *world, app string) {
 	res = w.settles(one.ID)
 	want(res.Outcome == perennial.OutcomeRefreshed, "after the limit it is %s", res.Outcome)
 	want(!time.Now().Before(until), "it was refreshed during the limit")
+	if n, _ := w.server.Requests("", from, until.Add(-time.Second)); w.saysWhen() {
+		want(n == 1 || n == 2 && !together, "the provider said when to come back, and was asked %d times before", n)
+	}
 	w.holds(w.row(one.ID))
 	want(w.settles(other.ID).Outcome == perennial.OutcomeRefreshed, "the other one is not refreshed")
+}
+
+// saysWhen reports whether a refusal as too many names a time, as all do of which no
+// source shows another form.
+func (w *world) saysWhen() bool {
+	r, shown := w.known.file.First(fixtures.KindRateLimited)
+	for name := range r.Headers {
+		if http.CanonicalHeaderKey(name) == "Retry-After" {
+			return true
+		}
+	}
+	return !shown
 }
 
 // tooEarly asks for a refresh at once. A provider that allows none so early is not asked,
