@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -174,11 +175,17 @@ func FuzzReadDescription(f *testing.F) {
 	})
 }
 
-// TestAPIOfTheCatalogue: the client's own table, which needs no server, says of each API
-// what the catalogue says.
+// TestAPIOfTheCatalogue: what the client's own table says of an API, the catalogue says
+// too. What the table does not have, the client hears with each connection, so that an
+// entry needs no Go.
 func TestAPIOfTheCatalogue(t *testing.T) {
 	t.Parallel()
+	known := 0
 	for _, name := range Names() {
-		assert.Equal(t, resource.Of(name), entry(t, name).API, name)
+		if of := resource.Of(name); !reflect.DeepEqual(of, resource.Server{}) {
+			assert.Equal(t, of, entry(t, name).API, name)
+			known++
+		}
 	}
+	assert.NotZero(t, known)
 }

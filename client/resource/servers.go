@@ -1,6 +1,7 @@
 package resource
 
-// servers has the APIs that say things in their own words.
+// servers has APIs that say things in their own words, as the catalogue does. The client
+// hears of any other with the connection.
 var servers = map[string]Server{
 	"atlassian": {
 		// A missing scope gets a 401 (raycast issue 11212).
@@ -26,6 +27,6 @@ var servers = map[string]Server{
 	},
 }
 
-// Of returns the API of a provider by the catalogue's name. An unknown one has no words
-// of its own.
+// Of returns the API of a provider by the catalogue's name, if the client knows it without
+// being told.
 func Of(provider string) Server { return servers[provider] }
