@@ -1,6 +1,9 @@
 package perennial
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Outcome is the outcome of an attempt, or of a request for one.
 type Outcome string
@@ -39,10 +42,28 @@ const (
 	TriggerRequest   Trigger = "request"    // a caller wants a fresh token (refresh_now)
 	TriggerFallback  Trigger = "beside"     // a process that refreshes while Temporal is away
 	TriggerRecover   Trigger = "recover"    // an operator had a kept reply read again; nothing was presented
+
+	// A product reported that the provider does not accept the token any more.
+	TriggerTokenRefused Trigger = Trigger(RefusalTokenRefused)
+	TriggerRevoked      Trigger = Trigger(RefusalRevoked)
 )
 
 // ByCaller reports whether a caller asked for the refresh: no due time did.
-func (t Trigger) ByCaller() bool { return t == TriggerRequest || t == TriggerFallback }
+func (t Trigger) ByCaller() bool {
+	return t == TriggerRequest || t == TriggerFallback || t.Reported()
+}
+
+// TriggerOf returns the trigger of a refresh that a caller wants. why may be empty; one
+// that this program does not know is a mere request.
+func TriggerOf(why RefusalCause) Trigger {
+	if slices.Contains(RefusalCauses, why) {
+		return Trigger(why)
+	}
+	return TriggerRequest
+}
+
+// Reported reports whether a product's report caused the attempt: see [RefusalCause].
+func (t Trigger) Reported() bool { return t == TriggerTokenRefused || t == TriggerRevoked }
 
 // ReplayClass says what a provider does when it sees an old refresh token again.
 type ReplayClass string

@@ -17,6 +17,7 @@ type (
 	ConnectOutcome       = words.ConnectOutcome
 	Revocation           = words.Revocation
 	Fault                = words.Fault
+	RefusalCause         = words.RefusalCause
 )
 
 // The constants of those types.
@@ -73,6 +74,8 @@ const (
 	FaultClient             = words.FaultClient
 	FaultRequest            = words.FaultRequest
 	FaultNobody             = words.FaultNobody
+	RefusalTokenRefused     = words.RefusalTokenRefused
+	RefusalRevoked          = words.RefusalRevoked
 )
 
 // The lists of those constants.
@@ -82,6 +85,7 @@ var (
 	Reasons         = words.Reasons
 	ConnectOutcomes = words.ConnectOutcomes
 	Faults          = words.Faults
+	RefusalCauses   = words.RefusalCauses
 )
 
 // NewSecret is [words.NewSecret].
@@ -107,6 +111,11 @@ func FaultOf(code string) Fault { return words.FaultOf(code) }
 // DescribeConnect is [words.DescribeConnect].
 func DescribeConnect(o ConnectOutcome, title string) StatusText {
 	return words.DescribeConnect(o, title)
+}
+
+// CheckRefusal is [words.CheckRefusal].
+func CheckRefusal(generation int64, why RefusalCause) error {
+	return words.CheckRefusal(generation, why)
 }
 
 // Outlook is [words.Outlook].

@@ -152,6 +152,8 @@ type RefreshResult struct {
 	HTTPStatus int               `json:"http_status,omitempty"`
 	Recovered  bool              `json:"recovered,omitempty"`
 	View       View              `json:"view"`
+	// Reported is the request's trigger if a product's report caused it, else empty.
+	Reported perennial.Trigger `json:"reported,omitempty"`
 	// Again: another try within a minute is worth it. The Refresh activity makes it.
 	Again bool `json:"again,omitempty"`
 	// RetryAt is set if a caller's request came too soon: when the next one may go, see
@@ -229,6 +231,9 @@ func (a *Activities) refresh(ctx context.Context, req RefreshRequest) (out Refre
 	}
 	out = RefreshResult{Outcome: res.Outcome, Code: res.Code, HTTPStatus: res.HTTPStatus, Recovered: res.Recovered,
 		View: a.view(res.Connection, res.Now), Unsaved: res.Unsaved}
+	if req.Trigger.Reported() {
+		out.Reported = req.Trigger
+	}
 	out.View.Upsert, out.View.Missing = a.upsert(ctx, req.Shown, out.View), a.missing(ctx, req.Shown)
 	out.View.Revision = a.revision(ctx, "")
 	if res.Code == string(store.VerdictTooSoon) {

@@ -292,8 +292,10 @@ func TestRefreshIsWhole(t *testing.T) {
 	f := &fake{result: fill.Of[refresh.Result]()}
 	f.result.RetryAt = f.result.Now.Add(time.Minute)
 	req := fill.Of[activities.RefreshRequest]()
+	req.Trigger = perennial.TriggerRevoked
 	out, err := do[activities.RefreshResult](t, f, "Refresh", req)
 	require.NoError(t, err)
+	assert.Equal(t, req.Trigger, out.Reported)
 	assert.Equal(t, []string{"Judged"}, fill.Zeros(f.calls), "only beside Temporal a row is judged")
 	assert.Equal(t, req.Generation, f.calls.Floor, "from the workflow's own state")
 	assert.Equal(t, []string{"Again", "RetryAt"}, fill.Zeros(out), "an unsaved set is stored first")

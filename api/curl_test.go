@@ -27,8 +27,8 @@ func TestCurl(t *testing.T) {
 	con := w.Connect("acme")
 	w.Exec("UPDATE connections SET last_refreshed_at = now() - interval '5 minutes'") // old enough to be refreshed
 	blocks := shellBlock.FindAllStringSubmatch(string(raw), -1)
-	require.Len(t, blocks, 6)
-	for i, says := range []string{`"account_id":"62515"`, `"access_token":"planted-access-token-1"`, `"access_token":"planted-access-token-2"`,
+	require.Len(t, blocks, 7)
+	for i, says := range []string{`"account_id":"62515"`, `"access_token":"planted-access-token-1"`, `"access_token":"planted-access-token-2"`, `"result":"newer"`,
 		`"connections":[{`, `"attempts":[`, `"status":"disconnected"`} {
 		cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", blocks[i][1])
 		cmd.Env = append(os.Environ(), "PERENNIAL_URL="+w.URL(), "PERENNIAL_KEY="+key, "ID="+con.ID)

@@ -46,6 +46,8 @@ func (d described) valid() string {
 		return `{"cadence": "on_use"}`
 	case "noteConnection":
 		return `{"note": "used"}`
+	case "reportRefused":
+		return `{"generation": 1, "why": "token_refused"}`
 	case "createWebhook":
 		return `{"url": "https://192.0.2.1/hook"}` // an address reserved for documentation: refused after all other checks
 	case "rotateWebhookSecret":
@@ -101,7 +103,7 @@ func TestEveryOperation(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))
 	all := operations(t, w)
-	assert.Len(t, all, 24)
+	assert.Len(t, all, 25)
 	own, theirs := w.Connect("acme"), w.Connect("other")
 	admin, adminKey := w.Key("acme", perennial.ScopeAdmin)
 	_, otherKey := w.Key("other", perennial.ScopeAdmin)

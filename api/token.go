@@ -29,6 +29,8 @@ type Backend interface {
 	Load(ctx context.Context, id string) (wire.TokenState, error)
 	Refresh(ctx context.Context, id string, generation int64) error
 	Note(ctx context.Context, id string, n wire.Note) error
+	// Refused is Refresh for what a product reported, as in client.Refuser.
+	Refused(ctx context.Context, id string, generation int64, why perennial.RefusalCause) error
 }
 
 type tokenInput struct {
@@ -58,6 +60,7 @@ func (a *API) registerTokens() {
 		summary: "Have the access token refreshed", description: "Callers that ask at once share one refresh. The answer holds no token.\n\n" +
 			"A caller may have a token refreshed before that is due, once: a second time not before 10 seconds later, and each further time after twice as long, up to 10 minutes. Until then nothing is refreshed, and the answer is 200 with the connection as it is: `generation` has not risen, `forced_at` says when it was refreshed, `retry_at` when it may be again. The count ends with a refresh that was due, with a new consent, or after 20 minutes.\n\n" +
 			"409 `generation_ahead`: `if_generation` is above `connection.generation`, as after a restore of the database; nothing was refreshed."}, a.refresh)
+	a.registerRefused(tag)
 	register(a, operation{id: "noteConnection", method: http.MethodPost, path: at("/notes"), tag: tag, scopes: tokens, writes: true, repeatable: true, success: http.StatusNoContent,
 		summary: "Note what became of a token", description: "For clients that keep tokens in memory. `getToken` notes the same by itself, unless `refresh=false`."}, a.note)
 }

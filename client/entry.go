@@ -34,10 +34,16 @@ type mended struct {
 
 // flight is one load or refresh that many callers wait for.
 type flight struct {
-	beyond int64         // the generation that is too old
+	need                 // what its callers want
 	loaded chan struct{} // closed when the load has ended
 	done   chan struct{} // closed when got is set
 	got    result
+}
+
+// need is what a caller wants of a flight.
+type need struct {
+	beyond int64        // the generation that is too old
+	why    RefusalCause // what a product reported of it; empty: nothing
 }
 
 // result is the result of a flight. With an error, snapshot is the last known state,
@@ -85,31 +91,37 @@ func (c *Client) drop(id string, e *entry) {
 // fetch gets a token with a generation above beyond, without looking at memory. It
 // joins the flight in progress, or starts one.
 func (c *Client) fetch(ctx context.Context, id string, beyond int64) result {
+	return c.fetchFor(ctx, id, need{beyond: beyond})
+}
+
+// fetchFor is fetch for a caller who may have a refusal to report.
+func (c *Client) fetchFor(ctx context.Context, id string, n need) result {
 	e := c.entryOf(id)
 	for {
-		f, joined := e.join(ctx, c, beyond)
-		got, left := c.wait(ctx, e, f, beyond)
+		f, joined := e.join(ctx, c, n)
+		got, left := c.wait(ctx, e, f, n.beyond)
 		switch {
 		case left, !joined:
 			return got
-		case got.err == nil && (got.snapshot.token.Generation > beyond || f.beyond >= beyond):
+		case got.err == nil && (got.snapshot.token.Generation > n.beyond || f.beyond >= n.beyond):
 			got.refreshed = false // another caller's request brought it
 			return got
-		case got.err != nil && f.beyond <= beyond:
+		case got.err != nil && f.beyond <= n.beyond && (n.why == "" || f.why == n.why):
 			return got
 		}
-		// The flight's callers wanted another generation than this caller does.
+		// The flight's callers wanted another generation than this caller does, or they
+		// had nothing to report.
 	}
 }
 
 // join returns the flight in progress, or starts one.
-func (e *entry) join(ctx context.Context, c *Client, beyond int64) (f *flight, joined bool) {
+func (e *entry) join(ctx context.Context, c *Client, n need) (f *flight, joined bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.flight != nil {
 		return e.flight, true
 	}
-	f = &flight{beyond: beyond, loaded: make(chan struct{}), done: make(chan struct{})}
+	f = &flight{need: n, loaded: make(chan struct{}), done: make(chan struct{})}
 	e.flight = f
 	ctx = context.WithoutCancel(ctx) // one caller that leaves must not fail the others
 	c.work.Go(func() {

@@ -43,7 +43,7 @@ func (e *ErrReconnectRequired) Unwrap() error {
 // connection, the right API, and enough scopes.
 type ErrStillUnauthorized struct {
 	Connection, Account string
-	Method, Endpoint    string // the URL without user and query
+	Method, Endpoint    string // the URL without user and query; empty after [Client.Refused]
 	Generation          int64  // of the token that was refused last
 	// ClockOffset is how far this process's clock is behind the backend's.
 	ClockOffset time.Duration
@@ -55,8 +55,12 @@ type ErrStillUnauthorized struct {
 
 // Error implements error.
 func (e *ErrStillUnauthorized) Error() string {
-	text := fmt.Sprintf("connection %s (account %s): %s %s answered 401 to a fresh token too (generation %d, clock offset %s): check that this connection belongs to that account and may do this",
-		e.Connection, e.Account, e.Method, e.Endpoint, e.Generation, e.ClockOffset.Round(time.Millisecond))
+	what := fmt.Sprintf("%s %s answered 401 to a fresh token too", e.Method, e.Endpoint)
+	if e.Endpoint == "" {
+		what = "a fresh token was reported as refused too"
+	}
+	text := fmt.Sprintf("connection %s (account %s): %s (generation %d, clock offset %s): check that this connection belongs to that account and may do this",
+		e.Connection, e.Account, what, e.Generation, e.ClockOffset.Round(time.Millisecond))
 	if !e.RetryAt.IsZero() {
 		text += fmt.Sprintf("; it was refreshed %s ago because a caller asked, and may be again at %s", e.ForcedAgo.Round(time.Second), e.RetryAt.UTC().Format(time.RFC3339))
 	}

@@ -31,6 +31,7 @@ type fake struct {
 	loadTakes, takes     time.Duration // how long a load and a refresh take
 	loads, refreshes     int
 	asked                []int64 // generations that a refresh was asked for
+	reported             []RefusalCause
 	used, unauthorized   int
 	onLoad               func(*TokenState)
 	refreshBringsNothing bool
@@ -109,6 +110,14 @@ func (f *fake) Refresh(ctx context.Context, _ string, generation int64) error {
 		f.set(f.life)
 	}
 	return err
+}
+
+// Refused implements [Refuser].
+func (f *fake) Refused(ctx context.Context, id string, generation int64, why RefusalCause) error {
+	f.mu.Lock()
+	f.reported = append(f.reported, why)
+	f.mu.Unlock()
+	return f.Refresh(ctx, id, generation)
 }
 
 func (f *fake) Note(_ context.Context, _ string, n Note) error {

@@ -46,10 +46,15 @@ func (c *Client) fly(ctx context.Context, e *entry, f *flight) result {
 		return c.settle(ctx, e, s, result{source: SourceStore}, beyond, nil)
 	}
 	out := result{source: SourceRefresh}
-	if now.Before(e.refreshAfter) || s.floored(now) || e.mendedBy(s.token.Generation, now) && beyond >= s.token.Generation {
+	renewed := e.mendedBy(s.token.Generation, now) && beyond >= s.token.Generation && f.why != RevokedAtProvider
+	if now.Before(e.refreshAfter) || s.floored(now) || renewed {
 		return c.settle(ctx, e, s, result{source: SourceStore}, beyond, nil)
 	}
-	refreshErr := c.refresh(ctx, e, s.token.Generation)
+	why := f.why
+	if beyond < s.token.Generation {
+		why = "" // the report is of an older token
+	}
+	refreshErr := c.refresh(ctx, e, s.token.Generation, why)
 	if next, err := c.load(ctx, e); next != nil {
 		out.refreshed = next.token.Generation > s.token.Generation
 		s = next
@@ -115,10 +120,16 @@ func (c *Client) load(ctx context.Context, e *entry) (*snapshot, error) {
 	return s, nil
 }
 
-func (c *Client) refresh(ctx context.Context, e *entry, generation int64) error {
+// refresh asks the backend for a newer token. why may be empty.
+func (c *Client) refresh(ctx context.Context, e *entry, generation int64, why RefusalCause) error {
 	ctx, cancel := context.WithTimeout(ctx, c.RefreshTimeout)
 	defer cancel()
-	err := c.Backend.Refresh(ctx, e.id, generation)
+	var err error
+	if r, ok := c.Backend.(Refuser); ok && why != "" {
+		err = r.Refused(ctx, e.id, generation, why)
+	} else {
+		err = c.Backend.Refresh(ctx, e.id, generation)
+	}
 	if err != nil {
 		c.Log.Warn("no newer access token", "connection_id", e.id, "generation", generation, "error", err)
 	}

@@ -128,7 +128,7 @@ func (t *Transport) unauthorized(req *http.Request, resp *http.Response, refused
 	told.Stale, told.Refreshed = got.err == nil && got.source == SourceStore, got.refreshed
 	if got.err != nil {
 		_, away := errors.AsType[*ErrUnavailable](got.err)
-		mended := away && t.mended(refused, got.snapshot) // a refresh just before did not help
+		mended := away && c.mended(t.id, refused.Generation, got.snapshot) // a refresh just before did not help
 		if mended && resp.StatusCode != http.StatusUnauthorized {
 			return resp, nil // then the status means what it says
 		}
@@ -219,10 +219,15 @@ func (t *Transport) still(req *http.Request, token Token) error {
 	if method == "" {
 		method = http.MethodGet
 	}
-	out := &ErrStillUnauthorized{Connection: t.id, Account: token.Account, Method: method, Endpoint: endpoint(req),
-		Generation: token.Generation, ClockOffset: t.client.ClockOffset()}
-	now := t.client.Now()
-	if s := t.client.entryOf(t.id).last.Load(); s != nil && s.token.Generation == token.Generation && s.floored(now) {
+	return t.client.still(t.id, token, method, endpoint(req))
+}
+
+// still returns the error for a token that was refused although it is a newer one.
+func (c *Client) still(id string, token Token, method, endpoint string) error {
+	out := &ErrStillUnauthorized{Connection: id, Account: token.Account, Method: method, Endpoint: endpoint,
+		Generation: token.Generation, ClockOffset: c.ClockOffset()}
+	now := c.Now()
+	if s := c.entryOf(id).last.Load(); s != nil && s.token.Generation == token.Generation && s.floored(now) {
 		out.RetryAt, out.ForcedAgo = s.here(s.state.RetryAt), now.Sub(s.here(s.state.ForcedAt))
 	}
 	return out
@@ -230,10 +235,9 @@ func (t *Transport) still(req *http.Request, token Token) error {
 
 // mended reports whether the refused token is from a refresh that a caller asked for just
 // before: this client, or any other. s is the connection as it is now; it may be nil.
-func (t *Transport) mended(refused Token, s *snapshot) bool {
-	now := t.client.Now()
-	return t.client.entryOf(t.id).mendedBy(refused.Generation, now) ||
-		s != nil && s.token.Generation == refused.Generation && s.floored(now)
+func (c *Client) mended(id string, refused int64, s *snapshot) bool {
+	now := c.Now()
+	return c.entryOf(id).mendedBy(refused, now) || s != nil && s.token.Generation == refused && s.floored(now)
 }
 
 // redirectedAway reports whether a redirect led to another host than the caller's, or

@@ -278,7 +278,7 @@ func (a *attempt) saveRequest(reply provider.Reply, old perennial.Secret) (store
 		t.Scopes, t.Metadata = nil, nil
 	}
 	row := a.row
-	if a.req.Trigger == perennial.TriggerRequest {
+	if a.req.Trigger == perennial.TriggerRequest || a.req.Trigger == perennial.TriggerTokenRefused {
 		row.LastUsedAt = a.now // a caller waits for the token
 	}
 	if reply.Cut && t.ExpiresIn <= 0 {

@@ -107,6 +107,7 @@ type Observer interface{ Observe(o Observation) }
 // Observation is one result.
 type Observation struct {
 	App        string
+	Trigger    perennial.Trigger
 	Presented  bool // the fence was taken
 	RolledBack bool // the row was behind the requested generation
 	LifeLeft   time.Duration
@@ -366,7 +367,7 @@ func (e *Engine) present(ctx context.Context, a *attempt) (Result, error) {
 	seam.At(seam.AfterClaim, a.row.ID)
 	before := a.row
 	res, err := a.run(ctx)
-	o := Observation{App: before.App, Presented: true, LifeLeft: before.ExpiresAt.Sub(a.now), Result: res}
+	o := Observation{App: before.App, Trigger: a.req.Trigger, Presented: true, LifeLeft: before.ExpiresAt.Sub(a.now), Result: res}
 	if after := res.Connection; after.Status == perennial.StatusReconnectRequired && before.Status != after.Status {
 		o.Terminal = after.Reason
 	}

@@ -27,7 +27,7 @@ func (b *bundle) force(t *testing.T, generation int64, trigger perennial.Trigger
 func TestForced(t *testing.T) {
 	t.Parallel()
 	for name, rate := range map[string]float64{"without a limit": 0, "with one": 100} {
-		for _, trigger := range []perennial.Trigger{perennial.TriggerRequest, perennial.TriggerFallback} {
+		for _, trigger := range []perennial.Trigger{perennial.TriggerRequest, perennial.TriggerFallback, perennial.TriggerTokenRefused, perennial.TriggerRevoked} {
 			t.Run(name+", "+string(trigger), func(t *testing.T) {
 				t.Parallel()
 				b := setupOn(t, testpg.URL(t), fresh("2"), fresh("3"), fresh("4"))

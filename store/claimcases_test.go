@@ -128,7 +128,7 @@ func claimCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []cl
 	for _, count := range []int{-1, 0, 1, 3, 9, math.MaxInt32} {
 		var forced []change
 		for _, due := range []time.Duration{-time.Hour, near, time.Hour} {
-			for _, trigger := range []perennial.Trigger{perennial.TriggerTimer, perennial.TriggerRequest, perennial.TriggerFallback} {
+			for _, trigger := range []perennial.Trigger{perennial.TriggerTimer, perennial.TriggerRequest, perennial.TriggerFallback, perennial.TriggerRevoked} {
 				forced = append(forced, atTimes(fmt.Sprintf("due in %s, forced %d times by %s", due, count, trigger), func(c *claimCase, last time.Time) {
 					c.row.ForcedAt, c.row.ForcedCount, c.row.NextRefreshAt, c.req.Trigger = last, count, at(due), trigger
 				})...)
@@ -139,7 +139,7 @@ func claimCases(now time.Time, near time.Duration, r *rand.Rand, drawn int) []cl
 	thing("cadence", func(c *claimCase) { c.row.Cadence = "on_use" })
 	thing("another app", func(c *claimCase) { c.otherApp = true })
 	var triggers, classes []func(*claimCase)
-	for _, trigger := range []perennial.Trigger{perennial.TriggerTimer, perennial.TriggerRetry, perennial.TriggerConfirm, perennial.TriggerKeepAlive, perennial.TriggerRequest, perennial.TriggerFallback} {
+	for _, trigger := range []perennial.Trigger{perennial.TriggerTimer, perennial.TriggerRetry, perennial.TriggerConfirm, perennial.TriggerKeepAlive, perennial.TriggerRequest, perennial.TriggerFallback, perennial.TriggerTokenRefused} {
 		triggers = append(triggers, func(c *claimCase) { c.req.Trigger = trigger })
 	}
 	for _, class := range perennial.ReplayClasses {

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -65,6 +66,8 @@ type run struct {
 	checked   bool                    // the search attributes that the run has were looked up in this workflow task
 	requested workflow.Channel        // an update handler wants a refresh
 	due       time.Time               // when the timer fires, by the workflow's clock
+
+	requestedFor perennial.Trigger // of the refresh that a handler wants
 
 	refreshes, messages int // counted in this run
 	updates             int
@@ -197,7 +200,7 @@ func (r *run) act(ctx workflow.Context, w *waiting) error {
 	case wokenByMessage:
 		return r.onSignal(ctx)
 	case wokenByRequest:
-		return r.refresh(ctx, activities.RefreshRequest{Trigger: perennial.TriggerRequest, Once: true})
+		return r.refresh(ctx, activities.RefreshRequest{Trigger: cmp.Or(r.requestedFor, perennial.TriggerRequest), Once: true})
 	case wokenByUpdates:
 		return nil // the run is full
 	}

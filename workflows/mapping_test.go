@@ -35,7 +35,7 @@ func TestRecentIsWhole(t *testing.T) {
 	}, 45*time.Minute)
 	r.ExecuteWorkflow(ConnectionWorkflow, NewState("con_1"))
 	require.Len(t, got.Recent, 1)
-	assert.Equal(t, []string{"Code"}, fill.Zeros(got.Recent[0]), "nothing went wrong")
+	assert.Equal(t, []string{"Code", "Reported"}, fill.Zeros(got.Recent[0]), "nothing went wrong, and nobody reported anything")
 	assert.EqualValues(t, 2, got.Recent[0].Generation)
 }
 
@@ -68,7 +68,7 @@ func TestRequestsAreWhole(t *testing.T) {
 	assert.Empty(t, fill.Zeros(r.knows()))
 	assert.Empty(t, fill.Zeros(fill.Of[PacerState]().request(time.Minute)))
 	assert.Empty(t, fill.Zeros(Sweep{}.WithDefaults().request(time.Now().Truncate(time.Hour))))
-	assert.Empty(t, fill.Zeros(NewerThan(fill.Of[perennial.Connection]())))
+	assert.Equal(t, []string{"Why"}, fill.Zeros(NewerThan(fill.Of[perennial.Connection]())), "it reports nothing")
 }
 
 // TestViewsAreWhole: a run takes over, and shows, all that a view says.
@@ -90,6 +90,6 @@ func TestViewsAreWhole(t *testing.T) {
 	v.Generation--
 	r.learn(v, now)
 	assert.EqualValues(t, 2*perennial.MaxGenerationGap, r.state.Generation, "also far from the first one")
-	assert.Equal(t, []string{"HTTPStatus", "Recovered", "Again", "RetryAt", "Unsaved"}, fill.Zeros(r.notStored()))
+	assert.Equal(t, []string{"HTTPStatus", "Recovered", "Reported", "Again", "RetryAt", "Unsaved"}, fill.Zeros(r.notStored()))
 	assert.Empty(t, fill.Zeros(recent(now, fill.Of[activities.RefreshResult]())))
 }

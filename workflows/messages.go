@@ -46,6 +46,9 @@ type RefreshNow struct {
 	// number above the row's is an error of type [perennial.CodeGenerationAhead]; its
 	// details hold the row's generation.
 	IfGeneration int64 `json:"if_generation,omitempty"`
+	// Why, if not empty, is what a product reported; see [perennial.RefusalCause]. It only
+	// names the refresh, which decides nothing on hearsay.
+	Why perennial.RefusalCause `json:"why,omitempty"`
 }
 
 // NewerThan asks for a newer token set than c has.

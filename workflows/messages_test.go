@@ -171,7 +171,7 @@ func TestStateIsCarriedWhole(t *testing.T) {
 		Shown:   map[string]string{"PerennialStatus": "active", "PerennialProvider": "quickbooks", "PerennialApp": "app", "PerennialTenant": "t1"},
 		Refused: []store.SaveRequest{{ID: "con_1", AttemptID: "foreign"}}}
 	for i := range recentKept {
-		full.Recent = append(full.Recent, RecentRefresh{At: time.Unix(int64(i+1), 0).UTC(), Outcome: perennial.OutcomeRefreshed, Code: "c", Generation: int64(i + 1)})
+		full.Recent = append(full.Recent, RecentRefresh{At: time.Unix(int64(i+1), 0).UTC(), Outcome: perennial.OutcomeRefreshed, Code: "c", Generation: int64(i + 1), Reported: perennial.TriggerRevoked})
 	}
 	for i := range reflect.TypeFor[State]().NumField() {
 		require.False(t, reflect.ValueOf(full).Field(i).IsZero(), "fill %s here", reflect.TypeFor[State]().Field(i).Name)

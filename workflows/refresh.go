@@ -111,7 +111,7 @@ func (r *run) refreshLocally(ctx workflow.Context, req activities.RefreshRequest
 	defer cancel()
 	req.Shown = r.shown(ctx)
 	var res activities.RefreshResult
-	err = workflow.ExecuteLocalActivity(r.locally(detached, r.Timing.StartToClose, fmt.Sprintf("generation %d", req.Generation)), acts.RefreshLocally, req).Get(detached, &res)
+	err = workflow.ExecuteLocalActivity(r.locally(detached, r.Timing.StartToClose, summaryOf(req)), acts.RefreshLocally, req).Get(detached, &res)
 	if err != nil {
 		return false, nil // the attempt is on record, and the activity reports it again
 	}
@@ -129,6 +129,16 @@ func (r *run) refreshLocally(ctx workflow.Context, req activities.RefreshRequest
 	r.ended(ctx, res)
 	r.applyLocalView(ctx, res.View)
 	return !res.Again || req.Once, nil
+}
+
+// summaryOf is the text beside a refresh in the Temporal UI. It names what a product
+// reported.
+func summaryOf(req activities.RefreshRequest) string {
+	text := fmt.Sprintf("generation %d", req.Generation)
+	if req.Trigger.Reported() {
+		text += ", reported: " + string(req.Trigger)
+	}
+	return text
 }
 
 // shown asks a local activity which search attributes to set and which to leave out. What
@@ -151,7 +161,7 @@ func (r *run) ended(ctx workflow.Context, res activities.RefreshResult) {
 }
 
 func recent(at time.Time, res activities.RefreshResult) RecentRefresh {
-	return RecentRefresh{At: at.UTC(), Outcome: res.Outcome, Code: res.Code, Generation: res.View.Generation}
+	return RecentRefresh{At: at.UTC(), Outcome: res.Outcome, Code: res.Code, Generation: res.View.Generation, Reported: res.Reported}
 }
 
 // refreshRemotely runs one Refresh activity. A signal cancels it: an activity that is
@@ -164,7 +174,7 @@ func (r *run) refreshRemotely(ctx workflow.Context, req activities.RefreshReques
 		StartToCloseTimeout: r.Timing.StartToClose,
 		WaitForCancellation: true, // otherwise the result of a running refresh would be lost
 		RetryPolicy:         &temporal.RetryPolicy{MaximumInterval: 30 * time.Second},
-		Summary:             fmt.Sprintf("generation %d", req.Generation),
+		Summary:             summaryOf(req),
 	}))
 	defer cancel()
 	done, message := false, false

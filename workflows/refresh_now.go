@@ -87,7 +87,9 @@ func (r *run) serve(ctx workflow.Context, req RefreshNow) (RefreshNowReply, erro
 			return reply, nil
 		}
 		if r.cycles == cycle { // no refresh ended while the row was read
-			r.requested.SendAsync(nil) // if the channel is full, the same request is in it
+			if r.requested.SendAsync(nil) { // if the channel is full, a request is in it already
+				r.requestedFor = perennial.TriggerOf(req.Why)
+			}
 			if err := r.join(ctx, cycle); err != nil {
 				return RefreshNowReply{}, err
 			}

@@ -29,6 +29,27 @@ func TestRefreshNow(t *testing.T) {
 		assert.EqualValues(t, 2, got.reply.Generation)
 		assert.Equal(t, 1, w.triggers[perennial.TriggerRequest])
 	})
+	t.Run("a product's report names the refresh, an unknown one does not", func(t *testing.T) {
+		for why, want := range map[perennial.RefusalCause]perennial.Trigger{"": perennial.TriggerRequest, perennial.RefusalTokenRefused: perennial.TriggerTokenRefused,
+			perennial.RefusalRevoked: perennial.TriggerRevoked, "of a newer version": perennial.TriggerRequest} {
+			w := newWorld(time.Hour, 0)
+			r := w.newRun(t, Options{})
+			got, plain := ask(r, time.Minute, RefreshNow{IfGeneration: 1, Why: why}), ask(r, 10*time.Minute, RefreshNow{IfGeneration: 2})
+			r.RegisterDelayedCallback(func() {
+				recent := queryStatus(t, r.TestWorkflowEnvironment).Recent
+				if assert.NotEmpty(t, recent) {
+					assert.Equal(t, want.Reported(), recent[0].Reported == want, why)
+				}
+			}, 2*time.Minute)
+			finish(t, r, 11*time.Minute)
+			require.NoError(t, got.err)
+			require.NoError(t, plain.err)
+			assert.EqualValues(t, 3, plain.reply.Generation)
+			requests := map[perennial.Trigger]int{perennial.TriggerRequest: 1}
+			requests[want]++
+			assert.Equal(t, requests, w.triggers, "the next one is a mere request again")
+		}
+	})
 	t.Run("a token younger than a minute is already fresh", func(t *testing.T) {
 		w := newWorld(time.Hour, 0)
 		r := w.newRun(t, Options{})

@@ -49,6 +49,8 @@ type RecentRefresh struct {
 	Outcome    perennial.Outcome `json:"outcome"`
 	Code       string            `json:"code,omitempty"`
 	Generation int64             `json:"generation"`
+	// Reported is the trigger of a refresh that a product's report caused, else empty.
+	Reported perennial.Trigger `json:"reported,omitempty"`
 }
 
 const recentKept = 10

@@ -124,7 +124,11 @@ func (r *run) summary() string {
 		lines = append(lines, "", "Last outcomes, newest first:", "")
 	}
 	for _, r := range slices.Backward(r.state.Recent) {
-		lines = append(lines, fmt.Sprintf("- %s %s %s generation %d", r.At.Format(time.DateTime), r.Outcome, r.Code, r.Generation))
+		text := fmt.Sprintf("- %s %s %s generation %d", r.At.Format(time.DateTime), r.Outcome, r.Code, r.Generation)
+		if r.Reported != "" {
+			text += fmt.Sprintf(", because a product reported %s", r.Reported)
+		}
+		lines = append(lines, text)
 	}
 	return strings.Join(lines, "\n")
 }

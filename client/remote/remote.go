@@ -85,6 +85,19 @@ func (b *Backend) Refresh(ctx context.Context, id string, generation int64) erro
 	return p.err(id)
 }
 
+// Refused implements [client.Refuser]. A server from before reports has no such path; then
+// it is a refresh.
+func (b *Backend) Refused(ctx context.Context, id string, generation int64, why client.RefusalCause) error {
+	p, err := b.call(ctx, http.MethodPost, id, "/refused", wire.RefusedBody{Generation: generation, Why: why}, nil)
+	switch {
+	case err != nil || p == nil:
+		return err
+	case p.Code == words.CodeNotFound:
+		return b.Refresh(ctx, id, generation)
+	}
+	return p.err(id)
+}
+
 // Note implements [client.Backend].
 func (b *Backend) Note(ctx context.Context, id string, n client.Note) error {
 	p, err := b.call(ctx, http.MethodPost, id, "/notes", wire.NoteBody{Note: n}, nil)

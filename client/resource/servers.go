@@ -25,6 +25,10 @@ var servers = map[string]Server{
 			"/crm/objects/*/*/search", "/crm/objects/*/*/batch/read", // versions by date
 		},
 	},
+	"slack": {
+		// Its errors come with status 200 (Slack, errors of its Web API methods).
+		Spellings: []Spelling{{HTTPStatus: 200, Code: "token_expired", Means: UnauthorizedToken}},
+	},
 }
 
 // Of returns the API of a provider by the catalogue's name, if the client knows it without

@@ -53,6 +53,7 @@ type World struct {
 
 	mu        sync.Mutex
 	refreshes int
+	reported  []perennial.RefusalCause
 	revoked   []string
 	answer    error // what the workflows return
 	signalled []string
@@ -237,6 +238,9 @@ func (w *World) RefreshNow(_ context.Context, id string, req workflows.RefreshNo
 		return workflows.RefreshNowReply{}, w.answer
 	}
 	w.refreshes++
+	if req.Why != "" {
+		w.reported = append(w.reported, req.Why)
+	}
 	if c := w.Row(id); c.Generation == req.IfGeneration {
 		w.Renew(id, 30*time.Minute)
 	}
@@ -270,6 +274,13 @@ func (w *World) Request(operation string, status int, code string, _ time.Durati
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.observed = append(w.observed, Observed{operation, code, status})
+}
+
+// Reported returns what products reported to the workflows.
+func (w *World) Reported() []perennial.RefusalCause {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.reported
 }
 
 // Refreshes returns how many refreshes reached the workflows, Revoked the tokens that

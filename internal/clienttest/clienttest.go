@@ -47,6 +47,7 @@ func Run(t *testing.T, setup func(*testing.T) Fixture) {
 		"another tenant":             testOtherTenant,
 		"a refresh":                  testRefresh,
 		"a generation ahead":         testAhead,
+		"a reported refusal":         testRefused,
 		"many callers, one refresh":  testMany,
 		"statuses":                   testStatuses,
 		"use and refusals are noted": testNotes,
@@ -118,6 +119,42 @@ func testAhead(t *testing.T, f Fixture) {
 	}
 	assert.Equal(t, row, f.Row().Generation)
 	assert.Zero(t, f.Refreshes())
+}
+
+// testRefused: a report has the newest token replaced, once, and one of an older token
+// gets the newer one. What the provider has not decided is no error of the backend's.
+func testRefused(t *testing.T, f Fixture) {
+	refuser := f.Backend.(client.Refuser)
+	c := over(t, f.Backend)
+	before := f.Row().Generation
+	for range 3 {
+		token, err := c.Refused(t.Context(), f.ID, before, client.TokenRefused)
+		require.NoError(t, err)
+		assert.Equal(t, before+1, token.Generation)
+		require.NoError(t, refuser.Refused(t.Context(), f.ID, before, client.TokenRefused))
+	}
+	assert.Equal(t, 1, f.Refreshes())
+	assert.NotZero(t, f.Row().LastUnauthorizedAt)
+	token, err := over(t, f.Backend).Refused(t.Context(), f.ID, 0, client.RevokedAtProvider)
+	require.NoError(t, err)
+	assert.Equal(t, before+2, token.Generation, "of the newest")
+	assert.Error(t, f.Other.(client.Refuser).Refused(t.Context(), f.ID, before+2, client.RevokedAtProvider), "not for another tenant")
+	assert.Error(t, refuser.Refused(t.Context(), f.ID, before+2, "gossip"))
+	var ahead *perennial.GenerationAheadError
+	assert.ErrorAs(t, refuser.Refused(t.Context(), f.ID, before+3, client.RevokedAtProvider), &ahead)
+	assert.Equal(t, 2, f.Refreshes())
+
+	f.SetStatus(perennial.StatusReconnectRequired, perennial.ReasonOperator)
+	_, err = c.Refused(t.Context(), f.ID, before+2, client.TokenRefused)
+	assert.ErrorAs(t, err, new(*client.ErrReconnectRequired), "though its last token lives")
+	f.SetStatus(perennial.StatusActive, perennial.ReasonNone)
+	f.SetStatus(perennial.StatusPaused, perennial.ReasonNone)
+	_, err = c.Refused(t.Context(), f.ID, before+2, client.RevokedAtProvider)
+	assert.ErrorAs(t, err, new(*client.ErrPaused))
+	f.SetStatus(perennial.StatusDisconnected, perennial.ReasonNone)
+	_, err = c.Refused(t.Context(), f.ID, 0, client.RevokedAtProvider)
+	assert.ErrorAs(t, err, new(*client.ErrNotFound))
+	assert.Equal(t, 2, f.Refreshes())
 }
 
 func testMany(t *testing.T, f Fixture) {

@@ -42,6 +42,7 @@ func TestGoldenWords(t *testing.T) {
 		"scopes":          perennial.Scopes,
 		"statuses":        perennial.Statuses,
 		"triggers": []perennial.Trigger{perennial.TriggerTimer, perennial.TriggerRetry, perennial.TriggerRequest, perennial.TriggerConfirm, perennial.TriggerKeepAlive,
-			perennial.TriggerFallback},
+			perennial.TriggerFallback, perennial.TriggerTokenRefused, perennial.TriggerRevoked},
+		"refusal_causes": perennial.RefusalCauses,
 	})
 }

@@ -19,6 +19,7 @@ import (
 // Metrics implements [refresh.Observer]. It is safe for concurrent use.
 type Metrics struct {
 	attempts     *prometheus.CounterVec
+	reported     *prometheus.CounterVec
 	throttled    *prometheus.CounterVec
 	lifeLeft     *prometheus.HistogramVec
 	rotationLost *prometheus.CounterVec
@@ -40,6 +41,7 @@ func New(r prometheus.Registerer) *Metrics {
 	}
 	m := &Metrics{
 		attempts:  counter("attempts_total", "Presentations of refresh tokens, by what they came to.", "app", "outcome"),
+		reported:  counter("reported_refusals_total", "Presentations of refresh tokens because a product reported that the provider refuses the connection's token, by its reason and by what they came to.", "app", "why", "outcome"),
 		throttled: counter("held_total", "Attempts that a circuit, a limit, a slow-down or the floor of forced refreshes (code too_soon) held back.", "app", "code"),
 		lifeLeft: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "perennial", Name: "life_left_seconds",
 			Help: "Life of the access token when its refresh began; below 0 it had expired.", Buckets: []float64{0, 30, 60, 120, 300, 600, 1800}}, []string{"app"}),
@@ -54,7 +56,7 @@ func New(r prometheus.Registerer) *Metrics {
 		answer:       prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "perennial", Name: "temporal_answer", Help: "1 for what Temporal answered at this worker's last look: OK, the code of its refusal, or no answer."}, []string{"code"}),
 	}
 	m.rowMissing = prometheus.NewCounter(prometheus.CounterOpts{Namespace: "perennial", Name: "rows_missing_total", Help: "Looks for a connection's row that is not in the database although nobody ended the connection. Its workflow goes on looking."})
-	r.MustRegister(m.rowMissing, m.attempts, m.throttled, m.lifeLeft, m.rotationLost, m.terminal, m.unsaved, m.keptRefused, m.rolledBack, m.fallback, m.neglected, m.lateness, m.answer)
+	r.MustRegister(m.rowMissing, m.attempts, m.reported, m.throttled, m.lifeLeft, m.rotationLost, m.terminal, m.unsaved, m.keptRefused, m.rolledBack, m.fallback, m.neglected, m.lateness, m.answer)
 	return m
 }
 
@@ -73,6 +75,9 @@ func (m *Metrics) Observe(o refresh.Observation) {
 		return
 	}
 	m.attempts.WithLabelValues(o.App, string(res.Outcome)).Inc()
+	if o.Trigger.Reported() {
+		m.reported.WithLabelValues(o.App, string(o.Trigger), string(res.Outcome)).Inc()
+	}
 	m.lifeLeft.WithLabelValues(o.App).Observe(o.LifeLeft.Seconds())
 	if res.Unsaved != nil {
 		m.unsaved.Inc()

@@ -38,6 +38,35 @@ func (b *Backend) Refresh(ctx context.Context, id string, generation int64) erro
 	if err != nil {
 		return err
 	}
+	return b.refresh(ctx, c, now, workflows.RefreshNow{IfGeneration: generation})
+}
+
+// Refused implements [client.Refuser]. It asks neither the workflow nor the provider about
+// a token that has been replaced, nor while the row demands a wait: a report that is
+// repeated costs a read.
+func (b *Backend) Refused(ctx context.Context, id string, generation int64, why perennial.RefusalCause) error {
+	if err := perennial.CheckRefusal(generation, why); err != nil {
+		return err
+	}
+	c, now, err := b.Store.ForTokenRead(ctx, b.Tenant, id)
+	if err != nil {
+		return err
+	}
+	if why == perennial.RefusalTokenRefused {
+		_ = b.Store.TouchUnauthorized(ctx, id) // it counts as a 401; a failure costs only the note
+	}
+	if generation == 0 {
+		generation = c.Generation
+	}
+	if c.Status == perennial.StatusActive && (generation < c.Generation || c.WaitsUntil(now).After(now)) {
+		return nil // Load says what there is
+	}
+	return b.refresh(ctx, c, now, workflows.RefreshNow{IfGeneration: generation, Why: why})
+}
+
+// refresh has the connection refreshed, as read at now.
+func (b *Backend) refresh(ctx context.Context, c perennial.Connection, now time.Time, req workflows.RefreshNow) error {
+	id, generation := c.ID, req.IfGeneration
 	if generation > c.Generation {
 		return &perennial.GenerationAheadError{Connection: id, Generation: c.Generation}
 	}
@@ -59,7 +88,7 @@ func (b *Backend) Refresh(ctx context.Context, id string, generation int64) erro
 			}
 		}
 	}
-	err = b.ask(ctx, c, generation)
+	err := b.ask(ctx, c, req)
 	switch perennial.CodeOf(err) {
 	case "", perennial.CodeReconnectRequired, perennial.CodePaused, perennial.CodeDisconnected, perennial.CodeInvalid, perennial.CodeGenerationAhead:
 		return err // a definite answer
@@ -72,7 +101,7 @@ func (b *Backend) Refresh(ctx context.Context, id string, generation int64) erro
 
 // ask asks the workflow. Meanwhile it checks whether Temporal answers at all, because
 // Temporal's client would wait as long as it may.
-func (b *Backend) ask(ctx context.Context, c perennial.Connection, generation int64) error {
+func (b *Backend) ask(ctx context.Context, c perennial.Connection, req workflows.RefreshNow) error {
 	probing := probeTimeoutAlone
 	if b.Engine != nil {
 		probing = probeTimeout
@@ -93,7 +122,7 @@ func (b *Backend) ask(ctx context.Context, c perennial.Connection, generation in
 			cancel(errSick)
 		}
 	}()
-	_, err := connect.Refresh(ctx, b.Workflows, c, workflows.RefreshNow{IfGeneration: generation})
+	_, err := connect.Refresh(ctx, b.Workflows, c, req)
 	if err != nil && errors.Is(context.Cause(ctx), errSick) {
 		return fmt.Errorf("ask workflow %s to refresh: %w", workflows.ID(c.ID), errSick)
 	}

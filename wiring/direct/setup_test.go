@@ -42,6 +42,7 @@ type bundle struct {
 
 	mu        sync.Mutex
 	refreshes int
+	reported  []perennial.RefusalCause
 	signalled []string
 	missing   bool         // the workflow does not run
 	silent    bool         // the workflow does not answer
@@ -197,6 +198,9 @@ func (b *bundle) RefreshNow(ctx context.Context, id string, req workflows.Refres
 		return workflows.RefreshNowReply{}, b.answer
 	}
 	b.refreshes++
+	if req.Why != "" {
+		b.reported = append(b.reported, req.Why)
+	}
 	if c := b.row(); c.Generation == req.IfGeneration {
 		b.renew(30 * time.Minute)
 	}
