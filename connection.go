@@ -50,6 +50,10 @@ type Connection struct {
 	Scopes    []string          `json:"scopes,omitempty"`
 	Metadata  map[string]string `json:"metadata,omitempty"` // realm, instance URL, API domain
 
+	// MissingScopes are the scopes that the app requires, that the grant had, and that a
+	// later reply no longer named. The connection is refreshed all the same.
+	MissingScopes []string `json:"missing_scopes,omitempty"`
+
 	FailingSince          time.Time `json:"failing_since,omitzero"`
 	ExpiresAt             time.Time `json:"expires_at,omitzero"` // of the access token; the true time, without a buffer
 	RefreshTokenExpiresAt time.Time `json:"refresh_token_expires_at,omitzero"`
@@ -108,7 +112,7 @@ func (c Connection) WithoutStale() Connection {
 	}
 	c.Health, c.FailingCode, c.FailingSince, c.FailureCount = "", "", time.Time{}, 0
 	c.NextRefreshAt, c.NextAttemptAt, c.BackoffUntil, c.SuspectSince, c.ConfirmAt, c.QueuedAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
-	c.ForcedAt, c.ForcedCount = time.Time{}, 0
+	c.ForcedAt, c.ForcedCount, c.MissingScopes = time.Time{}, 0, nil
 	if c.Status == StatusDisconnected {
 		c.ExpiresAt, c.RefreshTokenExpiresAt, c.GrantExpiresAt, c.AmbiguousSince = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		c.SetAsideGeneration, c.SetAsideUntil = 0, time.Time{}
@@ -175,6 +179,9 @@ func (c Connection) Proven() bool { return c.UnprovenSince.IsZero() }
 func (c Connection) Words(title string) StatusText {
 	if c.Status == StatusActive && c.Health == HealthFailing {
 		return DescribeFailing(c.FailingCode, title)
+	}
+	if c.Status == StatusActive && len(c.MissingScopes) > 0 {
+		return DescribeMissing(title)
 	}
 	return Describe(c.Status, c.Health, c.Reason, title)
 }

@@ -12,6 +12,8 @@ const (
 	EventRecovered         EventType = "connection.recovered"
 	EventFailing           EventType = "connection.failing"
 	EventExpiringSoon      EventType = "connection.expiring_soon"
+	EventScopesMissing     EventType = "connection.scopes_missing"  // the grant lost a permission that the app requires; it is refreshed all the same
+	EventScopesRestored    EventType = "connection.scopes_restored" // it has all of them again
 	EventDisconnected      EventType = "connection.disconnected"
 	EventCircuitOpened     EventType = "app.circuit_opened"
 	EventCircuitReleasing  EventType = "app.circuit_releasing" // a probe succeeded: the waiting connections go one after another
@@ -46,6 +48,9 @@ type EventData struct {
 	Clock      string    `json:"clock,omitempty"` // expiring_soon: refresh_token or grant
 	Days       int       `json:"days,omitempty"`  // expiring_soon: days left, rounded up
 	EndsAt     time.Time `json:"ends_at,omitzero"`
+
+	// MissingScopes are the permissions that the connection's grant has lost.
+	MissingScopes []string `json:"missing_scopes,omitempty"`
 
 	// Connections and Tenants say on whose evidence an app is in trouble: how many
 	// connections failed, and whose they are, at most 20. Only operators see them.

@@ -6,7 +6,7 @@ import (
 )
 
 // EventTypes lists every event type.
-var EventTypes = []EventType{EventConnected, EventReconnectRequired, EventRecovered, EventFailing, EventExpiringSoon, EventDisconnected,
+var EventTypes = []EventType{EventConnected, EventReconnectRequired, EventRecovered, EventFailing, EventExpiringSoon, EventScopesMissing, EventScopesRestored, EventDisconnected,
 	EventCircuitOpened, EventCircuitReleasing, EventCircuitClosed, EventAppStopped, EventAppStarted, EventHoldRaised, EventHoldEnded}
 
 // WebhookEndpoint is a URL that receives events. Its secrets are sealed.

@@ -105,6 +105,9 @@ func Describe(status Status, health Health, reason Reason, title string) StatusT
 // DescribeFailing is [words.DescribeFailing].
 func DescribeFailing(code, title string) StatusText { return words.DescribeFailing(code, title) }
 
+// DescribeMissing is [words.DescribeMissing].
+func DescribeMissing(title string) StatusText { return words.DescribeMissing(title) }
+
 // FaultOf is [words.FaultOf].
 func FaultOf(code string) Fault { return words.FaultOf(code) }
 

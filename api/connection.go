@@ -33,6 +33,7 @@ type Connection struct {
 	Generation  int64                `json:"generation" doc:"Grows by one with every stored token set"`
 	TokenType   string               `json:"token_type" doc:"Always Bearer (RFC 6750)"`
 	Scopes      []string             `json:"scopes,omitempty" nullable:"false"`
+	Missing     []string             `json:"missing_scopes,omitempty" nullable:"false" doc:"Of an active one: permissions that the app requires, that the grant had, and that a later reply of the provider no longer named. It is refreshed all the same; a new consent gives them back"`
 	Metadata    map[string]string    `json:"metadata,omitempty" doc:"Realm, instance URL, API domain"`
 	Revocation  perennial.Revocation `json:"revocation,omitempty" enum:"done,failed,unsupported,none" doc:"After a disconnect: what became of the grant at the provider (RFC 7009)"`
 
@@ -54,7 +55,7 @@ func (a *API) show(c perennial.Connection) Connection {
 	c = c.WithoutStale()
 	return Connection{ID: c.ID, App: c.App, Provider: c.Provider, Host: c.Host, AccountID: c.AccountID, Status: c.Status, Reason: c.Reason, Health: c.Health,
 		FailingCode: c.FailingCode, Cadence: c.Cadence, Words: c.Words(a.title(c)), Generation: c.Generation,
-		TokenType: perennial.TokenTypeBearer, Scopes: c.Scopes, Metadata: c.Metadata, FailingSince: c.FailingSince, ExpiresAt: c.ExpiresAt,
+		TokenType: perennial.TokenTypeBearer, Scopes: c.Scopes, Missing: c.MissingScopes, Metadata: c.Metadata, FailingSince: c.FailingSince, ExpiresAt: c.ExpiresAt,
 		RefreshTokenExpiresAt: c.RefreshTokenExpiresAt, GrantExpiresAt: c.GrantExpiresAt, NextRefreshAt: c.NextRefreshAt, LastRefreshedAt: c.LastRefreshedAt,
 		LastUsedAt: c.LastUsedAt, LastUnauthorizedAt: c.LastUnauthorizedAt, RefreshCount: c.RefreshCount, FailureCount: c.FailureCount,
 		CreatedAt: c.CreatedAt, UpdatedAt: c.UpdatedAt}

@@ -86,7 +86,7 @@ func (a *API) listWebhooks(ctx context.Context, key perennial.APIKey, _ *struct{
 type createWebhookInput struct {
 	Body struct {
 		URL   string                `json:"url" minLength:"1" maxLength:"2000" pattern:"^[^\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]+$" doc:"https, of a public address"`
-		Types []perennial.EventType `json:"types,omitempty" maxItems:"20" nullable:"false" enum:"connection.connected,connection.reconnect_required,connection.recovered,connection.failing,connection.expiring_soon,connection.disconnected" doc:"Absent: all"`
+		Types []perennial.EventType `json:"types,omitempty" maxItems:"20" nullable:"false" enum:"connection.connected,connection.reconnect_required,connection.recovered,connection.failing,connection.expiring_soon,connection.scopes_missing,connection.scopes_restored,connection.disconnected" doc:"Absent: all"`
 	}
 }
 

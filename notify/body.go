@@ -34,8 +34,10 @@ type Data struct {
 	Clock        string                `json:"clock,omitempty"`
 	Days         int                   `json:"days,omitempty"`
 	EndsAt       time.Time             `json:"ends_at,omitzero"`
-	Connections  int                   `json:"connections,omitempty"`
-	Tenants      []string              `json:"tenants,omitempty"`
+	// MissingScopes are permissions that the app requires and the grant has lost.
+	MissingScopes []string `json:"missing_scopes,omitempty"`
+	Connections   int      `json:"connections,omitempty"`
+	Tenants       []string `json:"tenants,omitempty"`
 }
 
 // Apps finds an app by name; config.Config in production.
@@ -50,14 +52,14 @@ func body(e perennial.Event, apps Apps) ([]byte, error) {
 	b := Body{Type: e.Type, Timestamp: e.CreatedAt, Data: Data{
 		ConnectionID: e.ConnectionID, TenantID: e.TenantID, App: e.App, Provider: d.Provider, AccountID: d.AccountID,
 		Status: d.Status, Health: d.Health, Reason: d.Reason, Code: d.Code, Generation: d.Generation,
-		Host: d.Host, Clock: d.Clock, Days: d.Days, EndsAt: d.EndsAt, Connections: d.Connections, Tenants: d.Tenants,
+		Host: d.Host, Clock: d.Clock, Days: d.Days, EndsAt: d.EndsAt, MissingScopes: d.MissingScopes, Connections: d.Connections, Tenants: d.Tenants,
 	}}
 	if d.Status != "" {
 		title := d.Provider
 		if app, err := apps.App(e.App); err == nil { // the app may have left the configuration
 			title = app.Provider.Title
 		}
-		words := perennial.Connection{Status: d.Status, Health: d.Health, Reason: d.Reason, FailingCode: d.Code}.Words(title)
+		words := perennial.Connection{Status: d.Status, Health: d.Health, Reason: d.Reason, FailingCode: d.Code, MissingScopes: d.MissingScopes}.Words(title)
 		b.Data.Words = &words
 	}
 	raw, err := json.Marshal(b)

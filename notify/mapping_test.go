@@ -62,3 +62,14 @@ func TestTypesBecomeRows(t *testing.T) {
 	assert.Equal(t, []string{"DeliveredAt", "CreatedAt"}, fill.Zeros(result.delivery(at)))
 	assert.Empty(t, fill.Zeros(tryOf(result, fill.Of[DeliveryPayload]())))
 }
+
+// TestMissingScopesAreSaid: the message names the lost permissions, and has words for the
+// customer.
+func TestMissingScopesAreSaid(t *testing.T) {
+	t.Parallel()
+	raw, err := body(perennial.Event{Type: perennial.EventScopesMissing, App: "app", Data: perennial.EventData{Provider: "acme", Status: perennial.StatusActive,
+		Health: perennial.HealthHealthy, MissingScopes: []string{"write"}}}, noApps{})
+	require.NoError(t, err)
+	assert.Contains(t, string(raw), `"missing_scopes":["write"]`)
+	assert.Contains(t, string(raw), `a permission is missing in acme`)
+}

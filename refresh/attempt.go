@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -295,6 +296,7 @@ func (a *attempt) saveRequest(reply provider.Reply, old perennial.Secret) (store
 		Digest:        a.row.Open.Digest,
 		NewGeneration: w.Generation,
 		SealedTokens:  w.SealedTokens,
+		MissingScopes: judgeScopes(a.app, a.row, t.Scopes),
 		Ledger:        a.ledger(reply),
 		Claimed:       a.row,
 	}
@@ -307,6 +309,9 @@ func (a *attempt) saveRequest(reply provider.Reply, old perennial.Secret) (store
 func (a *attempt) saved(s store.SaveResult, reply provider.Reply) Result {
 	res := savedResult(s, a.clock())
 	res.HTTPStatus = reply.HTTPStatus
+	if before := a.row.MissingScopes; s.Stored && len(s.Connection.MissingScopes) > 0 && !slices.Equal(before, s.Connection.MissingScopes) {
+		a.log.Warn("the grant has lost permissions that the app requires", "missing_scopes", s.Connection.MissingScopes)
+	}
 	a.log.Info("refreshed", a.facts(reply, "stored", s.Stored, "recovered", s.Recovered, "new_generation", s.Connection.Generation)...)
 	return res
 }

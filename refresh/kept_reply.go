@@ -153,7 +153,7 @@ func (e *Engine) recovered(row perennial.Connection, kept store.KeptReply, readi
 	}
 	attempt := uuid.NewString()
 	req = store.SaveRequest{
-		ID: row.ID, AttemptID: attempt, Generation: row.Generation, Digest: row.RefreshTokenDigest, NewGeneration: w.Generation, SealedTokens: w.SealedTokens,
+		ID: row.ID, AttemptID: attempt, Generation: row.Generation, Digest: row.RefreshTokenDigest, NewGeneration: w.Generation, SealedTokens: w.SealedTokens, MissingScopes: judgeScopes(app, row, t.Scopes),
 		Ledger: perennial.Attempt{ID: attempt, ConnectionID: row.ID, Generation: row.Generation, Trigger: perennial.TriggerRecover, Outcome: perennial.OutcomeRefreshed, StartedAt: kept.SentAt},
 	}
 	if cut && app.Provider.ReplayClass != perennial.ReplayReusable {

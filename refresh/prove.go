@@ -163,7 +163,7 @@ func tokensAlone(req store.SaveRequest) store.SaveRequest {
 // withoutOptional leaves out everything of a set that a row can do without: the
 // provider's texts, and the clocks that the row may keep.
 func withoutOptional(req store.SaveRequest) store.SaveRequest {
-	req.TokenType, req.Scopes, req.Metadata, req.FailingCode = "", nil, nil, ""
+	req.TokenType, req.Scopes, req.Metadata, req.FailingCode, req.MissingScopes = "", nil, nil, "", nil
 	req.RefreshTokenExpiresAt, req.GrantExpiresAt = time.Time{}, time.Time{}
 	l := req.Ledger
 	req.Ledger = perennial.Attempt{ID: l.ID, ConnectionID: l.ConnectionID, Generation: req.Generation, Trigger: l.Trigger, Outcome: l.Outcome, HTTPStatus: l.HTTPStatus, StartedAt: l.StartedAt}

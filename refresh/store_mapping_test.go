@@ -43,7 +43,7 @@ func TestSaveIsWhole(t *testing.T) {
 	b.Engine.Store = l
 	require.Equal(t, perennial.OutcomeRefreshed, b.refresh(t, t.Context(), 1).Outcome)
 	require.Len(t, l.saves, 1)
-	assert.Equal(t, []string{"TokenType", "Scopes", "Metadata", "RefreshTokenExpiresAt", "GrantExpiresAt", "FailingCode", "AmbiguousSince", "NextAttemptAt", "Seal"},
+	assert.Equal(t, []string{"TokenType", "Scopes", "Metadata", "RefreshTokenExpiresAt", "GrantExpiresAt", "FailingCode", "MissingScopes", "AmbiguousSince", "NextAttemptAt", "Seal"},
 		fill.Zeros(l.saves[0]), "the reply was whole and said no more, and the save succeeded")
 	assert.Equal(t, []string{"RetryAt", "Code", "Description", "HTTPStatus", "Unsaved"}, fill.Zeros(savedResult(fill.Of[store.SaveResult](), time.Unix(1, 0))))
 }
@@ -74,7 +74,7 @@ func TestSetsComeBackWhole(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, req, got)
 	old := tokensAlone(req)
-	assert.Equal(t, []string{"TokenType", "Scopes", "Metadata", "RefreshTokenExpiresAt", "GrantExpiresAt", "FailingCode", "Claimed"}, fill.Zeros(old))
+	assert.Equal(t, []string{"TokenType", "Scopes", "Metadata", "RefreshTokenExpiresAt", "GrantExpiresAt", "FailingCode", "MissingScopes", "Claimed"}, fill.Zeros(old))
 	assert.Equal(t, old.Ledger.StartedAt, old.NextRefreshAt)
 	assert.Equal(t, []string{"ErrorCode", "RetryAfter", "Duration", "LifeLeft", "Lateness", "Retries", "RunID", "TraceID", "RequestID"}, fill.Zeros(old.Ledger))
 }

@@ -2,6 +2,7 @@ package schema_test
 
 import (
 	"database/sql"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -43,12 +44,20 @@ func exec(t *testing.T, db *sql.DB, statement string) {
 	require.NoError(t, err)
 }
 
+// migrations returns how many migrations there are: a number may be left out.
+func migrations(t *testing.T) int64 {
+	t.Helper()
+	all, err := os.ReadDir("postgres")
+	require.NoError(t, err)
+	return int64(len(all))
+}
+
 func TestUpDownUp(t *testing.T) {
 	databases(t, func(t *testing.T, db *sql.DB, d schema.Dialect) {
 		from, to, err := schema.Migrate(t.Context(), db, d)
 		require.NoError(t, err)
 		require.Equal(t, []int64{0, schema.Version}, []int64{from, to})
-		for range schema.Version {
+		for range migrations(t) {
 			require.NoError(t, schema.Down(t.Context(), db, d))
 		}
 		for _, table := range []string{"connections", "attempts", "schema_programs"} {

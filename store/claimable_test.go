@@ -64,7 +64,7 @@ func TestClaimCasesCoverEveryColumn(t *testing.T) {
 	every := slices.Sorted(slices.Values(connections.names()))
 	require.Equal(t, []string{"access_token_sealed", "account_id", "app", "backoff_until", "client_id_digest", "created_at", "failing_since",
 		"grant_expires_at", "grant_warned_days", "grant_warned_for", "host", "id", "idle_warned_days", "idle_warned_for",
-		"last_refreshed_at", "last_unauthorized_at", "last_used_at", "metadata", "provider", "reason", "refresh_count",
+		"last_refreshed_at", "last_unauthorized_at", "last_used_at", "metadata", "missing_scopes", "provider", "reason", "refresh_count",
 		"refresh_token_digest", "refresh_token_expires_at", "refresh_token_sealed", "scopes", "tenant_id", "token_type", "updated_at"},
 		slices.DeleteFunc(every, func(name string) bool { return changed[name] }))
 }

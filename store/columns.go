@@ -30,6 +30,7 @@ var connections = table[connection]{"connections", []column[connection]{
 	text("reason", func(c *connection) *perennial.Reason { return &c.Reason }),
 	text("health", func(c *connection) *perennial.Health { return &c.Health }),
 	text("failing_code", func(c *connection) *string { return &c.FailingCode }),
+	kind("missing_scopes", func(c *connection) *[]string { return &c.MissingScopes }, parseMissing, func(s []string) any { return scopesText(s) }),
 	instant("failing_since", func(c *connection) *time.Time { return &c.FailingSince }),
 	bigint("generation", func(c *connection) *int64 { return &c.Generation }),
 	blob("access_token_sealed", func(c *connection) *[]byte { return &c.AccessTokenSealed }),
@@ -134,6 +135,14 @@ func metadataText(m map[string]string) string {
 		return "{}"
 	}
 	return string(out)
+}
+
+// parseMissing returns nil for none, as nearly every connection has it.
+func parseMissing(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return perennial.ParseScopes(text)
 }
 
 func scopesText(s []string) string { return strings.Join(s, " ") }

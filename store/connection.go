@@ -156,6 +156,7 @@ func tokenColumns(w TokenWrite, now time.Time) columns {
 		"client_id_digest":         w.ClientIDDigest,
 		"token_type":               w.TokenType,
 		"scopes":                   scopesText(w.Scopes),
+		"missing_scopes":           "",
 		"metadata":                 metadataText(w.Metadata),
 		"refresh_token_expires_at": db.Nullable(w.RefreshTokenExpiresAt),
 		"grant_expires_at":         db.Nullable(w.GrantExpiresAt),

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -9,14 +10,30 @@ import (
 	"gorm.io/gorm"
 )
 
-// emitChange writes the event, if any, of a connection's change from before to after. A
+// emitChange writes the events, if any, of a connection's change from before to after. A
 // zero before means a new connection.
 func emitChange(tx *gorm.DB, before, after perennial.Connection, now time.Time) error {
-	t := changeOf(before, after)
-	if t == "" {
-		return nil
+	for _, t := range []perennial.EventType{changeOf(before, after), scopesChangeOf(before, after)} {
+		if t == "" {
+			continue
+		}
+		if err := outbox.Append(tx, connectionEvent(t, after), now); err != nil {
+			return err
+		}
 	}
-	return outbox.Append(tx, connectionEvent(t, after), now)
+	return nil
+}
+
+// scopesChangeOf returns the type of the event about the permissions that the grant has
+// lost or has again, or "" if they stay.
+func scopesChangeOf(before, after perennial.Connection) perennial.EventType {
+	switch {
+	case slices.Equal(before.MissingScopes, after.MissingScopes), before.Status == perennial.StatusDisconnected:
+		return ""
+	case len(after.MissingScopes) > 0:
+		return perennial.EventScopesMissing
+	}
+	return perennial.EventScopesRestored
 }
 
 // changeOf returns the type of the change's event, or "" if it has none.
@@ -51,7 +68,7 @@ func changeOf(before, after perennial.Connection) perennial.EventType {
 
 func connectionEvent(t perennial.EventType, c perennial.Connection) perennial.Event {
 	return perennial.Event{Type: t, App: c.App, TenantID: c.TenantID, ConnectionID: c.ID, Data: perennial.EventData{
-		Provider: c.Provider, AccountID: c.AccountID, Status: c.Status, Reason: c.Reason, Health: c.Health, Code: c.FailingCode, Generation: c.Generation,
+		Provider: c.Provider, AccountID: c.AccountID, Status: c.Status, Reason: c.Reason, Health: c.Health, Code: c.FailingCode, Generation: c.Generation, MissingScopes: c.MissingScopes,
 	}}
 }
 

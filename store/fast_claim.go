@@ -73,7 +73,7 @@ RETURNING ` + connections.list("c") + `, t.now AS now`)
 func (s *Store) fastSave(ctx context.Context, req SaveRequest) (saved SaveResult, ok bool, err error) {
 	seen := req.Claimed
 	if s.db.Dialect != schema.Postgres || seen.ID != req.ID || seen.Status != perennial.StatusActive || seen.Health != perennial.HealthHealthy ||
-		req.FailingCode != "" || seen.Generation != req.Generation || checkNext(seen, req.NewGeneration) != nil || seen.RefreshTokenDigest != req.Digest || seam.Off(seam.DigestGuard) {
+		req.FailingCode != "" || req.MissingScopes != nil || seen.Generation != req.Generation || checkNext(seen, req.NewGeneration) != nil || seen.RefreshTokenDigest != req.Digest || seam.Off(seam.DigestGuard) {
 		return SaveResult{}, false, nil
 	}
 	set := saveColumns(seen, req, seen.Open.StartedAt)

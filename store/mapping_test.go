@@ -87,7 +87,8 @@ func partOf[P, T any](of table[T], prefix string, whole func(*P) *T) (part []col
 var columnOf = map[string]string{"Generation": "generation", "NewGeneration": "generation", "AccessTokenSealed": "access_token_sealed", "RefreshTokenSealed": "refresh_token_sealed",
 	"RefreshTokenDigest": "refresh_token_digest", "ClientIDDigest": "client_id_digest", "TokenType": "token_type", "Scopes": "scopes", "Metadata": "metadata",
 	"ExpiresAt": "expires_at", "RefreshTokenExpiresAt": "refresh_token_expires_at", "GrantExpiresAt": "grant_expires_at", "NextRefreshAt": "next_refresh_at",
-	"Status": "status", "Reason": "reason", "FailingCode": "failing_code", "Unproven": "unproven_since", "AmbiguousSince": "ambiguous_since", "NextAttemptAt": "next_attempt_at"}
+	"Status": "status", "Reason": "reason", "FailingCode": "failing_code", "Unproven": "unproven_since", "AmbiguousSince": "ambiguous_since", "NextAttemptAt": "next_attempt_at",
+	"MissingScopes": "missing_scopes"}
 
 // changed returns the columns in which two writes differ.
 func changed(a, b columns) (names []string) {

@@ -124,6 +124,9 @@ func saveColumns(c perennial.Connection, req SaveRequest, now time.Time) columns
 	if req.Scopes != nil {
 		set["scopes"] = scopesText(req.Scopes)
 	}
+	if req.MissingScopes != nil {
+		set["missing_scopes"] = scopesText(*req.MissingScopes)
+	}
 	if !req.RefreshTokenExpiresAt.IsZero() {
 		set.with(columns{"refresh_token_expires_at": db.Nullable(req.RefreshTokenExpiresAt)}).with(warnedColumns("idle", c.RefreshTokenExpiresAt, req.RefreshTokenExpiresAt, now))
 	}

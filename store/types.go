@@ -83,6 +83,9 @@ type SaveRequest struct {
 	// keep the stored ones. Metadata is merged over the stored values.
 	SealedTokens
 
+	// MissingScopes, if not nil, replaces the row's: see [perennial.Connection].
+	MissingScopes *[]string `json:",omitempty"`
+
 	// AmbiguousSince, if not zero, says since when the refresh token in this set may
 	// have been spent. It is not presented again before NextAttemptAt.
 	AmbiguousSince time.Time

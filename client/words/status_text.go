@@ -46,6 +46,18 @@ var statusTexts = []statusTextRow{
 	{StatusDisconnected, "", "", StatusText{"Disconnected", "", "Connect {p} to use it again."}},
 }
 
+// missingText describes an active connection whose grant has lost a permission.
+var missingText = StatusText{"Connected", "a permission is missing in {p}; what needs it does not work", "Reconnect {p} and grant every permission it asks for."}
+
+// DescribeMissing is the [StatusText] of an active connection whose grant has lost a
+// permission that it needs. It goes on being refreshed.
+func DescribeMissing(title string) StatusText { return missingText.filled(title) }
+
+func (w StatusText) filled(title string) StatusText {
+	fill := strings.NewReplacer("{p}", title)
+	return StatusText{Label: w.Label, Detail: fill.Replace(w.Detail), Action: fill.Replace(w.Action)}
+}
+
 // outlooks has what happens by itself to a connection of each status. An active one is
 // refreshed at its due time.
 var outlooks = map[Status]string{
@@ -67,8 +79,7 @@ func Describe(status Status, health Health, reason Reason, title string) StatusT
 		if row.status != status || (row.health != "" && row.health != health) || (row.reason != "" && row.reason != reason) {
 			continue
 		}
-		fill := strings.NewReplacer("{p}", title)
-		return StatusText{Label: row.words.Label, Detail: fill.Replace(row.words.Detail), Action: fill.Replace(row.words.Action)}
+		return row.words.filled(title)
 	}
 	return StatusText{Label: "Unknown", Detail: "this program does not know the status " + string(status), Action: "Contact support."}
 }

@@ -81,3 +81,11 @@ func TestTitleIsTakenAsItIs(t *testing.T) {
 		require.Equal(t, "Reconnect "+title+"; your settings are kept.", got.Action)
 	}
 }
+
+// TestDescribeMissing: it blames nobody for the missing permission.
+func TestDescribeMissing(t *testing.T) {
+	t.Parallel()
+	got := words.DescribeMissing("{p}")
+	require.Equal(t, "Connected: a permission is missing in {p}; what needs it does not work", got.String())
+	require.Equal(t, "Reconnect {p} and grant every permission it asks for.", got.Action)
+}

@@ -247,6 +247,8 @@ var lineWords = map[string]struct{ words, tone string }{
 	string(perennial.EventReconnectRequired): {"Reconnect needed", "bad"},
 	string(perennial.EventFailing):           {"Renewals fail at present", "warn"},
 	string(perennial.EventExpiringSoon):      {"Reconnect soon", "warn"},
+	string(perennial.EventScopesMissing):     {"A permission is missing", "warn"},
+	string(perennial.EventScopesRestored):    {"All permissions are there again", "good"},
 	string(perennial.EventDisconnected):      {"Disconnected", "off"},
 }
 

@@ -280,6 +280,8 @@ func why(e perennial.Event) string {
 	switch {
 	case e.Type == perennial.EventExpiringSoon:
 		return fmt.Sprintf("%s ends %s, in at most %d days", e.Data.Clock, instant(e.Data.EndsAt), e.Data.Days)
+	case e.Type == perennial.EventScopesMissing:
+		return strings.Join(e.Data.MissingScopes, " ")
 	case e.Data.Reason != "":
 		return string(e.Data.Reason)
 	case e.Data.Host != "":

@@ -57,7 +57,7 @@ func TestMigrateDownAsks(t *testing.T) {
 
 	_, _, err = down(true, "yes\n", "--down")
 	require.NoError(t, err)
-	require.Equal(t, schema.Version-1, version())
+	require.Less(t, version(), schema.Version)
 	for version() > 1 {
 		at := version()
 		_, out, err := down(false, "", "--down", "--yes")

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -133,6 +134,9 @@ func (s *shell) print(deps *wiring.Deps, c perennial.Connection, attempts []pere
 		line("what happens next", "%s", next)
 	}
 	line("tenant, app, account", "%s, %s, %s", c.TenantID, c.App, c.AccountID)
+	if len(c.MissingScopes) > 0 {
+		line("lost permissions", "%s", strings.Join(c.MissingScopes, " "))
+	}
 	line("generation", "%d (%d refreshes)", c.Generation, c.RefreshCount)
 	for _, t := range []struct {
 		name string
