@@ -203,6 +203,24 @@ func TestReportJoins(t *testing.T) {
 	})
 }
 
+// TestReportJoinsA401: a 401 to the token that another 401 has just brought asks nobody. A
+// notice that comes at the same time is asked about all the same.
+func TestReportJoinsA401(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		require.NoError(t, b.fetch(t.Context(), id, 1).err)
+		b.backend.loadTakes = time.Second
+		var wg sync.WaitGroup
+		wg.Go(func() { assert.Error(t, b.fetch(context.Background(), id, 2).err) })
+		synctest.Wait()
+		token, err := b.report(2, RevokedAtProvider)
+		require.NoError(t, err)
+		assert.EqualValues(t, 3, token.Generation)
+		wg.Wait()
+	})
+}
+
 // TestReportAway: the backend is out of reach; the token in memory is no answer.
 func TestReportAway(t *testing.T) {
 	t.Parallel()
