@@ -15,7 +15,7 @@ import (
 func TestCatalogue(t *testing.T) {
 	t.Parallel()
 	database := migrated(t)
-	for _, name := range provider.Names() {
+	for _, name := range consented() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			k, err := lookup(name)
