@@ -94,7 +94,7 @@ var placeholders = []string{"{host}", "{account}"}
 func (p *Play) route(address string) (path string, ok bool) {
 	e := p.Entry
 	for _, r := range []struct{ pattern, path string }{
-		{e.TokenURL, "/token"}, {e.RefreshURL, "/token"}, {e.AuthURL, "/authorize"}, {e.RevokeURL, "/revoke"}, {e.IntrospectURL, "/introspect"},
+		{e.TokenURL, "/token"}, {e.RefreshURL, "/refresh"}, {e.AuthURL, "/authorize"}, {e.RevokeURL, "/revoke"}, {e.IntrospectURL, "/introspect"},
 		{e.Account.URL, "/account"}, {e.Account.SandboxURL, "/account"},
 	} {
 		rest, account, ok := match(r.pattern, address)

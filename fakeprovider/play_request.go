@@ -42,6 +42,12 @@ func (p *Play) readForm(r *http.Request) error {
 	return nil
 }
 
+// misplaced reports whether a refresh, or a code, came to the endpoint of the other.
+func (p *Play) misplaced(r *http.Request) bool {
+	refresh := r.PostForm.Get("grant_type") == "refresh_token"
+	return (r.URL.Path == "/refresh") != (refresh && p.Entry.RefreshURL != "")
+}
+
 // lacks names a member of the request that the provider asks for, "" if it has all.
 func lacks(form url.Values, wanted map[string]string) string {
 	for name, value := range wanted {

@@ -136,8 +136,12 @@ func TestPlayedRequests(t *testing.T) {
 		s, tokens := played(t, plain, c.provider, time.Now)
 		assert.Equal(t, c.want, presents(t, s, c.asked, tokens.RefreshToken).Outcome, name)
 	}
+	apart := entry(func(e *provider.Entry) { e.RefreshURL = "https://p.example/refresh" })
+	s, tokens := played(t, apart, params, time.Now)
+	assert.Equal(t, perennial.OutcomeRejected, presents(t, s, plain, tokens.RefreshToken).Outcome, "at the endpoint of codes")
+	assert.Equal(t, perennial.OutcomeRefreshed, presents(t, s, apart, tokens.RefreshToken).Outcome)
 	wants := entry(func(e *provider.Entry) { e.RefreshParams = map[string]string{"expiring": "1"} })
-	s, tokens := played(t, wants, params, time.Now)
+	s, tokens = played(t, wants, params, time.Now)
 	assert.Equal(t, perennial.OutcomeRejected, presents(t, s, plain, tokens.RefreshToken).Outcome, "without its own member")
 	assert.Equal(t, perennial.OutcomeRefreshed, presents(t, s, wants, tokens.RefreshToken).Outcome)
 }

@@ -77,6 +77,7 @@ func New(c Config) (*Server, error) {
 	s.mux.HandleFunc("GET /authorize", s.authorizePage)
 	s.mux.HandleFunc("POST /authorize", s.authorizeAnswer)
 	s.mux.HandleFunc("POST /token", s.token)
+	s.mux.HandleFunc("POST /refresh", s.token)
 	s.mux.HandleFunc("POST /introspect", s.introspect)
 	s.mux.HandleFunc("POST /revoke", s.revoke)
 	s.mux.HandleFunc("GET /userinfo", s.userinfo)

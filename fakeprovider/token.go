@@ -53,6 +53,9 @@ func (s *Server) readForm(r *http.Request) error {
 	if err := s.play.readForm(r); err != nil {
 		return err
 	}
+	if s.play.misplaced(r) {
+		return errors.New("this is the endpoint for another grant type")
+	}
 	if name := lacks(r.PostForm, s.play.Entry.RefreshParams); name != "" {
 		return errors.New(name + " is missing")
 	}
