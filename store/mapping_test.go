@@ -88,7 +88,7 @@ var columnOf = map[string]string{"Generation": "generation", "NewGeneration": "g
 	"RefreshTokenDigest": "refresh_token_digest", "ClientIDDigest": "client_id_digest", "TokenType": "token_type", "Scopes": "scopes", "Metadata": "metadata",
 	"ExpiresAt": "expires_at", "RefreshTokenExpiresAt": "refresh_token_expires_at", "GrantExpiresAt": "grant_expires_at", "NextRefreshAt": "next_refresh_at",
 	"Status": "status", "Reason": "reason", "FailingCode": "failing_code", "Unproven": "unproven_since", "AmbiguousSince": "ambiguous_since", "NextAttemptAt": "next_attempt_at",
-	"MissingScopes": "missing_scopes"}
+	"MissingScopes": "missing_scopes", "Host": "host"}
 
 // changed returns the columns in which two writes differ.
 func changed(a, b columns) (names []string) {
