@@ -54,7 +54,7 @@ func (l *loader) app(key string, i int, a fileApp) (app provider.App, missing er
 	if !oneOf(string(app.Cadence), string(perennial.CadenceAlways), string(perennial.CadenceOnUse)) {
 		r.problem("cadence", "must be always or on_use")
 	}
-	app.ClientSecrets, missing = r.secrets()
+	app.ClientSecrets, missing = r.secrets(entry)
 	return app, missing
 }
 

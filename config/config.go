@@ -216,7 +216,7 @@ func (l *loader) parse(raw []byte) (*Config, error) {
 			}
 			c.secretsMissing[a.Name] = missing
 		}
-		for _, name := range a.ClientSecretEnv {
+		for _, name := range slices.Concat(a.ClientSecretEnv, a.ClientKeyEnv) {
 			known[name] = true
 		}
 		if j, twice := first[a.Name]; twice && a.Name != "" {
@@ -224,7 +224,7 @@ func (l *loader) parse(raw []byte) (*Config, error) {
 		} else {
 			first[a.Name] = i
 		}
-		most = max(most, len(a.ClientSecretEnv), len(a.ClientSecretFile))
+		most = max(most, len(a.ClientSecretEnv), len(a.ClientSecretFile), len(a.ClientKeyEnv), len(a.ClientKeyFile))
 		c.Apps = append(c.Apps, app)
 	}
 	own := func(a provider.App) bool { return a.Pacers == 0 }

@@ -100,6 +100,8 @@ type fileApp struct {
 	ClientID         string   `yaml:"client_id"`
 	ClientSecretEnv  list     `yaml:"client_secret_env"`
 	ClientSecretFile list     `yaml:"client_secret_file"`
+	ClientKeyEnv     list     `yaml:"client_key_env"`
+	ClientKeyFile    list     `yaml:"client_key_file"`
 	Scopes           []string `yaml:"scopes"`
 	Buffer           string   `yaml:"buffer"`
 	MaxPerSecond     *float64 `yaml:"max_refreshes_per_second"`

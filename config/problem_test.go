@@ -70,13 +70,13 @@ func TestProblems(t *testing.T) {
 		{name: "buffer", add: "    buffer: big", want: []string{"p.yaml:8: apps: crm: buffer must be queue, realtime, share, or a duration from 10s to 1h"}},
 		{name: "a buffer shorter than a request", add: "    buffer: 9s", want: []string{"p.yaml:8: apps: crm: buffer must be queue, realtime, share, or a duration from 10s to 1h"}},
 		{name: "a buffer of hours", add: "    buffer: 61m", want: []string{"p.yaml:8: apps: crm: buffer must be queue, realtime, share, or a duration from 10s to 1h"}},
-		{name: "auth style", add: "    auth_style: auto", want: []string{"p.yaml:8: apps: crm: auth_style must be header or params"}},
+		{name: "auth style", add: "    auth_style: auto", want: []string{"p.yaml:8: apps: crm: auth_style must be one of header, params, none, private_key_jwt, client_secret_jwt, tls_client_auth"}},
 		{name: "replay class", add: "    replay_class: " + planted, want: []string{"p.yaml:8: apps: crm: replay_class must be one of reusable, grace, single_use, reuse_revokes, unknown"}},
 		{name: "grace without window", add: "    replay_class: grace", want: []string{"p.yaml:4: apps: crm: provider hubspot: replay_class grace needs a grace_window"}},
 		{name: "generic without token_url", old: "hubspot", new: "generic", add: "    auth_style: header", want: []string{"p.yaml:4: apps: crm: provider generic: token_url is needed"}},
 		{name: "keycloak without token_url", old: "hubspot", new: "keycloak", want: []string{"p.yaml:4: apps: crm: provider keycloak: token_url is needed"}},
 		{name: "generic without auth_style", old: "hubspot", new: "generic", add: "    token_url: https://h/t", want: []string{
-			"p.yaml:4: apps: crm: provider generic: auth_style must be header or params: probing for it would show a refresh token twice"}},
+			"p.yaml:4: apps: crm: provider generic: auth_style must be one of header, params, none, private_key_jwt, client_secret_jwt, tls_client_auth: probing for it would show a refresh token twice"}},
 		{name: "durations", add: "    grace_window: 0s\n    default_lifetime: 1 hour\n    idle_lifetime: -1h\n    grant_lifetime: 1.5d", want: []string{
 			`p.yaml:8: apps: crm: grace_window must be a duration above zero, for example "30s", "30m" or "90d"`,
 			`p.yaml:9: apps: crm: default_lifetime must be a duration above zero, for example "30s", "30m" or "90d"`,
@@ -112,6 +112,14 @@ func TestProblems(t *testing.T) {
 		{name: "secret file empty", old: "env: CRM_SECRET", new: "file: " + empty, want: []string{"p.yaml:7: apps: crm: client_secret_file is empty"}},
 		{name: "secret file too large", old: "env: CRM_SECRET", new: "file: " + large, want: []string{"p.yaml:7: apps: crm: client_secret_file names a file that is too large for a secret"}},
 		{name: "secret file that others can read", old: "env: CRM_SECRET", new: "file: " + open, want: []string{"p.yaml:7: apps: crm: client_secret_file names a file that other users can read, write or replace: run `chmod 600` on it, and `chmod go-w` on the folders above it; in Kubernetes give the volume of the secret defaultMode 0440"}},
+		{name: "a key without a key", add: "    auth_style: private_key_jwt", want: []string{"p.yaml:4: apps: crm: client_key_env or client_key_file is needed", "p.yaml:7: apps: crm: client_secret_env is not used with this auth_style: it takes client_key_env or client_key_file"}},
+		{name: "a key that is none", old: secretLine, new: "    client_key_env: CRM_SECRET\n", add: "    auth_style: private_key_jwt", want: []string{"p.yaml:7: apps: crm: client_key_env has no private key: give one in PEM (PKCS #8, PKCS #1 or SEC 1), or as a JSON Web Key (RFC 7517)"}},
+		{name: "a certificate that is none", old: secretLine, new: "    client_key_file: " + open + "x\n", add: "    auth_style: tls_client_auth", want: []string{"p.yaml:7: apps: crm: client_key_file names a file that cannot be read: no such file or directory"}},
+		{name: "a secret for a public client", add: "    auth_style: none", want: []string{"p.yaml:7: apps: crm: client_secret_env is not used with this auth_style: a public client has no secret; leave it out"}},
+		{name: "a key where a secret is needed", old: secretLine, new: "    client_key_env: CRM_SECRET\n", want: []string{"p.yaml:4: apps: crm: client_secret_env or client_secret_file is needed", "p.yaml:7: apps: crm: client_key_env is not used with this auth_style: it takes client_secret_env or client_secret_file"}},
+		{name: "a secret too short to sign", add: "    auth_style: client_secret_jwt", want: []string{"p.yaml:7: apps: crm: client_secret_env has fewer bytes than its algorithm needs: 32 for HS256, 48 for HS384, 64 for HS512 (RFC 7518 section 3.2)"}},
+		{name: "an algorithm", add: "    assertion: {algorithm: none, audience: x}", want: []string{"p.yaml:8: apps: crm: assertion.algorithm must be one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, HS256, HS384, HS512"}},
+
 		{name: "secret file a directory", old: "env: CRM_SECRET", new: "file: " + dir, want: []string{"p.yaml:7: apps: crm: client_secret_file names something that is not a file"}},
 
 		{name: "unknown variable", env: []string{"PERENNIAL_LISTN=:1"}, want: []string{"p.yaml: the environment variable PERENNIAL_LISTN is not one that is read: unset it or correct its name; did you mean PERENNIAL_LISTEN?"}},
@@ -167,7 +175,7 @@ func FuzzLoad(f *testing.F) {
 		if c, err := parse("p.yaml", raw, goodEnv); err == nil {
 			for _, app := range c.Apps {
 				require.NoError(t, app.Provider.Validate())
-				require.NotEmpty(t, app.ClientSecrets)
+				require.Equal(t, app.Provider.Proof() == provider.ProofNone, len(app.ClientSecrets) == 0)
 			}
 		}
 	})

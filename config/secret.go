@@ -11,25 +11,33 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/internal/private"
+	"github.com/perennial-oauth/perennial/provider"
 )
 
 // maxSecret bounds a secret file, so that a path to something else is noticed at once.
 const maxSecret = 64 << 10
 
-// secrets reads the client secrets now, so that a missing one is noticed at start. If
-// they are optional, it returns the problem with their values instead of recording it.
-// No message repeats their values, nor a path or variable name from the file that does
-// not look like one: people paste secrets there by mistake.
-func (r *appReader) secrets() (all []perennial.Secret, missing error) {
-	env, files := r.file.ClientSecretEnv, r.file.ClientSecretFile
+// secrets reads the client secrets, or the client's keys, now, so that a missing one is
+// noticed at start. If they are optional, it returns the problem with their values
+// instead of recording it. No message repeats their values, nor a path or variable name
+// from the file that does not look like one: people paste secrets there by mistake.
+func (r *appReader) secrets(e provider.Entry) (all []perennial.Secret, missing error) {
+	proof, env, files := e.Proof(), r.file.ClientSecretEnv, r.file.ClientSecretFile
+	if proof == provider.ProofKey {
+		env, files = r.file.ClientKeyEnv, r.file.ClientKeyFile
+	}
+	if r.proofsGiven(e); proof == provider.ProofNone {
+		return nil, nil
+	}
+	inEnv, inFile := string(proof)+"_env", string(proof)+"_file"
 	switch {
 	case len(env) > 0 && len(files) > 0:
-		r.problem("client_secret_file", "and client_secret_env are both given: keep one")
+		r.problem(inFile, "and %s are both given: keep one", inEnv)
 	case len(env)+len(files) == 0:
-		if r.doc.Lines[r.key+".client_secret_env"]+r.doc.Lines[r.key+".client_secret_file"] == 0 {
-			r.at(r.key, "%s: client_secret_env or client_secret_file is needed", r.name)
+		if r.doc.Lines[r.key+"."+inEnv]+r.doc.Lines[r.key+"."+inFile] == 0 {
+			r.at(r.key, "%s: %s or %s is needed", r.name, inEnv, inFile)
 		} else {
-			r.at(r.key+".client_secret_env", "%s: name at least one secret", r.name)
+			r.at(r.key+"."+inEnv, "%s: name at least one secret", r.name)
 		}
 	}
 	unread := &loader{path: r.path, doc: r.doc}
@@ -37,6 +45,11 @@ func (r *appReader) secrets() (all []perennial.Secret, missing error) {
 		value = strings.TrimRight(value, "\r\n")
 		if why == "" && strings.TrimSpace(value) == "" {
 			why = "is empty"
+		}
+		if why == "" {
+			if err := e.CheckProof(perennial.NewSecret(value)); err != nil {
+				why = err.Error()
+			}
 		}
 		if why != "" {
 			to := r.loader
@@ -50,13 +63,29 @@ func (r *appReader) secrets() (all []perennial.Secret, missing error) {
 	}
 	for i, name := range env {
 		value, why := r.secretVariable(name)
-		add("client_secret_env", i, value, why)
+		add(inEnv, i, value, why)
 	}
 	for i, path := range files {
 		value, why := secretFile(path)
-		add("client_secret_file", i, value, why)
+		add(inFile, i, value, why)
 	}
 	return all, unread.err()
+}
+
+// proofsGiven records the keys of secrets that the app's way of client authentication
+// does not use: nobody must believe that a secret is used that is not.
+func (r *appReader) proofsGiven(e provider.Entry) {
+	for key, proof := range map[string]provider.Proof{"client_secret_env": provider.ProofSecret, "client_secret_file": provider.ProofSecret,
+		"client_key_env": provider.ProofKey, "client_key_file": provider.ProofKey} {
+		if r.doc.Lines[r.key+"."+key] == 0 || proof == e.Proof() {
+			continue
+		}
+		r.problem(key, "is not used with this auth_style: %s", map[provider.Proof]string{
+			provider.ProofNone:   "a public client has no secret; leave it out",
+			provider.ProofSecret: "it takes client_secret_env or client_secret_file",
+			provider.ProofKey:    "it takes client_key_env or client_key_file",
+		}[e.Proof()])
+	}
 }
 
 // notAName is a mistake for whichever program reads the file.

@@ -138,7 +138,11 @@ func (c *Client) describe(ctx context.Context, app App, secret, accessToken pere
 	if err != nil {
 		return nil, err
 	}
-	body, err := c.ask(app, req)
+	transport, err := c.through(app, secret)
+	if err != nil {
+		return nil, perennial.Errorf(perennial.CodeInvalid, "ask %s whose the grant is: %w", app.Provider.Name, err)
+	}
+	body, err := ask(transport, app, req)
 	if errors.Is(err, ErrTokenNotAccepted) { // the Authorization was the client's
 		return nil, perennial.Errorf(perennial.CodeInvalid, "ask %s whose the grant is: the introspection refuses the client", app.Provider.Name)
 	}
@@ -178,7 +182,7 @@ func (c *Client) lookUp(ctx context.Context, app App, s AccountSource, accessTok
 		if req, err = bearer(ctx, target, accessToken); err != nil {
 			return nil, err
 		}
-		if body, err = c.ask(app, req); !refusesToken(err) {
+		if body, err = ask(c.transport, app, req); !refusesToken(err) {
 			return body, err
 		}
 		errs = append(errs, err)
@@ -222,7 +226,7 @@ func (a App) introspection(ctx context.Context, secret, token perennial.Secret) 
 	form := url.Values{"token": {token.Reveal()}, "token_type_hint": {"access_token"}}
 	req, err := a.clientRequest(ctx, a.Provider.IntrospectURL, secret, form)
 	if err != nil {
-		return nil, perennial.Errorf(perennial.CodeInvalid, "the introspect_url is not usable")
+		return nil, perennial.Errorf(perennial.CodeInvalid, "introspect_url: %w", err)
 	}
 	return req, nil
 }
@@ -258,10 +262,10 @@ func patiently(ctx context.Context, look func() (any, error)) (any, error) {
 const maxAccountBody = 1 << 20
 
 // ask sends a request once, follows no redirect, and reads JSON.
-func (c *Client) ask(app App, req *http.Request) (any, error) {
+func ask(transport http.RoundTripper, app App, req *http.Request) (any, error) {
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "perennial")
-	resp, err := c.transport.RoundTrip(req)
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return nil, perennial.Errorf(perennial.CodeUnavailable, "ask %s whose the grant is: %s", app.Provider.Name, transportCode(err))
 	}

@@ -50,7 +50,7 @@ type AuthorizationCode struct {
 // The reply holds no secret but its tokens.
 func (c *Client) Exchange(ctx context.Context, app App, secret perennial.Secret, code AuthorizationCode) Reply {
 	began := time.Now()
-	trip := &oneShot{transport: c.transport, send: func(context.Context) error { return nil }, entry: app.Provider}
+	trip := c.trip(app, secret, func(context.Context) error { return nil })
 	config, basic := app.client(secret)
 	config.RedirectURL = code.RedirectURI
 	_, _ = config.Exchange(trip.context(ctx), code.Code.Reveal(), oauth2.VerifierOption(code.Verifier.Reveal())) // trip has recorded the reply

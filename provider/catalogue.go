@@ -145,8 +145,10 @@ func (e Entry) Validate() error {
 		return perennial.Errorf(perennial.CodeInvalid, "provider %s: token_url is needed", e.Name)
 	case e.RefreshURL != "" && e.refreshURL() != e.RefreshURL:
 		return perennial.Errorf(perennial.CodeInvalid, "provider %s: refresh_url must be at the host of token_url", e.Name)
-	case e.AuthStyle != oauth2.AuthStyleInHeader && e.AuthStyle != oauth2.AuthStyleInParams:
-		return perennial.Errorf(perennial.CodeInvalid, "provider %s: auth_style must be header or params: probing for it would show a refresh token twice", e.Name)
+	case authStyles[e.AuthStyle] == "":
+		return perennial.Errorf(perennial.CodeInvalid, "provider %s: auth_style must be one of %s: probing for it would show a refresh token twice", e.Name, strings.Join(enumOf[Description]("AuthStyle"), ", "))
+	case e.AuthStyle == AuthStyleTLS && !strings.HasPrefix(e.TokenURL, "https:"):
+		return perennial.Errorf(perennial.CodeInvalid, "provider %s: auth_style tls_client_auth needs a token_url with https: without TLS nothing proves the client", e.Name)
 	case e.SecretAsUser && e.AuthStyle != oauth2.AuthStyleInHeader:
 		return perennial.Errorf(perennial.CodeInvalid, "provider %s: auth_style must be header: its client secret stands in for the user name", e.Name)
 	case e.HostNeeded() && len(e.HostSuffixes) == 0:

@@ -25,6 +25,7 @@ type evidence struct {
 	codes       []string // all that may be error codes, as they were sent
 	text        string   // all that is said about the error, as it was sent
 	basic       bool     // WWW-Authenticate asks for Basic
+	certificate bool     // TLS failed because of the client's certificate
 }
 
 // evidence returns the evidence in a reply that arrived whole, but for its token.
@@ -93,6 +94,8 @@ func classify(e Entry, ev evidence) verdict {
 
 func outcomeOf(e Entry, ev evidence) verdict {
 	switch {
+	case ev.err != nil && ev.certificate:
+		return verdict{outcome: perennial.OutcomeMisconfigured, code: "client_certificate_refused", fault: perennial.FaultClient, wrongClient: true}
 	case ev.err != nil && !ev.sent:
 		return verdict{outcome: perennial.OutcomeUnavailable, code: ev.transport}
 	case ev.err != nil:

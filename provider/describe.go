@@ -1,10 +1,6 @@
 package provider
 
-import (
-	"slices"
-
-	"golang.org/x/oauth2"
-)
+import "slices"
 
 // Describe returns the description of an entry: laid over an empty entry, it gives the
 // entry again.
@@ -26,10 +22,11 @@ func Describe(e Entry) Description {
 	if e.Setup != (Setup{}) {
 		d.Setup = &e.Setup
 	}
+	if e.Assertion != (Assertion{}) {
+		d.Assertion = &e.Assertion
+	}
 	return d
 }
-
-var authStyles = map[oauth2.AuthStyle]string{oauth2.AuthStyleInHeader: "header", oauth2.AuthStyleInParams: "params"}
 
 // said returns nil for false, which is left out.
 func said(v bool) *bool {

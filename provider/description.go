@@ -14,8 +14,8 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/client/resource"
+	"github.com/perennial-oauth/perennial/internal/assertion"
 	"github.com/perennial-oauth/perennial/internal/strictyaml"
-	"golang.org/x/oauth2"
 )
 
 // Description is the written form of an [Entry]: a file of the catalogue, or the keys of
@@ -32,7 +32,8 @@ type Description struct {
 	Hosts      []string `yaml:"hosts,omitempty" doc:"What may stand for {host}: whole names. One that begins with a dot stands for the names below a domain of which the provider gives each account one."`
 	HostFrom   string   `yaml:"host_from,omitempty" doc:"Parameter of the authorization response that names the account's host, as a name or an address: accounts-server. It is followed only to a host that stands in hosts as a whole name."`
 
-	AuthStyle     string            `yaml:"auth_style,omitempty" enum:"header,params" doc:"How the client authenticates (RFC 6749 section 2.3.1): in the Authorization header, or as members of the request."`
+	AuthStyle     string            `yaml:"auth_style,omitempty" enum:"header,params,none,private_key_jwt,client_secret_jwt,tls_client_auth" doc:"How the client authenticates: with its secret in the Authorization header or as a member of the request (RFC 6749 section 2.3.1), not at all (none), by a token that its private key or its secret signs (RFC 7523), or by its certificate in TLS (RFC 8705)."`
+	Assertion     *Assertion        `yaml:"assertion,omitempty" doc:"The signed tokens of private_key_jwt and client_secret_jwt."`
 	SecretAsUser  *bool             `yaml:"secret_as_user,omitempty" doc:"The client secret is the user name of the Basic header, without a password; the client id is not sent."`
 	JSONBody      *bool             `yaml:"json_body,omitempty" doc:"Token requests are JSON objects instead of forms."`
 	RefreshParams map[string]string `yaml:"refresh_params,omitempty" doc:"Members of the token requests beyond RFC 6749."`
@@ -154,14 +155,19 @@ type overlay struct {
 }
 
 func (o overlay) client() {
-	switch o.d.AuthStyle {
-	case "":
-	case "header":
-		o.e.AuthStyle = oauth2.AuthStyleInHeader
-	case "params":
-		o.e.AuthStyle = oauth2.AuthStyleInParams
-	default:
-		o.report("auth_style", "must be header or params")
+	if o.d.AuthStyle != "" {
+		o.oneOf("auth_style", o.d.AuthStyle, enumOf[Description]("AuthStyle"))
+		for style, name := range authStyles {
+			if name == o.d.AuthStyle {
+				o.e.AuthStyle = style
+			}
+		}
+	}
+	if o.d.Assertion != nil {
+		o.e.Assertion = *o.d.Assertion
+		if o.e.Assertion.Algorithm != "" {
+			o.oneOf("assertion.algorithm", o.e.Assertion.Algorithm, assertion.Algorithms)
+		}
 	}
 	setBool(&o.e.SecretAsUser, o.d.SecretAsUser)
 	setBool(&o.e.JSONBody, o.d.JSONBody)
@@ -173,7 +179,7 @@ func (o overlay) client() {
 // could set them could send a secret or a code under another name, or end the protection
 // of the exchange.
 var reserved = []string{"grant_type", "refresh_token", "code", "client_id", "client_secret", "redirect_uri", "code_verifier",
-	"state", "code_challenge", "code_challenge_method"}
+	"state", "code_challenge", "code_challenge_method", "client_assertion", "client_assertion_type", "assertion"}
 
 // members merges the members of a request.
 func (o overlay) members(key string, to *map[string]string, from map[string]string) {

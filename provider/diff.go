@@ -152,6 +152,7 @@ var effects = map[string]string{
 	"host_from":      otherConsents,
 
 	"auth_style":     otherRequests,
+	"assertion":      otherRequests,
 	"secret_as_user": otherRequests,
 	"json_body":      otherRequests,
 	"refresh_params": otherRequests,

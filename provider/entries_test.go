@@ -89,8 +89,9 @@ func TestValidate(t *testing.T) {
 		want   string
 	}{
 		"no endpoint":                  {func(e *Entry) { e.TokenURL = "" }, "token_url is needed"},
-		"an auth style to be guessed":  {func(e *Entry) { e.AuthStyle = oauth2.AuthStyleAutoDetect }, "auth_style must be header or params"},
+		"an auth style to be guessed":  {func(e *Entry) { e.AuthStyle = oauth2.AuthStyleAutoDetect }, "auth_style must be one of header, params, none, private_key_jwt, client_secret_jwt, tls_client_auth: probing"},
 		"a secret as user in the form": {func(e *Entry) { e.SecretAsUser, e.AuthStyle = true, oauth2.AuthStyleInParams }, "auth_style must be header"},
+		"a certificate without TLS":    {func(e *Entry) { e.AuthStyle, e.TokenURL = AuthStyleTLS, "http://localhost/t" }, "needs a token_url with https"},
 		"any host":                     {func(e *Entry) { e.TokenURL = "https://{host}/token" }, "say in hosts which there may be"},
 		"no such class":                {func(e *Entry) { e.ReplayClass = "maybe" }, "replay_class"},
 		"a class from nowhere":         {func(e *Entry) { e.ReplaySource = "" }, "where its replay class is documented"},

@@ -6,8 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"github.com/perennial-oauth/perennial/client/resource"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/client/resource"
 	"github.com/perennial-oauth/perennial/internal/retryafter"
 	"github.com/perennial-oauth/perennial/internal/seam"
 	"golang.org/x/oauth2"
@@ -31,7 +32,10 @@ type ClientConfig struct {
 }
 
 // Client sends requests to token endpoints. It is safe for concurrent use.
-type Client struct{ transport http.RoundTripper }
+type Client struct {
+	transport http.RoundTripper
+	certified certified
+}
 
 // NewClient returns a client.
 func NewClient(c ClientConfig) *Client {
@@ -47,7 +51,7 @@ func NewClient(c ClientConfig) *Client {
 // no secret but its tokens.
 func (c *Client) Refresh(ctx context.Context, app App, secret, refreshToken perennial.Secret, send func(context.Context) error) Reply {
 	began := time.Now()
-	trip := &oneShot{transport: c.transport, send: send, entry: app.Provider}
+	trip := c.trip(app, secret, send)
 	config, basic := app.client(secret)
 	config.Endpoint.TokenURL = app.Provider.refreshURL()
 	source := config.TokenSource(trip.context(ctx), &oauth2.Token{RefreshToken: refreshToken.Reveal()})
@@ -57,14 +61,28 @@ func (c *Client) Refresh(ctx context.Context, app App, secret, refreshToken pere
 	return trip.reply(app.Provider, began, secret, refreshToken, basic)
 }
 
+// trip prepares one request to the token endpoint, which the client authenticates with
+// secret.
+func (c *Client) trip(app App, secret perennial.Secret, send func(context.Context) error) *oneShot {
+	trip := &oneShot{transport: c.transport, send: send, entry: app.Provider}
+	if trip.transport, trip.unusable = c.through(app, secret); trip.unusable == nil {
+		trip.members, trip.signed, trip.unusable = app.proven(secret)
+	}
+	return trip
+}
+
 // client returns the app in the form of x/oauth2, authenticating with secret. basic is
 // what its Basic header would hold.
 func (a App) client(secret perennial.Secret) (config oauth2.Config, basic perennial.Secret) {
 	user, password := a.Provider.credentials(a.ClientID, secret)
+	style := a.Provider.AuthStyle
+	if style != oauth2.AuthStyleInHeader && style != oauth2.AuthStyleInParams {
+		style, password = oauth2.AuthStyleInParams, "" // the client_id alone
+	}
 	return oauth2.Config{
 		ClientID:     user,
 		ClientSecret: password,
-		Endpoint:     oauth2.Endpoint{TokenURL: a.Provider.TokenURL, AuthStyle: a.Provider.AuthStyle},
+		Endpoint:     oauth2.Endpoint{TokenURL: a.Provider.TokenURL, AuthStyle: style},
 	}, perennial.NewSecret(url.QueryEscape(user) + ":" + url.QueryEscape(password))
 }
 
@@ -82,6 +100,10 @@ type oneShot struct {
 	transport http.RoundTripper
 	send      func(context.Context) error
 	entry     Entry
+
+	members  url.Values       // that prove the client, beside those of x/oauth2
+	signed   perennial.Secret // the signed token among them, if there is one
+	unusable error            // why the client's key or secret cannot be used: send nothing
 
 	used   bool
 	sent   atomic.Bool
@@ -110,6 +132,9 @@ func (o *oneShot) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, errSecondRequest
 	}
 	o.used = true
+	if o.unusable != nil {
+		return nil, o.unusable
+	}
 	if o.err = o.send(req.Context()); o.err != nil {
 		return nil, o.err
 	}
@@ -121,7 +146,7 @@ func (o *oneShot) RoundTrip(req *http.Request) (*http.Response, error) {
 		pass = seam.Written(req.Context(), trace)
 	}
 	req = req.Clone(httptrace.WithClientTrace(req.Context(), trace))
-	if err := o.entry.rewrite(req); err != nil {
+	if err := o.entry.rewrite(req, o.members); err != nil {
 		o.err = err
 		return nil, err
 	}
@@ -169,10 +194,10 @@ func (o *oneShot) received() received {
 	return in
 }
 
-// rewrite adds the entry's own members to the form that x/oauth2 made, and encodes it
-// as the provider expects.
-func (e Entry) rewrite(req *http.Request) error {
-	if !e.JSONBody && len(e.RefreshParams) == 0 {
+// rewrite adds members and the entry's own to the form that x/oauth2 made, and encodes
+// it as the provider expects.
+func (e Entry) rewrite(req *http.Request, members url.Values) error {
+	if !e.JSONBody && len(e.RefreshParams) == 0 && len(members) == 0 {
 		return nil
 	}
 	raw, err := io.ReadAll(req.Body)
@@ -186,6 +211,7 @@ func (e Entry) rewrite(req *http.Request) error {
 	for k, v := range e.RefreshParams {
 		form.Set(k, v)
 	}
+	maps.Copy(form, members)
 	body := []byte(form.Encode())
 	if e.JSONBody {
 		members := map[string]string{}
@@ -204,9 +230,16 @@ func (e Entry) rewrite(req *http.Request) error {
 // reply turns the recorded exchange into a [Reply]. It accepts a reply that broke off
 // if that has a whole access token.
 func (o *oneShot) reply(e Entry, began time.Time, secrets ...perennial.Secret) Reply {
+	if o.unusable != nil {
+		r := Reply{Description: o.unusable.Error(), Duration: time.Since(began)}
+		r.judge(verdict{outcome: perennial.OutcomeMisconfigured, code: codeUnusableKey, fault: perennial.FaultClient})
+		return r
+	}
+	secrets = append(secrets, o.signed)
 	read := o.received().read(e)
 	ev := read.evidence(o.status, o.header, secrets...)
 	ev.sent, ev.err, ev.transport, ev.accessToken = o.sent.Load(), o.err, transportCode(o.err), !read.tokens.AccessToken.IsZero()
+	ev.certificate = e.AuthStyle == AuthStyleTLS && certificateRefused(o.err)
 	if !o.used {
 		ev.err, ev.transport = errors.New("no request was made"), "bad_endpoint"
 	}
@@ -225,7 +258,7 @@ func (o *oneShot) reply(e Entry, began time.Time, secrets ...perennial.Secret) R
 		return r
 	}
 	if r.Outcome == perennial.OutcomeUnknown && o.status/100 == 2 {
-		r.Unread = o.received().unread(o.header)
+		r.Unread = o.received().unread(o.header).without(o.signed)
 	}
 	r.Description = describe(read.refusal.description(), secrets...)
 	r.RetryAfter = retryafter.Read(o.header, seam.Now())
@@ -262,6 +295,17 @@ func transportCode(err error) string {
 	default:
 		return "not_sent_or_lost"
 	}
+}
+
+// codeUnusableKey is the code of a client whose key or secret cannot be used.
+const codeUnusableKey = "client_key_unusable"
+
+// certificateRefused reports whether the server ended the TLS handshake because of the
+// client's certificate. It has seen nothing of the request then, even if that was
+// written already (RFC 8446 section 4.4.2.4).
+func certificateRefused(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error" && (strings.Contains(op.Err.Error(), "certificate") || strings.Contains(op.Err.Error(), "access denied"))
 }
 
 // asksForBasic reports whether WWW-Authenticate has a Basic challenge.

@@ -2,8 +2,10 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -44,7 +46,7 @@ func (a App) revocation(ctx context.Context, secret, token perennial.Secret) (*h
 	form := url.Values{"token": {token.Reveal()}, "token_type_hint": {"refresh_token"}}
 	req, err := a.clientRequest(ctx, a.Provider.RevokeURL, secret, form)
 	if err != nil {
-		return nil, fmt.Errorf("revoke at %s: the revoke_url is not usable", a.Provider.Name)
+		return nil, fmt.Errorf("revoke at %s: %w", a.Provider.Name, err)
 	}
 	return req, nil
 }
@@ -53,13 +55,22 @@ func (a App) revocation(ctx context.Context, secret, token perennial.Secret) (*h
 // 2.3).
 func (a App) clientRequest(ctx context.Context, endpoint string, secret perennial.Secret, form url.Values) (*http.Request, error) {
 	user, password := a.Provider.credentials(a.ClientID, secret)
-	if a.Provider.AuthStyle == oauth2.AuthStyleInParams {
+	switch a.Provider.AuthStyle {
+	case oauth2.AuthStyleInHeader:
+	case oauth2.AuthStyleInParams:
 		form.Set("client_id", user)
 		form.Set("client_secret", password)
+	default:
+		members, _, err := a.proven(secret)
+		if err != nil {
+			return nil, err
+		}
+		form.Set("client_id", user)
+		maps.Copy(form, members)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
 	if err != nil {
-		return nil, err
+		return nil, errors.New("its address is not usable")
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	if a.Provider.AuthStyle == oauth2.AuthStyleInHeader {
@@ -70,8 +81,12 @@ func (a App) clientRequest(ctx context.Context, endpoint string, secret perennia
 
 // revoke sends the request once. It reads the reply for a refusal (RFC 7009 section
 // 2.2.1); a body that breaks off contains none.
-func (c *Client) revoke(app App, req *http.Request, secrets ...perennial.Secret) (Reply, error) {
-	resp, err := c.transport.RoundTrip(req)
+func (c *Client) revoke(app App, req *http.Request, secret, token perennial.Secret) (Reply, error) {
+	transport, err := c.through(app, secret)
+	if err != nil {
+		return Reply{}, fmt.Errorf("revoke at %s: %w", app.Provider.Name, err)
+	}
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return Reply{}, fmt.Errorf("revoke at %s: %s", app.Provider.Name, transportCode(err))
 	}
@@ -79,6 +94,6 @@ func (c *Client) revoke(app App, req *http.Request, secrets ...perennial.Secret)
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	read := readReply(body, app.Provider, time.Time{})
 	reply := Reply{HTTPStatus: resp.StatusCode}
-	reply.judge(classify(app.Provider, read.evidence(resp.StatusCode, resp.Header, secrets...)))
+	reply.judge(classify(app.Provider, read.evidence(resp.StatusCode, resp.Header, secret, token)))
 	return reply, nil
 }

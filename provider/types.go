@@ -44,6 +44,8 @@ type Entry struct {
 	RevokeURL     string           // RFC 7009
 	RefreshURL    string           // of refreshes, at TokenURL's host; "": they go to TokenURL
 	AuthStyle     oauth2.AuthStyle // always set: auto-detection would send a token twice
+	// Assertion says how the client's signed tokens are made.
+	Assertion Assertion
 
 	Rotation     Rotation // for people: whatever a refresh brings is stored
 	ReplayClass  perennial.ReplayClass

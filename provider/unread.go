@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"bytes"
 	"net/http"
 	"regexp"
 	"slices"
@@ -23,6 +24,18 @@ func (in received) unread(header http.Header) Unread {
 	}
 	kept := in.body[:min(len(in.body), maxUnread)]
 	return Unread{Body: perennial.NewSecret(string(kept)), Whole: in.whole && len(kept) == len(in.body)}
+}
+
+// without returns what was kept without a secret of the request that the server repeats.
+func (u Unread) without(secret perennial.Secret) Unread {
+	if secret.IsZero() || u.Body.IsZero() {
+		return u
+	}
+	plain, _, _ := decoded([]byte(u.Body.Reveal()))
+	if bytes.Contains(plain, []byte(secret.Reveal())) {
+		u.Body = perennial.NewSecret(string(bytes.ReplaceAll(plain, []byte(secret.Reveal()), []byte("[redacted]"))))
+	}
+	return u
 }
 
 func (in received) mayHaveTokens() bool {

@@ -360,7 +360,7 @@ func (a *attempt) noteRequest(reply provider.Reply) store.NoteRequest {
 // circuit stays open until another probe, so note tries twice in what is left of ctx.
 func (a *attempt) note(ctx context.Context, reply provider.Reply) {
 	req := a.noteRequest(reply)
-	if a.gaveUp || reply.Outcome == perennial.OutcomeMisconfigured && reply.HTTPStatus == 0 {
+	if a.gaveUp || reply.Outcome == perennial.OutcomeMisconfigured && !countable(reply) {
 		a.returnProbe(ctx, a.gate, a.row, a.app.Provider) // nothing was presented
 	}
 	recovered := reply.Outcome == perennial.OutcomeRefreshed && a.row.FailingForLong(a.now)
@@ -398,7 +398,7 @@ func gateOutcome(reply provider.Reply) perennial.Outcome {
 func countable(reply provider.Reply) bool {
 	switch reply.Outcome {
 	case perennial.OutcomeMisconfigured:
-		return reply.HTTPStatus != 0 // a rejection by the provider, not by our own settings
+		return reply.HTTPStatus != 0 || reply.ClientRejected() // a rejection by the provider, not by our own settings
 	case perennial.OutcomeUnavailable, perennial.OutcomeUnknown, perennial.OutcomeRejected:
 		return true
 	}

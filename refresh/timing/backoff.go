@@ -62,7 +62,7 @@ func MinBackoff(reply provider.Reply, failures int) time.Duration {
 	if !ok {
 		return 0
 	}
-	if outcome == perennial.OutcomeMisconfigured && reply.HTTPStatus == 0 {
+	if outcome == perennial.OutcomeMisconfigured && reply.HTTPStatus == 0 && !reply.ClientRejected() {
 		r = ownFault
 	}
 	wait := r.longest

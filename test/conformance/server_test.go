@@ -35,6 +35,7 @@ type server struct {
 	*httptest.Server
 	books    *storage.MemoryStore
 	oauth2   fosite.OAuth2Provider
+	config   *fosite.Config
 	requests atomic.Int32
 	mu       sync.Mutex
 	lose     int // number of next replies that are cut off after the work
@@ -48,6 +49,7 @@ func newServer(t *testing.T) *server {
 	s.books.Clients["client"] = &fosite.DefaultClient{ID: "client", Secret: hash, GrantTypes: []string{"password", "refresh_token"}, Scopes: []string{"offline", "read"}}
 	s.books.Users["user"] = storage.MemoryUserRelation{Username: "user", Password: "password"}
 	config := &fosite.Config{AccessTokenLifespan: time.Hour, GlobalSecret: []byte(strings.Repeat("s", 32)), HashCost: bcrypt.MinCost}
+	s.config = config
 	s.oauth2 = compose.Compose(config, s.books, compose.NewOAuth2HMACStrategy(config),
 		compose.OAuth2ResourceOwnerPasswordCredentialsFactory, compose.OAuth2RefreshTokenGrantFactory, compose.OAuth2TokenIntrospectionFactory, compose.OAuth2TokenRevocationFactory)
 	mux := http.NewServeMux()
