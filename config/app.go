@@ -29,7 +29,6 @@ func (l *loader) app(key string, i int, a fileApp) (app provider.App, missing er
 		r.name = fmt.Sprintf("apps: number %d", i+1)
 	}
 	r.needs("name", a.Name)
-	r.needs("client_id", a.ClientID)
 	app = provider.App{Name: a.Name, ClientID: a.ClientID, Scopes: a.Scopes, Buffer: cmp.Or(provider.BufferProfile(a.Buffer), provider.BufferQueue)}
 	if _, fixed := app.Buffer.Fixed(); !fixed && !oneOf(string(app.Buffer), string(provider.BufferQueue), string(provider.BufferRealtime), string(provider.BufferShare)) {
 		r.problem("buffer", "must be queue, realtime, share, or a duration from 10s to 1h")
@@ -43,6 +42,9 @@ func (l *loader) app(key string, i int, a fileApp) (app provider.App, missing er
 		}
 	}
 	app.Provider = entry
+	if !entry.CustomersClient() {
+		r.needs("client_id", a.ClientID)
+	}
 	if a.MaxPerSecond != nil {
 		app.MaxRefreshesPerSecond = *a.MaxPerSecond
 		if app.MaxRefreshesPerSecond <= 0 || app.MaxRefreshesPerSecond > 10000 {

@@ -29,15 +29,16 @@ const (
 	AccountFromIntrospection AccountFrom = "introspection" // a member of the introspection reply (RFC 7662)
 	AccountFromURL           AccountFrom = "url"           // a member of a URL's answer to the access token
 	AccountFromHost          AccountFrom = "host"          // the host, of which each account has its own
+	AccountFromCredentials   AccountFrom = "credentials"   // one of the credentials that the customer gave
 )
 
 // AccountsFrom lists the places.
-var AccountsFrom = []AccountFrom{AccountFromCallback, AccountFromReply, AccountFromIDToken, AccountFromIntrospection, AccountFromURL, AccountFromHost}
+var AccountsFrom = []AccountFrom{AccountFromCallback, AccountFromReply, AccountFromIDToken, AccountFromIntrospection, AccountFromURL, AccountFromHost, AccountFromCredentials}
 
 // AccountSource says where to find a new grant's account id. The zero value means that
 // this is not known; then the configuration must say it.
 type AccountSource struct {
-	From AccountFrom `yaml:"from" enum:"callback,reply,id_token,introspection,url,host" doc:"The place: a parameter of the authorization response, a member of the token reply, a claim of its ID token, a member of the introspection reply, a member of the answer of url, or the account's own host."`
+	From AccountFrom `yaml:"from" enum:"callback,reply,id_token,introspection,url,host,credentials" doc:"The place: a parameter of the authorization response, a member of the token reply, a claim of its ID token, a member of the introspection reply, a member of the answer of url, the account's own host, or one of the credentials (a|b: the first of them that is given)."`
 	// Name is the name of the parameter, member or claim. A "*" stands for every element of
 	// a list, and so does a 0: the grant then may reach several accounts, and somebody
 	// chooses.
@@ -77,6 +78,8 @@ func (e Entry) validateAccount() error {
 		return nil
 	case !slices.Contains(AccountsFrom, s.From):
 		return perennial.Errorf(perennial.CodeInvalid, "provider %s: account from %q is not one of %v", e.Name, s.From, AccountsFrom)
+	case s.From == AccountFromCredentials && !e.Grant.FromCredentials():
+		return perennial.Errorf(perennial.CodeInvalid, "provider %s: account from credentials needs a grant with credentials", e.Name)
 	case s.From != AccountFromHost && s.Name == "":
 		return perennial.Errorf(perennial.CodeInvalid, "provider %s: account needs the name of what holds the id", e.Name)
 	case s.From == AccountFromHost && !e.HostNeeded():

@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -15,22 +16,26 @@ import (
 // authorization request (RFC 6749 section 4.1.1) with state and the S256 challenge of
 // verifier (RFC 7636). It sends redirectURI unchanged.
 func (a App) AuthorizationURL(redirectURI, state string, verifier perennial.Secret, scopes []string) (string, error) {
+	if a.Provider.Grant.FromCredentials() {
+		return "", perennial.Errorf(perennial.CodeInvalid, "app %s: its connections are made from the customer's credentials, not by a consent: POST /v1/connections, or perennial connect --credentials -", a.Name)
+	}
 	if a.Provider.AuthURL == "" {
 		return "", perennial.Errorf(perennial.CodeInvalid, "app %s: auth_url is needed to ask for consent", a.Name)
 	}
 	config := oauth2.Config{ClientID: a.ClientID, RedirectURL: redirectURI, Endpoint: oauth2.Endpoint{AuthURL: a.Provider.AuthURL}}
 	if len(scopes) > 0 {
-		separator := a.Provider.ScopeSeparator
-		if separator == "" {
-			separator = " "
-		}
-		config.Scopes = []string{strings.Join(scopes, separator)}
+		config.Scopes = []string{a.joinedScopes(scopes)}
 	}
 	options := []oauth2.AuthCodeOption{oauth2.S256ChallengeOption(verifier.Reveal())}
 	for _, name := range sortedKeys(a.Provider.AuthParams) {
 		options = append(options, oauth2.SetAuthURLParam(name, a.Provider.AuthParams[name]))
 	}
 	return config.AuthCodeURL(state, options...), nil
+}
+
+// joinedScopes returns scopes as one text.
+func (a App) joinedScopes(scopes []string) string {
+	return strings.Join(scopes, cmp.Or(a.Provider.ScopeSeparator, " "))
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

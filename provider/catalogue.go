@@ -58,6 +58,7 @@ func Names() []string {
 	for _, f := range list {
 		names = append(names, strings.TrimSuffix(f.Name(), ".yaml"))
 	}
+	slices.Sort(names) // github.yaml comes after github-app.yaml
 	return names
 }
 
@@ -68,7 +69,8 @@ func Lookup(name string) (Entry, bool) {
 			e.Spellings, e.Evidence = slices.Clone(e.Spellings), slices.Clone(e.Evidence)
 			e.MetadataFields, e.HostSuffixes = slices.Clone(e.MetadataFields), slices.Clone(e.HostSuffixes)
 			e.RefreshParams, e.AuthParams, e.ScopesUnnamed = maps.Clone(e.RefreshParams), maps.Clone(e.AuthParams), slices.Clone(e.ScopesUnnamed)
-			e.MembersAt = maps.Clone(e.MembersAt)
+			e.MembersAt, e.Assertion.Claims = maps.Clone(e.MembersAt), maps.Clone(e.Assertion.Claims)
+			e.Credentials, e.CredentialsOptional = slices.Clone(e.Credentials), slices.Clone(e.CredentialsOptional)
 			e.API.Spellings, e.API.ReadPosts = slices.Clone(e.API.Spellings), slices.Clone(e.API.ReadPosts)
 			e.ScopesImply, e.ScopePrefixes = maps.Clone(e.ScopesImply), slices.Clone(e.ScopePrefixes)
 			e.APIHosts = slices.Clone(e.APIHosts)
@@ -168,6 +170,9 @@ func (e Entry) Validate() error {
 		if err := s.validate(e.Name); err != nil {
 			return err
 		}
+	}
+	if err := e.validateGrant(); err != nil {
+		return err
 	}
 	return e.validateAccount()
 }

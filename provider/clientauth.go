@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,16 +47,29 @@ const (
 	ProofKey    Proof = "client_key" // a private key, for TLS with its certificate
 )
 
-// Proof returns what the client of an app needs.
+// Proof returns what the client of an app needs, beside what its customers give.
 func (e Entry) Proof() Proof {
+	given := func(name string) bool {
+		return slices.Contains(e.Credentials, name)
+	}
+	needs := ProofSecret
 	switch e.AuthStyle {
 	case AuthStyleNone:
-		return ProofNone
+		needs = ProofNone
+		if e.signsGrants() {
+			needs = ProofKey
+		}
 	case AuthStylePrivateKeyJWT, AuthStyleTLS:
-		return ProofKey
+		needs = ProofKey
 	}
-	return ProofSecret
+	if needs == ProofSecret && given(credentialClientSecret) || needs == ProofKey && e.AuthStyle != AuthStyleTLS && given(credentialKey) {
+		return ProofNone
+	}
+	return needs
 }
+
+// signsGrants reports whether a signed token is the grant.
+func (e Entry) signsGrants() bool { return e.Grant == GrantJWTBearer || e.Grant == GrantInstallation }
 
 // CheckProof returns an error if a client secret or key cannot be used. Its text is the
 // end of a sentence, and repeats no part of the value.
@@ -67,6 +81,11 @@ func (e Entry) CheckProof(proof perennial.Secret) error {
 	case AuthStylePrivateKeyJWT, AuthStyleSecretJWT:
 		_, err := e.sign(proof, map[string]any{"iss": "check"})
 		return err
+	case AuthStyleNone:
+		if e.signsGrants() {
+			_, err := e.sign(proof, map[string]any{"iss": "check"})
+			return err
+		}
 	}
 	return nil
 }
@@ -78,6 +97,14 @@ type Assertion struct {
 	// read both forms, but fosite (Ory Hydra) reads only lists.
 	AudienceList bool   `yaml:"audience_list,omitempty" doc:"aud is sent as a list of one name, for servers that read only lists (Ory Hydra)."`
 	Algorithm    string `yaml:"algorithm,omitempty" enum:"RS256,RS384,RS512,PS256,PS384,PS512,ES256,ES384,ES512,EdDSA,HS256,HS384,HS512" doc:"The algorithm of the signature; left out: the JSON Web Key's own, else RS256, ES256, ES384, ES512 or EdDSA as the key is, and HS256 with a client secret."`
+
+	Issuer  string            `yaml:"issuer,omitempty" doc:"With a grant that is a signed token: its iss. Left out: the client_id. A {name} stands for that credential."`
+	Subject string            `yaml:"subject,omitempty" doc:"Its sub. Left out: as iss."`
+	Claims  map[string]string `yaml:"claims,omitempty" doc:"More claims of it. {scopes} stands for the app's scopes."`
+}
+
+func (a Assertion) isZero() bool {
+	return a.Audience+a.Algorithm+a.Issuer+a.Subject == "" && !a.AudienceList && len(a.Claims) == 0
 }
 
 const (

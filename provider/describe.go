@@ -6,6 +6,7 @@ import "slices"
 // entry again.
 func Describe(e Entry) Description {
 	d := Description{
+		Grant: string(e.Grant), GrantType: e.GrantType, Credentials: e.Credentials, CredentialsOptional: e.CredentialsOptional,
 		Title: e.Title, RemoveAccess: e.RemoveAccess, Notes: e.Notes, AuthURL: e.AuthURL, TokenURL: e.TokenURL, RefreshURL: e.RefreshURL, IntroURL: e.IntrospectURL, RevokeURL: e.RevokeURL, Hosts: e.HostSuffixes, HostFrom: e.HostFrom,
 		AuthStyle: authStyles[e.AuthStyle], SecretAsUser: said(e.SecretAsUser), JSONBody: said(e.JSONBody), RefreshParams: e.RefreshParams, AuthParams: e.AuthParams,
 		Rotation: string(e.Rotation), ReplayClass: string(e.ReplayClass), ReplaySource: e.ReplaySource, GraceWindow: spanOf(e.GraceWindow),
@@ -22,7 +23,7 @@ func Describe(e Entry) Description {
 	if e.Setup != (Setup{}) {
 		d.Setup = &e.Setup
 	}
-	if e.Assertion != (Assertion{}) {
+	if !e.Assertion.isZero() {
 		d.Assertion = &e.Assertion
 	}
 	return d

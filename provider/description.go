@@ -32,8 +32,13 @@ type Description struct {
 	Hosts      []string `yaml:"hosts,omitempty" doc:"What may stand for {host}: whole names. One that begins with a dot stands for the names below a domain of which the provider gives each account one."`
 	HostFrom   string   `yaml:"host_from,omitempty" doc:"Parameter of the authorization response that names the account's host, as a name or an address: accounts-server. It is followed only to a host that stands in hosts as a whole name."`
 
+	Grant               string   `yaml:"grant,omitempty" enum:"authorization_code,client_credentials,jwt_bearer,installation" doc:"What an access token is asked for with: a consent's refresh token (authorization_code, the default); or what a customer gives instead: client_credentials (RFC 6749 section 4.4), a signed token in the request (jwt_bearer, RFC 7523) or in Authorization (installation, of a GitHub App)."`
+	GrantType           string   `yaml:"grant_type,omitempty" doc:"With grant: client_credentials: the value of grant_type, if the provider has its own: account_credentials."`
+	Credentials         []string `yaml:"credentials,omitempty" doc:"The names of what a customer gives with a grant that needs no consent. client_id, client_secret and private_key (with private_key_id) take the place of the app's; any other stands where {its_name} does: in token_url, refresh_params and assertion."`
+	CredentialsOptional []string `yaml:"credentials_optional,omitempty" doc:"Those that may be left out; a value with a place for one that is not given is left out too."`
+
 	AuthStyle     string            `yaml:"auth_style,omitempty" enum:"header,params,none,private_key_jwt,client_secret_jwt,tls_client_auth" doc:"How the client authenticates: with its secret in the Authorization header or as a member of the request (RFC 6749 section 2.3.1), not at all (none), by a token that its private key or its secret signs (RFC 7523), or by its certificate in TLS (RFC 8705)."`
-	Assertion     *Assertion        `yaml:"assertion,omitempty" doc:"The signed tokens of private_key_jwt and client_secret_jwt."`
+	Assertion     *Assertion        `yaml:"assertion,omitempty" doc:"The signed tokens of private_key_jwt and client_secret_jwt, and of the grants jwt_bearer and installation."`
 	SecretAsUser  *bool             `yaml:"secret_as_user,omitempty" doc:"The client secret is the user name of the Basic header, without a password; the client id is not sent."`
 	JSONBody      *bool             `yaml:"json_body,omitempty" doc:"Token requests are JSON objects instead of forms."`
 	RefreshParams map[string]string `yaml:"refresh_params,omitempty" doc:"Members of the token requests beyond RFC 6749."`
@@ -137,6 +142,7 @@ func (d Description) Over(e Entry, replace bool, report Report) Entry {
 	o.endpoints()
 	o.client()
 	o.replay()
+	o.grantOfCredentials()
 	o.clocks()
 	o.grant()
 	o.reply()

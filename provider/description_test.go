@@ -101,7 +101,7 @@ func TestWrongDescriptions(t *testing.T) {
 		"refresh_url: x/" + secret:                                {"acme.yaml:6: refresh_url is not a whole URL"},
 		"idle_lifetime: " + secret:                                {`acme.yaml:6: idle_lifetime must be a duration above zero, for example "30s", "30m" or "90d"`},
 		"rate_limit_scope: " + secret:                             {"acme.yaml:6: rate_limit_scope must be one of connection, app, host"},
-		"account: {from: " + secret + "}":                         {"acme.yaml:6: account.from must be one of callback, reply, id_token, introspection, url, host"},
+		"account: {from: " + secret + "}":                         {"acme.yaml:6: account.from must be one of callback, reply, id_token, introspection, url, host, credentials"},
 		"account: {from: url, name: id}":                          {"acme.yaml: account from url needs a url"},
 		"issuer_sent: true":                                       {"acme.yaml: issuer_sent needs an issuer"},
 		"secret_as_user: true\nhosts: [.]":                        {"acme.yaml:7: hosts.0 must be a host's name in lower case, without a scheme, a port and a path"},

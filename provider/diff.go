@@ -151,6 +151,11 @@ var effects = map[string]string{
 	"hosts":          "Connections at a host that is no longer allowed are not refreshed.",
 	"host_from":      otherConsents,
 
+	"grant":                "Connections of the other kind of grant are not refreshed any more: make them anew.",
+	"grant_type":           otherRequests,
+	"credentials":          "New connections need these. One that has not what a value needs is asked for without it.",
+	"credentials_optional": "New connections may have these.",
+
 	"auth_style":     otherRequests,
 	"assertion":      otherRequests,
 	"secret_as_user": otherRequests,

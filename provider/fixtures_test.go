@@ -62,10 +62,11 @@ func play(t *testing.T, e Entry, r fixtures.Reply) {
 	}
 	app, client := App{Name: "app", ClientID: "id", Provider: e}, NewClient(ClientConfig{})
 	var got Reply
+	secret, token := presentedTo(t, e)
 	if r.Exchange {
 		got = client.Exchange(t.Context(), app, testSecret, AuthorizationCode{Code: testToken, Verifier: testToken, RedirectURI: "https://us.example/cb"})
 	} else {
-		got = client.Refresh(t.Context(), app, testSecret, testToken, free)
+		got = client.Refresh(t.Context(), app, secret, token, free)
 	}
 	assert.Equal(t, r.Outcome, got.Outcome, r.Name)
 	account := ""

@@ -46,12 +46,19 @@ func NewClient(c ClientConfig) *Client {
 }
 
 // Refresh presents refreshToken once (RFC 6749 section 6) and authenticates with
-// secret. It calls send immediately before the first byte can leave; if send fails,
+// secret. If the app's grant is from credentials, refreshToken is what
+// [ParseCredentials] returned. It calls send immediately before the first byte can leave; if send fails,
 // nothing is sent. ctx bounds the whole exchange. The reply always has an outcome, and
 // no secret but its tokens.
 func (c *Client) Refresh(ctx context.Context, app App, secret, refreshToken perennial.Secret, send func(context.Context) error) Reply {
+	if app.Provider.Grant.FromCredentials() {
+		return c.presentCredentials(ctx, app, secret, refreshToken, send)
+	}
 	began := time.Now()
 	trip := c.trip(app, secret, send)
+	if _, ok := openCredentials(refreshToken); ok { // they would go to a server as a token
+		trip.refuse(codeOtherGrant, errors.New("the connection has credentials in place of a refresh token: its app had another grant when it was made"))
+	}
 	config, basic := app.client(secret)
 	config.Endpoint.TokenURL = app.Provider.refreshURL()
 	source := config.TokenSource(trip.context(ctx), &oauth2.Token{RefreshToken: refreshToken.Reveal()})
@@ -65,10 +72,19 @@ func (c *Client) Refresh(ctx context.Context, app App, secret, refreshToken pere
 // secret.
 func (c *Client) trip(app App, secret perennial.Secret, send func(context.Context) error) *oneShot {
 	trip := &oneShot{transport: c.transport, send: send, entry: app.Provider}
-	if trip.transport, trip.unusable = c.through(app, secret); trip.unusable == nil {
-		trip.members, trip.signed, trip.unusable = app.proven(secret)
+	var err error
+	if trip.transport, err = c.through(app, secret); err == nil {
+		trip.members, trip.signed, err = app.proven(secret)
 	}
+	trip.refuse(codeUnusableKey, err)
 	return trip
+}
+
+// refuse makes the trip send nothing, unless err is nil. The first reason counts.
+func (o *oneShot) refuse(code string, err error) {
+	if o.unusable == nil {
+		o.unusable, o.code = err, code
+	}
 }
 
 // client returns the app in the form of x/oauth2, authenticating with secret. basic is
@@ -103,7 +119,8 @@ type oneShot struct {
 
 	members  url.Values       // that prove the client, beside those of x/oauth2
 	signed   perennial.Secret // the signed token among them, if there is one
-	unusable error            // why the client's key or secret cannot be used: send nothing
+	unusable error            // why nothing can be sent
+	code     string           // of unusable
 
 	used   bool
 	sent   atomic.Bool
@@ -232,7 +249,7 @@ func (e Entry) rewrite(req *http.Request, members url.Values) error {
 func (o *oneShot) reply(e Entry, began time.Time, secrets ...perennial.Secret) Reply {
 	if o.unusable != nil {
 		r := Reply{Description: o.unusable.Error(), Duration: time.Since(began)}
-		r.judge(verdict{outcome: perennial.OutcomeMisconfigured, code: codeUnusableKey, fault: perennial.FaultClient})
+		r.judge(verdict{outcome: perennial.OutcomeMisconfigured, code: o.code, fault: perennial.FaultClient})
 		return r
 	}
 	secrets = append(secrets, o.signed)
@@ -297,8 +314,12 @@ func transportCode(err error) string {
 	}
 }
 
-// codeUnusableKey is the code of a client whose key or secret cannot be used.
-const codeUnusableKey = "client_key_unusable"
+const (
+	// codeUnusableKey is the code of a client whose key or secret cannot be used.
+	codeUnusableKey = "client_key_unusable"
+	// codeOtherGrant is the code if a connection and its app are of different grants.
+	codeOtherGrant = "other_grant"
+)
 
 // certificateRefused reports whether the server ended the TLS handshake because of the
 // client's certificate. It has seen nothing of the request then, even if that was

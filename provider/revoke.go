@@ -22,6 +22,9 @@ func (c *Client) Revoke(ctx context.Context, app App, token perennial.Secret) er
 	if app.Provider.RevokeURL == "" {
 		return nil
 	}
+	if _, ok := openCredentials(token); ok {
+		return fmt.Errorf("revoke at %s: credentials are not revoked", app.Provider.Name)
+	}
 	var reply Reply
 	for _, secret := range app.Secrets() {
 		req, err := app.revocation(ctx, secret, token)

@@ -38,6 +38,15 @@ type Entry struct {
 	Name  string // "hubspot"
 	Title string // as customers know it: "HubSpot"
 
+	// Grant says what an access token is asked for with. GrantType is its grant_type, if
+	// that is not the standard's.
+	Grant     Grant
+	GrantType string
+	// Credentials are the names of what a customer gives for a connection, if Grant is
+	// from credentials; those of CredentialsOptional may be left out.
+	Credentials         []string
+	CredentialsOptional []string
+
 	AuthURL       string
 	TokenURL      string
 	IntrospectURL string           // RFC 7662
@@ -268,6 +277,10 @@ type Reply struct {
 	RetryAfter  time.Duration // 0: none; otherwise at least 1 s, at most 24 h
 	RequestID   string        // the provider's own
 	Duration    time.Duration
+
+	// CustomersClient: the client is the customer's own, so no refusal of it says anything
+	// about the app.
+	CustomersClient bool
 
 	wrongClient bool // the provider rejected the client's id or secret
 }

@@ -31,7 +31,8 @@ func answer(t *testing.T, e Entry, status int, header http.Header, body string) 
 	if e.AuthStyle == 0 {
 		e.AuthStyle = oauth2.AuthStyleInParams
 	}
-	return client.Refresh(t.Context(), App{Name: "app", ClientID: "id", Provider: e}, testSecret, testToken, free)
+	secret, token := presentedTo(t, e)
+	return client.Refresh(t.Context(), App{Name: "app", ClientID: "id", Provider: e}, secret, token, free)
 }
 
 // TestWrongClient: at every provider, each spelling of a wrong client is the app's
@@ -40,6 +41,9 @@ func TestWrongClient(t *testing.T) {
 	t.Parallel()
 	for _, name := range Names() {
 		e := entry(t, name)
+		if e.CustomersClient() {
+			continue // TestCustomersClient
+		}
 		for code := range wrongClient {
 			for _, spelt := range []string{code, strings.ToUpper(code)} {
 				for _, body := range []string{`{"error":%q}`, `{"ok":false,"error":%q,"error_description":"x"}`, `{"error":{"code":%q}}`, `{"error_code":%q}`} {

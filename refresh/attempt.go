@@ -388,7 +388,7 @@ const minSlowDown = 10 * time.Second
 // that has not, or no longer, admitted the client ends its own connections; if several
 // say so at once, the client itself is in trouble.
 func gateOutcome(reply provider.Reply) perennial.Outcome {
-	if reply.Outcome == perennial.OutcomeRevoked && reply.Code == "unauthorized_client" {
+	if reply.Outcome == perennial.OutcomeRevoked && reply.Code == "unauthorized_client" && !reply.CustomersClient {
 		return perennial.OutcomeMisconfigured
 	}
 	return reply.Outcome

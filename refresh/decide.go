@@ -185,6 +185,8 @@ const unknownLife = 30 * time.Minute
 func refusalReason(row perennial.Connection, entry provider.Entry, reply provider.Reply, now time.Time) perennial.Reason {
 	past := func(t time.Time) bool { return !t.IsZero() && !t.After(now) }
 	switch {
+	case entry.Grant.FromCredentials():
+		return perennial.ReasonCredentials
 	case reply.SignInRequired(): // it knows the token: nothing was lost
 		return perennial.ReasonSignInRequired
 	case row.Behind(row.GenerationFloor) && entry.ReplayClass != perennial.ReplayReusable:
