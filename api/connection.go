@@ -103,15 +103,35 @@ type connectionOutput struct{ Body Connection }
 // The bodies that name a new connection. Their patterns exclude control characters: no
 // name has them, and not every database takes them.
 type newConnection struct {
-	App       string     `json:"app" minLength:"1" maxLength:"100" pattern:"^[^\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]+$" doc:"Of the configuration, that got the grant"`
-	AccountID string     `json:"account_id" minLength:"1" maxLength:"255" pattern:"^[^\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]+$" doc:"The account's id at the provider (portal id, realm id)"`
-	Host      string     `json:"host,omitempty" maxLength:"255" pattern:"^[^\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]*$" doc:"The account's own host, where the provider has one for each"`
-	Tokens    TokenReply `json:"tokens"`
+	App       string `json:"app" minLength:"1" maxLength:"100" pattern:"^[^\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]+$" doc:"Of the configuration, that got the grant"`
+	AccountID string `json:"account_id" minLength:"1" maxLength:"255" pattern:"^[^\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]+$" doc:"The account's id at the provider (portal id, realm id)"`
+	Host      string `json:"host,omitempty" maxLength:"255" pattern:"^[^\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]*$" doc:"The account's own host, where the provider has one for each"`
+	// Exactly one of the two.
+	Tokens      *TokenReply  `json:"tokens,omitempty"`
+	Credentials *Credentials `json:"credentials,omitempty"`
 }
 
 type newTokens struct {
-	AccountID string     `json:"account_id" minLength:"1" maxLength:"255" pattern:"^[^\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]+$" doc:"The account that gave the new consent; it must be the connection's own"`
-	Tokens    TokenReply `json:"tokens"`
+	AccountID   string       `json:"account_id" minLength:"1" maxLength:"255" pattern:"^[^\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}]+$" doc:"The account that gave the new consent; it must be the connection's own"`
+	Tokens      *TokenReply  `json:"tokens,omitempty"`
+	Credentials *Credentials `json:"credentials,omitempty"`
+}
+
+// Credentials are what a customer gave in place of a consent. They redact themselves.
+type Credentials struct{ raw perennial.Secret }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *Credentials) UnmarshalJSON(raw []byte) error {
+	c.raw = perennial.NewSecret(string(raw))
+	return nil
+}
+
+// Schema implements [huma.SchemaProvider].
+func (Credentials) Schema(huma.Registry) *huma.Schema {
+	s := &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true,
+		Description: "In place of tokens, for an app whose provider asks for no consent: what the customer gave, with the names of the provider's description (`perennial provider show`). The first access token is asked for at once; if the provider refuses, nothing is stored."}
+	s.PrecomputeMessages()
+	return s
 }
 
 const connectionsPath = "/v1/connections"
@@ -123,11 +143,11 @@ func (a *API) registerConnections() {
 		summary: "List connections", description: "In the order of their ids, which is that in which they were made. A value that no connection can have is refused."}, a.listConnections)
 	register(a, operation{id: "createConnection", method: http.MethodPost, path: connectionsPath, tag: tag, scopes: changing, writes: true,
 		summary:     "Store a new grant and keep it alive",
-		description: "An account that is connected already is updated in place; one that was disconnected is revived under its id. Give an Idempotency-Key: tokens that are stored a second time may be older than those that they replace."}, a.createConnection)
+		description: "An account that is connected already is updated in place; one that was disconnected is revived under its id. Give an Idempotency-Key: tokens that are stored a second time may be older than those that they replace.\n\nAn app whose provider asks for no consent takes `credentials` in place of `tokens`: they are presented at once. 422 says that the provider refuses them; 503 that it gave no answer, or that the app's own client is refused. Nothing is stored then."}, a.createConnection)
 	register(a, operation{id: "getConnection", method: http.MethodGet, path: at(""), tag: tag, scopes: reading, summary: "Show one connection"}, a.getConnection)
 	register(a, operation{id: "replaceTokens", method: http.MethodPut, path: at("/tokens"), tag: tag, scopes: changing, writes: true,
 		summary:     "Store a new grant of a connection's own account (reconnect)",
-		description: "Another account is refused with `account_mismatch`, and nothing is changed. Give an Idempotency-Key, as for a new connection."}, a.replaceTokens)
+		description: "Another account is refused with `account_mismatch`, and nothing is changed. Give an Idempotency-Key, as for a new connection. `credentials` in place of `tokens` replace those that the provider no longer accepts."}, a.replaceTokens)
 	register(a, operation{id: "pauseConnection", method: http.MethodPost, path: at("/pause"), tag: tag, scopes: changing, writes: true, repeatable: true,
 		summary: "Stop refreshing", description: "The refresh token is still kept from expiring unused."}, changeStatus(a, a.Connections.Pause))
 	register(a, operation{id: "resumeConnection", method: http.MethodPost, path: at("/resume"), tag: tag, scopes: changing, writes: true, repeatable: true,
@@ -253,13 +273,23 @@ func (b newConnection) grant(key perennial.APIKey) connect.Grant {
 	return connect.Grant{Tenant: key.TenantID, App: b.App, Account: b.AccountID, Host: b.Host}
 }
 
-// withTokens reads a token reply in the form of the provider of the grant's app.
-func (a *API) withTokens(g connect.Grant, reply TokenReply) (connect.Grant, error) {
+// withBody reads a body's token reply, in the form of the provider of the grant's app, or
+// its credentials.
+func (a *API) withBody(g connect.Grant, reply *TokenReply, given *Credentials) (connect.Grant, error) {
 	app, ok := a.app(g.App)
 	if !ok {
 		p := problem(perennial.CodeInvalid, "There is no such app; GET %s lists those that there are.", appsPath)
 		p.Errors = []wire.Invalid{{Location: "body.app", Message: "is not an app of the configuration"}}
 		return g, p
+	}
+	if (reply == nil) == (given == nil) {
+		p := problem(perennial.CodeInvalid, "Give either tokens or credentials, as the app's provider needs.")
+		p.Errors = []wire.Invalid{{Location: "body.tokens", Message: "expected required property tokens to be present, or credentials in its place"}}
+		return g, p
+	}
+	if given != nil {
+		g.Credentials = given.raw
+		return g, nil
 	}
 	var err error
 	g.Tokens, g.ObtainedAt, err = provider.ParseTokens(bytes.NewReader([]byte(reply.raw.Reveal())), app.Provider)
@@ -278,7 +308,7 @@ func (a *API) stored(c perennial.Connection, err error) (*connectionOutput, erro
 }
 
 func (a *API) createConnection(ctx context.Context, key perennial.APIKey, in *struct{ Body newConnection }) (*connectionOutput, error) {
-	g, err := a.withTokens(in.Body.grant(key), in.Body.Tokens)
+	g, err := a.withBody(in.Body.grant(key), in.Body.Tokens, in.Body.Credentials)
 	if err != nil {
 		return nil, err
 	}
@@ -300,7 +330,7 @@ func (a *API) replaceTokens(ctx context.Context, key perennial.APIKey, in *repla
 	if err != nil {
 		return nil, err
 	}
-	g, err := a.withTokens(in.Body.grant(c), in.Body.Tokens)
+	g, err := a.withBody(in.Body.grant(c), in.Body.Tokens, in.Body.Credentials)
 	if err != nil {
 		return nil, err
 	}

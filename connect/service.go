@@ -38,12 +38,15 @@ type Workflows interface {
 	Signal(ctx context.Context, c perennial.Connection, signal string) error
 }
 
-// Config holds the service's dependencies. All but Log are required.
+// Config holds the service's dependencies. All but Presenter and Log are required.
 type Config struct {
 	Store     Store
 	Apps      refresh.Apps
 	Sealer    refresh.Sealer
 	Workflows Workflows
+	// Presenter asks providers for the first access token of credentials:
+	// provider.Client in production. Without it no credentials are taken.
+	Presenter refresh.Presenter
 	Log       *slog.Logger // Defaults to discarding.
 }
 
@@ -76,6 +79,9 @@ type Grant struct {
 	Tenant, App, Account string
 	Host                 string // the host of the account's token endpoint, if each account has its own
 	Tokens               perennial.TokenSet
+	// Credentials are what the customer gave in place of a consent: a JSON object. With
+	// them the tokens are asked for here, and Tokens must be empty.
+	Credentials perennial.Secret
 	// ObtainedAt is when the token reply was requested. Zero: not known; the connection
 	// is then refreshed at once.
 	ObtainedAt time.Time
@@ -94,7 +100,10 @@ const guardTries = 5
 // The stored tokens are durable when Connect returns, even with an error of code
 // unavailable: then the row is written, but the signal to the workflow failed.
 func (s *Service) Connect(ctx context.Context, g Grant) (perennial.Connection, error) {
-	app, err := s.check(g)
+	app, err := s.Apps.App(g.App)
+	if err == nil {
+		g, err = s.verified(ctx, app, g, perennial.CodeInvalid)
+	}
 	if err != nil {
 		return perennial.Connection{}, err
 	}
@@ -113,25 +122,43 @@ func (s *Service) Connect(ctx context.Context, g Grant) (perennial.Connection, e
 // Reconnect stores a new grant of the connection's own account. It refuses another
 // account and then changes nothing.
 func (s *Service) Reconnect(ctx context.Context, id string, g Grant) (perennial.Connection, error) {
+	c, _, err := s.Store.Get(ctx, id)
+	if err != nil {
+		return perennial.Connection{}, err
+	}
+	if err := g.isOf(c); err != nil {
+		return perennial.Connection{}, err
+	}
+	g.Tenant, g.App, g.Host = c.TenantID, c.App, c.Host
+	app, err := s.Apps.App(c.App)
+	if err == nil {
+		g, err = s.verified(ctx, app, g, perennial.CodeAccountMismatch)
+	}
+	if err != nil {
+		return perennial.Connection{}, err
+	}
 	return s.guarded(ctx, func() (perennial.Connection, error) {
 		c, _, err := s.Store.Get(ctx, id)
 		if err != nil {
 			return perennial.Connection{}, err
 		}
-		if g.Account == "" {
-			return perennial.Connection{}, perennial.Errorf(perennial.CodeInvalid, "reconnect %s: name the account that gave consent, so that it can be compared with the connection's", id)
-		}
-		if g.Account != c.AccountID {
-			return perennial.Connection{}, perennial.Errorf(perennial.CodeAccountMismatch,
-				"connection %s belongs to account %q, but the tokens are of account %q: nothing was changed. Reconnect with the first account, or connect the second one as a new connection", id, c.AccountID, g.Account)
-		}
-		g.Tenant, g.App = c.TenantID, c.App
-		app, err := s.check(g)
-		if err != nil {
+		if err := g.isOf(c); err != nil {
 			return perennial.Connection{}, err
 		}
 		return s.replace(ctx, app, c, g)
 	})
+}
+
+// isOf refuses a grant of another account than the connection's.
+func (g Grant) isOf(c perennial.Connection) error {
+	if g.Account == "" {
+		return perennial.Errorf(perennial.CodeInvalid, "reconnect %s: name the account that gave consent, so that it can be compared with the connection's", c.ID)
+	}
+	if g.Account != c.AccountID {
+		return perennial.Errorf(perennial.CodeAccountMismatch,
+			"connection %s belongs to account %q, but the tokens are of account %q: nothing was changed. Reconnect with the first account, or connect the second one as a new connection", c.ID, c.AccountID, g.Account)
+	}
+	return nil
 }
 
 // Pause stops the refreshing of access tokens. The refresh token is still kept from
@@ -218,11 +245,8 @@ func (s *Service) signal(ctx context.Context, c perennial.Connection, signal str
 	return nil
 }
 
-func (s *Service) check(g Grant) (provider.App, error) {
-	app, err := s.Apps.App(g.App)
-	if err != nil {
-		return app, err
-	}
+// check returns an error for a grant that cannot be stored.
+func (g Grant) check() error {
 	for _, f := range []struct {
 		value, message string
 	}{
@@ -232,10 +256,10 @@ func (s *Service) check(g Grant) (provider.App, error) {
 		{g.Tokens.RefreshToken.Reveal(), "the token reply has no refresh_token: ask the provider for offline access, else nothing can be kept alive"},
 	} {
 		if f.value == "" {
-			return app, perennial.Errorf(perennial.CodeInvalid, "%s", f.message)
+			return perennial.Errorf(perennial.CodeInvalid, "%s", f.message)
 		}
 	}
-	return app, nil
+	return nil
 }
 
 func (s *Service) insert(ctx context.Context, app provider.App, g Grant) (perennial.Connection, error) {

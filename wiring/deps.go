@@ -145,6 +145,27 @@ func (r *revoker) Revoke(ctx context.Context, app provider.App, token perennial.
 	return r.Revoker.Revoke(ctx, app, token)
 }
 
+// presenter presents the credentials of new connections, but none while database and
+// Temporal do not belong together.
+type presenter struct {
+	refresh.Presenter
+	deps *Deps // its binding may come later
+}
+
+// Refresh implements [refresh.Presenter].
+func (p *presenter) Refresh(ctx context.Context, app provider.App, secret, token perennial.Secret, send func(context.Context) error) provider.Reply {
+	if p.deps.binding != nil {
+		if err := p.deps.binding.MayPresent(); err != nil {
+			return provider.Reply{Outcome: perennial.OutcomeUnavailable, Code: "not_bound", Description: err.Error(), Fault: perennial.FaultNobody}
+		}
+	}
+	return p.Presenter.Refresh(ctx, app, secret, token, send)
+}
+
+func (d *Deps) presenter() refresh.Presenter {
+	return &presenter{Presenter: provider.NewClient(provider.ClientConfig{}), deps: d}
+}
+
 func (d *Deps) revoker() refresh.Revoker {
 	r := &revoker{Revoker: provider.NewClient(provider.ClientConfig{})}
 	if d.binding != nil {

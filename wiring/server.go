@@ -117,7 +117,7 @@ func (d *Deps) Workflows(t temporal.Client) *connect.Temporal {
 
 // Connections returns the service that changes connections and signals their workflows.
 func (d *Deps) Connections(w connect.Workflows) *connect.Service {
-	return connect.New(connect.Config{Store: d.Store, Apps: d.Config, Sealer: d.Keyring, Workflows: w, Log: d.Log})
+	return connect.New(connect.Config{Store: d.Store, Apps: d.Config, Sealer: d.Keyring, Workflows: w, Presenter: d.presenter(), Log: d.Log})
 }
 
 // Disconnector returns the service that ends connections, also at their providers.

@@ -22,11 +22,11 @@ const tokensHelp = "read the token endpoint's reply as JSON from standard input 
 
 func (s *shell) connect() *cobra.Command {
 	var g connect.Grant
-	var from string
+	var from grantInput
 	cmd := &cobra.Command{Use: "connect --app APP --tenant TENANT --account ACCOUNT --tokens -", Short: "Store a new grant and keep it alive", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return s.service(cmd.Context(), func(deps *wiring.Deps, service *connect.Service, _ *connect.Temporal) error {
-				if err := s.readTokens(deps, g.App, &g, from); err != nil {
+				if err := s.readGrant(deps, g.App, &g, from); err != nil {
 					return err
 				}
 				c, err := service.Connect(cmd.Context(), g)
@@ -37,13 +37,13 @@ func (s *shell) connect() *cobra.Command {
 	cmd.Flags().StringVar(&g.Tenant, "tenant", "", "the customer that owns the connection")
 	cmd.Flags().StringVar(&g.Account, "account", "", "the account's id at the provider (portal id, realm id)")
 	cmd.Flags().StringVar(&g.Host, "host", "", "the account's own host, if the provider has one for each account (my-shop.myshopify.com)")
-	cmd.Flags().StringVar(&from, "tokens", "", tokensHelp)
+	from.flags(cmd)
 	return cmd
 }
 
 func (s *shell) reconnect() *cobra.Command {
 	var g connect.Grant
-	var from string
+	var from grantInput
 	cmd := &cobra.Command{Use: "reconnect ID --account ACCOUNT --tokens -", Short: "Store a new grant of a connection's own account", Args: exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return s.service(cmd.Context(), func(deps *wiring.Deps, service *connect.Service, _ *connect.Temporal) error {
@@ -51,7 +51,7 @@ func (s *shell) reconnect() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if err := s.readTokens(deps, c.App, &g, from); err != nil {
+				if err := s.readGrant(deps, c.App, &g, from); err != nil {
 					return err
 				}
 				c, err = service.Reconnect(cmd.Context(), args[0], g)
@@ -59,7 +59,7 @@ func (s *shell) reconnect() *cobra.Command {
 			})
 		}}
 	cmd.Flags().StringVar(&g.Account, "account", "", "the account that gave the new consent; it must be the connection's own")
-	cmd.Flags().StringVar(&from, "tokens", "", tokensHelp)
+	from.flags(cmd)
 	return cmd
 }
 
@@ -87,8 +87,26 @@ func (s *shell) reconnectLink() *cobra.Command {
 	return cmd
 }
 
-func (s *shell) readTokens(deps *wiring.Deps, of string, g *connect.Grant, from string) error {
-	if from != "-" {
+const credentialsHelp = "in place of --tokens, for a provider that asks for no consent: read what the customer gave as JSON from standard input (\"-\" is the only value)"
+
+// grantInput says what comes on standard input.
+type grantInput struct{ tokens, credentials string }
+
+func (from *grantInput) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&from.tokens, "tokens", "", tokensHelp)
+	cmd.Flags().StringVar(&from.credentials, "credentials", "", credentialsHelp)
+}
+
+// maxCredentials bounds what is read of credentials, in bytes.
+const maxCredentials = 128 << 10
+
+func (s *shell) readGrant(deps *wiring.Deps, of string, g *connect.Grant, from grantInput) error {
+	if from.credentials == "-" && from.tokens == "" {
+		raw, err := io.ReadAll(io.LimitReader(s.in, maxCredentials))
+		g.Credentials = perennial.NewSecret(string(raw))
+		return err
+	}
+	if from.tokens != "-" || from.credentials != "" {
 		return perennial.Errorf(perennial.CodeInvalid, `give --tokens - and the token reply on standard input, for example: perennial connect ... --tokens - < reply.json`)
 	}
 	app, err := deps.Config.App(of)
