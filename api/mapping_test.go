@@ -47,8 +47,8 @@ func TestAskedWhole(t *testing.T) {
 	assert.Equal(t, perennial.Delivery{EventID: deliveries.After.EventID, EndpointID: asked.ID, CreatedAt: deliveries.After.CreatedAt}, deliveries.After)
 	assert.NotEmpty(t, deliveries.After.EventID)
 	assert.NotZero(t, deliveries.After.CreatedAt)
-	assert.Equal(t, []string{"Tokens", "ObtainedAt", "Exchanged"}, fill.Zeros(fill.Of[newConnection]().grant(key)), "they are read from the reply, which a caller brought")
-	assert.Equal(t, []string{"Host", "Tokens", "ObtainedAt", "Exchanged"}, fill.Zeros(fill.Of[newTokens]().grant(fill.Of[perennial.Connection]())), "the connection keeps its host")
+	assert.Equal(t, []string{"Tokens", "Credentials", "ObtainedAt", "Exchanged"}, fill.Zeros(fill.Of[newConnection]().grant(key)), "they are read from the reply, which a caller brought")
+	assert.Equal(t, []string{"Host", "Tokens", "Credentials", "ObtainedAt", "Exchanged"}, fill.Zeros(fill.Of[newTokens]().grant(fill.Of[perennial.Connection]())), "the connection keeps its host")
 }
 
 // TestKeptWhole: the API stores a key or a request whole, but for the columns of its later

@@ -45,7 +45,7 @@ func TestGrantsAreWhole(t *testing.T) {
 	k := fill.Of[pendingReply]()
 	k.AccessToken = perennial.NewSecret("access")
 	g := grantOf(c, k, "account")
-	assert.Empty(t, fill.Zeros(g))
+	assert.Equal(t, []string{"Credentials"}, fill.Zeros(g), "they take the place of a consent")
 	app := fill.Of[provider.App]()
 	assert.Equal(t, perennial.Connection{TenantID: g.Tenant, App: g.App, AccountID: g.Account, Cadence: app.Cadence, Provider: app.Provider.Name}, g.connection(app))
 	assert.NotContains(t, []string{g.Tenant, g.App, g.Account, string(app.Cadence), app.Provider.Name}, "")

@@ -221,6 +221,18 @@ func TestOtherGrant(t *testing.T) {
 	assert.ErrorContains(t, err, "credentials")
 }
 
+// TestUnreadKeepsCredentials: a kept reply's refresh token does not take the place of
+// credentials.
+func TestUnreadKeepsCredentials(t *testing.T) {
+	t.Parallel()
+	kept := Unread{Body: perennial.NewSecret(`{"access_token":"a","refresh_token":"planted-second-way"}`), Whole: true}
+	tokens, _, err := ReadUnread(kept, entry(t, "zoom-account"), time.Now())
+	require.NoError(t, err)
+	assert.True(t, tokens.RefreshToken.IsZero())
+	_, _, err = ReadUnread(Unread{Body: perennial.NewSecret(`{"refresh_token":"planted-second-way"}`), Whole: true}, entry(t, "zoom-account"), time.Now())
+	assert.Error(t, err)
+}
+
 // TestParseCredentials: what is wrong is named, and no value is repeated.
 func TestParseCredentials(t *testing.T) {
 	t.Parallel()

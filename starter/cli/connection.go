@@ -107,7 +107,7 @@ func (s *shell) readGrant(deps *wiring.Deps, of string, g *connect.Grant, from g
 		return err
 	}
 	if from.tokens != "-" || from.credentials != "" {
-		return perennial.Errorf(perennial.CodeInvalid, `give --tokens - and the token reply on standard input, for example: perennial connect ... --tokens - < reply.json`)
+		return perennial.Errorf(perennial.CodeInvalid, `give --tokens - and the token reply on standard input, for example: perennial connect ... --tokens - < reply.json; or --credentials - for a provider that asks for no consent`)
 	}
 	app, err := deps.Config.App(of)
 	if err != nil {
