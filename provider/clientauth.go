@@ -37,6 +37,28 @@ var authStyles = map[oauth2.AuthStyle]string{
 	AuthStylePrivateKeyJWT: "private_key_jwt", AuthStyleSecretJWT: "client_secret_jwt", AuthStyleTLS: "tls_client_auth",
 }
 
+// client reads how the client of a description authenticates.
+func (o overlay) client() {
+	if o.d.AuthStyle != "" {
+		o.oneOf("auth_style", o.d.AuthStyle, enumOf[Description]("AuthStyle"))
+		for style, name := range authStyles {
+			if name == o.d.AuthStyle {
+				o.e.AuthStyle = style
+			}
+		}
+	}
+	if o.d.Assertion != nil {
+		o.e.Assertion = *o.d.Assertion
+		if o.e.Assertion.Algorithm != "" {
+			o.oneOf("assertion.algorithm", o.e.Assertion.Algorithm, assertion.Algorithms)
+		}
+	}
+	setBool(&o.e.SecretAsUser, o.d.SecretAsUser)
+	setBool(&o.e.JSONBody, o.d.JSONBody)
+	o.members("refresh_params", &o.e.RefreshParams, o.d.RefreshParams)
+	o.members("auth_params", &o.e.AuthParams, o.d.AuthParams)
+}
+
 // Proof is what a client needs to authenticate.
 type Proof string
 

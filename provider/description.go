@@ -14,7 +14,6 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/client/resource"
-	"github.com/perennial-oauth/perennial/internal/assertion"
 	"github.com/perennial-oauth/perennial/internal/strictyaml"
 )
 
@@ -158,27 +157,6 @@ type overlay struct {
 	e       *Entry
 	replace bool
 	report  Report
-}
-
-func (o overlay) client() {
-	if o.d.AuthStyle != "" {
-		o.oneOf("auth_style", o.d.AuthStyle, enumOf[Description]("AuthStyle"))
-		for style, name := range authStyles {
-			if name == o.d.AuthStyle {
-				o.e.AuthStyle = style
-			}
-		}
-	}
-	if o.d.Assertion != nil {
-		o.e.Assertion = *o.d.Assertion
-		if o.e.Assertion.Algorithm != "" {
-			o.oneOf("assertion.algorithm", o.e.Assertion.Algorithm, assertion.Algorithms)
-		}
-	}
-	setBool(&o.e.SecretAsUser, o.d.SecretAsUser)
-	setBool(&o.e.JSONBody, o.d.JSONBody)
-	o.members("refresh_params", &o.e.RefreshParams, o.d.RefreshParams)
-	o.members("auth_params", &o.e.AuthParams, o.d.AuthParams)
 }
 
 // reserved are the members of requests that Perennial itself sets. A description that
