@@ -33,6 +33,13 @@ func (s *Service) verified(ctx context.Context, app provider.App, g Grant, misma
 	if app, err = app.At(g.Host); err != nil {
 		return g, err
 	}
+	state, err := s.Store.AppIncidents(ctx, app.Name)
+	switch {
+	case err != nil:
+		return g, err
+	case !state.StoppedAt.IsZero():
+		return g, perennial.Errorf(perennial.CodeUnavailable, "an operator has stopped app %s: the credentials were not presented, and nothing was stored", app.Name)
+	}
 	if g.ObtainedAt, err = s.Store.Now(ctx); err != nil {
 		return g, fmt.Errorf("read the database's clock: %w", err)
 	}

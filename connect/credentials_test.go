@@ -117,6 +117,13 @@ func TestCredentials(t *testing.T) {
 	assert.EqualValues(t, 2, c.Generation)
 	assert.NotEqual(t, opened.Digest(), c.RefreshTokenDigest)
 
+	require.NoError(t, db.StopApp(t.Context(), "own"))
+	say(200, `{"access_token":"x"}`)
+	_, err = service.Connect(t.Context(), grant("own", "a1", withSecret))
+	assert.Equal(t, perennial.CodeUnavailable, perennial.CodeOf(err))
+	assert.ErrorContains(t, err, "stopped")
+	assert.Zero(t, requests.Load(), "nothing of a stopped app is presented")
+
 	service.Presenter = nil
 	_, err = service.Connect(t.Context(), grant("own", "a1", withSecret))
 	assert.ErrorContains(t, err, "takes no credentials")

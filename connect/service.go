@@ -24,6 +24,7 @@ type Store interface {
 	FindByAccount(ctx context.Context, tenant, app, account string) (perennial.Connection, error)
 	AccountInUse(ctx context.Context, app, account string) (bool, error)
 	ClientSecret(ctx context.Context, app string) (store.ClientSecret, error)
+	AppIncidents(ctx context.Context, app string) (store.AppState, error)
 	Insert(ctx context.Context, c perennial.Connection, w store.TokenWrite) (perennial.Connection, error)
 	ReplaceTokens(ctx context.Context, id string, from perennial.Status, generation int64, w store.TokenWrite) (perennial.Connection, error)
 	SetCadence(ctx context.Context, id string, cadence perennial.Cadence) (perennial.Connection, error)
