@@ -53,6 +53,10 @@ func strong(text string) string {
 // setup says how to register an app, there and here.
 func (w *writer) setup(e provider.Entry) {
 	w.line("## Set up an app\n")
+	if e.Grant.FromCredentials() {
+		w.credentials(e)
+		return
+	}
 	rows := [][]string{
 		{"Register the app", or(e.Setup.Register, notLookedUp)},
 		{"Redirect URI", "yours is `<base_url>/connect/callback/<app>`; accepted: " + or(e.Setup.RedirectURIs, notLookedUp)},
@@ -79,6 +83,23 @@ func (w *writer) setup(e provider.Entry) {
 	w.example(e)
 }
 
+// credentials says what a customer gives in place of a consent.
+func (w *writer) credentials(e provider.Entry) {
+	optional := ""
+	if len(e.CredentialsOptional) > 0 {
+		optional = ", and if there are " + hosts(e.CredentialsOptional)
+	}
+	w.line("There is no consent: a connection is made from what the customer gives, %s%s ([how](../providers.md#connections-without-a-consent)).\n", hosts(e.Credentials), optional)
+	w.line("```yaml\napps:\n  - name: %s\n    provider: %s", e.Name, e.Name)
+	if !e.CustomersClient() {
+		w.line("    client_id: the app's")
+	}
+	if e.Proof() == provider.ProofKey {
+		w.line("    client_key_file: /etc/perennial/%s.pem", e.Name)
+	}
+	w.line("```\n")
+}
+
 // example writes the app's part of a configuration.
 func (w *writer) example(e provider.Entry) {
 	variable := strings.ToUpper(strings.ReplaceAll(e.Name, "-", "_")) + "_CLIENT_SECRET"
@@ -99,6 +120,14 @@ func authentication(e provider.Entry) string {
 		how = "HTTP Basic"
 	case e.AuthStyle == oauth2.AuthStyleInParams:
 		how = "`client_id` and `client_secret` as members of the request"
+	case e.AuthStyle == provider.AuthStyleNone:
+		how = "not at all: a public client"
+	case e.AuthStyle == provider.AuthStylePrivateKeyJWT:
+		how = "a token that its private key signs"
+	case e.AuthStyle == provider.AuthStyleSecretJWT:
+		how = "a token that its secret signs"
+	case e.AuthStyle == provider.AuthStyleTLS:
+		how = "its certificate in TLS"
 	default:
 		how = "*" + notLookedUp + "*"
 	}

@@ -74,6 +74,7 @@ func TestPageIsWhole(t *testing.T) {
 	full.TokenURL, full.Account.From = "https://{host}/token", provider.AccountFromURL
 	full.Spellings = []provider.Spelling{{HTTPStatus: 418, Code: "code of death", Contains: "the word", Outcome: perennial.OutcomeRevoked}}
 	full.Evidence = []provider.Evidence{{Facts: []string{"revocation"}, By: "provider", Source: "https://p.example/revoke", Date: "2026-11-28"}}
+	full.Grant = provider.GrantAuthorizationCode
 	page := Page(full)
 	for _, text := range []string{full.Title, full.Notes, full.Revocation, full.RateLimit, full.ReplaySource, full.RemoveAccess, full.AccountField, full.Account.URL, full.RequestIDHeader,
 		full.Setup.Register, full.Setup.RedirectURIs, full.Setup.RefreshToken, full.Setup.Sandbox, full.APIHosts[0], full.HostSuffixes[0],
@@ -90,6 +91,12 @@ func TestPageIsWhole(t *testing.T) {
 			assert.NotContains(t, text, "****", e.Name)
 		}
 	}
+	given := full
+	given.Grant, given.AuthStyle, given.SecretAsUser = provider.GrantJWTBearer, provider.AuthStyleNone, false
+	for _, text := range []string{full.Credentials[0], full.CredentialsOptional[0], "client_key_file", "no consent"} {
+		assert.Contains(t, Page(given), text)
+	}
+	assert.NotContains(t, Page(given), "client_secret_env")
 	empty := Page(provider.Entry{Name: "new", Title: "New"})
 	assert.Contains(t, empty, "How ten facts are known: 0 from New itself, 0 measured, 0 from third parties, 0 looked for and not documented, 10 not looked up.")
 	assert.Contains(t, empty, "| rotation, replay of an old refresh token, life of the access token, unused refresh token, hard end of the grant, refusal of a dead grant, refusal of a wrong client, rate limit, account, revocation | *not looked up* | - | - |")

@@ -111,9 +111,9 @@ func TestMutations(t *testing.T) {
 	t.Parallel()
 	database := migrated(t)
 	var thin []string
-	found := make(chan []string, len(consented()))
+	found := make(chan []string, len(consents()))
 	t.Run("entries", func(t *testing.T) {
-		for _, name := range consented() {
+		for _, name := range consents() {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				k, err := lookup(name)
@@ -176,7 +176,7 @@ func noticed(t *testing.T, database []byte, k known, m mutation) bool {
 // TestSources: each entry agrees with its sources.
 func TestSources(t *testing.T) {
 	t.Parallel()
-	for _, name := range consented() {
+	for _, name := range consents() {
 		k, err := lookup(name)
 		require.NoError(t, err)
 		assert.Empty(t, contradictions(k.file, k.entry), name)

@@ -45,18 +45,6 @@ func lookup(name string) (known, error) {
 	return known{complete(e), f}, err
 }
 
-// consented lists the providers whose customers consent in a browser. An entry that has
-// a token endpoint and no authorization endpoint takes a customer's credentials, which no
-// refresh changes.
-func consented() (names []string) {
-	for _, name := range provider.Names() {
-		if e, _ := provider.Lookup(name); e.AuthURL != "" || e.TokenURL == "" {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
 // complete returns an entry with the settings that it leaves to the configuration.
 func complete(e provider.Entry) provider.Entry {
 	if e.TokenURL == "" { // it runs anywhere
