@@ -25,33 +25,12 @@ type Addresses struct {
 	}
 }
 
-// private lists the addresses outside the public Internet (IANA's registries of special
-// purpose addresses) and those that contain another address.
-var private = netguard.Prefixes("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24",
-	"192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
-	"2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
-
-var publicIPv6 = netip.MustParsePrefix("2000::/3") // all addresses in use
-
 // check refuses an address to which no message may go.
 func (a Addresses) check(ip netip.Addr) error {
-	if netguard.Forbidden(ip) {
-		return errPrivate
-	}
-	ip = netguard.Target(ip)
-	if !a.AllowPrivate && (netguard.Within(private, ip) || ip.Is6() && !publicIPv6.Contains(ip) || carriesPrivate(ip)) {
+	if netguard.Forbidden(ip) || !a.AllowPrivate && !netguard.Public(ip) {
 		return errPrivate
 	}
 	return nil
-}
-
-func carriesPrivate(ip netip.Addr) bool {
-	for _, v4 := range netguard.Embedded(ip) {
-		if netguard.Within(private, v4) {
-			return true
-		}
-	}
-	return false
 }
 
 // Control implements [net.Dialer.Control]. It sees the address that is really dialed,

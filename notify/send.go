@@ -16,12 +16,13 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/netguard"
 	"github.com/perennial-oauth/perennial/internal/retryafter"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
 // errPrivate is the refusal of an address.
-var errPrivate = errors.New("the address is not public")
+var errPrivate = netguard.ErrNotPublic
 
 const (
 	sendTimeout = 15 * time.Second // for one try, from the lookup to the end of the reply

@@ -1,6 +1,7 @@
 // Package netguard says which addresses no request may go to, whatever the
 // configuration allows: the metadata services of clouds, and addresses that name no
-// single machine. It checks every form in which an IPv6 address carries an IPv4
+// single machine. It also says which addresses are public, for requests whose target
+// somebody else has named. It checks every form in which an IPv6 address carries an IPv4
 // address.
 package netguard
 
@@ -121,6 +122,44 @@ var instanceMetadata = netip.MustParseAddr("169.254.169.254")
 
 func v4At(b [16]byte, w, x, y, z int) netip.Addr {
 	return netip.AddrFrom4([4]byte{b[w], b[x], b[y], b[z]})
+}
+
+// private lists the addresses outside the public Internet (IANA's registries of special
+// purpose addresses) and those that contain another address.
+var private = Prefixes("10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24",
+	"192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
+	"2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
+
+var publicIPv6 = netip.MustParsePrefix("2000::/3") // all addresses in use
+
+// Public reports whether ip is an address of the public Internet that carries no private
+// one.
+func Public(ip netip.Addr) bool {
+	if Forbidden(ip) {
+		return false
+	}
+	if ip = Target(ip); Within(private, ip) || ip.Is6() && !publicIPv6.Contains(ip) {
+		return false
+	}
+	for _, v4 := range Embedded(ip) {
+		if Within(private, v4) {
+			return false
+		}
+	}
+	return true
+}
+
+// ErrNotPublic is the error of an address outside the public Internet.
+var ErrNotPublic = errors.New("the address is not public")
+
+// PublicControl implements [net.Dialer.Control]. It refuses every address that is not
+// public when it is dialed, whatever the name resolved to before.
+func PublicControl(_, address string, _ syscall.RawConn) error {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil || !Public(to.Addr()) {
+		return ErrNotPublic
+	}
+	return nil
 }
 
 // Control implements [net.Dialer.Control]. It refuses a forbidden address when it is
