@@ -34,7 +34,7 @@ func (l *loader) app(key string, i int, a fileApp) (app provider.App, missing er
 		r.problem("buffer", "must be queue, realtime, share, or a duration from 10s to 1h")
 	}
 	entry, known := r.entry()
-	before := len(l.problems)
+	base, before := entry, len(l.problems)
 	entry = a.Over(entry, a.Replace, func(key, text string) { r.problem(key, "%s", text) })
 	if known && len(l.problems) == before {
 		if err := entry.Validate(); err != nil {
@@ -42,7 +42,10 @@ func (l *loader) app(key string, i int, a fileApp) (app provider.App, missing er
 		}
 	}
 	app.Provider = entry
-	if !entry.CustomersClient() {
+	if entry.DescribesItself() {
+		app.Discovery = &provider.Discovery{Base: base, Own: a.Description, Replace: a.Replace}
+	}
+	if a.MCP == "" && !entry.CustomersClient() { // else an authorization server or the customer has one
 		r.needs("client_id", a.ClientID)
 	}
 	if a.MaxPerSecond != nil {
@@ -70,6 +73,8 @@ func (r *appReader) entry() (e provider.Entry, known bool) {
 		return e, false
 	case r.file.DescriptionFile != "":
 		return r.described()
+	case name == "" && (r.file.Issuer != "" || r.file.MCP != ""):
+		return provider.Lookup(provider.Generic)
 	case name == "":
 		r.needs("provider", "")
 		return e, false

@@ -39,6 +39,11 @@ type Notify struct {
 	AllowPrivate bool // allows webhook endpoints on private networks, and plain http
 }
 
+// Discovery configures the reading of what providers say about themselves.
+type Discovery struct {
+	AllowPrivate bool // they, and the endpoints that they name, may be on private networks
+}
+
 // Server configures a server process.
 type Server struct {
 	Listen          string  // address of the API and the connect pages
@@ -77,11 +82,19 @@ type Config struct {
 	Sweep               Sweep
 	Worker              Worker
 	Notify              Notify
+	Discovery           Discovery
 	Server              Server
 	Connect             Connect
 	Apps                []provider.App // in the file's order
 
 	secretsMissing map[string]error // by app
+	complete       func(provider.App) (provider.App, error)
+}
+
+// CompleteWith says what completes the apps whose providers describe themselves. A process
+// calls it once, before anything asks for an app.
+func (c *Config) CompleteWith(complete func(provider.App) (provider.App, error)) {
+	c.complete = complete
 }
 
 // NeedSecrets returns the problem with an app's client secrets, of
@@ -89,9 +102,23 @@ type Config struct {
 // [LoadWithoutSecrets] can lack them.
 func (c *Config) NeedSecrets(app string) error { return c.secretsMissing[app] }
 
-// App returns an app by name. An unknown one is an error of [perennial.CodeNotFound]
-// that lists the known ones.
+// App returns an app by name, complete with what its provider says about itself. An
+// unknown one is an error of [perennial.CodeNotFound] that lists the known ones; one that
+// cannot be completed at present, of [perennial.CodeUnavailable].
 func (c *Config) App(name string) (provider.App, error) {
+	app, err := c.Configured(name)
+	switch {
+	case err != nil || app.Discovery == nil:
+		return app, err
+	case c.complete == nil:
+		return app, perennial.Errorf(perennial.CodeUnavailable, "app %s: this program does not read what the provider says about itself", name)
+	}
+	return c.complete(app)
+}
+
+// Configured returns an app by name as the configuration describes it. An unknown one is
+// an error of [perennial.CodeNotFound] that lists the known ones.
+func (c *Config) Configured(name string) (provider.App, error) {
 	var names []string
 	for _, app := range c.Apps {
 		if app.Name == name {
@@ -204,6 +231,7 @@ func (l *loader) parse(raw []byte) (*Config, error) {
 	c.Sweep = l.sweep(f.Sweep)
 	c.Worker = l.worker(f.Worker)
 	c.Notify = Notify(f.Notify)
+	c.Discovery = Discovery(f.Discovery)
 	c.Server = l.server(f.Server, known)
 	c.Connect = l.connect(f.Connect, known)
 	first := map[string]int{}

@@ -28,16 +28,17 @@ type file struct {
 	TemporalCodecAuthEnv  string `yaml:"temporal_codec_auth_env"`
 	TemporalCodecAuthFile string `yaml:"temporal_codec_auth_file"`
 
-	Listen    string      `yaml:"listen"`
-	LogLevel  string      `yaml:"log_level"`
-	LogFormat string      `yaml:"log_format"`
-	Timing    fileTiming  `yaml:"timing"`
-	Sweep     fileSweep   `yaml:"sweep"`
-	Worker    fileWorker  `yaml:"worker"`
-	Notify    fileNotify  `yaml:"notify"`
-	Server    fileServer  `yaml:"server"`
-	Connect   fileConnect `yaml:"connect"`
-	Apps      []fileApp   `yaml:"apps"`
+	Listen    string        `yaml:"listen"`
+	LogLevel  string        `yaml:"log_level"`
+	LogFormat string        `yaml:"log_format"`
+	Timing    fileTiming    `yaml:"timing"`
+	Sweep     fileSweep     `yaml:"sweep"`
+	Worker    fileWorker    `yaml:"worker"`
+	Notify    fileNotify    `yaml:"notify"`
+	Discovery fileDiscovery `yaml:"discovery"`
+	Server    fileServer    `yaml:"server"`
+	Connect   fileConnect   `yaml:"connect"`
+	Apps      []fileApp     `yaml:"apps"`
 }
 
 type filePool struct {
@@ -70,6 +71,10 @@ type fileWorker struct {
 }
 
 type fileNotify struct {
+	AllowPrivate bool `yaml:"allow_private"`
+}
+
+type fileDiscovery struct {
 	AllowPrivate bool `yaml:"allow_private"`
 }
 

@@ -33,6 +33,7 @@ func (r *appReader) secrets(e provider.Entry) (all []perennial.Secret, missing e
 	switch {
 	case len(env) > 0 && len(files) > 0:
 		r.problem(inFile, "and %s are both given: keep one", inEnv)
+	case len(env)+len(files) == 0 && r.file.MCP != "": // registered, or a public client
 	case len(env)+len(files) == 0:
 		if r.doc.Lines[r.key+"."+inEnv]+r.doc.Lines[r.key+"."+inFile] == 0 {
 			r.at(r.key, "%s: %s or %s is needed", r.name, inEnv, inFile)

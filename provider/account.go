@@ -185,7 +185,7 @@ func (c *Client) lookUp(ctx context.Context, app App, s AccountSource, accessTok
 		if req, err = bearer(ctx, target, accessToken); err != nil {
 			return nil, err
 		}
-		if body, err = ask(c.transport, app, req); !refusesToken(err) {
+		if body, err = ask(c.to(app), app, req); !refusesToken(err) {
 			return body, err
 		}
 		errs = append(errs, err)

@@ -88,7 +88,7 @@ func ReadDescription(file, name string, raw []byte) (Entry, error) {
 	e := d.Over(Entry{Name: name}, false, func(key, text string) {
 		doc.Problems = append(doc.Problems, strictyaml.Problem{Line: doc.Line(key), Text: key + " " + text})
 	})
-	if len(doc.Problems) == 0 && name != generic {
+	if len(doc.Problems) == 0 && name != Generic {
 		if err := e.placed().Validate(); err != nil {
 			doc.Problems = append(doc.Problems, strictyaml.Problem{Text: strings.TrimPrefix(err.Error(), "provider "+name+": ")})
 		}
@@ -124,8 +124,8 @@ func ReadFile(path string) (Entry, error) {
 	return ReadDescription(path, name, raw)
 }
 
-// generic is the entry that only a configuration makes whole.
-const generic = "generic"
+// Generic is the name of the entry that only a configuration makes whole.
+const Generic = "generic"
 
 // unplaced are the entries of servers that run anywhere: the configuration says where.
 var unplaced = []string{"dex", "hydra", "keycloak"}
@@ -142,6 +142,12 @@ func (e Entry) placed() Entry {
 // Validate returns an error if an entry, with the configuration's settings, is
 // incomplete.
 func (e Entry) Validate() error {
+	if e.DescribesItself() {
+		if err := e.validateIssuer(); err != nil {
+			return err
+		}
+		e = e.standIn()
+	}
 	switch {
 	case e.TokenURL == "":
 		return perennial.Errorf(perennial.CodeInvalid, "provider %s: token_url is needed", e.Name)

@@ -180,7 +180,12 @@ func (a App) proven(proof perennial.Secret) (members url.Values, signed perennia
 // certified has a transport for each client certificate.
 type certified struct {
 	mu sync.Mutex
-	by map[string]http.RoundTripper // by the digest of key and certificate
+	by map[certifiedKey]http.RoundTripper
+}
+
+type certifiedKey struct {
+	digest string // of key and certificate
+	public bool   // see [App.PublicOnly]
 }
 
 // maxCertified bounds the transports: apps have a few certificates, and one more for each
@@ -190,20 +195,21 @@ const maxCertified = 256
 // through returns the transport for an app's requests to its token endpoint.
 func (c *Client) through(app App, proof perennial.Secret) (http.RoundTripper, error) {
 	if app.Provider.AuthStyle != AuthStyleTLS {
-		return c.transport, nil
+		return c.to(app), nil
 	}
+	key := certifiedKey{proof.Digest(), app.PublicOnly}
 	c.certified.mu.Lock()
 	defer c.certified.mu.Unlock()
-	if known := c.certified.by[proof.Digest()]; known != nil {
+	if known := c.certified.by[key]; known != nil {
 		return known, nil
 	}
 	certificate, err := assertion.Certificate(proof)
 	if err != nil {
 		return nil, fmt.Errorf("the client's key %w", err)
 	}
-	base, ok := c.transport.(*http.Transport)
+	base, ok := c.to(app).(*http.Transport)
 	if !ok {
-		return nil, fmt.Errorf("a client certificate needs a transport of net/http, not a %T", c.transport)
+		return nil, fmt.Errorf("a client certificate needs a transport of net/http, not a %T", c.to(app))
 	}
 	own := base.Clone()
 	if own.TLSClientConfig == nil {
@@ -211,8 +217,8 @@ func (c *Client) through(app App, proof perennial.Secret) (http.RoundTripper, er
 	}
 	own.TLSClientConfig.Certificates = []tls.Certificate{certificate}
 	if c.certified.by == nil || len(c.certified.by) >= maxCertified {
-		c.certified.by = map[string]http.RoundTripper{}
+		c.certified.by = map[certifiedKey]http.RoundTripper{}
 	}
-	c.certified.by[proof.Digest()] = own
+	c.certified.by[key] = own
 	return own, nil
 }

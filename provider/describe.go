@@ -13,7 +13,7 @@ func Describe(e Entry) Description {
 		RefreshKills: said(e.RefreshKillsAccessToken), ChecksClient: said(e.ChecksClientFirst),
 		RefreshWithin: spanOf(e.RefreshWithin), DefaultLifetime: spanOf(e.DefaultLifetime), IdleLifetime: spanOf(e.IdleLifetime), GrantLifetime: spanOf(e.GrantLifetime),
 		GrantsPerUser: e.GrantsPerUser, Revocation: e.Revocation,
-		ScopeSeparator: e.ScopeSeparator, ScopesUnnamed: e.ScopesUnnamed, ScopesImply: e.ScopesImply, ScopePrefixes: e.ScopePrefixes, ScopesNoCase: said(e.ScopesIgnoreCase), Issuer: e.Issuer, IssuerSent: said(e.IssuerSent),
+		ScopeSeparator: e.ScopeSeparator, ScopesUnnamed: e.ScopesUnnamed, ScopesImply: e.ScopesImply, ScopePrefixes: e.ScopePrefixes, ScopesNoCase: said(e.ScopesIgnoreCase), Issuer: e.Issuer, MCP: e.MCP, IssuerSent: said(e.IssuerSent),
 		TokensUnder: e.TokensUnder, MembersAt: e.MembersAt, LifetimeUnit: spanOf(e.LifetimeUnit), MetadataFields: e.MetadataFields, AccountField: e.AccountField, RequestIDHeader: e.RequestIDHeader,
 		RateLimitScope: string(e.RateLimitScope), RateLimit: e.RateLimit, APIHosts: e.APIHosts, Spellings: slices.Clone(e.Spellings), Evidence: e.Evidence, APISpellings: slices.Clone(e.API.Spellings), ReadPosts: e.API.ReadPosts,
 	}

@@ -64,7 +64,8 @@ type Description struct {
 	ScopePrefixes  []string            `yaml:"scope_prefixes,omitempty" doc:"May stand before a scope without changing it, in a request or a reply."`
 	ScopesNoCase   *bool               `yaml:"scopes_ignore_case,omitempty" doc:"The case of a scope does not count."`
 
-	Issuer     string         `yaml:"issuer,omitempty" doc:"iss of the authorization responses (RFC 9207) and ID tokens, letter by letter."`
+	Issuer     string         `yaml:"issuer,omitempty" doc:"iss of the authorization responses (RFC 9207) and ID tokens, letter by letter. Without token_url or auth_style, what the issuer says about itself completes the description."`
+	MCP        string         `yaml:"mcp,omitempty" doc:"The URL of an MCP server, which says where its authorization server is (RFC 9728), and for which the tokens are (RFC 8707)."`
 	IssuerSent *bool          `yaml:"issuer_sent,omitempty" doc:"Each authorization response has an iss; one without it is refused."`
 	Account    *AccountSource `yaml:"account,omitempty" doc:"Where a new grant's account id is found."`
 
@@ -209,7 +210,10 @@ func (o overlay) span(key string, from Span, to *time.Duration) {
 func (o overlay) grant() {
 	o.e.ScopeSeparator = cmp.Or(o.d.ScopeSeparator, o.e.ScopeSeparator)
 	o.scopes()
-	o.e.Issuer = cmp.Or(o.d.Issuer, o.e.Issuer)
+	o.e.Issuer, o.e.MCP = cmp.Or(o.d.Issuer, o.e.Issuer), cmp.Or(o.d.MCP, o.e.MCP)
+	if o.d.MCP != "" {
+		o.url("mcp", o.d.MCP, nil)
+	}
 	setBool(&o.e.IssuerSent, o.d.IssuerSent)
 	o.e.AccountField = cmp.Or(o.d.AccountField, o.e.AccountField)
 	if o.d.Account == nil {

@@ -24,7 +24,7 @@ func TestCatalogueFiles(t *testing.T) {
 		require.True(t, strings.HasPrefix(string(raw), "# yaml-language-server: $schema=schema.json\n"), name)
 		e, err := ReadDescription(path(name), name, raw)
 		require.NoError(t, err)
-		if name != generic {
+		if name != Generic {
 			assert.NotEmpty(t, e.Evidence, name)
 		}
 	}

@@ -180,6 +180,7 @@ var effects = map[string]string{
 	"scopes_ignore_case": otherConsents,
 	"issuer":             otherConsents,
 	"issuer_sent":        otherConsents,
+	"mcp":                "Another server describes the provider. New consents are for it; connections that exist may be at another token endpoint.",
 	"account":            "New consents name their accounts in another way: a reconnect may be refused as that of another account, and a connect may make a second connection.",
 
 	"tokens_under":      otherReading,

@@ -35,14 +35,23 @@ type ClientConfig struct {
 type Client struct {
 	transport http.RoundTripper
 	certified certified
+	public    http.RoundTripper // for apps with [App.PublicOnly]
 }
 
 // NewClient returns a client.
 func NewClient(c ClientConfig) *Client {
 	if c.Transport == nil {
-		c.Transport = newTransport()
+		return &Client{transport: newTransport(), public: newPublicTransport()}
 	}
-	return &Client{transport: c.Transport}
+	return &Client{transport: c.Transport, public: c.Transport}
+}
+
+// to returns the transport for requests to an app's provider.
+func (c *Client) to(app App) http.RoundTripper {
+	if app.PublicOnly {
+		return c.public
+	}
+	return c.transport
 }
 
 // Refresh presents refreshToken once (RFC 6749 section 6) and authenticates with
@@ -71,7 +80,7 @@ func (c *Client) Refresh(ctx context.Context, app App, secret, refreshToken pere
 // trip prepares one request to the token endpoint, which the client authenticates with
 // secret.
 func (c *Client) trip(app App, secret perennial.Secret, send func(context.Context) error) *oneShot {
-	trip := &oneShot{transport: c.transport, send: send, entry: app.Provider}
+	trip := &oneShot{transport: c.to(app), send: send, entry: app.Provider}
 	var err error
 	if trip.transport, err = c.through(app, secret); err == nil {
 		trip.members, trip.signed, err = app.proven(secret)

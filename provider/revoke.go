@@ -62,7 +62,9 @@ func (a App) clientRequest(ctx context.Context, endpoint string, secret perennia
 	case oauth2.AuthStyleInHeader:
 	case oauth2.AuthStyleInParams:
 		form.Set("client_id", user)
-		form.Set("client_secret", password)
+		if password != "" { // a public client has none
+			form.Set("client_secret", password)
+		}
 	default:
 		members, _, err := a.proven(secret)
 		if err != nil {

@@ -3,6 +3,7 @@ package provider
 import (
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/perennial-oauth/perennial/internal/netguard"
@@ -24,9 +25,19 @@ const (
 // it, and closes connections that were idle for 90 s (net/http's default). The name of
 // an account's own host may resolve to anything, so it never connects to a cloud's
 // metadata service. The dialer's times are net/http's defaults.
-func newTransport() *http.Transport {
+func newTransport() *http.Transport { return transport(netguard.Control) }
+
+// newPublicTransport returns a transport that connects to public addresses only. It uses
+// no proxy, which would dial past the check.
+func newPublicTransport() *http.Transport {
+	t := transport(netguard.PublicControl)
+	t.Proxy = nil
+	return t
+}
+
+func transport(control func(network, address string, c syscall.RawConn) error) *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost, t.MaxIdleConns = idlePerHost, idleConns
-	t.DialContext = (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second, Control: netguard.Control}).DialContext
+	t.DialContext = (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second, Control: control}).DialContext
 	return t
 }

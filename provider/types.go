@@ -119,6 +119,8 @@ type Entry struct {
 	// Issuer is the iss of its authorization responses (RFC 9207) and ID tokens; empty:
 	// not known, and not compared.
 	Issuer string
+	// MCP is the URL of an MCP server, for which the tokens are; empty: they are for none.
+	MCP string
 	// IssuerSent: each authorization response has an iss; one without it is refused.
 	IssuerSent bool
 	// Account says where to find a new grant's account id.
@@ -230,6 +232,21 @@ type App struct {
 	Pacers int
 	// Cadence is the cadence of new connections; empty: always.
 	Cadence perennial.Cadence
+	// Discovery says that the provider describes itself. Nothing can be presented before
+	// its metadata have completed the entry; then Discovery is nil.
+	Discovery *Discovery
+	// PublicOnly: the provider's metadata named its endpoints, and no request goes to an
+	// address outside the public Internet.
+	PublicOnly bool
+}
+
+// Discovery is what the configuration says about an app whose provider describes itself.
+// The metadata fill what Base leaves out; Own is laid over the result as in
+// [Description.Over].
+type Discovery struct {
+	Base    Entry
+	Own     Description
+	Replace bool
 }
 
 // Secrets returns the client secrets in the order of the tries: at least one, which is

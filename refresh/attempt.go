@@ -66,6 +66,9 @@ func (a *attempt) prepare() (perennial.Secret, provider.Reply) {
 	problem := func(code, format string, args ...any) (perennial.Secret, provider.Reply) {
 		return perennial.Secret{}, provider.Reply{Outcome: perennial.OutcomeMisconfigured, Code: code, Description: fmt.Sprintf(format, args...)}
 	}
+	if perennial.CodeOf(a.appErr) == perennial.CodeUnavailable { // its provider describes itself, and has not yet been read
+		return problem("metadata_unread", "%v", a.appErr)
+	}
 	if a.appErr != nil {
 		return problem("app_not_configured", "app %q is not in this worker's configuration", a.row.App)
 	}

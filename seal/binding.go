@@ -40,10 +40,15 @@ const FieldSaveRequest Field = "save_request"
 // keyset seals it, at the generation of the tokens that it may replace.
 const FieldKeptReply Field = "kept_reply"
 
+// FieldClientSecret is the secret of a client that an authorization server has registered.
+// The refresh tokens' keyset seals it. Its binding names the app and the server instead of
+// a connection, and the number of the registration instead of a generation.
+const FieldClientSecret Field = "client_secret"
+
 // keyset returns the field whose keyset seals f.
 func (f Field) keyset() Field {
 	switch f {
-	case FieldWebhookSecret, FieldCodeVerifier, FieldTokenReply, FieldAccountChoice, FieldSaveRequest, FieldKeptReply:
+	case FieldWebhookSecret, FieldCodeVerifier, FieldTokenReply, FieldAccountChoice, FieldSaveRequest, FieldKeptReply, FieldClientSecret:
 		return FieldRefreshToken
 	}
 	return f

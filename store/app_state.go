@@ -140,15 +140,26 @@ func (s *Store) TroubledApps(ctx context.Context) (apps []string, err error) {
 }
 
 // Incident is one open circuit (kind "circuit"), one that is releasing (kind "release"),
-// one raised refusal hold (kind "hold") or one operator's stop (kind "stop").
+// one raised refusal hold (kind "hold"), one operator's stop (kind "stop"), or one app
+// whose provider's metadata have changed and wait for an operator (kind "metadata").
 type Incident struct{ App, Host, Kind, Code string }
 
-// Incidents lists the open circuits and raised refusal holds of all apps.
+// metadataSeen is for how long a change counts after the last check that saw it: an app
+// that left the configuration is not checked any more.
+const metadataSeen = 7 * 24 * time.Hour
+
+// Incidents lists the incidents of all apps.
 func (s *Store) Incidents(ctx context.Context) ([]Incident, error) {
 	var out []Incident
-	err := s.db.With(ctx).Raw(`SELECT app, host, CASE WHEN ` + releasing + ` THEN 'release' ELSE 'circuit' END AS kind, code FROM circuits WHERE reason <> ''
+	q := s.db.With(ctx)
+	now, err := s.db.Clock(q)
+	if err == nil {
+		err = q.Raw(`SELECT app, host, CASE WHEN `+releasing+` THEN 'release' ELSE 'circuit' END AS kind, code FROM circuits WHERE reason <> ''
 		UNION ALL SELECT app, '' AS host, 'hold' AS kind, '' AS code FROM apps WHERE hold_terminal
-		UNION ALL SELECT app, '' AS host, 'stop' AS kind, '' AS code FROM apps WHERE stopped_at IS NOT NULL ORDER BY 1, 2, 3`).Scan(&out).Error
+		UNION ALL SELECT app, '' AS host, 'stop' AS kind, '' AS code FROM apps WHERE stopped_at IS NOT NULL
+		UNION ALL SELECT app, '' AS host, 'metadata' AS kind, 'changed' AS code FROM provider_metadata WHERE changed <> '' AND checked_at > ? ORDER BY 1, 2, 3`,
+			db.Nullable(now.Add(-metadataSeen))).Scan(&out).Error
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the incidents: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/spool"
 	"github.com/perennial-oauth/perennial/notify"
 	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/provider/discovery"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/seal"
 	"github.com/perennial-oauth/perennial/store"
@@ -32,8 +33,9 @@ type Deps struct {
 	Spool   *spool.Spool // nil before OpenSpool, and if none is configured
 	Log     *slog.Logger
 
-	environ     []string // of Temporal's settings; nil: this process's
-	binding     *Binding // nil before Bind
+	environ     []string           // of Temporal's settings; nil: this process's
+	discovery   *discovery.Service // nil: no app's provider describes itself
+	binding     *Binding           // nil before Bind
 	stopBinding func()
 }
 
@@ -52,7 +54,39 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (*Deps, err
 		_ = d.Close() // return the schema's error instead
 		return nil, err
 	}
-	return &Deps{Config: cfg, DB: d, Store: store.New(d), Keyring: keyring, Log: log}, nil
+	deps := &Deps{Config: cfg, DB: d, Store: store.New(d), Keyring: keyring, Log: log}
+	deps.discovery = discovery.New(deps.discoveryConfig())
+	if deps.discovery != nil {
+		cfg.CompleteWith(deps.discovery.Complete)
+	}
+	return deps, nil
+}
+
+func (d *Deps) discoveryConfig() discovery.Config {
+	private := d.Config.Discovery.AllowPrivate
+	network := discovery.NewFetcher(private)
+	return discovery.Config{Pins: d.Store, Reader: network, Apps: d.Config.Apps, AllowPrivate: private, Log: d.Log,
+		Clients: d.Store, Registrar: network, Sealer: d.Keyring, BaseURL: d.Config.Connect.BaseURL, Product: d.Config.Connect.Product}
+}
+
+// ReadMetadata reads what an app's provider says about itself now, and returns what is
+// pinned then.
+func (d *Deps) ReadMetadata(ctx context.Context, app string) (store.ProviderMetadata, error) {
+	s := d.discovery
+	if s == nil {
+		s = discovery.New(d.discoveryConfig())
+	}
+	if s == nil {
+		return store.ProviderMetadata{}, perennial.Errorf(perennial.CodeInvalid, "no app's provider describes itself")
+	}
+	return s.CheckNow(ctx, app)
+}
+
+// discover looks after what providers say about themselves until ctx ends.
+func (d *Deps) discover(ctx context.Context) {
+	if d.discovery != nil {
+		d.discovery.Run(ctx)
+	}
 }
 
 // openFor reads the command line of the program called name and its configuration, and
@@ -193,8 +227,32 @@ func (d *Deps) Sessions(service *connect.Service) (*connect.Sessions, error) {
 
 func (d *Deps) sessionsConfig(service *connect.Service) connect.SessionsConfig {
 	c := d.Config.Connect
-	return connect.SessionsConfig{Service: service, Store: connect.NewSessionStore(d.DB), Provider: provider.NewClient(provider.ClientConfig{}),
+	return connect.SessionsConfig{Service: service, Store: connect.NewSessionStore(d.DB), Provider: &authorizer{provider.NewClient(provider.ClientConfig{}), d.discovery},
 		BaseURL: c.BaseURL, ReturnURLs: c.ReturnURLs, Lifetime: c.Lifetime}
+}
+
+// authorizer tells a server's own registrations apart from clients of the settings: one
+// that the server has forgotten is registered anew.
+type authorizer struct {
+	*provider.Client
+	discovery *discovery.Service // nil: there are no registrations
+}
+
+// Exchange implements [connect.Authorizer].
+func (a *authorizer) Exchange(ctx context.Context, app provider.App, secret perennial.Secret, code provider.AuthorizationCode) provider.Reply {
+	reply := a.Client.Exchange(ctx, app, secret, code)
+	if a.discovery != nil && reply.ClientRejected() {
+		a.discovery.Rejected(ctx, app)
+	}
+	return reply
+}
+
+// RegisterClient has an app's client registered anew at its server.
+func (d *Deps) RegisterClient(ctx context.Context, app string) (store.ProviderClient, error) {
+	if d.discovery == nil {
+		return store.ProviderClient{}, perennial.Errorf(perennial.CodeInvalid, "no app's provider describes itself")
+	}
+	return d.discovery.Register(ctx, app)
 }
 
 // ConnectPages returns the handler of the links' pages. Mount it at /connect/.

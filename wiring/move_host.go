@@ -24,6 +24,9 @@ type hostMover interface {
 // their own stay as they are.
 func (d *Deps) moveHosts(ctx context.Context) {
 	for _, app := range d.Config.Apps {
+		if done, err := d.Config.App(app.Name); err == nil {
+			app = done // with its provider's metadata; without them it has no host yet
+		}
 		for ctx.Err() == nil {
 			err := moveHost(ctx, d.Store, app)
 			if err == nil {
@@ -36,6 +39,11 @@ func (d *Deps) moveHosts(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// MoveHost moves the connections of an app to the host of its token endpoint now.
+func (d *Deps) MoveHost(ctx context.Context, app provider.App) error {
+	return moveHost(ctx, d.Store, app)
 }
 
 func moveHost(ctx context.Context, rows hostMover, app provider.App) error {

@@ -2,6 +2,7 @@ package wiring
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"sync"
 	"time"
@@ -32,6 +33,24 @@ func openLinks(ctx context.Context, deps *Deps, service *connect.Service) (*link
 		return nil, err
 	}
 	return &links{sessions: sessions, pages: pages, close: finishing(ctx, deps, sessions)}, nil
+}
+
+// clientDocument serves the document of a client whose id is the document's URL.
+func (d *Deps) clientDocument(w http.ResponseWriter, r *http.Request) {
+	if d.discovery == nil {
+		http.NotFound(w, r)
+		return
+	}
+	doc, ok := d.discovery.Document(r.PathValue("app"))
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "max-age=300")
+	if err := json.NewEncoder(w).Encode(doc); err != nil {
+		d.Log.Warn("the document of a client was not sent", "error", err)
+	}
 }
 
 const (

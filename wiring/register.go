@@ -36,6 +36,7 @@ type Part struct {
 	watchdog    *watchdog
 	report      func(ctx context.Context, kind string) (stop func())
 	moveHosts   func(context.Context)
+	discover    func(context.Context)
 	log         *slog.Logger
 
 	slow     sync.WaitGroup // presentations of the pacers that outlive their activity
@@ -97,7 +98,7 @@ func (d *Deps) Register(w Registry, c client.Client, registry prometheus.Registe
 
 // newPart returns a Part without the work that needs Temporal.
 func (d *Deps) newPart(engine *refresh.Engine) *Part {
-	return &Part{engine: engine, report: d.Report, moveHosts: d.moveHosts, log: d.Log, slowWait: d.Config.Timing.WithDefaults().WorkerStop}
+	return &Part{engine: engine, report: d.Report, moveHosts: d.moveHosts, discover: d.discover, log: d.Log, slowWait: d.Config.Timing.WithDefaults().WorkerStop}
 }
 
 func (d *Deps) workflowOptions() workflows.Options { return workflows.Options{Timing: d.Config.Timing} }
@@ -119,7 +120,7 @@ func (d *Deps) parts(p *Part, told *connect.Temporal, binding *Binding, events *
 // whose last refreshes may leave such sets. stop waits for the end of everything.
 func (p *Part) Start(ctx context.Context) (stop func()) {
 	// A slow reply may leave an unsaved set.
-	stops := []func(){StoreUnsaved(ctx, p.engine, p.log), p.report(ctx, KindWorker), p.waitForSlow, p.apps.end, inBackground(ctx, p.watchdog.run), inBackground(ctx, p.moveHosts)}
+	stops := []func(){StoreUnsaved(ctx, p.engine, p.log), p.report(ctx, KindWorker), p.waitForSlow, p.apps.end, inBackground(ctx, p.watchdog.run), inBackground(ctx, p.moveHosts), inBackground(ctx, p.discover)}
 	if err := p.startPacers(ctx); err != nil {
 		p.log.Error("pacers not started; the sweep starts them", "error", err)
 	}

@@ -80,6 +80,7 @@ func RunServer(ctx context.Context, args, environ []string, logs io.Writer, cust
 	mux := http.NewServeMux()
 	mux.Handle("/", v1) // it answers by itself for paths that it does not have
 	mux.Handle(PagesPath, links.pages)
+	mux.HandleFunc("GET "+PagesPath+"client/{app}", deps.clientDocument)
 
 	health, err := ServeHealth(cfg.Server.Health, deps, t, registry)
 	if err != nil {
@@ -91,6 +92,8 @@ func RunServer(ctx context.Context, args, environ []string, logs io.Writer, cust
 	}
 	stopPruning := pruning(ctx, deps, log)
 	defer stopPruning()
+	stopDiscovering := inBackground(ctx, deps.discover)
+	defer stopDiscovering()
 	stopReporting := deps.Report(ctx, KindServer)
 	defer stopReporting()
 	health.Started()

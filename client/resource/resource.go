@@ -119,7 +119,7 @@ func apiError(body []byte) (code, message string) {
 // and need not be UTF-8: nothing here changes their number.
 func bearerError(challenge string) string {
 	params, _ := Challenge(challenge, "Bearer")
-	return parameter(params, "error")
+	return Parameter(params, "error")
 }
 
 // Challenge finds the challenge of a scheme in a WWW-Authenticate header (RFC 9110
@@ -137,9 +137,9 @@ func Challenge(challenge, scheme string) (params string, ok bool) {
 	return "", false
 }
 
-// parameter finds name in the auth-params of one challenge (RFC 9110 section 11.2):
+// Parameter finds name in the auth-params of one challenge (RFC 9110 section 11.2):
 // token or quoted string, with commas between. It stops at the next scheme.
-func parameter(params, name string) string {
+func Parameter(params, name string) string {
 	for rest := params; ; {
 		rest = strings.TrimLeft(rest, " \t,")
 		key, after, ok := strings.Cut(rest, "=")

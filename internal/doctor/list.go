@@ -20,6 +20,7 @@ var checks = []check{
 	{"doubt", inDoubt},
 	{"replies", keptReplies},
 	{"apps", apps},
+	{"metadata", metadata},
 	{"spool", spoolOfThisMachine},
 	{"sets", setsInWorkflows},
 	{"webhooks", webhooks},

@@ -109,7 +109,7 @@ func configuration(ctx context.Context, p *parts) ([]Finding, error) {
 	}
 	var unknown []string
 	for name := range hosts {
-		if _, err := p.cfg.App(name); err != nil {
+		if _, err := p.cfg.Configured(name); err != nil {
 			unknown = append(unknown, name)
 		}
 	}
@@ -117,7 +117,7 @@ func configuration(ctx context.Context, p *parts) ([]Finding, error) {
 		out = append(out, wrong("add them to apps again, or disconnect their connections", "connections belong to apps that the configuration does not have: %s", some(unknown)))
 	}
 	for _, app := range p.cfg.Apps {
-		out = append(out, ofApp(app, hosts[app.Name], cs)...)
+		out = append(out, ofApp(complete(ctx, p, rows, app), hosts[app.Name], cs)...)
 	}
 	if !slices.ContainsFunc(out, func(f Finding) bool { return f.State != Well }) {
 		out = append(out, well("it fits the connections; apps: %d", len(p.cfg.Apps)))
@@ -169,6 +169,9 @@ func serves(app provider.App, host string) bool {
 	if app.Provider.HostNeeded() {
 		_, err := app.At(host)
 		return err == nil
+	}
+	if app.Discovery != nil { // its provider has not said yet where its token endpoint is
+		return true
 	}
 	u, err := url.Parse(app.Provider.TokenURL)
 	return err == nil && u.Host == host

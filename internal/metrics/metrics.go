@@ -147,7 +147,7 @@ type fleet struct {
 // refusal holds, from two small tables, and the sets in the spool. spool may be nil.
 func RegisterFleet(r prometheus.Registerer, rows Incidents, spool Spool) {
 	r.MustRegister(&fleet{rows: rows, spool: spool,
-		trouble: prometheus.NewDesc("perennial_trouble", "1 for each open circuit (kind circuit; while it releases the waiting connections, kind release) raised hold_terminal (kind hold) and app that an operator stopped (kind stop).", []string{"app", "host", "kind", "code"}, nil),
+		trouble: prometheus.NewDesc("perennial_trouble", "1 for each open circuit (kind circuit; while it releases the waiting connections, kind release) raised hold_terminal (kind hold) app that an operator stopped (kind stop) and app whose provider's metadata have changed (kind metadata).", []string{"app", "host", "kind", "code"}, nil),
 		spooled: prometheus.NewDesc("perennial_spool_sets", "Sealed token sets in the spool that wait for the store.", nil, nil),
 		corrupt: prometheus.NewDesc("perennial_spool_corrupt", "Files in the spool that were set aside: those that cannot be read, whose connections are not refreshed, and sets that can never be stored.", nil, nil),
 	})

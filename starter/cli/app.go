@@ -11,6 +11,7 @@ import (
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/internal/printable"
 	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/provider/discovery"
 	"github.com/perennial-oauth/perennial/refresh"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/perennial-oauth/perennial/wiring"
@@ -26,6 +27,52 @@ type shownApp struct {
 	ReplayClass  perennial.ReplayClass `json:"replay_class"`
 	ReplaySource string                `json:"replay_source"`
 	MaxPerSecond float64               `json:"max_refreshes_per_second,omitempty"`
+	Metadata     *shownMetadata        `json:"metadata,omitempty"`
+}
+
+// shownMetadata is what a provider says about itself, as the command line prints it in
+// JSON.
+type shownMetadata struct {
+	ReadFrom   string             `json:"read_from,omitempty"` // empty: it was never read
+	ReadAt     time.Time          `json:"read_at,omitzero"`
+	AcceptedAt time.Time          `json:"accepted_at,omitzero"`
+	CheckedAt  time.Time          `json:"checked_at,omitzero"`
+	Problem    string             `json:"problem,omitempty"`
+	Change     string             `json:"change,omitempty"` // the id of what waits to be accepted
+	Changes    []discovery.Change `json:"changes,omitempty"`
+	lines      []string
+}
+
+// metadataOf returns nil for an app whose provider does not describe itself.
+func metadataOf(configured provider.App, shown discovery.Shown, err error) *shownMetadata {
+	if configured.Discovery == nil {
+		return nil
+	}
+	if err != nil {
+		return &shownMetadata{Problem: err.Error(), lines: []string{err.Error()}}
+	}
+	if shown.Pin.App == "" {
+		return &shownMetadata{Problem: "never read", lines: []string{"what the provider says about itself was never read: nothing of the app can be used"}}
+	}
+	out := &shownMetadata{ReadFrom: shown.Metadata.From, ReadAt: shown.Pin.ReadAt, AcceptedAt: shown.Pin.AcceptedAt, CheckedAt: shown.Pin.CheckedAt,
+		Problem: shown.Pin.Problem, Changes: shown.Changes, lines: shown.Lines()}
+	if shown.Pin.Changed != "" {
+		out.Change = discovery.ID(shown.Pin.Changed)
+	}
+	return out
+}
+
+// troubles describes what is wrong with the metadata, for a line of a table.
+func (m *shownMetadata) troubles() []string {
+	switch {
+	case m == nil:
+		return nil
+	case m.Change != "":
+		return []string{"the provider's metadata have changed"}
+	case m.ReadFrom == "":
+		return []string{"the provider's metadata: " + m.Problem}
+	}
+	return nil
 }
 
 func (s *shell) app() *cobra.Command {
@@ -64,7 +111,7 @@ func (s *shell) app() *cobra.Command {
 func (s *shell) appTurn(use, short string, do func(*wiring.Deps, *cobra.Command, string) (string, error)) *cobra.Command {
 	return &cobra.Command{Use: use, Short: short, Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
 		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
-			if _, err := deps.Config.App(args[0]); err != nil {
+			if _, err := deps.Config.Configured(args[0]); err != nil {
 				return err
 			}
 			done, err := do(deps, cmd, args[0])
@@ -129,6 +176,8 @@ func (s *shell) appList() *cobra.Command {
 					return err
 				}
 				all = append(all, showApp(app, state))
+				_, shown, err := pinned(cmd.Context(), deps, app.Name)
+				all[len(all)-1].Metadata = metadataOf(app, shown, err)
 			}
 			if asJSON {
 				return s.json(all)
@@ -137,7 +186,7 @@ func (s *shell) appList() *cobra.Command {
 			fmt.Fprintln(table, "APP\tPROVIDER\tACTIVE\tFAILING\tQUEUED\tRECONNECT\tTROUBLE")
 			for _, a := range all {
 				fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%d\t%d\t%s\n", a.App, a.Provider, a.Connections[perennial.StatusActive], a.Failing, a.Queued,
-					a.Connections[perennial.StatusReconnectRequired], strings.Join(troubles(a.AppState), "; "))
+					a.Connections[perennial.StatusReconnectRequired], strings.Join(append(troubles(a.AppState), a.Metadata.troubles()...), "; "))
 			}
 			return table.Flush()
 		})
@@ -150,18 +199,21 @@ func (s *shell) appShow() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{Use: "show APP", Short: "Show one app: its client, its circuits, its refusal hold", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
 		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
-			app, err := deps.Config.App(args[0])
+			configured, err := deps.Config.Configured(args[0])
 			if err != nil {
 				return err
 			}
-			state, err := deps.Store.AppState(cmd.Context(), app.Name)
+			state, err := deps.Store.AppState(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
+			app, metadata, err := pinned(cmd.Context(), deps, args[0])
+			shown := showApp(app, state)
+			shown.Metadata = metadataOf(configured, metadata, err)
 			if asJSON {
-				return s.json(showApp(app, state))
+				return s.json(shown)
 			}
-			return s.printApp(showApp(app, state))
+			return s.printApp(shown)
 		})
 	}}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -180,6 +232,11 @@ func (s *shell) printApp(a shownApp) error {
 	}
 	line("app", "%s (%s)", a.App, a.Provider)
 	line("token endpoint", "%s", a.TokenURL)
+	if a.Metadata != nil {
+		for _, text := range a.Metadata.lines {
+			line("metadata", "%s", text)
+		}
+	}
 	line("replay class", "%s (%s)", a.ReplayClass, a.ReplaySource)
 	if a.MaxPerSecond > 0 {
 		line("limit", "%g requests a second over the whole fleet", a.MaxPerSecond)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,13 +14,14 @@ import (
 	"github.com/perennial-oauth/perennial/internal/printable"
 	"github.com/perennial-oauth/perennial/internal/strictyaml"
 	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/wiring"
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 )
 
 func (s *shell) provider() *cobra.Command {
 	cmd := &cobra.Command{Use: "provider", Short: "Look at descriptions of providers: the catalogue's, a file's, an app's"}
-	cmd.AddCommand(s.providerList(), s.providerShow(), s.providerCheck(), s.providerDiff())
+	cmd.AddCommand(s.providerList(), s.providerShow(), s.providerCheck(), s.providerDiff(), s.providerRead(), s.providerAccept(), s.providerRegister())
 	return cmd
 }
 
@@ -91,11 +93,14 @@ const whichDescription = "NAME is an entry of the catalogue, an app of the confi
 
 func (s *shell) providerShow() *cobra.Command {
 	return &cobra.Command{Use: "show NAME", Short: "Print a whole description as YAML, with its sources", Args: exactly(1),
-		Long: whichDescription + " An app's description is the catalogue's with what the configuration lays over it.",
-		RunE: func(_ *cobra.Command, args []string) error {
-			e, err := s.description(args[0])
+		Long: whichDescription + " An app's description is the catalogue's with what the configuration lays over it, and with what its provider says about itself.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			e, lines, err := s.described(cmd.Context(), args[0])
 			if err != nil {
 				return err
+			}
+			for _, line := range lines {
+				fmt.Fprintln(s.out, "#", line)
 			}
 			out := yaml.NewEncoder(s.out)
 			out.SetIndent(2)
@@ -122,14 +127,14 @@ func (s *shell) providerDiff() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{Use: "diff NAME [NAME]", Short: "Show what differs between two descriptions, and what that changes for an app in use",
 		Long: whichDescription + " The second takes the place of the first. With one NAME the first is the catalogue's entry of that name, or of that app's provider.",
-		Args: cobra.RangeArgs(1, 2), RunE: func(_ *cobra.Command, args []string) error {
-			to, err := s.description(args[len(args)-1])
+		Args: cobra.RangeArgs(1, 2), RunE: func(cmd *cobra.Command, args []string) error {
+			to, _, err := s.described(cmd.Context(), args[len(args)-1])
 			if err != nil {
 				return err
 			}
 			from, ok := provider.Lookup(to.Name)
 			if len(args) == 2 {
-				from, err = s.description(args[0])
+				from, _, err = s.described(cmd.Context(), args[0])
 			} else if !ok {
 				err = perennial.Errorf(perennial.CodeInvalid, "%q is not in the catalogue: say what to compare it with", to.Name)
 			}
@@ -166,29 +171,41 @@ func (s *shell) printChanges(changes []provider.Change) {
 	}
 }
 
-// description finds an entry of the catalogue, an app or a file.
-func (s *shell) description(name string) (provider.Entry, error) {
+// described finds an entry of the catalogue, an app or a file. lines say where an app's
+// description comes from, if its provider describes itself; only then the database is
+// read.
+func (s *shell) described(ctx context.Context, name string) (e provider.Entry, lines []string, err error) {
 	if strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml") || strings.ContainsRune(name, filepath.Separator) {
-		return readDescription(name)
+		e, err = readDescription(name)
+		return e, nil, err
 	}
 	if e, ok := provider.Lookup(name); ok {
-		return e, nil
+		return e, nil, nil
 	}
 	notFound := perennial.Errorf(perennial.CodeNotFound, "there is no provider %q in the catalogue, and no app of that name%s; `perennial provider list` lists the catalogue; a file's name ends with .yaml",
 		name, strictyaml.DidYouMean(name, provider.Names()))
 	if _, err := os.Stat(s.config); err != nil {
-		return provider.Entry{}, notFound
+		return e, nil, notFound
 	}
 	cfg, err := config.LoadWithoutSecrets(s.config, s.environ)
 	if err != nil {
-		return provider.Entry{}, err
+		return e, nil, err
 	}
-	for _, app := range cfg.Apps {
-		if app.Name == name {
-			return app.Provider, nil
+	app, err := cfg.Configured(name)
+	switch {
+	case err != nil:
+		return e, nil, notFound
+	case app.Discovery == nil:
+		return app.Provider, nil, nil
+	}
+	err = s.withoutKeys(ctx, func(deps *wiring.Deps) error {
+		done, shown, err := pinned(ctx, deps, name)
+		if e, lines = done.Provider, shown.Lines(); shown.Pin.App == "" {
+			lines = []string{"what the provider says about itself has not been read yet: `perennial provider read " + name + "`"}
 		}
-	}
-	return provider.Entry{}, notFound
+		return err
+	})
+	return e, lines, err
 }
 
 func readDescription(path string) (provider.Entry, error) {

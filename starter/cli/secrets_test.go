@@ -115,6 +115,9 @@ func TestSecrets(t *testing.T) {
 		"provider show":      {secret: looks, args: []string{"app"}},
 		"provider check":     {secret: looks, args: []string{acme(t)}},
 		"provider diff":      {secret: looks, args: []string{"app"}},
+		"provider read":      {secret: looks, args: []string{"app"}, code: program.ExitUsage}, // its provider does not describe itself
+		"provider accept":    {secret: looks, args: []string{"app"}, code: program.ExitUsage},
+		"provider register":  {secret: looks, args: []string{"app"}, code: program.ExitUsage},
 		"events":             {secret: looks},
 		"webhook add":        {secret: looks, args: []string{"https://8.8.8.8/"}},
 		"webhook list":       {secret: looks},
