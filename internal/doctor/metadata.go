@@ -14,6 +14,9 @@ import (
 // a warning: those that are pinned stay in use.
 const uncheckedFor = 3 * 24 * time.Hour
 
+// secretEnds is how long before its end a registered client's secret is worth a warning.
+const secretEnds = 14 * 24 * time.Hour
+
 // metadata looks at what providers say about themselves: whether it was ever read, and
 // whether a change waits for an operator.
 func metadata(ctx context.Context, p *parts) ([]Finding, error) {
@@ -41,7 +44,7 @@ func metadata(ctx context.Context, p *parts) ([]Finding, error) {
 			return out, err
 		}
 		read++
-		found, err := aboutMetadata(p, app, pin, now)
+		found, err := aboutMetadata(ctx, p, rows, app, pin, now)
 		out = append(out, found...)
 		if err != nil {
 			return out, err
@@ -56,7 +59,7 @@ func metadata(ctx context.Context, p *parts) ([]Finding, error) {
 	return one(well("%d apps use what their providers say about themselves, and that has not changed", read))
 }
 
-func aboutMetadata(p *parts, app provider.App, pin store.ProviderMetadata, now time.Time) (out []Finding, err error) {
+func aboutMetadata(ctx context.Context, p *parts, rows *store.Store, app provider.App, pin store.ProviderMetadata, now time.Time) (out []Finding, err error) {
 	shown, err := discovery.Show(pin)
 	if err != nil {
 		return nil, err
@@ -68,6 +71,15 @@ func aboutMetadata(p *parts, app provider.App, pin store.ProviderMetadata, now t
 		do := "if the provider announced it, `perennial provider accept " + app.Name + " " + discovery.ID(pin.Changed) + "`"
 		for _, c := range shown.Changes {
 			out = append(out, warning(do, "app %s: what the provider says about itself has changed at %s: %s", app.Name, instant(pin.ChangedAt), c))
+		}
+	}
+	if app.ClientID == "" {
+		c, err := rows.ProviderClient(ctx, app.Name, shown.Metadata.Issuer)
+		if err != nil {
+			return out, err
+		}
+		if !c.SecretExpiresAt.IsZero() && c.SecretExpiresAt.Sub(now) < secretEnds {
+			out = append(out, warning("`perennial provider register "+app.Name+" --replace`, after which its customers must reconnect; ask the provider for a client that does not end", "app %s: the secret of its registered client ends at %s", app.Name, instant(c.SecretExpiresAt)))
 		}
 	}
 	if pin.Problem != "" && now.Sub(pin.CheckedAt) > uncheckedFor {

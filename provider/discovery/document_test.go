@@ -159,3 +159,45 @@ func FuzzParseResource(f *testing.F) {
 		}
 	})
 }
+
+// TestParseRegistered: RFC 7591 section 3.2.1.
+func TestParseRegistered(t *testing.T) {
+	t.Parallel()
+	asked := registration("Example", "https://us.example/callback", methodHeader, []string{"a", "b"})
+	assert.Equal(t, "a b", asked.Scope)
+	r, err := ParseRegistered([]byte(`{"client_id":"c","client_secret":"s","client_secret_expires_at":1893456000,"redirect_uris":["https://us.example/callback"]}`), asked)
+	require.NoError(t, err)
+	assert.Equal(t, []any{"c", "s", methodHeader, int64(1893456000)}, []any{r.ClientID, r.Secret.Reveal(), r.AuthMethod, r.SecretExpiresAt.Unix()})
+	r, err = ParseRegistered([]byte(`{"client_id":"c","client_secret":"s","client_secret_expires_at":0,"token_endpoint_auth_method":"none"}`), asked)
+	require.NoError(t, err)
+	assert.True(t, r.Secret.IsZero() && r.SecretExpiresAt.IsZero(), "a public client has no secret")
+	for says, reply := range map[string]string{
+		"it is not a JSON object":                     `<html>PLANTED`,
+		"it names no client_id":                       `{"client_secret":"PLANTED"}`,
+		"it names no client_secret":                   `{"client_id":"PLANTED"}`,
+		"its token_endpoint_auth_method is none that": `{"client_id":"c","client_secret":"PLANTED","token_endpoint_auth_method":"private_key_jwt"}`,
+		"its redirect_uris lack the one":              `{"client_id":"c","client_secret":"PLANTED","redirect_uris":["https://evil.example"]}`,
+		"its client_secret is no text":                `{"client_id":"c","client_secret":["PLANTED"]}`,
+		"its client_secret_expires_at is no number":   `{"client_id":"c","client_secret":"PLANTED","client_secret_expires_at":"soon"}`,
+		"its client_id is too long":                   `{"client_id":"c\u0000","client_secret":"PLANTED"}`,
+	} {
+		_, err := ParseRegistered([]byte(reply), asked)
+		require.ErrorContains(t, err, says)
+		assert.NotContains(t, err.Error(), "PLANTED")
+	}
+}
+
+// FuzzParseRegistered: a client that is accepted can be used, and no error repeats a
+// secret.
+func FuzzParseRegistered(f *testing.F) {
+	f.Add([]byte(`{"client_id":"c","client_secret":"s","client_secret_expires_at":-1e308}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		r, err := ParseRegistered(raw, registration("", "https://us.example/callback", methodHeader, nil))
+		if err != nil {
+			require.Less(t, len(err.Error()), 120)
+			return
+		}
+		require.NotEmpty(t, r.ClientID)
+		require.Equal(t, r.AuthMethod == methodNone, r.Secret.IsZero())
+	})
+}

@@ -155,3 +155,19 @@ func (s *shell) providerRegister() *cobra.Command {
 	cmd.Flags().BoolVar(&replace, "replace", false, "replace the client that is registered")
 	return cmd
 }
+
+// clientLines adds which client the app's server has registered.
+func clientLines(ctx context.Context, deps *wiring.Deps, app provider.App, issuer string, lines []string) ([]string, error) {
+	c, err := deps.Store.ProviderClient(ctx, app.Name, issuer)
+	switch {
+	case err != nil:
+		return lines, err
+	case c.Registration == 0:
+		return append(lines, "no client is registered yet: the first consent registers one"), nil
+	}
+	line := fmt.Sprintf("client %s (%s), registered at %s", c.ClientID, c.Kind, instant(c.RegisteredAt))
+	if !c.SecretExpiresAt.IsZero() {
+		line += ", its secret ends at " + instant(c.SecretExpiresAt)
+	}
+	return append(lines, line), nil
+}

@@ -203,6 +203,9 @@ func (s *shell) described(ctx context.Context, name string) (e provider.Entry, l
 		if e, lines = done.Provider, shown.Lines(); shown.Pin.App == "" {
 			lines = []string{"what the provider says about itself has not been read yet: `perennial provider read " + name + "`"}
 		}
+		if err == nil && shown.Pin.App != "" && app.ClientID == "" {
+			lines, err = clientLines(ctx, deps, app, shown.Metadata.Issuer, lines)
+		}
 		return err
 	})
 	return e, lines, err
