@@ -43,6 +43,8 @@ func TestSettingsReachTheParts(t *testing.T) {
 	assert.Empty(t, fill.Zeros(*d.Disconnector(service)))
 	d.Config.Apps, d.Config.Server = fill.Of[config.Config]().Apps, fill.Of[config.Config]().Server
 	d.DB = &db.DB{}
+	d.Config.Discovery.AllowPrivate = true
+	assert.Equal(t, []string{"Every"}, fill.Zeros(d.discoveryConfig()))
 	assert.Equal(t, []string{"Failures", "Now"}, fill.Zeros(apiConfig(d, service, &links{sessions: &connect.Sessions{}}, &tokens{}, metrics.NewAPI(prometheus.NewRegistry()))))
 	engine := d.EngineConfig()
 	assert.Equal(t, []string{"Observer"}, fill.Zeros(engine), "each process sets its own")
