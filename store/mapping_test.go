@@ -218,3 +218,11 @@ func TestOpenedByIsWhole(t *testing.T) {
 	t.Parallel()
 	assert.Equal(t, []string{"Sent"}, fill.Zeros(openedBy(fill.Of[ClaimRequest](), fill.Of[perennial.Connection](), time.Unix(1, 0))))
 }
+
+// TestMetadataRowsAreWhole: what is read of a provider's metadata and of its client
+// arrives.
+func TestMetadataRowsAreWhole(t *testing.T) {
+	t.Parallel()
+	assert.Empty(t, fill.Zeros(fill.Of[metadataRow]().metadata()))
+	assert.Empty(t, fill.Zeros(fill.Of[clientRow]().client()))
+}
