@@ -22,7 +22,7 @@ func describing(t *testing.T, app string) (*config.Config, error) {
 // the app says beside it is kept apart, because it wins over what the issuer says.
 func TestIssuerAlone(t *testing.T) {
 	t.Parallel()
-	for _, app := range []string{"issuer: https://idp.example/a", "provider: generic, issuer: https://idp.example/a", "issuer: http://127.0.0.1:9/a",
+	for _, app := range []string{"issuer: https://idp.example/a", "provider: generic, issuer: https://idp.example/a", "issuer: http://127.0.0.1:9/a", "provider: keycloak, issuer: https://kc.example/realms/a",
 		"mcp: https://mcp.example/mcp", "issuer: https://idp.example, token_url: https://idp.example/token", "issuer: https://idp.example, account: {from: introspection, name: sub}"} {
 		cfg, err := describing(t, app)
 		require.NoError(t, err, app)
