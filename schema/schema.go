@@ -22,8 +22,8 @@ import (
 // Version is the newest schema that this program knows, and Oldest the oldest that it
 // can run on.
 const (
-	Version int64 = 21
-	Oldest  int64 = 21
+	Version int64 = 20
+	Oldest  int64 = 20
 )
 
 // Dialect is the kind of database.
