@@ -27,7 +27,7 @@ func TestSummaryIsWhole(t *testing.T) {
 func TestGrantIsWhole(t *testing.T) {
 	t.Parallel()
 	d := demos[0]
-	assert.Equal(t, []string{"Host"}, fill.Zeros(d.grant(fill.Of[perennial.TokenSet](), time.Now())))
+	assert.Equal(t, []string{"Host", "Credentials"}, fill.Zeros(d.grant(fill.Of[perennial.TokenSet](), time.Now())))
 }
 
 // TestRowIsWhole: no cell of a connection's line is left empty.
