@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -130,7 +131,7 @@ func (s *Service) Reconnect(ctx context.Context, id string, g Grant) (perennial.
 	if err := g.isOf(c); err != nil {
 		return perennial.Connection{}, err
 	}
-	g.Tenant, g.App, g.Host = c.TenantID, c.App, c.Host
+	g.Tenant, g.App, g.Host = c.TenantID, c.App, cmp.Or(g.Host, c.Host)
 	app, err := s.Apps.App(c.App)
 	if err == nil {
 		g, err = s.verified(ctx, app, g, perennial.CodeAccountMismatch)

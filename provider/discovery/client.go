@@ -83,7 +83,7 @@ func bindingOf(c store.ProviderClient) seal.Binding {
 }
 
 // register registers a client in the place of the registration with the number after. If
-// another process does, it returns an error that passes.
+// another process does, it waits for that.
 func (s *Service) register(ctx context.Context, app provider.App, m Metadata, after int64) (store.ProviderClient, error) {
 	c := store.ProviderClient{App: app.Name, Issuer: m.Issuer, Registration: after + 1}
 	if s.BaseURL == "" {
@@ -116,13 +116,27 @@ func (s *Service) register(ctx context.Context, app provider.App, m Metadata, af
 	return c, nil
 }
 
-// registeredElsewhere returns the client that another process has registered meanwhile.
+// registersWithin is how long a process waits for one that registers the client.
+const registersWithin = 10 * time.Second
+
+// registeredElsewhere returns the client that another process registers. It waits for
+// that process a while.
 func (s *Service) registeredElsewhere(ctx context.Context, wanted store.ProviderClient) (store.ProviderClient, error) {
-	c, err := s.Clients.ProviderClient(ctx, wanted.App, wanted.Issuer)
-	if err == nil && c.Registration < wanted.Registration {
-		err = perennial.Errorf(perennial.CodeUnavailable, "app %s: another process registers a client now", wanted.App)
+	ctx, cancel := context.WithTimeout(ctx, registersWithin)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		c, err := s.Clients.ProviderClient(ctx, wanted.App, wanted.Issuer)
+		if err != nil || c.Registration >= wanted.Registration {
+			return c, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return c, perennial.Errorf(perennial.CodeUnavailable, "app %s: another process registers a client now", wanted.App)
+		}
 	}
-	return c, err
 }
 
 func (s *Service) registerDynamically(ctx context.Context, app provider.App, m Metadata, c *store.ProviderClient) error {
