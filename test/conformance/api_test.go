@@ -181,6 +181,7 @@ func TestClientFromDocument(t *testing.T) {
 	assert.Equal(t, clienttest.Secret+"1", call("getToken", map[string]any{"id": made["id"], "min_ttl": 60}, nil)["access_token"])
 	assert.EqualValues(t, 2, call("refreshConnection", of, map[string]any{"if_generation": 1})["generation"])
 	assert.EqualValues(t, 3, call("replaceTokens", of, map[string]any{"account_id": "62515", "tokens": tokens("2")})["generation"])
+	assert.Equal(t, "newer", call("reportRefused", of, map[string]any{"generation": 2, "why": "token_refused"})["result"], "that token was replaced")
 	call("noteConnection", of, map[string]any{"note": "unauthorized"})
 	assert.Equal(t, "paused", call("pauseConnection", of, nil)["status"])
 	assert.Equal(t, "active", call("resumeConnection", of, nil)["status"])
