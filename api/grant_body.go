@@ -36,7 +36,7 @@ func (TokenReply) Schema(huma.Registry) *huma.Schema {
 	return s
 }
 
-// Credentials are what a customer gave in place of a consent. They redact themselves.
+// Credentials are a customer's, in place of a consent. They redact themselves.
 type Credentials struct{ raw perennial.Secret }
 
 // UnmarshalJSON implements json.Unmarshaler.

@@ -40,7 +40,7 @@ type flight struct {
 	got    result
 }
 
-// need is what a caller wants of a flight.
+// need is a caller's demand on a flight.
 type need struct {
 	beyond int64        // the generation that is too old
 	why    RefusalCause // what a product reported of it; empty: nothing

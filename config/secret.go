@@ -74,7 +74,7 @@ func (r *appReader) secrets(e provider.Entry) (all []perennial.Secret, missing e
 }
 
 // proofsGiven records the keys of secrets that the app's way of client authentication
-// does not use: nobody must believe that a secret is used that is not.
+// does not use: its owner would believe that it is used.
 func (r *appReader) proofsGiven(e provider.Entry) {
 	for key, proof := range map[string]provider.Proof{"client_secret_env": provider.ProofSecret, "client_secret_file": provider.ProofSecret,
 		"client_key_env": provider.ProofKey, "client_key_file": provider.ProofKey} {

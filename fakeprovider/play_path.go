@@ -70,7 +70,7 @@ func textOf(v any) string {
 	return ""
 }
 
-// get returns what is at a path, nil for nothing. A * stands for the first element of a
+// get returns the value at a path, nil if there is none. A * stands for the first element of a
 // list.
 func get(v any, path []string) any {
 	for _, name := range path {

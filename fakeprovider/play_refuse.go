@@ -89,7 +89,7 @@ func (s *Server) Limit(client, account string, wait time.Duration) {
 	s.limits[s.limitKey(s.grants[grantKey(client, account)])] = s.now().Add(wait)
 }
 
-// limitKey returns what a grant's requests are counted under.
+// limitKey returns the key under which a grant's requests are counted.
 func (s *Server) limitKey(g *grant) string {
 	scope := provider.ScopeConnection
 	if s.play != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/perennial-oauth/perennial/provider"
 )
 
-// answer is what a server sends.
+// answer is one answer of a server.
 type answer struct {
 	status int
 	header map[string]string

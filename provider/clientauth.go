@@ -59,7 +59,7 @@ func (o overlay) client() {
 	o.members("auth_params", &o.e.AuthParams, o.d.AuthParams)
 }
 
-// Proof is what a client needs to authenticate.
+// Proof is the kind of secret that a client authenticates with.
 type Proof string
 
 // The proofs.
@@ -69,7 +69,7 @@ const (
 	ProofKey    Proof = "client_key" // a private key, for TLS with its certificate
 )
 
-// Proof returns what the client of an app needs, beside what its customers give.
+// Proof returns the kind of secret that an app has to have, beside its customers' own.
 func (e Entry) Proof() Proof {
 	given := func(name string) bool {
 		return slices.Contains(e.Credentials, name)

@@ -16,7 +16,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/strictyaml"
 )
 
-// credentials are what a customer gave in place of a consent, by their names.
+// credentials are a customer's, in place of a consent, by their names.
 type credentials map[string]string
 
 // sealedCredentials is how they stand in a connection, in the refresh token's place. The

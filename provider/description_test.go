@@ -143,7 +143,7 @@ func TestReserved(t *testing.T) {
 	}
 }
 
-// TestSetupIsMerged: who knows of another sandbox need not repeat where an app is
+// TestSetupIsMerged: an app that names another sandbox need not repeat where an app is
 // registered.
 func TestSetupIsMerged(t *testing.T) {
 	t.Parallel()

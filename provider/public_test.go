@@ -37,3 +37,23 @@ func TestPublicOnly(t *testing.T) {
 	ask()
 	assert.GreaterOrEqual(t, asked.Load(), int32(4))
 }
+
+// TestPublicOnlyWithACertificate: a client certificate does not lead past that, also if
+// another app has used the same one at an address that is not public.
+func TestPublicOnlyWithACertificate(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	inside := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	t.Cleanup(inside.Close)
+	c, key := NewClient(ClientConfig{}), ecKey(t).both
+	for _, style := range []oauth2.AuthStyle{AuthStyleTLS, AuthStylePrivateKeyJWT} {
+		app := App{Name: "a", ClientID: "id", Provider: Entry{Name: "p", TokenURL: inside.URL, AuthStyle: style}}
+		asked.Store(0)
+		c.Refresh(t.Context(), app, key, perennial.NewSecret("token"), free)
+		assert.Equal(t, int32(1), asked.Load())
+		app.PublicOnly = true
+		reply := c.Refresh(t.Context(), app, key, perennial.NewSecret("token"), free)
+		assert.Equal(t, []any{perennial.OutcomeUnavailable, false}, []any{reply.Outcome, reply.Sent})
+		assert.Equal(t, int32(1), asked.Load())
+	}
+}

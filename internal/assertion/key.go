@@ -17,7 +17,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 )
 
-// Key is a private key, with what is known beside it.
+// Key is a private key, with its id and certificates.
 type Key struct {
 	signer      crypto.Signer
 	id          string // kid of a JSON Web Key; empty: none

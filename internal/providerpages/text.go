@@ -103,7 +103,7 @@ func span(d time.Duration) string {
 	return d.String()
 }
 
-// bySource says who says something, for a reader.
+// bySource names the source of a fact, for a reader.
 var bySource = map[string]string{
 	provider.ByProvider:      "the provider",
 	provider.ByMeasurement:   "measured",
@@ -117,7 +117,7 @@ const (
 	seeSources = "[sources](#sources)" // in the column of who says so
 )
 
-// value returns what a table says of a fact: what is known, or why nothing is.
+// value returns a fact for its table: its value, or why there is none.
 func value(e provider.Entry, fact, known string) string {
 	source := e.Source(fact)
 	switch {
@@ -131,7 +131,7 @@ func value(e provider.Entry, fact, known string) string {
 	return seeSource
 }
 
-// source returns who says a fact, for the column beside it.
+// source returns the source of a fact, for the column beside it.
 func source(e provider.Entry, fact string) string {
 	switch by := e.Source(fact); by {
 	case provider.ByNobody, provider.ByNobodyLooking:

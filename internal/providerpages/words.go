@@ -21,7 +21,7 @@ var scopes = map[provider.RateLimitScope]string{
 	provider.ScopeHost: "a 429 concerns the app at that host",
 }
 
-// costs say what a lost reply costs, in a few words.
+// costs name the cost of a lost reply, in a few words.
 var costs = map[perennial.ReplayClass]string{
 	perennial.ReplayReusable:     "nothing",
 	perennial.ReplayGrace:        "nothing, if asked again in time",

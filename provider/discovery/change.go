@@ -22,7 +22,7 @@ func (c Change) String() string {
 	return fmt.Sprintf("%s is %q now, and %q is in use", c.Member, c.To, c.From)
 }
 
-// values returns what an app is completed with. Hints for people and the place of the
+// values returns the values that complete an app. Hints for people and the place of the
 // document do not count.
 func (m Metadata) values() [][2]string {
 	flag := func(set bool) string {

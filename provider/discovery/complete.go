@@ -82,7 +82,7 @@ func (m Metadata) authStyle() oauth2.AuthStyle {
 	return oauth2.AuthStyleAutoDetect
 }
 
-// problem says what the metadata lack for this app.
+// problem names the metadata that this app lacks.
 func (m Metadata) problem(app provider.App, e provider.Entry) error {
 	switch {
 	case e.AuthStyle == oauth2.AuthStyleAutoDetect:

@@ -14,7 +14,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/printable"
 )
 
-// Metadata is what an authorization server says about itself, as far as it is used here.
+// Metadata are an authorization server's own, as far as they are used here.
 // The names are those of RFC 8414, and of its registry at IANA.
 type Metadata struct {
 	Issuer                string   `json:"issuer"`
@@ -33,7 +33,7 @@ type Metadata struct {
 	From     string `json:"read_from"`          // the URL of the document
 }
 
-// Resource is what a protected resource says about itself (RFC 9728 section 2).
+// Resource has a protected resource's metadata (RFC 9728 section 2).
 type Resource struct {
 	Resource string
 	Servers  []string // issuers of its authorization servers

@@ -72,7 +72,7 @@ func (s Source) String() string {
 	return strings.TrimSpace(s.MCP + " " + s.Issuer)
 }
 
-// Read reads what a source says. The error says which document is wrong, with both
+// Read reads the documents of a source. The error says which document is wrong, with both
 // values if they differ, and repeats nothing else of it.
 func (f *Fetcher) Read(ctx context.Context, s Source) (Metadata, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
