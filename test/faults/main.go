@@ -8,6 +8,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -104,15 +105,21 @@ type latenesses struct {
 	Median    float64 `json:"median"`
 	P99       float64 `json:"p99"`
 	Max       float64 `json:"max"`
+	// Latest has the last five, the latest at the end.
+	Latest []string `json:"latest"`
 }
 
-func sumUp(late []time.Duration) (out latenesses) {
+func sumUp(late []lateness) (out latenesses) {
 	if len(late) == 0 {
 		return out
 	}
-	late = slices.Sorted(slices.Values(late))
-	at := func(share float64) float64 { return late[int(share*float64(len(late)-1))].Seconds() }
-	return latenesses{len(late), at(0.5), at(0.99), at(1)}
+	late = slices.SortedFunc(slices.Values(late), func(a, b lateness) int { return cmp.Compare(a.by, b.by) })
+	at := func(share float64) float64 { return late[int(share*float64(len(late)-1))].by.Seconds() }
+	out = latenesses{Refreshes: len(late), Median: at(0.5), P99: at(0.99), Max: at(1)}
+	for _, l := range late[max(len(late)-5, 0):] {
+		out.Latest = append(out.Latest, l.String())
+	}
+	return out
 }
 
 func main() {

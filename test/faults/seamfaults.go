@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"syscall"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -45,20 +44,18 @@ func (r *round) excuseDead(w *worker, standing map[seam.Seam]*held) {
 // stopped stops a worker with SIGSTOP for longer than its attempts may take.
 func stopped(r *round) error {
 	return r.atSeamsOfOne("sigstop", seam.Seams, func(w *worker, standing map[seam.Seam]*held) error {
-		if err := w.signal(syscall.SIGSTOP); err != nil {
-			return err
-		}
-		for id, at := range r.control.inFlight(w.name) {
-			if c := r.byID[id]; c != nil {
-				// Its reply is read too late or never, or its save comes after another
-				// worker has presented the token again.
-				c.excuse(r.get(c).Generation, "the worker was stopped "+string(at.seam), at.seam == seam.AfterReply || at.seam == seam.BeforeCommit)
-				c.with(func() { c.overtaken = true })
+		return w.stopDuring(func() {
+			for id, at := range r.control.inFlight(w.name) {
+				if c := r.byID[id]; c != nil {
+					// Its reply is read too late or never, or its save comes after another
+					// worker has presented the token again.
+					c.excuse(r.get(c).Generation, "the worker was stopped "+string(at.seam), at.seam == seam.AfterReply || at.seam == seam.BeforeCommit)
+					c.with(func() { c.overtaken = true })
+				}
 			}
-		}
-		release(standing)
-		r.wait(deadline + 2*time.Second)
-		return w.signal(syscall.SIGCONT)
+			release(standing)
+			r.wait(deadline + 2*time.Second)
+		})
 	})
 }
 

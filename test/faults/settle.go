@@ -143,6 +143,21 @@ func (f *fleet) died(from, to time.Time) bool {
 	return false
 }
 
+// stood reports whether a worker was stopped in that time, or until a moment before it.
+func (f *fleet) stood(from, to time.Time) bool {
+	for _, w := range f.workers {
+		w.mu.Lock()
+		stops := slices.Clone(w.stops)
+		w.mu.Unlock()
+		if slices.ContainsFunc(stops, func(s window) bool {
+			return s.from.Before(to) && (s.to.IsZero() || s.to.Add(time.Second).After(from))
+		}) {
+			return true
+		}
+	}
+	return false
+}
+
 // everybody waits until ok holds for every connection. A connection for which it never
 // holds is broken.
 func (r *round) everybody(patience time.Duration, since time.Time, ok func(*conn) bool, what string) {

@@ -36,7 +36,7 @@ type watch struct {
 	broken  map[string]*conn            // what must not be, and its connection
 	windows []window                    // when a needed server was away
 	expired map[string]bool
-	late    []time.Duration // of the refreshes that nothing was in the way of
+	late    []lateness // of the refreshes that nothing was in the way of
 	samples int
 	stopped chan struct{}
 	done    sync.WaitGroup
@@ -178,19 +178,31 @@ func (w *watch) take(s sample) {
 // from a buffer before the due time on, and no fault had met the connection.
 func (w *watch) lateness(c *conn, before, s sample) {
 	late := s.lastRefreshed.Sub(before.due)
-	if late < 0 || before.due.Unix() == 0 || c.app == "limited" || before.ambiguous || before.suspect {
-		return // it was asked for before it was due
+	if late < 0 || before.due.Unix() == 0 || c.app == "limited" || c.sick != nil || before.ambiguous || before.suspect {
+		return // it was asked for before it was due, or its provider refuses it
 	}
 	if w.outage(c.app, before.due.Add(-buffer), s.lastRefreshed) || c.touched(before.due.Add(-buffer-deadline-started)) {
 		return
 	}
-	if w.f.died(before.due.Add(-buffer), s.lastRefreshed) {
-		return // its tasks wait for another worker: the time that a sticky queue takes
+	if w.f.died(before.due.Add(-buffer), s.lastRefreshed) || w.f.stood(before.due.Add(-buffer), s.lastRefreshed) {
+		return // its tasks wait for another worker: as long as a sticky queue, or a pacer's heartbeat, takes
 	}
-	w.late = append(w.late, late)
+	w.late = append(w.late, lateness{late, c, s.generation, s.lastRefreshed})
 	if late > mostLate {
 		w.breaks(c, "generation %d: refreshed %.1f s after it was due, and nothing was in the way", s.generation, late.Seconds())
 	}
+}
+
+// lateness is how long after its due time a refresh was done.
+type lateness struct {
+	by         time.Duration
+	c          *conn
+	generation int64
+	at         time.Time
+}
+
+func (l lateness) String() string {
+	return fmt.Sprintf("%s generation %d at %s by %.1f s", l.c.account, l.generation, l.at.Local().Format("15:04:05"), l.by.Seconds())
 }
 
 // A refresh that nothing is in the way of is at most mostLate after it was due, and 99 of

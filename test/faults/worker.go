@@ -33,6 +33,7 @@ type worker struct {
 	done   chan struct{}
 	wanted bool // supervised: started again whenever it ends
 	deaths []time.Time
+	stops  []window // in which SIGSTOP had stopped it
 }
 
 func (s *stack) newWorker(name string) (*worker, error) {
@@ -123,6 +124,22 @@ func (w *worker) kill() error {
 	w.deaths = append(w.deaths, time.Now())
 	w.mu.Unlock()
 	return nil
+}
+
+// stopDuring stops the worker with SIGSTOP while during runs.
+func (w *worker) stopDuring(during func()) error {
+	if err := w.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.stops = append(w.stops, window{from: time.Now()})
+	at := len(w.stops) - 1
+	w.mu.Unlock()
+	during()
+	w.mu.Lock()
+	w.stops[at].to = time.Now()
+	w.mu.Unlock()
+	return w.signal(syscall.SIGCONT)
 }
 
 // terminate asks the worker to stop and waits until it has. One that exited at its
