@@ -202,6 +202,28 @@ func TestCustomersClient(t *testing.T) {
 	}
 }
 
+// TestClockOfAnAssertion: a provider that finds our clock wrong says nothing against the
+// grant.
+func TestClockOfAnAssertion(t *testing.T) {
+	t.Parallel()
+	for _, said := range []string{
+		"'Expiration time' claim ('exp') must be a numeric value representing the future time at which the assertion expires.",
+		"'Issued at' claim ('iat') must be an Integer representing the time that the assertion was issued.",
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusUnauthorized)
+			fmt.Fprintf(w, `{"message":%q}`, said)
+		}))
+		e := entry(t, "github-app")
+		e.TokenURL = server.URL
+		reply := NewClient(ClientConfig{}).Refresh(t.Context(), App{ClientID: "client id", Provider: e}, appKey, sample(t, e, nil), free)
+		server.Close()
+		assert.Equal(t, perennial.OutcomeRejected, reply.Outcome, said)
+		assert.Equal(t, perennial.FaultRequest, reply.Fault, said)
+		assert.False(t, reply.Unclear, said)
+	}
+}
+
 // TestOtherGrant: credentials go to no server as a token, and a refresh token nowhere as
 // credentials.
 func TestOtherGrant(t *testing.T) {
