@@ -127,13 +127,17 @@ func ReadFile(path string) (Entry, error) {
 // Generic is the name of the entry that only a configuration makes whole.
 const Generic = "generic"
 
-// unplaced are the entries of servers that run anywhere: the configuration says where.
-var unplaced = []string{"dex", "hydra", "keycloak"}
+// unplaced reports whether the entry is of a server that runs anywhere: it names no
+// endpoint, its notes say what they are below the server's address, and the configuration
+// names them.
+func (e Entry) unplaced() bool {
+	return e.AuthURL == "" && e.TokenURL == "" && strings.Contains(e.Notes, "auth_url")
+}
 
 // placed returns an unplaced entry with an endpoint, so that all else about it can be
 // validated.
 func (e Entry) placed() Entry {
-	if slices.Contains(unplaced, e.Name) && e.TokenURL == "" {
+	if e.unplaced() {
 		e.TokenURL = "https://host.example/token"
 	}
 	return e
