@@ -268,6 +268,7 @@ const maxAccountBody = 1 << 20
 func ask(transport http.RoundTripper, app App, req *http.Request) (any, error) {
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "perennial")
+	app.setHeaders(req.Header)
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return nil, perennial.Errorf(perennial.CodeUnavailable, "ask %s whose the grant is: %s", app.Provider.Name, transportCode(err))

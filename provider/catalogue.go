@@ -68,7 +68,7 @@ func Lookup(name string) (Entry, bool) {
 		if e.Name == name {
 			e.Spellings, e.Evidence = slices.Clone(e.Spellings), slices.Clone(e.Evidence)
 			e.MetadataFields, e.HostSuffixes = slices.Clone(e.MetadataFields), slices.Clone(e.HostSuffixes)
-			e.RefreshParams, e.AuthParams, e.ScopesUnnamed = maps.Clone(e.RefreshParams), maps.Clone(e.AuthParams), slices.Clone(e.ScopesUnnamed)
+			e.RequestHeaders, e.RefreshParams, e.AuthParams, e.ScopesUnnamed = maps.Clone(e.RequestHeaders), maps.Clone(e.RefreshParams), maps.Clone(e.AuthParams), slices.Clone(e.ScopesUnnamed)
 			e.MembersAt, e.Assertion.Claims = maps.Clone(e.MembersAt), maps.Clone(e.Assertion.Claims)
 			e.Credentials, e.CredentialsOptional = slices.Clone(e.Credentials), slices.Clone(e.CredentialsOptional)
 			e.API.Spellings, e.API.ReadPosts = slices.Clone(e.API.Spellings), slices.Clone(e.API.ReadPosts)

@@ -170,7 +170,7 @@ func FuzzReadReply(f *testing.F) {
 	f.Add(400, testToken.Reveal(), []byte(`{"error":"invalid_grant","error_description":"\u0000 planted client+secret/="}`))
 	e := Entry{MetadataFields: []string{"m"}, RequestIDHeader: "X-Id"}
 	f.Fuzz(func(t *testing.T, status int, id string, body []byte) {
-		o := &oneShot{entry: e, used: true, status: status, header: http.Header{"X-Id": {id}}, body: body}
+		o := &oneShot{app: App{Provider: e}, used: true, status: status, header: http.Header{"X-Id": {id}}, body: body}
 		o.sent.Store(true)
 		read := readReply(body, e, time.Now())
 		r := o.reply(e, time.Now(), testSecret, testToken)

@@ -56,6 +56,7 @@ func (o overlay) client() {
 	setBool(&o.e.SecretAsUser, o.d.SecretAsUser)
 	setBool(&o.e.JSONBody, o.d.JSONBody)
 	o.members("refresh_params", &o.e.RefreshParams, o.d.RefreshParams)
+	o.headers()
 	o.members("auth_params", &o.e.AuthParams, o.d.AuthParams)
 }
 

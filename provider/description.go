@@ -36,12 +36,13 @@ type Description struct {
 	Credentials         []string `yaml:"credentials,omitempty" doc:"The names of what a customer gives with a grant that needs no consent. client_id, client_secret and private_key (with private_key_id) take the place of the app's; any other stands where {its_name} does: in token_url, refresh_params and assertion."`
 	CredentialsOptional []string `yaml:"credentials_optional,omitempty" doc:"Those that may be left out; a value with a place for one that is not given is left out too."`
 
-	AuthStyle     string            `yaml:"auth_style,omitempty" enum:"header,params,none,private_key_jwt,client_secret_jwt,tls_client_auth" doc:"How the client authenticates: with its secret in the Authorization header or as a member of the request (RFC 6749 section 2.3.1), not at all (none), by a token that its private key or its secret signs (RFC 7523), or by its certificate in TLS (RFC 8705)."`
-	Assertion     *Assertion        `yaml:"assertion,omitempty" doc:"The signed tokens of private_key_jwt and client_secret_jwt, and of the grants jwt_bearer and installation."`
-	SecretAsUser  *bool             `yaml:"secret_as_user,omitempty" doc:"The client secret is the user name of the Basic header, without a password; the client id is not sent."`
-	JSONBody      *bool             `yaml:"json_body,omitempty" doc:"Token requests are JSON objects instead of forms."`
-	RefreshParams map[string]string `yaml:"refresh_params,omitempty" doc:"Members of the token requests beyond RFC 6749."`
-	AuthParams    map[string]string `yaml:"auth_params,omitempty" doc:"Members of the authorization request beyond RFC 6749 and 7636."`
+	AuthStyle      string            `yaml:"auth_style,omitempty" enum:"header,params,none,private_key_jwt,client_secret_jwt,tls_client_auth" doc:"How the client authenticates: with its secret in the Authorization header or as a member of the request (RFC 6749 section 2.3.1), not at all (none), by a token that its private key or its secret signs (RFC 7523), or by its certificate in TLS (RFC 8705)."`
+	Assertion      *Assertion        `yaml:"assertion,omitempty" doc:"The signed tokens of private_key_jwt and client_secret_jwt, and of the grants jwt_bearer and installation."`
+	SecretAsUser   *bool             `yaml:"secret_as_user,omitempty" doc:"The client secret is the user name of the Basic header, without a password; the client id is not sent."`
+	JSONBody       *bool             `yaml:"json_body,omitempty" doc:"Token requests are JSON objects instead of forms."`
+	RefreshParams  map[string]string `yaml:"refresh_params,omitempty" doc:"Members of the token requests beyond RFC 6749."`
+	RequestHeaders map[string]string `yaml:"request_headers,omitempty" doc:"Headers of every request to the provider: token requests, revocation, introspection, and the look-up of an account. {client_id} stands for the app's. No secret may stand here, and no header that Perennial or HTTP itself sets."`
+	AuthParams     map[string]string `yaml:"auth_params,omitempty" doc:"Members of the authorization request beyond RFC 6749 and 7636."`
 
 	Rotation     string `yaml:"rotation,omitempty" enum:"always,sometimes,never,unknown" doc:"Whether a refresh gives a new refresh token. Left out: unknown. Whatever comes is stored."`
 	ReplayClass  string `yaml:"replay_class,omitempty" enum:"reusable,grace,single_use,reuse_revokes,unknown" doc:"What the provider does if an old refresh token is presented again. Not documented: unknown."`

@@ -54,6 +54,7 @@ func TestDescriptionIsWhole(t *testing.T) {
 	t.Parallel()
 	full := fill.Of[Entry]()
 	full.AuthStyle = oauth2.AuthStyleInHeader
+	full.RequestHeaders = map[string]string{"X-Version": "1"}
 	for _, d := range []*time.Duration{&full.GraceWindow, &full.RefreshWithin, &full.DefaultLifetime, &full.IdleLifetime, &full.GrantLifetime, &full.LifetimeUnit} {
 		*d = time.Hour
 	}

@@ -80,7 +80,7 @@ func (c *Client) Refresh(ctx context.Context, app App, secret, refreshToken pere
 // trip prepares one request to the token endpoint, which the client authenticates with
 // secret.
 func (c *Client) trip(app App, secret perennial.Secret, send func(context.Context) error) *oneShot {
-	trip := &oneShot{transport: c.to(app), send: send, entry: app.Provider}
+	trip := &oneShot{transport: c.to(app), send: send, app: app}
 	var err error
 	if trip.transport, err = c.through(app, secret); err == nil {
 		trip.members, trip.signed, err = app.proven(secret)
@@ -124,7 +124,7 @@ func (e Entry) credentials(clientID string, secret perennial.Secret) (user, pass
 type oneShot struct {
 	transport http.RoundTripper
 	send      func(context.Context) error
-	entry     Entry
+	app       App
 
 	members  url.Values       // that prove the client, beside those of x/oauth2
 	signed   perennial.Secret // the signed token among them, if there is one
@@ -172,13 +172,14 @@ func (o *oneShot) RoundTrip(req *http.Request) (*http.Response, error) {
 		pass = seam.Written(req.Context(), trace)
 	}
 	req = req.Clone(httptrace.WithClientTrace(req.Context(), trace))
-	if err := o.entry.rewrite(req, o.members); err != nil {
+	if err := o.app.Provider.rewrite(req, o.members); err != nil {
 		o.err = err
 		return nil, err
 	}
 	req.GetBody = nil
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "perennial")
+	o.app.setHeaders(req.Header)
 	// With a header of ours net/http leaves the body as it came. Of one whose header is
 	// wrong about its compression it would leave nothing.
 	req.Header.Set("Accept-Encoding", "gzip")
@@ -272,7 +273,7 @@ func (o *oneShot) reply(e Entry, began time.Time, secrets ...perennial.Secret) R
 	if ev.err != nil && ev.accessToken && o.status/100 == 2 {
 		ev.err = nil
 	}
-	requestID := o.entry.requestID(o.header, append(secrets, read.tokens.AccessToken, read.tokens.RefreshToken)...)
+	requestID := o.app.Provider.requestID(o.header, append(secrets, read.tokens.AccessToken, read.tokens.RefreshToken)...)
 	r := Reply{Sent: ev.sent, HTTPStatus: o.status, RequestID: requestID, Duration: time.Since(began)}
 	r.judge(classify(e, ev))
 	if r.Outcome != perennial.OutcomeRefreshed && read.bringsTokens(secrets...) {

@@ -91,6 +91,7 @@ func (c *Client) revoke(app App, req *http.Request, secret, token perennial.Secr
 	if err != nil {
 		return Reply{}, fmt.Errorf("revoke at %s: %w", app.Provider.Name, err)
 	}
+	app.setHeaders(req.Header)
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return Reply{}, fmt.Errorf("revoke at %s: %s", app.Provider.Name, transportCode(err))

@@ -99,6 +99,9 @@ type Entry struct {
 	JSONBody bool
 	// RefreshParams are members of the token requests beyond RFC 6749.
 	RefreshParams map[string]string
+	// RequestHeaders are headers of every request to the provider, by their canonical
+	// names. {client_id} stands for the app's.
+	RequestHeaders map[string]string
 
 	// AuthParams are members of the authorization request beyond RFC 6749 and 7636.
 	AuthParams map[string]string
