@@ -334,11 +334,27 @@ func TestDescriptionFile(t *testing.T) {
 		"description: zoho.yaml":                     "has the name of a provider of the catalogue: name the file otherwise, or lay its keys over provider: zoho",
 		"description: Bad Name.yaml":                 "the file's name is the provider's: letters a to z, digits, - and _, at most 41, with a letter first",
 		"description: bad.yaml": dir + `/bad.yaml:7: unknown key "tokens_undr"; did you mean tokens_under?` + "\n" + dir + at +
-			dir + `/bad.yaml:8: idle_lifetime must be a duration above zero, for example "30s", "30m" or "90d"`,
+			dir + `/bad.yaml:8: idle_lifetime must be a duration above zero, for example "30s", "30m" or "90d", or none`,
 	} {
 		_, err := load(line)
 		require.EqualError(t, err, dir+at+want, line)
 		require.NotContains(t, err.Error(), planted)
+	}
+}
+
+// TestClocksOfAnApp: what an app's owner has set at the provider, the app says too.
+func TestClocksOfAnApp(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	app := strings.Replace(good, "provider: hubspot", "provider: salesforce", 1)
+	for more, want := range map[string][2]time.Duration{ // idle, hard
+		"": {30 * day, 0},
+		"idle_lifetime: 7d\n    grant_lifetime: 180d": {7 * day, 180 * day},
+		"idle_lifetime: none":                         {0, 0},
+	} {
+		c, err := parse("p.yaml", []byte(app+"    "+more+"\n"), goodEnv)
+		require.NoError(t, err)
+		require.Equal(t, want, [2]time.Duration{c.Apps[0].Provider.IdleLifetime, c.Apps[0].Provider.GrantLifetime}, more)
 	}
 }
 

@@ -80,16 +80,16 @@ func TestProblems(t *testing.T) {
 		{name: "durations", add: "    grace_window: 0s\n    default_lifetime: 1 hour\n    idle_lifetime: -1h\n    grant_lifetime: 1.5d", want: []string{
 			`p.yaml:8: apps: crm: grace_window must be a duration above zero, for example "30s", "30m" or "90d"`,
 			`p.yaml:9: apps: crm: default_lifetime must be a duration above zero, for example "30s", "30m" or "90d"`,
-			`p.yaml:10: apps: crm: idle_lifetime must be a duration above zero, for example "30s", "30m" or "90d"`,
-			`p.yaml:11: apps: crm: grant_lifetime must be a duration above zero, for example "30s", "30m" or "90d"`}},
+			`p.yaml:10: apps: crm: idle_lifetime must be a duration above zero, for example "30s", "30m" or "90d", or none`,
+			`p.yaml:11: apps: crm: grant_lifetime must be a duration above zero, for example "30s", "30m" or "90d", or none`}},
 		{name: "a member that is ours", add: "    refresh_params: {refresh_token: " + planted + ", scope: a}\n    auth_params:\n      Client_ID: x", want: []string{
 			"p.yaml:8: apps: crm: refresh_params.refresh_token is set by Perennial itself: leave it out", "p.yaml:10: apps: crm: auth_params.Client_ID is set by Perennial itself: leave it out"}},
 		{name: "a key of a provider", add: "    tokens_undr: data", want: []string{`p.yaml:8: unknown key "tokens_undr"; did you mean tokens_under?`}},
-		{name: "spellings", add: "    spellings:\n      - {http_status: 403, outcome: revoked}\n      - {code: invalid_grant, outcome: revokd}\n      - {cod: x, outcome: revoked}\n      - {code: \"40001\", outcome: revoked}", want: []string{
+		{name: "spellings", add: "    spellings:\n      - {http_status: 403, outcome: revoked}\n      - {code: invalid_grant, outcome: revokd}\n      - {cod: x, outcome: revoked}\n      - {code: \"AADSTS40001\", outcome: revoked}", want: []string{
 			"p.yaml:9: apps: crm: spellings.0 needs a code or contains: a status alone says nothing about the token",
 			"p.yaml:10: apps: crm: spellings.1.outcome must be one of revoked, misconfigured, rate_limited, too_early, busy, unavailable, unknown, rejected; did you mean revoked?",
 			`p.yaml:11: unknown key "cod"; did you mean code?`, "p.yaml:11: apps: crm: spellings.2 needs a code or contains: a status alone says nothing about the token",
-			"p.yaml:12: apps: crm: spellings.3.code can never match: a code has letters, spaces and _ - . only, and at most 48 of them; use contains"}},
+			"p.yaml:12: apps: crm: spellings.3.code can never match: a code is a number, or has letters, spaces and _ - . only, and at most 48 of them; use contains"}},
 		{name: "hosts", add: "    token_url: https://{host}/t\n    hosts: [.com, .co.uk, https://h, acme.example]", want: []string{
 			"p.yaml:9: apps: crm: hosts.0 is open to everybody: name a domain of the provider", "p.yaml:9: apps: crm: hosts.1 is open to everybody: name a domain of the provider",
 			"p.yaml:9: apps: crm: hosts.2 must be a host's name in lower case, without a scheme, a port and a path"}},

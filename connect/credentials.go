@@ -17,6 +17,10 @@ func (s *Service) verified(ctx context.Context, app provider.App, g Grant, misma
 	given := !g.Credentials.IsZero()
 	switch {
 	case !app.Provider.Grant.FromCredentials() && !given:
+		var err error
+		if g.Tokens, err = app.Provider.Stored(g.Tokens); err != nil {
+			return g, err
+		}
 		return g, g.check()
 	case !given || !g.Tokens.AccessToken.IsZero():
 		return g, perennial.Errorf(perennial.CodeInvalid, "app %s: give credentials and no tokens: its provider takes what the customer was given, each time that an access token is asked for", app.Name)

@@ -35,7 +35,7 @@ func TestBooksAreWhole(t *testing.T) {
 	out := s.issue(&g, k, "")
 	assert.Equal(t, []string{"IDToken", "HubID", "Scopes"}, fill.Zeros(out), "only an authorization, or HubSpot, brings these")
 	token := s.refresh[out.RefreshToken]
-	assert.Equal(t, []string{"Presented", "Consumed", "Dead", "Reply"}, fill.Zeros(token), "it is new")
+	assert.Equal(t, []string{"Presented", "Consumed", "Dead", "Reply", "First"}, fill.Zeros(token), "it is new")
 	token.Consumed, token.Reply = now.Add(time.Second), &out
 	_, no := s.work(g.Client, out.RefreshToken, token, &g, k)
 	assert.NotNil(t, no)

@@ -66,6 +66,9 @@ func (p *Play) Knobs() Knobs {
 	}
 	k := Knobs{LifetimeSeconds: life.Seconds(), KillsAccess: e.RefreshKillsAccessToken, IdleSeconds: int64(e.IdleLifetime / time.Second),
 		HardSeconds: int64(e.GrantLifetime / time.Second), EarlySeconds: int64(e.RefreshWithin / time.Second)}
+	if e.Renewal == provider.RenewalNone && e.DefaultLifetime == 0 {
+		k.LifetimeSeconds, k.OmitExpiresIn = unending.Seconds(), true
+	}
 	switch e.Rotation {
 	case provider.RotationAlways:
 		k.Rotate = true
@@ -95,6 +98,7 @@ func (p *Play) route(address string) (path string, ok bool) {
 	e := p.Entry
 	for _, r := range []struct{ pattern, path string }{
 		{e.TokenURL, "/token"}, {e.RefreshURL, "/refresh"}, {e.AuthURL, "/authorize"}, {e.RevokeURL, "/revoke"}, {e.IntrospectURL, "/introspect"},
+		{e.FirstExchange.URL, "/first-exchange"}, {e.Exchange.URL, "/exchange"}, {e.CheckURL, "/account"},
 		{e.Account.URL, "/account"}, {e.Account.SandboxURL, "/account"},
 	} {
 		rest, account, ok := match(r.pattern, address)

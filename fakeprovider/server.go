@@ -78,6 +78,9 @@ func New(c Config) (*Server, error) {
 	s.mux.HandleFunc("POST /authorize", s.authorizeAnswer)
 	s.mux.HandleFunc("POST /token", s.token)
 	s.mux.HandleFunc("POST /refresh", s.token)
+	for _, path := range []string{"GET /token", "/exchange", "/first-exchange"} {
+		s.mux.HandleFunc(path, s.token)
+	}
 	s.mux.HandleFunc("POST /introspect", s.introspect)
 	s.mux.HandleFunc("POST /revoke", s.revoke)
 	s.mux.HandleFunc("GET /userinfo", s.userinfo)
@@ -136,6 +139,7 @@ type refreshToken struct {
 	Consumed  time.Time // first use; zero: unused
 	Dead      bool
 	Reply     *TokenReply // the reply to its first use
+	First     bool        // an access token of a consent, which stands for one
 }
 
 func grantKey(client, account string) string { return client + "/" + account }
@@ -175,6 +179,7 @@ func (s *Server) Grant(client, account string, scopes ...string) (TokenReply, er
 	}
 	s.grants[key] = g
 	out := s.issue(g, s.knobs(g), "")
+	s.refresh[out.RefreshToken].First = s.withoutRefreshTokens()
 	return out, s.save()
 }
 
@@ -212,7 +217,10 @@ func (s *Server) issue(g *grant, k Knobs, kept string) TokenReply {
 		}
 		out.Scope += scope
 	}
-	if kept == "" {
+	if s.withoutRefreshTokens() {
+		out.RefreshToken = out.AccessToken // it is looked up as one, and not sent as one
+		s.refresh[out.AccessToken] = &refreshToken{Grant: key, Consent: g.Consent}
+	} else if kept == "" {
 		out.RefreshToken, out.newRefresh = newToken("frt_"), true
 		s.refresh[out.RefreshToken] = &refreshToken{Grant: key, Consent: g.Consent}
 	}

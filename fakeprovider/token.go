@@ -23,6 +23,10 @@ var (
 
 // token serves RFC 6749 section 3.2.
 func (s *Server) token(w http.ResponseWriter, r *http.Request) {
+	if s.exchanges(r) {
+		s.exchangeAccess(w, r)
+		return
+	}
 	if err := s.readForm(r); err != nil {
 		s.refuse(w, r, Knobs{}, refusal{"invalid_request", "The request cannot be read: " + err.Error()})
 		return
@@ -253,6 +257,7 @@ func (s *Server) work(client, presented string, t *refreshToken, g *grant, k Kno
 	}
 	g.Refreshes++
 	g.LastUsed = now
+	s.exchangedLife(&k)
 	if k.KillsAccess {
 		for _, a := range s.accessOf[t.Grant] {
 			a.Dead = true

@@ -69,6 +69,7 @@ func (c *Client) Exchange(ctx context.Context, app App, secret perennial.Secret,
 			reply.Description = boundText(app.Name, reply.Tokens)
 			reply.Outcome, reply.Code, reply.Tokens = perennial.OutcomeMisconfigured, CodeBoundToken, perennial.TokenSet{}
 		}
+		reply.Tokens = app.Provider.consented(reply.Tokens)
 	}
 	return reply
 }

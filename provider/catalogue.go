@@ -74,6 +74,7 @@ func Lookup(name string) (Entry, bool) {
 			e.API.Spellings, e.API.ReadPosts = slices.Clone(e.API.Spellings), slices.Clone(e.API.ReadPosts)
 			e.ScopesImply, e.ScopePrefixes = maps.Clone(e.ScopesImply), slices.Clone(e.ScopePrefixes)
 			e.APIHosts = slices.Clone(e.APIHosts)
+			e.Exchange.Client, e.FirstExchange.Client = slices.Clone(e.Exchange.Client), slices.Clone(e.FirstExchange.Client)
 			return e, true
 		}
 	}
@@ -182,6 +183,9 @@ func (e Entry) Validate() error {
 		}
 	}
 	if err := e.validateGrant(); err != nil {
+		return err
+	}
+	if err := e.validateRenewal(); err != nil {
 		return err
 	}
 	return e.validateAccount()

@@ -197,7 +197,11 @@ func (s Spelling) hasCode(ev evidence) bool {
 
 // verdict returns what the spelling makes of a reply that it matches.
 func (s Spelling) verdict(ev evidence) verdict {
-	v := verdict{outcome: s.Outcome, code: ev.codeOr("http_" + strconv.Itoa(ev.status)), fault: s.Fault}
+	own := "http_" + strconv.Itoa(ev.status)
+	if numberCode.MatchString(s.Code) {
+		own = "error_" + s.Code
+	}
+	v := verdict{outcome: s.Outcome, code: ev.codeOr(own), fault: s.Fault}
 	v.wrongClient = s.Outcome == perennial.OutcomeMisconfigured && s.Fault == perennial.FaultClient
 	return v
 }

@@ -6,6 +6,7 @@ import "slices"
 // entry again.
 func Describe(e Entry) Description {
 	d := Description{
+		Renewal: string(e.Renewal), CheckURL: e.CheckURL,
 		Grant: string(e.Grant), GrantType: e.GrantType, Credentials: e.Credentials, CredentialsOptional: e.CredentialsOptional,
 		Title: e.Title, RemoveAccess: e.RemoveAccess, Notes: e.Notes, AuthURL: e.AuthURL, TokenURL: e.TokenURL, RefreshURL: e.RefreshURL, IntroURL: e.IntrospectURL, RevokeURL: e.RevokeURL, Hosts: e.HostSuffixes, HostFrom: e.HostFrom,
 		AuthStyle: authStyles[e.AuthStyle], SecretAsUser: said(e.SecretAsUser), JSONBody: said(e.JSONBody), RefreshParams: e.RefreshParams, RequestHeaders: e.RequestHeaders, AuthParams: e.AuthParams,
@@ -19,6 +20,12 @@ func Describe(e Entry) Description {
 	}
 	if e.Account != (AccountSource{}) {
 		d.Account = &e.Account
+	}
+	if !e.Exchange.isZero() {
+		d.Exchange = &e.Exchange
+	}
+	if !e.FirstExchange.isZero() {
+		d.FirstExchange = &e.FirstExchange
 	}
 	if e.Setup != (Setup{}) {
 		d.Setup = &e.Setup

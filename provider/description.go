@@ -31,6 +31,11 @@ type Description struct {
 	Hosts      []string `yaml:"hosts,omitempty" doc:"What may stand for {host}: whole names. One that begins with a dot stands for the names below a domain of which the provider gives each account one."`
 	HostFrom   string   `yaml:"host_from,omitempty" doc:"Parameter of the authorization response that names the account's host, as a name or an address: accounts-server. It is followed only to a host that stands in hosts as a whole name."`
 
+	Renewal       string         `yaml:"renewal,omitempty" enum:"refresh_token,access_token,none" doc:"How an access token is renewed: by a refresh token (the default), by an exchange of the living access token itself (access_token; see exchange), or never (none): it is good until it is revoked, and looked at once a day."`
+	Exchange      *TokenExchange `yaml:"exchange,omitempty" doc:"With renewal: access_token: the request that exchanges an access token for a longer one."`
+	FirstExchange *TokenExchange `yaml:"first_exchange,omitempty" doc:"The same for the token of a consent, if that takes another request."`
+	CheckURL      string         `yaml:"check_url,omitempty" doc:"With renewal: none: requested with the access token to see whether it is still good: 2xx if it is, 401 if it is not. Left out: the url of account."`
+
 	Grant               string   `yaml:"grant,omitempty" enum:"authorization_code,client_credentials,jwt_bearer,installation" doc:"What an access token is asked for with: a consent's refresh token (authorization_code, the default); or what a customer gives instead: client_credentials (RFC 6749 section 4.4), a signed token in the request (jwt_bearer, RFC 7523) or in Authorization (installation, of a GitHub App)."`
 	GrantType           string   `yaml:"grant_type,omitempty" doc:"With grant: client_credentials: the value of grant_type, if the provider has its own: account_credentials."`
 	Credentials         []string `yaml:"credentials,omitempty" doc:"The names of what a customer gives with a grant that needs no consent. client_id, client_secret and private_key (with private_key_id) take the place of the app's; any other stands where {its_name} does: in token_url, refresh_params and assertion."`
@@ -53,8 +58,8 @@ type Description struct {
 
 	RefreshWithin   Span `yaml:"refresh_within,omitempty" doc:"The provider refreshes an access token only within this time before its end; left out: at any time."`
 	DefaultLifetime Span `yaml:"default_lifetime,omitempty" doc:"Life of an access token whose reply names none."`
-	IdleLifetime    Span `yaml:"idle_lifetime,omitempty" doc:"Life of a refresh token that nobody uses. Left out, with evidence by the provider for idle_clock: there is no such limit."`
-	GrantLifetime   Span `yaml:"grant_lifetime,omitempty" doc:"Time from the consent to the end of the grant, which no refresh postpones. Left out, with evidence by the provider for hard_clock: there is no such end."`
+	IdleLifetime    Span `yaml:"idle_lifetime,omitempty" pattern:"^(none|[0-9]+d|([0-9]+(\\.[0-9]+)?(h|m|s|ms))+)$" doc:"Life of a refresh token that nobody uses. Left out, with evidence by the provider for idle_clock: there is no such limit. none: the app's settings at the provider turn it off."`
+	GrantLifetime   Span `yaml:"grant_lifetime,omitempty" pattern:"^(none|[0-9]+d|([0-9]+(\\.[0-9]+)?(h|m|s|ms))+)$" doc:"Time from the consent to the end of the grant, which no refresh postpones. Left out, with evidence by the provider for hard_clock: there is no such end. none: the app's settings at the provider turn it off."`
 
 	GrantsPerUser int    `yaml:"grants_per_user,omitempty" doc:"How many grants, or refresh tokens, a user may have for one client before the oldest ends without a word."`
 	Revocation    string `yaml:"revocation,omitempty" doc:"What a revocation reaches: one token, the grant, all grants of the user, the installation."`
@@ -144,6 +149,7 @@ func (d Description) Over(e Entry, replace bool, report Report) Entry {
 	o.client()
 	o.replay()
 	o.grantOfCredentials()
+	o.renewal()
 	o.clocks()
 	o.grant()
 	o.reply()
@@ -191,8 +197,23 @@ func (o overlay) replay() {
 func (o overlay) clocks() {
 	o.span("refresh_within", o.d.RefreshWithin, &o.e.RefreshWithin)
 	o.span("default_lifetime", o.d.DefaultLifetime, &o.e.DefaultLifetime)
-	o.span("idle_lifetime", o.d.IdleLifetime, &o.e.IdleLifetime)
-	o.span("grant_lifetime", o.d.GrantLifetime, &o.e.GrantLifetime)
+	o.clock("idle_lifetime", o.d.IdleLifetime, &o.e.IdleLifetime)
+	o.clock("grant_lifetime", o.d.GrantLifetime, &o.e.GrantLifetime)
+}
+
+// noClock is written for a clock that an app's settings at the provider have turned off.
+const noClock Span = "none"
+
+// clock reads a clock that an app's settings at the provider may set or turn off.
+func (o overlay) clock(key string, from Span, to *time.Duration) {
+	switch _, ok := from.duration(); {
+	case from == noClock:
+		*to = 0
+	case from != "" && !ok:
+		o.report(key, "must be a duration above zero, for example "+spanForm+", or none")
+	default:
+		o.span(key, from, to)
+	}
 }
 
 func (o overlay) span(key string, from Span, to *time.Duration) {
@@ -294,8 +315,8 @@ func (o overlay) spelling(at string, s Spelling) {
 	switch {
 	case s.Code == "" && s.Contains == "":
 		o.report(at, "needs a code or contains: a status alone says nothing about the token")
-	case s.Code != "" && codeOf(s.Code) != s.Code:
-		o.report(at+".code", "can never match: a code has letters, spaces and _ - . only, and at most 48 of them; use contains")
+	case s.Code != "" && codeOf(s.Code) != s.Code && !numberCode.MatchString(s.Code):
+		o.report(at+".code", "can never match: a code is a number, or has letters, spaces and _ - . only, and at most 48 of them; use contains")
 	case s.HTTPStatus != 0 && (s.HTTPStatus < 200 || s.HTTPStatus > 599):
 		o.report(at+".http_status", "must be from 200 to 599")
 	}

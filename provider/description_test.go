@@ -100,7 +100,7 @@ func TestWrongDescriptions(t *testing.T) {
 		"revoke_url: https://{host}/x":                            {"acme.yaml:6: revoke_url has a {host}: say in hosts which there may be"},
 		"refresh_url: https://other.example/r":                    {"acme.yaml: refresh_url must be at the host of token_url"},
 		"refresh_url: x/" + secret:                                {"acme.yaml:6: refresh_url is not a whole URL"},
-		"idle_lifetime: " + secret:                                {`acme.yaml:6: idle_lifetime must be a duration above zero, for example "30s", "30m" or "90d"`},
+		"idle_lifetime: " + secret:                                {`acme.yaml:6: idle_lifetime must be a duration above zero, for example "30s", "30m" or "90d", or none`},
 		"rate_limit_scope: " + secret:                             {"acme.yaml:6: rate_limit_scope must be one of connection, app, host"},
 		"account: {from: " + secret + "}":                         {"acme.yaml:6: account.from must be one of callback, reply, id_token, introspection, url, host, credentials"},
 		"account: {from: url, name: id}":                          {"acme.yaml: account from url needs a url"},
@@ -189,4 +189,26 @@ func TestAPIOfTheCatalogue(t *testing.T) {
 		}
 	}
 	assert.NotZero(t, known)
+}
+
+// TestClocksOfAnApp: clocks that an app's owner sets at the provider take the place of the
+// entry's, or turn them off; what the app does not name stays.
+func TestClocksOfAnApp(t *testing.T) {
+	t.Parallel()
+	e := Entry{IdleLifetime: 30 * day, GrantLifetime: 365 * day}
+	for _, c := range []struct {
+		d           Description
+		idle, grant time.Duration
+	}{
+		{Description{}, 30 * day, 365 * day},
+		{Description{IdleLifetime: "7d"}, 7 * day, 365 * day},
+		{Description{IdleLifetime: "none"}, 0, 365 * day},
+		{Description{GrantLifetime: "none", IdleLifetime: "90m"}, 90 * time.Minute, 0},
+	} {
+		got := c.d.Over(e, false, func(key, text string) { t.Errorf("%s %s", key, text) })
+		assert.Equal(t, []time.Duration{c.idle, c.grant}, []time.Duration{got.IdleLifetime, got.GrantLifetime}, c.d)
+	}
+	var wrong []string
+	Description{DefaultLifetime: "none", GraceWindow: "none"}.Over(e, false, func(key, _ string) { wrong = append(wrong, key) })
+	assert.Equal(t, []string{"grace_window", "default_lifetime"}, wrong, "only clocks of a grant can be turned off")
 }

@@ -153,6 +153,10 @@ var effects = map[string]string{
 
 	"grant":                "Connections of the other kind of grant are not refreshed any more: make them anew.",
 	"grant_type":           otherRequests,
+	"renewal":              "Connections of the other kind are not refreshed any more: their customers must reconnect.",
+	"exchange":             otherRequests,
+	"first_exchange":       otherRequests,
+	"check_url":            "Access tokens are looked at there, from the next look on.",
 	"credentials":          "New connections need these. One that has not what a value needs is asked for without it.",
 	"credentials_optional": "New connections may have these.",
 

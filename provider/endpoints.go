@@ -15,6 +15,7 @@ func (o overlay) endpoints() {
 	if o.d.TokenURL != "" && hostOf(o.d.TokenURL) != hostOf(o.e.TokenURL) {
 		// The entry's endpoints must not get another server's tokens.
 		o.e.RefreshURL, o.e.IntrospectURL, o.e.RevokeURL = "", "", ""
+		o.e.Exchange, o.e.FirstExchange, o.e.CheckURL = TokenExchange{}, TokenExchange{}, ""
 	}
 	if o.d.Hosts != nil {
 		o.hosts("hosts", o.d.Hosts)

@@ -28,7 +28,7 @@ func TestEntries(t *testing.T) {
 		for _, s := range e.Spellings {
 			assert.NotZero(t, s.Code+s.Contains, "%s: a spelling that matches anything", name)
 			assert.Contains(t, perennial.Outcomes, s.Outcome, name)
-			if s.Code != "" {
+			if s.Code != "" && !numberCode.MatchString(s.Code) {
 				assert.Equal(t, s.Code, codeOf(s.Code), "%s: a code that is never kept is never matched", name)
 			}
 		}

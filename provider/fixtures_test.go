@@ -57,6 +57,7 @@ func play(t *testing.T, e Entry, r fixtures.Reply) {
 	}))
 	defer server.Close()
 	e.TokenURL = server.URL
+	e.Exchange.URL = e.TokenURL
 	if e.AuthStyle == 0 {
 		e.AuthStyle = oauth2.AuthStyleInParams
 	}

@@ -74,6 +74,9 @@ func presentedTo(t testing.TB, e Entry) (secret, token perennial.Secret) {
 	if e.Grant.FromCredentials() {
 		return appKey, sample(t, e, nil)
 	}
+	if e.Renewal != RenewalRefreshToken {
+		return testSecret, hold(testToken, false)
+	}
 	return testSecret, testToken
 }
 

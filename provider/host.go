@@ -46,7 +46,8 @@ func (a App) At(host string) (App, error) {
 			a.Name, a.Provider.Title, a.Provider.allowedHosts())
 	}
 	fill := strings.NewReplacer(hostPlaceholder, host)
-	for _, address := range []*string{&a.Provider.AuthURL, &a.Provider.TokenURL, &a.Provider.RefreshURL, &a.Provider.IntrospectURL, &a.Provider.RevokeURL, &a.Provider.Account.URL, &a.Provider.Account.SandboxURL, &a.Provider.Assertion.Audience} {
+	for _, address := range []*string{&a.Provider.AuthURL, &a.Provider.TokenURL, &a.Provider.RefreshURL, &a.Provider.IntrospectURL, &a.Provider.RevokeURL, &a.Provider.Account.URL, &a.Provider.Account.SandboxURL, &a.Provider.Assertion.Audience,
+		&a.Provider.Exchange.URL, &a.Provider.FirstExchange.URL, &a.Provider.CheckURL} {
 		*address = fill.Replace(*address)
 	}
 	return a, nil

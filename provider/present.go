@@ -56,15 +56,22 @@ func (c *Client) to(app App) http.RoundTripper {
 
 // Refresh presents refreshToken once (RFC 6749 section 6) and authenticates with
 // secret. If the app's grant is from credentials, refreshToken is what
-// [ParseCredentials] returned. It calls send immediately before the first byte can leave; if send fails,
+// [ParseCredentials] returned; if its Renewal is not by refresh tokens, what [Entry.Stored]
+// put in the refresh token's place. It calls send immediately before the first byte can leave; if send fails,
 // nothing is sent. ctx bounds the whole exchange. The reply always has an outcome, and
 // no secret but its tokens.
 func (c *Client) Refresh(ctx context.Context, app App, secret, refreshToken perennial.Secret, send func(context.Context) error) Reply {
 	if app.Provider.Grant.FromCredentials() {
 		return c.presentCredentials(ctx, app, secret, refreshToken, send)
 	}
+	if app.Provider.Renewal != RenewalRefreshToken {
+		return c.presentHeld(ctx, app, secret, refreshToken, send)
+	}
 	began := time.Now()
 	trip := c.trip(app, secret, send)
+	if _, _, ok := openHeld(refreshToken); ok {
+		trip.refuse(codeOtherGrant, errors.New("the connection has its access token in place of a refresh token: its app had another renewal when it was made"))
+	}
 	if _, ok := openCredentials(refreshToken); ok { // they would go to a server as a token
 		trip.refuse(codeOtherGrant, errors.New("the connection has credentials in place of a refresh token: its app had another grant when it was made"))
 	}
@@ -224,7 +231,7 @@ func (o *oneShot) received() received {
 // rewrite adds members and the entry's own to the form that x/oauth2 made, and encodes
 // it as the provider expects.
 func (e Entry) rewrite(req *http.Request, members url.Values) error {
-	if !e.JSONBody && len(e.RefreshParams) == 0 && len(members) == 0 {
+	if req.Method != http.MethodPost || !e.JSONBody && len(e.RefreshParams) == 0 && len(members) == 0 {
 		return nil
 	}
 	raw, err := io.ReadAll(req.Body)

@@ -117,6 +117,9 @@ func codeOf(s string, secrets ...perennial.Secret) string {
 // plainCode is the form of every error code in RFC 6749 and the catalogue.
 var plainCode = regexp.MustCompile(`^[A-Za-z][A-Za-z_\-. ]{1,47}$`)
 
+// numberCode is the form of the codes that are numbers: Facebook's 190.
+var numberCode = regexp.MustCompile(`^[0-9]{1,6}$`)
+
 func holdsSecret(s string, secrets []perennial.Secret) bool {
 	for _, secret := range secrets {
 		if raw := secret.Reveal(); len(raw) >= minSecret && strings.Contains(s, raw) {

@@ -106,7 +106,11 @@ func (in received) readLifetimes(t *perennial.TokenSet, e Entry, at, top map[str
 		}
 		return l.shortest(top, names)
 	}
-	t.ExpiresIn = of(e.DefaultLifetime, maxAccessLifetime, accessLifetimes)
+	usual := e.DefaultLifetime
+	if e.Renewal == RenewalAccessToken {
+		usual = 0 // that of a consent's own token: an exchanged one lives for much longer, in the same unit
+	}
+	t.ExpiresIn = of(usual, maxAccessLifetime, accessLifetimes)
 	t.RefreshTokenExpiresIn = of(e.IdleLifetime, 0, refreshLifetimes)
 	t.GrantExpiresIn = of(e.GrantLifetime, 0, grantLifetimes)
 }

@@ -25,9 +25,13 @@ func (c *Client) Revoke(ctx context.Context, app App, token perennial.Secret) er
 	if _, ok := openCredentials(token); ok {
 		return fmt.Errorf("revoke at %s: credentials are not revoked", app.Provider.Name)
 	}
+	hint := "refresh_token"
+	if held, _, ok := openHeld(token); ok {
+		token, hint = held, "access_token"
+	}
 	var reply Reply
 	for _, secret := range app.Secrets() {
-		req, err := app.revocation(ctx, secret, token)
+		req, err := app.revocation(ctx, secret, token, hint)
 		if err != nil {
 			return err
 		}
@@ -45,8 +49,8 @@ func (c *Client) Revoke(ctx context.Context, app App, token perennial.Secret) er
 }
 
 // revocation makes a request of RFC 7009 section 2.1.
-func (a App) revocation(ctx context.Context, secret, token perennial.Secret) (*http.Request, error) {
-	form := url.Values{"token": {token.Reveal()}, "token_type_hint": {"refresh_token"}}
+func (a App) revocation(ctx context.Context, secret, token perennial.Secret, hint string) (*http.Request, error) {
+	form := url.Values{"token": {token.Reveal()}, "token_type_hint": {hint}}
 	req, err := a.clientRequest(ctx, a.Provider.RevokeURL, secret, form)
 	if err != nil {
 		return nil, fmt.Errorf("revoke at %s: %w", a.Provider.Name, err)

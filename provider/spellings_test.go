@@ -25,6 +25,7 @@ func present(t *testing.T, e Entry, status int, body string) Reply {
 	}))
 	defer server.Close()
 	e.TokenURL = server.URL
+	e.Exchange.URL = e.TokenURL
 	if e.AuthStyle == 0 {
 		e.AuthStyle = oauth2.AuthStyleInParams
 	}

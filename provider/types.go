@@ -47,6 +47,15 @@ type Entry struct {
 	Credentials         []string
 	CredentialsOptional []string
 
+	// Renewal says how access tokens are renewed. Exchange is the request for it with
+	// RenewalAccessToken, FirstExchange that of a consent's own token if it is another one.
+	// CheckURL is what RenewalNone asks whether an access token is still good; empty: the
+	// URL of Account.
+	Renewal       Renewal
+	Exchange      TokenExchange
+	FirstExchange TokenExchange
+	CheckURL      string
+
 	AuthURL       string
 	TokenURL      string
 	IntrospectURL string           // RFC 7662

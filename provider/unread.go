@@ -120,6 +120,9 @@ func ReadUnread(u Unread, e Entry, sent time.Time) (t perennial.TokenSet, cut bo
 	if t = read.tokens; e.Grant.FromCredentials() {
 		t.RefreshToken = perennial.Secret{} // its connection keeps its credentials
 	}
+	if e.Renewal == RenewalAccessToken {
+		t = e.held(t, false)
+	}
 	if t.AccessToken.IsZero() && t.RefreshToken.IsZero() {
 		return t, false, perennial.Errorf(perennial.CodeInvalid, "the kept reply still has no tokens that can be read. It has: %s. Say where they are: --under PATH for the object with access_token, or --at access_token=PATH", strings.Join(memberPaths(in), ", "))
 	}

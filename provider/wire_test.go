@@ -43,8 +43,8 @@ func TestWire(t *testing.T) {
 	t.Parallel()
 	extra := map[string]map[string]string{"shopify": {"expiring": "1"}, "zendesk": {"expires_in": "1800"}}
 	for _, name := range Names() {
-		if entry(t, name).Grant.FromCredentials() {
-			continue // TestGrants
+		if e := entry(t, name); e.Grant.FromCredentials() || e.Renewal != RenewalRefreshToken {
+			continue // TestGrants, TestWireOfRenewals
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

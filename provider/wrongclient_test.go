@@ -28,6 +28,7 @@ func answer(t *testing.T, e Entry, status int, header http.Header, body string) 
 		return rec.Result(), err
 	})})
 	e.TokenURL = "https://token.test/"
+	e.Exchange.URL = e.TokenURL
 	if e.AuthStyle == 0 {
 		e.AuthStyle = oauth2.AuthStyleInParams
 	}
@@ -43,6 +44,9 @@ func TestWrongClient(t *testing.T) {
 		e := entry(t, name)
 		if e.CustomersClient() {
 			continue // TestCustomersClient
+		}
+		if e.Renewal == RenewalNone {
+			continue // the client is in no request after the consent
 		}
 		for code := range wrongClient {
 			for _, spelt := range []string{code, strings.ToUpper(code)} {

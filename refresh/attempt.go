@@ -288,6 +288,9 @@ func (a *attempt) saveRequest(reply provider.Reply, old perennial.Secret) (store
 	if reply.Cut && t.ExpiresIn <= 0 {
 		t.ExpiresIn = lifeOf(row) // the lifetime was lost too: such tokens lived as long until now
 	}
+	if a.app.Provider.Renewal == provider.RenewalNone && !row.ExpiresAt.IsZero() {
+		t.ExpiresIn = row.ExpiresAt.Sub(a.row.Open.StartedAt) // a look does not lengthen it
+	}
 	w, err := Tokens(a.Sealer, a.app, row, a.nextGeneration(), t, refreshToken, a.row.Open.StartedAt)
 	if err != nil {
 		return store.SaveRequest{}, fmt.Errorf("save connection %s after the provider replied: %w", a.row.ID, err)

@@ -45,6 +45,9 @@ func Tokens(s Sealer, app provider.App, c perennial.Connection, generation int64
 		return store.TokenWrite{}, fmt.Errorf("seal refresh token: %w", err)
 	}
 	life := knownLife(t.ExpiresIn, app.Provider.DefaultLifetime)
+	if life <= 0 && app.Provider.Renewal == provider.RenewalNone {
+		life = maxLife // it ends when it is revoked
+	}
 	if life > 0 {
 		w.ExpiresAt = start.Add(life)
 	} else {
@@ -57,7 +60,13 @@ func Tokens(s Sealer, app provider.App, c perennial.Connection, generation int64
 	if life > 0 {
 		w.NextRefreshAt = timing.Late(w.NextRefreshAt, w.ExpiresAt, app.Provider, c.ID, generation)
 	}
-	if c.Dormant(start) {
+	if app.Provider.Renewal == provider.RenewalNone {
+		// Once a day, and at its end: no look before that brings another token.
+		w.NextRefreshAt = timing.Due(start, 2*timing.MaxRest, app.Buffer, c.ID, generation)
+		if w.ExpiresAt.Before(w.NextRefreshAt) {
+			w.NextRefreshAt = w.ExpiresAt
+		}
+	} else if c.Dormant(start) {
 		// Only its refresh token needs to be kept alive: use the longest rest, in its
 		// own place.
 		w.NextRefreshAt = timing.Due(start, 2*timing.MaxRest, app.Buffer, c.ID, generation)

@@ -87,7 +87,7 @@ func (s *Store) InDoubt(ctx context.Context, grace time.Duration, after string, 
 	past := db.Nullable(now.Add(-grace))
 	day, half := 24*time.Hour, 30*time.Minute
 	active := s.db.With(ctx).Where("next_refresh_at IS NULL").
-		Or("next_refresh_at > "+s.earlier("last_refreshed_at", day), db.Nullable(now), db.Nullable(now.Add(day))).
+		Or("next_refresh_at > "+s.earlier("last_refreshed_at", day)+" AND (refresh_token_expires_at IS NULL OR "+s.pastHalf()+")", db.Nullable(now), db.Nullable(now.Add(day)), db.Nullable(now), db.Nullable(now)).
 		Or("cadence <> 'on_use' AND expires_at IS NULL AND next_refresh_at > "+s.earlier("last_refreshed_at", half), db.Nullable(now), db.Nullable(now.Add(half))).
 		Or("cadence <> 'on_use' AND next_refresh_at > expires_at").
 		Or("next_attempt_at > ?", db.Nullable(now.Add(perennial.MaxWait))).
@@ -110,6 +110,16 @@ func (s *Store) earlier(column string, d time.Duration) string {
 		return fmt.Sprintf("(CASE WHEN %[1]s <= ? THEN strftime('%%Y-%%m-%%d %%H:%%M:%%f', %[1]s, '+%[2]d seconds') || '+00:00' ELSE ? END)", column, int(d.Seconds()))
 	}
 	return fmt.Sprintf("(CASE WHEN %[1]s <= ? THEN %[1]s + interval '%[2]d seconds' ELSE ? END)", column, int(d.Seconds()))
+}
+
+// pastHalf returns the SQL for "due after half of the refresh token's life unused". Its
+// arguments are now, twice.
+func (s *Store) pastHalf() string {
+	from := s.earlier("last_refreshed_at", 0)
+	if s.db.Dialect == schema.SQLite {
+		return "julianday(next_refresh_at) - julianday" + from + " > julianday(refresh_token_expires_at) - julianday(next_refresh_at)"
+	}
+	return "next_refresh_at - " + from + " > refresh_token_expires_at - next_refresh_at"
 }
 
 // The longest times between two refreshes of a paused connection, as the engine defines

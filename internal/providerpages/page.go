@@ -36,7 +36,7 @@ func Page(e provider.Entry) string {
 
 // summary says the most important facts in one line.
 func summary(e provider.Entry) string {
-	parts := []string{"Access token lives: " + strong(value(e, "lifetime", lifetime(e))), "a refresh gives: " + strong(value(e, "rotation", rotations[e.Rotation])),
+	parts := []string{"Access token lives: " + strong(value(e, "lifetime", lifetime(e))), "a refresh gives: " + strong(value(e, "rotation", given(e))),
 		"an unused refresh token ends: " + strong(value(e, "idle_clock", after(e.IdleLifetime))), "a lost reply costs: " + strong(costs[e.ReplayClass])}
 	parts = slices.DeleteFunc(parts, func(part string) bool { return strings.HasSuffix(part, seeSource) })
 	return strings.Join(parts, " · ")
@@ -162,11 +162,14 @@ func (w *writer) clocks(e provider.Entry) {
 	row := func(name, fact, known string) []string { return []string{name, value(e, fact, known), source(e, fact)} }
 	rows := [][]string{
 		row("Access token lives", "lifetime", lifetime(e)),
-		row("A refresh gives", "rotation", rotations[e.Rotation]),
+		row("A refresh gives", "rotation", given(e)),
 		row("An unused refresh token ends", "idle_clock", after(e.IdleLifetime)),
 		row("The grant ends, whatever is refreshed", "hard_clock", after(e.GrantLifetime)),
 		row("Limit of the token endpoint", "rate_limit", limit(e)),
 		row("A revocation reaches", "revocation", plain(e.Revocation)),
+	}
+	if how := renewals[e.Renewal]; how != "" {
+		rows = append(rows, []string{"How access is kept", how, seeSources})
 	}
 	if e.GrantsPerUser > 0 {
 		rows = append(rows, []string{"Grants of one user for one app", fmt.Sprintf("%d; the next one ends the oldest without a word", e.GrantsPerUser), seeSources})

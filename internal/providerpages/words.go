@@ -16,6 +16,23 @@ var rotations = map[provider.Rotation]string{
 	provider.RotationNever:     "no new refresh token",
 }
 
+// given says what a refresh brings.
+func given(e provider.Entry) string {
+	switch e.Renewal {
+	case provider.RenewalAccessToken:
+		return "another access token; there is no refresh token"
+	case provider.RenewalNone:
+		return "nothing: there is no refresh, and no refresh token"
+	}
+	return rotations[e.Rotation]
+}
+
+// renewals say how access is kept without a refresh token.
+var renewals = map[provider.Renewal]string{
+	provider.RenewalAccessToken: "the living access token is exchanged for the next one; once it has ended, the customer must reconnect",
+	provider.RenewalNone:        "the access token is good until it is revoked; Perennial looks at it once a day",
+}
+
 var scopes = map[provider.RateLimitScope]string{
 	provider.ScopeApp:  "a 429 concerns the whole app",
 	provider.ScopeHost: "a 429 concerns the app at that host",
@@ -44,6 +61,9 @@ func afterLoss(e provider.Entry) string {
 	name, meanwhile := plain(e.Title), "; what is left of the access token is served meanwhile."
 	if e.RefreshKillsAccessToken {
 		meanwhile = "."
+	}
+	if e.Renewal == provider.RenewalNone {
+		return "There is no refresh. The look at the access token spends nothing, and is repeated."
 	}
 	switch e.ReplayClass {
 	case perennial.ReplayReusable:

@@ -165,7 +165,7 @@ func waits(c perennial.Connection, now, at time.Time) time.Time {
 
 // ImplausibleDue reports whether an active row's due time cannot be right: missing,
 // after the token's end (for a connection whose token is always kept valid), or further
-// away than any refresh token may rest. Such a row is due now. [store.Store.InDoubt]
+// away than its refresh token may rest. Such a row is due now. [store.Store.InDoubt]
 // finds the same rows.
 func ImplausibleDue(c perennial.Connection, now time.Time) bool {
 	last := later(c.LastRefreshedAt, c.CreatedAt)
@@ -173,7 +173,7 @@ func ImplausibleDue(c perennial.Connection, now time.Time) bool {
 		last = now
 	}
 	switch {
-	case c.NextRefreshAt.IsZero(), c.NextRefreshAt.After(last.Add(MaxRest)):
+	case c.NextRefreshAt.IsZero(), c.NextRefreshAt.After(last.Add(restOf(c, last))):
 		return true
 	case c.Cadence == perennial.CadenceOnUse:
 		return false
@@ -181,6 +181,12 @@ func ImplausibleDue(c perennial.Connection, now time.Time) bool {
 		return c.NextRefreshAt.After(last.Add(blindLife))
 	}
 	return c.NextRefreshAt.After(c.ExpiresAt)
+}
+
+// restOf returns the longest time that a connection's refresh token may rest: MaxRest, or
+// half of its life unused if that is known and longer.
+func restOf(c perennial.Connection, last time.Time) time.Duration {
+	return max(MaxRest, c.RefreshTokenExpiresAt.Sub(last)/2)
 }
 
 // pausedWake returns when to refresh a paused connection so that its refresh token does

@@ -21,7 +21,7 @@ func TestCatalogue(t *testing.T) {
 			t.Parallel()
 			k, err := lookup(name)
 			require.NoError(t, err)
-			for _, found := range run(t, database, k, k.entry, scenarios) {
+			for _, found := range run(t, database, k, k.entry, scenariosOf(k.entry)) {
 				assert.Fail(t, found)
 			}
 		})

@@ -59,7 +59,7 @@ func mutations(e provider.Entry) (all []mutation) {
 		add("class "+string(class), func(m *provider.Entry) { m.ReplayClass, m.GraceWindow = class, windowOf(class) }, lived...)
 	}
 	for _, unit := range []time.Duration{time.Millisecond, time.Second, time.Minute} {
-		if unit != cmp.Or(e.LifetimeUnit, time.Second) {
+		if unit != cmp.Or(e.LifetimeUnit, time.Second) && e.Renewal != provider.RenewalNone {
 			add("unit "+unit.String(), func(m *provider.Entry) { m.LifetimeUnit = unit })
 		}
 	}
@@ -162,7 +162,7 @@ func compareThin(t *testing.T, thin []string) {
 func noticed(t *testing.T, database []byte, k known, m mutation) bool {
 	t.Helper()
 	var lived []scenario
-	for _, s := range scenarios {
+	for _, s := range scenariosOf(k.entry) {
 		if slices.Contains(m.lived, s.name) || len(m.lived) == 0 && slices.Contains([]string{"life", "odd-lifetime"}, s.name) {
 			lived = append(lived, s)
 		}
@@ -211,6 +211,9 @@ func misunderstood(e provider.Entry, r fixtures.Reply) string {
 	app := provider.App{Name: "app", ClientID: "client", Provider: e}
 	client := provider.NewClient(provider.ClientConfig{Transport: fixed(r)})
 	token, secret := perennial.NewSecret("presented"), perennial.NewSecret("secret")
+	if stored, err := e.Stored(perennial.TokenSet{AccessToken: token}); err == nil && e.Renewal != provider.RenewalRefreshToken {
+		token = stored.RefreshToken
+	}
 	var got provider.Reply
 	if r.Exchange {
 		got = client.Exchange(context.Background(), app, secret, provider.AuthorizationCode{Code: token, Verifier: token, RedirectURI: baseURL})

@@ -2,6 +2,8 @@ package catalogue
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -74,6 +76,7 @@ type world struct {
 	rows     *db.DB
 	timing   timing.Config
 
+	away      bool   // no request is answered
 	elsewhere string // the host of the accounts that agree now; empty: as the link says
 }
 
@@ -95,12 +98,25 @@ func newWorld(t *testing.T, file string, pristine known, e provider.Entry) *worl
 	w.store = store.New(w.rows)
 	w.keys, err = seal.NewEphemeral()
 	must(err)
-	client := provider.NewClient(provider.ClientConfig{Transport: w.server.Transport()})
+	client := provider.NewClient(provider.ClientConfig{Transport: awayOr{w, w.server.Transport()}})
 	w.engine = refresh.New(refresh.Config{Store: w.store, Presenter: client, Revoker: client, Apps: w, Sealer: w.keys, Timing: w.timing})
 	w.service = connect.New(connect.Config{Store: w.store, Apps: w, Sealer: w.keys, Workflows: w})
 	w.sessions, err = connect.NewSessions(connect.SessionsConfig{Service: w.service, Store: connect.NewSessionStore(w.rows), Provider: client, BaseURL: baseURL})
 	must(err)
 	return w
+}
+
+// awayOr loses requests while the provider is away.
+type awayOr struct {
+	w    *world
+	next http.RoundTripper
+}
+
+func (t awayOr) RoundTrip(req *http.Request) (*http.Response, error) {
+	if t.w.away {
+		return nil, errors.New("no answer")
+	}
+	return t.next.RoundTrip(req)
 }
 
 const baseURL = "https://connect.example.com"
@@ -286,6 +302,12 @@ func (w *world) token(c perennial.Connection, field seal.Field) perennial.Secret
 	}
 	token, err := w.keys.Open(seal.BindingOf(c, field, c.Generation), sealed)
 	must(err)
+	var held struct {
+		Token []byte `json:"held_access_token"`
+	}
+	if w.known.entry.Renewal != provider.RenewalRefreshToken && json.Unmarshal([]byte(token.Reveal()), &held) == nil && field == seal.FieldRefreshToken {
+		return perennial.NewSecret(string(held.Token))
+	}
 	return token
 }
 
