@@ -302,7 +302,7 @@ func (a *attempt) saveRequest(reply provider.Reply, old perennial.Secret) (store
 		Digest:        a.row.Open.Digest,
 		NewGeneration: w.Generation,
 		SealedTokens:  w.SealedTokens,
-		MissingScopes: judgeScopes(a.app, a.row, t.Scopes),
+		MissingScopes: a.judgeScopes(t.Scopes),
 		Ledger:        a.ledger(reply),
 		Claimed:       a.row,
 	}
