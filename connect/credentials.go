@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/provider"
@@ -47,7 +48,10 @@ func (s *Service) verified(ctx context.Context, app provider.App, g Grant, misma
 	if g.ObtainedAt, err = s.Store.Now(ctx); err != nil {
 		return g, fmt.Errorf("read the database's clock: %w", err)
 	}
-	reply := s.firstToken(ctx, app, presented)
+	reply, err := s.firstToken(ctx, app, presented)
+	if err != nil {
+		return g, err
+	}
 	level := slog.LevelInfo
 	if reply.Outcome == perennial.OutcomeMisconfigured {
 		level = slog.LevelError
@@ -63,17 +67,45 @@ func (s *Service) verified(ctx context.Context, app provider.App, g Grant, misma
 }
 
 // firstToken presents credentials, with the next of the app's client secrets if the
-// provider rejects the app's client.
-func (s *Service) firstToken(ctx context.Context, app provider.App, presented perennial.Secret) (reply provider.Reply) {
+// provider rejects the app's client. Each request has a rate slot of the app.
+func (s *Service) firstToken(ctx context.Context, app provider.App, presented perennial.Secret) (reply provider.Reply, err error) {
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
 	defer cancel()
 	for _, secret := range s.preferred(ctx, app).Secrets() {
+		if err := s.waitForSlot(ctx, app); err != nil {
+			return reply, err
+		}
 		reply = s.Presenter.Refresh(ctx, app, secret, presented, func(ctx context.Context) error { return ctx.Err() })
 		if !reply.ClientRejected() {
 			break
 		}
 	}
-	return reply
+	return reply, nil
+}
+
+// slotPatience is how long a person who gives credentials waits for a rate slot.
+const slotPatience = 5 * time.Second
+
+// waitForSlot waits for a rate slot under the app's max_refreshes_per_second.
+func (s *Service) waitForSlot(ctx context.Context, app provider.App) error {
+	if app.MaxRefreshesPerSecond <= 0 {
+		return nil
+	}
+	gate, err := s.Store.ReserveSlot(ctx, app.Name, app.Provider.Host(), app.MaxRefreshesPerSecond, slotPatience)
+	switch {
+	case err != nil:
+		return err
+	case !gate.Admitted:
+		return perennial.Errorf(perennial.CodeUnavailable, "app %s has no place for another request within %s under its max_refreshes_per_second: nothing was stored; try again", app.Name, slotPatience)
+	}
+	timer := time.NewTimer(gate.SlotAt.Sub(gate.Now))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return perennial.Errorf(perennial.CodeUnavailable, "app %s: the request ended before its rate slot: nothing was stored; try again", app.Name)
+	}
 }
 
 // refused returns the error for credentials that brought no token. It says whose fault

@@ -128,3 +128,43 @@ func TestCredentials(t *testing.T) {
 	_, err = service.Connect(t.Context(), grant("own", "a1", withSecret))
 	assert.ErrorContains(t, err, "takes no credentials")
 }
+
+// TestCredentialsKeepToTheLimit: the request that verifies credentials counts in the app's
+// max_refreshes_per_second. Without a place within some seconds nothing is sent.
+func TestCredentialsKeepToTheLimit(t *testing.T) {
+	t.Parallel()
+	var sent []time.Time
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		sent = append(sent, time.Now())
+		fmt.Fprint(w, `{"access_token":"x","expires_in":3600}`)
+	}))
+	defer server.Close()
+	entry := provider.Entry{Name: "acme", Title: "Acme", TokenURL: server.URL, AuthStyle: oauth2.AuthStyleInHeader, ReplayClass: perennial.ReplayReusable, ReplaySource: "x",
+		Grant: provider.GrantClientCredentials, Credentials: []string{"tenant"}, Account: provider.AccountSource{From: provider.AccountFromCredentials, Name: "tenant"}}
+	apps := credentialApps{
+		"fast": {Name: "fast", Provider: entry, ClientID: "id", MaxRefreshesPerSecond: 4},
+		"slow": {Name: "slow", Provider: entry, ClientID: "id", MaxRefreshesPerSecond: 0.01},
+	}
+	db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "p.db"))
+	require.NoError(t, err)
+	defer db.Close()
+	_, _, err = db.Migrate(t.Context())
+	require.NoError(t, err)
+	keyring, err := seal.NewEphemeral()
+	require.NoError(t, err)
+	service := connect.New(connect.Config{Store: db, Apps: apps, Sealer: keyring, Workflows: apps, Presenter: provider.NewClient(provider.ClientConfig{})})
+	add := func(app, account string) error {
+		_, err := service.Connect(t.Context(), connect.Grant{Tenant: "t", App: app, Account: account, Credentials: perennial.NewSecret(`{"tenant":"` + account + `"}`)})
+		return err
+	}
+	for i := range 3 {
+		require.NoError(t, add("fast", fmt.Sprint("a", i)))
+	}
+	require.Len(t, sent, 3)
+	assert.GreaterOrEqual(t, sent[2].Sub(sent[0]), 450*time.Millisecond, "three requests at four a second")
+	require.NoError(t, add("slow", "a1"))
+	err = add("slow", "a2")
+	require.Equal(t, perennial.CodeUnavailable, perennial.CodeOf(err))
+	assert.ErrorContains(t, err, "max_refreshes_per_second")
+	assert.Len(t, sent, 4, "nothing is sent without a place")
+}

@@ -26,6 +26,7 @@ type Store interface {
 	AccountInUse(ctx context.Context, app, account string) (bool, error)
 	ClientSecret(ctx context.Context, app string) (store.ClientSecret, error)
 	AppIncidents(ctx context.Context, app string) (store.AppState, error)
+	ReserveSlot(ctx context.Context, app, host string, rate float64, patience time.Duration) (store.Admission, error)
 	Insert(ctx context.Context, c perennial.Connection, w store.TokenWrite) (perennial.Connection, error)
 	ReplaceTokens(ctx context.Context, id string, from perennial.Status, generation int64, w store.TokenWrite) (perennial.Connection, error)
 	SetCadence(ctx context.Context, id string, cadence perennial.Cadence) (perennial.Connection, error)

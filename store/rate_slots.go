@@ -1,9 +1,11 @@
 package store
 
 import (
+	"context"
 	"time"
 
 	"github.com/perennial-oauth/perennial/internal/db"
+	"gorm.io/gorm"
 )
 
 // RateSlots is the state of an app's limit: the next free slot, and the next place in
@@ -95,4 +97,20 @@ func reserve(app appRow, req AdmitRequest, probe bool, now time.Time) (at time.T
 		}
 	}
 	return at, admitted, set
+}
+
+// ReserveSlot reserves a rate slot for one request of an app that no connection makes yet.
+// It asks for nothing else but whether an operator has stopped the app. If the slots
+// within patience are taken, it does not admit the request and reserves nothing.
+func (s *Store) ReserveSlot(ctx context.Context, appName, host string, rate float64, patience time.Duration) (out Admission, err error) {
+	err = s.db.Durably(ctx, "reserve a rate slot of app "+appName, func(tx *gorm.DB) error {
+		_, app, now, err := s.lockGate(tx, appName, host)
+		if err != nil {
+			return err
+		}
+		d := decideAdmission(circuitRow{}, app, 0, AdmitRequest{Rate: rate, Patience: patience, SlotOnly: true}, now)
+		out = d.admission
+		return updateApp(tx, app.App, now, d.app)
+	})
+	return out, err
 }
