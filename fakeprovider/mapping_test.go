@@ -26,7 +26,7 @@ func TestBooksAreWhole(t *testing.T) {
 	c.StateFile, c.Now = filepath.Join(t.TempDir(), "state"), func() time.Time { return now }
 	s, err := New(c)
 	require.NoError(t, err)
-	assert.Equal(t, []string{"mu", "requests", "presented"}, fill.AllZeros(s))
+	assert.Equal(t, []string{"mu", "requests", "customers", "keys", "jtis", "presented"}, fill.AllZeros(s))
 	assert.Equal(t, now, s.now())
 
 	g, k := fill.Of[grant](), fill.Of[Knobs]()

@@ -96,6 +96,10 @@ var placeholders = []string{"{host}", "{account}"}
 // route returns the server's own path for one of the provider's addresses.
 func (p *Play) route(address string) (path string, ok bool) {
 	e := p.Entry
+	if p.takesCredentials() {
+		values, ok := p.placed(address)
+		return "/token?" + values.Encode(), ok
+	}
 	for _, r := range []struct{ pattern, path string }{
 		{e.TokenURL, "/token"}, {e.RefreshURL, "/refresh"}, {e.AuthURL, "/authorize"}, {e.RevokeURL, "/revoke"}, {e.IntrospectURL, "/introspect"},
 		{e.FirstExchange.URL, "/first-exchange"}, {e.Exchange.URL, "/exchange"}, {e.CheckURL, "/account"},

@@ -41,7 +41,7 @@ func (p *Play) tokens(kind fixtures.Kind, out TokenReply, account string, now ti
 	w := reshaping{p.Entry, s, now}
 	w.put("access_token", out.AccessToken)
 	switch {
-	case out.RefreshToken == "", p.Entry.Renewal != provider.RenewalRefreshToken:
+	case out.RefreshToken == "", p.Entry.Renewal != provider.RenewalRefreshToken, p.takesCredentials():
 		w.drop("refresh_token")
 	case out.newRefresh || w.place("refresh_token", false) != nil || a.bare():
 		w.put("refresh_token", out.RefreshToken)

@@ -1,6 +1,7 @@
 package fakeprovider
 
 import (
+	"crypto"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -55,6 +56,9 @@ type Server struct {
 	codes     map[string]*code
 	limits    map[string]time.Time // until when, by limitKey
 	requests  []request            // to the token endpoint
+	customers map[string]*customer // by account; see [Server.AddCustomer]
+	keys      map[string][]crypto.PublicKey
+	jtis      map[string]bool // of the signed tokens that were accepted
 	presented []Presentation
 }
 

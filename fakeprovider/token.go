@@ -23,6 +23,10 @@ var (
 
 // token serves RFC 6749 section 3.2.
 func (s *Server) token(w http.ResponseWriter, r *http.Request) {
+	if s.play.takesCredentials() {
+		s.credentialToken(w, r)
+		return
+	}
 	if s.exchanges(r) {
 		s.exchangeAccess(w, r)
 		return

@@ -28,8 +28,7 @@ func TestCatalogue(t *testing.T) {
 	}
 }
 
-// consents lists the entries whose grant is a consent: those are what the fake provider
-// plays. TestGrants of package provider has the others.
+// consents lists the entries whose grant is a consent; TestCredentialGrants has the others.
 func consents() []string {
 	return slices.DeleteFunc(provider.Names(), func(name string) bool {
 		e, _ := provider.Lookup(name)

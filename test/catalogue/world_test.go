@@ -100,7 +100,7 @@ func newWorld(t *testing.T, file string, pristine known, e provider.Entry) *worl
 	must(err)
 	client := provider.NewClient(provider.ClientConfig{Transport: awayOr{w, w.server.Transport()}})
 	w.engine = refresh.New(refresh.Config{Store: w.store, Presenter: client, Revoker: client, Apps: w, Sealer: w.keys, Timing: w.timing})
-	w.service = connect.New(connect.Config{Store: w.store, Apps: w, Sealer: w.keys, Workflows: w})
+	w.service = connect.New(connect.Config{Store: w.store, Apps: w, Sealer: w.keys, Workflows: w, Presenter: client})
 	w.sessions, err = connect.NewSessions(connect.SessionsConfig{Service: w.service, Store: connect.NewSessionStore(w.rows), Provider: client, BaseURL: baseURL})
 	must(err)
 	return w
@@ -150,7 +150,11 @@ func (w *world) App(name string) (provider.App, error) {
 	if w.known.entry.Account.From == provider.AccountFromIDToken {
 		scopes = []string{"openid", "read"}
 	}
-	return provider.App{Name: name, Provider: w.known.entry, ClientID: "client-" + name, ClientSecrets: []perennial.Secret{perennial.NewSecret("secret of " + name)},
+	proof := perennial.NewSecret("secret of " + name)
+	if w.known.entry.Proof() == provider.ProofKey {
+		proof = perennial.NewSecret(appSigner.text)
+	}
+	return provider.App{Name: name, Provider: w.known.entry, ClientID: "client-" + name, ClientSecrets: []perennial.Secret{proof},
 		Scopes: scopes, Buffer: provider.BufferQueue}, nil
 }
 
