@@ -170,8 +170,8 @@ func (p *Play) grantType() string {
 	return ""
 }
 
-// customerOf returns the customer whose credentials a request has: all of them, and no
-// other value under their names. The caller holds the lock.
+// customerOf returns the customer whose credentials a request has, all of them. The caller
+// holds the lock.
 func (s *Server) customerOf(seen map[string]string) (account string, c *customer) {
 	for account, c := range s.customers {
 		same := len(c.Credentials) > 0

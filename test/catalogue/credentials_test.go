@@ -1,6 +1,8 @@
 package catalogue
 
 import (
+	"bytes"
+	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
@@ -9,7 +11,9 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"math/big"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -200,4 +204,45 @@ func credentialRateLimited(w *world, app string) {
 	res := w.refresh(c, perennial.TriggerTimer)
 	want(res.Outcome == perennial.OutcomeRateLimited, "a limit is %s (%d %s)", res.Outcome, res.HTTPStatus, res.Code)
 	want(w.settles(c.ID).Outcome == perennial.OutcomeRefreshed && !time.Now().Before(until), "the limit is not kept")
+}
+
+// twice is a transport that sends each request a second time, and gives the second answer.
+type twice struct{ next http.RoundTripper }
+
+func (t twice) RoundTrip(req *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return nil, err
+	}
+	var resp *http.Response
+	for range 2 {
+		again := req.Clone(req.Context())
+		again.Body = io.NopCloser(bytes.NewReader(body))
+		if resp, err = t.next.RoundTrip(again); err != nil {
+			return nil, err
+		}
+	}
+	return resp, nil
+}
+
+// TestSignedTokensAreGoodOnce: the fake provider refuses a signed token that it has seen.
+func TestSignedTokensAreGoodOnce(t *testing.T) {
+	t.Parallel()
+	k, err := lookup("google-service-account")
+	require.NoError(t, err)
+	play, err := fakeprovider.NewPlay(k.entry, k.file)
+	require.NoError(t, err)
+	server, err := fakeprovider.New(fakeprovider.Config{Clients: map[string]fakeprovider.Client{"client": {}}, Play: play})
+	require.NoError(t, err)
+	require.NoError(t, server.AddCustomer("client", "robot", fakeprovider.Customer{Credentials: map[string]string{"client_email": "robot"}, Key: customerSigner.public}))
+	raw, err := json.Marshal(map[string]string{"client_email": "robot", "private_key": customerSigner.text})
+	require.NoError(t, err)
+	given, _, err := provider.ParseCredentials(perennial.NewSecret(string(raw)), k.entry)
+	require.NoError(t, err)
+	app := provider.App{Name: "app", Provider: k.entry, Scopes: []string{"read"}}
+	for transport, want := range map[http.RoundTripper]perennial.Outcome{server.Transport(): perennial.OutcomeRefreshed, twice{server.Transport()}: perennial.OutcomeRevoked} {
+		client := provider.NewClient(provider.ClientConfig{Transport: transport})
+		reply := client.Refresh(t.Context(), app, perennial.Secret{}, given, func(context.Context) error { return nil })
+		assert.Equal(t, want, reply.Outcome, reply.Code)
+	}
 }
