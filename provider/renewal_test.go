@@ -325,3 +325,17 @@ func FuzzOpenHeld(f *testing.F) {
 		}
 	})
 }
+
+// TestKeptReplyOfRenewal: a reply that is read later keeps its connection alive, too.
+func TestKeptReplyOfRenewal(t *testing.T) {
+	t.Parallel()
+	e := renewing("https://p.example").Provider
+	e.TokensUnder = "auth"
+	kept := Unread{Body: perennial.NewSecret(`{"auth":{"access_token":"next","expires_in":5184000}}`), Whole: true}
+	got, cut, err := ReadUnread(kept, e, time.Now())
+	require.NoError(t, err)
+	assert.False(t, cut)
+	token, first, ok := openHeld(got.RefreshToken)
+	assert.True(t, ok && !first)
+	assert.Equal(t, "next", token.Reveal())
+}
