@@ -147,7 +147,7 @@ func (a *attempt) trySecrets(ctx context.Context, secrets []perennial.Secret, di
 // client first. Where a refused token costs something, none is made up.
 func (a *attempt) asksWithMadeUp() bool {
 	e := a.app.Provider
-	return e.ChecksClientFirst && !e.Grant.FromCredentials() && e.ReplayClass != perennial.ReplayReuseRevokes
+	return e.ChecksClientFirst && !e.Grant.FromCredentials() && e.Renewal == provider.RenewalRefreshToken && e.ReplayClass != perennial.ReplayReuseRevokes
 }
 
 // madeUpToken returns a refresh token that no provider has ever given out: 160 random

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/provider"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -230,6 +231,13 @@ func TestMadeUpToken(t *testing.T) {
 	known, err := r.db.ClientSecret(t.Context(), "app")
 	require.NoError(t, err)
 	assert.Zero(t, known)
+	for entry, want := range map[*provider.Entry]bool{
+		{ChecksClientFirst: true}: true, {}: false,
+		{ChecksClientFirst: true, Renewal: provider.RenewalAccessToken}: false, // none could be made up
+		{ChecksClientFirst: true, Grant: provider.GrantJWTBearer}:       false,
+	} {
+		assert.Equal(t, want, (&attempt{app: provider.App{Provider: *entry}}).asksWithMadeUp(), entry)
+	}
 	assert.NotEqual(t, madeUpToken().Reveal(), madeUpToken().Reveal())
 	assert.Greater(t, len(madeUpToken().Reveal()), 30)
 }
