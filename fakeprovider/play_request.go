@@ -58,6 +58,23 @@ func lacks(form url.Values, wanted map[string]string) string {
 	return ""
 }
 
+// programs are the paths that programs call, and not browsers or tests.
+var programs = []string{"/token", "/refresh", "/exchange", "/first-exchange", "/introspect", "/revoke", "/account"}
+
+// lacksHeader reports whether a program's request has not the headers that the provider
+// wants. Of one that has the client's id any value will do.
+func (p *Play) lacksHeader(r *http.Request) bool {
+	if !slices.Contains(programs, r.URL.Path) {
+		return false
+	}
+	for name, value := range p.Entry.RequestHeaders {
+		if got := r.Header.Get(name); got == "" || got != value && !strings.Contains(value, "{") {
+			return true
+		}
+	}
+	return false
+}
+
 // credentials returns the client id and secret of a request, if it authenticates in the
 // provider's way and in no other (RFC 6749 section 2.3: a client must not use more than
 // one). Where the secret stands for the user, id is empty.

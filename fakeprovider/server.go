@@ -102,6 +102,10 @@ func New(c Config) (*Server, error) {
 // ServeHTTP implements [http.Handler].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 1<<20)
+	if s.play != nil && s.play.lacksHeader(r) {
+		s.refuse(w, r, Knobs{}, refusal{"invalid_request", "A header is missing."})
+		return
+	}
 	s.mux.ServeHTTP(w, r)
 }
 
