@@ -29,6 +29,9 @@ type Knobs struct {
 	HardSeconds  int64   `json:"hard_seconds,omitempty"`  // the grant ends this long after its consent
 	EarlySeconds int64   `json:"early_seconds,omitempty"` // a refresh earlier than this before the access token's end is refused as too early
 
+	GrantFirst   bool `json:"grant_first,omitempty"`   // of two wrong ones, the refresh token is refused and not the client; a knob of the client
+	ClientSpends bool `json:"client_spends,omitempty"` // a wrong client ends the refresh token that it presents; a knob of the client
+
 	LatencyBeforeMS int64 `json:"latency_before_ms,omitempty"` // before the work; a caller that disconnects meanwhile prevents the work
 	LatencyAfterMS  int64 `json:"latency_after_ms,omitempty"`  // after the work
 

@@ -40,7 +40,8 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 	client, ok := s.authenticate(r)
 	if !ok {
-		s.refuse(w, r, s.echoOf(r), badClient)
+		knobs := s.echoOf(r)
+		s.refuse(w, r, knobs, s.wrongClient(r, knobs))
 		return
 	}
 	switch r.PostForm.Get("grant_type") {
@@ -51,6 +52,21 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	default:
 		s.refuse(w, r, Knobs{}, refusal{"unsupported_grant_type", "The grant type is not supported."})
 	}
+}
+
+// wrongClient returns the refusal of a request whose client is wrong: of its refresh token
+// if that is looked at first and is wrong too.
+func (s *Server) wrongClient(r *http.Request, k Knobs) refusal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.refresh[r.PostForm.Get("refresh_token")]
+	switch {
+	case k.GrantFirst && (t == nil || t.Dead):
+		return badGrant
+	case k.ClientSpends && t != nil:
+		t.Dead = true
+	}
+	return badClient
 }
 
 // readForm reads a token request and checks its form.

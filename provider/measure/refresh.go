@@ -143,7 +143,7 @@ func (r *run) life(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	read := g.lifetime
+	read := whole(g.lifetime)
 	if read > 0 {
 		r.out.Description.DefaultLifetime = provider.Span(written(read))
 		r.found("default_lifetime", written(read), "the replies say so")
@@ -163,6 +163,15 @@ func (r *run) life(ctx context.Context) error {
 	}
 	r.lived(read, b)
 	return nil
+}
+
+// whole returns a lifetime without the second that the provider may have counted since it
+// made the token.
+func whole(d time.Duration) time.Duration {
+	if up := d.Round(time.Minute); up > d && up-d <= 2*time.Second {
+		return up
+	}
+	return d
 }
 
 // factors are those by which a lifetime in another unit is misread.

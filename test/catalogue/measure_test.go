@@ -42,7 +42,9 @@ func measured(t *testing.T, k known, e provider.Entry, change func(*fakeprovider
 		}
 		client := provider.NewClient(provider.ClientConfig{Transport: w.server.Transport()})
 		out, err = measure.Run(t.Context(), measure.Config{App: app, Client: client, Longest: 100 * 24 * time.Hour, Consents: 6,
-			Alive: func(_ context.Context, token perennial.Secret) (bool, error) { return w.server.Accepts(token.Reveal()), nil },
+			Alive: func(_ context.Context, token perennial.Secret) (bool, error) {
+				return w.server.Accepts(token.Reveal()), nil
+			},
 			Consent: func(ctx context.Context) (perennial.TokenSet, error) {
 				return consentTo(w, client, app, redirect)
 			}})
@@ -95,9 +97,8 @@ func TestMeasured(t *testing.T) {
 			if e.Rotation == "" || e.Rotation == provider.RotationUnknown { // played as the class suggests
 				want["rotation"] = string(provider.RotationAlways)
 			}
-			if reason := alike(e); reason != "" {
+			if alike(e) {
 				want["replay_class"], want["grace_window"] = string(shown(knobs)), ""
-				t.Log(reason)
 			}
 			got := map[string]string{}
 			for key := range want {
@@ -109,16 +110,23 @@ func TestMeasured(t *testing.T) {
 	}
 }
 
-// alike says why the replay class of some providers cannot be told by experiment, "" if it
-// can.
-func alike(e provider.Entry) string {
-	switch {
-	case e.ReplayClass == perennial.ReplayUnknown:
-		return "no source says the class: the fake provider plays the careful one, and that is what is measured"
-	case e.Rotation == provider.RotationNever && e.ReplayClass != perennial.ReplayReusable:
-		return "no refresh brings another refresh token, so there is no old one to present: it shows as reusable"
+// alike reports whether no experiment tells the replay class that the sources say: they
+// say none, and the fake provider plays the careful one; or no refresh brings another
+// refresh token, so that there is no old one to present, and it shows as reusable.
+func alike(e provider.Entry) bool {
+	return e.ReplayClass == perennial.ReplayUnknown || e.Rotation == provider.RotationNever && e.ReplayClass != perennial.ReplayReusable
+}
+
+// TestNotTold: where the sources say a class, an experiment tells it.
+func TestNotTold(t *testing.T) {
+	t.Parallel()
+	var names []string
+	for _, name := range consents() {
+		if e, _ := provider.Lookup(name); alike(e) && e.ReplayClass != perennial.ReplayUnknown {
+			names = append(names, name)
+		}
 	}
-	return ""
+	assert.Empty(t, names)
 }
 
 func spanOf(d time.Duration) string {
@@ -136,4 +144,65 @@ func shown(k fakeprovider.Knobs) perennial.ReplayClass {
 		return perennial.ReplayReuseRevokes
 	}
 	return perennial.ReplaySingleUse
+}
+
+// TestMeasuredOtherwise: a provider that behaves in another way than its sources say is
+// measured as it behaves, and the comparison with its entry says so.
+func TestMeasuredOtherwise(t *testing.T) {
+	t.Parallel()
+	minutes := func(k known) known {
+		k.entry.LifetimeUnit = time.Minute
+		return k
+	}
+	for what, c := range map[string]struct {
+		of      string
+		change  func(*fakeprovider.Knobs)
+		plays   func(known) known
+		key     string
+		value   string
+		differs string // a line of the comparison; "": the description has no line for it
+	}{
+		"reuse costs the grant": {"box", func(k *fakeprovider.Knobs) { k.ReuseRevokes = true }, nil, "replay_class", "reuse_revokes", "replay_class"},
+		"reuse costs nothing":   {"salesforce", func(k *fakeprovider.Knobs) { k.ReuseRevokes = false }, nil, "replay_class", "single_use", "replay_class"},
+		"the old token works":   {"box", func(k *fakeprovider.Knobs) { k.KeepOld = true }, nil, "replay_class", "reusable", "replay_class"},
+		"a grace":               {"box", func(k *fakeprovider.Knobs) { k.GraceSeconds = 20 }, nil, "grace_window", "20s", "grace_window"},
+		"a shorter window":      {"xero", func(k *fakeprovider.Knobs) { k.GraceSeconds = 600 }, nil, "grace_window", "10m", "grace_window"},
+		"an odd window":         {"xero", func(k *fakeprovider.Knobs) { k.GraceSeconds = 700 }, nil, "grace_window", "10m", "grace_window"},
+		"a longer window":       {"smartcar", func(k *fakeprovider.Knobs) { k.GraceSeconds = 3600 }, nil, "grace_window", "1h", "grace_window"},
+		"a window of an instant": {"box", func(k *fakeprovider.Knobs) { k.GraceSeconds, k.ReuseRevokes = 0.5, true }, nil,
+			"replay_class", "reuse_revokes", "replay_class"},
+		"after the window nothing is lost": {"xero", func(k *fakeprovider.Knobs) { k.ReuseRevokes = false }, nil, measure.KeyAfterWindow, "single_use", ""},
+		"no rotation":                      {"xero", func(k *fakeprovider.Knobs) { k.Rotate = false }, nil, "rotation", "never", "rotation"},
+		"some rotation":                    {"xero", func(k *fakeprovider.Knobs) { k.RotateEvery = 3 }, nil, "rotation", "sometimes", "rotation"},
+		"another lifetime":                 {"xero", func(k *fakeprovider.Knobs) { k.LifetimeSeconds = 7200 }, nil, "default_lifetime", "2h", "default_lifetime"},
+		"another unit":                     {"xero", nil, minutes, "lifetime_unit", "1m", "lifetime_unit"},
+		"and the lifetime in it":           {"box", nil, minutes, "default_lifetime", "1h", "lifetime_unit"},
+		"a refresh ends the token":         {"xero", func(k *fakeprovider.Knobs) { k.KillsAccess = true }, nil, "refresh_kills_access_token", "true", "refresh_kills_access_token"},
+		"a refresh must wait":              {"xero", func(k *fakeprovider.Knobs) { k.EarlySeconds = 120 }, nil, "refresh_within", "2m", "refresh_within"},
+		"the token is checked first":       {"xero", func(k *fakeprovider.Knobs) { k.GrantFirst = true }, nil, "checks_client_first", "false", "checks_client_first"},
+		"a wrong client spends":            {"xero", func(k *fakeprovider.Knobs) { k.ClientSpends = true }, nil, measure.KeyWrongClientSpends, "true", ""},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			k, err := lookup(c.of)
+			require.NoError(t, err)
+			e := k.entry
+			if c.key == "checks_client_first" {
+				e.ChecksClientFirst = true
+			}
+			if c.plays != nil {
+				k = c.plays(k)
+			}
+			out, _ := measured(t, k, e, c.change)
+			assert.Equal(t, c.value, out.Value(c.key), "%+v", out.Findings)
+			if c.differs == "" {
+				return
+			}
+			var keys []string
+			for _, change := range out.Against(e) {
+				keys = append(keys, change.Key)
+			}
+			assert.Contains(t, keys, c.differs)
+		})
+	}
 }
