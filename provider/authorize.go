@@ -44,7 +44,7 @@ func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys
 // request.
 type AuthorizationCode struct {
 	Code        perennial.Secret
-	Verifier    perennial.Secret // code_verifier (RFC 7636)
+	Verifier    perennial.Secret // code_verifier (RFC 7636); none for a consent that was asked for without
 	RedirectURI string           // as in the authorization request
 }
 
@@ -58,18 +58,25 @@ func (c *Client) Exchange(ctx context.Context, app App, secret perennial.Secret,
 	trip := c.trip(app, secret, func(context.Context) error { return nil })
 	config, basic := app.client(secret)
 	config.RedirectURL = code.RedirectURI
-	_, _ = config.Exchange(trip.context(ctx), code.Code.Reveal(), oauth2.VerifierOption(code.Verifier.Reveal())) // trip has recorded the reply
+	var options []oauth2.AuthCodeOption
+	if !code.Verifier.IsZero() {
+		options = append(options, oauth2.VerifierOption(code.Verifier.Reveal()))
+	}
+	_, _ = config.Exchange(trip.context(ctx), code.Code.Reveal(), options...) // trip has recorded the reply
 	reply := trip.reply(app.Provider, began, secret, code.Code, code.Verifier, basic)
 	if reply.Outcome == perennial.OutcomeRefreshed {
 		reply.Accounts, reply.AccountProblem = app.accountsIn(trip.body)
 		if holdsSecret(reply.AccountProblem, []perennial.Secret{secret, code.Code, code.Verifier, reply.Tokens.AccessToken, reply.Tokens.RefreshToken}) {
 			reply.AccountProblem = "it names an issuer that is not repeated here, because one of the exchange's secrets stands in it"
 		}
+		c.explain(trip, reply, secret, code.Code, code.Verifier, basic)
 		if IsBound(reply.Tokens) {
 			reply.Description = boundText(app.Name, reply.Tokens)
 			reply.Outcome, reply.Code, reply.Tokens = perennial.OutcomeMisconfigured, CodeBoundToken, perennial.TokenSet{}
 		}
 		reply.Tokens = app.Provider.consented(reply.Tokens)
+		return reply
 	}
+	c.explain(trip, reply, secret, code.Code, code.Verifier, basic)
 	return reply
 }

@@ -29,6 +29,8 @@ type ClientConfig struct {
 	// Transport sends the requests. It must not resend any by itself. Defaults to a
 	// transport of the client's own.
 	Transport http.RoundTripper
+	// Explained, if set, takes how each reply of a token endpoint was read.
+	Explained func(Explanation)
 }
 
 // Client sends requests to token endpoints. It is safe for concurrent use.
@@ -36,14 +38,15 @@ type Client struct {
 	transport http.RoundTripper
 	certified certified
 	public    http.RoundTripper // for apps with [App.PublicOnly]
+	explained func(Explanation)
 }
 
 // NewClient returns a client.
 func NewClient(c ClientConfig) *Client {
 	if c.Transport == nil {
-		return &Client{transport: newTransport(), public: newPublicTransport()}
+		return &Client{transport: newTransport(), public: newPublicTransport(), explained: c.Explained}
 	}
-	return &Client{transport: c.Transport, public: c.Transport}
+	return &Client{transport: c.Transport, public: c.Transport, explained: c.Explained}
 }
 
 // to returns the transport for requests to an app's provider.
@@ -81,7 +84,16 @@ func (c *Client) Refresh(ctx context.Context, app App, secret, refreshToken pere
 	// trip has recorded the reply. The result of x/oauth2 is not needed, and its error
 	// would hold the whole body.
 	_, _ = source.Token()
-	return trip.reply(app.Provider, began, secret, refreshToken, basic)
+	reply := trip.reply(app.Provider, began, secret, refreshToken, basic)
+	c.explain(trip, reply, secret, refreshToken, basic)
+	return reply
+}
+
+// explain tells how a reply was read, if somebody wants to know.
+func (c *Client) explain(trip *oneShot, reply Reply, secrets ...perennial.Secret) {
+	if c.explained != nil && trip.status > 0 {
+		c.explained(trip.explain(reply, append(secrets, trip.signed)...))
+	}
 }
 
 // trip prepares one request to the token endpoint, which the client authenticates with

@@ -39,11 +39,13 @@ func (c *Client) presentCredentials(ctx context.Context, app App, secret, presen
 	}
 	user, password := own.Provider.credentials(own.ClientID, secret)
 	basic := perennial.NewSecret(url.QueryEscape(user) + ":" + url.QueryEscape(password))
-	reply := trip.reply(own.Provider, began, append(given.secrets(), secret, presented, basic)...)
+	secrets := append(given.secrets(), secret, presented, basic)
+	reply := trip.reply(own.Provider, began, secrets...)
 	reply.Tokens.RefreshToken = perennial.Secret{} // a second way to the same, which would take the credentials' place
 	if app.Provider.CustomersClient() {
 		reply.ofCustomersClient()
 	}
+	c.explain(trip, reply, secrets...)
 	return reply
 }
 
