@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/perennial-oauth/perennial"
@@ -21,7 +20,7 @@ import (
 
 func (s *shell) provider() *cobra.Command {
 	cmd := &cobra.Command{Use: "provider", Short: "Look at descriptions of providers: the catalogue's, a file's, an app's"}
-	cmd.AddCommand(s.providerList(), s.providerShow(), s.providerCheck(), s.providerDiff(), s.providerRead(), s.providerAccept(), s.providerRegister())
+	cmd.AddCommand(s.providerList(), s.providerShow(), s.providerCheck(), s.providerDiff(), s.providerRead(), s.providerAccept(), s.providerRegister(), s.providerTry(), s.providerMeasure())
 	return cmd
 }
 
@@ -175,7 +174,7 @@ func (s *shell) printChanges(changes []provider.Change) {
 // description comes from, if its provider describes itself; only then the database is
 // read.
 func (s *shell) described(ctx context.Context, name string) (e provider.Entry, lines []string, err error) {
-	if strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml") || strings.ContainsRune(name, filepath.Separator) {
+	if isFile(name) {
 		e, err = readDescription(name)
 		return e, nil, err
 	}

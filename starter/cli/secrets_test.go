@@ -117,6 +117,8 @@ func TestSecrets(t *testing.T) {
 		"provider diff":      {secret: looks, args: []string{"app"}},
 		"provider read":      {secret: looks, args: []string{"app"}, code: program.ExitUsage}, // its provider does not describe itself
 		"provider accept":    {secret: looks, args: []string{"app"}, code: program.ExitUsage},
+		"provider try":       {secret: needs, args: []string{"app", "--code", "x", "--redirect-uri", "https://app.example/back"}},
+		"provider measure":   {secret: needs, args: []string{"app", "--redirect-uri", "https://app.example/back"}},
 		"provider register":  {secret: looks, args: []string{"app"}, code: program.ExitUsage},
 		"events":             {secret: looks},
 		"webhook add":        {secret: looks, args: []string{"https://8.8.8.8/"}},
