@@ -18,12 +18,29 @@ func (r *run) deadToken(ctx context.Context) error {
 	switch {
 	case reply.Outcome == perennial.OutcomeRefreshed:
 		return unknown("the provider gave tokens for a made-up refresh token")
-	case reply.ClientRejected() && reply.Outcome == perennial.OutcomeMisconfigured:
-		return unknown("the provider refused the client (" + saw(reply) + "): check the client id and the secret")
+	case reply.Outcome == perennial.OutcomeMisconfigured:
+		if err := r.clientIsRight(ctx, reply); err != nil {
+			return err
+		}
 	}
 	r.made = reply
 	r.spells(reply, perennial.OutcomeRevoked, "a made-up refresh token")
 	return nil
+}
+
+// clientIsRight returns a [hopeless] error if a made-up client secret is refused in the same
+// way as the right one.
+func (r *run) clientIsRight(ctx context.Context, reply provider.Reply) error {
+	if hasSecret(r.Config) == "" {
+		other, err := r.present(ctx, madeUp(), madeUp())
+		if err != nil {
+			return err
+		}
+		if !same(other, reply) {
+			return nil
+		}
+	}
+	return hopeless{perennial.Errorf(perennial.CodeInvalid, "the provider refuses the client (%s): check the client id, the secret and auth_style", saw(reply))}
 }
 
 // spells records how the provider refuses something. A refusal that the description

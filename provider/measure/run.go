@@ -18,6 +18,7 @@ type run struct {
 	grant  *grant   // whose refresh token works, as far as we know; nil: the next experiment needs a consent
 	grants []*grant // all that were given
 
+	denied   unknown        // why no consent is asked for any more
 	within   time.Duration  // the provider refreshes only so long before an access token's end
 	asked    time.Time      // when the last request was sent
 	made     provider.Reply // to a made-up refresh token
@@ -54,6 +55,9 @@ type unknown string
 
 func (u unknown) Error() string { return string(u) }
 
+// hopeless says why no other experiment would show anything.
+type hopeless struct{ error }
+
 // Run makes the experiments of [Plan], one after another, and revokes the grants. It
 // returns an error only if nothing can be measured, or with the result so far if ctx
 // ends.
@@ -68,7 +72,9 @@ func Run(ctx context.Context, c Config) (Result, error) {
 		if stopped = ctx.Err(); stopped != nil {
 			break
 		}
-		r.make(ctx, e)
+		if stopped = r.make(ctx, e); stopped != nil {
+			return Result{}, stopped
+		}
 	}
 	r.end(ctx)
 	r.out.Description.Spellings = r.spelt
@@ -76,17 +82,20 @@ func Run(ctx context.Context, c Config) (Result, error) {
 	return r.out, stopped
 }
 
-// make makes one experiment.
-func (r *run) make(ctx context.Context, e experiment) {
+// make makes one experiment. Its error is of one that leaves the others no hope.
+func (r *run) make(ctx context.Context, e experiment) error {
 	r.now = e
 	if why := e.cannot(r.Config); why != "" {
 		r.missed(why)
-		return
+		return nil
 	}
 	r.Say(e.title)
 	var why unknown
+	var none hopeless
 	switch err := e.do(r, ctx); {
 	case err == nil:
+	case errors.As(err, &none):
+		return none.error
 	case errors.As(err, &why):
 		r.missed(string(why))
 	case ctx.Err() != nil:
@@ -94,6 +103,7 @@ func (r *run) make(ctx context.Context, e experiment) {
 	default:
 		r.missed(err.Error())
 	}
+	return nil
 }
 
 // found records a finding.
@@ -120,6 +130,9 @@ func (r *run) living(ctx context.Context) (*grant, error) {
 
 // consent asks for a new grant.
 func (r *run) consent(ctx context.Context) (*grant, error) {
+	if r.denied != "" {
+		return nil, r.denied
+	}
 	if r.out.Consents >= r.Consents {
 		return nil, unknown(fmt.Sprintf("it needs one more consent than the %d that are allowed", r.Consents))
 	}
@@ -127,7 +140,8 @@ func (r *run) consent(ctx context.Context) (*grant, error) {
 	asked := time.Now()
 	tokens, err := r.Consent(ctx)
 	if err != nil {
-		return nil, unknown("the consent was not given: " + err.Error())
+		r.denied = unknown("the consent was not given: " + err.Error()) // nobody is asked again
+		return nil, r.denied
 	}
 	g := &grant{}
 	g.take(tokens, asked)

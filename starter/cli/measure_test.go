@@ -149,10 +149,10 @@ func TestMeasureRefused(t *testing.T) {
 			_ = resp.Body.Close()
 		}
 	}
-	out, _, err := tr.run(t, nil, refuse, "measure", "--consents", "1")
+	out, _, err := tr.run(t, nil, refuse, "measure")
 	require.NoError(t, err)
 	assert.Contains(t, out, `# refresh_within: not measured: the consent was not given: the provider answers the link with "access_denied"`)
-	assert.Contains(t, out, "# replay_class: not measured: it needs one more consent than the 1 that are allowed")
+	assert.Contains(t, out, `# replay_class: not measured: the consent was not given`)
 	assert.Contains(t, out, "# spellings.revoked: understood")
 	assert.Contains(t, out, "facts:\n      - refusal\n      - wrong_client\n")
 }
