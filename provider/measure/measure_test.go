@@ -155,7 +155,21 @@ func TestGoesOn(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBench(t, knobs)
+			tokens := b.config.Consent
+			var given []string
+			b.config.Consent = func(ctx context.Context) (perennial.TokenSet, error) { // each of an account of its own, so that none replaces another
+				given = append(given, fmt.Sprint("spare-", len(given)))
+				out, err := b.fake.Grant("client", given[len(given)-1], "read")
+				t, _ := tokens(ctx)
+				t.AccessToken, t.RefreshToken = perennial.NewSecret(out.AccessToken), perennial.NewSecret(out.RefreshToken)
+				return t, err
+			}
 			out := b.run(t)
+			for _, g := range b.fake.Oracle().Grants {
+				if g.Account != "spare" {
+					assert.True(t, g.Revoked, "%s: a grant in doubt is revoked too", name)
+				}
+			}
 			assert.Equal(t, "always", out.Value("rotation"), name)
 			assert.Equal(t, "reuse_revokes", out.Value("replay_class"), name)
 		})
