@@ -13,8 +13,9 @@ import (
 // Config configures a [Run].
 type Config struct {
 	// App is the client at the provider, at the account's host. Its entry says how
-	// requests are made and replies are read; what it says about rotation, replay and
-	// lifetimes is not used. Its first client secret must be right.
+	// requests are made and replies are read, and its idle and hard clocks bound the waits;
+	// what it says about rotation and replay is not used. Its first client secret must be
+	// right.
 	App provider.App
 	// Client sends the requests.
 	Client *provider.Client

@@ -11,7 +11,6 @@ type experiment struct {
 	name  string
 	title string   // what is done, for people
 	cost  string   // what it costs beyond a few requests
-	fact  string   // of [provider.Facts], for the evidence
 	keys  []string // that it finds, each a line of the description or one of the keys of this package
 	// cannot says why it cannot be made at all, "" if it can.
 	cannot func(Config) string
@@ -44,22 +43,17 @@ const (
 	costShared  = "the first consent, which the experiments before the replay share"
 )
 
-var experiments []experiment
-
-// init fills the list, whose functions read it.
-func init() {
-	experiments = []experiment{
-		{"dead-token", "present a made-up refresh token", costNothing, "refusal", []string{"spellings.revoked"}, possible, (*run).deadToken},
-		{"client-first", "present a made-up refresh token with a made-up client secret", costNothing, "wrong_client", []string{"spellings.misconfigured", "checks_client_first"}, hasSecret, (*run).clientFirst},
-		{"early", "refresh at once after the consent", costShared, "lifetime", []string{"refresh_within"}, possible, (*run).early},
-		{"old-access-token", "refresh, and use the old access token", costShared, "lifetime", []string{"refresh_kills_access_token"}, hasAlive, (*run).oldAccessToken},
-		{"rotation", "refresh four times, and compare the refresh tokens", costShared, "rotation", []string{"rotation"}, possible, (*run).rotation},
-		{"lifetime", "use an access token just before and just after its end", costShared + "; a wait as long as the access token lives", "lifetime", []string{"default_lifetime", "lifetime_unit"}, possible, (*run).life},
-		{"wrong-client", "present a good refresh token with a made-up client secret, and then with the right one", costShared + "; one more if the provider spends the token", "wrong_client", []string{KeyWrongClientSpends}, hasSecret, (*run).wrongClient},
-		{"replay", "present an old refresh token at once, and later and later", "the first consent; it ends if the provider punishes reuse", "replay", []string{"replay_class", "grace_window", KeyReplayGives, KeyAfterWindow}, possible, (*run).replay},
-		{"grace", "wait in one go for the longest time that worked, then use the new refresh token and present the old one", "one consent, only if an old refresh token works for a time", "replay", []string{KeyGraceEnds}, possible, (*run).grace},
-		{"revocation", "revoke a refresh token, and see what ends with it", "the last consent; one more for a second grant of the same account", "revocation", []string{"grants_per_user", "revocation"}, canRevoke, (*run).revocation},
-	}
+var experiments = []experiment{
+	{"dead-token", "present a made-up refresh token", costNothing, []string{"spellings.revoked"}, possible, (*run).deadToken},
+	{"client-first", "present a made-up refresh token with a made-up client secret", costNothing, []string{"spellings.misconfigured", "checks_client_first"}, hasSecret, (*run).clientFirst},
+	{"early", "refresh at once after the consent", costShared, []string{"refresh_within"}, possible, (*run).early},
+	{"old-access-token", "refresh, and use the old access token", costShared, []string{"refresh_kills_access_token"}, hasAlive, (*run).oldAccessToken},
+	{"rotation", "refresh four times, and compare the refresh tokens", costShared, []string{"rotation"}, possible, (*run).rotation},
+	{"lifetime", "use an access token just before and just after its end", costShared + "; a wait as long as the access token lives", []string{"default_lifetime", "lifetime_unit"}, possible, (*run).life},
+	{"wrong-client", "present a good refresh token with a made-up client secret, and then with the right one", costShared + "; one more if the provider spends the token", []string{KeyWrongClientSpends}, hasSecret, (*run).wrongClient},
+	{"replay", "present an old refresh token at once, and later and later", "the first consent; it ends if the provider punishes reuse", []string{"replay_class", "grace_window", KeyReplayGives, KeyAfterWindow}, possible, (*run).replay},
+	{"grace", "wait in one go for the longest time that worked, then use the new refresh token and present the old one", "one consent, only if an old refresh token works for a time", []string{KeyGraceEnds}, possible, (*run).grace},
+	{"revocation", "revoke a refresh token, and see what ends with it", "the last consent; one more for a second grant of the same account", []string{"grants_per_user", "revocation"}, canRevoke, (*run).revocation},
 }
 
 func possible(Config) string { return "" }

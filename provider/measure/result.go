@@ -65,18 +65,31 @@ func (r Result) Against(e provider.Entry) []provider.Change {
 	return provider.Diff(e, measured)
 }
 
-// evidence says how facts are known: those of experiments that found something.
+// facts are those of [provider.Facts] that a finding is evidence of, by its key.
+var facts = map[string]string{
+	"spellings.revoked":       "refusal",
+	"spellings.misconfigured": "wrong_client",
+	"checks_client_first":     "wrong_client",
+	"rotation":                "rotation",
+	"default_lifetime":        "lifetime",
+	"lifetime_unit":           "lifetime",
+	"replay_class":            "replay",
+	"grace_window":            "replay",
+	"revocation":              "revocation",
+}
+
+// evidence says how the facts are known that were found.
 func evidence(findings []Finding, on time.Time) []provider.Evidence {
-	var facts []string
-	for _, e := range experiments {
-		if slices.ContainsFunc(findings, func(f Finding) bool { return f.Experiment == e.name && f.Value != "" }) && !slices.Contains(facts, e.fact) {
-			facts = append(facts, e.fact)
+	var known []string
+	for _, fact := range provider.Facts {
+		if slices.ContainsFunc(findings, func(f Finding) bool { return f.Value != "" && facts[f.Key] == fact }) {
+			known = append(known, fact)
 		}
 	}
-	if len(facts) == 0 {
+	if len(known) == 0 {
 		return nil
 	}
-	return []provider.Evidence{{Facts: facts, By: provider.ByMeasurement, Source: source, Date: on.UTC().Format(time.DateOnly)}}
+	return []provider.Evidence{{Facts: known, By: provider.ByMeasurement, Source: source, Date: on.UTC().Format(time.DateOnly)}}
 }
 
 const source = "perennial provider measure"

@@ -63,7 +63,7 @@ func (c consents) answer(ctx context.Context, link, state string) (url.Values, e
 	}
 	if target.Scheme != "http" || !isLocal(target.Hostname()) {
 		fmt.Fprintf(c.say, "Open this link and agree:\n\n  %s\n\nThen paste the address to which the browser came, and press return:\n", link)
-		return c.pasted(state)
+		return c.pasted(ctx, state)
 	}
 	return c.listened(ctx, target, link, state)
 }
@@ -74,9 +74,19 @@ func isLocal(host string) bool {
 }
 
 // pasted reads the address from the terminal.
-func (c consents) pasted(state string) (url.Values, error) {
-	line, err := c.in.ReadString('\n')
-	if line = strings.TrimSpace(line); line == "" && err != nil {
+func (c consents) pasted(ctx context.Context, state string) (url.Values, error) {
+	lines := make(chan string, 1)
+	go func() { // a terminal cannot be told to stop: an interrupted program leaves it waiting
+		line, _ := c.in.ReadString('\n') // the end of the input is an empty line
+		lines <- strings.TrimSpace(line)
+	}()
+	var line string
+	select {
+	case line = <-lines:
+	case <-ctx.Done():
+		return nil, perennial.Errorf(perennial.CodeUnavailable, "nobody agreed: %w", ctx.Err())
+	}
+	if line == "" {
 		return nil, perennial.Errorf(perennial.CodeInvalid, "no address was pasted")
 	}
 	at, err := url.Parse(line)
