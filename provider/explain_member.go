@@ -113,10 +113,17 @@ func hidden(s string) string {
 	return fmt.Sprintf("%d bytes, sha256 %.8s...", len(s), perennial.NewSecret(s).Digest())
 }
 
+// secretNames are parts of the names of members that are not shown, beside those of tokens.
+var secretNames = []string{"secret", "key", "password", "jwt", "signature", "code", "assertion", "cookie", "session"}
+
 // isSecret reports whether a text is a token or may be one, by its name.
 func (x *explainer) isSecret(path []string, s string) bool {
 	name := x.name(path)
-	if holdsSecret(s, x.secrets) || strings.Contains(name, "secret") || name == "code" && len(s) >= minTokenLike && x.refusedWith(s) == "" {
+	if holdsSecret(s, x.secrets) {
+		return true
+	}
+	named := slices.ContainsFunc(secretNames, func(part string) bool { return strings.Contains(name, part) })
+	if named && !(x.refused && x.refusedWith(s) != "") { // an error code is none
 		return true
 	}
 	for _, part := range append(slices.Clone(path), name) { // {"access": {"value": ...}}

@@ -98,6 +98,9 @@ func TestExplain(t *testing.T) {
 	assert.Equal(t, fmt.Sprintf("%d bytes, sha256 %.8s...", len(access), perennial.NewSecret(access).Digest()), x.member("access_token").Value)
 	assert.Equal(t, "7", x.Account)
 	assert.Equal(t, "word", x.member("extra").Value)
+	odd := ExplainSaved([]byte(`{"access_token":"`+access+`","apiKey":"planted-1","session":{"id_jwt":"planted-2"},"access":{"value":"planted-3"},"code":"planted-4","`+access+`":1}`), App{Name: "app", Provider: e}, 0, time.Now())
+	assert.NotContains(t, fmt.Sprintf("%+v", odd), "planted-")
+	assert.Equal(t, "9 bytes", odd.member("apiKey").Value)
 	assert.Equal(t, Span("7s"), ExplainSaved([]byte("HTTP/1.1 429 Too Many\nRetry-After: 7\n\n{}"), App{}, 0, time.Now()).RetryAfter)
 	assert.Equal(t, perennial.OutcomeRevoked, ExplainSaved([]byte(`{"error":"invalid_grant"}`), App{}, 400, time.Now()).Outcome)
 }

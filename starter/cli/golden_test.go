@@ -8,6 +8,7 @@ import (
 	"github.com/perennial-oauth/perennial/internal/golden"
 	"github.com/perennial-oauth/perennial/internal/version"
 	"github.com/perennial-oauth/perennial/provider"
+	"github.com/perennial-oauth/perennial/provider/measure"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/assert"
 )
@@ -28,5 +29,8 @@ func TestGoldenJSON(t *testing.T) {
 		"change":     fill.Of[provider.Change](),
 		"connection": fill.Of[shown](),
 		"version":    fill.Of[version.Info](),
+		"tried":      fill.Of[provider.Explanation](),
+		"measured":   fill.Of[shownMeasured](),
+		"plan":       fill.Of[measure.Step](),
 	})
 }

@@ -192,6 +192,30 @@ func TestTryCommand(t *testing.T) {
 	assert.Equal(t, before+1, tr.fake.Oracle().TokenRequests)
 }
 
+// TestTryCredentials: with a grant that needs no consent, one request is made with the
+// credentials and explained; they are not shown, and nothing is revoked.
+func TestTryCredentials(t *testing.T) {
+	t.Parallel()
+	var forms []url.Values
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = r.ParseForm()
+		forms = append(forms, r.PostForm)
+		_, _ = io.WriteString(w, `{"access_token":"planted-access-token","expires_in":60,"for":"planted-customer-id, planted-customer-secret"}`)
+	}))
+	t.Cleanup(server.Close)
+	file := filepath.Join(t.TempDir(), "acme.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("title: Acme\ntoken_url: "+server.URL+"/t\nauth_style: params\ngrant: client_credentials\ncredentials: [client_id, client_secret]\n"), 0o600))
+	code, out, err := perennialRun(nil, `{"client_id":"planted-customer-id","client_secret":"planted-customer-secret"}`, "provider", "try", file, "--credentials", "-", "--config", "none.yaml")
+	require.NoError(t, err)
+	assert.Zero(t, code)
+	assert.Contains(t, out, "life of the access token: 1m, in units of 1s")
+	assert.Contains(t, out, "Outcome: refreshed\n")
+	assert.NotContains(t, out, "planted-access-token")
+	assert.NotContains(t, out, "planted-customer-secret")
+	require.Len(t, forms, 1)
+	assert.Equal(t, "planted-customer-id", forms[0].Get("client_id"))
+}
+
 // TestTrySaved: a saved reply is explained without a client, a network or a configuration.
 func TestTrySaved(t *testing.T) {
 	t.Parallel()
