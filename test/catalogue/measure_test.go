@@ -106,9 +106,19 @@ func TestMeasured(t *testing.T) {
 			}
 			assert.Equal(t, want, got, "%+v", out.Findings)
 			assert.Empty(t, out.Description.Spellings)
+			if alike(e) {
+				return
+			}
+			for _, c := range out.Against(k.entry) {
+				assert.Contains(t, notSaid, c.Key, "%+v", c)
+			}
 		})
 	}
 }
+
+// notSaid are the lines that a measurement may add to an entry whose sources do not say
+// them: the fake provider checks the client first and ends a grant by the next one.
+var notSaid = []string{"checks_client_first", "rotation", "default_lifetime", "grants_per_user", "revocation"}
 
 // alike reports whether no experiment tells the replay class that the sources say: they
 // say none, and the fake provider plays the careful one; or no refresh brings another
