@@ -51,22 +51,26 @@ func (r *run) second(ctx context.Context, g *grant) (other *grant) {
 	return other
 }
 
+// reached is what a revocation ended, and what it left.
+type reached struct{ ended, left []string }
+
+func (a *reached) note(what string, over bool) {
+	if over {
+		a.ended = append(a.ended, what)
+	} else {
+		a.left = append(a.left, what)
+	}
+}
+
 // reach records what a revocation ended.
 func (r *run) reach(ctx context.Context, g, other *grant) error {
-	var ended, left []string
-	note := func(what string, over bool) {
-		if over {
-			ended = append(ended, what)
-		} else {
-			left = append(left, what)
-		}
-	}
+	var a reached
 	reply, err := r.present(ctx, r.secret(), g.refresh)
 	if err != nil {
 		return err
 	}
 	dead := reply.Outcome != perennial.OutcomeRefreshed && reply.Outcome != perennial.OutcomeTooEarly
-	if note("the refresh token", dead); dead {
+	if a.note("the refresh token", dead); dead {
 		r.refusedAgain(reply)
 		r.lost(g, true)
 	}
@@ -75,26 +79,35 @@ func (r *run) reach(ctx context.Context, g, other *grant) error {
 		if err != nil {
 			return err
 		}
-		note("its access token", !alive)
+		a.note("its access token", !alive)
 	}
-	if other != nil {
-		reply, err := r.present(ctx, r.secret(), other.refresh)
-		if err != nil {
-			return err
-		}
-		over := reply.Outcome == perennial.OutcomeRevoked
-		if note("another grant of the account", over); over {
-			r.lost(other, true)
-		} else if reply.Outcome == perennial.OutcomeRefreshed {
-			other.take(reply.Tokens, r.asked)
-		}
+	if err := r.reachOther(ctx, other, &a); err != nil {
+		return err
 	}
-	says := "ends " + list(ended)
-	if len(left) > 0 {
-		says += "; not " + list(left)
+	says := "ends " + list(a.ended)
+	if len(a.left) > 0 {
+		says += "; not " + list(a.left)
 	}
 	r.out.Description.Revocation = says
 	r.found("revocation", says, "revoking a refresh token answered well")
+	return nil
+}
+
+// reachOther sees whether another grant of the account ended too.
+func (r *run) reachOther(ctx context.Context, other *grant, a *reached) error {
+	if other == nil {
+		return nil
+	}
+	reply, err := r.present(ctx, r.secret(), other.refresh)
+	if err != nil {
+		return err
+	}
+	over := reply.Outcome == perennial.OutcomeRevoked
+	if a.note("another grant of the account", over); over {
+		r.lost(other, true)
+	} else if reply.Outcome == perennial.OutcomeRefreshed {
+		other.take(reply.Tokens, r.asked)
+	}
 	return nil
 }
 

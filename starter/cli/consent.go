@@ -96,20 +96,39 @@ func (c consents) pasted(ctx context.Context, state string) (url.Values, error) 
 	return c.checked(at.Query(), state)
 }
 
+// answered is what came to the redirect URI.
+type answered struct {
+	back url.Values
+	err  error
+}
+
 // listened waits for the browser at the redirect URI.
 func (c consents) listened(ctx context.Context, target *url.URL, link, state string) (url.Values, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address(target))
 	if err != nil {
 		return nil, perennial.Errorf(perennial.CodeUnavailable, "listen at %s, to which the browser is to come: %w", c.redirect, err)
 	}
-	type answer struct {
-		back url.Values
-		err  error
+	answers := make(chan answered, 1)
+	server := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: c.page(target.EscapedPath(), state, answers)}
+	go func() { _ = server.Serve(listener) }() // ends with Shutdown
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = server.Shutdown(ctx) // lets the page reach the browser
+	}()
+	fmt.Fprintf(c.say, "Open this link and agree:\n\n  %s\n\nThis program waits at %s.\n", link, c.redirect)
+	select {
+	case a := <-answers:
+		return a.back, a.err
+	case <-ctx.Done():
+		return nil, perennial.Errorf(perennial.CodeUnavailable, "nobody agreed: %w", ctx.Err())
 	}
-	answers := make(chan answer, 1)
-	path := target.EscapedPath()
-	server := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet || r.URL.EscapedPath() != path && r.URL.EscapedPath() != path+"/" {
+}
+
+// page answers the browser, and takes the first answer to this link.
+func (c consents) page(path, state string, answers chan<- answered) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet || strings.TrimSuffix(r.URL.EscapedPath(), "/") != strings.TrimSuffix(path, "/") {
 			http.NotFound(w, r)
 			return
 		}
@@ -123,22 +142,9 @@ func (c consents) listened(ctx context.Context, target *url.URL, link, state str
 			return // of another request: it ends nothing
 		}
 		select {
-		case answers <- answer{back, err}:
+		case answers <- answered{back, err}:
 		default:
 		}
-	})}
-	go func() { _ = server.Serve(listener) }() // ends with Shutdown
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = server.Shutdown(ctx) // lets the page reach the browser
-	}()
-	fmt.Fprintf(c.say, "Open this link and agree:\n\n  %s\n\nThis program waits at %s.\n", link, c.redirect)
-	select {
-	case a := <-answers:
-		return a.back, a.err
-	case <-ctx.Done():
-		return nil, perennial.Errorf(perennial.CodeUnavailable, "nobody agreed: %w", ctx.Err())
 	}
 }
 

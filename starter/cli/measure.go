@@ -69,15 +69,7 @@ func (s *shell) measure(ctx context.Context, name string, m measuring) error {
 	if stopped != nil && len(result.Findings) == 0 {
 		return stopped
 	}
-	shown, err := showMeasured(result, other)
-	if err != nil {
-		return err
-	}
-	if m.asJSON {
-		err = s.json(shown)
-	} else {
-		err = s.printMeasured(result, shown)
-	}
+	err = s.measured(result, other, m.asJSON)
 	if result.Left > 0 {
 		fmt.Fprintf(say, "%d grants could not be revoked. Remove the access at the provider: %s\n", result.Left, or(app.Provider.RemoveAccess, "the description does not say where"))
 	}
@@ -160,6 +152,18 @@ func showMeasured(r measure.Result, other *provider.Entry) (shownMeasured, error
 		}
 	}
 	return out, nil
+}
+
+// measured prints what was measured.
+func (s *shell) measured(r measure.Result, other *provider.Entry, asJSON bool) error {
+	shown, err := showMeasured(r, other)
+	switch {
+	case err != nil:
+		return err
+	case asJSON:
+		return s.json(shown)
+	}
+	return s.printMeasured(r, shown)
 }
 
 // printMeasured prints YAML: what was seen stands in comments.

@@ -162,7 +162,15 @@ func TestMeasureRefused(t *testing.T) {
 func TestTryCommand(t *testing.T) {
 	t.Parallel()
 	tr := newTrial(t, fakeprovider.Knobs{Rotate: true})
-	out, said, err := tr.run(t, nil, follow, "try", "--refresh")
+	forged := func(link string) { // somebody else's answer ends nothing
+		resp, err := http.Get(tr.redirect + "?code=x&state=other")
+		if assert.NoError(t, err) {
+			assert.Equal(t, http.StatusBadRequest, resp.StatusCode)
+			assert.NoError(t, resp.Body.Close())
+		}
+		follow(link)
+	}
+	out, said, err := tr.run(t, nil, forged, "try", "--refresh")
 	require.NoError(t, err, said)
 	assert.Equal(t, 2, strings.Count(out, "  the refresh token\n"), out)
 	assert.Equal(t, 2, strings.Count(out, "life of the access token: 30m, in units of 1s"))
