@@ -43,16 +43,30 @@ func (p Program) build(ctx context.Context, dir, path string, progress io.Writer
 	return nil
 }
 
-// install runs `go install` and returns its output. When ctx ends, it and its compilers
-// end at once.
+// command is what compiles the program into the folder work.
+func (p Program) command(compiler, work string) (*exec.Cmd, error) {
+	if p.Mod == nil {
+		cmd := exec.Command(compiler, "install", p.Package+"@"+p.Version)
+		cmd.Env = append(os.Environ(), "GOBIN="+work, "GOFLAGS=-mod=mod")
+		return cmd, nil
+	}
+	cmd := exec.Command(compiler, "build", "-o", filepath.Join(work, filepath.Base(p.Package)), p.Package)
+	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "GOWORK=off", "CGO_ENABLED=0")
+	return cmd, errors.Join(os.WriteFile(filepath.Join(work, "go.mod"), p.Mod, 0o600), os.WriteFile(filepath.Join(work, "go.sum"), p.Sum, 0o600))
+}
+
+// install compiles the program and returns the compiler's output. When ctx ends, it and
+// its compilers end at once.
 func (p Program) install(ctx context.Context, compiler, work string, progress io.Writer) (output string, err error) {
 	log, err := os.Create(filepath.Join(work, "output"))
 	if err != nil {
 		return "", err
 	}
 	defer log.Close()
-	cmd := exec.Command(compiler, "install", p.Package+"@"+p.Version)
-	cmd.Env = append(os.Environ(), "GOBIN="+work, "GOFLAGS=-mod=mod")
+	cmd, err := p.command(compiler, work)
+	if err != nil {
+		return "", err
+	}
 	cmd.Dir = work
 	cmd.Stdout, cmd.Stderr = log, log
 	// go and its compilers are one process group, so that they end together.

@@ -20,6 +20,11 @@ type Program struct {
 	Name    string // the file in the cache is Name-Version
 	Package string // import path of its main package
 	Version string // "v1.5.1"
+
+	// Mod and Sum are the go.mod and go.sum of a module that has the program as a tool at
+	// Version. They are for a program whose own go.mod replaces modules, which go install
+	// refuses. Nil: go install.
+	Mod, Sum []byte
 }
 
 // Path returns the program's path in the cache, and builds the program if it is not

@@ -91,6 +91,24 @@ func TestBuild(t *testing.T) {
 	assert.ElementsMatch(t, []string{path, filepath.Join(cache, "build.lock")}, all)
 }
 
+// TestBuildOfAModule: a program with a go.mod of its own is built inside of that module,
+// without a C compiler, and nothing of the module stays.
+func TestBuildOfAModule(t *testing.T) {
+	cache := environment(t, `[ "$1 $2 $4" = "build -o example.com/cmd/tool" ] || exit 1
+[ "$GOFLAGS$CGO_ENABLED" = "-mod=readonly0" ] || exit 1
+/bin/cat go.mod go.sum >"$3" && /bin/chmod +x "$3"`)
+	replaced := tool
+	replaced.Mod, replaced.Sum = []byte("module tool\n"), []byte("example.com v1.2.3 h1:=\n")
+	path, err := replaced.Path(t.Context(), &output{})
+	require.NoError(t, err)
+	built, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Equal(t, "module tool\nexample.com v1.2.3 h1:=\n", string(built))
+	all, err := filepath.Glob(filepath.Join(cache, "*"))
+	require.NoError(t, err)
+	assert.ElementsMatch(t, []string{path, filepath.Join(cache, "build.lock")}, all)
+}
+
 // TestBuildIsEnded: no process that go started outlives ctx.
 func TestBuildIsEnded(t *testing.T) {
 	cache := environment(t, `/bin/sleep 600 & echo $! >"$PERENNIAL_CACHE_DIR/compiler"; wait`)
