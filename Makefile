@@ -9,7 +9,7 @@ ALTERED ?= 400
 ROUNDS ?= 1
 N ?= 60
 
-.PHONY: help build dev compose smoke test lint workflowcheck replay bench fuzz faults long-copies long-messages long-neighbours long-release long-weaken lost-facts histories pages clean
+.PHONY: help build dev compose smoke test foreign lint workflowcheck replay bench fuzz faults long-copies long-messages long-neighbours long-release long-weaken lost-facts histories pages clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-15s %s\n", $$1, $$2}'
@@ -30,16 +30,21 @@ smoke: ## run the demonstration without a terminal; fails unless the whole story
 	$(GO) run ./starter dev --dir "$$(mktemp -d)" --for 90s --json
 
 # -count=1: a result of an earlier run would hide a test that fails now and then.
-test: ## run every test, on real PostgreSQL, PgBouncer and Temporal servers that it finds or installs
+test: ## run every test but those of `make foreign`, on real PostgreSQL, PgBouncer and Temporal servers that it finds or installs
 	scripts/postgres
 	scripts/pgbouncer
 	$(GO) run ./internal/devserver/cmd/temporal-path
 	$(GO) run ./internal/temporalserver/cmd/temporal-server
 	$(GO) test -count=1 -timeout 14m ./...
 	cd client && $(GO) test -count=1 ./...
-	cd test/conformance && $(GO) test -count=1 ./...
+	cd test/conformance && $(GO) test -count=1 .
 	scripts/chromium
 	cd test/browser && $(GO) test -count=1 ./...
+
+foreign: ## let connections live at Hydra, Glewlwyd, Doorkeeper and django-oauth-toolkit, which it builds or installs (Debian 12)
+	scripts/postgres
+	scripts/foreign
+	cd test/conformance && $(GO) test -count=1 ./foreign
 
 lint: ## gofmt, go vet and staticcheck; the tests of our own tools
 	@unformatted="$$(gofmt -l .)"; if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
