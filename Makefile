@@ -41,7 +41,7 @@ test: ## run every test but those of `make foreign`, on real PostgreSQL, PgBounc
 	scripts/chromium
 	cd test/browser && $(GO) test -count=1 ./...
 
-foreign: ## let connections live at Hydra, Glewlwyd, Doorkeeper and django-oauth-toolkit, which it builds or installs (Debian 12)
+foreign: ## let connections live at Hydra, Glewlwyd, LemonLDAP::NG, Doorkeeper and django-oauth-toolkit, which it builds or installs (Debian 12)
 	scripts/postgres
 	scripts/foreign
 	cd test/conformance && $(GO) test -count=1 ./foreign

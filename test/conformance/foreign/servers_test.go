@@ -125,3 +125,32 @@ func TestGlewlwydOneUse(t *testing.T) {
 	assert.Equal(t, "http_400", res.Code)
 	assert.False(t, res.Now.Before(end))
 }
+
+// TestLemonLDAP: the server has one vague code for a dead grant. Without its spelling the
+// connection stays active for ever; with it, one line of the description, all is as it
+// should be.
+func TestLemonLDAP(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "lemonldap", serveLemonLDAP)
+	assert.Equal(t, behaviour{oldWorks: true, dead: "400 invalid_request", wrongClient: "401 invalid_client", wrongClientDead: "401 invalid_client"}, measure(t, w))
+	refreshes(t, w, false)
+	recovers(t, w)
+	revoked(t, w)
+	wrongClient(t, w)
+
+	id := settled(t, w, "unspelt")
+	require.Len(t, w.app.Provider.Spellings, 1)
+	w.app.Provider.Spellings = nil
+	w.end(t)
+	for range 3 {
+		assert.Equal(t, perennial.OutcomeRejected, w.refresh(t, id).Outcome)
+		_, err := w.rows.EndBackoff(t.Context(), id)
+		require.NoError(t, err)
+	}
+	assert.Equal(t, perennial.StatusActive, w.row(t, id).Status)
+	w.use(t, clientSecret)
+	w.refresh(t, id)
+	res := w.refresh(t, id)
+	assert.Equal(t, perennial.StatusReconnectRequired, res.Connection.Status, "the description is read anew")
+	assert.Equal(t, perennial.ReasonInvalidGrant, res.Connection.Reason)
+}
