@@ -10,46 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// behaviour is what an experiment with the server shows, without the engine.
-type behaviour struct {
-	rotates           bool
-	oldWorks          bool // the old refresh token gives tokens again, right after its use
-	reuseEndsNewest   bool // after a reuse the newest refresh token is refused
-	refreshEndsAccess bool // a refresh ends the old access token
-	wrongClientSpends bool // a refresh token is dead once it was shown with a wrong client secret
-
-	// Answers to a refresh: status and code.
-	dead, wrongClient, wrongClientDead string
-}
-
-// measure makes the experiments, each with a consent of its own.
-func measure(t *testing.T, w *world) behaviour {
-	t.Helper()
-	grant := func(tenant string) (refreshToken string, access perennial.Secret) {
-		id := w.connect(t, tenant, "")
-		return w.token(t, id, seal.FieldRefreshToken).Reveal(), w.token(t, id, seal.FieldAccessToken)
-	}
-	var b behaviour
-	token, access := grant("measured_1")
-	require.True(t, w.alive(t, access))
-	first := w.present(t, token, clientSecret)
-	require.Equal(t, "200", first.String())
-	newest := first.member("refresh_token")
-	b.rotates = newest != "" && newest != token
-	b.refreshEndsAccess = !w.alive(t, access)
-	again := w.present(t, token, clientSecret)
-	b.oldWorks = again.status == 200
-	if b.rotates {
-		b.reuseEndsNewest = w.present(t, newest, clientSecret).status != 200
-	}
-	b.dead = w.present(t, "dead-token", clientSecret).String()
-	b.wrongClientDead = w.present(t, "dead-token", "wrong").String()
-	token, _ = grant("measured_2")
-	b.wrongClient = w.present(t, token, "wrong").String()
-	b.wrongClientSpends = w.present(t, token, clientSecret).status != 200
-	return b
-}
-
 // refreshes refreshes a new connection again and again.
 func refreshes(t *testing.T, w *world, rotates bool) {
 	t.Helper()
