@@ -46,7 +46,7 @@ type Member struct {
 // status line and its headers, as `curl -i` prints it. Without a status line, status
 // counts. It came at this time, which counts for lifetimes that are instants.
 func ExplainSaved(raw []byte, app App, status int, came time.Time) Explanation {
-	o := &oneShot{entry: app.Provider, used: true, header: http.Header{}, whole: true, at: came}
+	o := &oneShot{app: app, used: true, header: http.Header{}, whole: true, at: came}
 	o.sent.Store(true)
 	if o.status, o.header, o.body = splitReply(raw); o.status == 0 {
 		o.status, o.body = cmp.Or(status, http.StatusOK), raw
@@ -83,18 +83,18 @@ func splitReply(raw []byte) (status int, header http.Header, body []byte) {
 // explain explains the recorded reply, which was judged to be r.
 func (o *oneShot) explain(r Reply, secrets ...perennial.Secret) Explanation {
 	in := o.received()
-	read := in.read(o.entry)
+	read := in.read(o.app.Provider)
 	secrets = append(secrets, read.tokens.AccessToken, read.tokens.RefreshToken)
 	out := Explanation{HTTPStatus: o.status, ContentType: describe(o.header.Get("Content-Type"), secrets...), Bytes: len(o.body), Form: in.form(),
 		Outcome: r.Outcome, Code: r.Code, Fault: r.Fault, Says: describe(r.Description, secrets...), RequestID: r.RequestID, Problem: describe(r.AccountProblem, secrets...), RetryAfter: spanOf(r.RetryAfter)}
 	if holdsSecret(out.Code, secrets) {
 		out.Code = ""
 	}
-	out.Because = o.entry.because(o.evidenceOf(read, secrets...), r)
+	out.Because = o.app.Provider.because(o.evidenceOf(read, secrets...), r)
 	if len(r.Accounts) > 0 {
 		out.Account = describe(r.Accounts[0].ID, secrets...)
 	}
-	x := explainer{e: o.entry, in: in, refused: r.Outcome != perennial.OutcomeRefreshed, read: read, secrets: secrets}
+	x := explainer{e: o.app.Provider, in: in, refused: r.Outcome != perennial.OutcomeRefreshed, read: read, secrets: secrets}
 	x.root = readDocument(in.body, in.whole).root
 	x.walk(nil, x.root)
 	out.Members = x.members
