@@ -506,6 +506,36 @@ func TestGraceIsTakenOver(t *testing.T) {
 	assert.Less(t, res.RetryAt.Sub(claim.Connection.Open.StartedAt), b.app.Provider.GraceWindow)
 }
 
+// TestReusableIsTakenOver: the attempt of a dead process bars a reusable token for one
+// presentation and its save. If its process was only slow, both replies are good, and the
+// later one changes nothing.
+func TestReusableIsTakenOver(t *testing.T) {
+	t.Parallel()
+	b := setup(t, fresh("2"), fresh("3"), fresh("4"))
+	b.app.Provider.ReplayClass = perennial.ReplayReusable
+	whole := timing.Config{}.WithDefaults()
+	b.Timing.AttemptDeadline = whole.AttemptDeadline
+	b.Timing.HTTPTimeout, b.Timing.SaveTimeout = whole.HTTPTimeout, whole.SaveTimeout
+	req := Request{ConnectionID: "con_1", Generation: 1, Trigger: perennial.TriggerTimer}
+	claim, err := b.db.Claim(t.Context(), b.claimRequest(req, b.app.Provider))
+	require.NoError(t, err)
+	res := b.refresh(t, t.Context(), 1)
+	require.Equal(t, perennial.OutcomeBusy, res.Outcome)
+	assert.Equal(t, 40*time.Second, res.RetryAt.Sub(claim.Connection.Open.StartedAt))
+
+	b.exec(t, "UPDATE connections SET attempt_deadline = attempt_started_at") // its time is over
+	res = b.refresh(t, t.Context(), 1)
+	require.Equal(t, perennial.OutcomeRefreshed, res.Outcome)
+	slow := b.newAttempt(req, claim, time.Now().Add(-time.Minute))
+	slow.app = b.app
+	late, err := slow.run(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, perennial.OutcomeAlreadyFresh, late.Outcome)
+	assert.Equal(t, []string{"refresh 1", "refresh 1"}, b.shown)
+	require.Equal(t, perennial.OutcomeRefreshed, b.refresh(t, t.Context(), 2).Outcome)
+	assert.Equal(t, []string{"refresh 1", "refresh 1", "refresh 2"}, b.shown)
+}
+
 // TestShortLeaseSendsSoon: an attempt whose claim is shorter sends within five seconds or
 // not at all, so that it is over before another one begins.
 func TestShortLeaseSendsSoon(t *testing.T) {

@@ -231,6 +231,12 @@ func TestLease(t *testing.T) {
 		assert.False(t, c.Stalled(70*time.Second, e))
 		assert.True(t, c.Stalled(71*time.Second, e))
 	}
+	reusable := provider.Entry{ReplayClass: perennial.ReplayReusable}
+	assert.Equal(t, 40*time.Second, c.Lease(reusable))
+	assert.False(t, c.Stalled(70*time.Second, reusable), "a slow network stops nobody")
+	assert.True(t, c.Stalled(71*time.Second, reusable))
+	c.AttemptDeadline = 30 * time.Second
+	assert.Equal(t, c.AttemptDeadline, c.Lease(reusable))
 }
 
 func TestBackoffGrowsAndIsBounded(t *testing.T) {

@@ -89,25 +89,31 @@ func (t Config) Validate(secrets int) error {
 	return errors.Join(errs...)
 }
 
-// sendWithin is how soon after its claim an attempt with a short lease must send.
+// sendWithin is how soon after its claim an attempt with a short lease should send.
 const sendWithin = 5 * time.Second
 
 // Lease returns how long a claim may keep the fence. If the process dies, the token can
-// be presented again only when that time is over, so within a grace window it must leave
-// time for a whole presentation. But it covers one presentation and its save: two that
-// live at once could bring two pairs of which one is dead.
+// be presented again only when that time is over. Within a grace window it must leave
+// time for a whole presentation, but it covers one presentation and its save: two that
+// live at once could bring two pairs of which one is dead. For a reusable token it covers
+// no more than that either, because presenting the token again harms nothing.
 func (t Config) Lease(e provider.Entry) time.Duration {
-	if e.ReplayClass != perennial.ReplayGrace || e.GraceWindow <= 0 {
-		return t.AttemptDeadline
+	one := t.HTTPTimeout + t.SaveTimeout + sendWithin
+	switch {
+	case e.ReplayClass == perennial.ReplayReusable:
+		return min(one, t.AttemptDeadline)
+	case e.ReplayClass == perennial.ReplayGrace && e.GraceWindow > 0:
+		lease := min(e.GraceWindow/2, e.GraceWindow-t.HTTPTimeout-t.SaveTimeout)
+		return min(max(lease, one), t.AttemptDeadline)
 	}
-	lease := min(e.GraceWindow/2, e.GraceWindow-t.HTTPTimeout-t.SaveTimeout)
-	return min(max(lease, t.HTTPTimeout+t.SaveTimeout+sendWithin), t.AttemptDeadline)
+	return t.AttemptDeadline
 }
 
 // Stalled reports whether an attempt of this age must not send any more, because another
-// process may take the fence before it is over.
+// process may take the fence before it is over. Of a reusable token both would get good
+// tokens, so a slow network costs it nothing.
 func (t Config) Stalled(age time.Duration, e provider.Entry) bool {
-	if lease := t.Lease(e); lease < t.AttemptDeadline {
+	if lease := t.Lease(e); lease < t.AttemptDeadline && e.ReplayClass != perennial.ReplayReusable {
 		return age+t.HTTPTimeout+t.SaveTimeout > lease
 	}
 	return age+t.HTTPTimeout > t.AttemptDeadline
