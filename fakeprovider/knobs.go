@@ -22,12 +22,15 @@ type Knobs struct {
 	// GraceSeconds: a used refresh token gets the same reply for this long after its
 	// first use, and until the new one is used.
 	GraceSeconds float64 `json:"grace_seconds,omitempty"`
-	ReuseRevokes bool    `json:"reuse_revokes,omitempty"` // a reused one ends the whole grant
-	KillsAccess  bool    `json:"kills_access,omitempty"`  // a refresh ends the old access token
-	OmitRefresh  bool    `json:"omit_refresh,omitempty"`  // omit refresh_token if it stays the same, and in the reply to a code
-	IdleSeconds  int64   `json:"idle_seconds,omitempty"`  // an unused refresh token expires after this long
-	HardSeconds  int64   `json:"hard_seconds,omitempty"`  // the grant ends this long after its consent
-	EarlySeconds int64   `json:"early_seconds,omitempty"` // a refresh earlier than this before the access token's end is refused as too early
+	// GraceNewPair: it gets another reply instead, whose refresh token replaces the first
+	// one's.
+	GraceNewPair bool  `json:"grace_new_pair,omitempty"`
+	ReuseRevokes bool  `json:"reuse_revokes,omitempty"` // a reused one ends the whole grant
+	KillsAccess  bool  `json:"kills_access,omitempty"`  // a refresh ends the old access token
+	OmitRefresh  bool  `json:"omit_refresh,omitempty"`  // omit refresh_token if it stays the same, and in the reply to a code
+	IdleSeconds  int64 `json:"idle_seconds,omitempty"`  // an unused refresh token expires after this long
+	HardSeconds  int64 `json:"hard_seconds,omitempty"`  // the grant ends this long after its consent
+	EarlySeconds int64 `json:"early_seconds,omitempty"` // a refresh earlier than this before the access token's end is refused as too early
 
 	GrantFirst   bool `json:"grant_first,omitempty"`   // of two wrong ones, the refresh token is refused and not the client; a knob of the client
 	ClientSpends bool `json:"client_spends,omitempty"` // a wrong client ends the refresh token that it presents; a knob of the client

@@ -26,7 +26,7 @@ type Play struct {
 // does not. An empty file leaves the entry alone.
 func NewPlay(e provider.Entry, f fixtures.File) (*Play, error) {
 	if len(f.Facts) > 0 {
-		e.ReplayClass, e.GraceWindow, e.RefreshKillsAccessToken, e.ChecksClientFirst = "", 0, false, false
+		e.ReplayClass, e.GraceWindow, e.GraceReply, e.AfterGrace, e.RefreshKillsAccessToken, e.ChecksClientFirst = "", 0, "", "", false, false
 		e.DefaultLifetime, e.IdleLifetime, e.GrantLifetime = 0, 0, 0
 		e.RateLimitScope, e.JSONBody, e.SecretAsUser = "", false, false
 	}
@@ -82,8 +82,9 @@ func (p *Play) Knobs() Knobs {
 	case perennial.ReplayReusable:
 		k.KeepOld = true
 	case perennial.ReplayGrace:
-		// What a replay after the window costs is not documented: the whole grant.
-		k.GraceSeconds, k.ReuseRevokes = e.GraceWindow.Seconds(), true
+		k.GraceSeconds = e.GraceWindow.Seconds()
+		k.GraceNewPair = e.GraceReply != provider.GraceSamePair
+		k.ReuseRevokes = e.Later() == perennial.ReplayReuseRevokes
 	case perennial.ReplayReuseRevokes:
 		k.ReuseRevokes = true
 	}

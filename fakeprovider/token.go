@@ -266,6 +266,11 @@ func (s *Server) work(client, presented string, t *refreshToken, g *grant, k Kno
 		grace := time.Duration(k.GraceSeconds * float64(time.Second))
 		next := s.refresh[t.Reply.RefreshToken]
 		if grace > 0 && now.Sub(t.Consumed) < grace && next != nil && next.Consumed.IsZero() && !next.Dead {
+			if k.GraceNewPair {
+				next.Dead = true
+				out := s.issue(g, k, "")
+				t.Reply = &out
+			}
 			return *t.Reply, nil
 		}
 		g.Consumed++

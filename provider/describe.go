@@ -10,7 +10,7 @@ func Describe(e Entry) Description {
 		Grant: string(e.Grant), GrantType: e.GrantType, Credentials: e.Credentials, CredentialsOptional: e.CredentialsOptional,
 		Title: e.Title, RemoveAccess: e.RemoveAccess, Notes: e.Notes, AuthURL: e.AuthURL, TokenURL: e.TokenURL, RefreshURL: e.RefreshURL, IntroURL: e.IntrospectURL, RevokeURL: e.RevokeURL, Hosts: e.HostSuffixes, HostFrom: e.HostFrom,
 		AuthStyle: authStyles[e.AuthStyle], SecretAsUser: said(e.SecretAsUser), JSONBody: said(e.JSONBody), RefreshParams: e.RefreshParams, RequestHeaders: e.RequestHeaders, AuthParams: e.AuthParams,
-		Rotation: string(e.Rotation), ReplayClass: string(e.ReplayClass), ReplaySource: e.ReplaySource, GraceWindow: spanOf(e.GraceWindow),
+		Rotation: string(e.Rotation), ReplayClass: string(e.ReplayClass), ReplaySource: e.ReplaySource, GraceWindow: spanOf(e.GraceWindow), GraceReply: string(e.GraceReply), AfterGrace: string(e.AfterGrace),
 		RefreshKills: said(e.RefreshKillsAccessToken), ChecksClient: said(e.ChecksClientFirst),
 		RefreshWithin: spanOf(e.RefreshWithin), DefaultLifetime: spanOf(e.DefaultLifetime), IdleLifetime: spanOf(e.IdleLifetime), GrantLifetime: spanOf(e.GrantLifetime),
 		GrantsPerUser: e.GrantsPerUser, Revocation: e.Revocation,

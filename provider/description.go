@@ -53,6 +53,8 @@ type Description struct {
 	ReplayClass  string `yaml:"replay_class,omitempty" enum:"reusable,grace,single_use,reuse_revokes,unknown" doc:"What the provider does if an old refresh token is presented again. Not documented: unknown."`
 	ReplaySource string `yaml:"replay_source,omitempty" doc:"Where the replay class is documented, or that it is not."`
 	GraceWindow  Span   `yaml:"grace_window,omitempty" doc:"For replay_class grace: how long an old refresh token may be presented again, from the first sending."`
+	GraceReply   string `yaml:"grace_reply,omitempty" enum:"same_pair,new_pair" doc:"For replay_class grace: whether an old refresh token that is presented again within the window gets the same tokens again, or new ones. Not documented: as new_pair."`
+	AfterGrace   string `yaml:"after_grace,omitempty" enum:"single_use,reuse_revokes" doc:"For replay_class grace: what it costs to present an old refresh token after the window. Not documented: as reuse_revokes."`
 	RefreshKills *bool  `yaml:"refresh_kills_access_token,omitempty" doc:"A refresh ends the old access token at once."`
 	ChecksClient *bool  `yaml:"checks_client_first,omitempty" doc:"The token endpoint checks the client before the grant, so that a refused grant shows that the client is right."`
 
@@ -189,9 +191,21 @@ func (o overlay) replay() {
 		o.e.ReplayClass, o.e.ReplaySource = class, "the configuration"
 	}
 	o.e.ReplaySource = cmp.Or(o.d.ReplaySource, o.e.ReplaySource)
-	o.span("grace_window", o.d.GraceWindow, &o.e.GraceWindow)
+	o.grace()
 	setBool(&o.e.RefreshKillsAccessToken, o.d.RefreshKills)
 	setBool(&o.e.ChecksClientFirst, o.d.ChecksClient)
+}
+
+func (o overlay) grace() {
+	o.span("grace_window", o.d.GraceWindow, &o.e.GraceWindow)
+	if o.d.GraceReply != "" {
+		o.oneOf("grace_reply", o.d.GraceReply, enumOf[Description]("GraceReply"))
+		o.e.GraceReply = GraceReply(o.d.GraceReply)
+	}
+	if o.d.AfterGrace != "" {
+		o.oneOf("after_grace", o.d.AfterGrace, enumOf[Description]("AfterGrace"))
+		o.e.AfterGrace = perennial.ReplayClass(o.d.AfterGrace)
+	}
 }
 
 // grant reads what a new grant is checked by.

@@ -170,6 +170,8 @@ var effects = map[string]string{
 
 	"replay_class":               "It decides what happens after a refresh whose reply was lost: whether, when and how often the refresh token is presented again. It counts from the next attempt on, also for connections in doubt.",
 	"grace_window":               "It decides for how long a refresh token in doubt is presented again. It counts from the next attempt on.",
+	"grace_reply":                "It decides for how long a dead worker's attempt bars the refresh token, if the window is short. It counts from the next attempt on.",
+	"after_grace":                "It decides whether a refresh token in doubt is presented again before the access token's end, once the window is over. It counts from the next attempt on.",
 	"refresh_kills_access_token": "It decides whether an access token is still handed out after its successor was stored.",
 	"checks_client_first":        "It decides whether a refused grant shows that the client is right, and so closes a circuit.",
 

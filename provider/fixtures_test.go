@@ -13,7 +13,7 @@ import (
 )
 
 // factKeys are the keys of a description that decide what happens to tokens.
-var factKeys = []string{"replay_class", "grace_window", "default_lifetime", "idle_lifetime", "grant_lifetime",
+var factKeys = []string{"replay_class", "grace_window", "grace_reply", "after_grace", "default_lifetime", "idle_lifetime", "grant_lifetime",
 	"refresh_kills_access_token", "checks_client_first", "rate_limit_scope", "json_body", "secret_as_user", "auth_style"}
 
 func readFixtures(t *testing.T, name string) fixtures.File {

@@ -67,8 +67,10 @@ type Entry struct {
 
 	Rotation     Rotation // for people: whatever a refresh brings is stored
 	ReplayClass  perennial.ReplayClass
-	ReplaySource string        // where the class is documented, or that it is not
-	GraceWindow  time.Duration // for ReplayGrace, from the first sending
+	ReplaySource string                // where the class is documented, or that it is not
+	GraceWindow  time.Duration         // for ReplayGrace, from the first sending
+	GraceReply   GraceReply            // what a replay within it answers; empty: not documented
+	AfterGrace   perennial.ReplayClass // of a replay after it; empty: not documented, see [Entry.Later]
 
 	DefaultLifetime time.Duration // of an access token whose reply has none; 0: not known
 	IdleLifetime    time.Duration // of an unused refresh token; 0: no limit known

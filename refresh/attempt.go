@@ -220,6 +220,7 @@ func (a *attempt) save(ctx context.Context, reply provider.Reply, old perennial.
 			}
 			seam.At(seam.AfterCommit, a.row.ID)
 			a.note(ctx, reply)
+			saved = a.keepSpare(ctx, saved, req)
 			a.revokeUnwanted(ctx, saved, reply.Tokens.RefreshToken)
 			return a.saved(saved, reply), nil
 		}
@@ -326,6 +327,11 @@ func (a *attempt) saved(s store.SaveResult, reply provider.Reply) Result {
 func (a *attempt) close(ctx context.Context, reply provider.Reply) (Result, error) {
 	req := decide(a.row, a.app.Provider, reply, a.now, a.Timing.ConfirmDelay)
 	a.keep(reply, &req)
+	if req.Terminal != "" {
+		if res, ok, err := a.useSpare(ctx, reply); ok || err != nil {
+			return res, err
+		}
+	}
 	return a.closeWith(ctx, reply, req)
 }
 

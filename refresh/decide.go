@@ -45,12 +45,12 @@ func decide(row perennial.Connection, entry provider.Entry, reply provider.Reply
 		req.Terminal = refusalReason(row, entry, reply, now)
 	case perennial.OutcomeUnknown:
 		req.Ambiguous = !seam.Off(seam.AmbiguityMemory)
-		switch {
+		switch entry := entry.At(firstSent(row), now); {
 		case entry.ServesToEnd() && row.ExpiresAt.After(now):
 			// Presenting a spent token again would also revoke the living access token.
 			req.Wait, req.Queued, req.OwnWait = max(req.Wait, row.ExpiresAt.Sub(now)), false, false
 		case entry.ReplayClass == perennial.ReplayGrace:
-			req.Wait = withinGrace(row, entry.GraceWindow, now, req.Wait)
+			req.Wait = withinGrace(row, entry, now, req.Wait)
 		}
 	case perennial.OutcomeTooEarly:
 		req.Failed, req.Queued, req.OwnWait = false, false, false
@@ -140,16 +140,20 @@ const minBeforeEnd = 5 * time.Second
 
 // withinGrace shortens a wait so that the token is presented again while the provider
 // still repeats its reply: at half of what is left of the window.
-func withinGrace(row perennial.Connection, window time.Duration, now time.Time, wait time.Duration) time.Duration {
-	since := row.Open.StartedAt
-	if row.Ambiguous() {
-		since = row.AmbiguousSince
-	}
-	left := since.Add(window).Sub(now)
+func withinGrace(row perennial.Connection, entry provider.Entry, now time.Time, wait time.Duration) time.Duration {
+	left := entry.GraceEnds(firstSent(row)).Sub(now)
 	if left <= 0 || wait < left/2 {
 		return wait
 	}
 	return max(left/2, time.Second)
+}
+
+// firstSent returns when the row's refresh token was first sent, if it may have been spent.
+func firstSent(row perennial.Connection) time.Time {
+	if row.Ambiguous() {
+		return row.AmbiguousSince
+	}
+	return row.Open.StartedAt
 }
 
 // afterCut handles a reply whose refresh token was lost on its way. It returns since
@@ -158,19 +162,16 @@ func withinGrace(row perennial.Connection, window time.Duration, now time.Time, 
 // that token; or else halfway to its end, so that a lost grant shows while the product
 // still works.
 func afterCut(row perennial.Connection, entry provider.Entry, expires, now time.Time) (since, next time.Time) {
-	since = row.Open.StartedAt
-	if row.Ambiguous() {
-		since = row.AmbiguousSince
-	}
+	since = firstSent(row)
 	life := unknownLife
 	if !expires.IsZero() {
 		life = max(expires.Sub(now), 0)
 	}
-	switch {
+	switch entry := entry.At(since, now); {
 	case entry.ServesToEnd():
 		return since, now.Add(life)
 	case entry.ReplayClass == perennial.ReplayGrace:
-		return since, now.Add(withinGrace(row, entry.GraceWindow, now, life/2))
+		return since, now.Add(withinGrace(row, entry, now, life/2))
 	default:
 		return since, now.Add(life / 2)
 	}
@@ -191,8 +192,7 @@ func refusalReason(row perennial.Connection, entry provider.Entry, reply provide
 		return perennial.ReasonSignInRequired
 	case row.Behind(row.GenerationFloor) && entry.ReplayClass != perennial.ReplayReusable:
 		return perennial.ReasonRotationLost // the database went back past a rotation
-	case row.Ambiguous() && entry.ReplayClass != perennial.ReplayReusable &&
-		!(entry.ReplayClass == perennial.ReplayGrace && now.Before(row.AmbiguousSince.Add(entry.GraceWindow))):
+	case row.Ambiguous() && !harmlessReplay(entry.At(row.AmbiguousSince, now).ReplayClass):
 		return perennial.ReasonRotationLost
 	case past(row.GrantExpiresAt):
 		return perennial.ReasonGrantEnded
@@ -201,4 +201,9 @@ func refusalReason(row perennial.Connection, entry provider.Entry, reply provide
 	default:
 		return perennial.ReasonInvalidGrant
 	}
+}
+
+// harmlessReplay reports whether a refresh token of the class may be presented again.
+func harmlessReplay(class perennial.ReplayClass) bool {
+	return class == perennial.ReplayReusable || class == perennial.ReplayGrace
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/provider"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -43,6 +44,37 @@ func TestAWaitLeavesTimeToBeMended(t *testing.T) {
 	}
 	again := perennial.Connection{FailureCount: 13, FailingCode: provider.CodeMalformed, ExpiresAt: now.Add(-time.Hour)}
 	require.GreaterOrEqual(t, decide(again, provider.Entry{ReplayClass: perennial.ReplayReusable}, malformed, now, time.Minute).Wait, 10*time.Minute, "the second shows that it stays so")
+}
+
+// TestAfterGrace: when a grace window is over, a lost reply costs what the description says
+// of a replay then, and in doubt the most.
+func TestAfterGrace(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	lost := provider.Reply{Outcome: perennial.OutcomeUnknown, Sent: true}
+	row := perennial.Connection{ExpiresAt: now.Add(40 * time.Minute), RefreshTokenDigest: "d", AmbiguousDigest: "d"}
+	for name, c := range map[string]struct {
+		ago   time.Duration
+		entry provider.Entry
+		toEnd bool
+		loss  perennial.Reason
+	}{
+		"within":                {9 * time.Minute, provider.Entry{}, false, perennial.ReasonInvalidGrant},
+		"in its last half":      {9*time.Minute + 29*time.Second, provider.Entry{}, false, perennial.ReasonInvalidGrant},
+		"too late to arrive":    {9*time.Minute + 30*time.Second, provider.Entry{}, true, perennial.ReasonRotationLost},
+		"after it":              {10 * time.Minute, provider.Entry{}, true, perennial.ReasonRotationLost},
+		"said to revoke":        {10 * time.Minute, provider.Entry{AfterGrace: perennial.ReplayReuseRevokes}, true, perennial.ReasonRotationLost},
+		"with the access token": {10 * time.Minute, provider.Entry{RefreshKillsAccessToken: true}, false, perennial.ReasonRotationLost},
+		"said to be refused":    {10 * time.Minute, provider.Entry{AfterGrace: perennial.ReplaySingleUse}, false, perennial.ReasonRotationLost},
+	} {
+		entry := c.entry
+		entry.ReplayClass, entry.GraceWindow = perennial.ReplayGrace, 10*time.Minute
+		row.AmbiguousSince = now.Add(-c.ago)
+		assert.Equal(t, c.toEnd, decide(row, entry, lost, now, 0).Wait == 40*time.Minute, name)
+		_, next := afterCut(row, entry, now.Add(time.Hour), now)
+		assert.Equal(t, c.toEnd, next.Equal(now.Add(time.Hour)), name)
+		assert.Equal(t, c.loss, refusalReason(row, entry, refusal, now), name)
+	}
 }
 
 // TestLongFailing: a connection that nobody mends is tried ever less often. What its

@@ -49,6 +49,9 @@ type Store interface {
 	BeginSecretTrial(ctx context.Context, req store.SecretTrialRequest) (store.SecretTrial, error)
 	// EndSecretTrial ends the trial and keeps which secret was accepted, by its digest.
 	EndSecretTrial(ctx context.Context, c perennial.Connection, digest string) error
+	// KeepSpare keeps a token set that Save did not store, and Spare returns it.
+	KeepSpare(ctx context.Context, req store.SaveRequest) (kept bool, err error)
+	Spare(ctx context.Context, id string) (store.Spare, bool, error)
 	// AccountInUse reports whether any tenant has a working connection of the account.
 	AccountInUse(ctx context.Context, app, account string) (bool, error)
 }
@@ -210,6 +213,12 @@ func WaitingClass(e provider.Entry) perennial.ReplayClass {
 	return e.ReplayClass
 }
 
+// afterGrace is [WaitingClass] after a grace window.
+func afterGrace(e provider.Entry) perennial.ReplayClass {
+	e.ReplayClass = e.Later()
+	return WaitingClass(e)
+}
+
 // claimTakes is how long before its rate slot a connection is claimed.
 const claimTakes = 50 * time.Millisecond
 
@@ -353,7 +362,7 @@ func (e *Engine) claimRequest(req Request, entry provider.Entry) store.ClaimRequ
 	floor := e.Timing.Floor()
 	floor.OpensBefore = entry.OpensBefore()
 	return store.ClaimRequest{ID: req.ConnectionID, Generation: req.Generation, Trigger: req.Trigger, AttemptID: uuid.NewString(),
-		Lease: e.Timing.Lease(entry), Class: WaitingClass(entry), Floor: floor, Judged: req.Judged}
+		Lease: e.Timing.Lease(entry), Class: WaitingClass(entry), GraceWindow: entry.GraceEnds(time.Time{}).Sub(time.Time{}), AfterGrace: afterGrace(entry), Floor: floor, Judged: req.Judged}
 }
 
 func (e *Engine) newAttempt(req Request, claim store.Claim, began time.Time) *attempt {

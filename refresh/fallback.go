@@ -150,11 +150,8 @@ func harmless(row perennial.Connection, entry provider.Entry) bool {
 // the tokens that its workflow may hold: within a grace window to the middle of it, but
 // never beyond the access token's end; otherwise to that end. Zero: for ever.
 func waitsForSets(row perennial.Connection, entry provider.Entry, now time.Time) time.Time {
-	since := row.Open.StartedAt
-	if row.Ambiguous() {
-		since = row.AmbiguousSince
-	}
-	if middle := since.Add(entry.GraceWindow / 2); entry.ReplayClass == perennial.ReplayGrace && now.Before(since.Add(entry.GraceWindow)) &&
+	since := firstSent(row)
+	if middle := since.Add(entry.GraceWindow / 2); entry.At(since, now).ReplayClass == perennial.ReplayGrace &&
 		(row.ExpiresAt.IsZero() || middle.Before(row.ExpiresAt)) {
 		return middle
 	}

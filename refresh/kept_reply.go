@@ -24,7 +24,7 @@ func (a *attempt) keep(reply provider.Reply, req *store.CloseRequest) {
 		a.log.Error("a reply that may have tokens could not be read, and not be sealed", "error", err)
 		return
 	}
-	req.Kept, req.Bar = &store.KeptReply{Sealed: sealed, Whole: reply.Unread.Whole}, barsWhileKept(a.app.Provider.ReplayClass)
+	req.Kept, req.Bar = &store.KeptReply{Sealed: sealed, Whole: reply.Unread.Whole}, barsWhileKept(a.app.Provider.At(firstSent(a.row), a.clock()).ReplayClass)
 	a.log.Error("the provider's reply may have tokens and could not be read: correct its description and run `perennial recover`", "status_code", reply.HTTPStatus)
 }
 
@@ -48,7 +48,7 @@ func (a *attempt) closeRow(ctx context.Context, req store.CloseRequest) (row per
 // reply to it is kept. A reusable one stays good, and within a grace window the provider
 // answers again; both are what mends the connection without a person.
 func barsWhileKept(class perennial.ReplayClass) bool {
-	return class != perennial.ReplayReusable && class != perennial.ReplayGrace
+	return !harmlessReplay(class)
 }
 
 // Reading says how to read a kept reply: the app's description, corrected.

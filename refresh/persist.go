@@ -71,6 +71,7 @@ func (e *Engine) persist(ctx context.Context, req store.SaveRequest) (Result, er
 		return Result{}, err
 	}
 	seam.At(seam.AfterCommit, req.ID)
+	saved = e.keepSpare(ctx, saved, proven)
 	e.revokeUnwanted(ctx, saved, token)
 	e.Log.Info("unsaved tokens stored", "connection_id", req.ID, "stored", saved.Stored, "generation", saved.Connection.Generation)
 	return savedResult(saved, now), nil

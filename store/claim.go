@@ -107,7 +107,7 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 	}
 	wait := c.WaitsUntil(now)
 	look := setAsideWait(c, req.Class, now)
-	if look.IsZero() && req.Class == perennial.ReplayReuseRevokes && ambiguous && c.ExpiresAt.After(wait) {
+	if look.IsZero() && req.classNow(c, now) == perennial.ReplayReuseRevokes && ambiguous && c.ExpiresAt.After(wait) {
 		// Presenting a spent token again would also revoke the living access token.
 		// Write the wait into the row, so that every reader waits as long: up to the
 		// longest wait that a row may demand, after which the fence extends it.
@@ -134,6 +134,21 @@ func decideClaim(c perennial.Connection, req ClaimRequest, now time.Time) claimD
 	}
 	d.set.with(claimColumns(c, req, now))
 	return answer(VerdictClaimed, time.Time{})
+}
+
+// classNow returns the replay class of a refresh token in doubt: with a grace window that
+// is over, the class after it. Of a row that went backwards nobody knows when its token
+// was first sent.
+func (req ClaimRequest) classNow(c perennial.Connection, now time.Time) perennial.ReplayClass {
+	since := c.Open.StartedAt
+	if c.Ambiguous() {
+		since = c.AmbiguousSince
+	}
+	back := c.Behind(req.Generation) || c.Behind(c.GenerationFloor)
+	if req.Class == perennial.ReplayGrace && req.GraceWindow > 0 && (back || !now.Before(since.Add(req.GraceWindow))) {
+		return req.AfterGrace
+	}
+	return req.Class
 }
 
 // unjudged reports whether the claim is one beside Temporal, and a doubt came up after the

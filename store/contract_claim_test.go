@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/store"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -215,4 +216,46 @@ func testAttemptsAfter(t *testing.T, b *bundle) {
 		last = page[len(page)-1]
 	}
 	require.Equal(t, all, paged)
+}
+
+// testClaimAfterGrace: a refresh token whose grace window is over waits for the access
+// token's end if a replay would end the grant, also if nobody was there to say so.
+func testClaimAfterGrace(t *testing.T, b *bundle) {
+	const window = time.Hour
+	for name, c := range map[string]struct {
+		ago   time.Duration
+		after perennial.ReplayClass
+		want  store.Verdict
+	}{
+		"within":         {window - time.Minute, perennial.ReplayReuseRevokes, store.VerdictClaimed},
+		"after, revokes": {window + time.Minute, perennial.ReplayReuseRevokes, store.VerdictWait},
+		"after, refuses": {window + time.Minute, perennial.ReplaySingleUse, store.VerdictClaimed},
+	} {
+		con := b.connect(t)
+		b.claimed(t, con, lease, perennial.ReplayGrace)
+		now, err := b.Now(t.Context())
+		require.NoError(t, err)
+		end := now.Add(time.Hour).Truncate(time.Second)
+		b.set(t, con.ID, "expires_at", stampText(end))
+		b.set(t, con.ID, "attempt_started_at", stampText(now.Add(-c.ago)))
+		b.set(t, con.ID, "attempt_deadline", stampText(now.Add(-time.Second)))
+		req := claimRequest(con, lease, perennial.ReplayGrace)
+		req.GraceWindow, req.AfterGrace = window, c.after
+		for range 2 { // the first finds the attempt lost
+			got, err := b.Claim(t.Context(), req)
+			require.NoError(t, err)
+			require.Equal(t, c.want, got.Verdict, name)
+			if c.want == store.VerdictWait {
+				assert.True(t, got.RetryAt.Equal(end), "%s: %s", name, got.RetryAt)
+			}
+		}
+	}
+
+	back := b.connect(t)
+	b.late(t, back, time.Minute, time.Hour)
+	req := claimRequest(back, lease, perennial.ReplayGrace)
+	req.Generation, req.GraceWindow, req.AfterGrace = back.Generation+3, window, perennial.ReplayReuseRevokes
+	got, err := b.Claim(t.Context(), req)
+	require.NoError(t, err)
+	assert.Equal(t, store.VerdictWait, got.Verdict, "nobody knows when a restored token was first sent")
 }

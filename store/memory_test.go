@@ -207,6 +207,12 @@ func (m *Memory) CloseAttempt(_ context.Context, req CloseRequest) (perennial.Co
 // ReturnProbe is [Store.ReturnProbe]: a model of one connection has no circuit.
 func (m *Memory) ReturnProbe(context.Context, ReturnProbeRequest) error { return nil }
 
+// KeepSpare is [Store.KeepSpare]: the model's provider answers once.
+func (m *Memory) KeepSpare(context.Context, SaveRequest) (bool, error) { return false, nil }
+
+// Spare is [Store.Spare].
+func (m *Memory) Spare(context.Context, string) (Spare, bool, error) { return Spare{}, false, nil }
+
 // AccountInUse is [Store.AccountInUse].
 func (m *Memory) AccountInUse(_ context.Context, app, account string) (bool, error) {
 	m.mu.Lock()

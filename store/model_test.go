@@ -117,6 +117,14 @@ func (f faultyRows) Admit(ctx context.Context, req store.AdmitRequest) (store.Ad
 	return faulty(f.w, "admit", func() (store.Admission, error) { return f.m.Admit(ctx, req) })
 }
 
+func (f faultyRows) KeepSpare(ctx context.Context, req store.SaveRequest) (bool, error) {
+	return f.m.KeepSpare(ctx, req)
+}
+
+func (f faultyRows) Spare(ctx context.Context, id string) (store.Spare, bool, error) {
+	return f.m.Spare(ctx, id)
+}
+
 func (f faultyRows) AccountInUse(ctx context.Context, app, account string) (bool, error) {
 	return f.m.AccountInUse(ctx, app, account)
 }

@@ -262,6 +262,7 @@ func (s *Store) Prune(ctx context.Context, keep time.Duration, limit int) (int64
 		{"DELETE FROM failures WHERE (app, host, connection_id) IN (SELECT app, host, connection_id FROM failures WHERE failed_at < ? LIMIT ?)", latest(old, now.Add(-lately))},
 		{"DELETE FROM tombstones WHERE connection_id IN (SELECT connection_id FROM tombstones WHERE written_at < ? LIMIT ?)", now.Add(-max(keep, tombstoneKeep))},
 		{"DELETE FROM kept_replies WHERE connection_id IN (SELECT connection_id FROM kept_replies WHERE kept_at <= ? AND NOT " + ofRow + " LIMIT ?)", now},
+		{"DELETE FROM spare_sets WHERE connection_id IN (SELECT connection_id FROM spare_sets WHERE received_at <= ? AND NOT " + besideRow + " LIMIT ?)", now},
 		{"DELETE FROM processes WHERE id IN (SELECT id FROM processes WHERE reported_at < ? LIMIT ?)", now.Add(-processKeep)},
 	} {
 		result := s.db.With(ctx).Exec(prune.statement, db.Nullable(prune.before), limit)

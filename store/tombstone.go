@@ -108,6 +108,9 @@ func noteEnd(tx *gorm.DB, before, after perennial.Connection, now time.Time) err
 		if err := dropKept(tx, after.ID); err != nil {
 			return err
 		}
+		if err := dropSpare(tx, after.ID); err != nil {
+			return err
+		}
 		return bury(tx, after.ID, TombstoneDisconnected, now)
 	case was && !is:
 		return unbury(tx, after.ID)

@@ -32,7 +32,11 @@ type ClaimRequest struct {
 	AttemptID  string        // unique for this call; a repeated claim with it is idempotent
 	Lease      time.Duration // how long the attempt may stay open, from the database's now
 	Class      perennial.ReplayClass
-	Floor      perennial.Floor // of forced refreshes
+	// GraceWindow is how long a token of [perennial.ReplayGrace] may be presented again,
+	// and AfterGrace its class from then on. Zero: as long as it takes.
+	GraceWindow time.Duration
+	AfterGrace  perennial.ReplayClass
+	Floor       perennial.Floor // of forced refreshes
 	// Ungated: the gate was not asked, because the row could not be claimed when it was
 	// read. If it can be claimed now, the verdict is [VerdictWait], until now.
 	Ungated bool

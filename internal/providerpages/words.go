@@ -69,7 +69,7 @@ func afterLoss(e provider.Entry) string {
 	case perennial.ReplayReusable:
 		return "The refresh token stays good when it is used. Perennial asks again, and the customer notices nothing."
 	case perennial.ReplayGrace:
-		return fmt.Sprintf("%s takes the old refresh token again for %s after its first use. Perennial asks again within that time, and the customer notices nothing. Only if %s cannot be reached for that long may the customer have to reconnect.", name, span(e.GraceWindow), name)
+		return fmt.Sprintf("%s takes the old refresh token again for %s after its first use. Perennial asks again within that time, and the customer notices nothing. Only if %s cannot be reached for that long may the customer have to reconnect%s", name, span(e.GraceWindow), name, afterGrace(e))
 	case perennial.ReplaySingleUse:
 		return "The old refresh token is dead once it was used. Perennial asks again, in case the request never arrived. If that is refused twice, the new token is lost, and the customer must reconnect" + meanwhile
 	case perennial.ReplayReuseRevokes:
@@ -79,6 +79,21 @@ func afterLoss(e provider.Entry) string {
 		return "To present a used refresh token again ends the whole grant. The refresh has ended the old access token anyway, so Perennial asks again at once. If that is refused twice, the customer must reconnect."
 	}
 	return fmt.Sprintf("What %s does with an old refresh token is not known. Perennial takes the careful side: Perennial asks again, in case the request never arrived. If that is refused twice, the customer must reconnect%s", name, meanwhile)
+}
+
+// afterGrace says what a replay costs after the grace window.
+func afterGrace(e provider.Entry) string {
+	said := ": a replay after it is refused."
+	if e.Later() == perennial.ReplayReuseRevokes {
+		said = ": a replay after it ends the whole grant."
+		if e.AfterGrace == "" {
+			said = ". What a replay after it costs is not documented: Perennial counts with the whole grant."
+		}
+		if !e.RefreshKillsAccessToken {
+			said += " So after it the access token is first served to its end."
+		}
+	}
+	return said
 }
 
 var outcomes = map[perennial.Outcome]string{

@@ -231,6 +231,12 @@ func TestLease(t *testing.T) {
 		assert.False(t, c.Stalled(70*time.Second, e))
 		assert.True(t, c.Stalled(71*time.Second, e))
 	}
+	for window, want := range map[time.Duration]time.Duration{10 * time.Second: 5 * time.Second, 30 * time.Second: 15 * time.Second, time.Minute: 30 * time.Second, 30 * time.Minute: 90 * time.Second} {
+		same := provider.Entry{ReplayClass: perennial.ReplayGrace, GraceWindow: window, GraceReply: provider.GraceSamePair}
+		assert.Equal(t, want, c.Lease(same), "%s, and two that live at once bring the same pair", window)
+		assert.False(t, c.Stalled(min(want-1, 70*time.Second), same), window)
+		assert.True(t, c.Stalled(want, same), window)
+	}
 	reusable := provider.Entry{ReplayClass: perennial.ReplayReusable}
 	assert.Equal(t, 40*time.Second, c.Lease(reusable))
 	assert.False(t, c.Stalled(70*time.Second, reusable), "a slow network stops nobody")

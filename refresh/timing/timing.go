@@ -95,7 +95,8 @@ const sendWithin = 5 * time.Second
 // Lease returns how long a claim may keep the fence. If the process dies, the token can
 // be presented again only when that time is over. Within a grace window it must leave
 // time for a whole presentation, but it covers one presentation and its save: two that
-// live at once could bring two pairs of which one is dead. For a reusable token it covers
+// live at once could bring two pairs of which one is dead, unless the provider is known to
+// repeat its reply. For a reusable token it covers
 // no more than that either, because presenting the token again harms nothing.
 func (t Config) Lease(e provider.Entry) time.Duration {
 	one := t.HTTPTimeout + t.SaveTimeout + sendWithin
@@ -104,6 +105,9 @@ func (t Config) Lease(e provider.Entry) time.Duration {
 		return min(one, t.AttemptDeadline)
 	case e.ReplayClass == perennial.ReplayGrace && e.GraceWindow > 0:
 		lease := min(e.GraceWindow/2, e.GraceWindow-t.HTTPTimeout-t.SaveTimeout)
+		if e.GraceReply == provider.GraceSamePair {
+			one = e.GraceWindow / 2 // two that live at once bring the same pair
+		}
 		return min(max(lease, one), t.AttemptDeadline)
 	}
 	return t.AttemptDeadline
@@ -113,7 +117,11 @@ func (t Config) Lease(e provider.Entry) time.Duration {
 // process may take the fence before it is over. Of a reusable token both would get good
 // tokens, so a slow network costs it nothing.
 func (t Config) Stalled(age time.Duration, e provider.Entry) bool {
-	if lease := t.Lease(e); lease < t.AttemptDeadline && e.ReplayClass != perennial.ReplayReusable {
+	switch lease := t.Lease(e); {
+	case lease == t.AttemptDeadline, e.ReplayClass == perennial.ReplayReusable:
+	case e.GraceReply == provider.GraceSamePair:
+		return age >= lease
+	default:
 		return age+t.HTTPTimeout+t.SaveTimeout > lease
 	}
 	return age+t.HTTPTimeout > t.AttemptDeadline

@@ -26,6 +26,7 @@ var scenarios = []scenario{
 	{"life", life},
 	{"lost-reply", lostReply},
 	{"lost-window", lostWindow},
+	{"rivals", rivals},
 	{"lost-request", lostRequest},
 	{"revoked", revoked},
 	{"false-refusal", falseRefusal},
@@ -119,6 +120,39 @@ func lostWindow(w *world, app string) {
 	res := w.settles(c.ID)
 	want(res.Connection.Status == perennial.StatusReconnectRequired && res.Connection.Reason == perennial.ReasonRotationLost,
 		"it is %s for %q, and we lost a reply", res.Connection.Status, res.Connection.Reason)
+}
+
+// rivals lets two attempts get an answer for one refresh token: the first one's process
+// stands still between the reply and the save, and another takes over. Whichever is saved
+// first, and whichever pair the provider lets live, the connection goes on.
+func rivals(w *world, app string) {
+	if w.play.Entry.ReplayClass != perennial.ReplayGrace || !w.play.Knobs().Rotate {
+		return
+	}
+	for n, slowFirst := range []bool{false, true} {
+		c := w.rotatesNext(w.connects(app, n+1))
+		saved, over := make(chan bool), make(chan bool)
+		w.afterReply(func() { // of the first
+			time.Sleep(w.timing.Lease(w.known.entry) + time.Second)
+			second := func() { w.refresh(w.row(c.ID), perennial.TriggerRetry); close(over) }
+			if !slowFirst {
+				second()
+				return
+			}
+			w.afterReply(func() { <-saved })
+			go second()
+			time.Sleep(time.Second)
+		})
+		want(w.step(c.ID).Connection.Generation == c.Generation+1, "no set was stored")
+		close(saved)
+		<-over
+		again := w.presented(c)
+		want(again[len(again)-1].Digest == again[len(again)-2].Digest, "the token was not presented twice")
+		want(w.settles(c.ID).Outcome == perennial.OutcomeRefreshed, "the pair that lives is lost: %s %s", w.row(c.ID).Status, w.row(c.ID).Reason)
+		w.holds(w.row(c.ID))
+		_, spare, err := w.store.Spare(w.ctx, c.ID)
+		want(err == nil && !spare, "a pair is kept after another has worked")
+	}
 }
 
 // lostRequest loses a request before the provider does any work. Nothing is lost.

@@ -76,8 +76,9 @@ type world struct {
 	rows     *db.DB
 	timing   timing.Config
 
-	away      bool   // no request is answered
-	elsewhere string // the host of the accounts that agree now; empty: as the link says
+	away      bool     // no request is answered
+	hooks     []func() // of the next presentations, once they are answered
+	elsewhere string   // the host of the accounts that agree now; empty: as the link says
 }
 
 // newWorld makes a world whose provider is as the sources of pristine say, and whose
@@ -99,7 +100,7 @@ func newWorld(t *testing.T, file string, pristine known, e provider.Entry) *worl
 	w.keys, err = seal.NewEphemeral()
 	must(err)
 	client := provider.NewClient(provider.ClientConfig{Transport: awayOr{w, w.server.Transport()}})
-	w.engine = refresh.New(refresh.Config{Store: w.store, Presenter: client, Revoker: client, Apps: w, Sealer: w.keys, Timing: w.timing})
+	w.engine = refresh.New(refresh.Config{Store: w.store, Presenter: hooked{client, w}, Revoker: client, Apps: w, Sealer: w.keys, Timing: w.timing})
 	w.service = connect.New(connect.Config{Store: w.store, Apps: w, Sealer: w.keys, Workflows: w, Presenter: client})
 	w.sessions, err = connect.NewSessions(connect.SessionsConfig{Service: w.service, Store: connect.NewSessionStore(w.rows), Provider: client, BaseURL: baseURL})
 	must(err)
@@ -120,6 +121,26 @@ func (t awayOr) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 const baseURL = "https://connect.example.com"
+
+// hooked runs the world's hooks.
+type hooked struct {
+	refresh.Presenter
+	*world
+}
+
+// Refresh implements refresh.Presenter.
+func (h hooked) Refresh(ctx context.Context, app provider.App, secret, token perennial.Secret, send func(context.Context) error) provider.Reply {
+	reply := h.Presenter.Refresh(ctx, app, secret, token, send)
+	if len(h.hooks) > 0 {
+		hook := h.hooks[0]
+		h.hooks = h.hooks[1:]
+		hook()
+	}
+	return reply
+}
+
+// afterReply runs a function once, between the provider's next reply and its save.
+func (w *world) afterReply(hook func()) { w.hooks = append(w.hooks, hook) }
 
 // migrated returns a new database of this program's version, as a file that each world
 // copies.
