@@ -48,6 +48,7 @@ const (
 	ReasonGrantEnded        = words.ReasonGrantEnded
 	ReasonIdleExpired       = words.ReasonIdleExpired
 	ReasonSignInRequired    = words.ReasonSignInRequired
+	ReasonGrantReplaced     = words.ReasonGrantReplaced
 	ReasonCredentials       = words.ReasonCredentials
 	ReasonScopesMissing     = words.ReasonScopesMissing
 	ReasonOperator          = words.ReasonOperator

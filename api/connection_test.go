@@ -87,6 +87,37 @@ func TestLifeOfAConnection(t *testing.T) {
 	clean(t, w.Logs.String())
 }
 
+// TestTokenInUse: a refresh token that another connection of the app came with is refused,
+// whichever tenant that is of, and the answer says nothing about it.
+func TestTokenInUse(t *testing.T) {
+	t.Parallel()
+	w := apitest.New(t, testpg.URL(t))
+	_, acme := w.Key("acme", perennial.ScopeConnectionsWrite)
+	_, globex := w.Key("globex", perennial.ScopeConnectionsWrite)
+	first := read[api.Connection](t, w.Do(acme, "POST", "/v1/connections", grant(apitest.Revocable, "realm 1", "one")))
+	own := read[api.Connection](t, w.Do(globex, "POST", "/v1/connections", grant(apitest.Revocable, "realm 2", "two")))
+	for _, answer := range []*httptest.ResponseRecorder{
+		w.Do(globex, "POST", "/v1/connections", grant(apitest.Revocable, "realm 3", "one")),
+		w.Do(globex, "PUT", "/v1/connections/"+own.ID+"/tokens", reconnect("realm 2", "one")),
+	} {
+		assert.Equal(t, http.StatusConflict, answer.Code)
+		assert.Empty(t, answer.Header().Get("Retry-After"), "to wait mends nothing")
+		said := answer.Body.String()
+		assert.NotContains(t, said, first.ID)
+		assert.NotContains(t, said, "acme")
+		assert.NotContains(t, said, "realm 1")
+		p := problemIn(t, answer)
+		assert.Equal(t, perennial.CodeConflict, p.Code)
+		assert.Contains(t, p.Detail, "The refresh token is in use")
+	}
+	assert.EqualValues(t, 1, w.Row(own.ID).Generation)
+	assert.Empty(t, w.Revoked(), "that would end the first")
+	read[api.Connection](t, w.Do(acme, "PUT", "/v1/connections/"+first.ID+"/tokens", reconnect("realm 1", "one")))
+	read[api.Connection](t, w.Do(acme, "POST", "/v1/connections/"+first.ID+"/disconnect", ""))
+	read[api.Connection](t, w.Do(globex, "POST", "/v1/connections", grant(apitest.Revocable, "realm 3", "one")))
+	clean(t, w.Logs.String())
+}
+
 func TestDisconnectWithoutRevocation(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))

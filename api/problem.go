@@ -15,6 +15,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/client/wire"
 	"github.com/perennial-oauth/perennial/internal/unreachable"
+	"github.com/perennial-oauth/perennial/store"
 )
 
 // Problem is an error of the API, with the parts that its answer does not show.
@@ -119,6 +120,9 @@ func problemOf(err error) *Problem {
 	}
 	if ahead, ok := errors.AsType[*perennial.GenerationAheadError](err); ok {
 		return problem(perennial.CodeGenerationAhead, "The connection is at generation %d, and if_generation is above it: forget that token and its generation, and get the current one.", ahead.Generation).because(err)
+	}
+	if _, ok := errors.AsType[*store.TokenInUseError](err); ok {
+		return problem(perennial.CodeConflict, "The refresh token is in use by another connection already, and only one of them could renew it. Let the customer consent again, for a grant of its own, or disconnect the other connection first.").because(err)
 	}
 	switch code := perennial.CodeOf(err); code {
 	case perennial.CodeNotFound:

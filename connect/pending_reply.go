@@ -249,6 +249,10 @@ func (s *Sessions) store(ctx context.Context, app provider.App, c perennial.Conn
 		return s.end(ctx, c, perennial.ConnectConnected, nil, con.ID)
 	case code == perennial.CodeAccountMismatch: // examine allowed it, but the service decides
 		return s.refuse(ctx, app, c, k, account, perennial.ConnectAccountMismatch, nil)
+	case tokenInUse(err): // to revoke the grant would end the other connection
+		s.Service.Log.Error("the provider gave a refresh token that another connection has", "session_id", c.ID, "app", c.App)
+		c.Problem = err.Error()
+		return s.end(ctx, c, perennial.ConnectMisconfigured, nil, "")
 	case code == perennial.CodeNotFound:
 		return s.refuse(ctx, app, c, k, account, perennial.ConnectGone, nil)
 	case code == perennial.CodeInvalid:

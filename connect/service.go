@@ -3,6 +3,7 @@ package connect
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -332,6 +333,7 @@ func (s *Service) tokens(ctx context.Context, app provider.App, c perennial.Conn
 		return store.TokenWrite{}, err
 	}
 	w.Unproven = !g.Exchanged
+	w.Sole = !app.Provider.Grant.FromCredentials() // nobody rotates credentials
 	if w.GrantExpiresAt.IsZero() && app.Provider.GrantLifetime > 0 {
 		w.GrantExpiresAt = start.Add(app.Provider.GrantLifetime)
 	}
@@ -341,11 +343,17 @@ func (s *Service) tokens(ctx context.Context, app provider.App, c perennial.Conn
 	return w, nil
 }
 
+// tokenInUse reports whether the grant's refresh token is another live connection's.
+func tokenInUse(err error) bool {
+	_, ok := errors.AsType[*store.TokenInUseError](err)
+	return ok
+}
+
 func retryConflicts(write func() (perennial.Connection, error)) (perennial.Connection, error) {
 	var c perennial.Connection
 	var err error
 	for range guardTries {
-		if c, err = write(); perennial.CodeOf(err) != perennial.CodeConflict {
+		if c, err = write(); perennial.CodeOf(err) != perennial.CodeConflict || tokenInUse(err) {
 			return c, err
 		}
 	}

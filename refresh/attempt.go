@@ -331,6 +331,7 @@ func (a *attempt) close(ctx context.Context, reply provider.Reply) (Result, erro
 		if res, ok, err := a.useSpare(ctx, reply); ok || err != nil {
 			return res, err
 		}
+		req.Terminal = a.replaced(ctx, req.Terminal)
 	}
 	return a.closeWith(ctx, reply, req)
 }

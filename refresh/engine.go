@@ -52,6 +52,8 @@ type Store interface {
 	// KeepSpare keeps a token set that Save did not store, and Spare returns it.
 	KeepSpare(ctx context.Context, req store.SaveRequest) (kept bool, err error)
 	Spare(ctx context.Context, id string) (store.Spare, bool, error)
+	// GrantReplaced reports whether a newer grant of the account may have ended c's.
+	GrantReplaced(ctx context.Context, c perennial.Connection) (bool, error)
 	// AccountInUse reports whether any tenant has a working connection of the account.
 	AccountInUse(ctx context.Context, app, account string) (bool, error)
 }

@@ -74,3 +74,21 @@ func (a *attempt) useSpare(ctx context.Context, reply provider.Reply) (res Resul
 	res.Outcome, res.Code, res.HTTPStatus = perennial.OutcomeAlreadyFresh, reply.Code, reply.HTTPStatus
 	return res, true, nil
 }
+
+// replaced returns the reason of a refusal that is about to end the connection: another
+// one if its provider limits the grants of a user and client, and a newer grant ended it.
+func (a *attempt) replaced(ctx context.Context, reason perennial.Reason) perennial.Reason {
+	if reason != perennial.ReasonInvalidGrant || a.app.Provider.GrantsPerUser == 0 {
+		return reason
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.Timing.SaveTimeout/2)
+	defer cancel()
+	newer, err := a.Store.GrantReplaced(ctx, a.row)
+	if err != nil {
+		a.log.Warn("it is not known whether a newer grant ended this one", "error", err)
+	}
+	if newer {
+		return perennial.ReasonGrantReplaced
+	}
+	return reason
+}

@@ -79,3 +79,32 @@ func TestSecondSetFromOutside(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, perennial.StatusActive, row.Status, "another process may have the keys")
 }
+
+// TestGrantReplaced: at a provider that limits the grants of a user, a newer grant of the
+// account ends the oldest, and the reason says so. Elsewhere it is what it was.
+func TestGrantReplaced(t *testing.T) {
+	t.Parallel()
+	for limit, want := range map[int]perennial.Reason{0: perennial.ReasonInvalidGrant, 100: perennial.ReasonGrantReplaced} {
+		b := setup(t, refusal)
+		b.app.Provider.GrantsPerUser = limit
+		for i, id := range []string{"con_1", "con_2"} {
+			c := perennial.Connection{ID: id, TenantID: []string{"t", "another"}[i], App: "app", Provider: "generic", AccountID: "a"}
+			set := fresh(id).Tokens
+			w, err := Tokens(b.keyring, b.app, c, int64(2-i), set, set.RefreshToken, time.Now())
+			require.NoError(t, err)
+			w.Sole = true
+			if i == 0 {
+				_, err = b.db.ReplaceTokens(t.Context(), id, "", 1, w)
+			} else {
+				_, err = b.db.Insert(t.Context(), c, w)
+			}
+			require.NoError(t, err)
+		}
+		require.Eventually(t, func() bool {
+			return b.refresh(t, t.Context(), 2).Connection.Status == perennial.StatusReconnectRequired
+		}, time.Minute, time.Millisecond)
+		c, _, err := b.db.Get(t.Context(), "con_1")
+		require.NoError(t, err)
+		assert.Equal(t, want, c.Reason, limit)
+	}
+}

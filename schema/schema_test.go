@@ -118,3 +118,24 @@ func TestConstraints(t *testing.T) {
 		require.Error(t, insert("4", "paused", "healthy", 1), "one live connection per account")
 	})
 }
+
+// TestTokenOwners: connections with equal refresh tokens from before survive, and one of
+// them owns the token. Disconnected ones own none.
+func TestTokenOwners(t *testing.T) {
+	databases(t, func(t *testing.T, db *sql.DB, d schema.Dialect) {
+		_, _, err := schema.Migrate(t.Context(), db, d)
+		require.NoError(t, err)
+		require.NoError(t, schema.Down(t.Context(), db, d))
+		for id, row := range map[string][2]string{"con_1": {"active", "same"}, "con_2": {"reconnect_required", "same"}, "con_3": {"active", ""}, "con_4": {"disconnected", "left"}, "con_5": {"paused", "own"}} {
+			exec(t, db, `INSERT INTO connections (id, tenant_id, app, provider, host, account_id, status, health, generation, refresh_token_digest, created_at, updated_at)
+				VALUES ('`+id+`', 't', 'app', 'p', 'h', 'of `+id+`', '`+row[0]+`', 'healthy', 1, '`+row[1]+`', '2026-01-02 03:04:05+00:00', '2026-01-02 03:04:05+00:00')`)
+		}
+		_, _, err = schema.Migrate(t.Context(), db, d)
+		require.NoError(t, err)
+		var owners, rows string
+		require.NoError(t, db.QueryRowContext(t.Context(), "SELECT string_agg(digest || ' ' || connection_id || ' ' || account_id, ', ' ORDER BY digest) FROM token_owners").Scan(&owners))
+		require.Equal(t, "own con_5 of con_5, same con_1 of con_1", owners)
+		require.NoError(t, db.QueryRowContext(t.Context(), "SELECT count(*) FROM connections").Scan(&rows))
+		require.Equal(t, "5", rows)
+	})
+}

@@ -71,6 +71,9 @@ func (s *Store) Insert(ctx context.Context, c perennial.Connection, w TokenWrite
 		if out, err = reread(tx, c.ID); err != nil {
 			return err
 		}
+		if err := own(tx, out, w, now); err != nil {
+			return err
+		}
 		return emitChange(tx, perennial.Connection{}, out, now)
 	})
 	return out, err
@@ -105,7 +108,7 @@ func (s *Store) ReplaceTokens(ctx context.Context, id string, from perennial.Sta
 	if err := (perennial.Connection{ID: id, Generation: generation}).CheckNext(w.Generation); err != nil {
 		return perennial.Connection{}, err
 	}
-	return s.guarded(ctx, id, generation, func(c perennial.Connection, now time.Time) (columns, bool) {
+	return s.guarded(ctx, id, generation, &w, func(c perennial.Connection, now time.Time) (columns, bool) {
 		return tokenColumns(w, now), (from == "" || c.Status == from) && checkNext(c, w.Generation) == nil
 	})
 }
@@ -113,7 +116,7 @@ func (s *Store) ReplaceTokens(ctx context.Context, id string, from perennial.Sta
 // SetStatus changes the status. Its guards are the generation and the statuses in from.
 // StatusDisconnected wipes the tokens.
 func (s *Store) SetStatus(ctx context.Context, id string, from []perennial.Status, generation int64, to perennial.Status, reason perennial.Reason) (perennial.Connection, error) {
-	return s.guarded(ctx, id, generation, func(c perennial.Connection, _ time.Time) (columns, bool) {
+	return s.guarded(ctx, id, generation, nil, func(c perennial.Connection, _ time.Time) (columns, bool) {
 		set := columns{"status": string(to), "reason": string(reason)}
 		if to == perennial.StatusDisconnected {
 			set.noAttempt().noDoubt().with(columns{"access_token_sealed": nil, "refresh_token_sealed": nil, "refresh_token_digest": "", "next_refresh_at": nil})
@@ -123,8 +126,8 @@ func (s *Store) SetStatus(ctx context.Context, id string, from []perennial.Statu
 }
 
 // guarded writes the columns that decide returns, if the generation is still the given
-// one.
-func (s *Store) guarded(ctx context.Context, id string, generation int64, decide func(perennial.Connection, time.Time) (columns, bool)) (perennial.Connection, error) {
+// one. w is the token set that they store, or nil.
+func (s *Store) guarded(ctx context.Context, id string, generation int64, w *TokenWrite, decide func(perennial.Connection, time.Time) (columns, bool)) (perennial.Connection, error) {
 	var out perennial.Connection
 	found, err := s.locked(ctx, id, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
 		set, ok := decide(c, now)
@@ -140,6 +143,11 @@ func (s *Store) guarded(ctx context.Context, id string, generation int64, decide
 		var err error
 		if out, err = reread(tx, id); err != nil {
 			return err
+		}
+		if w != nil {
+			if err := own(tx, out, *w, now); err != nil {
+				return err
+			}
 		}
 		return errorsOf(noteEnd(tx, c, out, now), emitChange(tx, c, out, now))
 	})

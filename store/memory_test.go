@@ -213,6 +213,11 @@ func (m *Memory) KeepSpare(context.Context, SaveRequest) (bool, error) { return 
 // Spare is [Store.Spare].
 func (m *Memory) Spare(context.Context, string) (Spare, bool, error) { return Spare{}, false, nil }
 
+// GrantReplaced is [Store.GrantReplaced].
+func (m *Memory) GrantReplaced(context.Context, perennial.Connection) (bool, error) {
+	return false, nil
+}
+
 // AccountInUse is [Store.AccountInUse].
 func (m *Memory) AccountInUse(_ context.Context, app, account string) (bool, error) {
 	m.mu.Lock()

@@ -125,6 +125,10 @@ func (f faultyRows) Spare(ctx context.Context, id string) (store.Spare, bool, er
 	return f.m.Spare(ctx, id)
 }
 
+func (f faultyRows) GrantReplaced(ctx context.Context, c perennial.Connection) (bool, error) {
+	return f.m.GrantReplaced(ctx, c)
+}
+
 func (f faultyRows) AccountInUse(ctx context.Context, app, account string) (bool, error) {
 	return f.m.AccountInUse(ctx, app, account)
 }

@@ -108,7 +108,7 @@ func noteEnd(tx *gorm.DB, before, after perennial.Connection, now time.Time) err
 		if err := dropKept(tx, after.ID); err != nil {
 			return err
 		}
-		if err := dropSpare(tx, after.ID); err != nil {
+		if err := errorsOf(dropSpare(tx, after.ID), disown(tx, after.ID, "")); err != nil {
 			return err
 		}
 		return bury(tx, after.ID, TombstoneDisconnected, now)

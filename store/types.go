@@ -160,10 +160,13 @@ type TokenWrite struct {
 	Generation int64 // the generation that the tokens were sealed for
 	SealedTokens
 	ClientIDDigest string
-	Host           string           // of the account's token endpoint; empty: as it was
-	Unproven       bool             // the tokens are a caller's: see [perennial.Connection.Proven]
-	Status         perennial.Status // active, or reconnect_required with Reason
-	Reason         perennial.Reason
+	Host           string // of the account's token endpoint; empty: as it was
+	// Sole: the refresh token may belong to one live connection of the app only. Else the
+	// write returns a [TokenInUseError].
+	Sole     bool
+	Unproven bool             // the tokens are a caller's: see [perennial.Connection.Proven]
+	Status   perennial.Status // active, or reconnect_required with Reason
+	Reason   perennial.Reason
 }
 
 // Filter narrows a list. Zero fields match everything.

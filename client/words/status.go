@@ -40,13 +40,14 @@ const (
 	ReasonSignInRequired Reason = "sign_in_required"    // the provider wants the user to sign in or consent again
 	ReasonIdleExpired    Reason = "idle_expired"        // the refresh token went unused for longer than the provider allows
 	ReasonCredentials    Reason = "credentials_refused" // what the customer gave in place of a consent is no longer accepted
+	ReasonGrantReplaced  Reason = "grant_replaced"      // the provider allows so many grants for a user, and a newer one ended this
 	ReasonScopesMissing  Reason = "scopes_missing"
 	ReasonOperator       Reason = "operator"
 )
 
 // Reasons lists every reason of reconnect_required.
 var Reasons = []Reason{ReasonInvalidGrant, ReasonRotationLost, ReasonNoRefreshToken,
-	ReasonGrantEnded, ReasonIdleExpired, ReasonSignInRequired, ReasonCredentials, ReasonScopesMissing, ReasonOperator}
+	ReasonGrantEnded, ReasonIdleExpired, ReasonSignInRequired, ReasonCredentials, ReasonGrantReplaced, ReasonScopesMissing, ReasonOperator}
 
 // TokenTypeBearer is the type of every access token here, and the scheme of the
 // Authorization header that carries it (RFC 6750 section 2.1). A provider's own

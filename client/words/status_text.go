@@ -40,6 +40,7 @@ var statusTexts = []statusTextRow{
 	{StatusReconnectRequired, "", ReasonIdleExpired, StatusText{"Reconnect needed", "the connection was not used for longer than {p} allows", reconnectAction}},
 	{StatusReconnectRequired, "", ReasonSignInRequired, StatusText{"Reconnect needed", "{p} asks you to sign in or to agree again", reconnectAction}},
 	{StatusReconnectRequired, "", ReasonCredentials, StatusText{"Reconnect needed", "{p} no longer accepts the credentials that were entered", "Restore the access in {p}, or enter new credentials; your settings are kept."}},
+	{StatusReconnectRequired, "", ReasonGrantReplaced, StatusText{"Reconnect needed", "{p} allows one user only so many connections at a time, and a newer one has ended this", reconnectAction}},
 	{StatusReconnectRequired, "", ReasonScopesMissing, StatusText{"Reconnect needed", "a permission is missing in {p}", "Reconnect {p} and grant every permission it asks for."}},
 	{StatusReconnectRequired, "", ReasonOperator, StatusText{"Reconnect needed", "our support team asks you to connect {p} again", reconnectAction}},
 	{StatusReconnectRequired, "", "", StatusText{"Reconnect needed", "access to {p} has ended", reconnectAction}},

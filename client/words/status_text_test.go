@@ -30,6 +30,7 @@ func TestDescribe(t *testing.T) {
 		words.ReasonGrantEnded:     {"Reconnect needed: the time that HubSpot allows for one consent has ended", again},
 		words.ReasonCredentials:    {"Reconnect needed: HubSpot no longer accepts the credentials that were entered", "Restore the access in HubSpot, or enter new credentials; your settings are kept."},
 		words.ReasonSignInRequired: {"Reconnect needed: HubSpot asks you to sign in or to agree again", again},
+		words.ReasonGrantReplaced:  {"Reconnect needed: HubSpot allows one user only so many connections at a time, and a newer one has ended this", again},
 		words.ReasonIdleExpired:    {"Reconnect needed: the connection was not used for longer than HubSpot allows", again},
 		words.ReasonScopesMissing:  {"Reconnect needed: a permission is missing in HubSpot", "Reconnect HubSpot and grant every permission it asks for."},
 		words.ReasonOperator:       {"Reconnect needed: our support team asks you to connect HubSpot again", again},

@@ -14,8 +14,27 @@ CREATE TABLE spare_sets (
   received_at          timestamptz NOT NULL
 );
 
+-- The live connection of an app that a refresh token belongs to, as it came from a consent,
+-- an import or a caller, and when. Refreshes do not write here. Of connections with equal
+-- tokens from before, one has a row.
+CREATE TABLE token_owners (
+  app           text NOT NULL,
+  digest        text NOT NULL, -- of the refresh token
+  connection_id text NOT NULL,
+  account_id    text NOT NULL,
+  owned_at      timestamptz NOT NULL,
+  PRIMARY KEY (app, digest)
+);
+INSERT INTO token_owners (app, digest, connection_id, account_id, owned_at)
+  SELECT app, refresh_token_digest, id, account_id, created_at FROM connections
+  WHERE status <> 'disconnected' AND refresh_token_digest <> '' ORDER BY id
+  ON CONFLICT DO NOTHING;
+CREATE INDEX token_owners_connection ON token_owners (connection_id);
+CREATE INDEX token_owners_account ON token_owners (app, account_id);
+
 INSERT INTO schema_programs (version, oldest_program) VALUES (24, 1) ON CONFLICT DO NOTHING;
 
 -- +goose Down
 DELETE FROM schema_programs WHERE version = 24;
+DROP TABLE token_owners;
 DROP TABLE spare_sets;
