@@ -318,3 +318,34 @@ func TestPausedMachine(t *testing.T) {
 	assert.EqualValues(t, 1, r.requests.Load())
 	assert.EqualValues(t, 2, r.row(t, "con_1").Generation)
 }
+
+// TestReportedWordsOfADeadGrant: a dead grant ends its connection in whatever words the
+// provider says it, after the usual confirmation and no sooner.
+func TestReportedWordsOfADeadGrant(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		body   string
+		reason perennial.Reason
+	}{
+		"as invalid_request":   {`{"error":"invalid_request","error_description":"Invalid refresh_token"}`, perennial.ReasonInvalidGrant},
+		"as bare text":         {`invalid_grant`, perennial.ReasonInvalidGrant},
+		"as text of two words": {`{"error":"invalid grant"}`, perennial.ReasonInvalidGrant},
+		"as a sign-in":         {`{"error":"interaction_required"}`, perennial.ReasonSignInRequired},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newReport(t, "generic", reported{400, c.body, ""})
+			first := r.refreshed(t, "con_1", perennial.TriggerTimer)
+			require.Equal(t, perennial.OutcomeRevoked, first.Outcome)
+			require.Equal(t, perennial.StatusActive, first.Connection.Status)
+			require.True(t, first.Connection.Suspect())
+			require.Eventually(t, func() bool {
+				return r.refreshed(t, "con_1", perennial.TriggerConfirm).Outcome == perennial.OutcomeRevoked
+			}, time.Minute, time.Millisecond)
+			row := r.row(t, "con_1")
+			require.Equal(t, perennial.StatusReconnectRequired, row.Status)
+			require.Equal(t, c.reason, row.Reason)
+			require.EqualValues(t, 2, r.requests.Load())
+		})
+	}
+}
