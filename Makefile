@@ -33,6 +33,7 @@ smoke: ## run the demonstration without a terminal; fails unless the whole story
 test: ## run every test but those of `make foreign`, on real PostgreSQL, PgBouncer and Temporal servers that it finds or installs
 	scripts/postgres
 	scripts/pgbouncer
+	scripts/node
 	$(GO) run ./internal/devserver/cmd/temporal-path
 	$(GO) run ./internal/temporalserver/cmd/temporal-server
 	$(GO) test -count=1 -timeout 14m ./...
