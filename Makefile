@@ -58,8 +58,8 @@ lint: ## gofmt, go vet and staticcheck; the tests of our own tools
 	$(TOOL) staticcheck ./...
 	cd client && $(GO) tool -modfile=../internal/tools/go.mod staticcheck ./...
 
-pages: ## write docs/providers from the catalogue
-	PERENNIAL_UPDATE_GOLDEN=1 $(GO) test -count=1 -run TestGolden ./internal/providerpages
+pages: ## write docs/providers from the catalogue, and docs/codes.md
+	PERENNIAL_UPDATE_GOLDEN=1 $(GO) test -count=1 -run TestGolden ./internal/providerpages ./internal/codepage
 
 workflowcheck: ## find what is not deterministic in the workflows
 	$(TOOL) workflowcheck ./workflows

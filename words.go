@@ -110,6 +110,9 @@ func DescribeFailing(code, title string) StatusText { return words.DescribeFaili
 // DescribeMissing is [words.DescribeMissing].
 func DescribeMissing(title string) StatusText { return words.DescribeMissing(title) }
 
+// KnownCodes is [words.KnownCodes].
+func KnownCodes() map[string]Fault { return words.KnownCodes() }
+
 // FaultOf is [words.FaultOf].
 func FaultOf(code string) Fault { return words.FaultOf(code) }
 

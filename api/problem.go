@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"regexp"
@@ -68,6 +69,9 @@ var statuses = map[perennial.Code]int{
 	codeOutcomeUnknown:              http.StatusConflict,
 	codeNotAcceptable:               http.StatusNotAcceptable,
 }
+
+// ProblemStatuses returns the HTTP status of each code that an error of the API may have.
+func ProblemStatuses() map[perennial.Code]int { return maps.Clone(statuses) }
 
 // problem makes a problem with a code of that table.
 func problem(code perennial.Code, format string, args ...any) *Problem {

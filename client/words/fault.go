@@ -1,6 +1,9 @@
 package words
 
-import "strings"
+import (
+	"maps"
+	"strings"
+)
 
 // Fault says whose fault a refresh without tokens was.
 type Fault string
@@ -81,6 +84,9 @@ var faults = map[string]Fault{
 
 	"refused_unclear": FaultNobody, // refused for long, in words that say nothing
 }
+
+// KnownCodes returns whose fault each code is that a line of the table says, by code.
+func KnownCodes() map[string]Fault { return maps.Clone(faults) }
 
 // FaultOf returns whose fault a failing code is, [FaultNobody] for a code that it does
 // not know. It blames nobody for an answer that it does not understand.
