@@ -37,5 +37,10 @@ type APIKey struct {
 
 // Allows reports whether the key has one of the scopes, or admin.
 func (k APIKey) Allows(any ...Scope) bool {
-	return slices.ContainsFunc(k.Scopes, func(s Scope) bool { return s == ScopeAdmin || slices.Contains(any, s) })
+	return allows(k.Scopes, any)
+}
+
+// allows reports whether one of the wanted scopes, or admin, is among those that there are.
+func allows(have, wanted []Scope) bool {
+	return slices.ContainsFunc(have, func(s Scope) bool { return s == ScopeAdmin || slices.Contains(wanted, s) })
 }
