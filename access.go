@@ -110,6 +110,12 @@ func (a Access) EveryTenant() bool { return a.every }
 // Apps returns the only apps that the access reaches. limited is false if it reaches all.
 func (a Access) Apps() (names []string, limited bool) { return slices.Clone(a.apps), a.only }
 
+// IsZero reports whether the access reaches nothing.
+func (a Access) IsZero() bool { return !a.every && a.tenant == "" }
+
+// Everything reports whether the access reaches all tenants and all apps.
+func (a Access) Everything() bool { return a.every && !a.only }
+
 // ReachesApp reports whether the access reaches an app.
 func (a Access) ReachesApp(name string) bool { return !a.only || slices.Contains(a.apps, name) }
 

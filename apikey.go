@@ -35,6 +35,11 @@ type APIKey struct {
 	RevokedAt  time.Time `json:"revoked_at,omitzero"`   // zero: in use
 }
 
+// Access returns what whoever presents the key may reach.
+func (k APIKey) Access() (Access, error) {
+	return TenantAccess(Actor{Kind: ActorAPIKey, ID: k.ID}, k.TenantID, k.Scopes...)
+}
+
 // Allows reports whether the key has one of the scopes, or admin.
 func (k APIKey) Allows(any ...Scope) bool {
 	return allows(k.Scopes, any)

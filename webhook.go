@@ -25,12 +25,16 @@ type WebhookEndpoint struct {
 	CreatedAt  time.Time `json:"created_at"`
 }
 
+// EveryTenant reports whether the endpoint receives the events of all tenants and of apps:
+// only an operator makes such a one, and it has no tenant.
+func (w WebhookEndpoint) EveryTenant() bool { return CheckTenant(w.TenantID) != nil }
+
 // Wants reports whether the endpoint receives e: an event of its tenant and its types,
 // after the endpoint was created. An endpoint without a tenant receives the events of
 // all tenants and of apps.
 func (w WebhookEndpoint) Wants(e Event) bool {
 	return w.DisabledAt.IsZero() &&
-		(w.TenantID == "" || w.TenantID == e.TenantID) &&
+		(w.EveryTenant() || w.TenantID == e.TenantID) &&
 		(len(w.Types) == 0 || slices.Contains(w.Types, e.Type)) &&
 		!e.CreatedAt.Before(w.CreatedAt)
 }

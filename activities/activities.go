@@ -25,7 +25,7 @@ type Engine interface {
 // Store reads rows; store.Store in production.
 type Store interface {
 	// Get returns the row and the database's clock.
-	Get(ctx context.Context, id string) (perennial.Connection, time.Time, error)
+	Get(ctx context.Context, access perennial.Access, id string) (perennial.Connection, time.Time, error)
 	// SummarizeLedger sums up a connection's ledger between two times.
 	SummarizeLedger(ctx context.Context, id string, from, to time.Time) (store.LedgerSummary, error)
 	// Absence says why a row may be missing, and in which database it is.
@@ -87,7 +87,7 @@ func (a *Activities) Load(ctx context.Context, req LoadRequest) (View, error) {
 }
 
 func (a *Activities) load(ctx context.Context, req LoadRequest) (View, error) {
-	c, now, err := a.Store.Get(ctx, req.ConnectionID)
+	c, now, err := a.Store.Get(ctx, perennial.WorkerAccess(), req.ConnectionID)
 	if perennial.CodeOf(err) == perennial.CodeNotFound {
 		v, err := a.absent(ctx, req.ConnectionID, req.Known, req.Shown)
 		if v.RowMissing {

@@ -54,7 +54,7 @@ func (f *fake) Unsaved(_ context.Context, _ perennial.Connection, req store.Save
 	return nil
 }
 
-func (f *fake) Get(context.Context, string) (perennial.Connection, time.Time, error) {
+func (f *fake) Get(context.Context, perennial.Access, string) (perennial.Connection, time.Time, error) {
 	return f.row, now, f.err
 }
 

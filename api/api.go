@@ -24,36 +24,36 @@ import (
 
 // Store is what the API needs of store.Store.
 type Store interface {
-	Get(ctx context.Context, id string) (perennial.Connection, time.Time, error)
-	List(ctx context.Context, f store.Filter) ([]perennial.Connection, error)
-	AttemptsAfter(ctx context.Context, connectionID string, started time.Time, id string, limit int) ([]perennial.Attempt, error)
+	Get(ctx context.Context, access perennial.Access, id string) (perennial.Connection, time.Time, error)
+	List(ctx context.Context, access perennial.Access, f store.Filter) ([]perennial.Connection, error)
+	AttemptsAfter(ctx context.Context, access perennial.Access, connectionID string, started time.Time, id string, limit int) ([]perennial.Attempt, error)
 	AppIncidents(ctx context.Context, name string) (store.AppState, error)
 }
 
 // Connections changes connections: connect.Service in production.
 type Connections interface {
-	Connect(ctx context.Context, g connect.Grant) (perennial.Connection, error)
-	Reconnect(ctx context.Context, id string, g connect.Grant) (perennial.Connection, error)
-	Pause(ctx context.Context, id string) (perennial.Connection, error)
-	Resume(ctx context.Context, id string) (perennial.Connection, error)
-	SetCadence(ctx context.Context, id string, cadence perennial.Cadence) (perennial.Connection, error)
+	Connect(ctx context.Context, access perennial.Access, g connect.Grant) (perennial.Connection, error)
+	Reconnect(ctx context.Context, access perennial.Access, id string, g connect.Grant) (perennial.Connection, error)
+	Pause(ctx context.Context, access perennial.Access, id string) (perennial.Connection, error)
+	Resume(ctx context.Context, access perennial.Access, id string) (perennial.Connection, error)
+	SetCadence(ctx context.Context, access perennial.Access, id string, cadence perennial.Cadence) (perennial.Connection, error)
 }
 
 // Disconnects ends connections, also at their providers: connect.Disconnector in
 // production.
 type Disconnects interface {
-	Disconnect(ctx context.Context, id string) (perennial.Connection, perennial.Revocation, error)
+	Disconnect(ctx context.Context, access perennial.Access, id string) (perennial.Connection, perennial.Revocation, error)
 }
 
 // Webhooks stores webhook endpoints and deliveries: notify.Service in production.
 type Webhooks interface {
-	Endpoints(ctx context.Context, tenant string) ([]perennial.WebhookEndpoint, error)
-	Endpoint(ctx context.Context, id string) (perennial.WebhookEndpoint, error)
-	RemoveEndpoint(ctx context.Context, id string) error
-	DeliveriesOf(ctx context.Context, f notify.DeliveryFilter) ([]perennial.Delivery, error)
-	Redeliver(ctx context.Context, event, endpoint string) error
-	Add(ctx context.Context, tenant, url string, types []perennial.EventType) (perennial.WebhookEndpoint, perennial.Secret, error)
-	Rotate(ctx context.Context, id string, keep time.Duration) (perennial.Secret, error)
+	Endpoints(ctx context.Context, access perennial.Access) ([]perennial.WebhookEndpoint, error)
+	Endpoint(ctx context.Context, access perennial.Access, id string) (perennial.WebhookEndpoint, error)
+	RemoveEndpoint(ctx context.Context, access perennial.Access, id string) error
+	DeliveriesOf(ctx context.Context, access perennial.Access, f notify.DeliveryFilter) ([]perennial.Delivery, error)
+	Redeliver(ctx context.Context, access perennial.Access, event, endpoint string) error
+	Add(ctx context.Context, access perennial.Access, url string, types []perennial.EventType) (perennial.WebhookEndpoint, perennial.Secret, error)
+	Rotate(ctx context.Context, access perennial.Access, id string, keep time.Duration) (perennial.Secret, error)
 }
 
 // Observer receives every request; metrics.API in production.
@@ -72,9 +72,9 @@ type Config struct {
 	Disconnects Disconnects
 	Webhooks    Webhooks
 	Sessions    Sessions // nil if no connect pages are configured
-	// Tokens returns the backend with the access tokens of one tenant; direct.New in
-	// production.
-	Tokens func(tenant string) (Backend, error)
+	// Tokens returns the backend with the access tokens that an access reaches, for one
+	// request: direct.Backend's For in production.
+	Tokens func(access perennial.Access) (Backend, error)
 	Apps   []provider.App
 
 	// Rate is how many requests a second each key may make to this process, and Burst
@@ -125,7 +125,6 @@ type API struct {
 	keys       *keys
 	limits     *limits
 	failures   *guard.Failures
-	backends   sync.Map        // tenant to Backend
 	background sync.WaitGroup  // notes that no request waits for
 	document   []byte          // the OpenAPI document
 	names      map[string]bool // of the fields and parameters in it
@@ -264,17 +263,4 @@ func (a *API) app(name string) (app provider.App, ok bool) {
 		}
 	}
 	return provider.App{}, false
-}
-
-// backend returns the [Backend] of a tenant. It creates each only once.
-func (a *API) backend(tenant string) (Backend, error) {
-	if known, ok := a.backends.Load(tenant); ok {
-		return known.(Backend), nil
-	}
-	b, err := a.Tokens(tenant)
-	if err != nil {
-		return nil, err
-	}
-	known, _ := a.backends.LoadOrStore(tenant, b)
-	return known.(Backend), nil
 }

@@ -52,7 +52,7 @@ type listAppsOutput struct {
 	}
 }
 
-func (a *API) listApps(ctx context.Context, _ perennial.APIKey, _ *struct{}) (*listAppsOutput, error) {
+func (a *API) listApps(ctx context.Context, _ perennial.Access, _ *struct{}) (*listAppsOutput, error) {
 	out := &listAppsOutput{}
 	out.Body.Apps = []App{}
 	for _, app := range a.Apps {
@@ -71,7 +71,7 @@ type appInput struct {
 
 type appOutput struct{ Body App }
 
-func (a *API) getApp(ctx context.Context, _ perennial.APIKey, in *appInput) (*appOutput, error) {
+func (a *API) getApp(ctx context.Context, _ perennial.Access, in *appInput) (*appOutput, error) {
 	app, ok := a.app(in.App)
 	if !ok {
 		return nil, problem(perennial.CodeNotFound, "There is no such app.")

@@ -116,16 +116,10 @@ func (a *API) registerConnections() {
 		summary: "List a connection's refresh attempts, newest first"}, a.listAttempts)
 }
 
-// own reads a connection of the caller's tenant. Any other is not found.
-func (a *API) own(ctx context.Context, key perennial.APIKey, id string) (perennial.Connection, error) {
-	c, _, err := a.Store.Get(ctx, id)
-	if err != nil {
-		return perennial.Connection{}, err
-	}
-	if c.TenantID != key.TenantID {
-		return perennial.Connection{}, noConnection()
-	}
-	return c, nil
+// own reads a connection that the caller reaches. Any other is not found.
+func (a *API) own(ctx context.Context, access perennial.Access, id string) (perennial.Connection, error) {
+	c, _, err := a.Store.Get(ctx, access, id)
+	return c, err
 }
 
 type listConnectionsInput struct {
@@ -145,21 +139,21 @@ type listConnectionsOutput struct {
 }
 
 // filter asks for one connection more than the page has.
-func (in *listConnectionsInput) filter(key perennial.APIKey) store.Filter {
-	return store.Filter{TenantID: key.TenantID, Status: perennial.Status(in.Status), Health: perennial.Health(in.Health), Provider: in.Provider, App: in.App, Limit: in.Limit + 1}
+func (in *listConnectionsInput) filter() store.Filter {
+	return store.Filter{Status: perennial.Status(in.Status), Health: perennial.Health(in.Health), Provider: in.Provider, App: in.App, Limit: in.Limit + 1}
 }
 
-func (a *API) listConnections(ctx context.Context, key perennial.APIKey, in *listConnectionsInput) (*listConnectionsOutput, error) {
-	f := in.filter(key)
+func (a *API) listConnections(ctx context.Context, access perennial.Access, in *listConnectionsInput) (*listConnectionsOutput, error) {
+	f := in.filter()
 	if err := in.readCursor(&f.After); err != nil {
 		return nil, err
 	}
 	if f.Health != "" && f.Status != "" && f.Status != perennial.StatusActive {
 		return nil, badFilter("health", "applies to active connections only: leave status out")
 	}
-	rows, err := a.Store.List(ctx, f)
+	rows, err := a.Store.List(ctx, access, f)
 	if err == nil && len(rows) == 0 {
-		err = a.knownNames(ctx, key, in)
+		err = a.knownNames(ctx, access, in)
 	}
 	if err != nil {
 		return nil, err
@@ -175,7 +169,7 @@ func (a *API) listConnections(ctx context.Context, key perennial.APIKey, in *lis
 
 // knownNames refuses an app or a provider that is neither configured nor in any row of
 // the tenant: an empty list would read as "there are none".
-func (a *API) knownNames(ctx context.Context, key perennial.APIKey, in *listConnectionsInput) error {
+func (a *API) knownNames(ctx context.Context, access perennial.Access, in *listConnectionsInput) error {
 	_, configured := a.app(in.App)
 	_, catalogued := provider.Lookup(in.Provider)
 	for _, app := range a.Apps {
@@ -187,13 +181,13 @@ func (a *API) knownNames(ctx context.Context, key perennial.APIKey, in *listConn
 		rows             store.Filter
 		says             string
 	}{
-		{"app", in.App, configured, anyOf(key.TenantID, in.App, ""), "is not an app of the configuration"},
-		{"provider", in.Provider, catalogued, anyOf(key.TenantID, "", in.Provider), "is not in the catalogue"},
+		{"app", in.App, configured, store.Filter{App: in.App, Limit: 1}, "is not an app of the configuration"},
+		{"provider", in.Provider, catalogued, store.Filter{Provider: in.Provider, Limit: 1}, "is not in the catalogue"},
 	} {
 		if name.value == "" || name.known {
 			continue
 		}
-		rows, err := a.Store.List(ctx, name.rows)
+		rows, err := a.Store.List(ctx, access, name.rows)
 		if err != nil {
 			return err
 		}
@@ -204,28 +198,23 @@ func (a *API) knownNames(ctx context.Context, key perennial.APIKey, in *listConn
 	return nil
 }
 
-// anyOf asks whether a tenant has a connection of an app or of a provider.
-func anyOf(tenant, app, provider string) store.Filter {
-	return store.Filter{TenantID: tenant, App: app, Provider: provider, Limit: 1}
-}
-
 func badFilter(parameter, says string) *Problem {
 	p := problem(perennial.CodeInvalid, "The filter %s %s.", parameter, says)
 	p.Errors = []wire.Invalid{{Location: "query." + parameter, Message: says}}
 	return p
 }
 
-func (a *API) getConnection(ctx context.Context, key perennial.APIKey, in *ConnectionPath) (*connectionOutput, error) {
-	c, err := a.own(ctx, key, in.ID)
+func (a *API) getConnection(ctx context.Context, access perennial.Access, in *ConnectionPath) (*connectionOutput, error) {
+	c, err := a.own(ctx, access, in.ID)
 	if err != nil {
 		return nil, err
 	}
 	return &connectionOutput{a.show(c)}, nil
 }
 
-// grant returns a grant of the caller's tenant whose tokens are not read yet.
-func (b newConnection) grant(key perennial.APIKey) connect.Grant {
-	return connect.Grant{Tenant: key.TenantID, App: b.App, Account: b.AccountID, Host: b.Host}
+// grant returns a grant of a tenant whose tokens are not read yet.
+func (b newConnection) grant(tenant string) connect.Grant {
+	return connect.Grant{Tenant: tenant, App: b.App, Account: b.AccountID, Host: b.Host}
 }
 
 // stored returns the answer for a row that was written. If only the signal to the
@@ -239,12 +228,16 @@ func (a *API) stored(c perennial.Connection, err error) (*connectionOutput, erro
 	return &connectionOutput{a.show(c)}, nil
 }
 
-func (a *API) createConnection(ctx context.Context, key perennial.APIKey, in *struct{ Body newConnection }) (*connectionOutput, error) {
-	g, err := a.withBody(in.Body.grant(key), in.Body.Tokens, in.Body.Credentials)
+func (a *API) createConnection(ctx context.Context, access perennial.Access, in *struct{ Body newConnection }) (*connectionOutput, error) {
+	tenant, err := access.OneTenant()
 	if err != nil {
 		return nil, err
 	}
-	return a.stored(a.Connections.Connect(ctx, g))
+	g, err := a.withBody(in.Body.grant(tenant), in.Body.Tokens, in.Body.Credentials)
+	if err != nil {
+		return nil, err
+	}
+	return a.stored(a.Connections.Connect(ctx, access, g))
 }
 
 // grant returns a grant of a connection whose tokens are not read yet.
@@ -257,8 +250,8 @@ type replaceTokensInput struct {
 	Body newTokens
 }
 
-func (a *API) replaceTokens(ctx context.Context, key perennial.APIKey, in *replaceTokensInput) (*connectionOutput, error) {
-	c, err := a.own(ctx, key, in.ID)
+func (a *API) replaceTokens(ctx context.Context, access perennial.Access, in *replaceTokensInput) (*connectionOutput, error) {
+	c, err := a.own(ctx, access, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -266,16 +259,13 @@ func (a *API) replaceTokens(ctx context.Context, key perennial.APIKey, in *repla
 	if err != nil {
 		return nil, err
 	}
-	return a.stored(a.Connections.Reconnect(ctx, c.ID, g))
+	return a.stored(a.Connections.Reconnect(ctx, access, c.ID, g))
 }
 
 // changeStatus returns the handler of a change of status.
-func changeStatus(a *API, to func(context.Context, string) (perennial.Connection, error)) func(context.Context, perennial.APIKey, *ConnectionPath) (*connectionOutput, error) {
-	return func(ctx context.Context, key perennial.APIKey, in *ConnectionPath) (*connectionOutput, error) {
-		if _, err := a.own(ctx, key, in.ID); err != nil {
-			return nil, err
-		}
-		return a.stored(to(ctx, in.ID))
+func changeStatus(a *API, to func(context.Context, perennial.Access, string) (perennial.Connection, error)) func(context.Context, perennial.Access, *ConnectionPath) (*connectionOutput, error) {
+	return func(ctx context.Context, access perennial.Access, in *ConnectionPath) (*connectionOutput, error) {
+		return a.stored(to(ctx, access, in.ID))
 	}
 }
 
@@ -286,22 +276,16 @@ type cadenceInput struct {
 	}
 }
 
-func (a *API) setCadence(ctx context.Context, key perennial.APIKey, in *cadenceInput) (*connectionOutput, error) {
-	if _, err := a.own(ctx, key, in.ID); err != nil {
-		return nil, err
-	}
-	c, err := a.Connections.SetCadence(ctx, in.ID, in.Body.Cadence)
+func (a *API) setCadence(ctx context.Context, access perennial.Access, in *cadenceInput) (*connectionOutput, error) {
+	c, err := a.Connections.SetCadence(ctx, access, in.ID, in.Body.Cadence)
 	if err != nil && c.ID != "" { // the row is written; the workflow reads it at its next wake
 		err = nil
 	}
 	return a.stored(c, err)
 }
 
-func (a *API) disconnect(ctx context.Context, key perennial.APIKey, in *ConnectionPath) (*connectionOutput, error) {
-	if _, err := a.own(ctx, key, in.ID); err != nil {
-		return nil, err
-	}
-	c, revocation, err := a.Disconnects.Disconnect(ctx, in.ID)
+func (a *API) disconnect(ctx context.Context, access perennial.Access, in *ConnectionPath) (*connectionOutput, error) {
+	c, revocation, err := a.Disconnects.Disconnect(ctx, access, in.ID)
 	out, err := a.stored(c, err)
 	if out != nil {
 		out.Body.Revocation = revocation
@@ -346,15 +330,15 @@ type attemptCursor struct {
 	ID        string
 }
 
-func (a *API) listAttempts(ctx context.Context, key perennial.APIKey, in *listAttemptsInput) (*listAttemptsOutput, error) {
+func (a *API) listAttempts(ctx context.Context, access perennial.Access, in *listAttemptsInput) (*listAttemptsOutput, error) {
 	var after attemptCursor
 	if err := in.readCursor(&after); err != nil {
 		return nil, err
 	}
-	if _, err := a.own(ctx, key, in.ID); err != nil {
+	if _, err := a.own(ctx, access, in.ID); err != nil {
 		return nil, err
 	}
-	rows, err := a.Store.AttemptsAfter(ctx, in.ID, after.StartedAt, after.ID, in.Limit+1)
+	rows, err := a.Store.AttemptsAfter(ctx, access, in.ID, after.StartedAt, after.ID, in.Limit+1)
 	if err != nil {
 		return nil, err
 	}

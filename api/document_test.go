@@ -109,9 +109,9 @@ func TestEveryOperation(t *testing.T) {
 	_, otherKey := w.Key("other", perennial.ScopeAdmin)
 	revoked, revokedKey := w.Key("acme", perennial.ScopeAdmin)
 	require.NoError(t, w.Keys.Revoke(t.Context(), revoked.ID))
-	hook, err := w.Webhooks.AddEndpoint(t.Context(), perennial.WebhookEndpoint{ID: "whe_theirs", TenantID: "other", URL: "https://planted-url.example/", SecretSealed: []byte("x")})
+	hook, err := w.Webhooks.AddEndpoint(t.Context(), perennial.WorkerAccess(), perennial.WebhookEndpoint{ID: "whe_theirs", TenantID: "other", URL: "https://planted-url.example/", SecretSealed: []byte("x")})
 	require.NoError(t, err)
-	nobodys, err := w.Webhooks.AddEndpoint(t.Context(), perennial.WebhookEndpoint{ID: "whe_operators", URL: "https://planted-url.example/", SecretSealed: []byte("x")})
+	nobodys, err := w.Webhooks.AddEndpoint(t.Context(), perennial.WorkerAccess(), perennial.WebhookEndpoint{ID: "whe_operators", URL: "https://planted-url.example/", SecretSealed: []byte("x")})
 	require.NoError(t, err)
 	theirLink, err := w.SessionRows.Add(t.Context(), perennial.ConnectSession{ID: "cs_theirs", TenantID: "other", App: apitest.App, Mode: perennial.ConnectPage, LinkDigest: "x", ReturnURL: "https://planted-url.example/"}, time.Hour)
 	require.NoError(t, err)
@@ -172,7 +172,7 @@ func TestEveryOperation(t *testing.T) {
 	theirsNow := w.Row(theirs.ID)
 	assert.Zero(t, theirsNow.LastUsedAt)
 	assert.Equal(t, theirs.UpdatedAt, theirsNow.UpdatedAt, "nothing of another tenant's was touched")
-	still, err := w.Webhooks.Endpoint(t.Context(), hook.ID)
+	still, err := w.Webhooks.Endpoint(t.Context(), perennial.WorkerAccess(), hook.ID)
 	require.NoError(t, err)
 	assert.Zero(t, still.DisabledAt)
 	assert.EqualValues(t, 1, still.SecretVersion)
@@ -215,7 +215,7 @@ func TestListsShowOneTenant(t *testing.T) {
 	own, theirs := w.Connect("acme"), w.Connect("other")
 	_, key := w.Key("acme", perennial.ScopeAdmin)
 	for _, id := range []string{"whe_own", "whe_theirs"} {
-		_, err := w.Webhooks.AddEndpoint(t.Context(), perennial.WebhookEndpoint{ID: id, TenantID: map[string]string{"whe_own": "acme", "whe_theirs": "other"}[id],
+		_, err := w.Webhooks.AddEndpoint(t.Context(), perennial.WorkerAccess(), perennial.WebhookEndpoint{ID: id, TenantID: map[string]string{"whe_own": "acme", "whe_theirs": "other"}[id],
 			URL: "https://" + id + ".example/", SecretSealed: []byte("planted-secret")})
 		require.NoError(t, err)
 	}

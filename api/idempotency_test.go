@@ -11,8 +11,10 @@ import (
 	"github.com/perennial-oauth/perennial/api"
 	"github.com/perennial-oauth/perennial/client/wire"
 	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/internal/accesstest"
 	"github.com/perennial-oauth/perennial/internal/apitest"
 	"github.com/perennial-oauth/perennial/internal/testpg"
+	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -87,7 +89,7 @@ func TestIdempotentRefusal(t *testing.T) {
 // broken fails in the middle, so that nobody knows whether tokens were stored.
 type broken struct{ api.Connections }
 
-func (broken) Connect(ctx ctx, g connect.Grant) (perennial.Connection, error) {
+func (broken) Connect(ctx ctx, _ perennial.Access, g connect.Grant) (perennial.Connection, error) {
 	return perennial.Connection{}, errors.New("store connection: begin or commit: the wire broke at planted-access-token-one")
 }
 
@@ -122,7 +124,7 @@ func TestIdempotencyUnderWay(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	all, err := w.Store.List(t.Context(), storeFilter("acme"))
+	all, err := w.Store.List(t.Context(), accesstest.Of(t, "acme"), store.Filter{})
 	require.NoError(t, err)
 	require.Len(t, all, 1)
 	assert.EqualValues(t, 1, all[0].Generation)
@@ -134,7 +136,7 @@ func TestWebhookSecretIsShownOnce(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))
 	_, key := w.Key("acme", perennial.ScopeAdmin)
-	hook, err := w.Webhooks.AddEndpoint(t.Context(), perennial.WebhookEndpoint{ID: "whe_1", TenantID: "acme", URL: "https://example.com/", SecretSealed: []byte("sealed")})
+	hook, err := w.Webhooks.AddEndpoint(t.Context(), perennial.WorkerAccess(), perennial.WebhookEndpoint{ID: "whe_1", TenantID: "acme", URL: "https://example.com/", SecretSealed: []byte("sealed")})
 	require.NoError(t, err)
 	rotate := func(body string) api.Webhook {
 		return read[api.Webhook](t, w.Do(key, "POST", "/v1/webhooks/"+hook.ID+"/secret", body, "Idempotency-Key", strings.ReplaceAll("k"+body, " ", "")))

@@ -15,14 +15,11 @@ import (
 	"github.com/perennial-oauth/perennial/api"
 	"github.com/perennial-oauth/perennial/internal/apitest"
 	"github.com/perennial-oauth/perennial/internal/testpg"
-	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
 type ctx = context.Context
-
-func storeFilter(tenant string) store.Filter { return store.Filter{TenantID: tenant} }
 
 // TestNewKey: the stored value is a hash of 256 random bits, and no two keys are alike.
 func TestNewKey(t *testing.T) {

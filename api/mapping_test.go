@@ -33,21 +33,20 @@ func TestShownWhole(t *testing.T) {
 	assert.Equal(t, []string{"Secret"}, fill.Zeros(showWebhook(fill.Of[perennial.WebhookEndpoint]())), "it is shown once")
 }
 
-// TestAskedWhole: each member of a caller's request reaches the part that does the work, for his tenant.
+// TestAskedWhole: each member of a caller's request reaches the part that does the work, for its tenant.
 func TestAskedWhole(t *testing.T) {
 	t.Parallel()
-	assert.Empty(t, fill.Zeros(requestOf(fill.Of[perennial.APIKey](), fill.Of[wire.NewSession]())))
+	assert.Empty(t, fill.Zeros(requestOf("tenant", fill.Of[wire.NewSession]())))
 	assert.Empty(t, fill.Zeros(deliveryOf(fill.Of[perennial.Delivery]())))
-	key := fill.Of[perennial.APIKey]()
 	connections := fill.Of[listConnectionsInput]()
-	assert.Equal(t, []string{"AccountID", "After"}, fill.Zeros(connections.filter(key)), "nobody filters by account, and the cursor is read later")
+	assert.Equal(t, []string{"AccountID", "After"}, fill.Zeros(connections.filter()), "nobody filters by account, and the cursor is read later")
 	asked := fill.Of[listDeliveriesInput]()
-	deliveries := asked.filter(key, fill.Of[deliveryCursor]())
+	deliveries := asked.filter(fill.Of[deliveryCursor]())
 	assert.Empty(t, fill.Zeros(deliveries))
 	assert.Equal(t, perennial.Delivery{EventID: deliveries.After.EventID, EndpointID: asked.ID, CreatedAt: deliveries.After.CreatedAt}, deliveries.After)
 	assert.NotEmpty(t, deliveries.After.EventID)
 	assert.NotZero(t, deliveries.After.CreatedAt)
-	assert.Equal(t, []string{"Tokens", "Credentials", "ObtainedAt", "Exchanged"}, fill.Zeros(fill.Of[newConnection]().grant(key)), "they are read from the reply, which a caller brought")
+	assert.Equal(t, []string{"Tokens", "Credentials", "ObtainedAt", "Exchanged"}, fill.Zeros(fill.Of[newConnection]().grant("tenant")), "they are read from the reply, which a caller brought")
 	assert.Equal(t, []string{"Host", "Tokens", "Credentials", "ObtainedAt", "Exchanged"}, fill.Zeros(fill.Of[newTokens]().grant(fill.Of[perennial.Connection]())), "the connection keeps its host")
 }
 

@@ -49,7 +49,7 @@ var (
 )
 
 // register adds an operation. Every error of handle becomes a problem.
-func register[I, O any](a *API, o operation, handle func(context.Context, perennial.APIKey, *I) (*O, error)) {
+func register[I, O any](a *API, o operation, handle func(context.Context, perennial.Access, *I) (*O, error)) {
 	if o.success == 0 {
 		o.success = http.StatusOK
 	}
@@ -73,7 +73,7 @@ func register[I, O any](a *API, o operation, handle func(context.Context, perenn
 		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 		defer cancel()
 		do := func() (*O, error) {
-			out, err := handle(ctx, c.key, in)
+			out, err := handle(ctx, c.access, in)
 			if err != nil {
 				return nil, problemOf(err)
 			}

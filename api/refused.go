@@ -23,12 +23,12 @@ func (a *API) registerRefused(tag string) {
 			"409 `reconnect_required`: the provider has refused the grant, twice; only the customer can help. 409 `paused`, `disconnected`. 409 `generation_ahead`: `generation` is above `connection.generation`, as after a restore of the database. 503 `unavailable`: nobody could be asked; report again."}, a.reportRefused)
 }
 
-func (a *API) reportRefused(ctx context.Context, key perennial.APIKey, in *refusedInput) (*refusedOutput, error) {
+func (a *API) reportRefused(ctx context.Context, access perennial.Access, in *refusedInput) (*refusedOutput, error) {
 	generation, why := in.Body.Generation, in.Body.Why
 	if err := perennial.CheckRefusal(generation, why); err != nil {
 		return nil, err
 	}
-	b, err := a.backend(key.TenantID)
+	b, err := a.Tokens(access)
 	if err != nil {
 		return nil, err
 	}

@@ -38,6 +38,7 @@ type call struct {
 	requestID      string
 	operation      string
 	key            perennial.APIKey
+	access         perennial.Access
 	idempotencyKey string
 	fingerprint    string
 	success        int // the status of a success
@@ -205,6 +206,9 @@ func (a *API) authenticate(r *http.Request, c *call, op *huma.Operation, present
 	}
 	try.Release()
 	c.key = key
+	if c.access, err = key.Access(); err != nil {
+		return problemOf(err)
+	}
 	if wanted := scopesOf(op); !key.Allows(wanted...) {
 		var names []string
 		for _, s := range wanted {

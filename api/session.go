@@ -40,21 +40,25 @@ func noSessions() *Problem {
 	return problem(perennial.CodeInvalid, "This server makes no connect links: connect.base_url is not configured.")
 }
 
-func (a *API) createSession(ctx context.Context, key perennial.APIKey, in *struct{ Body wire.NewSession }) (*sessionOutput, error) {
+func (a *API) createSession(ctx context.Context, access perennial.Access, in *struct{ Body wire.NewSession }) (*sessionOutput, error) {
 	if a.Sessions == nil {
 		return nil, noSessions()
 	}
+	tenant, err := access.OneTenant()
+	if err != nil {
+		return nil, err
+	}
 	b := in.Body
 	if b.ConnectionID != "" {
-		if _, err := a.own(ctx, key, b.ConnectionID); err != nil {
+		if _, err := a.own(ctx, access, b.ConnectionID); err != nil {
 			return nil, err
 		}
-	} else if _, ok := a.app(b.App); !ok {
+	} else if _, ok := a.app(b.App); !ok || !access.ReachesApp(b.App) {
 		p := problem(perennial.CodeInvalid, "There is no such app; GET %s lists those that there are.", appsPath)
 		p.Errors = []wire.Invalid{{Location: "body.app", Message: "is not an app of the configuration"}}
 		return nil, p
 	}
-	s, err := a.Sessions.CreateSession(ctx, requestOf(key, b))
+	s, err := a.Sessions.CreateSession(ctx, requestOf(tenant, b))
 	if err != nil {
 		return nil, err
 	}
@@ -66,12 +70,12 @@ type SessionPath struct {
 	ID string `path:"id" maxLength:"100" pattern:"^[A-Za-z0-9_-]+$" doc:"The connect session"`
 }
 
-func (a *API) getSession(ctx context.Context, key perennial.APIKey, in *SessionPath) (*sessionOutput, error) {
+func (a *API) getSession(ctx context.Context, access perennial.Access, in *SessionPath) (*sessionOutput, error) {
 	if a.Sessions == nil {
 		return nil, noSessions()
 	}
 	s, err := a.Sessions.Session(ctx, in.ID)
-	if perennial.CodeOf(err) == perennial.CodeNotFound || err == nil && s.TenantID != key.TenantID {
+	if perennial.CodeOf(err) == perennial.CodeNotFound || err == nil && !access.Reaches(s.TenantID, s.App) {
 		return nil, problem(perennial.CodeNotFound, "There is no such connect session.")
 	}
 	if err != nil {
@@ -80,9 +84,9 @@ func (a *API) getSession(ctx context.Context, key perennial.APIKey, in *SessionP
 	return &sessionOutput{sessionOf(s)}, nil
 }
 
-// requestOf returns the request of a key's tenant for a new session.
-func requestOf(key perennial.APIKey, b wire.NewSession) connect.SessionRequest {
-	return connect.SessionRequest{Tenant: key.TenantID, App: b.App, ConnectionID: b.ConnectionID, Host: b.Host, ReturnURL: b.ReturnURL,
+// requestOf returns the request of a tenant for a new session.
+func requestOf(tenant string, b wire.NewSession) connect.SessionRequest {
+	return connect.SessionRequest{Tenant: tenant, App: b.App, ConnectionID: b.ConnectionID, Host: b.Host, ReturnURL: b.ReturnURL,
 		Scopes: b.Scopes, Mode: b.Mode, TenantTitle: b.TenantTitle, Lifetime: time.Duration(b.Lifetime) * time.Second}
 }
 

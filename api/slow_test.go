@@ -76,8 +76,8 @@ func TestSlowAnswer(t *testing.T) {
 	seen := 0
 	w := apitest.New(t, testpg.URL(t), func(c *api.Config) {
 		tokens := c.Tokens
-		c.Tokens = func(tenant string) (api.Backend, error) {
-			b, err := tokens(tenant)
+		c.Tokens = func(access perennial.Access) (api.Backend, error) {
+			b, err := tokens(access)
 			return watched{b, func(c *conn) { seen++; assert.Zero(t, c.deadline()) }}, err
 		}
 	})

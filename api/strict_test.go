@@ -6,8 +6,10 @@ import (
 	"testing"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/accesstest"
 	"github.com/perennial-oauth/perennial/internal/apitest"
 	"github.com/perennial-oauth/perennial/internal/testpg"
+	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -23,7 +25,7 @@ func TestStrictJSON(t *testing.T) {
 	require.Equal(t, http.StatusCreated, hook.Code)
 	_, after, _ := strings.Cut(hook.Body.String(), `"id":"`)
 	webhook, _, _ := strings.Cut(after, `"`)
-	before, err := w.Store.List(t.Context(), storeFilter("acme"))
+	before, err := w.Store.List(t.Context(), accesstest.Of(t, "acme"), store.Filter{})
 	require.NoError(t, err)
 
 	at := "/v1/connections/" + own.ID
@@ -84,10 +86,10 @@ func TestStrictJSON(t *testing.T) {
 		assert.True(t, strings.HasPrefix(p.Errors[0].Location, "body"), "%s: %v", name, p.Errors)
 		assert.NotContains(t, answer.Body.String(), "planted", name)
 	}
-	now, err := w.Store.List(t.Context(), storeFilter("acme"))
+	now, err := w.Store.List(t.Context(), accesstest.Of(t, "acme"), store.Filter{})
 	require.NoError(t, err)
 	assert.Equal(t, before, now, "nothing was stored or changed")
-	endpoint, err := w.Webhooks.Endpoint(t.Context(), webhook)
+	endpoint, err := w.Webhooks.Endpoint(t.Context(), perennial.WorkerAccess(), webhook)
 	require.NoError(t, err)
 	assert.EqualValues(t, 1, endpoint.SecretVersion)
 

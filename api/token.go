@@ -65,8 +65,8 @@ func (a *API) registerTokens() {
 		summary: "Note what became of a token", description: "For clients that keep tokens in memory. `getToken` notes the same by itself, unless `refresh=false`."}, a.note)
 }
 
-func (a *API) getToken(ctx context.Context, key perennial.APIKey, in *tokenInput) (*tokenOutput, error) {
-	b, err := a.backend(key.TenantID)
+func (a *API) getToken(ctx context.Context, access perennial.Access, in *tokenInput) (*tokenOutput, error) {
+	b, err := a.Tokens(access)
 	if err != nil {
 		return nil, err
 	}
@@ -207,8 +207,8 @@ type refreshInput struct {
 
 type refreshOutput struct{ Body wire.TokenState }
 
-func (a *API) refresh(ctx context.Context, key perennial.APIKey, in *refreshInput) (*refreshOutput, error) {
-	b, err := a.backend(key.TenantID)
+func (a *API) refresh(ctx context.Context, access perennial.Access, in *refreshInput) (*refreshOutput, error) {
+	b, err := a.Tokens(access)
 	if err != nil {
 		return nil, err
 	}
@@ -246,12 +246,12 @@ type noteInput struct {
 	Body wire.NoteBody
 }
 
-func (a *API) note(ctx context.Context, key perennial.APIKey, in *noteInput) (*struct{}, error) {
-	b, err := a.backend(key.TenantID)
+func (a *API) note(ctx context.Context, access perennial.Access, in *noteInput) (*struct{}, error) {
+	b, err := a.Tokens(access)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := a.own(ctx, key, in.ID); err != nil { // the backend records notes without a check
+	if _, err := a.own(ctx, access, in.ID); err != nil { // the backend records notes without a check
 		return nil, err
 	}
 	return nil, b.Note(ctx, in.ID, in.Body.Note)

@@ -22,7 +22,7 @@ func (a *API) registerVersion() {
 
 type versionOutput struct{ Body Version }
 
-func getVersion(context.Context, perennial.APIKey, *struct{}) (*versionOutput, error) {
+func getVersion(context.Context, perennial.Access, *struct{}) (*versionOutput, error) {
 	return &versionOutput{versionOf(version.Get())}, nil
 }
 

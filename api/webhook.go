@@ -53,11 +53,11 @@ func (a *API) registerWebhooks() {
 		success: http.StatusAccepted, summary: "Send an event again that was given up, or that the receiver lost"}, a.redeliver)
 }
 
-// ownWebhook reads an endpoint of the caller's tenant. Any other is not found; nor is a
+// ownWebhook reads an endpoint that the caller reaches. Any other is not found; nor is a
 // removed one, unless removed allows it.
-func (a *API) ownWebhook(ctx context.Context, key perennial.APIKey, id string, removed bool) (perennial.WebhookEndpoint, error) {
-	w, err := a.Webhooks.Endpoint(ctx, id)
-	if perennial.CodeOf(err) == perennial.CodeNotFound || err == nil && (w.TenantID != key.TenantID || !w.DisabledAt.IsZero() && !removed) {
+func (a *API) ownWebhook(ctx context.Context, access perennial.Access, id string, removed bool) (perennial.WebhookEndpoint, error) {
+	w, err := a.Webhooks.Endpoint(ctx, access, id)
+	if perennial.CodeOf(err) == perennial.CodeNotFound || err == nil && !w.DisabledAt.IsZero() && !removed {
 		return w, problem(perennial.CodeNotFound, "There is no such webhook endpoint.")
 	}
 	return w, err
@@ -70,8 +70,8 @@ type listWebhooksOutput struct {
 	}
 }
 
-func (a *API) listWebhooks(ctx context.Context, key perennial.APIKey, _ *struct{}) (*listWebhooksOutput, error) {
-	all, err := a.Webhooks.Endpoints(ctx, key.TenantID)
+func (a *API) listWebhooks(ctx context.Context, access perennial.Access, _ *struct{}) (*listWebhooksOutput, error) {
+	all, err := a.Webhooks.Endpoints(ctx, access)
 	if err != nil {
 		return nil, err
 	}
@@ -90,8 +90,8 @@ type createWebhookInput struct {
 	}
 }
 
-func (a *API) createWebhook(ctx context.Context, key perennial.APIKey, in *createWebhookInput) (*webhookOutput, error) {
-	w, secret, err := a.Webhooks.Add(ctx, key.TenantID, in.Body.URL, in.Body.Types)
+func (a *API) createWebhook(ctx context.Context, access perennial.Access, in *createWebhookInput) (*webhookOutput, error) {
+	w, secret, err := a.Webhooks.Add(ctx, access, in.Body.URL, in.Body.Types)
 	if perennial.CodeOf(err) == perennial.CodeInvalid {
 		// Do not reveal which address a name has in this network.
 		p := problem(perennial.CodeInvalid, "The endpoint is not usable.")
@@ -111,19 +111,19 @@ type WebhookPath struct {
 	ID string `path:"id" maxLength:"100" pattern:"^[A-Za-z0-9_-]+$" doc:"The endpoint"`
 }
 
-func (a *API) getWebhook(ctx context.Context, key perennial.APIKey, in *WebhookPath) (*webhookOutput, error) {
-	w, err := a.ownWebhook(ctx, key, in.ID, false)
+func (a *API) getWebhook(ctx context.Context, access perennial.Access, in *WebhookPath) (*webhookOutput, error) {
+	w, err := a.ownWebhook(ctx, access, in.ID, false)
 	if err != nil {
 		return nil, err
 	}
 	return &webhookOutput{showWebhook(w)}, nil
 }
 
-func (a *API) deleteWebhook(ctx context.Context, key perennial.APIKey, in *WebhookPath) (*struct{}, error) {
-	if _, err := a.ownWebhook(ctx, key, in.ID, false); err != nil {
+func (a *API) deleteWebhook(ctx context.Context, access perennial.Access, in *WebhookPath) (*struct{}, error) {
+	if _, err := a.ownWebhook(ctx, access, in.ID, false); err != nil {
 		return nil, err
 	}
-	return nil, a.Webhooks.RemoveEndpoint(ctx, in.ID)
+	return nil, a.Webhooks.RemoveEndpoint(ctx, access, in.ID)
 }
 
 // oldSecretKept is how long a rotated secret goes on signing by default.
@@ -136,19 +136,19 @@ type rotateSecretInput struct {
 	}
 }
 
-func (a *API) rotateSecret(ctx context.Context, key perennial.APIKey, in *rotateSecretInput) (*webhookOutput, error) {
-	if _, err := a.ownWebhook(ctx, key, in.ID, false); err != nil {
+func (a *API) rotateSecret(ctx context.Context, access perennial.Access, in *rotateSecretInput) (*webhookOutput, error) {
+	if _, err := a.ownWebhook(ctx, access, in.ID, false); err != nil {
 		return nil, err
 	}
 	keep := oldSecretKept
 	if s := in.Body.KeepSeconds; s != nil {
 		keep = time.Duration(*s) * time.Second
 	}
-	secret, err := a.Webhooks.Rotate(ctx, in.ID, keep)
+	secret, err := a.Webhooks.Rotate(ctx, access, in.ID, keep)
 	if err != nil {
 		return nil, err
 	}
-	w, err := a.ownWebhook(ctx, key, in.ID, true)
+	w, err := a.ownWebhook(ctx, access, in.ID, true)
 	if err != nil {
 		return nil, err
 	}
@@ -196,20 +196,20 @@ func deliveryOf(d perennial.Delivery) Delivery {
 }
 
 // filter asks for one delivery more than the page has.
-func (in *listDeliveriesInput) filter(key perennial.APIKey, after deliveryCursor) notify.DeliveryFilter {
-	return notify.DeliveryFilter{TenantID: key.TenantID, EndpointID: in.ID, State: perennial.DeliveryState(in.State), Limit: in.Limit + 1,
+func (in *listDeliveriesInput) filter(after deliveryCursor) notify.DeliveryFilter {
+	return notify.DeliveryFilter{EndpointID: in.ID, State: perennial.DeliveryState(in.State), Limit: in.Limit + 1,
 		After: perennial.Delivery{EventID: after.EventID, EndpointID: in.ID, CreatedAt: after.CreatedAt}}
 }
 
-func (a *API) listDeliveries(ctx context.Context, key perennial.APIKey, in *listDeliveriesInput) (*listDeliveriesOutput, error) {
+func (a *API) listDeliveries(ctx context.Context, access perennial.Access, in *listDeliveriesInput) (*listDeliveriesOutput, error) {
 	var after deliveryCursor
 	if err := in.readCursor(&after); err != nil {
 		return nil, err
 	}
-	if _, err := a.ownWebhook(ctx, key, in.ID, true); err != nil {
+	if _, err := a.ownWebhook(ctx, access, in.ID, true); err != nil {
 		return nil, err
 	}
-	rows, err := a.Webhooks.DeliveriesOf(ctx, in.filter(key, after))
+	rows, err := a.Webhooks.DeliveriesOf(ctx, access, in.filter(after))
 	if err != nil {
 		return nil, err
 	}
@@ -236,11 +236,11 @@ type redeliverOutput struct {
 	}
 }
 
-func (a *API) redeliver(ctx context.Context, key perennial.APIKey, in *redeliverInput) (*redeliverOutput, error) {
-	if _, err := a.ownWebhook(ctx, key, in.ID, true); err != nil {
+func (a *API) redeliver(ctx context.Context, access perennial.Access, in *redeliverInput) (*redeliverOutput, error) {
+	if _, err := a.ownWebhook(ctx, access, in.ID, true); err != nil {
 		return nil, err
 	}
-	switch err := a.Webhooks.Redeliver(ctx, in.EventID, in.ID); perennial.CodeOf(err) {
+	switch err := a.Webhooks.Redeliver(ctx, access, in.EventID, in.ID); perennial.CodeOf(err) {
 	case "":
 	case perennial.CodeNotFound:
 		return nil, problem(perennial.CodeNotFound, "There is no such delivery.")

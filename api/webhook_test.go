@@ -19,7 +19,7 @@ func TestDeliveriesByPages(t *testing.T) {
 	w := apitest.New(t, testpg.URL(t))
 	_, key := w.Key("acme", perennial.ScopeAdmin, perennial.ScopeTokensRead)
 	for _, id := range []string{"whe_1", "whe_2"} {
-		_, err := w.Webhooks.AddEndpoint(t.Context(), perennial.WebhookEndpoint{ID: id, TenantID: "acme", URL: "https://example.com", SecretSealed: []byte("x")})
+		_, err := w.Webhooks.AddEndpoint(t.Context(), perennial.WorkerAccess(), perennial.WebhookEndpoint{ID: id, TenantID: "acme", URL: "https://example.com", SecretSealed: []byte("x")})
 		require.NoError(t, err)
 	}
 	for range 5 {

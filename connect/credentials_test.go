@@ -89,18 +89,18 @@ func TestCredentials(t *testing.T) {
 		{connect.Grant{Tenant: "t", App: "apps", Account: "a1", Tokens: perennial.TokenSet{AccessToken: perennial.NewSecret("a"), RefreshToken: perennial.NewSecret("r")}}, 200, `{}`, perennial.CodeInvalid, "give credentials and no tokens", 0},
 	} {
 		say(c.status, c.body)
-		_, err := service.Connect(t.Context(), c.grant)
+		_, err := service.Connect(t.Context(), perennial.WorkerAccess(), c.grant)
 		require.Equal(t, c.code, perennial.CodeOf(err), "%v", err)
 		assert.ErrorContains(t, err, c.says)
 		assert.NotContains(t, err.Error(), "planted")
 		assert.Equal(t, c.sent, requests.Load(), c.says)
 	}
-	rows, err := db.List(t.Context(), store.Filter{})
+	rows, err := db.List(t.Context(), perennial.WorkerAccess(), store.Filter{})
 	require.NoError(t, err)
 	require.Empty(t, rows)
 
 	say(200, `{"access_token":"first","expires_in":3600,"refresh_token":"a second way"}`)
-	c, err := service.Connect(t.Context(), grant("own", "a1", withSecret))
+	c, err := service.Connect(t.Context(), perennial.WorkerAccess(), grant("own", "a1", withSecret))
 	require.NoError(t, err)
 	assert.Equal(t, perennial.StatusActive, c.Status)
 	assert.True(t, c.Proven())
@@ -110,22 +110,22 @@ func TestCredentials(t *testing.T) {
 	assert.Contains(t, opened.Reveal(), `"client_secret":"planted"`)
 	assert.Equal(t, opened.Digest(), c.RefreshTokenDigest)
 
-	_, err = service.Reconnect(t.Context(), c.ID, grant("", "a1", `{"tenant":"a2","client_secret":"x"}`))
+	_, err = service.Reconnect(t.Context(), perennial.WorkerAccess(), c.ID, grant("", "a1", `{"tenant":"a2","client_secret":"x"}`))
 	assert.Equal(t, perennial.CodeAccountMismatch, perennial.CodeOf(err))
-	c, err = service.Reconnect(t.Context(), c.ID, grant("", "a1", withSecret))
+	c, err = service.Reconnect(t.Context(), perennial.WorkerAccess(), c.ID, grant("", "a1", withSecret))
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, c.Generation)
 	assert.NotEqual(t, opened.Digest(), c.RefreshTokenDigest)
 
 	require.NoError(t, db.StopApp(t.Context(), "own"))
 	say(200, `{"access_token":"x"}`)
-	_, err = service.Connect(t.Context(), grant("own", "a1", withSecret))
+	_, err = service.Connect(t.Context(), perennial.WorkerAccess(), grant("own", "a1", withSecret))
 	assert.Equal(t, perennial.CodeUnavailable, perennial.CodeOf(err))
 	assert.ErrorContains(t, err, "stopped")
 	assert.Zero(t, requests.Load(), "nothing of a stopped app is presented")
 
 	service.Presenter = nil
-	_, err = service.Connect(t.Context(), grant("own", "a1", withSecret))
+	_, err = service.Connect(t.Context(), perennial.WorkerAccess(), grant("own", "a1", withSecret))
 	assert.ErrorContains(t, err, "takes no credentials")
 }
 

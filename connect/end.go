@@ -27,12 +27,12 @@ type Disconnector struct {
 // providers that would end its grant too. The row comes first, so that no refresh can start any more; if the
 // provider does not answer, the customer is disconnected all the same. The provider is
 // asked once, and its answer is never an error.
-func (e *Disconnector) Disconnect(ctx context.Context, id string) (perennial.Connection, perennial.Revocation, error) {
-	before, _, err := e.Service.Store.Get(ctx, id)
+func (e *Disconnector) Disconnect(ctx context.Context, access perennial.Access, id string) (perennial.Connection, perennial.Revocation, error) {
+	before, _, err := e.Service.Store.Get(ctx, access, id)
 	if err != nil {
 		return perennial.Connection{}, perennial.RevocationNone, err
 	}
-	c, err := e.Service.Disconnect(ctx, id)
+	c, err := e.Service.Disconnect(ctx, access, id)
 	if c.Status != perennial.StatusDisconnected || len(before.RefreshTokenSealed) == 0 {
 		return c, perennial.RevocationNone, err
 	}

@@ -63,13 +63,13 @@ func TestDisconnectBesideARefresh(t *testing.T) {
 			con := perennial.Connection{ID: "con_1", TenantID: "t", App: "app", Provider: "p", AccountID: "a"}
 			w, err := refresh.Tokens(keys, app, con, 1, perennial.TokenSet{AccessToken: perennial.NewSecret("a"), ExpiresIn: time.Hour}, perennial.NewSecret("r"), time.Now())
 			require.NoError(t, err)
-			_, err = rows.Insert(t.Context(), con, w)
+			_, err = rows.Insert(t.Context(), perennial.WorkerAccess(), con, w)
 			require.NoError(t, err)
 			if c.other != "" {
 				theirs := perennial.Connection{ID: "con_2", TenantID: "t2", App: "app", Provider: "p", AccountID: c.other}
 				w, err := refresh.Tokens(keys, app, theirs, 1, perennial.TokenSet{AccessToken: perennial.NewSecret("a2"), ExpiresIn: time.Hour}, perennial.NewSecret("r2"), time.Now())
 				require.NoError(t, err)
-				_, err = rows.Insert(t.Context(), theirs, w)
+				_, err = rows.Insert(t.Context(), perennial.WorkerAccess(), theirs, w)
 				require.NoError(t, err)
 			}
 			if c.claimed {
@@ -79,7 +79,7 @@ func TestDisconnectBesideARefresh(t *testing.T) {
 			}
 			provider := &agreeable{}
 			ender := &Disconnector{Service: New(Config{Store: rows, Apps: oneApp{app}, Sealer: keys, Workflows: deafWorkflows{}}), Keys: keys, Provider: provider}
-			got, revocation, err := ender.Disconnect(t.Context(), "con_1")
+			got, revocation, err := ender.Disconnect(t.Context(), perennial.WorkerAccess(), "con_1")
 			require.NoError(t, err)
 			assert.Equal(t, perennial.StatusDisconnected, got.Status)
 			assert.Equal(t, c.want, revocation)

@@ -199,7 +199,7 @@ func (s *Sessions) finish(ctx context.Context, app provider.App, c perennial.Con
 func (s *Sessions) examine(ctx context.Context, app provider.App, c perennial.ConnectSession, k pendingReply, account provider.Account) (id string, outcome perennial.ConnectOutcome, missing []string, err error) {
 	id = account.ID
 	if c.ConnectionID != "" {
-		con, _, err := s.Service.Store.Get(ctx, c.ConnectionID)
+		con, _, err := s.Service.Store.Get(ctx, browserAccess(c), c.ConnectionID)
 		switch {
 		case perennial.CodeOf(err) == perennial.CodeNotFound:
 			return "", perennial.ConnectGone, nil, nil
@@ -232,7 +232,7 @@ func grantOf(c perennial.ConnectSession, k pendingReply, account string) Grant {
 func (s *Sessions) store(ctx context.Context, app provider.App, c perennial.ConnectSession, k pendingReply, account provider.Account, id string) (perennial.ConnectSession, error) {
 	g := grantOf(c, k, id)
 	if c.Tries > 1 {
-		con, err := s.Service.Store.FindByAccount(ctx, c.TenantID, c.App, id)
+		con, err := s.Service.Store.FindByAccount(ctx, browserAccess(c), c.App, id)
 		if err == nil && con.Status != perennial.StatusDisconnected && con.LastRefreshedAt.After(c.ReplyAt) {
 			return s.end(ctx, c, perennial.ConnectConnected, nil, con.ID)
 		}
@@ -240,9 +240,9 @@ func (s *Sessions) store(ctx context.Context, app provider.App, c perennial.Conn
 	var con perennial.Connection
 	var err error
 	if c.ConnectionID != "" {
-		con, err = s.Service.Reconnect(ctx, c.ConnectionID, g)
+		con, err = s.Service.Reconnect(ctx, browserAccess(c), c.ConnectionID, g)
 	} else {
-		con, err = s.Service.Connect(ctx, g)
+		con, err = s.Service.Connect(ctx, browserAccess(c), g)
 	}
 	switch code := perennial.CodeOf(err); {
 	case con.ID != "": // stored; if the signal failed, the sweep sends it

@@ -21,19 +21,19 @@ import (
 // Store is what the service needs of store.Store. Writes are guarded; a write whose
 // guard no longer matches fails with [perennial.CodeConflict].
 type Store interface {
-	Get(ctx context.Context, id string) (perennial.Connection, time.Time, error)
+	Get(ctx context.Context, access perennial.Access, id string) (perennial.Connection, time.Time, error)
 	Now(ctx context.Context) (time.Time, error)
-	FindByAccount(ctx context.Context, tenant, app, account string) (perennial.Connection, error)
+	FindByAccount(ctx context.Context, access perennial.Access, app, account string) (perennial.Connection, error)
 	AccountInUse(ctx context.Context, app, account string) (bool, error)
 	ClientSecret(ctx context.Context, app string) (store.ClientSecret, error)
 	AppIncidents(ctx context.Context, app string) (store.AppState, error)
 	ReserveSlot(ctx context.Context, app, host string, rate float64, patience time.Duration) (store.Admission, error)
-	Insert(ctx context.Context, c perennial.Connection, w store.TokenWrite) (perennial.Connection, error)
-	ReplaceTokens(ctx context.Context, id string, from perennial.Status, generation int64, w store.TokenWrite) (perennial.Connection, error)
-	SetCadence(ctx context.Context, id string, cadence perennial.Cadence) (perennial.Connection, error)
-	GiveUpSetAside(ctx context.Context, id string) (perennial.Connection, error)
-	EndBackoff(ctx context.Context, id string) (perennial.Connection, error)
-	SetStatus(ctx context.Context, id string, from []perennial.Status, generation int64, to perennial.Status, reason perennial.Reason) (perennial.Connection, error)
+	Insert(ctx context.Context, access perennial.Access, c perennial.Connection, w store.TokenWrite) (perennial.Connection, error)
+	ReplaceTokens(ctx context.Context, access perennial.Access, id string, from perennial.Status, generation int64, w store.TokenWrite) (perennial.Connection, error)
+	SetCadence(ctx context.Context, access perennial.Access, id string, cadence perennial.Cadence) (perennial.Connection, error)
+	GiveUpSetAside(ctx context.Context, access perennial.Access, id string) (perennial.Connection, error)
+	EndBackoff(ctx context.Context, access perennial.Access, id string) (perennial.Connection, error)
+	SetStatus(ctx context.Context, access perennial.Access, id string, from []perennial.Status, generation int64, to perennial.Status, reason perennial.Reason) (perennial.Connection, error)
 }
 
 // Workflows signals a connection's workflow to read its row; see [Temporal].
@@ -98,13 +98,17 @@ type Grant struct {
 // is. Each failure means that another write succeeded.
 const guardTries = 5
 
-// Connect stores a grant. An account that is connected already is updated in place; a
+// Connect stores a grant of the tenant that it names. An account that is connected already is updated in place; a
 // disconnected one is revived under the same id.
 //
 // The stored tokens are durable when Connect returns, even with an error of code
 // unavailable: then the row is written, but the signal to the workflow failed.
-func (s *Service) Connect(ctx context.Context, g Grant) (perennial.Connection, error) {
-	app, err := s.Apps.App(g.App)
+func (s *Service) Connect(ctx context.Context, access perennial.Access, g Grant) (perennial.Connection, error) {
+	access, err := access.InTenant(g.Tenant)
+	if err != nil {
+		return perennial.Connection{}, err
+	}
+	app, err := s.app(access, g)
 	if err == nil {
 		g, err = s.verified(ctx, app, g, perennial.CodeInvalid)
 	}
@@ -112,21 +116,30 @@ func (s *Service) Connect(ctx context.Context, g Grant) (perennial.Connection, e
 		return perennial.Connection{}, err
 	}
 	return s.guarded(ctx, func() (perennial.Connection, error) {
-		c, err := s.Store.FindByAccount(ctx, g.Tenant, g.App, g.Account)
+		c, err := s.Store.FindByAccount(ctx, access, g.App, g.Account)
 		switch {
 		case perennial.CodeOf(err) == perennial.CodeNotFound:
-			return s.insert(ctx, app, g)
+			return s.insert(ctx, access, app, g)
 		case err != nil:
 			return perennial.Connection{}, fmt.Errorf("connect: %w", err)
 		}
-		return s.replace(ctx, app, c, g)
+		return s.replace(ctx, access, app, c, g)
 	})
+}
+
+// app returns the app of a grant. One that the access does not reach is not found, like
+// one that there is not.
+func (s *Service) app(access perennial.Access, g Grant) (provider.App, error) {
+	if !access.Reaches(g.Tenant, g.App) {
+		return provider.App{}, perennial.Errorf(perennial.CodeNotFound, "there is no app %q", g.App)
+	}
+	return s.Apps.App(g.App)
 }
 
 // Reconnect stores a new grant of the connection's own account. It refuses another
 // account and then changes nothing.
-func (s *Service) Reconnect(ctx context.Context, id string, g Grant) (perennial.Connection, error) {
-	c, _, err := s.Store.Get(ctx, id)
+func (s *Service) Reconnect(ctx context.Context, access perennial.Access, id string, g Grant) (perennial.Connection, error) {
+	c, _, err := s.Store.Get(ctx, access, id)
 	if err != nil {
 		return perennial.Connection{}, err
 	}
@@ -142,14 +155,14 @@ func (s *Service) Reconnect(ctx context.Context, id string, g Grant) (perennial.
 		return perennial.Connection{}, err
 	}
 	return s.guarded(ctx, func() (perennial.Connection, error) {
-		c, _, err := s.Store.Get(ctx, id)
+		c, _, err := s.Store.Get(ctx, access, id)
 		if err != nil {
 			return perennial.Connection{}, err
 		}
 		if err := g.isOf(c); err != nil {
 			return perennial.Connection{}, err
 		}
-		return s.replace(ctx, app, c, g)
+		return s.replace(ctx, access, app, c, g)
 	})
 }
 
@@ -167,18 +180,18 @@ func (g Grant) isOf(c perennial.Connection) error {
 
 // Pause stops the refreshing of access tokens. The refresh token is still kept from
 // expiring unused.
-func (s *Service) Pause(ctx context.Context, id string) (perennial.Connection, error) {
-	return s.changeStatus(ctx, id, "pause", perennial.StatusPaused, perennial.StatusActive)
+func (s *Service) Pause(ctx context.Context, access perennial.Access, id string) (perennial.Connection, error) {
+	return s.changeStatus(ctx, access, id, "pause", perennial.StatusPaused, perennial.StatusActive)
 }
 
 // Resume makes a paused connection active again.
-func (s *Service) Resume(ctx context.Context, id string) (perennial.Connection, error) {
-	return s.changeStatus(ctx, id, "resume", perennial.StatusActive, perennial.StatusPaused)
+func (s *Service) Resume(ctx context.Context, access perennial.Access, id string) (perennial.Connection, error) {
+	return s.changeStatus(ctx, access, id, "resume", perennial.StatusActive, perennial.StatusPaused)
 }
 
 // SetCadence changes how often a connection is refreshed, and signals its workflow.
-func (s *Service) SetCadence(ctx context.Context, id string, cadence perennial.Cadence) (perennial.Connection, error) {
-	c, err := s.Store.SetCadence(ctx, id, cadence)
+func (s *Service) SetCadence(ctx context.Context, access perennial.Access, id string, cadence perennial.Cadence) (perennial.Connection, error) {
+	c, err := s.Store.SetCadence(ctx, access, id, cadence)
 	if err != nil {
 		return perennial.Connection{}, err
 	}
@@ -187,8 +200,8 @@ func (s *Service) SetCadence(ctx context.Context, id string, cadence perennial.C
 
 // GiveUpSetAside lets a connection go on without the token set that is set aside, and
 // signals its workflow: see [store.Store.GiveUpSetAside].
-func (s *Service) GiveUpSetAside(ctx context.Context, id string) (perennial.Connection, error) {
-	c, err := s.Store.GiveUpSetAside(ctx, id)
+func (s *Service) GiveUpSetAside(ctx context.Context, access perennial.Access, id string) (perennial.Connection, error) {
+	c, err := s.Store.GiveUpSetAside(ctx, access, id)
 	if err != nil {
 		return perennial.Connection{}, err
 	}
@@ -197,8 +210,8 @@ func (s *Service) GiveUpSetAside(ctx context.Context, id string) (perennial.Conn
 
 // EndBackoff ends a wait of a connection that is our own, and signals its workflow: see
 // [store.Store.EndBackoff].
-func (s *Service) EndBackoff(ctx context.Context, id string) (perennial.Connection, error) {
-	c, err := s.Store.EndBackoff(ctx, id)
+func (s *Service) EndBackoff(ctx context.Context, access perennial.Access, id string) (perennial.Connection, error) {
+	c, err := s.Store.EndBackoff(ctx, access, id)
 	if err != nil {
 		return perennial.Connection{}, err
 	}
@@ -206,23 +219,23 @@ func (s *Service) EndBackoff(ctx context.Context, id string) (perennial.Connecti
 }
 
 // Disconnect ends a connection: it wipes the tokens, and the workflow completes.
-func (s *Service) Disconnect(ctx context.Context, id string) (perennial.Connection, error) {
-	return s.changeStatus(ctx, id, "disconnect", perennial.StatusDisconnected,
+func (s *Service) Disconnect(ctx context.Context, access perennial.Access, id string) (perennial.Connection, error) {
+	return s.changeStatus(ctx, access, id, "disconnect", perennial.StatusDisconnected,
 		perennial.StatusActive, perennial.StatusPaused, perennial.StatusReconnectRequired)
 }
 
 // changeStatus changes the status by compare-and-set and signals the workflow. If the
 // row has that status already, it succeeds and signals again.
-func (s *Service) changeStatus(ctx context.Context, id, signal string, to perennial.Status, from ...perennial.Status) (perennial.Connection, error) {
+func (s *Service) changeStatus(ctx context.Context, access perennial.Access, id, signal string, to perennial.Status, from ...perennial.Status) (perennial.Connection, error) {
 	c, err := retryConflicts(func() (perennial.Connection, error) {
-		c, _, err := s.Store.Get(ctx, id)
+		c, _, err := s.Store.Get(ctx, access, id)
 		if err != nil || c.Status == to {
 			return c, err
 		}
 		if !slices.Contains(from, c.Status) {
 			return c, perennial.Errorf(perennial.CodeConflict, "connection %s is %s: it cannot %s", id, c.Status, signal)
 		}
-		return s.Store.SetStatus(ctx, id, from, c.Generation, to, perennial.ReasonNone)
+		return s.Store.SetStatus(ctx, access, id, from, c.Generation, to, perennial.ReasonNone)
 	})
 	if err != nil {
 		return c, err
@@ -266,7 +279,7 @@ func (g Grant) check() error {
 	return nil
 }
 
-func (s *Service) insert(ctx context.Context, app provider.App, g Grant) (perennial.Connection, error) {
+func (s *Service) insert(ctx context.Context, access perennial.Access, app provider.App, g Grant) (perennial.Connection, error) {
 	if !printable.Is(g.Tenant) || !printable.Is(g.Account) {
 		return perennial.Connection{}, perennial.Errorf(perennial.CodeInvalid, "the names of a tenant and of an account must be text without control or invisible characters")
 	}
@@ -284,7 +297,7 @@ func (s *Service) insert(ctx context.Context, app provider.App, g Grant) (perenn
 	if err != nil {
 		return perennial.Connection{}, err
 	}
-	return s.Store.Insert(ctx, c, w)
+	return s.Store.Insert(ctx, access, c, w)
 }
 
 // host returns the host of the token endpoint that the grant's tokens are good at.
@@ -301,7 +314,7 @@ func (g Grant) connection(app provider.App) perennial.Connection {
 	return perennial.Connection{TenantID: g.Tenant, App: g.App, AccountID: g.Account, Cadence: app.Cadence, Provider: app.Provider.Name}
 }
 
-func (s *Service) replace(ctx context.Context, app provider.App, c perennial.Connection, g Grant) (perennial.Connection, error) {
+func (s *Service) replace(ctx context.Context, access perennial.Access, app provider.App, c perennial.Connection, g Grant) (perennial.Connection, error) {
 	if g.Host != "" { // the account may have moved; without a host it is where it was
 		host, err := g.host(app)
 		if err != nil {
@@ -314,7 +327,7 @@ func (s *Service) replace(ctx context.Context, app provider.App, c perennial.Con
 		return perennial.Connection{}, err
 	}
 	w.Host = c.Host
-	return s.Store.ReplaceTokens(ctx, c.ID, c.Status, c.Generation, w)
+	return s.Store.ReplaceTokens(ctx, access, c.ID, c.Status, c.Generation, w)
 }
 
 // tokens seals a consent's tokens. A start in the database's future becomes its now.

@@ -150,7 +150,7 @@ func (req SessionRequest) session() perennial.ConnectSession {
 func (s *Sessions) checked(ctx context.Context, req SessionRequest) (perennial.ConnectSession, error) {
 	c := req.session()
 	if c.ConnectionID != "" {
-		con, _, err := s.Service.Store.Get(ctx, c.ConnectionID)
+		con, _, err := s.Service.Store.Get(ctx, perennial.CommandLineAccess(), c.ConnectionID)
 		if err == nil && c.TenantID != "" && c.TenantID != con.TenantID {
 			// Say the same as for a connection that does not exist.
 			err = perennial.Errorf(perennial.CodeNotFound, "there is no connection %q", c.ConnectionID)
@@ -248,7 +248,7 @@ func (s *Sessions) Find(ctx context.Context, link perennial.Secret) (View, error
 	}
 	v.Title = app.Provider.Title
 	if c.ConnectionID != "" {
-		v.Connection, _, err = s.Service.Store.Get(ctx, c.ConnectionID)
+		v.Connection, _, err = s.Service.Store.Get(ctx, browserAccess(c), c.ConnectionID)
 		if perennial.CodeOf(err) == perennial.CodeNotFound {
 			err = nil // the page says so when it matters
 		}

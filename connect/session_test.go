@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/perennial-oauth/perennial/internal/accesstest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -139,7 +140,7 @@ func TestCreateSession(t *testing.T) {
 	}
 
 	w.Browser(t).Go(s.Link.Reveal(), connecttest.Consent{})
-	c, err := w.Store.FindByAccount(t.Context(), "t1", connecttest.CRM, "62515")
+	c, err := w.Store.FindByAccount(t.Context(), accesstest.Of(t, "t1"), connecttest.CRM, "62515")
 	require.NoError(t, err)
 	_, err = w.Sessions.CreateSession(t.Context(), connect.SessionRequest{ConnectionID: c.ID, Tenant: "t2"})
 	assert.Equal(t, perennial.CodeNotFound, perennial.CodeOf(err), "another tenant's")

@@ -39,7 +39,7 @@ func (s *Store) DeliveryPayload(ctx context.Context, event, endpoint string) (De
 	if p.Event, err = rows[0].Event(); err != nil {
 		return p, err
 	}
-	if p.Endpoint, err = s.Endpoint(ctx, endpoint); err != nil {
+	if p.Endpoint, err = s.Endpoint(ctx, perennial.WorkerAccess(), endpoint); err != nil {
 		return p, err
 	}
 	p.Now, err = s.db.Now(ctx)
@@ -110,7 +110,10 @@ func finish(tx *gorm.DB, d perennial.Delivery, now time.Time) error {
 // Redeliver makes a dead or delivered delivery pending again, due now, with a new count
 // of tries. It returns an error of [perennial.CodeConflict] if the delivery is pending,
 // because it is tried again anyway, or if the endpoint was removed.
-func (s *Store) Redeliver(ctx context.Context, event, endpoint string) error {
+func (s *Store) Redeliver(ctx context.Context, access perennial.Access, event, endpoint string) error {
+	if _, err := s.Endpoint(ctx, access, endpoint); err != nil {
+		return err
+	}
 	p, err := s.DeliveryPayload(ctx, event, endpoint)
 	if err != nil {
 		return err

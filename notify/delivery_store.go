@@ -61,7 +61,7 @@ func (s *Store) PlanDeliveries(ctx context.Context, limit int) (int, error) {
 			return fmt.Errorf("read the new events: %w", err)
 		}
 		planned = len(rows)
-		all, err := endpoints(tx, "")
+		all, err := endpoints(tx, perennial.WorkerAccess())
 		if err != nil {
 			return err
 		}
@@ -124,20 +124,29 @@ func (s *Store) DeliveryStarted(ctx context.Context, d perennial.Delivery) error
 	return db.Wrap("note the delivery of event "+d.EventID, q.Update("next_try_at", db.Nullable(now)).Error)
 }
 
-// Deliveries returns the last deliveries, newest first, at most limit: of one state, or
+// reachDeliveries narrows a query of deliveries to those of the endpoints that an access
+// reaches.
+func (s *Store) reachDeliveries(ctx context.Context, access perennial.Access) *gorm.DB {
+	q := s.db.With(ctx)
+	if access.Everything() {
+		return q
+	}
+	return q.Where("endpoint_id IN (?)", reach(s.db.With(ctx).Table("webhook_endpoints").Select("id"), access))
+}
+
+// Deliveries returns the last deliveries that the access reaches, newest first, at most limit: of one state, or
 // all for an empty state.
-func (s *Store) Deliveries(ctx context.Context, state perennial.DeliveryState, limit int) ([]perennial.Delivery, error) {
-	q := s.db.With(ctx).Order("created_at DESC, event_id DESC, endpoint_id").Limit(limit)
+func (s *Store) Deliveries(ctx context.Context, access perennial.Access, state perennial.DeliveryState, limit int) ([]perennial.Delivery, error) {
+	q := s.reachDeliveries(ctx, access).Order("created_at DESC, event_id DESC, endpoint_id").Limit(limit)
 	if state != "" {
 		q = q.Where("state = ?", string(state))
 	}
 	return deliveries(q)
 }
 
-// DeliveryFilter narrows a list of one tenant's deliveries. Zero fields match
+// DeliveryFilter narrows a list of deliveries. Zero fields match
 // everything.
 type DeliveryFilter struct {
-	TenantID   string // required
 	EndpointID string
 	State      perennial.DeliveryState
 	// After is the delivery before the page: its EventID, EndpointID and CreatedAt.
@@ -145,13 +154,10 @@ type DeliveryFilter struct {
 	Limit int // 0: 100; at most 1,000
 }
 
-// DeliveriesOf returns the deliveries to one tenant's endpoints, newest first,
-// including those to removed endpoints.
-func (s *Store) DeliveriesOf(ctx context.Context, f DeliveryFilter) ([]perennial.Delivery, error) {
-	if f.TenantID == "" {
-		return nil, perennial.Errorf(perennial.CodeInvalid, "whose deliveries?")
-	}
-	q := s.db.With(ctx).Where("endpoint_id IN (SELECT id FROM webhook_endpoints WHERE tenant_id = ?)", f.TenantID).
+// DeliveriesOf returns the deliveries that the access reaches, newest first, including
+// those to removed endpoints.
+func (s *Store) DeliveriesOf(ctx context.Context, access perennial.Access, f DeliveryFilter) ([]perennial.Delivery, error) {
+	q := s.reachDeliveries(ctx, access).
 		Order("created_at DESC, event_id DESC, endpoint_id")
 	if f.EndpointID != "" {
 		q = q.Where("endpoint_id = ?", f.EndpointID)

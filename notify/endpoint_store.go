@@ -37,9 +37,21 @@ func (r endpointRow) endpoint() perennial.WebhookEndpoint {
 	return w
 }
 
+// reach narrows a query of endpoints to those that an access reaches. One that is limited
+// to some apps reaches none: an endpoint receives the events of all.
+func reach(q *gorm.DB, access perennial.Access) *gorm.DB {
+	if _, limited := access.Apps(); limited {
+		return q.Where("1 = 0")
+	}
+	return db.ReachTenants(q, access)
+}
+
 // AddEndpoint writes a new endpoint, whose secret has version 1, and returns it as
-// stored.
-func (s *Store) AddEndpoint(ctx context.Context, w perennial.WebhookEndpoint) (perennial.WebhookEndpoint, error) {
+// stored. Without a tenant it is one of all tenants, which takes an access to all.
+func (s *Store) AddEndpoint(ctx context.Context, access perennial.Access, w perennial.WebhookEndpoint) (perennial.WebhookEndpoint, error) {
+	if _, limited := access.Apps(); limited || !access.Reaches(w.TenantID, "") {
+		return w, perennial.Errorf(perennial.CodeInvalid, "an endpoint receives the events of all apps of its tenant, and this access does not reach all of those")
+	}
 	err := s.db.Durably(ctx, "write webhook endpoint "+w.ID, func(tx *gorm.DB) error {
 		now, err := s.db.Clock(tx)
 		if err != nil {
@@ -64,17 +76,13 @@ func newEndpoint(w perennial.WebhookEndpoint, at time.Time) endpointRow {
 	return endpointRow{ID: w.ID, TenantID: w.TenantID, URL: w.URL, Types: strings.Join(types, " "), SecretSealed: w.SecretSealed, SecretVersion: 1, CreatedAt: &at}
 }
 
-// Endpoints returns the endpoints in use, oldest first: one tenant's, or all for an
-// empty tenant.
-func (s *Store) Endpoints(ctx context.Context, tenant string) ([]perennial.WebhookEndpoint, error) {
-	return endpoints(s.db.With(ctx), tenant)
+// Endpoints returns the endpoints in use that the access reaches, oldest first.
+func (s *Store) Endpoints(ctx context.Context, access perennial.Access) ([]perennial.WebhookEndpoint, error) {
+	return endpoints(s.db.With(ctx), access)
 }
 
-func endpoints(q *gorm.DB, tenant string) ([]perennial.WebhookEndpoint, error) {
-	q = q.Where("disabled_at IS NULL").Order("created_at, id")
-	if tenant != "" {
-		q = q.Where("tenant_id = ?", tenant)
-	}
+func endpoints(q *gorm.DB, access perennial.Access) ([]perennial.WebhookEndpoint, error) {
+	q = reach(q.Where("disabled_at IS NULL"), access).Order("created_at, id")
 	var rows []endpointRow
 	if err := q.Find(&rows).Error; err != nil {
 		return nil, fmt.Errorf("read the webhook endpoints: %w", err)
@@ -86,10 +94,11 @@ func endpoints(q *gorm.DB, tenant string) ([]perennial.WebhookEndpoint, error) {
 	return out, nil
 }
 
-// Endpoint returns an endpoint, even a removed one.
-func (s *Store) Endpoint(ctx context.Context, id string) (perennial.WebhookEndpoint, error) {
+// Endpoint returns an endpoint, even a removed one. One that the access does not reach is
+// not found.
+func (s *Store) Endpoint(ctx context.Context, access perennial.Access, id string) (perennial.WebhookEndpoint, error) {
 	var rows []endpointRow
-	if err := s.db.With(ctx).Where("id = ?", id).Limit(1).Find(&rows).Error; err != nil {
+	if err := reach(s.db.With(ctx).Where("id = ?", id), access).Limit(1).Find(&rows).Error; err != nil {
 		return perennial.WebhookEndpoint{}, fmt.Errorf("read webhook endpoint %s: %w", id, err)
 	}
 	if len(rows) == 0 {
@@ -105,14 +114,15 @@ func noEndpoint(id string) error {
 // RotateSecret replaces the endpoint's secret by sealed. Its guard is the version of
 // the old secret, which stays valid for keep. A secret that was already being replaced
 // ends now.
-func (s *Store) RotateSecret(ctx context.Context, id string, version int64, sealed []byte, keep time.Duration) error {
+func (s *Store) RotateSecret(ctx context.Context, access perennial.Access, id string, version int64, sealed []byte, keep time.Duration) error {
 	return s.db.Durably(ctx, "rotate the secret of webhook endpoint "+id, func(tx *gorm.DB) error {
 		now, err := s.db.Clock(tx)
 		if err != nil {
 			return err
 		}
-		result := tx.Exec("UPDATE webhook_endpoints SET old_secret_sealed = secret_sealed, old_secret_until = ?, secret_sealed = ?, secret_version = secret_version + 1"+
-			" WHERE id = ? AND secret_version = ? AND disabled_at IS NULL", db.Nullable(now.Add(keep)), sealed, id, version)
+		result := reach(tx.Table("webhook_endpoints"), access).Where("id = ? AND secret_version = ? AND disabled_at IS NULL", id, version).
+			Updates(map[string]any{"old_secret_sealed": gorm.Expr("secret_sealed"), "old_secret_until": db.Nullable(now.Add(keep)),
+				"secret_sealed": sealed, "secret_version": gorm.Expr("secret_version + 1")})
 		if result.Error != nil {
 			return fmt.Errorf("rotate the secret of webhook endpoint %s: %w", id, result.Error)
 		}
@@ -125,14 +135,14 @@ func (s *Store) RotateSecret(ctx context.Context, id string, version int64, seal
 
 // RemoveEndpoint ends an endpoint: it wipes the secrets and marks its pending
 // deliveries dead.
-func (s *Store) RemoveEndpoint(ctx context.Context, id string) error {
+func (s *Store) RemoveEndpoint(ctx context.Context, access perennial.Access, id string) error {
 	return s.db.Durably(ctx, "remove webhook endpoint "+id, func(tx *gorm.DB) error {
 		now, err := s.db.Clock(tx)
 		if err != nil {
 			return err
 		}
-		result := tx.Exec("UPDATE webhook_endpoints SET disabled_at = ?, secret_sealed = NULL, old_secret_sealed = NULL, old_secret_until = NULL"+
-			" WHERE id = ? AND disabled_at IS NULL", db.Nullable(now), id)
+		result := reach(tx.Table("webhook_endpoints"), access).Where("id = ? AND disabled_at IS NULL", id).
+			Updates(map[string]any{"disabled_at": db.Nullable(now), "secret_sealed": nil, "old_secret_sealed": nil, "old_secret_until": nil})
 		if result.Error != nil {
 			return fmt.Errorf("remove webhook endpoint %s: %w", id, result.Error)
 		}

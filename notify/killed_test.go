@@ -50,7 +50,9 @@ func TestKilledBetweenStatements(t *testing.T) {
 			planned(t, b)
 			b.change(t)
 			b.plan(t)
-		}, func(ctx context.Context, _ *db.DB, s *notify.Store) error { return s.RemoveEndpoint(ctx, "a") }},
+		}, func(ctx context.Context, _ *db.DB, s *notify.Store) error {
+			return s.RemoveEndpoint(ctx, perennial.WorkerAccess(), "a")
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dbtest.Killed(t, dbtest.Change{State: []string{

@@ -87,15 +87,16 @@ func binding(w perennial.WebhookEndpoint, version int64) seal.Binding {
 	return seal.Binding{Tenant: w.TenantID, Connection: w.ID, Field: seal.FieldWebhookSecret, Generation: version}
 }
 
-// Add registers an endpoint for a tenant, or for all if tenant is empty, and for some
-// types of event, or for all. It receives events from now on. Add returns the secret
+// Add registers an endpoint for the tenant of the access, or for all if that reaches all,
+// and for some types of event, or for all. It receives events from now on. Add returns the secret
 // only this once, for the verification of signatures.
-func (s *Service) Add(ctx context.Context, tenant, url string, types []perennial.EventType) (perennial.WebhookEndpoint, perennial.Secret, error) {
+func (s *Service) Add(ctx context.Context, access perennial.Access, url string, types []perennial.EventType) (perennial.WebhookEndpoint, perennial.Secret, error) {
 	for _, t := range types {
 		if !slices.Contains(perennial.EventTypes, t) {
 			return perennial.WebhookEndpoint{}, perennial.Secret{}, perennial.Errorf(perennial.CodeInvalid, "there is no event %q; there are: %q", t, perennial.EventTypes)
 		}
 	}
+	tenant, _ := access.Tenant()
 	if !printable.Is(tenant) {
 		return perennial.WebhookEndpoint{}, perennial.Secret{}, perennial.Errorf(perennial.CodeInvalid, "the tenant's name must be text without control or invisible characters")
 	}
@@ -108,15 +109,15 @@ func (s *Service) Add(ctx context.Context, tenant, url string, types []perennial
 	if w.SecretSealed, err = s.Sealer.Seal(binding(w, 1), secret); err != nil {
 		return w, perennial.Secret{}, err
 	}
-	w, err = s.Store.AddEndpoint(ctx, w)
+	w, err = s.Store.AddEndpoint(ctx, access, w)
 	return w, secret, err
 }
 
 // Rotate gives the endpoint a new secret and returns it only this once. For keep the
 // old one signs too, so that the receiver can change over. A secret that was already
 // being replaced ends at once.
-func (s *Service) Rotate(ctx context.Context, id string, keep time.Duration) (perennial.Secret, error) {
-	w, err := s.Store.Endpoint(ctx, id)
+func (s *Service) Rotate(ctx context.Context, access perennial.Access, id string, keep time.Duration) (perennial.Secret, error) {
+	w, err := s.Store.Endpoint(ctx, access, id)
 	if err != nil {
 		return perennial.Secret{}, err
 	}
@@ -125,7 +126,7 @@ func (s *Service) Rotate(ctx context.Context, id string, keep time.Duration) (pe
 	if err != nil {
 		return perennial.Secret{}, err
 	}
-	return secret, s.Store.RotateSecret(ctx, id, w.SecretVersion, sealed, keep)
+	return secret, s.Store.RotateSecret(ctx, access, id, w.SecretVersion, sealed, keep)
 }
 
 // secrets returns the secrets that sign now, the newest first.

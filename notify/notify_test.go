@@ -79,7 +79,7 @@ func (b *bundle) reply(status int) {
 
 func (b *bundle) add(t *testing.T, types ...perennial.EventType) (perennial.WebhookEndpoint, perennial.Secret) {
 	t.Helper()
-	w, secret, err := b.Add(t.Context(), "", b.url, types)
+	w, secret, err := b.Add(t.Context(), perennial.CommandLineAccess(), b.url, types)
 	require.NoError(t, err)
 	b.waitUntilAfter(t, w)
 	return w, secret
@@ -97,7 +97,7 @@ func (b *bundle) waitUntilAfter(t *testing.T, w perennial.WebhookEndpoint) {
 // connected creates a connection, and so an event.
 func (b *bundle) connected(t *testing.T, account string) perennial.Connection {
 	t.Helper()
-	c, err := b.connections.Insert(t.Context(), perennial.Connection{ID: "con_" + account, TenantID: "t1", App: "app", Provider: "acme", Host: "h", AccountID: account},
+	c, err := b.connections.Insert(t.Context(), perennial.WorkerAccess(), perennial.Connection{ID: "con_" + account, TenantID: "t1", App: "app", Provider: "acme", Host: "h", AccountID: account},
 		store.TokenWrite{Generation: 1, SealedTokens: store.SealedTokens{
 			AccessTokenSealed:  []byte("PLANTED-access"),
 			RefreshTokenSealed: []byte("PLANTED-refresh"),
@@ -173,7 +173,7 @@ func TestFilter(t *testing.T) {
 	ds := b.dispatch(t)
 	require.Len(t, ds, 1)
 	require.Equal(t, w.ID, ds[0].EndpointID)
-	_, _, err := b.Add(t.Context(), "", b.url, []perennial.EventType{"connection.gone"})
+	_, _, err := b.Add(t.Context(), perennial.CommandLineAccess(), b.url, []perennial.EventType{"connection.gone"})
 	require.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err))
 	require.ErrorContains(t, err, "connection.recovered")
 }
@@ -186,12 +186,12 @@ func TestRotation(t *testing.T) {
 		b.connected(t, account)
 		require.Equal(t, perennial.DeliveryDelivered, b.deliver(t, b.dispatch(t)[0]).State)
 	}
-	second, err := b.Rotate(t.Context(), w.ID, time.Hour)
+	second, err := b.Rotate(t.Context(), perennial.WorkerAccess(), w.ID, time.Hour)
 	require.NoError(t, err)
 	send("a1")
 	require.NoError(t, b.verify(t, first), "both are valid")
 	require.NoError(t, b.verify(t, second))
-	third, err := b.Rotate(t.Context(), w.ID, 0)
+	third, err := b.Rotate(t.Context(), perennial.WorkerAccess(), w.ID, 0)
 	require.NoError(t, err)
 	send("a2")
 	require.NoError(t, b.verify(t, third))
@@ -200,10 +200,10 @@ func TestRotation(t *testing.T) {
 
 	// A sealed secret that is copied to another endpoint does not open there.
 	other, _ := b.add(t)
-	read, err := b.Endpoint(t.Context(), w.ID)
+	read, err := b.Endpoint(t.Context(), perennial.WorkerAccess(), w.ID)
 	require.NoError(t, err)
-	require.NoError(t, b.RotateSecret(t.Context(), other.ID, 1, read.SecretSealed, 0))
-	read, err = b.Endpoint(t.Context(), other.ID)
+	require.NoError(t, b.RotateSecret(t.Context(), perennial.WorkerAccess(), other.ID, 1, read.SecretSealed, 0))
+	read, err = b.Endpoint(t.Context(), perennial.WorkerAccess(), other.ID)
 	require.NoError(t, err)
 	_, err = b.secrets(read, time.Now())
 	require.Equal(t, perennial.CodeSealed, perennial.CodeOf(err))
@@ -225,12 +225,12 @@ func TestDeadLetter(t *testing.T) {
 	}
 	require.Equal(t, perennial.DeliveryDead, b.deliver(t, d).State)
 	require.Empty(t, b.dispatch(t))
-	dead, err := b.Deliveries(t.Context(), perennial.DeliveryDead, 10)
+	dead, err := b.Deliveries(t.Context(), perennial.WorkerAccess(), perennial.DeliveryDead, 10)
 	require.NoError(t, err)
 	require.Len(t, dead, 1)
 	require.Equal(t, []any{3, 500, "the endpoint replied HTTP 500"}, []any{dead[0].Tries, dead[0].LastStatus, dead[0].LastError})
 
-	require.NoError(t, b.Redeliver(t.Context(), d.EventID, d.EndpointID))
+	require.NoError(t, b.Redeliver(t.Context(), perennial.WorkerAccess(), d.EventID, d.EndpointID))
 	b.reply(http.StatusOK)
 	require.Equal(t, []perennial.Delivery{d}, b.dispatch(t))
 	require.Equal(t, perennial.DeliveryDelivered, b.deliver(t, d).State)
@@ -286,7 +286,7 @@ func TestGivenUpAtOnce(t *testing.T) {
 
 	b.connected(t, "a2")
 	d = b.dispatch(t)[0]
-	require.NoError(t, b.RemoveEndpoint(t.Context(), w.ID))
+	require.NoError(t, b.RemoveEndpoint(t.Context(), perennial.WorkerAccess(), w.ID))
 	require.Equal(t, perennial.DeliveryDead, b.deliver(t, d).State)
 	require.Equal(t, perennial.DeliveryDead, b.deliver(t, perennial.Delivery{EventID: "evt_none", EndpointID: w.ID}).State)
 	require.Len(t, b.got, 1)
@@ -307,7 +307,7 @@ func TestSecretsStayOut(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	_, secret := b.add(t)
-	all, err := b.Endpoints(t.Context(), "")
+	all, err := b.Endpoints(t.Context(), perennial.WorkerAccess())
 	require.NoError(t, err)
 	raw, err := json.Marshal(all)
 	require.NoError(t, err)
@@ -337,7 +337,7 @@ func TestRebinding(t *testing.T) {
 	b := setup(t)
 	port := b.url[strings.LastIndex(b.url, ":"):]
 	careful := New(Config{Store: b.Store, Sealer: b.Sealer, Apps: apps{}, Addresses: Addresses{Resolver: names{"localhost": "9.9.9.9"}}})
-	w, _, err := careful.Add(t.Context(), "", "https://localhost"+port, nil)
+	w, _, err := careful.Add(t.Context(), perennial.CommandLineAccess(), "https://localhost"+port, nil)
 	require.NoError(t, err)
 	b.waitUntilAfter(t, w)
 	b.connected(t, "a1")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/accesstest"
 	"github.com/perennial-oauth/perennial/internal/dbtest"
 	"github.com/perennial-oauth/perennial/internal/outbox"
 	"github.com/perennial-oauth/perennial/notify"
@@ -60,7 +61,7 @@ func requireCode(t *testing.T, want perennial.Code, err error) {
 
 func (b *rows) endpoint(t *testing.T, id, tenant string, types ...perennial.EventType) perennial.WebhookEndpoint {
 	t.Helper()
-	w, err := b.AddEndpoint(t.Context(), perennial.WebhookEndpoint{ID: id, TenantID: tenant, URL: "https://example.com/" + id, Types: types, SecretSealed: []byte("sealed 1")})
+	w, err := b.AddEndpoint(t.Context(), perennial.WorkerAccess(), perennial.WebhookEndpoint{ID: id, TenantID: tenant, URL: "https://example.com/" + id, Types: types, SecretSealed: []byte("sealed 1")})
 	require.NoError(t, err)
 	b.Until(t, w.CreatedAt.Add(2*time.Millisecond)) // SQLite keeps milliseconds
 	return w
@@ -75,7 +76,7 @@ func (b *rows) plan(t *testing.T) {
 // to returns the deliveries by endpoint.
 func (b *rows) to(t *testing.T) map[string]perennial.Delivery {
 	t.Helper()
-	all, err := b.Deliveries(t.Context(), "", 100)
+	all, err := b.Deliveries(t.Context(), perennial.WorkerAccess(), "", 100)
 	require.NoError(t, err)
 	out := map[string]perennial.Delivery{}
 	for _, d := range all {
@@ -100,35 +101,36 @@ func (b *rows) event(t *testing.T) perennial.Event {
 
 func testEndpoints(t *testing.T, b *rows) {
 	w := b.endpoint(t, "whe_1", "t1", perennial.EventRecovered, perennial.EventFailing)
-	read, err := b.Endpoint(t.Context(), w.ID)
+	read, err := b.Endpoint(t.Context(), perennial.WorkerAccess(), w.ID)
 	require.NoError(t, err)
 	require.Equal(t, w, read)
 	require.Equal(t, []perennial.EventType{perennial.EventRecovered, perennial.EventFailing}, read.Types)
 	b.endpoint(t, "whe_2", "")
-	for tenant, want := range map[string]int{"": 2, "t1": 1, "t2": 0} {
-		all, err := b.Endpoints(t.Context(), tenant)
+	for access, want := range map[*perennial.Access]int{new(perennial.WorkerAccess()): 2, new(accesstest.Of(t, "t1")): 1, new(accesstest.Of(t, "t2")): 0, {}: 0,
+		new(accesstest.Of(t, "t1").OnApps("hubspot")): 0} {
+		all, err := b.Endpoints(t.Context(), *access)
 		require.NoError(t, err)
-		require.Len(t, all, want, tenant)
+		require.Len(t, all, want)
 	}
 
-	require.NoError(t, b.RotateSecret(t.Context(), w.ID, 1, []byte("sealed 2"), time.Hour))
-	require.Equal(t, perennial.CodeConflict, perennial.CodeOf(b.RotateSecret(t.Context(), w.ID, 1, []byte("sealed 3"), time.Hour)), "somebody else was quicker")
-	read, err = b.Endpoint(t.Context(), w.ID)
+	require.NoError(t, b.RotateSecret(t.Context(), perennial.WorkerAccess(), w.ID, 1, []byte("sealed 2"), time.Hour))
+	require.Equal(t, perennial.CodeConflict, perennial.CodeOf(b.RotateSecret(t.Context(), perennial.WorkerAccess(), w.ID, 1, []byte("sealed 3"), time.Hour)), "somebody else was quicker")
+	read, err = b.Endpoint(t.Context(), perennial.WorkerAccess(), w.ID)
 	require.NoError(t, err)
 	require.Equal(t, []any{"sealed 2", int64(2), "sealed 1"}, []any{string(read.SecretSealed), read.SecretVersion, string(read.OldSecretSealed)})
 	now, err := b.Now(t.Context())
 	require.NoError(t, err)
 	require.WithinDuration(t, now.Add(time.Hour), read.OldSecretUntil, time.Minute)
 
-	require.NoError(t, b.RemoveEndpoint(t.Context(), w.ID))
-	require.Equal(t, perennial.CodeNotFound, perennial.CodeOf(b.RemoveEndpoint(t.Context(), w.ID)))
-	require.Equal(t, perennial.CodeConflict, perennial.CodeOf(b.RotateSecret(t.Context(), w.ID, 2, []byte("sealed 3"), 0)))
-	read, err = b.Endpoint(t.Context(), w.ID)
+	require.NoError(t, b.RemoveEndpoint(t.Context(), perennial.WorkerAccess(), w.ID))
+	require.Equal(t, perennial.CodeNotFound, perennial.CodeOf(b.RemoveEndpoint(t.Context(), perennial.WorkerAccess(), w.ID)))
+	require.Equal(t, perennial.CodeConflict, perennial.CodeOf(b.RotateSecret(t.Context(), perennial.WorkerAccess(), w.ID, 2, []byte("sealed 3"), 0)))
+	read, err = b.Endpoint(t.Context(), perennial.WorkerAccess(), w.ID)
 	require.NoError(t, err)
 	require.Empty(t, read.SecretSealed, "wiped")
 	require.Empty(t, read.OldSecretSealed)
 	require.False(t, read.DisabledAt.IsZero())
-	_, err = b.Endpoint(t.Context(), "whe_none")
+	_, err = b.Endpoint(t.Context(), perennial.WorkerAccess(), "whe_none")
 	require.Equal(t, perennial.CodeNotFound, perennial.CodeOf(err))
 }
 
@@ -147,7 +149,7 @@ func testPlan(t *testing.T, b *rows) {
 	b.endpoint(t, "its type", tenant, perennial.EventConnected)
 	b.endpoint(t, "another type", tenant, perennial.EventRecovered)
 	b.endpoint(t, "removed", tenant)
-	require.NoError(t, b.RemoveEndpoint(t.Context(), "removed"))
+	require.NoError(t, b.RemoveEndpoint(t.Context(), perennial.WorkerAccess(), "removed"))
 	b.change(t)
 	e := b.event(t)
 	require.NotEqual(t, early.ID, e.ID)
@@ -222,18 +224,18 @@ func testDeliver(t *testing.T, b *rows) {
 	require.Equal(t, perennial.DeliveryDead, got["a"].State, "a late try changes nothing")
 	require.Equal(t, []any{perennial.DeliveryDelivered, 1, 204, ""}, []any{got["b"].State, got["b"].Tries, got["b"].LastStatus, got["b"].LastError})
 	require.False(t, got["b"].DeliveredAt.IsZero())
-	dead, err := b.Deliveries(ctx, perennial.DeliveryDead, 10)
+	dead, err := b.Deliveries(ctx, perennial.WorkerAccess(), perennial.DeliveryDead, 10)
 	require.NoError(t, err)
 	require.Len(t, dead, 1)
 
-	require.NoError(t, b.Redeliver(ctx, e.ID, "a"))
-	require.Equal(t, perennial.CodeConflict, perennial.CodeOf(b.Redeliver(ctx, e.ID, "a")), "on its way")
-	require.Equal(t, perennial.CodeNotFound, perennial.CodeOf(b.Redeliver(ctx, "evt_none", "a")))
+	require.NoError(t, b.Redeliver(ctx, perennial.WorkerAccess(), e.ID, "a"))
+	require.Equal(t, perennial.CodeConflict, perennial.CodeOf(b.Redeliver(ctx, perennial.WorkerAccess(), e.ID, "a")), "on its way")
+	require.Equal(t, perennial.CodeNotFound, perennial.CodeOf(b.Redeliver(ctx, perennial.WorkerAccess(), "evt_none", "a")))
 	require.Equal(t, []string{"a"}, due())
 	require.Zero(t, b.to(t)["a"].Tries, "counted anew")
-	require.NoError(t, b.RemoveEndpoint(ctx, "a"))
+	require.NoError(t, b.RemoveEndpoint(ctx, perennial.WorkerAccess(), "a"))
 	require.Equal(t, []any{perennial.DeliveryDead, "the endpoint was removed"}, []any{b.to(t)["a"].State, b.to(t)["a"].LastError})
-	require.Equal(t, perennial.CodeConflict, perennial.CodeOf(b.Redeliver(ctx, e.ID, "a")))
+	require.Equal(t, perennial.CodeConflict, perennial.CodeOf(b.Redeliver(ctx, perennial.WorkerAccess(), e.ID, "a")))
 }
 
 // testSettle: if all deliveries of one event end at once, the last one settles it.
@@ -272,9 +274,9 @@ func testDeliveriesOf(t *testing.T, b *rows) {
 	b.plan(t)
 	b.Exec(t, "UPDATE webhook_deliveries SET created_at = '2020-01-02 03:04:05+00:00'")
 	var paged []perennial.Delivery
-	f := notify.DeliveryFilter{TenantID: "acme", Limit: 2}
+	f := notify.DeliveryFilter{Limit: 2}
 	for {
-		page, err := b.DeliveriesOf(t.Context(), f)
+		page, err := b.DeliveriesOf(t.Context(), accesstest.Of(t, "acme"), f)
 		require.NoError(t, err)
 		if len(page) == 0 {
 			break
@@ -289,18 +291,21 @@ func testDeliveriesOf(t *testing.T, b *rows) {
 		seen[d.EventID] = true
 	}
 	require.Len(t, seen, 5)
-	for name, f := range map[string]notify.DeliveryFilter{
-		"another tenant":            {TenantID: "other"},
-		"another tenant's endpoint": {TenantID: "other", EndpointID: "own"},
-		"the operator's endpoint":   {TenantID: "acme", EndpointID: "all"},
-		"none of them is dead":      {TenantID: "acme", State: perennial.DeliveryDead},
+	acme, other := accesstest.Of(t, "acme"), accesstest.Of(t, "other")
+	for name, asked := range map[string]struct {
+		access perennial.Access
+		f      notify.DeliveryFilter
+	}{
+		"another tenant's endpoint": {other, notify.DeliveryFilter{EndpointID: "own"}},
+		"the operator's endpoint":   {acme, notify.DeliveryFilter{EndpointID: "all"}},
+		"none of them is dead":      {acme, notify.DeliveryFilter{State: perennial.DeliveryDead}},
+		"some apps alone":           {acme.OnApps("hubspot"), notify.DeliveryFilter{}},
+		"nothing":                   {perennial.Access{}, notify.DeliveryFilter{}},
 	} {
-		got, err := b.DeliveriesOf(t.Context(), f)
+		got, err := b.DeliveriesOf(t.Context(), asked.access, asked.f)
 		require.NoError(t, err)
 		require.Empty(t, got, name)
 	}
-	_, err := b.DeliveriesOf(t.Context(), notify.DeliveryFilter{})
-	requireCode(t, perennial.CodeInvalid, err)
 }
 
 // testBacklog: a dead delivery, two late ones and an event that nobody looked at.

@@ -99,11 +99,11 @@ func secretWorld(t *testing.T, s *secretServer, entry string, n int) (r *report,
 		w, err := Tokens(r.keyring, r.app, c, 1, set, set.RefreshToken, time.Now())
 		require.NoError(t, err)
 		if i == 1 { // setup made con_1
-			_, err = r.db.SetStatus(t.Context(), "con_1", perennial.Statuses, 1, perennial.StatusDisconnected, "")
+			_, err = r.db.SetStatus(t.Context(), perennial.WorkerAccess(), "con_1", perennial.Statuses, 1, perennial.StatusDisconnected, "")
 			require.NoError(t, err)
 			c.ID = "con_one"
 		}
-		_, err = r.db.Insert(t.Context(), c, w)
+		_, err = r.db.Insert(t.Context(), perennial.WorkerAccess(), c, w)
 		require.NoError(t, err)
 	}
 	return r, New(r.Engine.Config)

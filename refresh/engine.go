@@ -19,7 +19,7 @@ import (
 // Store is the fence and the ledger: [store.Store] in production. Many processes may
 // call every method concurrently, and each is one short transaction.
 type Store interface {
-	Get(ctx context.Context, id string) (perennial.Connection, time.Time, error)
+	Get(ctx context.Context, access perennial.Access, id string) (perennial.Connection, time.Time, error)
 	// Admit asks whether the app's circuit and limits allow a refresh now.
 	Admit(ctx context.Context, req store.AdmitRequest) (store.Admission, error)
 	// NoteReply reports the outcome of a presentation to the app's circuit and limits.
@@ -253,7 +253,7 @@ func (e *Engine) Refresh(ctx context.Context, req Request) (Result, error) {
 	case gate.Code != "":
 		return e.throttled(gate), nil
 	}
-	row, now, err := e.Store.Get(ctx, req.ConnectionID)
+	row, now, err := e.Store.Get(ctx, perennial.WorkerAccess(), req.ConnectionID)
 	if perennial.CodeOf(err) == perennial.CodeNotFound {
 		return Result{Outcome: perennial.OutcomeNotFound}, nil
 	}

@@ -90,7 +90,7 @@ func setupOn(t testing.TB, url string, answers ...provider.Reply) *bundle {
 	first := fresh("1").Tokens
 	w, err := Tokens(b.keyring, b.app, c, 1, first, first.RefreshToken, time.Now())
 	require.NoError(t, err)
-	b.c, err = b.db.Insert(ctx, c, w)
+	b.c, err = b.db.Insert(ctx, perennial.WorkerAccess(), c, w)
 	require.NoError(t, err)
 	return b
 }
@@ -118,7 +118,7 @@ func TestRefreshRotates(t *testing.T) {
 	}
 	assert.Equal(t, []string{"refresh 1", "refresh 2"}, b.shown)
 	assert.Equal(t, perennial.OutcomeAlreadyFresh, b.refresh(t, t.Context(), 1).Outcome)
-	c, _, err := b.db.Get(t.Context(), "con_1")
+	c, _, err := b.db.Get(t.Context(), perennial.WorkerAccess(), "con_1")
 	require.NoError(t, err)
 	token, err := b.keyring.Open(seal.BindingOf(c, seal.FieldRefreshToken, 3), c.RefreshTokenSealed)
 	require.NoError(t, err)
@@ -281,7 +281,7 @@ func TestWhoHasUnsavedTokensPresentsNothing(t *testing.T) {
 			assert.Error(t, again(b), "the store is away")
 			b.Store = b.db
 			require.NoError(t, again(b))
-			c, _, err := b.db.Get(t.Context(), "con_1")
+			c, _, err := b.db.Get(t.Context(), perennial.WorkerAccess(), "con_1")
 			require.NoError(t, err)
 			assert.EqualValues(t, 2, c.Generation, "stored")
 			assert.True(t, c.Open.IsZero())
@@ -476,7 +476,7 @@ func TestKeepTriesUntilSomebodyTakesIt(t *testing.T) {
 	res := b.refresh(t, t.Context(), 1)
 	require.NotNil(t, res.Unsaved)
 	require.NoError(t, b.SaveLater(t.Context(), *res.Unsaved))
-	c, _, err := b.db.Get(t.Context(), "con_1")
+	c, _, err := b.db.Get(t.Context(), perennial.WorkerAccess(), "con_1")
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, c.Generation)
 }
@@ -496,7 +496,7 @@ func TestGraceIsTakenOver(t *testing.T) {
 	b := setup(t, fresh("2"))
 	b.Timing = timing.Config{}.WithDefaults()
 	b.app.Provider.ReplayClass, b.app.Provider.GraceWindow = perennial.ReplayGrace, time.Minute
-	row, now, err := b.db.Get(t.Context(), "con_1")
+	row, now, err := b.db.Get(t.Context(), perennial.WorkerAccess(), "con_1")
 	require.NoError(t, err)
 	claim, err := b.db.Claim(t.Context(), b.claimRequest(Request{ConnectionID: row.ID, Generation: 1, Trigger: perennial.TriggerTimer}, b.app.Provider))
 	require.NoError(t, err)

@@ -20,7 +20,7 @@ type FallbackEngine interface {
 
 // FallbackRows is the part of the store that a [Fallback] uses; store.Store in production.
 type FallbackRows interface {
-	Get(ctx context.Context, id string) (perennial.Connection, time.Time, error)
+	Get(ctx context.Context, access perennial.Access, id string) (perennial.Connection, time.Time, error)
 	AttemptLost(ctx context.Context, c perennial.Connection) (bool, error)
 }
 
@@ -53,7 +53,7 @@ var ErrLeftToWorkflow = errors.New("left to its workflow")
 // with a function that keeps the set in this process and its spool until it is stored.
 // Run that function before the process ends.
 func (f *Fallback) Refresh(ctx context.Context, c perennial.Connection, save func(func())) (Result, error) {
-	row, now, err := f.Rows.Get(ctx, c.ID)
+	row, now, err := f.Rows.Get(ctx, perennial.WorkerAccess(), c.ID)
 	if err != nil {
 		return Result{}, err
 	}
@@ -131,7 +131,7 @@ func (f *Fallback) store(ctx context.Context, row perennial.Connection, sets []s
 			return row, fmt.Errorf("%w: %w", left(row, "its workflow holds a token set that cannot be stored"), err)
 		}
 	}
-	row, _, err := f.Rows.Get(ctx, row.ID)
+	row, _, err := f.Rows.Get(ctx, perennial.WorkerAccess(), row.ID)
 	return row, err
 }
 

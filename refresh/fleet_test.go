@@ -26,7 +26,7 @@ func fleet(t *testing.T, n int, answer provider.Reply) (*bundle, []string) {
 		first := fresh("1").Tokens
 		w, err := Tokens(b.keyring, b.app, c, 1, first, first.RefreshToken, time.Now())
 		require.NoError(t, err)
-		_, err = b.db.Insert(t.Context(), c, w)
+		_, err = b.db.Insert(t.Context(), perennial.WorkerAccess(), c, w)
 		require.NoError(t, err)
 		ids = append(ids, c.ID)
 	}
@@ -70,7 +70,7 @@ func (b *bundle) settle(t *testing.T, ids []string, wanted func(perennial.Connec
 		require.True(t, time.Now().Before(deadline), "never as wanted: %v", left)
 		b.release(t)
 		left = slices.DeleteFunc(left, func(id string) bool {
-			c, now, err := b.db.Get(t.Context(), id)
+			c, now, err := b.db.Get(t.Context(), perennial.WorkerAccess(), id)
 			require.NoError(t, err)
 			return !c.WaitsUntil(now).After(now) && wanted(b.ask(t, id).Connection)
 		})
@@ -99,7 +99,7 @@ func TestWrongSecretStopsAtTheCircuit(t *testing.T) {
 	b.answer(fresh("2"))
 	b.settle(t, ids, func(c perennial.Connection) bool { return c.Generation == 2 })
 	for _, id := range ids {
-		c, _, err := b.db.Get(t.Context(), id)
+		c, _, err := b.db.Get(t.Context(), perennial.WorkerAccess(), id)
 		require.NoError(t, err)
 		assert.Equal(t, perennial.StatusActive, c.Status)
 		assert.Equal(t, perennial.HealthHealthy, c.Health)
@@ -161,7 +161,7 @@ func TestFalseRefusalsOfManyAreHeld(t *testing.T) {
 	b, ids := fleet(t, 12, refusal)
 	for range 3 {
 		for _, id := range ids {
-			c, now, err := b.db.Get(t.Context(), id)
+			c, now, err := b.db.Get(t.Context(), perennial.WorkerAccess(), id)
 			require.NoError(t, err)
 			time.Sleep(min(c.ConfirmAt.Sub(now), time.Second))
 			res := b.ask(t, id)
@@ -253,8 +253,8 @@ type slow struct {
 	clock func(context.Context) (time.Time, error)
 }
 
-func (s *slow) Get(ctx context.Context, id string) (perennial.Connection, time.Time, error) {
-	c, now, err := s.Store.Get(ctx, id)
+func (s *slow) Get(ctx context.Context, access perennial.Access, id string) (perennial.Connection, time.Time, error) {
+	c, now, err := s.Store.Get(ctx, perennial.WorkerAccess(), id)
 	require.Eventually(s.t, func() bool {
 		later, err := s.clock(ctx)
 		return err == nil && later.After(c.WaitsUntil(now))
@@ -320,7 +320,7 @@ func TestACircuitIsToldAgain(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, s.Circuits[0].Releasing)
 	b.release(t)
-	c, now, err := b.db.Get(t.Context(), ids[2])
+	c, now, err := b.db.Get(t.Context(), perennial.WorkerAccess(), ids[2])
 	require.NoError(t, err)
 	assert.False(t, c.NextAttemptAt.After(now.Add(2*time.Second)), "called in")
 }

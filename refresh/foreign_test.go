@@ -95,10 +95,10 @@ func TestWhoseSet(t *testing.T) {
 			for _, event := range c.events {
 				event(t, b, &req)
 			}
-			before, _, err := b.db.Get(t.Context(), "con_1")
+			before, _, err := b.db.Get(t.Context(), perennial.WorkerAccess(), "con_1")
 			require.NoError(t, err)
 			res, err := b.Persist(t.Context(), req)
-			after, _, getErr := b.db.Get(t.Context(), "con_1")
+			after, _, getErr := b.db.Get(t.Context(), perennial.WorkerAccess(), "con_1")
 			require.NoError(t, getErr)
 			assert.Equal(t, c.code, perennial.CodeOf(err), "%v", err)
 			assert.Equal(t, c.want, res.Outcome)
@@ -106,7 +106,7 @@ func TestWhoseSet(t *testing.T) {
 			if c.want != perennial.OutcomeRefreshed && !c.aside {
 				assert.Equal(t, before, after)
 			}
-			neighbour, _, err := b.db.Get(t.Context(), other.ID)
+			neighbour, _, err := b.db.Get(t.Context(), perennial.WorkerAccess(), other.ID)
 			require.NoError(t, err)
 			assert.Equal(t, other, neighbour)
 		})
@@ -135,11 +135,11 @@ var (
 	reconnected event = func(t *testing.T, b *bundle, _ *store.SaveRequest) {
 		w, err := Tokens(b.keyring, b.app, b.c, 2, fresh("new").Tokens, fresh("new").Tokens.RefreshToken, time.Now())
 		require.NoError(t, err)
-		_, err = b.db.ReplaceTokens(t.Context(), "con_1", "", 1, w)
+		_, err = b.db.ReplaceTokens(t.Context(), perennial.WorkerAccess(), "con_1", "", 1, w)
 		require.NoError(t, err)
 	}
 	disconnected event = func(t *testing.T, b *bundle, _ *store.SaveRequest) {
-		_, err := b.db.SetStatus(t.Context(), "con_1", perennial.Statuses, 1, perennial.StatusDisconnected, "")
+		_, err := b.db.SetStatus(t.Context(), perennial.WorkerAccess(), "con_1", perennial.Statuses, 1, perennial.StatusDisconnected, "")
 		require.NoError(t, err)
 	}
 	flipped event = func(_ *testing.T, _ *bundle, r *store.SaveRequest) {
@@ -204,7 +204,7 @@ func TestNobodyPresentsBesideASetAside(t *testing.T) {
 				b.allWays(t)
 			}
 			assert.Len(t, b.shown, 1)
-			row, _, err := b.db.Get(t.Context(), "con_1")
+			row, _, err := b.db.Get(t.Context(), perennial.WorkerAccess(), "con_1")
 			require.NoError(t, err)
 			assert.Equal(t, perennial.StatusActive, row.Status)
 			_, err = b.keyring.Open(seal.BindingOf(row, seal.FieldAccessToken, 1), row.AccessTokenSealed)
@@ -252,7 +252,7 @@ func TestSetAsideForGood(t *testing.T) {
 				b.exec(t, "UPDATE connections SET set_aside_until = '2020-01-01 00:00:00+00:00', next_attempt_at = NULL")
 			},
 			"given up": func(t *testing.T, b *bundle) {
-				_, err := b.db.GiveUpSetAside(t.Context(), "con_1")
+				_, err := b.db.GiveUpSetAside(t.Context(), perennial.WorkerAccess(), "con_1")
 				require.NoError(t, err)
 			},
 		} {
@@ -323,7 +323,7 @@ func TestSetAsideInTheSpool(t *testing.T) {
 				b.Sealer = withoutSet{b.keyring, req, other}
 				require.NoError(t, b.StoreUnsaved(t.Context()))
 				if c.giveUp {
-					_, err := b.db.GiveUpSetAside(t.Context(), "con_1")
+					_, err := b.db.GiveUpSetAside(t.Context(), perennial.WorkerAccess(), "con_1")
 					require.NoError(t, err)
 				}
 				b.exec(t, "UPDATE connections SET attempt_deadline = '2020-01-01 00:00:00+00:00', next_attempt_at = NULL")
@@ -357,13 +357,13 @@ func TestClaimedBesideASetAside(t *testing.T) {
 	b.Sealer = withoutSet{b.keyring, req, other}
 	b.shortLease(t)
 	b.lose(t)
-	row, now, err := b.db.Get(t.Context(), "con_1")
+	row, now, err := b.db.Get(t.Context(), perennial.WorkerAccess(), "con_1")
 	require.NoError(t, err)
 	require.Equal(t, "another", row.Open.ID)
 	_, err = b.RefreshClaimed(t.Context(), store.Claim{Verdict: store.VerdictClaimed, Connection: row, Now: now}, time.Now(), time.Time{}, "")
 	require.NoError(t, err)
 	assert.Len(t, b.shown, 1)
-	row, _, err = b.db.Get(t.Context(), "con_1")
+	row, _, err = b.db.Get(t.Context(), perennial.WorkerAccess(), "con_1")
 	require.NoError(t, err)
 	assert.True(t, row.HasSetAside())
 }
@@ -407,7 +407,7 @@ func TestFloorLearntMeanwhile(t *testing.T) {
 			} else {
 				res = b.refresh(t, t.Context(), 1)
 			}
-			c, _, err := b.db.Get(t.Context(), "con_1")
+			c, _, err := b.db.Get(t.Context(), perennial.WorkerAccess(), "con_1")
 			require.NoError(t, err)
 			assert.EqualValues(t, 6, res.Connection.Generation)
 			assert.EqualValues(t, 6, c.Generation)

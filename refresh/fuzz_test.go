@@ -39,7 +39,7 @@ func FuzzPersist(f *testing.F) {
 	b, req, names := persistSeeds(f)
 	w := &watched{Store: b.db}
 	b.Store = w
-	before, _, err := b.db.Get(f.Context(), "con_1")
+	before, _, err := b.db.Get(f.Context(), perennial.WorkerAccess(), "con_1")
 	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		var set store.SaveRequest
@@ -73,7 +73,7 @@ func FuzzPersist(f *testing.F) {
 			assert.Equal(t, store.SetAsideRequest{ID: "con_1", Generation: req.Generation, NewGeneration: set.NewGeneration}, m)
 			assert.Equal(t, []string{req.AttemptID, req.Digest}, []string{set.AttemptID, set.Digest})
 		}
-		row, _, err := b.db.Get(t.Context(), "con_1")
+		row, _, err := b.db.Get(t.Context(), perennial.WorkerAccess(), "con_1")
 		require.NoError(t, err)
 		assert.Equal(t, before, row)
 	})

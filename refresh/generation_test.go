@@ -22,7 +22,7 @@ func TestCallersGeneration(t *testing.T) {
 			for _, n := range numbers {
 				b := setup(t, fresh("2"))
 				res, err := b.Engine.Refresh(t.Context(), Request{ConnectionID: "con_1", Generation: n, App: app, Trigger: trigger})
-				row, _, getErr := b.db.Get(t.Context(), "con_1")
+				row, _, getErr := b.db.Get(t.Context(), perennial.WorkerAccess(), "con_1")
 				require.NoError(t, getErr)
 				assert.Zero(t, row.GenerationFloor, n)
 				switch {

@@ -86,7 +86,7 @@ type KeptReplies interface {
 // without an access token brings its refresh token: the connection keeps the access
 // token that it has, and is due at once.
 func (e *Engine) Recover(ctx context.Context, from KeptReplies, id string, reading Reading) (Result, error) {
-	row, now, err := e.Store.Get(ctx, id)
+	row, now, err := e.Store.Get(ctx, perennial.WorkerAccess(), id)
 	if err != nil {
 		return Result{}, err
 	}

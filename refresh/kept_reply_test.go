@@ -81,13 +81,13 @@ func TestRecoverHeals(t *testing.T) {
 	b := setup(t, unreadable(`{"auth":{"key":"a-2","renew":"r-2"}}`), provider.Reply{Outcome: perennial.OutcomeRevoked, Code: "invalid_grant", HTTPStatus: 400, Sent: true})
 	b.app.Provider.ReplayClass = perennial.ReplaySingleUse
 	b.refresh(t, t.Context(), 1)
-	_, err := b.db.GiveUpSetAside(t.Context(), b.c.ID)
+	_, err := b.db.GiveUpSetAside(t.Context(), perennial.WorkerAccess(), b.c.ID)
 	require.NoError(t, err)
 	for range 2 {
 		b.exec(t, "UPDATE connections SET next_attempt_at = NULL, confirm_at = NULL")
 		b.refresh(t, t.Context(), 1)
 	}
-	c, _, err := b.db.Get(t.Context(), b.c.ID)
+	c, _, err := b.db.Get(t.Context(), perennial.WorkerAccess(), b.c.ID)
 	require.NoError(t, err)
 	require.Equal(t, []any{perennial.StatusReconnectRequired, perennial.ReasonRotationLost}, []any{c.Status, c.Reason})
 	got, err := b.Recover(t.Context(), b.db, b.c.ID, Reading{MembersAt: map[string][]string{"access_token": {"auth.key"}, "refresh_token": {"auth.renew"}}})

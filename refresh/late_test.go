@@ -125,9 +125,9 @@ func (b *bundle) replace(t *testing.T, generation int64, life time.Duration) per
 	set.ExpiresIn = life
 	w, err := Tokens(b.keyring, b.app, b.c, generation, set, set.RefreshToken, time.Now())
 	require.NoError(t, err)
-	_, err = b.db.ReplaceTokens(t.Context(), "con_1", "", generation-1, w)
+	_, err = b.db.ReplaceTokens(t.Context(), perennial.WorkerAccess(), "con_1", "", generation-1, w)
 	require.NoError(t, err)
-	c, _, err := b.db.Get(t.Context(), "con_1")
+	c, _, err := b.db.Get(t.Context(), perennial.WorkerAccess(), "con_1")
 	require.NoError(t, err)
 	return c
 }

@@ -47,7 +47,7 @@ func TestObservationsAreWhole(t *testing.T) {
 	b.app.Provider.ReplayClass = perennial.ReplayReusable
 	for range 2 { // the second refusal confirms the first
 		require.Eventually(t, func() bool {
-			c, now, err := b.db.Get(t.Context(), "con_1")
+			c, now, err := b.db.Get(t.Context(), perennial.WorkerAccess(), "con_1")
 			return err == nil && !c.WaitsUntil(now).After(now)
 		}, time.Minute, 10*time.Millisecond)
 		b.answers = []provider.Reply{refusal}

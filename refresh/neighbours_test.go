@@ -57,7 +57,7 @@ func healthyBesideFailing(t *testing.T, driver, dsn, url string) {
 		set.RefreshToken = perennial.NewSecret(id)
 		w, err := Tokens(b.keyring, b.app, c, 1, set, set.RefreshToken, time.Now())
 		require.NoError(t, err)
-		_, err = b.db.Insert(t.Context(), c, w)
+		_, err = b.db.Insert(t.Context(), perennial.WorkerAccess(), c, w)
 		require.NoError(t, err)
 	}
 	for i := range good {

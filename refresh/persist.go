@@ -48,7 +48,7 @@ func parked(err error) bool {
 }
 
 func (e *Engine) persist(ctx context.Context, req store.SaveRequest) (Result, error) {
-	row, now, err := e.Store.Get(ctx, req.ID)
+	row, now, err := e.Store.Get(ctx, perennial.WorkerAccess(), req.ID)
 	if err != nil {
 		return Result{}, err
 	}

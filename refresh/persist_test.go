@@ -38,7 +38,7 @@ func (b *bundle) other(t *testing.T) perennial.Connection {
 	c := perennial.Connection{ID: "con_2", TenantID: "t", App: "app", Provider: "generic", AccountID: "b"}
 	w, err := Tokens(b.keyring, b.app, c, 1, fresh("other").Tokens, fresh("other").Tokens.RefreshToken, time.Now())
 	require.NoError(t, err)
-	c, err = b.db.Insert(t.Context(), c, w)
+	c, err = b.db.Insert(t.Context(), perennial.WorkerAccess(), c, w)
 	require.NoError(t, err)
 	return c
 }
@@ -87,18 +87,18 @@ func TestPersistStoresNothingForeign(t *testing.T) {
 			b := setup(t, fresh("2"))
 			other := b.other(t)
 			req := b.unsaved(t)
-			before, _, err := b.db.Get(t.Context(), "con_1")
+			before, _, err := b.db.Get(t.Context(), perennial.WorkerAccess(), "con_1")
 			require.NoError(t, err)
 			hostile := req
 			spoil(b, &hostile)
 			_, err = b.Persist(t.Context(), hostile)
 			require.Error(t, err)
 			for _, c := range []perennial.Connection{before, other} {
-				now, _, err := b.db.Get(t.Context(), c.ID)
+				now, _, err := b.db.Get(t.Context(), perennial.WorkerAccess(), c.ID)
 				require.NoError(t, err)
 				assert.Equal(t, c, now)
 			}
-			lines, err := b.db.Attempts(t.Context(), "con_2", 10)
+			lines, err := b.db.Attempts(t.Context(), perennial.WorkerAccess(), "con_2", 10)
 			require.NoError(t, err)
 			assert.Empty(t, lines)
 			stored, err := b.Persist(t.Context(), req)
@@ -210,7 +210,7 @@ func TestDatabaseRefusesTheTokens(t *testing.T) {
 	unsaved := b.refresh(t, t.Context(), 1).Unsaved
 	require.NotNil(t, unsaved)
 	assert.Less(t, time.Since(began), 30*time.Second, "no retry helps")
-	row, _, err := b.db.Get(t.Context(), "con_1")
+	row, _, err := b.db.Get(t.Context(), perennial.WorkerAccess(), "con_1")
 	require.NoError(t, err)
 	assert.Equal(t, store.CodeSetAside, row.FailingCode)
 	assert.True(t, row.HasSetAside())
@@ -260,7 +260,7 @@ func TestRowMissing(t *testing.T) {
 			}
 			b.Store = b.db
 			require.NoError(t, b.StoreUnsaved(t.Context()))
-			row, _, err := b.db.Get(t.Context(), req.ID)
+			row, _, err := b.db.Get(t.Context(), perennial.WorkerAccess(), req.ID)
 			require.NoError(t, err)
 			assert.EqualValues(t, 2, row.Generation)
 			holds, err = b.hasUnsaved(req.ID, 1)
@@ -302,7 +302,7 @@ func TestOneBadSetStopsNoOther(t *testing.T) {
 		require.NoError(t, kept.Add(bad))
 	}
 	require.NoError(t, b.StoreUnsaved(t.Context()))
-	row, _, err := b.db.Get(t.Context(), "con_1")
+	row, _, err := b.db.Get(t.Context(), perennial.WorkerAccess(), "con_1")
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, row.Generation)
 	sets, notStored, err := kept.Count()

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/store"
 	"github.com/stretchr/testify/require"
 )
@@ -41,7 +42,7 @@ func TestARecoveryIsReported(t *testing.T) {
 		}
 	}
 	end := func(id string) {
-		_, err := b.db.EndBackoff(t.Context(), id)
+		_, err := b.db.EndBackoff(t.Context(), perennial.WorkerAccess(), id)
 		require.NoError(t, err)
 	}
 	b.ask(t, ids[0])
@@ -51,7 +52,7 @@ func TestARecoveryIsReported(t *testing.T) {
 	end(ids[2])
 	b.ask(t, ids[2])
 	require.Equal(t, 1, counts.notes)
-	c, now, err := b.db.Get(t.Context(), ids[3])
+	c, now, err := b.db.Get(t.Context(), perennial.WorkerAccess(), ids[3])
 	require.NoError(t, err)
 	require.Less(t, c.WaitsUntil(now).Sub(now), time.Minute)
 	b.ask(t, ids[4])

@@ -31,7 +31,7 @@ func TestTooEarly(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, state.Circuits)
 	assert.Empty(t, state.Evidence)
-	lines, err := r.db.Attempts(t.Context(), "con_10m", 1)
+	lines, err := r.db.Attempts(t.Context(), perennial.WorkerAccess(), "con_10m", 1)
 	require.NoError(t, err)
 	assert.Equal(t, perennial.OutcomeTooEarly, lines[0].Outcome)
 }
@@ -140,7 +140,7 @@ func TestUnclearRefusalIsTold(t *testing.T) {
 		}
 	}
 	assert.Equal(t, []string{store.CodeRefusedUnclear, "computer_says_no"}, told, "newest first")
-	lines, err := r.db.Attempts(t.Context(), "con_1", 1)
+	lines, err := r.db.Attempts(t.Context(), perennial.WorkerAccess(), "con_1", 1)
 	require.NoError(t, err)
 	assert.Equal(t, "computer_says_no", lines[0].ErrorCode, "the ledger keeps the provider's code")
 }

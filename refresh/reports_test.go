@@ -70,13 +70,13 @@ func (r *report) insert(t *testing.T, id string, life time.Duration) {
 	set.ExpiresIn = life
 	w, err := Tokens(r.keyring, r.app, c, 1, set, set.RefreshToken, time.Now())
 	require.NoError(t, err)
-	_, err = r.db.Insert(t.Context(), c, w)
+	_, err = r.db.Insert(t.Context(), perennial.WorkerAccess(), c, w)
 	require.NoError(t, err)
 }
 
 func (r *report) row(t *testing.T, id string) perennial.Connection {
 	t.Helper()
-	c, _, err := r.db.Get(t.Context(), id)
+	c, _, err := r.db.Get(t.Context(), perennial.WorkerAccess(), id)
 	require.NoError(t, err)
 	return c
 }
@@ -86,7 +86,7 @@ func (r *report) row(t *testing.T, id string) perennial.Connection {
 func (r *report) refreshed(t *testing.T, id string, trigger perennial.Trigger) Result {
 	t.Helper()
 	require.Eventually(t, func() bool {
-		c, now, err := r.db.Get(t.Context(), id)
+		c, now, err := r.db.Get(t.Context(), perennial.WorkerAccess(), id)
 		return err == nil && !c.WaitsUntil(now).After(now) && !c.ConfirmAt.After(now)
 	}, 10*time.Second, time.Millisecond)
 	res, err := r.Engine.Refresh(t.Context(), Request{ConnectionID: id, Generation: r.row(t, id).Generation, Trigger: trigger})
@@ -224,12 +224,12 @@ func TestReplyAfterDisconnect(t *testing.T) {
 			t.Parallel()
 			r := newReport(t, "generic")
 			if c.shared {
-				_, err := r.db.Insert(t.Context(), perennial.Connection{ID: "con_other", TenantID: "other", App: "app", Provider: "generic", AccountID: r.row(t, "con_1").AccountID},
+				_, err := r.db.Insert(t.Context(), perennial.WorkerAccess(), perennial.Connection{ID: "con_other", TenantID: "other", App: "app", Provider: "generic", AccountID: r.row(t, "con_1").AccountID},
 					store.TokenWrite{Generation: 1, Status: perennial.StatusActive})
 				require.NoError(t, err)
 			}
 			disconnect := func() {
-				_, err := r.db.SetStatus(t.Context(), "con_1", perennial.Statuses, 1, perennial.StatusDisconnected, "")
+				_, err := r.db.SetStatus(t.Context(), perennial.WorkerAccess(), "con_1", perennial.Statuses, 1, perennial.StatusDisconnected, "")
 				assert.NoError(t, err)
 			}
 			var revoked []string
@@ -288,7 +288,7 @@ func TestLongWait(t *testing.T) {
 		return res.RetryAt.Sub(res.Now)
 	}
 	require.Eventually(t, func() bool { return wait() > 24*time.Hour }, 30*time.Second, 10*time.Millisecond, "the backoff of the first try ends, then the fence waits")
-	c, now, err := r.db.Get(t.Context(), "con_60d")
+	c, now, err := r.db.Get(t.Context(), perennial.WorkerAccess(), "con_60d")
 	require.NoError(t, err)
 	at, _ := timing.Wake(c, now)
 	assert.WithinDuration(t, now.Add(perennial.MaxWait), at, time.Minute, "its workflow waits too")

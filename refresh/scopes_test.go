@@ -88,7 +88,7 @@ func TestScopesLost(t *testing.T) {
 				res, err := b.Engine.Refresh(t.Context(), Request{ConnectionID: "con_1", App: "app", Generation: generation, Trigger: perennial.TriggerTimer})
 				require.NoError(t, err)
 				require.Equal(t, perennial.OutcomeRefreshed, res.Outcome)
-				row, _, err := b.db.Get(t.Context(), "con_1")
+				row, _, err := b.db.Get(t.Context(), perennial.WorkerAccess(), "con_1")
 				require.NoError(t, err)
 				require.Equal(t, missing, row.MissingScopes)
 				require.Equal(t, perennial.HealthHealthy, row.Health)
@@ -127,7 +127,7 @@ func TestScopesLost(t *testing.T) {
 			tokens := withScopes("9", "read", "write").Tokens
 			w, err := Tokens(b.keyring, b.app, row, 9, tokens, tokens.RefreshToken, time.Now())
 			require.NoError(t, err)
-			row, err = b.db.ReplaceTokens(t.Context(), "con_1", "", 8, w)
+			row, err = b.db.ReplaceTokens(t.Context(), perennial.WorkerAccess(), "con_1", "", 8, w)
 			require.NoError(t, err)
 			assert.Empty(t, row.MissingScopes, "a new consent")
 			events(perennial.EventScopesRestored, perennial.EventScopesRestored, perennial.EventScopesMissing, perennial.EventScopesRestored, perennial.EventScopesMissing)

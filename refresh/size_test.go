@@ -78,7 +78,7 @@ func TestLargestReply(t *testing.T) {
 			b.Engine = New(b.Config) // another process, with the same spool
 			b.Store, b.Timing.SaveTimeout = b.db, time.Minute
 			require.NoError(t, b.StoreUnsaved(t.Context()))
-			row, _, err := b.db.Get(t.Context(), "con_1")
+			row, _, err := b.db.Get(t.Context(), perennial.WorkerAccess(), "con_1")
 			require.NoError(t, err)
 			assert.Equal(t, generation+1, row.Generation)
 			assert.Equal(t, c.dropped, len(row.Scopes) == 0 && strings.Contains(body, "scope"))
@@ -99,6 +99,6 @@ func (b *bundle) newGrant(t *testing.T, refreshToken string) {
 	tokens := fresh("1").Tokens
 	w, err := Tokens(b.keyring, b.app, b.c, 2, tokens, perennial.NewSecret(refreshToken), time.Now())
 	require.NoError(t, err)
-	b.c, err = b.db.ReplaceTokens(t.Context(), "con_1", "", 1, w)
+	b.c, err = b.db.ReplaceTokens(t.Context(), perennial.WorkerAccess(), "con_1", "", 1, w)
 	require.NoError(t, err)
 }

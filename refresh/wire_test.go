@@ -208,7 +208,7 @@ func TestTokensAreStoredWithoutWhatTheDatabaseRefuses(t *testing.T) {
 				res := b.refresh(t, t.Context(), 1)
 				require.Equal(t, perennial.OutcomeRefreshed, res.Outcome, res.Code)
 				require.Nil(t, res.Unsaved)
-				c, _, err := b.db.Get(t.Context(), "con_1")
+				c, _, err := b.db.Get(t.Context(), perennial.WorkerAccess(), "con_1")
 				require.NoError(t, err)
 				token, err := b.keyring.Open(seal.BindingOf(c, seal.FieldRefreshToken, 2), c.RefreshTokenSealed)
 				require.NoError(t, err)

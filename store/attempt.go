@@ -46,14 +46,17 @@ func MayHaveBroughtTokens(a perennial.Attempt) bool {
 }
 
 // Attempts returns a connection's last attempts, newest first, at most limit.
-func (s *Store) Attempts(ctx context.Context, connectionID string, limit int) ([]perennial.Attempt, error) {
-	return s.AttemptsAfter(ctx, connectionID, time.Time{}, "", limit)
+func (s *Store) Attempts(ctx context.Context, access perennial.Access, connectionID string, limit int) ([]perennial.Attempt, error) {
+	return s.AttemptsAfter(ctx, access, connectionID, time.Time{}, "", limit)
 }
 
 // AttemptsAfter returns the page of [Store.Attempts] after the attempt id that started
 // at started. The zero time gives the first page.
-func (s *Store) AttemptsAfter(ctx context.Context, connectionID string, started time.Time, id string, limit int) ([]perennial.Attempt, error) {
+func (s *Store) AttemptsAfter(ctx context.Context, access perennial.Access, connectionID string, started time.Time, id string, limit int) ([]perennial.Attempt, error) {
 	q := s.db.With(ctx).Where("connection_id = ?", connectionID)
+	if reached := db.Reach(s.db.With(ctx).Table("connections").Select("id"), access); !access.Everything() {
+		q = q.Where("connection_id IN (?)", reached.Where("id = ?", connectionID))
+	}
 	if !started.IsZero() {
 		q = q.Where("started_at < ? OR started_at = ? AND id > ?", db.Nullable(started), db.Nullable(started), id)
 	}

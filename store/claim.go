@@ -18,7 +18,7 @@ func (s *Store) Claim(ctx context.Context, req ClaimRequest) (Claim, error) {
 		return Claim{}, perennial.Errorf(perennial.CodeInvalid, "a claim of connection %s needs an attempt id and a time to hold it", req.ID)
 	}
 	var claim Claim
-	found, err := s.locked(ctx, req.ID, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
+	found, err := s.locked(ctx, perennial.WorkerAccess(), req.ID, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
 		d := decideClaim(c, req, now)
 		claim = d.claim
 		if d.lost != nil {
@@ -204,7 +204,7 @@ func (s *Store) MarkSending(ctx context.Context, id, attemptID string) error {
 	if ok, err := s.fastMarkSending(ctx, id, attemptID); ok || err != nil {
 		return err
 	}
-	found, err := s.locked(ctx, id, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
+	found, err := s.locked(ctx, perennial.WorkerAccess(), id, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
 		if c.Open.ID != attemptID || !c.Open.Deadline.After(now) {
 			return perennial.Errorf(perennial.CodeConflict, "attempt %s no longer holds connection %s", attemptID, id)
 		}

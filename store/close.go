@@ -17,7 +17,7 @@ func (s *Store) CloseAttempt(ctx context.Context, req CloseRequest) (c perennial
 	if req.AttemptID == "" {
 		return c, false, perennial.Errorf(perennial.CodeInvalid, "closing an attempt on connection %s needs the attempt's id", req.ID)
 	}
-	found, err := s.locked(ctx, req.ID, func(tx *gorm.DB, row perennial.Connection, now time.Time) error {
+	found, err := s.locked(ctx, perennial.WorkerAccess(), req.ID, func(tx *gorm.DB, row perennial.Connection, now time.Time) error {
 		if err := appendAttempt(tx, ledgerLine(req.Ledger, req.ID, req.AttemptID)); err != nil {
 			return err
 		}

@@ -12,11 +12,11 @@ import (
 	"gorm.io/gorm"
 )
 
-// Get returns a connection and the database's clock. A missing one is an error
-// of [perennial.CodeNotFound].
-func (s *Store) Get(ctx context.Context, id string) (perennial.Connection, time.Time, error) {
+// Get returns a connection and the database's clock. A missing one, and one that the
+// access does not reach, is an error of [perennial.CodeNotFound].
+func (s *Store) Get(ctx context.Context, access perennial.Access, id string) (perennial.Connection, time.Time, error) {
 	q := s.db.With(ctx)
-	rows, err := readConnections(q.Where("id = ?", id).Limit(1))
+	rows, err := readConnections(db.Reach(q.Where("id = ?", id), access).Limit(1))
 	if err != nil {
 		return perennial.Connection{}, time.Time{}, fmt.Errorf("read connection %s: %w", id, err)
 	}
@@ -29,11 +29,14 @@ func (s *Store) Get(ctx context.Context, id string) (perennial.Connection, time.
 
 // FindByAccount returns the live connection of an account; if there is none, the one
 // that was disconnected last, which a connect revives; if there is none either, an
-// error of [perennial.CodeNotFound].
-func (s *Store) FindByAccount(ctx context.Context, tenant, app, account string) (perennial.Connection, error) {
+// error of [perennial.CodeNotFound]. The access names the tenant.
+func (s *Store) FindByAccount(ctx context.Context, access perennial.Access, app, account string) (perennial.Connection, error) {
+	if _, err := access.OneTenant(); err != nil {
+		return perennial.Connection{}, err
+	}
 	// Each condition has its own index, which the planner finds by the literal status.
 	for _, which := range []string{"status <> 'disconnected'", "status = 'disconnected'"} {
-		rows, err := readConnections(s.db.With(ctx).Where("tenant_id = ? AND app = ? AND account_id = ?", tenant, app, account).Where(which).
+		rows, err := readConnections(db.Reach(s.db.With(ctx), access).Where("app = ? AND account_id = ?", app, account).Where(which).
 			Order("updated_at DESC").Limit(1))
 		if err != nil {
 			return perennial.Connection{}, fmt.Errorf("find account %s of app %s: %w", account, app, err)
@@ -47,9 +50,12 @@ func (s *Store) FindByAccount(ctx context.Context, tenant, app, account string) 
 
 // Insert stores a new connection. If the account is connected already, it returns an
 // error of [perennial.CodeConflict].
-func (s *Store) Insert(ctx context.Context, c perennial.Connection, w TokenWrite) (perennial.Connection, error) {
+func (s *Store) Insert(ctx context.Context, access perennial.Access, c perennial.Connection, w TokenWrite) (perennial.Connection, error) {
 	if err := perennial.CheckGeneration(c.ID, 0, w.Generation); err != nil {
 		return perennial.Connection{}, err
+	}
+	if !access.Reaches(c.TenantID, c.App) {
+		return perennial.Connection{}, perennial.Errorf(perennial.CodeNotFound, "there is no app %q", c.App)
 	}
 	var out perennial.Connection
 	err := s.db.Durably(ctx, "store connection "+c.ID, func(tx *gorm.DB) error {
@@ -81,12 +87,12 @@ func (s *Store) Insert(ctx context.Context, c perennial.Connection, w TokenWrite
 
 // SetCadence changes how often a connection is refreshed. Signal its workflow
 // afterwards.
-func (s *Store) SetCadence(ctx context.Context, id string, cadence perennial.Cadence) (perennial.Connection, error) {
+func (s *Store) SetCadence(ctx context.Context, access perennial.Access, id string, cadence perennial.Cadence) (perennial.Connection, error) {
 	if cadence != perennial.CadenceAlways && cadence != perennial.CadenceOnUse {
 		return perennial.Connection{}, perennial.Errorf(perennial.CodeInvalid, "there is no cadence %q: it is always or on_use", cadence)
 	}
 	var out perennial.Connection
-	found, err := s.locked(ctx, id, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
+	found, err := s.locked(ctx, access, id, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
 		if err := update(tx, id, now, columns{"cadence": string(cadence)}); err != nil {
 			return err
 		}
@@ -104,19 +110,19 @@ func (s *Store) SetCadence(ctx context.Context, id string, cadence perennial.Cad
 // generation and, unless empty, the status from; and the new generation must not be one
 // that was given out before the database went backwards. It clears every time and doubt
 // of the old grant.
-func (s *Store) ReplaceTokens(ctx context.Context, id string, from perennial.Status, generation int64, w TokenWrite) (perennial.Connection, error) {
+func (s *Store) ReplaceTokens(ctx context.Context, access perennial.Access, id string, from perennial.Status, generation int64, w TokenWrite) (perennial.Connection, error) {
 	if err := (perennial.Connection{ID: id, Generation: generation}).CheckNext(w.Generation); err != nil {
 		return perennial.Connection{}, err
 	}
-	return s.guarded(ctx, id, generation, &w, func(c perennial.Connection, now time.Time) (columns, bool) {
+	return s.guarded(ctx, access, id, generation, &w, func(c perennial.Connection, now time.Time) (columns, bool) {
 		return tokenColumns(w, now), (from == "" || c.Status == from) && checkNext(c, w.Generation) == nil
 	})
 }
 
 // SetStatus changes the status. Its guards are the generation and the statuses in from.
 // StatusDisconnected wipes the tokens.
-func (s *Store) SetStatus(ctx context.Context, id string, from []perennial.Status, generation int64, to perennial.Status, reason perennial.Reason) (perennial.Connection, error) {
-	return s.guarded(ctx, id, generation, nil, func(c perennial.Connection, _ time.Time) (columns, bool) {
+func (s *Store) SetStatus(ctx context.Context, access perennial.Access, id string, from []perennial.Status, generation int64, to perennial.Status, reason perennial.Reason) (perennial.Connection, error) {
+	return s.guarded(ctx, access, id, generation, nil, func(c perennial.Connection, _ time.Time) (columns, bool) {
 		set := columns{"status": string(to), "reason": string(reason)}
 		if to == perennial.StatusDisconnected {
 			set.noAttempt().noDoubt().with(columns{"access_token_sealed": nil, "refresh_token_sealed": nil, "refresh_token_digest": "", "next_refresh_at": nil})
@@ -127,9 +133,9 @@ func (s *Store) SetStatus(ctx context.Context, id string, from []perennial.Statu
 
 // guarded writes the columns that decide returns, if the generation is still the given
 // one. w is the token set that they store, or nil.
-func (s *Store) guarded(ctx context.Context, id string, generation int64, w *TokenWrite, decide func(perennial.Connection, time.Time) (columns, bool)) (perennial.Connection, error) {
+func (s *Store) guarded(ctx context.Context, access perennial.Access, id string, generation int64, w *TokenWrite, decide func(perennial.Connection, time.Time) (columns, bool)) (perennial.Connection, error) {
 	var out perennial.Connection
-	found, err := s.locked(ctx, id, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
+	found, err := s.locked(ctx, access, id, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
 		set, ok := decide(c, now)
 		if !ok || c.Generation != generation {
 			return perennial.Errorf(perennial.CodeConflict, "connection %s has moved on: it is %s at generation %d", id, c.Status, c.Generation)
@@ -186,9 +192,9 @@ func tokenColumns(w TokenWrite, now time.Time) columns {
 	return set.noAttempt().noDoubt().failing(perennial.Connection{}, w.FailingCode, now)
 }
 
-// List returns connections in the order of their ids.
-func (s *Store) List(ctx context.Context, f Filter) ([]perennial.Connection, error) {
-	q, order := f.narrow(s.db.With(ctx))
+// List returns the connections that the access reaches, in the order of their ids.
+func (s *Store) List(ctx context.Context, access perennial.Access, f Filter) ([]perennial.Connection, error) {
+	q, order := f.narrow(s.db.With(ctx), access)
 	q = q.Order(order)
 	limit := f.Limit
 	if limit <= 0 {
@@ -198,10 +204,10 @@ func (s *Store) List(ctx context.Context, f Filter) ([]perennial.Connection, err
 	return rows, db.Wrap("list connections", err)
 }
 
-// Count returns how many connections match f, regardless of its limit. It reads all of
+// Count returns how many connections that the access reaches match f, regardless of its limit. It reads all of
 // them.
-func (s *Store) Count(ctx context.Context, f Filter) (int64, error) {
-	q, _ := f.narrow(s.db.With(ctx).Table("connections"))
+func (s *Store) Count(ctx context.Context, access perennial.Access, f Filter) (int64, error) {
+	q, _ := f.narrow(s.db.With(ctx).Table("connections"), access)
 	var n int64
 	if err := q.Count(&n).Error; err != nil {
 		return 0, fmt.Errorf("count connections: %w", err)
@@ -209,9 +215,9 @@ func (s *Store) Count(ctx context.Context, f Filter) (int64, error) {
 	return n, nil
 }
 
-// narrow adds the filter's conditions except the limit. It returns the order, by id, in
-// the form that fits the same index.
-func (f Filter) narrow(q *gorm.DB) (narrowed *gorm.DB, order string) {
+// narrow adds the access's and the filter's conditions except the limit. It returns the
+// order, by id, in the form that fits the same index.
+func (f Filter) narrow(q *gorm.DB, access perennial.Access) (narrowed *gorm.DB, order string) {
 	if f.Health != "" { // health means nothing for another status
 		q = q.Where("status = 'active'")
 	}
@@ -225,24 +231,24 @@ func (f Filter) narrow(q *gorm.DB) (narrowed *gorm.DB, order string) {
 	default:
 		few = false
 	}
-	if f.TenantID != "" && !few {
+	if tenant, one := access.Tenant(); one && !few {
 		// As a range, and in this order, only the tenant's index fits. With an equals
 		// sign a plan may walk the whole table in the order of the ids, which is fast
 		// for a tenant with many connections and slow for one with few.
-		q = q.Where("(tenant_id, id) > (?, ?) AND tenant_id <= ?", f.TenantID, f.After, f.TenantID)
-		f.TenantID, order = "", "tenant_id, id"
+		q = q.Where("(tenant_id, id) > (?, ?) AND tenant_id <= ?", tenant, f.After, tenant)
+		order = "tenant_id, id"
 	} else {
-		q = q.Where("id > ?", f.After)
+		q = db.ReachTenants(q, access).Where("id > ?", f.After)
 	}
 	for _, w := range []struct{ where, value string }{
-		{"status = ?", string(f.Status)}, {"health = ?", string(f.Health)}, {"provider = ?", f.Provider}, {"app = ?", f.App}, {"tenant_id = ?", f.TenantID},
+		{"status = ?", string(f.Status)}, {"health = ?", string(f.Health)}, {"provider = ?", f.Provider}, {"app = ?", f.App},
 		{"account_id = ?", f.AccountID},
 	} {
 		if w.value != "" {
 			q = q.Where(w.where, w.value)
 		}
 	}
-	return q, order
+	return db.ReachApps(q, access), order
 }
 
 // Counts returns the number of connections in each status. It has an entry for every
@@ -275,12 +281,12 @@ const touchEvery = time.Hour
 
 // TouchUsed records that somebody used a token of the connection, at most once an hour.
 // A caller that knows the row may skip the call. A missing row is not an error.
-func (s *Store) TouchUsed(ctx context.Context, id string) error {
+func (s *Store) TouchUsed(ctx context.Context, access perennial.Access, id string) error {
 	now, err := s.Now(ctx)
 	if err != nil {
 		return err
 	}
-	err = s.db.With(ctx).Table("connections").
+	err = db.Reach(s.db.With(ctx).Table("connections"), access).
 		Where("id = ? AND (last_used_at IS NULL OR last_used_at <= ?)", id, db.Nullable(now.Add(-touchEvery))).
 		Updates(map[string]any{"last_used_at": db.Nullable(now)}).Error
 	if err != nil {

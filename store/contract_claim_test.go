@@ -59,7 +59,7 @@ func testClaimStatuses(t *testing.T, b *bundle) {
 	} {
 		c := b.connect(t)
 		if tt.status != perennial.StatusActive {
-			_, err := b.SetStatus(t.Context(), c.ID, perennial.Statuses, 1, tt.status, perennial.ReasonNone)
+			_, err := b.SetStatus(t.Context(), perennial.WorkerAccess(), c.ID, perennial.Statuses, 1, tt.status, perennial.ReasonNone)
 			require.NoError(t, err)
 		}
 		req := claimRequest(c, lease, single)
@@ -201,13 +201,13 @@ func testAttemptsAfter(t *testing.T, b *bundle) {
 		require.True(t, ok)
 	}
 	b.Exec(t, "UPDATE attempts SET started_at = '2020-01-02 03:04:05+00:00'") // all have one time, so the id decides
-	all, err := b.Attempts(t.Context(), c.ID, 100)
+	all, err := b.Attempts(t.Context(), perennial.WorkerAccess(), c.ID, 100)
 	require.NoError(t, err)
 	require.Len(t, all, 5)
 	var paged []perennial.Attempt
 	var last perennial.Attempt
 	for {
-		page, err := b.AttemptsAfter(t.Context(), c.ID, last.StartedAt, last.ID, 2)
+		page, err := b.AttemptsAfter(t.Context(), perennial.WorkerAccess(), c.ID, last.StartedAt, last.ID, 2)
 		require.NoError(t, err)
 		if len(page) == 0 {
 			break

@@ -102,7 +102,7 @@ func testCloseGuards(t *testing.T, b *bundle) {
 	requireCode(t, perennial.CodeInvalid, err)
 
 	// An operator's decision during the attempt stays.
-	_, err = b.SetStatus(t.Context(), c.ID, perennial.Statuses, 1, perennial.StatusReconnectRequired, perennial.ReasonOperator)
+	_, err = b.SetStatus(t.Context(), perennial.WorkerAccess(), c.ID, perennial.Statuses, 1, perennial.StatusReconnectRequired, perennial.ReasonOperator)
 	require.NoError(t, err)
 	req = closeRequest(c, perennial.OutcomeRevoked)
 	req.Terminal = perennial.ReasonInvalidGrant

@@ -78,7 +78,7 @@ func testClaims(t *testing.T, b *bundle) {
 func testTwoConnects(t *testing.T, b *bundle) {
 	var won atomic.Int64
 	b.together(t, func(ctx context.Context, s *store.Store, n int) error {
-		_, err := s.Insert(ctx, perennial.Connection{ID: uuid.NewString(), TenantID: "acme", App: "hubspot", AccountID: "same"}, tokens(1, fmt.Sprint(n)))
+		_, err := s.Insert(ctx, perennial.WorkerAccess(), perennial.Connection{ID: uuid.NewString(), TenantID: "acme", App: "hubspot", AccountID: "same"}, tokens(1, fmt.Sprint(n)))
 		switch {
 		case err == nil:
 			won.Add(1)
@@ -88,7 +88,7 @@ func testTwoConnects(t *testing.T, b *bundle) {
 		return err
 	})
 	require.Equal(t, int64(1), won.Load())
-	rows, err := b.List(t.Context(), store.Filter{})
+	rows, err := b.List(t.Context(), perennial.WorkerAccess(), store.Filter{})
 	require.NoError(t, err)
 	require.Len(t, rows, 1)
 }
@@ -100,10 +100,10 @@ func testLateStatus(t *testing.T, b *bundle) {
 		c := b.connect(t)
 		b.together(t, func(ctx context.Context, s *store.Store, n int) error {
 			if n == many/2 {
-				_, err := s.ReplaceTokens(ctx, c.ID, "", 1, tokens(2, "2"))
+				_, err := s.ReplaceTokens(ctx, perennial.WorkerAccess(), c.ID, "", 1, tokens(2, "2"))
 				return err
 			}
-			_, err := s.SetStatus(ctx, c.ID, perennial.Statuses, 1, perennial.StatusDisconnected, perennial.ReasonNone)
+			_, err := s.SetStatus(ctx, perennial.WorkerAccess(), c.ID, perennial.Statuses, 1, perennial.StatusDisconnected, perennial.ReasonNone)
 			if perennial.CodeOf(err) == perennial.CodeConflict {
 				return nil
 			}

@@ -52,7 +52,7 @@ func testConsents(t *testing.T, b *bundle) {
 	b.refuse(t, acme[0])
 	require.False(t, b.neverWorked(t, acme[0]), "it has worked")
 
-	c, err := b.ReplaceTokens(t.Context(), old[0].ID, "", b.row(t, old[0].ID).Generation, tokens(3, "3"))
+	c, err := b.ReplaceTokens(t.Context(), perennial.WorkerAccess(), old[0].ID, "", b.row(t, old[0].ID).Generation, tokens(3, "3"))
 	require.NoError(t, err)
 	b.refuse(t, c)
 	require.True(t, b.neverWorked(t, c), "it was reconnected, and not refreshed since")

@@ -18,7 +18,7 @@ func (b *bundle) with(t *testing.T, app, tenant string, n int, imported bool) []
 	for i := range n {
 		w := tokens(1, "1")
 		w.Unproven = imported
-		c, err := b.Insert(t.Context(), perennial.Connection{ID: uuid.NewString(), TenantID: tenant, App: app, Provider: "hubspot",
+		c, err := b.Insert(t.Context(), perennial.WorkerAccess(), perennial.Connection{ID: uuid.NewString(), TenantID: tenant, App: app, Provider: "hubspot",
 			Host: "api.hubapi.com", AccountID: fmt.Sprintf("%s %d %t", tenant, i, imported)}, w)
 		require.NoError(t, err)
 		require.Equal(t, !imported, c.Proven())

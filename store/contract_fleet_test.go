@@ -37,7 +37,7 @@ func (b *bundle) app(t *testing.T, n int) []perennial.Connection {
 	name := "app-" + uuid.NewString()
 	var out []perennial.Connection
 	for i := range n {
-		c, err := b.Insert(t.Context(), perennial.Connection{ID: uuid.NewString(), TenantID: "acme", App: name, Provider: "hubspot",
+		c, err := b.Insert(t.Context(), perennial.WorkerAccess(), perennial.Connection{ID: uuid.NewString(), TenantID: "acme", App: name, Provider: "hubspot",
 			Host: "api.hubapi.com", AccountID: fmt.Sprint(i)}, tokens(1, "1"))
 		require.NoError(t, err)
 		out = append(out, c)
@@ -221,14 +221,14 @@ func testEvents(t *testing.T, b *bundle) {
 	want := []perennial.EventType{perennial.EventFailing, perennial.EventRecovered}
 	require.Equal(t, want, b.events(t, c.App))
 	late := b.claimed(t, c, lease, single)
-	c, err = b.SetStatus(t.Context(), c.ID, perennial.Statuses, c.Generation, perennial.StatusReconnectRequired, perennial.ReasonOperator)
+	c, err = b.SetStatus(t.Context(), perennial.WorkerAccess(), c.ID, perennial.Statuses, c.Generation, perennial.StatusReconnectRequired, perennial.ReasonOperator)
 	require.NoError(t, err)
 	_, err = b.Save(t.Context(), saveRequest(late, "3"))
 	require.NoError(t, err)
 	_, err = b.Save(t.Context(), saveRequest(late, "3"))
 	require.NoError(t, err, "repeated")
 	c = b.row(t, c.ID)
-	_, err = b.SetStatus(t.Context(), c.ID, perennial.Statuses, c.Generation, perennial.StatusDisconnected, "")
+	_, err = b.SetStatus(t.Context(), perennial.WorkerAccess(), c.ID, perennial.Statuses, c.Generation, perennial.StatusDisconnected, "")
 	require.NoError(t, err)
 	want = append(want, perennial.EventReconnectRequired, perennial.EventRecovered, perennial.EventDisconnected)
 	require.Equal(t, want, b.events(t, c.App))

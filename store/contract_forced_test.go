@@ -114,12 +114,12 @@ func testForcedEnds(t *testing.T, b *bundle) {
 		"a new consent": func(c perennial.Connection) perennial.Connection {
 			w := tokens(c.Generation+1, "new")
 			w.ExpiresAt, w.NextRefreshAt = c.ExpiresAt, c.NextRefreshAt
-			c, err := b.ReplaceTokens(t.Context(), c.ID, perennial.StatusActive, c.Generation, w)
+			c, err := b.ReplaceTokens(t.Context(), perennial.WorkerAccess(), c.ID, perennial.StatusActive, c.Generation, w)
 			require.NoError(t, err)
 			return c
 		},
 		"an operator": func(c perennial.Connection) perennial.Connection {
-			c, err := b.EndBackoff(t.Context(), c.ID)
+			c, err := b.EndBackoff(t.Context(), perennial.WorkerAccess(), c.ID)
 			require.NoError(t, err)
 			return c
 		},
@@ -136,7 +136,7 @@ func testForcedEnds(t *testing.T, b *bundle) {
 	c := b.forcedTimes(t, 2)
 	w := tokens(c.Generation+1, "imported")
 	w.ExpiresAt, w.NextRefreshAt, w.Unproven = c.ExpiresAt, c.NextRefreshAt, true
-	c, err := b.ReplaceTokens(t.Context(), c.ID, perennial.StatusActive, c.Generation, w)
+	c, err := b.ReplaceTokens(t.Context(), perennial.WorkerAccess(), c.ID, perennial.StatusActive, c.Generation, w)
 	require.NoError(t, err)
 	require.Equal(t, store.VerdictTooSoon, b.force(t, c).Verdict, "a caller's own tokens do not")
 	for ago, want := range map[time.Duration]int{perennial.ForcedForgotten - time.Minute: 4, perennial.ForcedForgotten: 1} {
@@ -199,7 +199,7 @@ func testForcedOdd(t *testing.T, b *bundle) {
 	c = b.forcedTimes(t, 1)
 	for _, to := range []perennial.Status{perennial.StatusPaused, perennial.StatusActive} {
 		var err error
-		c, err = b.SetStatus(t.Context(), c.ID, perennial.Statuses, c.Generation, to, "")
+		c, err = b.SetStatus(t.Context(), perennial.WorkerAccess(), c.ID, perennial.Statuses, c.Generation, to, "")
 		require.NoError(t, err)
 		want := map[perennial.Status]store.Verdict{perennial.StatusPaused: store.VerdictRefused, perennial.StatusActive: store.VerdictTooSoon}
 		require.Equal(t, want[to], b.force(t, c).Verdict)

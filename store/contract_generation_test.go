@@ -42,7 +42,7 @@ func testSaveBounded(t *testing.T, b *bundle) {
 			require.Empty(t, b.outcomes(t, c.ID), "nothing of it is written")
 		}
 		c := b.connect(t)
-		_, err := b.ReplaceTokens(t.Context(), c.ID, "", 1, tokens(number, "2"))
+		_, err := b.ReplaceTokens(t.Context(), perennial.WorkerAccess(), c.ID, "", 1, tokens(number, "2"))
 		requireCode(t, perennial.CodeInvalid, err)
 	}
 	c := b.claimed(t, b.connect(t), lease, single)
@@ -52,7 +52,7 @@ func testSaveBounded(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.True(t, saved.Stored)
 
-	_, err = b.Insert(t.Context(), perennial.Connection{ID: "new", TenantID: "t", App: "a", Provider: "p", AccountID: "new"}, tokens(0, "1"))
+	_, err = b.Insert(t.Context(), perennial.WorkerAccess(), perennial.Connection{ID: "new", TenantID: "t", App: "a", Provider: "p", AccountID: "new"}, tokens(0, "1"))
 	requireCode(t, perennial.CodeInvalid, err)
 }
 
@@ -67,7 +67,7 @@ func testHarmedRow(t *testing.T, b *bundle) {
 				return b.row(t, c.ID)
 			}
 			c := harmed()
-			got, err := b.ReplaceTokens(t.Context(), c.ID, "", c.Generation, tokens(c.NextGeneration(), "2"))
+			got, err := b.ReplaceTokens(t.Context(), perennial.WorkerAccess(), c.ID, "", c.Generation, tokens(c.NextGeneration(), "2"))
 			require.NoError(t, err, columns)
 			require.Positive(t, got.Generation)
 			require.Less(t, got.NextGeneration(), int64(perennial.MaxGeneration))

@@ -22,10 +22,10 @@ func testTombstones(t *testing.T, b *bundle) {
 	}
 	assert.Empty(t, absence(false))
 	require.Equal(t, perennial.CodeConflict, perennial.CodeOf(b.Erase(t.Context(), c.ID)))
-	gone, err := b.SetStatus(t.Context(), c.ID, []perennial.Status{perennial.StatusActive}, c.Generation, perennial.StatusDisconnected, "")
+	gone, err := b.SetStatus(t.Context(), perennial.WorkerAccess(), c.ID, []perennial.Status{perennial.StatusActive}, c.Generation, perennial.StatusDisconnected, "")
 	require.NoError(t, err)
 	assert.Equal(t, store.TombstoneDisconnected, absence(false))
-	_, err = b.ReplaceTokens(t.Context(), c.ID, perennial.StatusDisconnected, gone.Generation, tokens(2, "2"))
+	_, err = b.ReplaceTokens(t.Context(), perennial.WorkerAccess(), c.ID, perennial.StatusDisconnected, gone.Generation, tokens(2, "2"))
 	require.NoError(t, err)
 	assert.Empty(t, absence(false), "it lives again")
 
@@ -46,7 +46,7 @@ func testTombstones(t *testing.T, b *bundle) {
 	assert.Empty(t, end(here.DatabaseID, here.Number))
 	assert.Equal(t, store.TombstoneErased, absence(true))
 	c = b.connect(t)
-	_, err = b.SetStatus(t.Context(), c.ID, []perennial.Status{perennial.StatusActive}, c.Generation, perennial.StatusDisconnected, "")
+	_, err = b.SetStatus(t.Context(), perennial.WorkerAccess(), c.ID, []perennial.Status{perennial.StatusActive}, c.Generation, perennial.StatusDisconnected, "")
 	require.NoError(t, err)
 	require.NoError(t, b.Erase(t.Context(), c.ID))
 	assert.Equal(t, store.TombstoneErased, absence(true))
@@ -125,7 +125,7 @@ func testMarkRestored(t *testing.T, b *bundle) {
 	for range 3 {
 		ids = append(ids, b.connect(t).ID)
 	}
-	_, err := b.SetStatus(t.Context(), ids[2], []perennial.Status{perennial.StatusActive}, 1, perennial.StatusDisconnected, "")
+	_, err := b.SetStatus(t.Context(), perennial.WorkerAccess(), ids[2], []perennial.Status{perennial.StatusActive}, 1, perennial.StatusDisconnected, "")
 	require.NoError(t, err)
 	installed, err := b.Bind(t.Context(), store.Binding{NamespaceID: "n", TaskQueue: "q"}, false)
 	require.NoError(t, err)
@@ -133,7 +133,7 @@ func testMarkRestored(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, marked)
 	for i, id := range ids {
-		c, _, err := b.Get(t.Context(), id)
+		c, _, err := b.Get(t.Context(), perennial.WorkerAccess(), id)
 		require.NoError(t, err)
 		assert.Equal(t, i < 2, c.Ambiguous())
 		assert.Equal(t, i < 2, c.NextGeneration() > 1000)

@@ -60,7 +60,7 @@ func testKeptReply(t *testing.T, b *bundle) {
 	kept, _, err = b.KeptReply(t.Context(), c.ID)
 	require.NoError(t, err)
 	assert.Equal(t, "of the next generation", string(kept.Sealed))
-	_, err = b.SetStatus(t.Context(), c.ID, []perennial.Status{perennial.StatusActive}, 2, perennial.StatusDisconnected, "")
+	_, err = b.SetStatus(t.Context(), perennial.WorkerAccess(), c.ID, []perennial.Status{perennial.StatusActive}, 2, perennial.StatusDisconnected, "")
 	require.NoError(t, err)
 	_, ok, err = b.KeptReply(t.Context(), c.ID)
 	require.NoError(t, err)
@@ -97,7 +97,7 @@ func testKeptReplyBars(t *testing.T, b *bundle) {
 		c := b.unread(t, b.claimed(t, b.connect(t), lease, single), "x", false)
 		b.Exec(t, "UPDATE connections SET next_attempt_at = NULL, expires_at = '"+at(-25*time.Hour)+"' WHERE id = '"+c.ID+"'")
 		if end == "" {
-			_, err := b.GiveUpSetAside(t.Context(), c.ID)
+			_, err := b.GiveUpSetAside(t.Context(), perennial.WorkerAccess(), c.ID)
 			require.NoError(t, err)
 		} else {
 			b.Exec(t, end+" WHERE connection_id = '"+c.ID+"'")

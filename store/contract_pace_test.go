@@ -21,7 +21,7 @@ func (b *bundle) due(t *testing.T, n int) map[string]bool {
 		w := tokens(1, "1")
 		w.ExpiresAt, w.NextRefreshAt = now.Add(time.Hour), now.Add(-time.Duration(n-i)*time.Second)
 		id := uuid.NewString()
-		_, err := b.Insert(t.Context(), perennial.Connection{ID: id, TenantID: "acme", App: "hubspot", Provider: "hubspot", Host: "api.hubapi.com", AccountID: "account-" + id}, w)
+		_, err := b.Insert(t.Context(), perennial.WorkerAccess(), perennial.Connection{ID: id, TenantID: "acme", App: "hubspot", Provider: "hubspot", Host: "api.hubapi.com", AccountID: "account-" + id}, w)
 		require.NoError(t, err)
 		ids[id] = true
 	}
@@ -191,7 +191,7 @@ func testRewind(t *testing.T, b *bundle) {
 	marked, err = b.MarkRolledBack(t.Context(), shard, 7)
 	require.NoError(t, err)
 	require.Zero(t, marked, "once")
-	rows, err := b.List(t.Context(), store.Filter{App: "hubspot"})
+	rows, err := b.List(t.Context(), perennial.WorkerAccess(), store.Filter{App: "hubspot"})
 	require.NoError(t, err)
 	for _, c := range rows {
 		require.True(t, c.Ambiguous())

@@ -269,7 +269,7 @@ func testFastSave(t *testing.T, b *bundle) {
 		require.Equal(t, got.LastRefreshedAt, got.UpdatedAt)
 		got.ID, got.AccountID, got.CreatedAt, got.UpdatedAt, got.LastRefreshedAt = "", "", time.Time{}, time.Time{}, time.Time{}
 		rows = append(rows, got)
-		ledger, err := b.Attempts(t.Context(), c.ID, 10)
+		ledger, err := b.Attempts(t.Context(), perennial.WorkerAccess(), c.ID, 10)
 		require.NoError(t, err)
 		require.Len(t, ledger, 1)
 		require.Equal(t, c.Open.ID, ledger[0].ID)
@@ -287,7 +287,7 @@ func testFastSave(t *testing.T, b *bundle) {
 // since the claim. The transaction does, after it has looked at the row.
 func testFastSaveLeaves(t *testing.T, b *bundle) {
 	c := b.claimed(t, b.connect(t), lease, single)
-	_, err := b.SetStatus(t.Context(), c.ID, []perennial.Status{perennial.StatusActive}, c.Generation, perennial.StatusPaused, "")
+	_, err := b.SetStatus(t.Context(), perennial.WorkerAccess(), c.ID, []perennial.Status{perennial.StatusActive}, c.Generation, perennial.StatusPaused, "")
 	require.NoError(t, err)
 	saved, err := b.Save(t.Context(), saveRequest(c, "2"))
 	require.NoError(t, err)

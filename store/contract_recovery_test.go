@@ -37,7 +37,7 @@ func (b *bundle) recovered(t *testing.T, c perennial.Connection, rate float64) {
 // waits returns for how long a connection still waits, in seconds.
 func (b *bundle) waits(t *testing.T, id string) float64 {
 	t.Helper()
-	c, now, err := b.Get(t.Context(), id)
+	c, now, err := b.Get(t.Context(), perennial.WorkerAccess(), id)
 	require.NoError(t, err)
 	return max(c.WaitsUntil(now).Sub(now), 0).Seconds()
 }

@@ -37,7 +37,7 @@ func testSave(t *testing.T, b *bundle) {
 	require.False(t, got.LastRefreshedAt.Before(c.Open.StartedAt))
 	require.True(t, got.Open.IsZero())
 
-	lines, err := b.Attempts(t.Context(), c.ID, 10)
+	lines, err := b.Attempts(t.Context(), perennial.WorkerAccess(), c.ID, 10)
 	require.NoError(t, err)
 	require.Equal(t, []perennial.Attempt{req.Ledger}, lines, "the ledger keeps every field")
 
@@ -136,11 +136,11 @@ func testSaveOverRestored(t *testing.T, b *bundle) {
 			require.NoError(t, err)
 		},
 		"reconnected since": func(c perennial.Connection) {
-			_, err := b.ReplaceTokens(t.Context(), c.ID, "", 1, tokens(2, "2"))
+			_, err := b.ReplaceTokens(t.Context(), perennial.WorkerAccess(), c.ID, "", 1, tokens(2, "2"))
 			require.NoError(t, err)
 		},
 		"disconnected since": func(c perennial.Connection) {
-			_, err := b.SetStatus(t.Context(), c.ID, perennial.Statuses, 1, perennial.StatusDisconnected, perennial.ReasonNone)
+			_, err := b.SetStatus(t.Context(), perennial.WorkerAccess(), c.ID, perennial.Statuses, 1, perennial.StatusDisconnected, perennial.ReasonNone)
 			require.NoError(t, err)
 		},
 	} {
@@ -188,7 +188,7 @@ func testLateSaveHeals(t *testing.T, b *bundle) {
 func testSaveNeverRevives(t *testing.T, b *bundle) {
 	for _, status := range []perennial.Status{perennial.StatusPaused, perennial.StatusDisconnected} {
 		c := b.claimed(t, b.connect(t), lease, single)
-		before, err := b.SetStatus(t.Context(), c.ID, perennial.Statuses, 1, status, perennial.ReasonNone)
+		before, err := b.SetStatus(t.Context(), perennial.WorkerAccess(), c.ID, perennial.Statuses, 1, status, perennial.ReasonNone)
 		require.NoError(t, err)
 		saved, err := b.Save(t.Context(), saveRequest(c, "2"))
 		require.NoError(t, err)

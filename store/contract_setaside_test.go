@@ -20,7 +20,7 @@ func testSaveUnderFloor(t *testing.T, b *bundle) {
 		require.NoError(t, err)
 		before := b.row(t, c.ID)
 		require.EqualValues(t, 5, before.GenerationFloor)
-		_, err = b.ReplaceTokens(t.Context(), c.ID, "", 1, tokens(2, "new grant"))
+		_, err = b.ReplaceTokens(t.Context(), perennial.WorkerAccess(), c.ID, "", 1, tokens(2, "new grant"))
 		requireCode(t, perennial.CodeConflict, err)
 		req := saveRequest(c, "2")
 		if !claimed {
@@ -104,9 +104,12 @@ func testSetAsideEnds(t *testing.T, b *bundle) {
 		"by mistake": func(c perennial.Connection) {
 			until(c, at(9*365*24*time.Hour))
 		},
-		"given up": func(c perennial.Connection) { _, err := b.GiveUpSetAside(t.Context(), c.ID); require.NoError(t, err) },
+		"given up": func(c perennial.Connection) {
+			_, err := b.GiveUpSetAside(t.Context(), perennial.WorkerAccess(), c.ID)
+			require.NoError(t, err)
+		},
 		"marked anew": func(c perennial.Connection) {
-			_, err := b.GiveUpSetAside(t.Context(), c.ID)
+			_, err := b.GiveUpSetAside(t.Context(), perennial.WorkerAccess(), c.ID)
 			require.NoError(t, err)
 			_, err = b.MarkSetAside(t.Context(), store.SetAsideRequest{ID: c.ID, Generation: 1, NewGeneration: 2})
 			require.NoError(t, err)
@@ -118,14 +121,14 @@ func testSetAsideEnds(t *testing.T, b *bundle) {
 		require.True(t, got.Ambiguous(), name)
 	}
 	c := mark()
-	c, err := b.ReplaceTokens(t.Context(), c.ID, "", 1, tokens(2, "new"))
+	c, err := b.ReplaceTokens(t.Context(), perennial.WorkerAccess(), c.ID, "", 1, tokens(2, "new"))
 	require.NoError(t, err)
 	require.Zero(t, c.SetAsideGeneration)
 	require.Equal(t, perennial.HealthHealthy, c.Health)
 	require.False(t, b.claimed(t, c, lease, single).Ambiguous())
-	_, err = b.GiveUpSetAside(t.Context(), c.ID)
+	_, err = b.GiveUpSetAside(t.Context(), perennial.WorkerAccess(), c.ID)
 	requireCode(t, perennial.CodeConflict, err)
-	_, err = b.GiveUpSetAside(t.Context(), "missing")
+	_, err = b.GiveUpSetAside(t.Context(), perennial.WorkerAccess(), "missing")
 	requireCode(t, perennial.CodeNotFound, err)
 }
 
@@ -135,7 +138,7 @@ func testSetAsideGuards(t *testing.T, b *bundle) {
 	_, err := b.Save(t.Context(), saveRequest(b.claimed(t, c, lease, single), "2"))
 	require.NoError(t, err)
 	gone := b.connect(t)
-	_, err = b.SetStatus(t.Context(), gone.ID, perennial.Statuses, 1, perennial.StatusDisconnected, perennial.ReasonNone)
+	_, err = b.SetStatus(t.Context(), perennial.WorkerAccess(), gone.ID, perennial.Statuses, 1, perennial.StatusDisconnected, perennial.ReasonNone)
 	require.NoError(t, err)
 	for name, req := range map[string]store.SetAsideRequest{
 		"moved on":     {ID: c.ID, Generation: 1, NewGeneration: 2},

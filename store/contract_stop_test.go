@@ -156,7 +156,7 @@ func testStartManyHosts(t *testing.T, b *bundle) {
 	for _, host := range []string{"", "a.example", "b.example"} {
 		for range 3 {
 			id := uuid.NewString()
-			_, err := b.Insert(t.Context(), perennial.Connection{ID: id, TenantID: "acme", App: app, Provider: "generic", Host: host, AccountID: id}, tokens(1, "1"))
+			_, err := b.Insert(t.Context(), perennial.WorkerAccess(), perennial.Connection{ID: id, TenantID: "acme", App: app, Provider: "generic", Host: host, AccountID: id}, tokens(1, "1"))
 			require.NoError(t, err)
 		}
 	}

@@ -27,6 +27,7 @@ func contract(t *testing.T, database func(testing.TB) string) {
 		"a new grant is guarded":                          testReplaceGuards,
 		"a status is guarded and disconnecting wipes":     testSetStatus,
 		"lists and counts":                                testList,
+		"an access reaches what it names alone":           testAccess,
 		"cadence":                                         testCadence,
 		"use is noted once an hour":                       testTouchUsed,
 		"what handing out a token needs":                  testForUse,
@@ -206,7 +207,7 @@ func digest(which string) string { return perennial.NewSecret("refresh " + which
 func (b *bundle) connect(t *testing.T) perennial.Connection {
 	t.Helper()
 	id := uuid.NewString()
-	c, err := b.Insert(t.Context(), perennial.Connection{ID: id, TenantID: "acme", App: "hubspot", Provider: "hubspot",
+	c, err := b.Insert(t.Context(), perennial.WorkerAccess(), perennial.Connection{ID: id, TenantID: "acme", App: "hubspot", Provider: "hubspot",
 		Host: "api.hubapi.com", AccountID: "account-" + id}, tokens(1, "1"))
 	require.NoError(t, err)
 	return c
@@ -252,7 +253,7 @@ func ledger(c perennial.Connection, outcome perennial.Outcome) perennial.Attempt
 // row returns a connection as it is now.
 func (b *bundle) row(t *testing.T, id string) perennial.Connection {
 	t.Helper()
-	c, _, err := b.Get(t.Context(), id)
+	c, _, err := b.Get(t.Context(), perennial.WorkerAccess(), id)
 	require.NoError(t, err)
 	return c
 }
@@ -260,7 +261,7 @@ func (b *bundle) row(t *testing.T, id string) perennial.Connection {
 // outcomes returns those of a connection's ledger, newest first.
 func (b *bundle) outcomes(t *testing.T, id string) []perennial.Outcome {
 	t.Helper()
-	lines, err := b.Attempts(t.Context(), id, 100)
+	lines, err := b.Attempts(t.Context(), perennial.WorkerAccess(), id, 100)
 	require.NoError(t, err)
 	var out []perennial.Outcome
 	for _, a := range lines {

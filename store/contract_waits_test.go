@@ -73,7 +73,7 @@ func testTwoWaits(t *testing.T, b *bundle) {
 		require.Equal(t, c.own, row.OwnWait(), name)
 		require.Equal(t, !c.own, row.NotBefore(now).After(now), name)
 		require.True(t, row.WaitsUntil(now).After(now), name)
-		got, err := b.EndBackoff(t.Context(), row.ID)
+		got, err := b.EndBackoff(t.Context(), perennial.WorkerAccess(), row.ID)
 		if c.own {
 			require.NoError(t, err, name)
 			require.False(t, got.WaitsUntil(got.UpdatedAt).After(got.UpdatedAt), name)
@@ -89,22 +89,22 @@ func testTwoWaits(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.Zero(t, saved.Connection.BackoffUntil)
 	require.Zero(t, saved.Connection.NextAttemptAt)
-	replaced, err := b.ReplaceTokens(t.Context(), saved.Connection.ID, "", 2, tokens(3, "3"))
+	replaced, err := b.ReplaceTokens(t.Context(), perennial.WorkerAccess(), saved.Connection.ID, "", 2, tokens(3, "3"))
 	require.NoError(t, err)
 	require.Zero(t, replaced.BackoffUntil)
 
-	paused, err := b.SetStatus(t.Context(), replaced.ID, []perennial.Status{perennial.StatusActive}, 3, perennial.StatusPaused, "")
+	paused, err := b.SetStatus(t.Context(), perennial.WorkerAccess(), replaced.ID, []perennial.Status{perennial.StatusActive}, 3, perennial.StatusPaused, "")
 	require.NoError(t, err)
-	_, err = b.EndBackoff(t.Context(), paused.ID)
+	_, err = b.EndBackoff(t.Context(), perennial.WorkerAccess(), paused.ID)
 	requireCode(t, perennial.CodeConflict, err)
-	_, err = b.EndBackoff(t.Context(), "missing")
+	_, err = b.EndBackoff(t.Context(), perennial.WorkerAccess(), "missing")
 	requireCode(t, perennial.CodeNotFound, err)
 }
 
 // ended ends the backoff of c.
 func (b *bundle) ended(t *testing.T, c perennial.Connection) perennial.Connection {
 	t.Helper()
-	c, err := b.EndBackoff(t.Context(), c.ID)
+	c, err := b.EndBackoff(t.Context(), perennial.WorkerAccess(), c.ID)
 	require.NoError(t, err)
 	return c
 }

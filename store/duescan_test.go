@@ -130,7 +130,7 @@ func fleetOfOne(t testing.TB) (*Store, *sql.Conn) {
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	_, _, err = s.Migrate(ctx)
 	require.NoError(t, err)
-	_, err = s.Insert(ctx, perennial.Connection{ID: "first", TenantID: "acme", App: "hubspot", Provider: "hubspot", Host: "h", AccountID: "a"},
+	_, err = s.Insert(ctx, perennial.WorkerAccess(), perennial.Connection{ID: "first", TenantID: "acme", App: "hubspot", Provider: "hubspot", Host: "h", AccountID: "a"},
 		TokenWrite{Generation: 1, SealedTokens: SealedTokens{AccessTokenSealed: []byte("a"), RefreshTokenSealed: []byte("r"), RefreshTokenDigest: "1", NextRefreshAt: time.Now().Add(time.Hour)}, Status: perennial.StatusActive})
 	require.NoError(t, err)
 	pool, err := sql.Open("pgx", url)

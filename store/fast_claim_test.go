@@ -83,7 +83,7 @@ func TestRoundTrips(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	_, _, err = s.Migrate(t.Context())
 	require.NoError(t, err)
-	c, err := s.Insert(t.Context(), perennial.Connection{ID: "c", TenantID: "acme", App: "hubspot", Provider: "hubspot", Host: "h", AccountID: "1"},
+	c, err := s.Insert(t.Context(), perennial.WorkerAccess(), perennial.Connection{ID: "c", TenantID: "acme", App: "hubspot", Provider: "hubspot", Host: "h", AccountID: "1"},
 		store.TokenWrite{Generation: 1, SealedTokens: store.SealedTokens{RefreshTokenDigest: "1"}, Status: perennial.StatusActive})
 	require.NoError(t, err)
 
@@ -137,7 +137,7 @@ func BenchmarkClaimAndSave(b *testing.B) {
 	sealed := make([]byte, 600)
 	for _, quick := range []bool{true, false} {
 		id := uuid.NewString()
-		c, err := s.Insert(ctx, perennial.Connection{ID: id, TenantID: "acme", App: "hubspot", Provider: "hubspot", Host: "h", AccountID: id},
+		c, err := s.Insert(ctx, perennial.WorkerAccess(), perennial.Connection{ID: id, TenantID: "acme", App: "hubspot", Provider: "hubspot", Host: "h", AccountID: id},
 			store.TokenWrite{Generation: 1, SealedTokens: store.SealedTokens{AccessTokenSealed: sealed, RefreshTokenSealed: sealed, RefreshTokenDigest: "1"}, Status: perennial.StatusActive})
 		require.NoError(b, err)
 		b.Run(map[bool]string{true: "quick", false: "long"}[quick], func(b *testing.B) {
@@ -148,7 +148,7 @@ func BenchmarkClaimAndSave(b *testing.B) {
 				if quick {
 					claim, _, err = s.FastClaim(ctx, "hubspot", req)
 				} else {
-					_, _, err = s.Get(ctx, id)
+					_, _, err = s.Get(ctx, perennial.WorkerAccess(), id)
 					require.NoError(b, err)
 					_, err = s.Admit(ctx, store.AdmitRequest{Connection: c})
 					require.NoError(b, err)

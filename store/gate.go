@@ -368,7 +368,7 @@ func spread(id string, now time.Time, d time.Duration) time.Duration {
 
 // park writes into the row how long it must wait, unless the row has moved on.
 func (s *Store) park(ctx context.Context, id string, generation int64, a Admission) (after perennial.Connection, err error) {
-	found, err := s.locked(ctx, id, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
+	found, err := s.locked(ctx, perennial.WorkerAccess(), id, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
 		after = c
 		if c.Generation != generation || !c.Open.IsZero() || c.NotBefore(now).After(a.RetryAt) {
 			return nil

@@ -31,12 +31,12 @@ func TestKilledBetweenStatements(t *testing.T) {
 	t.Parallel()
 	const id = "con_1"
 	insert := func(ctx context.Context, s *store.Store) error {
-		_, err := s.Insert(ctx, perennial.Connection{ID: id, TenantID: "acme", App: "hubspot", Provider: "hubspot", Host: "h", AccountID: "a"}, tokens(1, "1"))
+		_, err := s.Insert(ctx, perennial.WorkerAccess(), perennial.Connection{ID: id, TenantID: "acme", App: "hubspot", Provider: "hubspot", Host: "h", AccountID: "a"}, tokens(1, "1"))
 		return err
 	}
 	// row reads the connection in the process that makes the change.
 	row := func(ctx context.Context, s *store.Store) perennial.Connection {
-		c, _, _ := s.Get(ctx, id)
+		c, _, _ := s.Get(ctx, perennial.WorkerAccess(), id)
 		return c
 	}
 	claimed := func(t *testing.T, s *store.Store) {
@@ -51,7 +51,7 @@ func TestKilledBetweenStatements(t *testing.T) {
 	}{
 		"connected": {func(*testing.T, *store.Store) {}, insert},
 		"disconnected": {func(t *testing.T, s *store.Store) { require.NoError(t, insert(t.Context(), s)) }, func(ctx context.Context, s *store.Store) error {
-			_, err := s.SetStatus(ctx, id, perennial.Statuses, 1, perennial.StatusDisconnected, "")
+			_, err := s.SetStatus(ctx, perennial.WorkerAccess(), id, perennial.Statuses, 1, perennial.StatusDisconnected, "")
 			return err
 		}},
 		"reconnect_required": {claimed, func(ctx context.Context, s *store.Store) error {
@@ -72,7 +72,7 @@ func TestKilledBetweenStatements(t *testing.T) {
 		}},
 		"recovered": {func(t *testing.T, s *store.Store) {
 			claimed(t, s)
-			_, err := s.SetStatus(t.Context(), id, perennial.Statuses, 1, perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant)
+			_, err := s.SetStatus(t.Context(), perennial.WorkerAccess(), id, perennial.Statuses, 1, perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant)
 			require.NoError(t, err)
 		}, func(ctx context.Context, s *store.Store) error {
 			req := saveRequest(row(ctx, s), "2")
@@ -82,10 +82,10 @@ func TestKilledBetweenStatements(t *testing.T) {
 		}},
 		"reconnected": {func(t *testing.T, s *store.Store) {
 			require.NoError(t, insert(t.Context(), s))
-			_, err := s.SetStatus(t.Context(), id, perennial.Statuses, 1, perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant)
+			_, err := s.SetStatus(t.Context(), perennial.WorkerAccess(), id, perennial.Statuses, 1, perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant)
 			require.NoError(t, err)
 		}, func(ctx context.Context, s *store.Store) error {
-			_, err := s.ReplaceTokens(ctx, id, "", 1, tokens(2, "2"))
+			_, err := s.ReplaceTokens(ctx, perennial.WorkerAccess(), id, "", 1, tokens(2, "2"))
 			return err
 		}},
 		"warned": {func(t *testing.T, s *store.Store) {
@@ -114,7 +114,7 @@ func TestKilledBetweenStatements(t *testing.T) {
 		}},
 		"circuit opened": {func(t *testing.T, s *store.Store) {
 			require.NoError(t, insert(t.Context(), s))
-			_, err := s.Insert(t.Context(), perennial.Connection{ID: "con_2", TenantID: "acme", App: "hubspot", Provider: "hubspot", Host: "h", AccountID: "b"}, tokens(1, "2"))
+			_, err := s.Insert(t.Context(), perennial.WorkerAccess(), perennial.Connection{ID: "con_2", TenantID: "acme", App: "hubspot", Provider: "hubspot", Host: "h", AccountID: "b"}, tokens(1, "2"))
 			require.NoError(t, err) // an app with one connection needs no second witness
 			for range 2 {
 				require.NoError(t, note(t.Context(), s, id, perennial.OutcomeMisconfigured))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/accesstest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"gorm.io/gorm"
@@ -41,12 +42,14 @@ func TestListsReadWhatTheyShow(t *testing.T) {
 	require.NoError(t, s.db.With(ctx).Callback().Row().After("gorm:row").Register("test:asked", func(db *gorm.DB) {
 		asked = append(asked, query{cmp.Or(db.Statement.Table, "connections"), db.Statement.SQL.String(), db.Statement.Vars})
 	}))
-	list := func(f Filter) func() error {
-		return func() error { _, err := s.List(ctx, f); return err }
+	listOf := func(access perennial.Access, f Filter) func() error {
+		return func() error { _, err := s.List(ctx, access, f); return err }
 	}
+	list := func(f Filter) func() error { return listOf(perennial.WorkerAccess(), f) }
+	small, large := accesstest.Of(t, "small"), accesstest.Of(t, "large")
 	find := func(account, found string) func() error {
 		return func() error {
-			c, err := s.FindByAccount(ctx, "large", "hubspot", account)
+			c, err := s.FindByAccount(ctx, accesstest.Of(t, "large"), "hubspot", account)
 			if c.ID != found {
 				return fmt.Errorf("account %s: connection %q", account, c.ID)
 			}
@@ -69,16 +72,17 @@ func TestListsReadWhatTheyShow(t *testing.T) {
 			{"an account", 1, find("500", "c000500")},
 			{"a disconnected account", 1, find("1002", "c001002")},
 			{"a new account", 0, find("new", "")},
-			{"a tenant", page, list(Filter{TenantID: "small"})},
-			{"a large tenant", page, list(Filter{TenantID: "large"})},
-			{"a later page of a tenant", page, list(Filter{TenantID: "small", After: "c050000"})},
-			{"an app of a tenant, later", page, list(Filter{TenantID: "small", App: "hubspot"})},
+			{"a tenant", page, listOf(small, Filter{})},
+			{"a large tenant", page, listOf(large, Filter{})},
+			{"a later page of a tenant", page, listOf(small, Filter{After: "c050000"})},
+			{"an app of a tenant, later", page, listOf(small, Filter{App: "hubspot"})},
+			{"an app that alone is allowed, later", page, listOf(small.OnApps("hubspot"), Filter{})},
 			{"an app, later", page, list(Filter{App: "hubspot"})},
 			{"by status", 2 * page, list(Filter{Status: perennial.StatusReconnectRequired})},
-			{"by status, of a tenant", 2 * page, list(Filter{TenantID: "large", Status: perennial.StatusReconnectRequired})},
-			{"by status, of a tenant with few", 2 * page, list(Filter{TenantID: "small", Status: perennial.StatusDisconnected})},
+			{"by status, of a tenant", 2 * page, listOf(large, Filter{Status: perennial.StatusReconnectRequired})},
+			{"by status, of a tenant with few", 2 * page, listOf(small, Filter{Status: perennial.StatusDisconnected})},
 			{"by health", 2 * page, list(Filter{Health: perennial.HealthFailing})},
-			{"by health, of a tenant", 2 * page, list(Filter{TenantID: "large", Health: perennial.HealthFailing})},
+			{"by health, of a tenant", 2 * page, listOf(large, Filter{Health: perennial.HealthFailing})},
 			{"the events", 20, func() error { _, err := s.Events(ctx, "", 20); return err }},
 			{"a success within 30 s", fleet / 100, func() error {
 				found, err := s.succeededSince(s.db.With(ctx), circuitRow{App: "hubspot", Host: "h"}, time.Now().Add(-30*time.Second))

@@ -57,7 +57,7 @@ func (m *Memory) SetStatus(id string, s perennial.Status) {
 }
 
 // Get is [Store.Get].
-func (m *Memory) Get(_ context.Context, id string) (perennial.Connection, time.Time, error) {
+func (m *Memory) Get(_ context.Context, _ perennial.Access, id string) (perennial.Connection, time.Time, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c, ok := m.rows[id]
@@ -107,7 +107,7 @@ func (m *Memory) Claim(_ context.Context, req ClaimRequest) (Claim, error) {
 
 // FastClaim is [Store.FastClaim].
 func (m *Memory) FastClaim(ctx context.Context, app string, req ClaimRequest) (Claim, bool, error) {
-	c, now, err := m.Get(ctx, req.ID)
+	c, now, err := m.Get(ctx, perennial.WorkerAccess(), req.ID)
 	if err != nil || c.App != app || c.Generation != req.Generation || !claimableAtOnce(c, now) || req.Trigger.ByCaller() && !c.ForcedAt.IsZero() || !m.gateOpen(c, now) {
 		return Claim{}, false, nil
 	}

@@ -100,9 +100,9 @@ type faultyRows struct {
 	m *store.Memory
 }
 
-func (f faultyRows) Get(ctx context.Context, id string) (perennial.Connection, time.Time, error) {
+func (f faultyRows) Get(ctx context.Context, access perennial.Access, id string) (perennial.Connection, time.Time, error) {
 	c, err := faulty(f.w, "get", func() (perennial.Connection, error) {
-		c, _, err := f.m.Get(ctx, id)
+		c, _, err := f.m.Get(ctx, perennial.WorkerAccess(), id)
 		return c, err
 	})
 	return c, f.w.now, err
@@ -305,7 +305,7 @@ func (w *world) problem(format string, args ...any) {
 }
 
 func (w *world) row() perennial.Connection {
-	c, _, err := w.rows.Get(context.Background(), "con_1")
+	c, _, err := w.rows.Get(context.Background(), perennial.WorkerAccess(), "con_1")
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -354,7 +354,7 @@ func (w *world) consent() {
 	w.issued++
 	w.forced = time.Time{}
 	w.current, w.previous, w.dead, w.revoked, w.lossy, w.lying, w.lied = fmt.Sprintf("refresh %d", w.issued), "", false, false, false, 0, false
-	c, _, err := w.rows.Get(context.Background(), "con_1")
+	c, _, err := w.rows.Get(context.Background(), perennial.WorkerAccess(), "con_1")
 	generation := int64(1)
 	if err == nil {
 		generation = c.NextGeneration()

@@ -35,7 +35,7 @@ func (s *Store) Save(ctx context.Context, req SaveRequest) (SaveResult, error) {
 		return saved, err
 	}
 	var saved SaveResult
-	found, err := s.locked(ctx, req.ID, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
+	found, err := s.locked(ctx, perennial.WorkerAccess(), req.ID, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
 		if c.Generation == req.NewGeneration && c.RefreshTokenDigest == req.RefreshTokenDigest && bytes.Equal(c.AccessTokenSealed, req.AccessTokenSealed) {
 			saved = SaveResult{Stored: true, Connection: c} // already stored; the reply to the caller was lost
 			return nil

@@ -37,7 +37,7 @@ type SetAsideRequest struct {
 // checked that the set is the connection's: a mark for a foreign one would stop a
 // healthy connection.
 func (s *Store) MarkSetAside(ctx context.Context, req SetAsideRequest) (c perennial.Connection, err error) {
-	found, err := s.locked(ctx, req.ID, func(tx *gorm.DB, row perennial.Connection, now time.Time) error {
+	found, err := s.locked(ctx, perennial.WorkerAccess(), req.ID, func(tx *gorm.DB, row perennial.Connection, now time.Time) error {
 		c = row
 		set := setAsideColumns(row, req, now)
 		if len(set) == 0 {
@@ -84,8 +84,8 @@ func setAsideWait(c perennial.Connection, class perennial.ReplayClass, now time.
 // without the reply that is kept: its refresh token is presented again. It is spent already if the provider rotated it,
 // so a refusal then counts as our loss. Signal its workflow afterwards. Without either
 // it returns an error of [perennial.CodeConflict].
-func (s *Store) GiveUpSetAside(ctx context.Context, id string) (c perennial.Connection, err error) {
-	found, err := s.locked(ctx, id, func(tx *gorm.DB, row perennial.Connection, now time.Time) error {
+func (s *Store) GiveUpSetAside(ctx context.Context, access perennial.Access, id string) (c perennial.Connection, err error) {
+	found, err := s.locked(ctx, access, id, func(tx *gorm.DB, row perennial.Connection, now time.Time) error {
 		_, kept, err := readKept(tx, id)
 		if err != nil {
 			return err

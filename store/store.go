@@ -51,9 +51,9 @@ func (s *Store) Now(ctx context.Context) (time.Time, error) { return s.db.Now(ct
 // locked runs fn in a transaction that has locked the row. It passes the row and the
 // database's clock, both read after the lock was taken. If there is no such row, found
 // is false and fn does not run.
-func (s *Store) locked(ctx context.Context, id string, fn func(tx *gorm.DB, c perennial.Connection, now time.Time) error) (found bool, err error) {
+func (s *Store) locked(ctx context.Context, access perennial.Access, id string, fn func(tx *gorm.DB, c perennial.Connection, now time.Time) error) (found bool, err error) {
 	err = s.db.Durably(ctx, "write connection "+id, func(tx *gorm.DB) error {
-		query := tx.Where("id = ?", id)
+		query := db.Reach(tx.Where("id = ?", id), access)
 		if s.db.Dialect == schema.Postgres {
 			query = query.Clauses(clause.Locking{Strength: "UPDATE"}) // SQLite's BEGIN IMMEDIATE locks already
 		}

@@ -175,7 +175,7 @@ func (s *Store) Warn(ctx context.Context, limit int) (int, error) {
 }
 
 func (s *Store) warn(ctx context.Context, id string) (warned int, err error) {
-	_, err = s.locked(ctx, id, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
+	_, err = s.locked(ctx, perennial.WorkerAccess(), id, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
 		for _, w := range []struct {
 			clock  string
 			column string

@@ -51,7 +51,7 @@ func (s *Store) Absence(ctx context.Context, id string) (a Absence, missing bool
 // Erase deletes the row of a disconnected connection and leaves a tombstone, so that its
 // workflow ends. Any other row is an error of [perennial.CodeConflict]: its grant lives.
 func (s *Store) Erase(ctx context.Context, id string) error {
-	found, err := s.locked(ctx, id, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
+	found, err := s.locked(ctx, perennial.WorkerAccess(), id, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
 		if c.Status != perennial.StatusDisconnected {
 			return perennial.Errorf(perennial.CodeConflict, "connection %s is %s: disconnect it before you erase it", id, c.Status)
 		}

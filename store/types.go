@@ -175,7 +175,6 @@ type Filter struct {
 	Health    perennial.Health // matches active connections only; health means nothing for others
 	Provider  string
 	App       string
-	TenantID  string
 	AccountID string
 	After     string // connection id: list those after it, ordered by id
 	Limit     int    // 0: 100; at most 1,000

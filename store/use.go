@@ -20,13 +20,17 @@ var (
 	forUseSQLite   = "SELECT " + forUse.list("connections") + ", strftime('%Y-%m-%dT%H:%M:%fZ', 'now') FROM connections WHERE id = ? AND tenant_id = ?"
 )
 
-// ForTokenRead returns the parts of a tenant's connection that are needed to hand out
-// its access token, and the database's clock. Another tenant's connection is an error
-// of [perennial.CodeNotFound], like a missing one.
+// ForTokenRead returns the parts of a connection that are needed to hand out its access
+// token, and the database's clock. One that the access does not reach is an error of
+// [perennial.CodeNotFound], like a missing one. The access must name one tenant.
 //
 // It is called far more often than anything else here: one statement in one round trip,
 // without the mapper.
-func (s *Store) ForTokenRead(ctx context.Context, tenant, id string) (perennial.Connection, time.Time, error) {
+func (s *Store) ForTokenRead(ctx context.Context, access perennial.Access, id string) (perennial.Connection, time.Time, error) {
+	tenant, err := access.OneTenant()
+	if err != nil {
+		return perennial.Connection{}, time.Time{}, err
+	}
 	statement, at := forUsePostgres, any(new(time.Time))
 	if s.db.Dialect == schema.SQLite {
 		statement, at = forUseSQLite, any(new(string))
@@ -35,7 +39,7 @@ func (s *Store) ForTokenRead(ctx context.Context, tenant, id string) (perennial.
 	if err != nil {
 		return perennial.Connection{}, time.Time{}, fmt.Errorf("read connection %s: %w", id, err)
 	}
-	if !found {
+	if !found || !access.ReachesApp(c.App) {
 		return perennial.Connection{}, time.Time{}, notFound(id)
 	}
 	c.ID, c.TenantID = id, tenant
@@ -48,11 +52,11 @@ func (s *Store) ForTokenRead(ctx context.Context, tenant, id string) (perennial.
 
 // ReconnectSince returns when the connection entered reconnect_required: the time of
 // its event, or of the row's last write if the event was deleted.
-func (s *Store) ReconnectSince(ctx context.Context, c perennial.Connection) (time.Time, error) {
+func (s *Store) ReconnectSince(ctx context.Context, access perennial.Access, c perennial.Connection) (time.Time, error) {
 	var rows []struct {
 		CreatedAt *time.Time
 	}
-	err := s.db.With(ctx).Table("outbox").Select("created_at").
+	err := db.Reach(s.db.With(ctx).Table("outbox"), access).Select("created_at").
 		Where("connection_id = ? AND type = ?", c.ID, string(perennial.EventReconnectRequired)).Order("created_at DESC").Limit(1).Scan(&rows).Error
 	if err != nil {
 		return time.Time{}, fmt.Errorf("read since when connection %s waits for its user: %w", c.ID, err)
@@ -69,12 +73,12 @@ const unauthorizedEvery = time.Second
 
 // TouchUnauthorized records that an API refused a token of the connection, at most once
 // a second. A missing row is not an error.
-func (s *Store) TouchUnauthorized(ctx context.Context, id string) error {
+func (s *Store) TouchUnauthorized(ctx context.Context, access perennial.Access, id string) error {
 	now, err := s.Now(ctx)
 	if err != nil {
 		return err
 	}
-	err = s.db.With(ctx).Table("connections").
+	err = db.Reach(s.db.With(ctx).Table("connections"), access).
 		Where("id = ? AND (last_unauthorized_at IS NULL OR last_unauthorized_at <= ?)", id, db.Nullable(now.Add(-unauthorizedEvery))).
 		Updates(map[string]any{"last_unauthorized_at": db.Nullable(now)}).Error
 	if err != nil {

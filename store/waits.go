@@ -13,8 +13,8 @@ import (
 // workflow afterwards: its app's circuit and limits are asked as ever. A wait that is not ours is an error of [perennial.CodeUnavailable] that says
 // until when, and why; nothing is changed then. So is a status other than active an error
 // of [perennial.CodeConflict].
-func (s *Store) EndBackoff(ctx context.Context, id string) (c perennial.Connection, err error) {
-	found, err := s.locked(ctx, id, func(tx *gorm.DB, row perennial.Connection, now time.Time) error {
+func (s *Store) EndBackoff(ctx context.Context, access perennial.Access, id string) (c perennial.Connection, err error) {
+	found, err := s.locked(ctx, access, id, func(tx *gorm.DB, row perennial.Connection, now time.Time) error {
 		c = row
 		if row.Status != perennial.StatusActive {
 			return perennial.Errorf(perennial.CodeConflict, "connection %s is %s: only an active one is refreshed", id, row.Status)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/perennial-oauth/perennial/config"
 	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/internal/accesstest"
 	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/internal/fill"
 	"github.com/perennial-oauth/perennial/internal/metrics"
@@ -51,10 +52,10 @@ func TestSettingsReachTheParts(t *testing.T) {
 	assert.Equal(t, cfg.Timing, engine.Timing)
 
 	d.Config.Sweep.Every = 7 * time.Second
-	backend, err := (&tokens{deps: d, engine: refresh.New(engine)}).of("tenant")
+	backend, err := (&tokens{deps: d, engine: refresh.New(engine)}).of(accesstest.Of(t, "tenant"))
 	require.NoError(t, err)
 	tokens := backend.(*direct.Backend).Config
-	assert.Equal(t, []string{"Sessions", "Disconnector"}, fill.Zeros(tokens), "the API does that itself")
+	assert.Equal(t, []string{"Tenant", "Sessions", "Disconnector"}, fill.Zeros(tokens), "each request has its access, and the API does the rest itself")
 	assert.Equal(t, 7*time.Second, tokens.Sweep)
 	assert.Equal(t, 14*time.Second, d.watchdog(refresh.New(engine), nil, nil).patience)
 }

@@ -195,7 +195,7 @@ func consent(t *testing.T, deps *Deps, connection string) perennial.ConnectSessi
 
 func refreshed(t *testing.T, deps *Deps, id string) refresh.Result {
 	t.Helper()
-	c, _, err := deps.Store.Get(t.Context(), id)
+	c, _, err := deps.Store.Get(t.Context(), perennial.WorkerAccess(), id)
 	require.NoError(t, err)
 	result, err := refresh.New(deps.EngineConfig()).Refresh(t.Context(), refresh.Request{ConnectionID: id, Generation: c.Generation, Trigger: perennial.TriggerTimer, App: c.App})
 	require.NoError(t, err)
@@ -226,7 +226,7 @@ func TestMCP(t *testing.T) {
 		require.NoError(t, err)
 		wal, _ := os.ReadFile(filepath.Join(dir, "p.db-wal"))
 		assert.NotContains(t, string(raw)+string(wal)+logs.String(), "PLANTED")
-		row, _, err := deps.Store.Get(t.Context(), c.ResultID)
+		row, _, err := deps.Store.Get(t.Context(), perennial.WorkerAccess(), c.ResultID)
 		require.NoError(t, err)
 		assert.Equal(t, "team-7", row.AccountID)
 

@@ -149,42 +149,39 @@ func apiConfig(deps *Deps, service *connect.Service, links *links, tokens *token
 	return c
 }
 
-// tokens makes the backends of the tenants' tokens.
+// tokens makes the backend of the tenants' tokens.
 type tokens struct {
 	deps     *Deps
 	temporal temporal.Client
 	engine   *refresh.Engine // nil: only Temporal refreshes
 
-	once      sync.Once
-	workflows direct.Workflows // shared: callers of one connection share a refresh
-
-	mu   sync.Mutex
-	made []*direct.Backend
+	once sync.Once
+	all  *direct.Backend // of every tenant; requests narrow it, and share it: callers of one connection share a refresh
+	err  error
 }
 
-func (t *tokens) of(tenant string) (api.Backend, error) {
-	t.once.Do(func() { t.workflows = direct.Temporal(t.temporal, t.deps.Config.TaskQueue) })
-	c := direct.Config{Tenant: tenant, Store: t.deps.Store, Keys: t.deps.Keyring, Workflows: t.workflows, Apps: t.deps.Config,
+// of returns the backend for one access.
+func (t *tokens) of(access perennial.Access) (api.Backend, error) {
+	t.once.Do(func() { t.all, t.err = direct.New(t.config()) })
+	if t.err != nil {
+		return nil, t.err
+	}
+	return t.all.For(access), nil
+}
+
+func (t *tokens) config() direct.Config {
+	c := direct.Config{Access: perennial.WorkerAccess(), Store: t.deps.Store, Keys: t.deps.Keyring, Workflows: direct.Temporal(t.temporal, t.deps.Config.TaskQueue), Apps: t.deps.Config,
 		Links: t.deps.Config.Connect.Links, Floor: t.deps.Config.Timing.Floor()}
 	if t.engine != nil {
 		c.Engine, c.Sweep = t.engine, sweepEvery(t.deps.Config)
 	}
-	b, err := direct.New(c)
-	if err != nil {
-		return nil, err
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.made = append(t.made, b)
-	return b, nil
+	return c
 }
 
 // close waits until the token sets of this process's own refreshes are safe.
 func (t *tokens) close() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, b := range t.made {
-		b.Close()
+	if t.all != nil {
+		t.all.Close()
 	}
 }
 

@@ -247,7 +247,7 @@ connect: {reconnect_url: "https://app.example/{app}/{connection_id}", help_url: 
 	db, err := store.Open(t.Context(), p.database)
 	require.NoError(t, err)
 	defer db.Close()
-	_, err = db.SetStatus(t.Context(), made.ID, perennial.Statuses, 1, perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant)
+	_, err = db.SetStatus(t.Context(), perennial.WorkerAccess(), made.ID, perennial.Statuses, 1, perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant)
 	require.NoError(t, err)
 
 	_, err = c.Token(t.Context(), made.ID)

@@ -71,7 +71,7 @@ func (w *world) Neglected(_ context.Context, req store.NeglectedRequest) (store.
 	return out, nil
 }
 
-func (w *world) Get(_ context.Context, id string) (perennial.Connection, time.Time, error) {
+func (w *world) Get(_ context.Context, _ perennial.Access, id string) (perennial.Connection, time.Time, error) {
 	c := perennial.Connection{ID: id, App: "app"}
 	if strings.HasPrefix(id, "suspect") {
 		c.SuspectSince = time.Now()

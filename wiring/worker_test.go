@@ -40,7 +40,7 @@ func (s *awayUntil) Save(context.Context, store.SaveRequest) (store.SaveResult, 
 	return store.SaveResult{Stored: true}, nil
 }
 
-func (s *awayUntil) Get(context.Context, string) (perennial.Connection, time.Time, error) {
+func (s *awayUntil) Get(context.Context, perennial.Access, string) (perennial.Connection, time.Time, error) {
 	return perennial.Connection{}, time.Time{}, nil
 }
 

@@ -89,7 +89,7 @@ func (w *world) App(string) (provider.App, error) {
 	return provider.App{Name: "app", Provider: provider.Entry{Name: "quickbooks", Title: "QuickBooks"}, Pacers: w.pacers}, nil
 }
 
-func (w *world) Get(_ context.Context, id string) (perennial.Connection, time.Time, error) {
+func (w *world) Get(_ context.Context, _ perennial.Access, id string) (perennial.Connection, time.Time, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.gets++

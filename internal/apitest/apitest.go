@@ -135,9 +135,9 @@ func New(t testing.TB, url string, more ...func(*api.Config)) *World {
 	return w
 }
 
-// Backend returns what the API calls for a tenant's tokens.
-func (w *World) Backend(tenant string) (api.Backend, error) {
-	return direct.New(direct.Config{Tenant: tenant, Store: w.Store, Keys: w.Keyring, Workflows: w, Apps: w, Answer: time.Second,
+// Backend returns what the API calls for the tokens that an access reaches.
+func (w *World) Backend(access perennial.Access) (api.Backend, error) {
+	return direct.New(direct.Config{Access: access, Store: w.Store, Keys: w.Keyring, Workflows: w, Apps: w, Answer: time.Second,
 		Links: func(c perennial.Connection) (string, string) {
 			return "https://app.example/" + c.ID, "https://help.example"
 		}})
@@ -176,7 +176,7 @@ func (w *World) ConnectTo(name, tenant string) perennial.Connection {
 	require.NoError(w, err)
 	id := "con_" + uuid.NewString()
 	c := perennial.Connection{ID: id, TenantID: tenant, App: name, Provider: app.Provider.Name, AccountID: "portal " + id}
-	c, err = w.Store.Insert(context.Background(), c, w.write(c, 1, 30*time.Minute))
+	c, err = w.Store.Insert(context.Background(), perennial.WorkerAccess(), c, w.write(c, 1, 30*time.Minute))
 	require.NoError(w, err)
 	return c
 }
@@ -184,7 +184,7 @@ func (w *World) ConnectTo(name, tenant string) perennial.Connection {
 // Row returns a connection as it is now.
 func (w *World) Row(id string) perennial.Connection {
 	w.Helper()
-	c, _, err := w.Store.Get(context.Background(), id)
+	c, _, err := w.Store.Get(context.Background(), perennial.WorkerAccess(), id)
 	require.NoError(w, err)
 	return c
 }
@@ -193,7 +193,7 @@ func (w *World) Row(id string) perennial.Connection {
 func (w *World) Renew(id string, life time.Duration) {
 	w.Helper()
 	c := w.Row(id)
-	_, err := w.Store.ReplaceTokens(context.Background(), id, "", c.Generation, w.write(c, c.Generation+1, life))
+	_, err := w.Store.ReplaceTokens(context.Background(), perennial.WorkerAccess(), id, "", c.Generation, w.write(c, c.Generation+1, life))
 	require.NoError(w, err)
 }
 
@@ -201,7 +201,7 @@ func (w *World) Renew(id string, life time.Duration) {
 func (w *World) SetStatus(id string, s perennial.Status, r perennial.Reason) {
 	w.Helper()
 	c := w.Row(id)
-	_, err := w.Store.SetStatus(context.Background(), id, perennial.Statuses, c.Generation, s, r)
+	_, err := w.Store.SetStatus(context.Background(), perennial.WorkerAccess(), id, perennial.Statuses, c.Generation, s, r)
 	require.NoError(w, err)
 }
 

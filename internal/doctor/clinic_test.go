@@ -110,7 +110,7 @@ func (c *clinic) insert(id, app, host string) perennial.Connection {
 	w.RefreshTokenSealed, err = c.keys.Seal(seal.BindingOf(row, seal.FieldRefreshToken, 1), perennial.NewSecret(planted))
 	require.NoError(c, err)
 	w.RefreshTokenDigest, w.ExpiresAt, w.NextRefreshAt = "d", time.Now().Add(time.Hour), time.Now().Add(50*time.Minute)
-	out, err := c.rows.Insert(c.Context(), row, w)
+	out, err := c.rows.Insert(c.Context(), perennial.WorkerAccess(), row, w)
 	require.NoError(c, err)
 	return out
 }

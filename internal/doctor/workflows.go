@@ -131,7 +131,7 @@ func (p *parts) besideSample(ctx context.Context, rows *store.Store) (out []pere
 		if len(out) >= described/3 {
 			break
 		}
-		c, _, err := rows.Get(ctx, id)
+		c, _, err := rows.Get(ctx, perennial.WorkerAccess(), id)
 		if err != nil {
 			return nil, err
 		}

@@ -308,7 +308,7 @@ func (s *shell) events() *cobra.Command {
 			id := ""
 			if len(args) == 1 {
 				id = args[0]
-				if _, _, err := deps.Store.Get(cmd.Context(), id); err != nil {
+				if _, _, err := deps.Store.Get(cmd.Context(), perennial.CommandLineAccess(), id); err != nil {
 					return err
 				}
 			}

@@ -53,7 +53,7 @@ func (s *shell) completing(find func(ctx context.Context, deps *wiring.Deps, pre
 
 // connectionIDs returns the ids with this beginning, each with a short description.
 func connectionIDs(ctx context.Context, deps *wiring.Deps, prefix string) ([]string, error) {
-	rows, err := deps.Store.List(ctx, store.Filter{After: prefix, Limit: completeLimit}) // in the order of the ids
+	rows, err := deps.Store.List(ctx, perennial.CommandLineAccess(), store.Filter{After: prefix, Limit: completeLimit}) // in the order of the ids
 	if err != nil {
 		return nil, err
 	}

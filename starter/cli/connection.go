@@ -29,7 +29,7 @@ func (s *shell) connect() *cobra.Command {
 				if err := s.readGrant(deps, g.App, &g, from); err != nil {
 					return err
 				}
-				c, err := service.Connect(cmd.Context(), g)
+				c, err := service.Connect(cmd.Context(), perennial.CommandLineAccess(), g)
 				return s.stored(deps, c, err)
 			})
 		}}
@@ -47,14 +47,14 @@ func (s *shell) reconnect() *cobra.Command {
 	cmd := &cobra.Command{Use: "reconnect ID --account ACCOUNT --tokens -", Short: "Store a new grant of a connection's own account", Args: exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return s.service(cmd.Context(), func(deps *wiring.Deps, service *connect.Service, _ *connect.Temporal) error {
-				c, _, err := deps.Store.Get(cmd.Context(), args[0])
+				c, _, err := deps.Store.Get(cmd.Context(), perennial.CommandLineAccess(), args[0])
 				if err != nil {
 					return err
 				}
 				if err := s.readGrant(deps, c.App, &g, from); err != nil {
 					return err
 				}
-				c, err = service.Reconnect(cmd.Context(), args[0], g)
+				c, err = service.Reconnect(cmd.Context(), perennial.CommandLineAccess(), args[0], g)
 				return s.stored(deps, c, err)
 			})
 		}}
@@ -125,10 +125,10 @@ func (s *shell) stored(deps *wiring.Deps, c perennial.Connection, err error) err
 	return err
 }
 
-func (s *shell) changeStatus(name, short string, do func(*connect.Service, context.Context, string) (perennial.Connection, error)) *cobra.Command {
+func (s *shell) changeStatus(name, short string, do func(*connect.Service, context.Context, perennial.Access, string) (perennial.Connection, error)) *cobra.Command {
 	return &cobra.Command{Use: name + " ID", Short: short, Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
 		return s.service(cmd.Context(), func(deps *wiring.Deps, service *connect.Service, _ *connect.Temporal) error {
-			c, err := do(service, cmd.Context(), args[0])
+			c, err := do(service, cmd.Context(), perennial.CommandLineAccess(), args[0])
 			if perennial.CodeOf(err) == perennial.CodeConflict {
 				return err
 			}
@@ -155,7 +155,7 @@ func (s *shell) disconnect() *cobra.Command {
 				if err := s.mayRevoke(cmd.Context(), deps, t); err != nil {
 					return err
 				}
-				c, revocation, err := deps.Disconnector(service).Disconnect(cmd.Context(), args[0])
+				c, revocation, err := deps.Disconnector(service).Disconnect(cmd.Context(), perennial.CommandLineAccess(), args[0])
 				if perennial.CodeOf(err) == perennial.CodeConflict {
 					return err
 				}
@@ -184,7 +184,7 @@ func revokedText(cfg *config.Config, app string, revocation perennial.Revocation
 // missing: disconnect would wipe the tokens here, and they would still work at the
 // provider.
 func canRevoke(ctx context.Context, deps *wiring.Deps, id string) error {
-	c, _, err := deps.Store.Get(ctx, id)
+	c, _, err := deps.Store.Get(ctx, perennial.CommandLineAccess(), id)
 	if err != nil {
 		return err
 	}
@@ -198,7 +198,7 @@ func canRevoke(ctx context.Context, deps *wiring.Deps, id string) error {
 func (s *shell) cadence() *cobra.Command {
 	return &cobra.Command{Use: "cadence ID always|on_use", Short: "Keep a token valid always, or only while the connection is used", Args: exactly(2), RunE: func(cmd *cobra.Command, args []string) error {
 		return s.service(cmd.Context(), func(deps *wiring.Deps, service *connect.Service, _ *connect.Temporal) error {
-			c, err := service.SetCadence(cmd.Context(), args[0], perennial.Cadence(args[1]))
+			c, err := service.SetCadence(cmd.Context(), perennial.CommandLineAccess(), args[0], perennial.Cadence(args[1]))
 			return s.stored(deps, c, err)
 		})
 	}}
@@ -209,9 +209,9 @@ func (s *shell) refresh() *cobra.Command {
 	var now bool
 	cmd := &cobra.Command{Use: "refresh ID", Short: "Ask for a fresh access token now", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
 		return s.service(cmd.Context(), func(deps *wiring.Deps, service *connect.Service, t *connect.Temporal) error {
-			c, _, err := deps.Store.Get(cmd.Context(), args[0])
+			c, _, err := deps.Store.Get(cmd.Context(), perennial.CommandLineAccess(), args[0])
 			if now && err == nil {
-				c, err = service.EndBackoff(cmd.Context(), args[0])
+				c, err = service.EndBackoff(cmd.Context(), perennial.CommandLineAccess(), args[0])
 				generation = cmp.Or(generation, c.Generation) // however young the token is
 			}
 			if err != nil {
@@ -239,7 +239,7 @@ func (s *shell) refresh() *cobra.Command {
 // tooSoon says why a connection is not refreshed before retryAt. Its token is well: that is
 // no error.
 func (s *shell) tooSoon(ctx context.Context, deps *wiring.Deps, id string, retryAt time.Time) error {
-	c, now, err := deps.Store.Get(ctx, id)
+	c, now, err := deps.Store.Get(ctx, perennial.CommandLineAccess(), id)
 	if err != nil {
 		return err
 	}
@@ -279,7 +279,7 @@ func (s *shell) stillWaits(ctx context.Context, deps *wiring.Deps, c perennial.C
 	case !now:
 		why = cmp.Or(why, "waiting") + "; `perennial refresh --now` ends a backoff of our own"
 	default:
-		last, err := deps.Store.Attempts(ctx, c.ID, 1)
+		last, err := deps.Store.Attempts(ctx, perennial.CommandLineAccess(), c.ID, 1)
 		if err != nil {
 			return err
 		}

@@ -84,7 +84,7 @@ func knownNames(ctx context.Context, deps *wiring.Deps, f store.Filter) error {
 		if name.value == "" || name.known {
 			continue
 		}
-		rows, err := deps.Store.List(ctx, name.rows)
+		rows, err := deps.Store.List(ctx, perennial.CommandLineAccess(), name.rows)
 		if err != nil {
 			return err
 		}
@@ -97,11 +97,11 @@ func knownNames(ctx context.Context, deps *wiring.Deps, f store.Filter) error {
 
 // sayMore says how to continue a list that was cut. It writes to standard error, so
 // programs that read the list see nothing else.
-func (s *shell) sayMore(ctx context.Context, deps *wiring.Deps, f store.Filter, listed []perennial.Connection) error {
+func (s *shell) sayMore(ctx context.Context, deps *wiring.Deps, access perennial.Access, f store.Filter, listed []perennial.Connection) error {
 	if len(listed) < f.Limit {
 		return nil
 	}
-	total, err := deps.Store.Count(ctx, f)
+	total, err := deps.Store.Count(ctx, access, f)
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func TestFilters(t *testing.T) {
 	file, environ, db := prepared(t)
 	insert(t, db, "con_2", "t2", "left") // of an app that is no longer configured
 	insert(t, db, "con_3", "t1", "app")
-	_, err := db.SetStatus(t.Context(), "con_3", perennial.Statuses, 1, perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant)
+	_, err := db.SetStatus(t.Context(), perennial.CommandLineAccess(), "con_3", perennial.Statuses, 1, perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant)
 	require.NoError(t, err)
 	for _, tc := range []struct {
 		args string
@@ -138,10 +138,10 @@ func TestCutListsSaySo(t *testing.T) {
 func TestShowTellsOneStory(t *testing.T) {
 	t.Parallel()
 	file, environ, db := prepared(t)
-	c, _, err := db.Get(t.Context(), "con_1")
+	c, _, err := db.Get(t.Context(), perennial.CommandLineAccess(), "con_1")
 	require.NoError(t, err)
 	now := c.CreatedAt
-	_, err = db.ReplaceTokens(t.Context(), "con_1", perennial.StatusActive, 1, store.TokenWrite{Generation: 2, SealedTokens: store.SealedTokens{
+	_, err = db.ReplaceTokens(t.Context(), perennial.CommandLineAccess(), "con_1", perennial.StatusActive, 1, store.TokenWrite{Generation: 2, SealedTokens: store.SealedTokens{
 		AccessTokenSealed:  []byte("a"),
 		RefreshTokenSealed: []byte("r"),
 		RefreshTokenDigest: "d",
@@ -167,7 +167,7 @@ func TestShowTellsOneStory(t *testing.T) {
 		{perennial.StatusReconnectRequired, "nothing until the customer reconnects"},
 		{perennial.StatusDisconnected, "connecting the account again revives it"},
 	} {
-		_, err := db.SetStatus(t.Context(), "con_1", perennial.Statuses, 2, tc.status, "")
+		_, err := db.SetStatus(t.Context(), perennial.CommandLineAccess(), "con_1", perennial.Statuses, 2, tc.status, "")
 		require.NoError(t, err)
 		text, asJSON := show(), show("--json")
 		assert.Contains(t, text, tc.says)

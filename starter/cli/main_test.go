@@ -112,7 +112,7 @@ func TestReconnectLink(t *testing.T) {
 	db, err := store.Open(t.Context(), "sqlite:"+filepath.Join(filepath.Dir(path), "perennial.db"))
 	require.NoError(t, err)
 	defer db.Close()
-	_, err = db.Insert(t.Context(), perennial.Connection{ID: "con_1", TenantID: "t1", App: "app", Provider: "hubspot", Host: "api.hubapi.com", AccountID: "62515"},
+	_, err = db.Insert(t.Context(), perennial.CommandLineAccess(), perennial.Connection{ID: "con_1", TenantID: "t1", App: "app", Provider: "hubspot", Host: "api.hubapi.com", AccountID: "62515"},
 		store.TokenWrite{Generation: 1, SealedTokens: store.SealedTokens{AccessTokenSealed: []byte("a"), RefreshTokenSealed: []byte("r"), RefreshTokenDigest: "d"}, ClientIDDigest: "c", Status: perennial.StatusActive})
 	require.NoError(t, err)
 	_, out, err := do("reconnect-link", "con_1", "--return", "https://app.example/settings", "--for", "2h")

@@ -32,10 +32,10 @@ func TestForeignText(t *testing.T) {
 	const foreign = "\x1b]0;owned\a\u009b2J\u202eltr\x7f\ncon_9  forged"
 	d := databaseOf(t, path)
 	// An older release accepted such text.
-	_, err := store.New(d).Insert(t.Context(), perennial.Connection{ID: "con_1", TenantID: "t1" + foreign, App: "app", Provider: "hubspot", Host: "api.hubapi.com", AccountID: foreign},
+	_, err := store.New(d).Insert(t.Context(), perennial.CommandLineAccess(), perennial.Connection{ID: "con_1", TenantID: "t1" + foreign, App: "app", Provider: "hubspot", Host: "api.hubapi.com", AccountID: foreign},
 		store.TokenWrite{Generation: 1, SealedTokens: store.SealedTokens{AccessTokenSealed: []byte("a"), RefreshTokenSealed: []byte("r"), RefreshTokenDigest: "d"}, ClientIDDigest: "c", Status: perennial.StatusActive})
 	require.NoError(t, err)
-	_, err = notify.NewStore(d).AddEndpoint(t.Context(), perennial.WebhookEndpoint{ID: "whe_1", TenantID: "t1" + foreign, URL: "https://x.example/" + foreign, SecretSealed: []byte("s")})
+	_, err = notify.NewStore(d).AddEndpoint(t.Context(), perennial.WorkerAccess(), perennial.WebhookEndpoint{ID: "whe_1", TenantID: "t1" + foreign, URL: "https://x.example/" + foreign, SecretSealed: []byte("s")})
 	require.NoError(t, err)
 	for _, args := range [][]string{{"list"}, {"show", "con_1"}, {"events"}, {"webhook", "list"}, {"webhook", "deliveries"}, {"apikey", "list"}} {
 		for line := range strings.Lines(do(args...)) {

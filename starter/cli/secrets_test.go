@@ -63,7 +63,7 @@ func databaseOf(t *testing.T, file string) *db.DB {
 
 func insert(t *testing.T, rows *store.Store, id, tenant, app string) {
 	t.Helper()
-	_, err := rows.Insert(t.Context(), perennial.Connection{ID: id, TenantID: tenant, App: app, Provider: "hubspot", Host: "api.hubapi.com", AccountID: "of " + id},
+	_, err := rows.Insert(t.Context(), perennial.CommandLineAccess(), perennial.Connection{ID: id, TenantID: tenant, App: app, Provider: "hubspot", Host: "api.hubapi.com", AccountID: "of " + id},
 		store.TokenWrite{Generation: 1, SealedTokens: store.SealedTokens{AccessTokenSealed: []byte("a"), RefreshTokenSealed: []byte("r"), RefreshTokenDigest: "d"}, ClientIDDigest: "c", Status: perennial.StatusActive})
 	require.NoError(t, err)
 }

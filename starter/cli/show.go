@@ -29,8 +29,12 @@ func (s *shell) list() *cobra.Command {
 		if err := checkFilter(f); err != nil {
 			return err
 		}
+		access, err := accessOf(cmd)
+		if err != nil {
+			return err
+		}
 		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
-			connections, err := deps.Store.List(cmd.Context(), f)
+			connections, err := deps.Store.List(cmd.Context(), access, f)
 			if err != nil {
 				return err
 			}
@@ -39,17 +43,17 @@ func (s *shell) list() *cobra.Command {
 					return err
 				}
 			}
-			if err := s.printList(deps, connections, asJSON, f != store.Filter{Limit: f.Limit}); err != nil {
+			if err := s.printList(deps, connections, asJSON, !access.EveryTenant() || f != store.Filter{Limit: f.Limit}); err != nil {
 				return err
 			}
-			return s.sayMore(cmd.Context(), deps, f, connections)
+			return s.sayMore(cmd.Context(), deps, access, f, connections)
 		})
 	}}
 	cmd.Flags().StringVar((*string)(&f.Status), "status", "", "only these: "+joinedNames(perennial.Statuses))
 	cmd.Flags().StringVar((*string)(&f.Health), "health", "", "only active ones of this health: "+joinedNames(perennial.Healths))
 	cmd.Flags().StringVar(&f.Provider, "provider", "", "only this provider's")
 	cmd.Flags().StringVar(&f.App, "app", "", "only this app's")
-	cmd.Flags().StringVar(&f.TenantID, "tenant", "", "only this tenant's")
+	cmd.Flags().String("tenant", "", "only this tenant's")
 	cmd.Flags().StringVar(&f.AccountID, "account", "", "only this account's: its id at the provider")
 	cmd.Flags().StringVar(&f.After, "after", "", "the page after this connection id")
 	cmd.Flags().IntVar(&f.Limit, "limit", 100, "how many, at most "+strconv.Itoa(maxShown))
@@ -94,12 +98,12 @@ func (s *shell) show() *cobra.Command {
 			return err
 		}
 		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
-			c, now, err := deps.Store.Get(cmd.Context(), args[0])
+			c, now, err := deps.Store.Get(cmd.Context(), perennial.CommandLineAccess(), args[0])
 			if err != nil {
 				return err
 			}
 			c = c.WithoutStale()
-			attempts, err := deps.Store.Attempts(cmd.Context(), c.ID, limit+1)
+			attempts, err := deps.Store.Attempts(cmd.Context(), perennial.CommandLineAccess(), c.ID, limit+1)
 			if err != nil {
 				return err
 			}

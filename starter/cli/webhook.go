@@ -26,15 +26,18 @@ func (s *shell) webhook() *cobra.Command {
 }
 
 func (s *shell) webhookAdd() *cobra.Command {
-	var tenant string
 	var types []string
 	cmd := &cobra.Command{Use: "add URL", Short: "Register an endpoint; its secret is printed only once", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
+		access, err := accessOf(cmd)
+		if err != nil {
+			return err
+		}
 		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
 			var wanted []perennial.EventType
 			for _, t := range types {
 				wanted = append(wanted, perennial.EventType(t))
 			}
-			w, secret, err := deps.Notify(nil).Add(cmd.Context(), tenant, args[0], wanted)
+			w, secret, err := deps.Notify(nil).Add(cmd.Context(), access, args[0], wanted)
 			if err != nil {
 				return err
 			}
@@ -42,17 +45,20 @@ func (s *shell) webhookAdd() *cobra.Command {
 			return nil
 		})
 	}}
-	cmd.Flags().StringVar(&tenant, "tenant", "", "only this tenant's events; without it the events of all tenants and of apps")
+	cmd.Flags().String("tenant", "", "only this tenant's events; without it the events of all tenants and of apps")
 	cmd.Flags().StringSliceVar(&types, "events", nil, "only these event types, separated by commas; without it all types")
 	return cmd
 }
 
 func (s *shell) webhookList() *cobra.Command {
-	var tenant string
 	var asJSON bool
 	cmd := &cobra.Command{Use: "list", Short: "List the endpoints", Args: exactly(0), RunE: func(cmd *cobra.Command, _ []string) error {
+		access, err := accessOf(cmd)
+		if err != nil {
+			return err
+		}
 		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
-			all, err := notify.NewStore(deps.DB).Endpoints(cmd.Context(), tenant)
+			all, err := notify.NewStore(deps.DB).Endpoints(cmd.Context(), access)
 			if err != nil {
 				return err
 			}
@@ -67,7 +73,7 @@ func (s *shell) webhookList() *cobra.Command {
 			return table.Flush()
 		})
 	}}
-	cmd.Flags().StringVar(&tenant, "tenant", "", "only this tenant's")
+	cmd.Flags().String("tenant", "", "only this tenant's")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -94,7 +100,7 @@ func (s *shell) webhookRotate() *cobra.Command {
 			return perennial.Errorf(perennial.CodeInvalid, "--keep must not be below zero")
 		}
 		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
-			secret, err := deps.Notify(nil).Rotate(cmd.Context(), args[0], keep)
+			secret, err := deps.Notify(nil).Rotate(cmd.Context(), perennial.CommandLineAccess(), args[0], keep)
 			if err != nil {
 				return err
 			}
@@ -109,7 +115,7 @@ func (s *shell) webhookRotate() *cobra.Command {
 func (s *shell) webhookRemove() *cobra.Command {
 	return &cobra.Command{Use: "remove ENDPOINT", Short: "Send an endpoint nothing more", Args: exactly(1), RunE: func(cmd *cobra.Command, args []string) error {
 		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
-			if err := notify.NewStore(deps.DB).RemoveEndpoint(cmd.Context(), args[0]); err != nil {
+			if err := notify.NewStore(deps.DB).RemoveEndpoint(cmd.Context(), perennial.CommandLineAccess(), args[0]); err != nil {
 				return err
 			}
 			fmt.Fprintf(s.out, "%s is removed; its undelivered messages are dead.\n", args[0])
@@ -130,7 +136,7 @@ func (s *shell) webhookDeliveries() *cobra.Command {
 			if dead {
 				state = perennial.DeliveryDead
 			}
-			all, err := notify.NewStore(deps.DB).Deliveries(cmd.Context(), state, limit+1)
+			all, err := notify.NewStore(deps.DB).Deliveries(cmd.Context(), perennial.CommandLineAccess(), state, limit+1)
 			if err != nil {
 				return err
 			}
@@ -155,7 +161,7 @@ func (s *shell) webhookDeliveries() *cobra.Command {
 func (s *shell) webhookRedeliver() *cobra.Command {
 	return &cobra.Command{Use: "redeliver EVENT ENDPOINT", Short: "Send an event again that was given up, or that the receiver lost", Args: exactly(2), RunE: func(cmd *cobra.Command, args []string) error {
 		return s.open(cmd.Context(), func(deps *wiring.Deps) error {
-			if err := notify.NewStore(deps.DB).Redeliver(cmd.Context(), args[0], args[1]); err != nil {
+			if err := notify.NewStore(deps.DB).Redeliver(cmd.Context(), perennial.CommandLineAccess(), args[0], args[1]); err != nil {
 				return err
 			}
 			fmt.Fprintf(s.out, "%s is sent to %s again as soon as a worker runs.\n", args[0], args[1])

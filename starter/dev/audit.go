@@ -57,7 +57,7 @@ func (s *summary) add(c perennial.Connection) {
 // expired counts the access tokens of an active connection that fell due after
 // readiness and expired before their refresh.
 func (s *stack) expired(ctx context.Context, c perennial.Connection, now time.Time) (int, error) {
-	attempts, err := s.deps.Store.Attempts(ctx, c.ID, 1000)
+	attempts, err := s.deps.Store.Attempts(ctx, perennial.CommandLineAccess(), c.ID, 1000)
 	if err != nil {
 		return 0, fmt.Errorf("audit: %w", err)
 	}

@@ -28,7 +28,11 @@ func migrate(ctx context.Context, cfg *config.Config) error {
 // openConnections makes the demo connections, or finds those of the last start.
 func (s *stack) openConnections(ctx context.Context) error {
 	for _, d := range demos {
-		c, err := s.deps.Store.FindByAccount(ctx, demoTenant, d.app, d.account)
+		access, err := perennial.CommandLineAccess().InTenant(demoTenant)
+		if err != nil {
+			return err
+		}
+		c, err := s.deps.Store.FindByAccount(ctx, access, d.app, d.account)
 		switch {
 		case perennial.CodeOf(err) == perennial.CodeNotFound:
 			c, err = s.consent(ctx, d, "")
@@ -85,9 +89,9 @@ func (s *stack) consent(ctx context.Context, d demo, id string) (perennial.Conne
 	}
 	g := d.grant(tokens, at)
 	if id != "" {
-		return s.service.Reconnect(ctx, id, g)
+		return s.service.Reconnect(ctx, perennial.CommandLineAccess(), id, g)
 	}
-	return s.service.Connect(ctx, g)
+	return s.service.Connect(ctx, perennial.CommandLineAccess(), g)
 }
 
 // connections reads the demo connections, in the order of demos.
@@ -95,7 +99,7 @@ func (s *stack) connections(ctx context.Context) ([]perennial.Connection, time.T
 	var out []perennial.Connection
 	var now time.Time
 	for _, id := range s.ids {
-		c, at, err := s.deps.Store.Get(ctx, id)
+		c, at, err := s.deps.Store.Get(ctx, perennial.CommandLineAccess(), id)
 		if err != nil {
 			return nil, at, err
 		}

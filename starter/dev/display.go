@@ -81,7 +81,7 @@ func secondsLeft(c perennial.Connection, now time.Time) string {
 }
 
 func (d *display) lastOutcome(ctx context.Context, c perennial.Connection) string {
-	attempts, err := d.deps.Store.Attempts(ctx, c.ID, 1)
+	attempts, err := d.deps.Store.Attempts(ctx, perennial.CommandLineAccess(), c.ID, 1)
 	if err != nil || len(attempts) == 0 {
 		return "connected"
 	}

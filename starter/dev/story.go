@@ -80,7 +80,7 @@ func (t *story) revocation(ctx context.Context) error {
 	if err := after(ctx, revokeAfter); err != nil {
 		return err
 	}
-	c, _, err := t.deps.Store.Get(ctx, id)
+	c, _, err := t.deps.Store.Get(ctx, perennial.CommandLineAccess(), id)
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (t *story) killing(ctx context.Context) error {
 	if err := after(ctx, killAfter); err != nil {
 		return err
 	}
-	c, _, err := t.deps.Store.Get(ctx, id)
+	c, _, err := t.deps.Store.Get(ctx, perennial.CommandLineAccess(), id)
 	if err != nil {
 		return err
 	}
@@ -211,7 +211,7 @@ func (t *story) refreshesOf(d demo) int {
 // until reads the row until wanted accepts it.
 func (t *story) until(ctx context.Context, id string, wanted func(perennial.Connection) bool) (c perennial.Connection, err error) {
 	err = poll(ctx, func() (bool, error) {
-		c, _, err = t.deps.Store.Get(ctx, id)
+		c, _, err = t.deps.Store.Get(ctx, perennial.CommandLineAccess(), id)
 		return err == nil && wanted(c), err
 	})
 	return c, err

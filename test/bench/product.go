@@ -87,7 +87,7 @@ func (p *product) yaml(w *world) string {
 }
 
 func (p *product) add(ctx context.Context, g grant) (string, error) {
-	c, err := p.service.Connect(ctx, connect.Grant{Tenant: cmp.Or(g.tenant, "bench"), App: appName, Account: g.account, ObtainedAt: g.obtained,
+	c, err := p.service.Connect(ctx, perennial.WorkerAccess(), connect.Grant{Tenant: cmp.Or(g.tenant, "bench"), App: appName, Account: g.account, ObtainedAt: g.obtained,
 		Tokens: perennial.TokenSet{AccessToken: g.access, RefreshToken: g.refresh, TokenType: "bearer", ExpiresIn: g.life}})
 	return c.ID, err
 }

@@ -278,7 +278,7 @@ func (w *world) connects(app string, n int) perennial.Connection {
 }
 
 func (w *world) row(id string) perennial.Connection {
-	c, _, err := w.store.Get(w.ctx, id)
+	c, _, err := w.store.Get(w.ctx, perennial.WorkerAccess(), id)
 	must(err)
 	return c
 }
@@ -286,7 +286,7 @@ func (w *world) row(id string) perennial.Connection {
 // step waits as the connection's workflow does, and refreshes once.
 func (w *world) step(id string) refresh.Result {
 	for range 100 {
-		c, now, err := w.store.Get(w.ctx, id)
+		c, now, err := w.store.Get(w.ctx, perennial.WorkerAccess(), id)
 		must(err)
 		at, trigger := timing.Wake(c, now)
 		time.Sleep(max(at.Sub(now), 0) + time.Millisecond) // SQLite's clock has milliseconds

@@ -49,7 +49,7 @@ func TestSearchAttributeRemoved(t *testing.T) {
 	s.until(c.ID, "two more refreshes", generation(s.get(c.ID).Generation+2))
 	fresh := s.connect("a2", short)
 	s.until(fresh.ID, "a refresh of a new one", generation(fresh.Generation+1))
-	_, err = s.service.Pause(t.Context(), c.ID)
+	_, err = s.service.Pause(t.Context(), perennial.WorkerAccess(), c.ID)
 	require.NoError(t, err)
 	s.eventually("the list shows the pause", func() bool {
 		shown, ok := s.describe(c.ID).SearchAttributes.GetIndexedFields()[workflows.AttributeStatus.GetName()]
@@ -59,7 +59,7 @@ func TestSearchAttributeRemoved(t *testing.T) {
 	ended := s.describe(c.ID).Execution.RunId
 	require.NoError(t, s.client.SignalWorkflow(t.Context(), workflows.ID(c.ID), "", workflows.SignalContinueAsNew, nil))
 	s.eventually("the run that has set an attribute continues as new without it", func() bool { return s.describe(c.ID).Execution.RunId != ended })
-	_, err = s.service.Resume(t.Context(), c.ID)
+	_, err = s.service.Resume(t.Context(), perennial.WorkerAccess(), c.ID)
 	require.NoError(t, err)
 	s.until(c.ID, "refreshes without any", generation(s.get(c.ID).Generation+2))
 

@@ -29,7 +29,7 @@ func TestExampleOwnworker(t *testing.T) {
 	a.until(c.ID, "the revocation confirmed", status(perennial.StatusReconnectRequired))
 	a.eventually("the sync waits", func() bool { return bytes.Contains(a.logs.Bytes(), []byte("the sync waits")) })
 	a.once(1)
-	_, err = a.service.Reconnect(t.Context(), c.ID, a.consent(exampleAccount, fakeprovider.Knobs{Rotate: true, WriteDropAfter: 3}))
+	_, err = a.service.Reconnect(t.Context(), perennial.WorkerAccess(), c.ID, a.consent(exampleAccount, fakeprovider.Knobs{Rotate: true, WriteDropAfter: 3}))
 	require.NoError(t, err)
 	require.NoError(t, a.client.SignalWorkflow(t.Context(), run.GetID(), "", "recovered", nil))
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

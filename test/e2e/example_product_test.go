@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/internal/accesstest"
 	"github.com/perennial-oauth/perennial/internal/connecttest"
 	"github.com/perennial-oauth/perennial/notify"
 	"github.com/stretchr/testify/assert"
@@ -72,7 +73,7 @@ func TestExampleProduct(t *testing.T) {
 	a.serve()
 	events := httptest.NewServer(a.events.before(a.listen))
 	t.Cleanup(events.Close)
-	endpoint, secret, err := a.deps.Notify(nil).Add(t.Context(), "tenant", events.URL+"/webhooks", nil)
+	endpoint, secret, err := a.deps.Notify(nil).Add(t.Context(), accesstest.Of(t, "tenant"), events.URL+"/webhooks", nil)
 	require.NoError(t, err)
 	cmd := a.example("product")
 	cmd.Env = append(cmd.Env, "WEBHOOK_SECRET="+secret.Reveal(), "LISTEN="+a.listen, "DATABASE="+filepath.Join(t.TempDir(), "product.db"))
@@ -113,13 +114,13 @@ func TestExampleProduct(t *testing.T) {
 	assert.NotZero(t, a.oracle(exampleAccount).RepeatedWrites, "it was sent again")
 
 	before := strings.Count(p.open().Body, "Working again")
-	all, err := notify.NewStore(a.deps.DB).Deliveries(t.Context(), perennial.DeliveryDelivered, 10)
+	all, err := notify.NewStore(a.deps.DB).Deliveries(t.Context(), perennial.WorkerAccess(), perennial.DeliveryDelivered, 10)
 	require.NoError(t, err)
 	for _, d := range all {
-		require.NoError(t, notify.NewStore(a.deps.DB).Redeliver(t.Context(), d.EventID, endpoint.ID))
+		require.NoError(t, notify.NewStore(a.deps.DB).Redeliver(t.Context(), perennial.WorkerAccess(), d.EventID, endpoint.ID))
 	}
 	a.eventually("every event came again", func() bool {
-		again, err := notify.NewStore(a.deps.DB).Deliveries(t.Context(), perennial.DeliveryDelivered, 10)
+		again, err := notify.NewStore(a.deps.DB).Deliveries(t.Context(), perennial.WorkerAccess(), perennial.DeliveryDelivered, 10)
 		require.NoError(t, err)
 		return len(again) == len(all) && !slices.ContainsFunc(again, func(d perennial.Delivery) bool {
 			return slices.ContainsFunc(all, func(old perennial.Delivery) bool {

@@ -47,7 +47,7 @@ func TestExampleSyncjob(t *testing.T) {
 	assert.Equal(t, 5, job())
 	assert.Contains(t, said.String(), "put aside: Reconnect needed: access was removed in Acme. Run it again when the customer has reconnected at https://app.example/"+c.ID)
 	assert.Equal(t, 3, left())
-	_, err := a.service.Reconnect(t.Context(), c.ID, a.consent(exampleAccount, fakeprovider.Knobs{Rotate: true}))
+	_, err := a.service.Reconnect(t.Context(), perennial.WorkerAccess(), c.ID, a.consent(exampleAccount, fakeprovider.Knobs{Rotate: true}))
 	require.NoError(t, err)
 	a.loseAnswers(20)
 	assert.Equal(t, 6, job(), "no answer comes")

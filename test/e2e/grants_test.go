@@ -176,7 +176,7 @@ func TestCredentials(t *testing.T) {
 	status, answer := s.call(p, secret.Reveal(), "POST", "", zoom("a1", "planted-wrong"))
 	require.Equal(t, http.StatusUnprocessableEntity, status, answer)
 	require.Contains(t, answer["detail"], "refuses the credentials")
-	rows, err := s.deps.Store.List(t.Context(), store.Filter{})
+	rows, err := s.deps.Store.List(t.Context(), perennial.WorkerAccess(), store.Filter{})
 	require.NoError(t, err)
 	require.Empty(t, rows, "nothing is stored")
 	wrong := zoom("a1", "planted-secret-1")

@@ -19,6 +19,7 @@ import (
 	"github.com/perennial-oauth/perennial/client"
 	"github.com/perennial-oauth/perennial/client/remote"
 	"github.com/perennial-oauth/perennial/connect"
+	"github.com/perennial-oauth/perennial/internal/accesstest"
 	"github.com/perennial-oauth/perennial/internal/dbtest"
 	"github.com/perennial-oauth/perennial/internal/testpg"
 	"github.com/perennial-oauth/perennial/notify"
@@ -136,15 +137,15 @@ func hostForEachAccount(t *testing.T, name string) {
 	service := connect.New(connect.Config{Store: rows, Apps: w, Sealer: keys, Workflows: w, Log: log})
 	sessions, err := connect.NewSessions(connect.SessionsConfig{Service: service, Store: connect.NewSessionStore(d.DB), Provider: network, BaseURL: "https://connect.example"})
 	require.NoError(t, err)
-	over := func(tenant string) (*direct.Backend, error) {
-		return direct.New(direct.Config{Tenant: tenant, Store: rows, Keys: keys, Workflows: w, Apps: w, Sessions: sessions, Floor: w.engine.Timing.Floor(),
+	over := func(access perennial.Access) (*direct.Backend, error) {
+		return direct.New(direct.Config{Access: access, Store: rows, Keys: keys, Workflows: w, Apps: w, Sessions: sessions, Floor: w.engine.Timing.Floor(),
 			Links: func(c perennial.Connection) (string, string) {
 				return "https://app.example/" + c.ID, "https://help.example"
 			}})
 	}
 	v1, err := api.New(api.Config{Store: rows, Keys: api.NewKeyStore(d.DB), Requests: api.NewRequestStore(d.DB), Connections: service, Disconnects: &connect.Disconnector{Service: service, Keys: keys, Provider: network},
 		Webhooks: notify.New(notify.Config{Store: notify.NewStore(d.DB), Sealer: keys, Apps: w, Log: log}), Apps: []provider.App{app}, Sessions: sessions, Log: log,
-		Tokens: func(tenant string) (api.Backend, error) { return over(tenant) }})
+		Tokens: func(access perennial.Access) (api.Backend, error) { return over(access) }})
 	require.NoError(t, err)
 	t.Cleanup(v1.Close)
 	server := httptest.NewServer(v1)
@@ -152,7 +153,7 @@ func hostForEachAccount(t *testing.T, name string) {
 	k, key := api.NewKey("acme", "test", perennial.ScopeAdmin)
 	_, err = api.NewKeyStore(d.DB).Add(ctx, k)
 	require.NoError(t, err)
-	near, err := over("acme")
+	near, err := over(accesstest.Of(t, "acme"))
 	require.NoError(t, err)
 	far, err := remote.New(remote.Config{URL: server.URL, Key: key})
 	require.NoError(t, err)
@@ -187,7 +188,7 @@ func hostForEachAccount(t *testing.T, name string) {
 		res, err := w.engine.Refresh(ctx, refresh.Request{ConnectionID: id, Generation: 1, Trigger: perennial.TriggerTimer, App: "app"})
 		require.NoError(t, err)
 		require.Equal(t, perennial.OutcomeRefreshed, res.Outcome, res.Code)
-		row, _, err := rows.Get(ctx, id)
+		row, _, err := rows.Get(ctx, perennial.WorkerAccess(), id)
 		require.NoError(t, err)
 		assert.Equal(t, []string{h.host(), h.host()}, []string{row.Host, row.AccountID})
 		assert.WithinDuration(t, time.Now().AddDate(0, 0, 398), row.GrantExpiresAt, time.Hour, "as the refresh said, not as the consent did")

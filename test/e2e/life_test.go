@@ -44,11 +44,11 @@ func life(t *testing.T, o setting) {
 	s.work()
 	s.until(c.ID, "a refresh by the next worker", generation(before.Generation+1))
 
-	_, err := s.service.Pause(ctx, c.ID)
+	_, err := s.service.Pause(ctx, perennial.WorkerAccess(), c.ID)
 	require.NoError(t, err)
 	_, err = s.updates.RefreshNow(ctx, c.ID, workflows.RefreshNow{})
 	assert.Equal(t, perennial.CodePaused, perennial.CodeOf(err))
-	_, err = s.service.Resume(ctx, c.ID)
+	_, err = s.service.Resume(ctx, perennial.WorkerAccess(), c.ID)
 	require.NoError(t, err)
 	paused := s.get(c.ID)
 	s.until(c.ID, "a refresh after the pause", generation(paused.Generation+1))
@@ -56,7 +56,7 @@ func life(t *testing.T, o setting) {
 	require.NoError(t, s.provider.Revoke(clientID, "a1"))
 	lost := s.until(c.ID, "the revocation confirmed", status(perennial.StatusReconnectRequired))
 	assert.Equal(t, perennial.ReasonInvalidGrant, lost.Reason)
-	attempts, err := s.deps.Store.Attempts(ctx, c.ID, 2)
+	attempts, err := s.deps.Store.Attempts(ctx, perennial.WorkerAccess(), c.ID, 2)
 	require.NoError(t, err)
 	require.Len(t, attempts, 2)
 	for _, a := range attempts {
@@ -70,17 +70,17 @@ func life(t *testing.T, o setting) {
 	assert.Equal(t, perennial.CodeReconnectRequired, perennial.CodeOf(err))
 
 	other := s.consent("another account", fast)
-	_, err = s.service.Reconnect(ctx, c.ID, other)
+	_, err = s.service.Reconnect(ctx, perennial.WorkerAccess(), c.ID, other)
 	assert.Equal(t, perennial.CodeAccountMismatch, perennial.CodeOf(err))
 	assert.Equal(t, perennial.StatusReconnectRequired, s.get(c.ID).Status)
 
-	again, err := s.service.Reconnect(ctx, c.ID, s.consent("a1", fast))
+	again, err := s.service.Reconnect(ctx, perennial.WorkerAccess(), c.ID, s.consent("a1", fast))
 	require.NoError(t, err)
 	assert.Equal(t, lost.Generation+1, again.Generation)
 	s.until(c.ID, "a refresh after the reconnect", generation(again.Generation+1))
 	assert.Equal(t, first.FirstRunId, s.describe(c.ID).FirstRunId, "still the same workflow")
 
-	gone, err := s.service.Disconnect(ctx, c.ID)
+	gone, err := s.service.Disconnect(ctx, perennial.WorkerAccess(), c.ID)
 	require.NoError(t, err)
 	assert.Empty(t, gone.RefreshTokenSealed)
 	s.eventually("the workflow completes", func() bool {

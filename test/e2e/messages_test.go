@@ -156,7 +156,7 @@ func (h *hostile) unharmed(handler string, got perennial.Connection, inTime int6
 	oracle := h.oracle(handler)
 	assert.Zero(h, oracle.ConsumedPresentations, handler)
 	assert.LessOrEqual(h, got.Generation, int64(oracle.Refreshes)+1, "%s: every generation is a token set of the provider's", handler)
-	ledger, err := h.deps.Store.Attempts(h.Context(), h.c.ID, 1000)
+	ledger, err := h.deps.Store.Attempts(h.Context(), perennial.WorkerAccess(), h.c.ID, 1000)
 	require.NoError(h, err)
 	ledger = slices.DeleteFunc(ledger, func(a perennial.Attempt) bool { return a.Generation != inTime })
 	assert.NotEmpty(h, ledger, handler)

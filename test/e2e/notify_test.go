@@ -11,6 +11,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/fakeprovider"
+	"github.com/perennial-oauth/perennial/internal/accesstest"
 	"github.com/perennial-oauth/perennial/notify"
 	"github.com/perennial-oauth/perennial/workflows"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
@@ -66,7 +67,7 @@ func TestNotify(t *testing.T) {
 	h := &hook{tries: map[string]int{}, fails: 1}
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
-	w, secret, err := s.deps.Notify(nil).Add(t.Context(), "tenant", server.URL, []perennial.EventType{perennial.EventReconnectRequired, perennial.EventRecovered})
+	w, secret, err := s.deps.Notify(nil).Add(t.Context(), accesstest.Of(t, "tenant"), server.URL, []perennial.EventType{perennial.EventReconnectRequired, perennial.EventRecovered})
 	require.NoError(t, err)
 	h.secret = secret.Reveal()
 
@@ -79,10 +80,10 @@ func TestNotify(t *testing.T) {
 	stop()
 	s.work()
 	s.eventually("the reconnect_required is delivered", func() bool { types, _ := h.seen(); return len(types) == 1 })
-	_, err = s.service.Reconnect(t.Context(), c.ID, s.consent("a1", knobs))
+	_, err = s.service.Reconnect(t.Context(), perennial.WorkerAccess(), c.ID, s.consent("a1", knobs))
 	require.NoError(t, err)
 	s.eventually("the recovery is delivered, and recorded", func() bool {
-		all, err := notify.NewStore(s.deps.DB).Deliveries(t.Context(), perennial.DeliveryDelivered, 10)
+		all, err := notify.NewStore(s.deps.DB).Deliveries(t.Context(), perennial.WorkerAccess(), perennial.DeliveryDelivered, 10)
 		require.NoError(t, err)
 		return len(all) == 2
 	})
@@ -99,9 +100,9 @@ func TestNotify(t *testing.T) {
 	assert.NotEmpty(t, w.ID)
 
 	// A delivered one can be sent again. The worker finds it without a signal.
-	all, err := notify.NewStore(s.deps.DB).Deliveries(t.Context(), "", 1)
+	all, err := notify.NewStore(s.deps.DB).Deliveries(t.Context(), perennial.WorkerAccess(), "", 1)
 	require.NoError(t, err)
-	require.NoError(t, notify.NewStore(s.deps.DB).Redeliver(t.Context(), all[0].EventID, w.ID))
+	require.NoError(t, notify.NewStore(s.deps.DB).Redeliver(t.Context(), perennial.WorkerAccess(), all[0].EventID, w.ID))
 	s.eventually("it comes again", func() bool { types, _ := h.seen(); return len(types) == 3 })
 }
 
@@ -120,7 +121,7 @@ func TestDeliveries(t *testing.T) {
 		h.tries = map[string]int{}
 		server := httptest.NewServer(h)
 		t.Cleanup(server.Close)
-		w, secret, err := s.deps.Notify(nil).Add(t.Context(), "tenant", server.URL, []perennial.EventType{perennial.EventConnected})
+		w, secret, err := s.deps.Notify(nil).Add(t.Context(), accesstest.Of(t, "tenant"), server.URL, []perennial.EventType{perennial.EventConnected})
 		require.NoError(t, err)
 		h.secret, at[name] = secret.Reveal(), w.ID
 	}
@@ -131,7 +132,7 @@ func TestDeliveries(t *testing.T) {
 	become := func(name string, state perennial.DeliveryState, tries int) {
 		t.Helper()
 		s.eventually(name+" is "+string(state), func() bool {
-			all, err := notify.NewStore(s.deps.DB).Deliveries(t.Context(), "", 10)
+			all, err := notify.NewStore(s.deps.DB).Deliveries(t.Context(), perennial.WorkerAccess(), "", 10)
 			require.NoError(t, err)
 			for _, d := range all {
 				event = d.EventID
@@ -145,10 +146,10 @@ func TestDeliveries(t *testing.T) {
 	become("delivered", perennial.DeliveryDelivered, 1)
 	become("redelivered", perennial.DeliveryDead, 1)
 	become("removed", perennial.DeliveryPending, 1)
-	require.NoError(t, notify.NewStore(s.deps.DB).RemoveEndpoint(t.Context(), at["removed"]))
+	require.NoError(t, notify.NewStore(s.deps.DB).RemoveEndpoint(t.Context(), perennial.WorkerAccess(), at["removed"]))
 	become("retried", perennial.DeliveryDelivered, 2)
 	become("removed", perennial.DeliveryDead, 1)
-	require.NoError(t, notify.NewStore(s.deps.DB).Redeliver(t.Context(), event, at["redelivered"]))
+	require.NoError(t, notify.NewStore(s.deps.DB).Redeliver(t.Context(), perennial.WorkerAccess(), event, at["redelivered"]))
 	become("redelivered", perennial.DeliveryDelivered, 1)
 
 	for name, endpoint := range at {

@@ -52,7 +52,7 @@ func TestOwnPaceShowsEachRefresh(t *testing.T) {
 	s.work()
 	c := s.connect("shown", fakeprovider.Knobs{LifetimeSeconds: 4, Rotate: true})
 	s.until(c.ID, "four refreshes", generation(5))
-	_, err := s.service.Pause(t.Context(), c.ID)
+	_, err := s.service.Pause(t.Context(), perennial.WorkerAccess(), c.ID)
 	require.NoError(t, err)
 	gained := int(s.get(c.ID).Generation) - 1
 	s.eventually("the history shows them", func() bool {

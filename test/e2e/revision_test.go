@@ -3,6 +3,7 @@ package e2e
 import (
 	"testing"
 
+	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/activities"
 	"github.com/perennial-oauth/perennial/fakeprovider"
 	"github.com/perennial-oauth/perennial/store"
@@ -26,7 +27,7 @@ func TestRevisionComesFromTheWorkers(t *testing.T) {
 		return len(all) == 1 && all[0].Kind == store.KindWorker
 	})
 	grant := s.consent("a1", fakeprovider.Knobs{LifetimeSeconds: 3600, Rotate: true})
-	c, err := s.service.Connect(t.Context(), grant)
+	c, err := s.service.Connect(t.Context(), perennial.WorkerAccess(), grant)
 	require.NoError(t, err)
 	id := workflows.ID(c.ID)
 	require.NoError(t, s.client.TerminateWorkflow(t.Context(), id, "", "the test starts it"))

@@ -68,7 +68,7 @@ func TestPlantedSecrets(t *testing.T) {
 		_, _ = io.Copy(messages, r.Body)
 	}))
 	t.Cleanup(receiver.Close)
-	_, signing, err := s.deps.Notify(nil).Add(ctx, "", receiver.URL, nil)
+	_, signing, err := s.deps.Notify(nil).Add(ctx, perennial.CommandLineAccess(), receiver.URL, nil)
 	require.NoError(t, err)
 	stop := s.work()
 	k := fakeprovider.Knobs{LifetimeSeconds: 5, Rotate: true, Echo: true}
@@ -81,9 +81,9 @@ func TestPlantedSecrets(t *testing.T) {
 		secrets["refresh token of "+account] = g.Tokens.RefreshToken.Reveal()
 		return g
 	}
-	refused, err := s.service.Connect(ctx, plant("refused"))
+	refused, err := s.service.Connect(ctx, perennial.WorkerAccess(), plant("refused"))
 	require.NoError(t, err)
-	healthy, err := s.service.Connect(ctx, plant("healthy"))
+	healthy, err := s.service.Connect(ctx, perennial.WorkerAccess(), plant("healthy"))
 	require.NoError(t, err)
 	require.NoError(t, s.provider.Revoke(clientID, "refused"))
 	s.until(refused.ID, "refused twice", status(perennial.StatusReconnectRequired))
@@ -98,7 +98,7 @@ func TestPlantedSecrets(t *testing.T) {
 	errors = append(errors, fmt.Sprintf("%v %+v %#v", err, err, err))
 	bad := plant("bad")
 	bad.App = "no such app"
-	_, err = s.service.Connect(ctx, bad)
+	_, err = s.service.Connect(ctx, perennial.WorkerAccess(), bad)
 	errors = append(errors, fmt.Sprintf("%v %+v %+v", err, err, bad))
 	s.eventually("its failing is told", func() bool { return bytes.Contains(messages.Bytes(), []byte(perennial.EventFailing)) })
 	stop()
@@ -111,7 +111,7 @@ func TestPlantedSecrets(t *testing.T) {
 	}
 	places := map[string][]byte{"errors": []byte(strings.Join(errors, "\n")), "logs": s.logs.Bytes(), "database": s.dump(), "messages": messages.Bytes()}
 	histories := append(s.histories(refused.ID), s.histories(healthy.ID)...)
-	sent, err := notify.NewStore(s.deps.DB).Deliveries(ctx, perennial.DeliveryDelivered, 10)
+	sent, err := notify.NewStore(s.deps.DB).Deliveries(ctx, perennial.WorkerAccess(), perennial.DeliveryDelivered, 10)
 	require.NoError(t, err)
 	require.NotEmpty(t, sent)
 	for _, d := range sent {

@@ -218,14 +218,14 @@ func (s *stack) consent(account string, k fakeprovider.Knobs) connect.Grant {
 
 func (s *stack) connect(account string, k fakeprovider.Knobs) perennial.Connection {
 	s.Helper()
-	c, err := s.service.Connect(context.Background(), s.consent(account, k))
+	c, err := s.service.Connect(context.Background(), perennial.WorkerAccess(), s.consent(account, k))
 	require.NoError(s, err)
 	return c
 }
 
 func (s *stack) get(id string) perennial.Connection {
 	s.Helper()
-	c, _, err := s.deps.Store.Get(context.Background(), id)
+	c, _, err := s.deps.Store.Get(context.Background(), perennial.WorkerAccess(), id)
 	require.NoError(s, err)
 	return c
 }

@@ -69,7 +69,7 @@ func TestSweep(t *testing.T) {
 	for _, c := range []perennial.Connection{noDue, absurd, paused, gone} {
 		s.eventually("its workflow sleeps", func() bool { return s.execution(c.ID) == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING })
 	}
-	_, err = s.service.Pause(t.Context(), paused.ID)
+	_, err = s.service.Pause(t.Context(), perennial.WorkerAccess(), paused.ID)
 	require.NoError(t, err)
 	for _, c := range []perennial.Connection{terminated, paused} {
 		require.NoError(t, s.client.TerminateWorkflow(t.Context(), workflows.ID(c.ID), "", "by a mistake"))
@@ -108,7 +108,7 @@ func TestRefreshOfAnEndedWorkflow(t *testing.T) {
 	assert.EqualValues(t, 2, reply.Generation)
 	assert.Equal(t, enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, s.execution(c.ID))
 
-	_, err = s.service.Disconnect(t.Context(), c.ID)
+	_, err = s.service.Disconnect(t.Context(), perennial.WorkerAccess(), c.ID)
 	require.NoError(t, err)
 	s.eventually("its workflow ends", func() bool { return s.execution(c.ID) == enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED })
 	_, err = connect.Refresh(t.Context(), s.updates, s.get(c.ID), workflows.RefreshNow{})
@@ -130,7 +130,7 @@ func TestBesideTemporal(t *testing.T) {
 	require.NoError(t, server.Kill())
 	before := s.get(c.ID).Generation
 	s.until(c.ID, "refreshed beside Temporal", func(c perennial.Connection) bool {
-		attempts, err := s.deps.Store.Attempts(t.Context(), c.ID, 2)
+		attempts, err := s.deps.Store.Attempts(t.Context(), perennial.WorkerAccess(), c.ID, 2)
 		require.NoError(t, err)
 		return c.Generation >= before+2 && attempts[0].Trigger == perennial.TriggerFallback
 	})
@@ -143,7 +143,7 @@ func TestBesideTemporal(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, again.Stop()) })
 	s.until(c.ID, "its workflow carries on", func(c perennial.Connection) bool {
-		attempts, err := s.deps.Store.Attempts(t.Context(), c.ID, 1)
+		attempts, err := s.deps.Store.Attempts(t.Context(), perennial.WorkerAccess(), c.ID, 1)
 		require.NoError(t, err)
 		return attempts[0].Trigger == perennial.TriggerTimer && attempts[0].Outcome == perennial.OutcomeRefreshed
 	})

@@ -27,7 +27,7 @@ func TestAskedWithTheNews(t *testing.T) {
 		c := s.connect(account, steady)
 		ids[account] = c.ID
 		if account != "refused" {
-			_, err := s.service.Pause(ctx, c.ID)
+			_, err := s.service.Pause(ctx, perennial.WorkerAccess(), c.ID)
 			require.NoError(t, err)
 			s.eventually("the workflow knows the pause", func() bool { return s.workflowStatus(c.ID) == perennial.StatusPaused })
 			continue
@@ -45,9 +45,9 @@ func TestAskedWithTheNews(t *testing.T) {
 		var now perennial.Connection
 		var err error
 		if account != "refused" {
-			now, err = s.service.Resume(ctx, id)
+			now, err = s.service.Resume(ctx, perennial.WorkerAccess(), id)
 		} else {
-			now, err = s.service.Reconnect(ctx, id, s.consent(account, steady))
+			now, err = s.service.Reconnect(ctx, perennial.WorkerAccess(), id, s.consent(account, steady))
 		}
 		require.NoError(t, err)
 		asked.Go(func() error {

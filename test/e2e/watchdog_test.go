@@ -136,7 +136,7 @@ func (s *stack) onTime(cs []perennial.Connection, before int64) {
 
 func (s *stack) lastAttempt(id string) perennial.Attempt {
 	s.Helper()
-	attempts, err := s.deps.Store.Attempts(s.Context(), id, 1)
+	attempts, err := s.deps.Store.Attempts(s.Context(), perennial.WorkerAccess(), id, 1)
 	require.NoError(s, err)
 	require.NotEmpty(s, attempts)
 	return attempts[0]

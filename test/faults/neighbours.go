@@ -108,7 +108,7 @@ func junkImports(r *round) error {
 		if err != nil {
 			return err
 		}
-		row, err := r.service.Connect(ctx, connect.Grant{Tenant: "tenant-of-junk", App: besideApp, Account: fmt.Sprintf("junk-%d-%d", r.done["junk_imports"], i),
+		row, err := r.service.Connect(ctx, perennial.WorkerAccess(), connect.Grant{Tenant: "tenant-of-junk", App: besideApp, Account: fmt.Sprintf("junk-%d-%d", r.done["junk_imports"], i),
 			Tokens: tokens, ObtainedAt: at})
 		if err != nil {
 			return err
@@ -143,7 +143,7 @@ func junkImports(r *round) error {
 	}
 	for _, row := range junk {
 		if err := r.told(func() error {
-			_, err := r.service.Disconnect(ctx, row.ID)
+			_, err := r.service.Disconnect(ctx, perennial.WorkerAccess(), row.ID)
 			return err
 		}); err != nil {
 			return err

@@ -199,7 +199,7 @@ func populate(s *stack, connections int) (*fleet, error) {
 			if err != nil {
 				return err
 			}
-			row, err := s.service.Connect(context.Background(), grant)
+			row, err := s.service.Connect(context.Background(), perennial.WorkerAccess(), grant)
 			c.id = row.ID
 			return err
 		})
@@ -239,7 +239,7 @@ func (f *fleet) five() []*conn {
 // for the reply. So a fault finds a connection at each seam.
 func (f *fleet) stir(cs []*conn) {
 	for _, c := range cs {
-		row, _, err := f.deps.Store.Get(context.Background(), c.id)
+		row, _, err := f.deps.Store.Get(context.Background(), perennial.WorkerAccess(), c.id)
 		if err != nil {
 			continue
 		}

@@ -236,7 +236,7 @@ func (r *round) until(patience time.Duration, what string, ok func() bool) bool 
 
 // get reads the row without the watch.
 func (r *round) get(c *conn) perennial.Connection {
-	row, _, err := r.deps.Store.Get(context.Background(), c.id)
+	row, _, err := r.deps.Store.Get(context.Background(), perennial.WorkerAccess(), c.id)
 	if err != nil {
 		return perennial.Connection{}
 	}

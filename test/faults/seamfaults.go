@@ -278,21 +278,21 @@ func reconnects(r *round, c *conn) error {
 		return err
 	}
 	return r.told(func() error {
-		_, err := r.service.Reconnect(context.Background(), c.id, grant)
+		_, err := r.service.Reconnect(context.Background(), perennial.WorkerAccess(), c.id, grant)
 		return err
 	})
 }
 
 func pauses(r *round, c *conn) error {
 	return r.told(func() error {
-		_, err := r.service.Pause(context.Background(), c.id)
+		_, err := r.service.Pause(context.Background(), perennial.WorkerAccess(), c.id)
 		return err
 	})
 }
 
 func resumes(r *round, c *conn) error {
 	err := r.told(func() error {
-		_, err := r.service.Resume(context.Background(), c.id)
+		_, err := r.service.Resume(context.Background(), perennial.WorkerAccess(), c.id)
 		return err
 	})
 	if perennial.CodeOf(err) == perennial.CodeConflict { // a refusal came first
@@ -303,7 +303,7 @@ func resumes(r *round, c *conn) error {
 
 func disconnects(r *round, c *conn) error {
 	return r.told(func() error {
-		_, err := r.service.Disconnect(context.Background(), c.id)
+		_, err := r.service.Disconnect(context.Background(), perennial.WorkerAccess(), c.id)
 		return err
 	})
 }
@@ -314,7 +314,7 @@ func connects(r *round, c *conn) error {
 		return err
 	}
 	return r.told(func() error {
-		_, err := r.service.Connect(context.Background(), grant)
+		_, err := r.service.Connect(context.Background(), perennial.WorkerAccess(), grant)
 		return err
 	})
 }

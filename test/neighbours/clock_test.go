@@ -82,24 +82,24 @@ func (s clocked) Now(ctx context.Context) (time.Time, error) {
 	return s.Store.Now(ctx)
 }
 
-func (s clocked) Get(ctx context.Context, id string) (perennial.Connection, time.Time, error) {
+func (s clocked) Get(ctx context.Context, access perennial.Access, id string) (perennial.Connection, time.Time, error) {
 	s.clock.move(ctx)
-	return s.Store.Get(ctx, id)
+	return s.Store.Get(ctx, access, id)
 }
 
-func (s clocked) Insert(ctx context.Context, c perennial.Connection, w store.TokenWrite) (perennial.Connection, error) {
+func (s clocked) Insert(ctx context.Context, access perennial.Access, c perennial.Connection, w store.TokenWrite) (perennial.Connection, error) {
 	s.clock.move(ctx)
-	return s.Store.Insert(ctx, c, w)
+	return s.Store.Insert(ctx, access, c, w)
 }
 
-func (s clocked) ReplaceTokens(ctx context.Context, id string, from perennial.Status, generation int64, w store.TokenWrite) (perennial.Connection, error) {
+func (s clocked) ReplaceTokens(ctx context.Context, access perennial.Access, id string, from perennial.Status, generation int64, w store.TokenWrite) (perennial.Connection, error) {
 	s.clock.move(ctx)
-	return s.Store.ReplaceTokens(ctx, id, from, generation, w)
+	return s.Store.ReplaceTokens(ctx, access, id, from, generation, w)
 }
 
-func (s clocked) SetStatus(ctx context.Context, id string, from []perennial.Status, generation int64, to perennial.Status, reason perennial.Reason) (perennial.Connection, error) {
+func (s clocked) SetStatus(ctx context.Context, access perennial.Access, id string, from []perennial.Status, generation int64, to perennial.Status, reason perennial.Reason) (perennial.Connection, error) {
 	s.clock.move(ctx)
-	return s.Store.SetStatus(ctx, id, from, generation, to, reason)
+	return s.Store.SetStatus(ctx, access, id, from, generation, to, reason)
 }
 
 func (s clocked) Admit(ctx context.Context, req store.AdmitRequest) (store.Admission, error) {

@@ -156,7 +156,7 @@ func (a *smallApp) disturb(w *world) {
 // disconnects one. Another change may win.
 func (a *smallApp) changeStatus(w *world, id string) {
 	s := w.workers[0].store
-	c, _, err := s.Get(w.ctx, id)
+	c, _, err := s.Get(w.ctx, perennial.WorkerAccess(), id)
 	if err != nil {
 		return
 	}
@@ -167,7 +167,7 @@ func (a *smallApp) changeStatus(w *world, id string) {
 	case a.rng.IntN(4) == 0:
 		to = perennial.StatusDisconnected
 	}
-	if c, err = s.SetStatus(w.ctx, id, []perennial.Status{perennial.StatusActive, perennial.StatusPaused}, c.Generation, to, ""); err == nil {
+	if c, err = s.SetStatus(w.ctx, perennial.WorkerAccess(), id, []perennial.Status{perennial.StatusActive, perennial.StatusPaused}, c.Generation, to, ""); err == nil {
 		_ = w.Signal(w.ctx, c, "nudge")
 	}
 }
@@ -176,7 +176,7 @@ func (a *smallApp) changeStatus(w *world, id string) {
 // take its workflow over.
 func (w *world) loses(id string) {
 	s := w.workers[0].store
-	c, _, err := s.Get(w.ctx, id)
+	c, _, err := s.Get(w.ctx, perennial.WorkerAccess(), id)
 	if err != nil {
 		return
 	}
@@ -227,11 +227,11 @@ func (a *smallApp) settle(w *world) {
 // pause pauses an active connection.
 func (a *smallApp) pause(w *world, id string) {
 	s := w.workers[0].store
-	c, _, err := s.Get(w.ctx, id)
+	c, _, err := s.Get(w.ctx, perennial.WorkerAccess(), id)
 	if err != nil {
 		return
 	}
-	if c, err = s.SetStatus(w.ctx, id, []perennial.Status{perennial.StatusActive}, c.Generation, perennial.StatusPaused, ""); err == nil {
+	if c, err = s.SetStatus(w.ctx, perennial.WorkerAccess(), id, []perennial.Status{perennial.StatusActive}, c.Generation, perennial.StatusPaused, ""); err == nil {
 		_ = w.Signal(w.ctx, c, "nudge")
 	}
 }
@@ -262,7 +262,7 @@ func (a *smallApp) promises(t *testing.T, w *world, well time.Time) (all []promi
 		}
 	}
 	for _, id := range a.ids {
-		c, now, err := s.Get(t.Context(), id)
+		c, now, err := s.Get(t.Context(), perennial.WorkerAccess(), id)
 		require.NoError(t, err)
 		if a.sick[id] || c.Status != perennial.StatusActive {
 			continue
@@ -293,7 +293,7 @@ func (a *smallApp) probes(t *testing.T, w *world) time.Duration {
 	t.Helper()
 	sick := 0
 	for _, id := range a.ids {
-		c, _, err := w.workers[0].store.Get(t.Context(), id)
+		c, _, err := w.workers[0].store.Get(t.Context(), perennial.WorkerAccess(), id)
 		require.NoError(t, err)
 		if c.Status == perennial.StatusActive && a.sick[id] {
 			sick++
@@ -312,7 +312,7 @@ func maxTime(a, b time.Time) time.Time {
 // check checks that a promise was kept.
 func (p promise) check(t *testing.T, w *world) {
 	t.Helper()
-	c, _, err := w.workers[0].store.Get(t.Context(), p.row.ID)
+	c, _, err := w.workers[0].store.Get(t.Context(), perennial.WorkerAccess(), p.row.ID)
 	require.NoError(t, err)
 	var at time.Time
 	for _, good := range w.endpoint.goods(p.row.ID) {

@@ -100,7 +100,7 @@ func (w *world) read(t *testing.T, c cell, healthy, sick []string) (r result) {
 	}
 	r.circuits = r.events[perennial.EventCircuitOpened]
 	for _, id := range sick {
-		row, _, err := s.Get(t.Context(), id)
+		row, _, err := s.Get(t.Context(), perennial.WorkerAccess(), id)
 		require.NoError(t, err)
 		if wrong := misnamed(c, row); wrong != "" {
 			r.misnamed = append(r.misnamed, id+": "+wrong)

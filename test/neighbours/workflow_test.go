@@ -30,7 +30,7 @@ const (
 // refresh it; a nudge makes it read the row again; a result brings its own view.
 func (f *flow) run(ctx context.Context, w *world) {
 	failures := 0
-	row, now, err := f.worker.store.Get(ctx, f.id)
+	row, now, err := f.worker.store.Get(ctx, perennial.WorkerAccess(), f.id)
 	var last perennial.Outcome
 	var highest int64 // the generation in the workflow's own state
 	for ctx.Err() == nil {
@@ -39,7 +39,7 @@ func (f *flow) run(ctx context.Context, w *world) {
 			if !f.sleep(ctx, min(time.Second<<min(failures-1, 5), longestRetry)) {
 				return
 			}
-			row, now, err = f.worker.store.Get(ctx, f.id)
+			row, now, err = f.worker.store.Get(ctx, perennial.WorkerAccess(), f.id)
 			continue
 		}
 		failures = 0
@@ -66,13 +66,13 @@ func (f *flow) run(ctx context.Context, w *world) {
 		case <-f.nudged:
 			timer.Stop()
 			last = ""
-			row, now, err = f.worker.store.Get(ctx, f.id)
+			row, now, err = f.worker.store.Get(ctx, perennial.WorkerAccess(), f.id)
 			continue
 		case <-timer.C:
 		}
 		if trigger == "" {
 			last = ""
-			row, now, err = f.worker.store.Get(ctx, f.id)
+			row, now, err = f.worker.store.Get(ctx, perennial.WorkerAccess(), f.id)
 			continue
 		}
 		var res refresh.Result

@@ -119,7 +119,7 @@ func (w *world) add(t *testing.T, app, id, tenant string, start time.Time, unpro
 	write, err := refresh.Tokens(w.keys, w.apps[app], c, 1, set, set.RefreshToken, start)
 	require.NoError(t, err)
 	write.Unproven = unproven
-	_, err = w.workers[0].store.Insert(t.Context(), c, write)
+	_, err = w.workers[0].store.Insert(t.Context(), perennial.WorkerAccess(), c, write)
 	require.NoError(t, err)
 }
 

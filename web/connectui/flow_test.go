@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/perennial-oauth/perennial/internal/accesstest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -20,7 +21,7 @@ import (
 // all returns the connections of a world.
 func all(t *testing.T, w *World) []perennial.Connection {
 	t.Helper()
-	out, err := w.Store.List(t.Context(), store.Filter{})
+	out, err := w.Store.List(t.Context(), perennial.WorkerAccess(), store.Filter{})
 	require.NoError(t, err)
 	return out
 }
@@ -118,7 +119,7 @@ func TestAccounts(t *testing.T) {
 		end := w.Browser(t).Go(s.Link.Reveal(), Consent{Account: "account of " + app})
 		assert.Equal(t, http.StatusOK, end.Status, app)
 		assert.Regexp(t, "is connected$", end.Heading(), app)
-		c, err := w.Store.FindByAccount(t.Context(), Tenant, app, "account of "+app)
+		c, err := w.Store.FindByAccount(t.Context(), accesstest.Of(t, Tenant), app, "account of "+app)
 		if assert.NoError(t, err, app) && app == Books {
 			assert.Equal(t, "account of books", c.Metadata["account"], "the API is called with it")
 		}

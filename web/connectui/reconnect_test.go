@@ -17,7 +17,7 @@ func reconnectable(t *testing.T, w *World) perennial.Connection {
 	w.Browser(t).Go(w.Link(t, connect.SessionRequest{}).Link.Reveal(), Consent{})
 	c := only(t, w)
 	require.NoError(t, w.Provider.Revoke("client-"+CRM, c.AccountID))
-	c, err := w.Store.SetStatus(t.Context(), c.ID, []perennial.Status{perennial.StatusActive}, c.Generation, perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant)
+	c, err := w.Store.SetStatus(t.Context(), perennial.WorkerAccess(), c.ID, []perennial.Status{perennial.StatusActive}, c.Generation, perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant)
 	require.NoError(t, err)
 	return c
 }

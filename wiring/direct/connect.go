@@ -18,7 +18,7 @@ type Sessions interface {
 // Disconnector ends connections, also at their providers: [connect.Disconnector] in
 // production.
 type Disconnector interface {
-	Disconnect(ctx context.Context, id string) (perennial.Connection, perennial.Revocation, error)
+	Disconnect(ctx context.Context, access perennial.Access, id string) (perennial.Connection, perennial.Revocation, error)
 }
 
 // endTimeout bounds a disconnect, which goes on after its caller has left. A second
@@ -41,7 +41,11 @@ func (b *Backend) link(ctx context.Context, req connect.SessionRequest) (client.
 	if b.Sessions == nil {
 		return client.ConnectSession{}, noSessions()
 	}
-	req.Tenant = b.Tenant
+	tenant, err := b.Access.OneTenant()
+	if err != nil {
+		return client.ConnectSession{}, err
+	}
+	req.Tenant = tenant
 	made, err := b.Sessions.CreateSession(ctx, req)
 	if err != nil {
 		return client.ConnectSession{}, err
@@ -57,7 +61,7 @@ func (b *Backend) Session(ctx context.Context, id string) (client.ConnectSession
 		return client.ConnectSession{}, noSessions()
 	}
 	c, err := b.Sessions.Session(ctx, id)
-	if err == nil && c.TenantID != b.Tenant {
+	if err == nil && !b.Access.Reaches(c.TenantID, c.App) {
 		err = perennial.Errorf(perennial.CodeNotFound, "there is no connect session %q", id)
 	}
 	if err != nil {
@@ -86,12 +90,9 @@ func (b *Backend) Disconnect(ctx context.Context, id string) (perennial.Revocati
 	if b.Disconnector == nil {
 		return "", perennial.Errorf(perennial.CodeInvalid, "this client cannot disconnect: set direct.Config.Disconnector to a connect.Disconnector, which also ends the grant at the provider")
 	}
-	if _, _, err := b.Store.ForTokenRead(ctx, b.Tenant, id); err != nil { // the disconnector knows no tenants
-		return "", err
-	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
-	c, revocation, err := b.Disconnector.Disconnect(ctx, id)
+	c, revocation, err := b.Disconnector.Disconnect(ctx, b.Access, id)
 	if c.Status == perennial.StatusDisconnected && perennial.CodeOf(err) == perennial.CodeUnavailable {
 		err = nil // only the row counts: its workflow reads it at its next wake
 	}

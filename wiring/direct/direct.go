@@ -24,11 +24,11 @@ import (
 
 // Store is what a backend needs of store.Store.
 type Store interface {
-	ForTokenRead(ctx context.Context, tenant, id string) (perennial.Connection, time.Time, error)
-	Get(ctx context.Context, id string) (perennial.Connection, time.Time, error)
-	ReconnectSince(ctx context.Context, c perennial.Connection) (time.Time, error)
-	TouchUsed(ctx context.Context, id string) error
-	TouchUnauthorized(ctx context.Context, id string) error
+	ForTokenRead(ctx context.Context, access perennial.Access, id string) (perennial.Connection, time.Time, error)
+	Get(ctx context.Context, access perennial.Access, id string) (perennial.Connection, time.Time, error)
+	ReconnectSince(ctx context.Context, access perennial.Access, c perennial.Connection) (time.Time, error)
+	TouchUsed(ctx context.Context, access perennial.Access, id string) error
+	TouchUnauthorized(ctx context.Context, access perennial.Access, id string) error
 	// IsNeglected reports whether the connection's workflow does not refresh it in time.
 	IsNeglected(ctx context.Context, c perennial.Connection, patience time.Duration) (bool, error)
 	AttemptLost(ctx context.Context, c perennial.Connection) (bool, error)
@@ -49,9 +49,14 @@ type Workflows interface {
 	Sets(ctx context.Context, id string) ([]store.SaveRequest, error)
 }
 
-// Config configures a [Backend]. Tenant, Store, Keys, Workflows and Apps are required.
+// Config configures a [Backend]. Tenant or Access, Store, Keys, Workflows and Apps are required.
 type Config struct {
-	Tenant    string
+	// Tenant is the only tenant that the backend serves. It is short for an Access of
+	// that tenant.
+	Tenant string
+	// Access, if set, takes the place of Tenant. One that reaches many tenants is narrowed
+	// with For before each use.
+	Access    perennial.Access
 	Store     Store
 	Keys      Keys
 	Workflows Workflows
@@ -84,16 +89,35 @@ type Config struct {
 // Backend implements [client.Backend] for one tenant.
 type Backend struct {
 	Config
+	*shared
+}
+
+// shared is what a backend and all those made of it by For have in common.
+type shared struct {
 	sick    atomic.Int64 // when Temporal last failed to answer, in Unix nanoseconds
 	keeping sync.WaitGroup
 }
 
+// For returns the same backend for another access. It costs nothing, and is closed with b.
+func (b *Backend) For(access perennial.Access) *Backend {
+	of := *b
+	of.Access = access
+	return &of
+}
+
 // New returns a backend for [client.New].
 func New(c Config) (*Backend, error) {
-	for name, missing := range map[string]bool{"Tenant": c.Tenant == "", "Store": c.Store == nil, "Keys": c.Keys == nil, "Workflows": c.Workflows == nil, "Apps": c.Apps == nil} {
+	for name, missing := range map[string]bool{"Store": c.Store == nil, "Keys": c.Keys == nil, "Workflows": c.Workflows == nil, "Apps": c.Apps == nil} {
 		if missing {
 			return nil, perennial.Errorf(perennial.CodeInvalid, "client: %s is needed", name)
 		}
+	}
+	if c.Access.IsZero() {
+		access, err := perennial.TenantAccess(perennial.Actor{Kind: perennial.ActorProgram}, c.Tenant)
+		if err != nil {
+			return nil, perennial.Errorf(perennial.CodeInvalid, "client: Tenant is needed")
+		}
+		c.Access = access
 	}
 	if e, ok := c.Engine.(*refresh.Engine); ok && (e == nil || e.Spool == nil) {
 		return nil, perennial.Errorf(perennial.CodeInvalid, "client: an engine outside Temporal needs a spool: else a reply that cannot be stored at once is lost with this process")
@@ -101,12 +125,12 @@ func New(c Config) (*Backend, error) {
 	c.Answer = cmp.Or(c.Answer, 10*time.Second)
 	c.Sweep = cmp.Or(c.Sweep, time.Minute)
 	c.Floor = cmp.Or(c.Floor, timing.Config{}.WithDefaults().Floor())
-	return &Backend{Config: c}, nil
+	return &Backend{c, &shared{}}, nil
 }
 
 // Load implements [client.Backend].
 func (b *Backend) Load(ctx context.Context, id string) (client.TokenState, error) {
-	c, now, err := b.Store.ForTokenRead(ctx, b.Tenant, id)
+	c, now, err := b.Store.ForTokenRead(ctx, b.Access, id)
 	if err != nil {
 		return client.TokenState{}, err
 	}
@@ -134,7 +158,7 @@ func (b *Backend) Load(ctx context.Context, id string) (client.TokenState, error
 		if b.Links != nil {
 			h.ReconnectURL, h.HelpURL = b.Links(c)
 		}
-		if h.Since, err = b.Store.ReconnectSince(ctx, c); err != nil {
+		if h.Since, err = b.Store.ReconnectSince(ctx, b.Access, c); err != nil {
 			return client.TokenState{}, err
 		}
 	}
@@ -157,9 +181,9 @@ func (b *Backend) floored(c perennial.Connection, now time.Time) time.Time {
 func (b *Backend) Note(ctx context.Context, id string, n client.Note) error {
 	switch n {
 	case client.NoteUsed:
-		return b.Store.TouchUsed(ctx, id)
+		return b.Store.TouchUsed(ctx, b.Access, id)
 	case client.NoteUnauthorized:
-		return b.Store.TouchUnauthorized(ctx, id)
+		return b.Store.TouchUnauthorized(ctx, b.Access, id)
 	}
 	return fmt.Errorf("no note %q", n)
 }

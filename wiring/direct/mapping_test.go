@@ -26,17 +26,17 @@ type whole struct {
 	asked connect.SessionRequest
 }
 
-func (w whole) Get(ctx context.Context, id string) (perennial.Connection, time.Time, error) {
-	return w.ForTokenRead(ctx, "", id)
+func (w whole) Get(ctx context.Context, access perennial.Access, id string) (perennial.Connection, time.Time, error) {
+	return w.ForTokenRead(ctx, access, id)
 }
 
-func (whole) ForTokenRead(context.Context, string, string) (perennial.Connection, time.Time, error) {
+func (whole) ForTokenRead(context.Context, perennial.Access, string) (perennial.Connection, time.Time, error) {
 	c := fill.Of[perennial.Connection]()
 	c.Status = perennial.StatusReconnectRequired
 	return c, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), nil
 }
 
-func (whole) ReconnectSince(context.Context, perennial.Connection) (time.Time, error) {
+func (whole) ReconnectSince(context.Context, perennial.Access, perennial.Connection) (time.Time, error) {
 	return time.Now(), nil
 }
 
@@ -115,8 +115,8 @@ func TestTitleOfAnUnknownApp(t *testing.T) {
 // otherApp is a store whose rows have an app that left the configuration.
 type otherApp struct{ *whole }
 
-func (o otherApp) ForTokenRead(ctx context.Context, tenant, id string) (perennial.Connection, time.Time, error) {
-	c, now, err := o.whole.ForTokenRead(ctx, tenant, id)
+func (o otherApp) ForTokenRead(ctx context.Context, access perennial.Access, id string) (perennial.Connection, time.Time, error) {
+	c, now, err := o.whole.ForTokenRead(ctx, access, id)
 	c.App = "left"
 	return c, now, err
 }

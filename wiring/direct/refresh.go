@@ -34,7 +34,7 @@ var errSick = errors.New("Temporal does not answer")
 // it does not answer, or has let the token become overdue, the engine does it, if there
 // is one.
 func (b *Backend) Refresh(ctx context.Context, id string, generation int64) error {
-	c, now, err := b.Store.ForTokenRead(ctx, b.Tenant, id) // workflows know no tenants
+	c, now, err := b.Store.ForTokenRead(ctx, b.Access, id) // workflows know no tenants
 	if err != nil {
 		return err
 	}
@@ -48,12 +48,12 @@ func (b *Backend) Refused(ctx context.Context, id string, generation int64, why 
 	if err := perennial.CheckRefusal(generation, why); err != nil {
 		return err
 	}
-	c, now, err := b.Store.ForTokenRead(ctx, b.Tenant, id)
+	c, now, err := b.Store.ForTokenRead(ctx, b.Access, id)
 	if err != nil {
 		return err
 	}
 	if why == perennial.RefusalTokenRefused {
-		_ = b.Store.TouchUnauthorized(ctx, id) // it counts as a 401; a failure costs only the note
+		_ = b.Store.TouchUnauthorized(ctx, b.Access, id) // it counts as a 401; a failure costs only the note
 	}
 	if generation == 0 {
 		generation = c.Generation
@@ -138,7 +138,7 @@ func (b *Backend) refreshHere(ctx context.Context, id string, generation int64) 
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
-		row, _, err := b.Store.Get(ctx, id)
+		row, _, err := b.Store.Get(ctx, b.Access, id)
 		switch {
 		case err != nil:
 			return err

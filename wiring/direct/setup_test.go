@@ -135,14 +135,14 @@ func (b *bundle) insertTo(app string) string {
 	b.Helper()
 	id := uuid.NewString()
 	c := perennial.Connection{ID: id, TenantID: "acme", App: app, Provider: "hubspot", Host: "api.hubapi.com", AccountID: "portal " + id}
-	_, err := b.db.Insert(context.Background(), c, b.write(c, 1, 30*time.Minute))
+	_, err := b.db.Insert(context.Background(), perennial.WorkerAccess(), c, b.write(c, 1, 30*time.Minute))
 	require.NoError(b, err)
 	return id
 }
 
 func (b *bundle) row() perennial.Connection {
 	b.Helper()
-	c, _, err := b.db.Get(context.Background(), b.id)
+	c, _, err := b.db.Get(context.Background(), perennial.WorkerAccess(), b.id)
 	require.NoError(b, err)
 	return c
 }
@@ -150,7 +150,7 @@ func (b *bundle) row() perennial.Connection {
 func (b *bundle) renew(life time.Duration) {
 	b.Helper()
 	c := b.row()
-	_, err := b.db.ReplaceTokens(context.Background(), b.id, "", c.Generation, b.write(c, c.Generation+1, life))
+	_, err := b.db.ReplaceTokens(context.Background(), perennial.WorkerAccess(), b.id, "", c.Generation, b.write(c, c.Generation+1, life))
 	require.NoError(b, err)
 }
 
@@ -170,7 +170,7 @@ func (b *bundle) fixture() clienttest.Fixture {
 		Renew: b.renew, Row: b.row,
 		SetStatus: func(s perennial.Status, r perennial.Reason) {
 			c := b.row()
-			_, err := b.db.SetStatus(context.Background(), b.id, perennial.Statuses, c.Generation, s, r)
+			_, err := b.db.SetStatus(context.Background(), perennial.WorkerAccess(), b.id, perennial.Statuses, c.Generation, s, r)
 			require.NoError(b, err)
 		},
 		Refreshes: func() int { b.mu.Lock(); defer b.mu.Unlock(); return b.refreshes },
