@@ -116,6 +116,15 @@ func (a Access) IsZero() bool { return !a.every && a.tenant == "" }
 // Everything reports whether the access reaches all tenants and all apps.
 func (a Access) Everything() bool { return a.every && !a.only }
 
+// Covers reports whether the access reaches all that another one does, with all its rights.
+func (a Access) Covers(b Access) bool {
+	if !a.every && (b.every || a.tenant != b.tenant) || a.only && !b.only {
+		return false
+	}
+	return !slices.ContainsFunc(b.apps, func(app string) bool { return !a.ReachesApp(app) }) &&
+		!slices.ContainsFunc(b.rights, func(right Scope) bool { return !a.Allows(right) })
+}
+
 // ReachesApp reports whether the access reaches an app.
 func (a Access) ReachesApp(name string) bool { return !a.only || slices.Contains(a.apps, name) }
 

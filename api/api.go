@@ -28,6 +28,7 @@ type Store interface {
 	List(ctx context.Context, access perennial.Access, f store.Filter) ([]perennial.Connection, error)
 	AttemptsAfter(ctx context.Context, access perennial.Access, connectionID string, started time.Time, id string, limit int) ([]perennial.Attempt, error)
 	AppIncidents(ctx context.Context, name string) (store.AppState, error)
+	Hosts(ctx context.Context, access perennial.Access, app string) ([]string, error)
 }
 
 // Connections changes connections: connect.Service in production.
@@ -197,7 +198,7 @@ func (a *API) description() huma.Config {
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI: "3.1.0",
 			Info: &huma.Info{Title: "Perennial", Version: "1",
-				Description: "Keeps third-party OAuth connections alive, and hands out their access tokens.\n\nEvery request carries an API key of one tenant: `Authorization: Bearer pk_...`. What belongs to another tenant is not found. Every error is a problem (RFC 9457) with a stable `code`. Members may be added to answers; ignore those that you do not know.",
+				Description: "Keeps third-party OAuth connections alive, and hands out their access tokens.\n\nEvery request carries an API key: `Authorization: Bearer pk_...`. A key of one tenant reaches what that tenant has. With a key of every tenant each request names its tenant in the header `Perennial-Tenant`. What belongs to another tenant is not found. Every error is a problem (RFC 9457) with a stable `code`. Members may be added to answers; ignore those that you do not know.",
 				License:     &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}},
 			Components: &huma.Components{
 				Schemas: huma.NewMapRegistry("#/components/schemas/", schemaName),
@@ -253,6 +254,13 @@ func namesIn(document []byte) (map[string]bool, error) {
 	}
 	walk(root)
 	return names, nil
+}
+
+// reachedApp finds an app of the configuration that an access reaches. Any other does not
+// exist for it.
+func (a *API) reachedApp(access perennial.Access, name string) (app provider.App, ok bool) {
+	app, ok = a.app(name)
+	return app, ok && access.ReachesApp(name)
 }
 
 // app finds an app of the configuration. ok is false if the app has left it.

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/perennial-oauth/perennial"
@@ -21,7 +22,7 @@ type App struct {
 	RefusalHold  bool      `json:"held" doc:"Refusals are not believed at present: no connection moves to reconnect_required"`
 	HoldRaisedAt time.Time `json:"held_at,omitzero"`
 	SlowUntil    time.Time `json:"slow_until,omitzero" doc:"The provider asked for fewer requests until then"`
-	Circuits     []Circuit `json:"circuits" nullable:"false" doc:"By host of the token endpoint; those that were never in trouble are left out"`
+	Circuits     []Circuit `json:"circuits" nullable:"false" doc:"By host of the token endpoint: those that were never in trouble are left out, and, where each account has its own host, those at which the caller has no connection"`
 }
 
 // Circuit is an app's circuit at one host. While it is open, one connection at a time
@@ -41,8 +42,8 @@ type Circuit struct {
 const appsPath = "/v1/apps"
 
 func (a *API) registerApps() {
-	register(a, operation{id: "listApps", method: http.MethodGet, path: appsPath, tag: "apps", scopes: reading, summary: "List apps with their circuits and holds"}, a.listApps)
-	register(a, operation{id: "getApp", method: http.MethodGet, path: appsPath + "/{app}", tag: "apps", scopes: reading, summary: "Show one app"}, a.getApp)
+	register(a, operation{id: "listApps", method: http.MethodGet, path: appsPath, tag: "apps", scopes: reading, tenant: listsAcross, summary: "List apps with their circuits and holds"}, a.listApps)
+	register(a, operation{id: "getApp", method: http.MethodGet, path: appsPath + "/{app}", tag: "apps", scopes: reading, tenant: listsAcross, summary: "Show one app"}, a.getApp)
 }
 
 type listAppsOutput struct {
@@ -52,11 +53,14 @@ type listAppsOutput struct {
 	}
 }
 
-func (a *API) listApps(ctx context.Context, _ perennial.Access, _ *struct{}) (*listAppsOutput, error) {
+func (a *API) listApps(ctx context.Context, access perennial.Access, _ *struct{}) (*listAppsOutput, error) {
 	out := &listAppsOutput{}
 	out.Body.Apps = []App{}
 	for _, app := range a.Apps {
-		state, err := a.Store.AppIncidents(ctx, app.Name)
+		if !access.ReachesApp(app.Name) {
+			continue
+		}
+		state, err := a.incidents(ctx, access, app)
 		if err != nil {
 			return nil, err
 		}
@@ -71,16 +75,29 @@ type appInput struct {
 
 type appOutput struct{ Body App }
 
-func (a *API) getApp(ctx context.Context, _ perennial.Access, in *appInput) (*appOutput, error) {
-	app, ok := a.app(in.App)
+func (a *API) getApp(ctx context.Context, access perennial.Access, in *appInput) (*appOutput, error) {
+	app, ok := a.reachedApp(access, in.App)
 	if !ok {
 		return nil, problem(perennial.CodeNotFound, "There is no such app.")
 	}
-	state, err := a.Store.AppIncidents(ctx, app.Name)
+	state, err := a.incidents(ctx, access, app)
 	if err != nil {
 		return nil, err
 	}
 	return &appOutput{showApp(app, state)}, nil
+}
+
+// incidents returns an app's incidents. If each account of its provider has its own host,
+// the host is a customer: then only circuits of hosts at which the caller has a connection
+// are among them.
+func (a *API) incidents(ctx context.Context, access perennial.Access, app provider.App) (store.AppState, error) {
+	state, err := a.Store.AppIncidents(ctx, app.Name)
+	if err != nil || len(state.Circuits) == 0 || access.EveryTenant() || !app.Provider.HostNeeded() {
+		return state, err
+	}
+	hosts, err := a.Store.Hosts(ctx, access, app.Name)
+	state.Circuits = slices.DeleteFunc(state.Circuits, func(c store.Circuit) bool { return !slices.Contains(hosts, c.Host) })
+	return state, err
 }
 
 func showApp(app provider.App, s store.AppState) App {

@@ -7,6 +7,7 @@ import (
 	"github.com/perennial-oauth/perennial/api"
 	"github.com/perennial-oauth/perennial/internal/apitest"
 	"github.com/perennial-oauth/perennial/internal/testpg"
+	"github.com/perennial-oauth/perennial/provider"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -33,4 +34,25 @@ func TestApps(t *testing.T) {
 	other := read[api.App](t, w.Do(key, "GET", "/v1/apps/"+apitest.Revocable, ""))
 	assert.False(t, other.RefusalHold)
 	assert.Empty(t, other.Circuits)
+}
+
+// TestHostsOfOthers: where each account has its own host, that names the customer: a tenant
+// sees the circuits of its own hosts only.
+func TestHostsOfOthers(t *testing.T) {
+	t.Parallel()
+	entry, ok := provider.Lookup("shopify")
+	require.True(t, ok)
+	w := apitest.New(t, testpg.URL(t), func(c *api.Config) { c.Apps = append(c.Apps, provider.App{Name: "shop", Provider: entry}) })
+	w.Apps = append(w.Apps, provider.App{Name: "shop", Provider: entry})
+	_, key := w.Key("acme", perennial.ScopeTokensRead)
+	for tenant, host := range map[string]string{"acme": "acme.myshopify.com", "other": "planted.myshopify.com"} {
+		c := w.ConnectTo("shop", tenant)
+		w.Exec("UPDATE connections SET host = '" + host + "' WHERE id = '" + c.ID + "'")
+		w.Exec("INSERT INTO circuits (app, host, reason, code, opened_at, last_canary, connections, updated_at) VALUES ('shop', '" + host + "', 'unavailable', 'timeout', now(), '', 1, now())")
+	}
+	for _, path := range []string{"/v1/apps/shop", "/v1/apps"} {
+		answer := w.Do(key, "GET", path, "").Body.String()
+		assert.Contains(t, answer, "acme.myshopify.com")
+		assert.NotContains(t, answer, "planted")
+	}
 }

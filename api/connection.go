@@ -17,6 +17,7 @@ import (
 type Connection struct {
 	_           struct{}             `additionalProperties:"true"`
 	ID          string               `json:"id" example:"con_0193a6e0-0000-7000-8000-000000000000" doc:"Stable for ever: a reconnect keeps it"`
+	TenantID    string               `json:"tenant_id" doc:"The customer of the product that it belongs to"`
 	App         string               `json:"app" doc:"The client registration, environment included"`
 	Provider    string               `json:"provider" example:"hubspot"`
 	Host        string               `json:"host,omitempty" doc:"Of its token endpoint"`
@@ -50,7 +51,7 @@ type Connection struct {
 
 func (a *API) show(c perennial.Connection) Connection {
 	c = c.WithoutStale()
-	return Connection{ID: c.ID, App: c.App, Provider: c.Provider, Host: c.Host, AccountID: c.AccountID, Status: c.Status, Reason: c.Reason, Health: c.Health,
+	return Connection{ID: c.ID, TenantID: c.TenantID, App: c.App, Provider: c.Provider, Host: c.Host, AccountID: c.AccountID, Status: c.Status, Reason: c.Reason, Health: c.Health,
 		FailingCode: c.FailingCode, Cadence: c.Cadence, Words: c.Words(a.title(c)), Generation: c.Generation,
 		TokenType: perennial.TokenTypeBearer, Scopes: c.Scopes, Missing: c.MissingScopes, Metadata: c.Metadata, FailingSince: c.FailingSince, ExpiresAt: c.ExpiresAt,
 		RefreshTokenExpiresAt: c.RefreshTokenExpiresAt, GrantExpiresAt: c.GrantExpiresAt, NextRefreshAt: c.NextRefreshAt, LastRefreshedAt: c.LastRefreshedAt,
@@ -94,7 +95,7 @@ const connectionsPath = "/v1/connections"
 func (a *API) registerConnections() {
 	const tag = "connections"
 	at := func(rest string) string { return connectionsPath + "/{id}" + rest }
-	register(a, operation{id: "listConnections", method: http.MethodGet, path: connectionsPath, tag: tag, scopes: reading,
+	register(a, operation{id: "listConnections", method: http.MethodGet, path: connectionsPath, tag: tag, scopes: reading, tenant: listsAcross,
 		summary: "List connections", description: "In the order of their ids, which is that in which they were made. A value that no connection can have is refused."}, a.listConnections)
 	register(a, operation{id: "createConnection", method: http.MethodPost, path: connectionsPath, tag: tag, scopes: changing, writes: true,
 		summary:     "Store a new grant and keep it alive",
@@ -170,7 +171,7 @@ func (a *API) listConnections(ctx context.Context, access perennial.Access, in *
 // knownNames refuses an app or a provider that is neither configured nor in any row of
 // the tenant: an empty list would read as "there are none".
 func (a *API) knownNames(ctx context.Context, access perennial.Access, in *listConnectionsInput) error {
-	_, configured := a.app(in.App)
+	_, configured := a.reachedApp(access, in.App)
 	_, catalogued := provider.Lookup(in.Provider)
 	for _, app := range a.Apps {
 		catalogued = catalogued || app.Provider.Name == in.Provider
@@ -233,7 +234,7 @@ func (a *API) createConnection(ctx context.Context, access perennial.Access, in 
 	if err != nil {
 		return nil, err
 	}
-	g, err := a.withBody(in.Body.grant(tenant), in.Body.Tokens, in.Body.Credentials)
+	g, err := a.withBody(access, in.Body.grant(tenant), in.Body.Tokens, in.Body.Credentials)
 	if err != nil {
 		return nil, err
 	}
@@ -255,7 +256,7 @@ func (a *API) replaceTokens(ctx context.Context, access perennial.Access, in *re
 	if err != nil {
 		return nil, err
 	}
-	g, err := a.withBody(in.Body.grant(c), in.Body.Tokens, in.Body.Credentials)
+	g, err := a.withBody(access, in.Body.grant(c), in.Body.Tokens, in.Body.Credentials)
 	if err != nil {
 		return nil, err
 	}

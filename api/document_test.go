@@ -108,7 +108,7 @@ func TestEveryOperation(t *testing.T) {
 	admin, adminKey := w.Key("acme", perennial.ScopeAdmin)
 	_, otherKey := w.Key("other", perennial.ScopeAdmin)
 	revoked, revokedKey := w.Key("acme", perennial.ScopeAdmin)
-	require.NoError(t, w.Keys.Revoke(t.Context(), revoked.ID))
+	require.NoError(t, w.Keys.Revoke(t.Context(), perennial.CommandLineAccess(), revoked.ID))
 	hook, err := w.Webhooks.AddEndpoint(t.Context(), perennial.WorkerAccess(), perennial.WebhookEndpoint{ID: "whe_theirs", TenantID: "other", URL: "https://planted-url.example/", SecretSealed: []byte("x")})
 	require.NoError(t, err)
 	nobodys, err := w.Webhooks.AddEndpoint(t.Context(), perennial.WorkerAccess(), perennial.WebhookEndpoint{ID: "whe_operators", URL: "https://planted-url.example/", SecretSealed: []byte("x")})

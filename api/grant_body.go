@@ -55,8 +55,8 @@ func (Credentials) Schema(huma.Registry) *huma.Schema {
 
 // withBody reads a body's token reply, in the form of the provider of the grant's app, or
 // its credentials.
-func (a *API) withBody(g connect.Grant, reply *TokenReply, given *Credentials) (connect.Grant, error) {
-	app, ok := a.app(g.App)
+func (a *API) withBody(access perennial.Access, g connect.Grant, reply *TokenReply, given *Credentials) (connect.Grant, error) {
+	app, ok := a.reachedApp(access, g.App)
 	if !ok {
 		p := problem(perennial.CodeInvalid, "There is no such app; GET %s lists those that there are.", appsPath)
 		p.Errors = []wire.Invalid{{Location: "body.app", Message: "is not an app of the configuration"}}

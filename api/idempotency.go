@@ -43,7 +43,11 @@ func fingerprint(key, method, uri string, body []byte) string {
 
 // idempotent returns the request of a call that has no result yet.
 func (c *call) idempotent() IdempotentRequest {
-	hash := sha256.Sum256([]byte(c.idempotencyKey))
+	named := c.idempotencyKey
+	if c.key.EveryTenant { // each tenant has Idempotency-Keys of its own
+		named = c.tenant() + "\x00" + named
+	}
+	hash := sha256.Sum256([]byte(named))
 	return IdempotentRequest{APIKeyID: c.key.ID, KeyHash: hex.EncodeToString(hash[:]), Fingerprint: c.fingerprint}
 }
 

@@ -84,7 +84,7 @@ type knownKey struct {
 }
 
 // verify returns the key whose secret was presented. ok is false for an unknown, a
-// wrong and a revoked key alike, after the same work. err means that the look-up
+// wrong, a revoked and an expired key alike, after the same work. err means that the look-up
 // failed. verify calls may before it looks up a key that is not in memory. If may
 // returns false, verify looks the key up only if the list of all keys has it.
 func (k *keys) verify(ctx context.Context, presented string, may func() bool) (key perennial.APIKey, ok bool, err error) {
@@ -103,7 +103,7 @@ func (k *keys) verify(ctx context.Context, presented string, may func() bool) (k
 			return perennial.APIKey{}, false, err
 		}
 	}
-	if !secretMatches(key.SecretHash, secret) || !key.RevokedAt.IsZero() {
+	if !secretMatches(key.SecretHash, secret) || !key.Works(k.now()) {
 		return perennial.APIKey{}, false, nil
 	}
 	k.used(ctx, key)
@@ -201,7 +201,7 @@ func (l *keyList) holds(ctx context.Context, id, secret string) (bool, error) {
 	if now := l.now(); l.hashes == nil || now.Sub(l.readAt) >= KeyLasts {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyTimeout)
 		defer cancel()
-		all, err := l.store.List(ctx, "")
+		all, err := l.store.List(ctx, perennial.WorkerAccess())
 		if err != nil {
 			return false, err
 		}

@@ -57,7 +57,7 @@ func TestRevocation(t *testing.T) {
 	used, err := w.Keys.Get(t.Context(), k.ID)
 	require.NoError(t, err)
 	assert.NotZero(t, used.LastUsedAt)
-	require.NoError(t, w.Keys.Revoke(t.Context(), k.ID))
+	require.NoError(t, w.Keys.Revoke(t.Context(), perennial.CommandLineAccess(), k.ID))
 	clock.pass(api.KeyLasts - 1)
 	assert.Equal(t, 200, at(), "it was read a little less ago")
 	clock.pass(1)
@@ -67,7 +67,7 @@ func TestRevocation(t *testing.T) {
 	late, whole := api.NewKey("acme", "late", perennial.ScopeTokensRead)
 	get := func() int { return w.Do(whole.Reveal(), "GET", "/v1/connections", "").Code }
 	assert.Equal(t, 401, get())
-	_, err = w.Keys.Add(t.Context(), late)
+	_, err = w.Keys.Add(t.Context(), perennial.CommandLineAccess(), late)
 	require.NoError(t, err)
 	clock.pass(api.KeyLasts)
 	assert.Equal(t, 200, get())

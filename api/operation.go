@@ -26,11 +26,24 @@ type operation struct {
 	// Idempotency-Key executes it again.
 	repeatable bool
 	conflicts  bool // it may answer 409
+	// tenant says what the operation does in a request that names no tenant.
+	tenant tenantNeed
 }
+
+// tenantNeed says what an operation does in a request that names no tenant, with a key of
+// every tenant.
+type tenantNeed int
+
+const (
+	needsTenant  tenantNeed = iota // it is refused
+	listsAcross                    // it shows what all tenants have, to a key with tenants:read
+	knowsNoOwner                   // it shows nothing of any tenant
+)
 
 const (
 	metaScopes = "perennial.scopes"
 	metaWrites = "perennial.writes"
+	metaTenant = "perennial.tenant"
 )
 
 func scopesOf(op *huma.Operation) []perennial.Scope {
@@ -38,11 +51,16 @@ func scopesOf(op *huma.Operation) []perennial.Scope {
 	return scopes
 }
 
+func tenantNeedOf(op *huma.Operation) tenantNeed {
+	need, _ := op.Metadata[metaTenant].(tenantNeed)
+	return need
+}
+
 func writes(op *huma.Operation) bool { yes, _ := op.Metadata[metaWrites].(bool); return yes }
 
 var (
 	// reading is allowed to every key, because each has one of these scopes.
-	reading  = []perennial.Scope{perennial.ScopeTokensRead, perennial.ScopeConnectionsWrite, perennial.ScopeAdmin}
+	reading  = []perennial.Scope{perennial.ScopeTokensRead, perennial.ScopeConnectionsWrite, perennial.ScopeTenantsRead, perennial.ScopeAdmin}
 	tokens   = []perennial.Scope{perennial.ScopeTokensRead, perennial.ScopeAdmin}
 	changing = []perennial.Scope{perennial.ScopeConnectionsWrite, perennial.ScopeAdmin}
 	ruling   = []perennial.Scope{perennial.ScopeAdmin}
@@ -56,9 +74,12 @@ func register[I, O any](a *API, o operation, handle func(context.Context, perenn
 	op := huma.Operation{OperationID: o.id, Method: o.method, Path: o.path, Tags: []string{o.tag}, Summary: o.summary, Description: o.description,
 		DefaultStatus: o.success, MaxBodyBytes: maxBody + 1, BodyReadTimeout: -1, // readBody has read the body before
 		Responses: a.responses(o),
-		Metadata:  map[string]any{metaScopes: o.scopes, metaWrites: o.writes}}
+		Metadata:  map[string]any{metaScopes: o.scopes, metaWrites: o.writes, metaTenant: o.tenant}}
 	for _, s := range o.scopes {
 		op.Security = append(op.Security, map[string][]string{securityScheme: {string(s)}})
+	}
+	if o.tenant != knowsNoOwner {
+		op.Parameters = append(op.Parameters, tenantParameter(o.tenant))
 	}
 	if o.writes {
 		op.Parameters = append(op.Parameters, &huma.Param{Name: "Idempotency-Key", In: "header",

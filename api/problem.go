@@ -38,6 +38,7 @@ const (
 	codeInProgress        perennial.Code = "idempotency_in_progress"
 	codeOutcomeUnknown    perennial.Code = "outcome_unknown"
 	codeNotAcceptable     perennial.Code = "not_acceptable"
+	codeTenant            perennial.Code = "tenant_required"
 	retryAfterConflict                   = time.Second
 	retryAfterUnavailable                = 5 * time.Second
 )
@@ -68,6 +69,7 @@ var statuses = map[perennial.Code]int{
 	codeInProgress:                  http.StatusConflict,
 	codeOutcomeUnknown:              http.StatusConflict,
 	codeNotAcceptable:               http.StatusNotAcceptable,
+	codeTenant:                      http.StatusBadRequest,
 }
 
 // ProblemStatuses returns the HTTP status of each code that an error of the API may have.

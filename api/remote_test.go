@@ -89,7 +89,7 @@ func TestErrors(t *testing.T) {
 		assert.ErrorAs(t, err, new(*client.ErrNotFound), id)
 	}
 	revoked, key := w.Key("acme", perennial.ScopeTokensRead)
-	require.NoError(t, w.Keys.Revoke(t.Context(), revoked.ID))
+	require.NoError(t, w.Keys.Revoke(t.Context(), perennial.CommandLineAccess(), revoked.ID))
 	_, err = backend(t, w.URL(), key).Load(t.Context(), f.ID)
 	assert.Equal(t, perennial.CodeUnavailable, perennial.CodeOf(err), "a wrong key is no missing connection")
 	assert.ErrorContains(t, err, "unauthorized")
@@ -118,4 +118,21 @@ func TestNarrowKey(t *testing.T) {
 	_, err = c.Connect(t.Context(), client.ConnectRequest{App: f.App})
 	require.ErrorAs(t, err, new(*client.ErrInvalid))
 	assert.NotContains(t, err.Error(), narrow)
+}
+
+// TestProductsClient: with the product's key a client serves the tenant that it names.
+func TestProductsClient(t *testing.T) {
+	t.Parallel()
+	w := apitest.New(t, testpg.URL(t))
+	c := w.Connect("acme")
+	key := makeKey(t, w, "", everyTenant, perennial.ScopeTokensRead)
+	of := func(tenant string) error {
+		b, err := remote.New(remote.Config{URL: w.URL(), Key: perennial.NewSecret(key), Tenant: tenant})
+		require.NoError(t, err)
+		_, err = b.Load(t.Context(), c.ID)
+		return err
+	}
+	require.NoError(t, of("acme"))
+	assert.Equal(t, perennial.CodeNotFound, perennial.CodeOf(of("other")))
+	assert.ErrorContains(t, of(""), "Perennial-Tenant")
 }

@@ -17,7 +17,10 @@ func TestGoldenColumns(t *testing.T) {
 // TestRowsBecomeKeys: every column of a row arrives in the key or the request.
 func TestRowsBecomeKeys(t *testing.T) {
 	t.Parallel()
-	assert.Empty(t, fill.Zeros(fill.Of[keyRow]().key()))
+	row := fill.Of[keyRow]()
+	assert.Equal(t, []string{"TenantID"}, fill.Zeros(row.key()), "a key of every tenant has none")
+	row.Every = false
+	assert.Equal(t, []string{"EveryTenant"}, fill.Zeros(row.key()))
 	assert.Equal(t, []string{"Now"}, fill.Zeros(fill.Of[requestRow]().request()))
 }
 

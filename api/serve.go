@@ -158,7 +158,7 @@ func (a *API) refuse(w http.ResponseWriter, c *call, p *Problem) {
 func (a *API) done(c *call, status int, took time.Duration) {
 	level, code := slog.LevelDebug, ""
 	attributes := []slog.Attr{slog.String("request_id", c.requestID), slog.String("operation", c.operation), slog.Int("status", status), slog.Duration("took", took),
-		slog.String("api_key", c.key.ID), slog.String("tenant_id", c.key.TenantID)}
+		slog.String("api_key", c.key.ID), slog.String("tenant_id", c.tenant())}
 	if p := c.problem; p != nil {
 		code = string(p.Code)
 		attributes = append(attributes, slog.String("code", code))
@@ -206,9 +206,6 @@ func (a *API) authenticate(r *http.Request, c *call, op *huma.Operation, present
 	}
 	try.Release()
 	c.key = key
-	if c.access, err = key.Access(); err != nil {
-		return problemOf(err)
-	}
 	if wanted := scopesOf(op); !key.Allows(wanted...) {
 		var names []string
 		for _, s := range wanted {
@@ -216,6 +213,9 @@ func (a *API) authenticate(r *http.Request, c *call, op *huma.Operation, present
 		}
 		return problem(wire.CodeScope, "The API key has none of the scopes that allow this: %s.", strings.Join(names, ", ")).
 			header("WWW-Authenticate", challenge(fmt.Sprintf(`error="insufficient_scope", scope=%q`, strings.Join(names, " "))))
+	}
+	if p := c.resolve(r, op); p != nil {
+		return p
 	}
 	if wait, ok := a.limits.take(key.ID, a.Now()); !ok {
 		return problem(codeRateLimited, "The API key is over its %g requests a second.", a.Rate).retryAfter(wait)

@@ -12,8 +12,8 @@ import (
 
 // Sessions make connect links: connect.Sessions in production.
 type Sessions interface {
-	CreateSession(ctx context.Context, req connect.SessionRequest) (connect.Session, error)
-	Session(ctx context.Context, id string) (perennial.ConnectSession, error)
+	CreateSession(ctx context.Context, access perennial.Access, req connect.SessionRequest) (connect.Session, error)
+	Session(ctx context.Context, access perennial.Access, id string) (perennial.ConnectSession, error)
 }
 
 type sessionOutput struct{ Body wire.ConnectSession }
@@ -53,12 +53,12 @@ func (a *API) createSession(ctx context.Context, access perennial.Access, in *st
 		if _, err := a.own(ctx, access, b.ConnectionID); err != nil {
 			return nil, err
 		}
-	} else if _, ok := a.app(b.App); !ok || !access.ReachesApp(b.App) {
+	} else if _, ok := a.reachedApp(access, b.App); !ok {
 		p := problem(perennial.CodeInvalid, "There is no such app; GET %s lists those that there are.", appsPath)
 		p.Errors = []wire.Invalid{{Location: "body.app", Message: "is not an app of the configuration"}}
 		return nil, p
 	}
-	s, err := a.Sessions.CreateSession(ctx, requestOf(tenant, b))
+	s, err := a.Sessions.CreateSession(ctx, access, requestOf(tenant, b))
 	if err != nil {
 		return nil, err
 	}
@@ -74,8 +74,8 @@ func (a *API) getSession(ctx context.Context, access perennial.Access, in *Sessi
 	if a.Sessions == nil {
 		return nil, noSessions()
 	}
-	s, err := a.Sessions.Session(ctx, in.ID)
-	if perennial.CodeOf(err) == perennial.CodeNotFound || err == nil && !access.Reaches(s.TenantID, s.App) {
+	s, err := a.Sessions.Session(ctx, access, in.ID)
+	if perennial.CodeOf(err) == perennial.CodeNotFound {
 		return nil, problem(perennial.CodeNotFound, "There is no such connect session.")
 	}
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/api"
+	"github.com/perennial-oauth/perennial/internal/accesstest"
 	"github.com/perennial-oauth/perennial/internal/dbtest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -17,7 +18,7 @@ import (
 func TestStores(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]func(*testing.T, *rows){
-		"api keys": testKeys, "api keys: use is noted once an hour": testTouchKey,
+		"api keys": testKeys, "api keys: use is noted once an hour": testTouchKey, "api keys: what an older program must not take for more": testLimitedKeys,
 		"idempotency: one is the first": testRequests, "idempotency: kept for a day": testRequestsKept,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -43,7 +44,7 @@ func requireCode(t *testing.T, want perennial.Code, err error) {
 
 func (b *rows) key(t *testing.T, id, tenant string) perennial.APIKey {
 	t.Helper()
-	k, err := b.keys.Add(t.Context(), perennial.APIKey{ID: id, TenantID: tenant, Name: "of " + tenant, SecretHash: []byte{0, 1, 255},
+	k, err := b.keys.Add(t.Context(), perennial.CommandLineAccess(), perennial.APIKey{ID: id, TenantID: tenant, Name: "of " + tenant, SecretHash: []byte{0, 1, 255},
 		Scopes: []perennial.Scope{perennial.ScopeTokensRead, perennial.ScopeAdmin}})
 	require.NoError(t, err)
 	return k
@@ -57,33 +58,78 @@ func testKeys(t *testing.T, b *rows) {
 	require.NoError(t, err)
 	require.Equal(t, one, got)
 	require.Equal(t, []byte{0, 1, 255}, got.SecretHash)
-	all, err := b.keys.List(t.Context(), "")
+	all, err := b.keys.List(t.Context(), perennial.CommandLineAccess())
 	require.NoError(t, err)
 	require.Equal(t, []perennial.APIKey{one, two}, all)
-	own, err := b.keys.List(t.Context(), "other")
+	own, err := b.keys.List(t.Context(), accesstest.Of(t, "other"))
 	require.NoError(t, err)
 	require.Equal(t, []perennial.APIKey{two}, own)
 
-	require.NoError(t, b.keys.Revoke(t.Context(), "one"))
+	require.NoError(t, b.keys.Revoke(t.Context(), perennial.CommandLineAccess(), "one"))
 	revoked, err := b.keys.Get(t.Context(), "one")
 	require.NoError(t, err)
 	require.NotZero(t, revoked.RevokedAt)
-	require.NoError(t, b.keys.Revoke(t.Context(), "one"))
+	require.NoError(t, b.keys.Revoke(t.Context(), perennial.CommandLineAccess(), "one"))
 	again, err := b.keys.Get(t.Context(), "one")
 	require.NoError(t, err)
 	require.Equal(t, revoked, again, "revoked once")
-	requireCode(t, perennial.CodeNotFound, b.keys.Revoke(t.Context(), "nothing"))
+	requireCode(t, perennial.CodeNotFound, b.keys.Revoke(t.Context(), perennial.CommandLineAccess(), "nothing"))
 	_, err = b.keys.Get(t.Context(), "nothing")
 	requireCode(t, perennial.CodeNotFound, err)
 
-	_, err = b.keys.Add(t.Context(), perennial.APIKey{ID: "one", TenantID: "acme", Scopes: perennial.Scopes, SecretHash: []byte("x")})
+	_, err = b.keys.Add(t.Context(), perennial.CommandLineAccess(), perennial.APIKey{ID: "one", TenantID: "acme", Scopes: perennial.Scopes, SecretHash: []byte("x")})
 	require.Error(t, err, "an id is given once")
 	for _, bad := range []perennial.APIKey{
 		{TenantID: "acme", Scopes: perennial.Scopes, SecretHash: []byte("x")}, {ID: "k", Scopes: perennial.Scopes, SecretHash: []byte("x")},
 		{ID: "k", TenantID: "acme", SecretHash: []byte("x")}, {ID: "k", TenantID: "acme", Scopes: perennial.Scopes},
 	} {
-		_, err = b.keys.Add(t.Context(), bad)
+		_, err = b.keys.Add(t.Context(), perennial.CommandLineAccess(), bad)
 		requireCode(t, perennial.CodeInvalid, err)
+	}
+}
+
+// testLimitedKeys: a key of every tenant, of some apps or with an end comes back whole, and
+// a program that does not know these columns finds no hash that it could match.
+func testLimitedKeys(t *testing.T, b *rows) {
+	ends := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	plain := perennial.APIKey{TenantID: "acme", Scopes: perennial.Scopes, SecretHash: []byte{0, 1, 255}}
+	b.key(t, "plain", "acme")
+	for id, change := range map[string]func(*perennial.APIKey){
+		"every": func(k *perennial.APIKey) { k.TenantID, k.EveryTenant = "", true },
+		"apps":  func(k *perennial.APIKey) { k.Apps = []string{"crm", "the, other app"} },
+		"ends":  func(k *perennial.APIKey) { k.ExpiresAt = ends },
+	} {
+		k := plain
+		k.ID = id
+		change(&k)
+		made, err := b.keys.Add(t.Context(), perennial.CommandLineAccess(), k)
+		require.NoError(t, err)
+		read, err := b.keys.Get(t.Context(), id)
+		require.NoError(t, err)
+		require.Equal(t, made, read)
+		k.CreatedAt = read.CreatedAt
+		require.Equal(t, k, read)
+	}
+	var hidden []string
+	require.NoError(t, b.DB.With(t.Context()).Raw("SELECT id FROM api_keys WHERE length(secret_hash) = 0 ORDER BY id").Scan(&hidden).Error)
+	require.Equal(t, []string{"apps", "ends", "every"}, hidden)
+	own, err := b.keys.List(t.Context(), accesstest.Of(t, "*"))
+	require.NoError(t, err)
+	require.Empty(t, own, "no tenant sees a key of every tenant, whatever its name")
+	requireCode(t, perennial.CodeNotFound, b.keys.Revoke(t.Context(), accesstest.Of(t, "*"), "every"))
+
+	_, err = b.keys.Add(t.Context(), perennial.CommandLineAccess(), perennial.APIKey{ID: "both", TenantID: "acme", EveryTenant: true, Scopes: perennial.Scopes, SecretHash: []byte("x")})
+	requireCode(t, perennial.CodeInvalid, err)
+	reader := accesstest.Of(t, "acme", perennial.ScopeTokensRead)
+	for name, change := range map[string]func(*perennial.APIKey){
+		"another tenant": func(k *perennial.APIKey) { k.TenantID = "other" },
+		"every tenant":   func(k *perennial.APIKey) { k.TenantID, k.EveryTenant = "", true },
+		"more rights":    func(k *perennial.APIKey) { k.Scopes = []perennial.Scope{perennial.ScopeAdmin} },
+	} {
+		k := perennial.APIKey{ID: "more", TenantID: "acme", Scopes: []perennial.Scope{perennial.ScopeTokensRead}, SecretHash: []byte("x")}
+		change(&k)
+		_, err := b.keys.Add(t.Context(), reader, k)
+		require.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err), name)
 	}
 }
 

@@ -17,7 +17,7 @@ type Version struct {
 }
 
 func (a *API) registerVersion() {
-	register(a, operation{id: "getVersion", method: http.MethodGet, path: "/v1/version", tag: "server", scopes: reading, summary: "Show which build of the server answers"}, getVersion)
+	register(a, operation{id: "getVersion", method: http.MethodGet, path: "/v1/version", tag: "server", scopes: reading, tenant: knowsNoOwner, summary: "Show which build of the server answers"}, getVersion)
 }
 
 type versionOutput struct{ Body Version }

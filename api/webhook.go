@@ -91,6 +91,9 @@ type createWebhookInput struct {
 }
 
 func (a *API) createWebhook(ctx context.Context, access perennial.Access, in *createWebhookInput) (*webhookOutput, error) {
+	if _, limited := access.Apps(); limited {
+		return nil, problem(wire.CodeScope, "An endpoint receives the events of all apps, and this API key reaches some of them only.")
+	}
 	w, secret, err := a.Webhooks.Add(ctx, access, in.Body.URL, in.Body.Types)
 	if perennial.CodeOf(err) == perennial.CodeInvalid {
 		// Do not reveal which address a name has in this network.

@@ -111,9 +111,10 @@ func newToken(prefix string) perennial.Secret {
 
 // CreateSession makes a link. A request that cannot be met, for example with an unknown
 // app, is an error of [perennial.CodeInvalid]; a connection that does not exist, or is
-// another tenant's, is [perennial.CodeNotFound]. It does not contact the provider.
-func (s *Sessions) CreateSession(ctx context.Context, req SessionRequest) (Session, error) {
-	c, err := s.checked(ctx, req)
+// that the access does not reach, is [perennial.CodeNotFound]. It does not contact the
+// provider.
+func (s *Sessions) CreateSession(ctx context.Context, access perennial.Access, req SessionRequest) (Session, error) {
+	c, err := s.checked(ctx, access, req)
 	if err != nil {
 		return Session{}, err
 	}
@@ -147,14 +148,24 @@ func (req SessionRequest) session() perennial.ConnectSession {
 		ReturnURL: req.ReturnURL, Mode: req.Mode, Scopes: req.Scopes}
 }
 
-func (s *Sessions) checked(ctx context.Context, req SessionRequest) (perennial.ConnectSession, error) {
+// appOf returns the app of a new session, if the access reaches it.
+func (s *Sessions) appOf(access perennial.Access, c perennial.ConnectSession) (provider.App, error) {
+	if perennial.CheckTenant(c.TenantID) == nil && !access.Reaches(c.TenantID, c.App) {
+		return provider.App{}, perennial.Errorf(perennial.CodeNotFound, "there is no app %q", c.App)
+	}
+	return s.Service.Apps.App(c.App)
+}
+
+func (s *Sessions) checked(ctx context.Context, access perennial.Access, req SessionRequest) (perennial.ConnectSession, error) {
 	c := req.session()
-	if c.ConnectionID != "" {
-		con, _, err := s.Service.Store.Get(ctx, perennial.CommandLineAccess(), c.ConnectionID)
-		if err == nil && c.TenantID != "" && c.TenantID != con.TenantID {
-			// Say the same as for a connection that does not exist.
-			err = perennial.Errorf(perennial.CodeNotFound, "there is no connection %q", c.ConnectionID)
+	if perennial.CheckTenant(c.TenantID) == nil {
+		var err error
+		if access, err = access.InTenant(c.TenantID); err != nil {
+			return c, err
 		}
+	}
+	if c.ConnectionID != "" {
+		con, _, err := s.Service.Store.Get(ctx, access, c.ConnectionID)
 		if err != nil {
 			return c, err
 		}
@@ -163,7 +174,7 @@ func (s *Sessions) checked(ctx context.Context, req SessionRequest) (perennial.C
 		}
 		c.TenantID, c.App, c.Host = con.TenantID, con.App, con.Host
 	}
-	app, err := s.Service.Apps.App(c.App)
+	app, err := s.appOf(access, c)
 	if perennial.CodeOf(err) == perennial.CodeNotFound { // that code is for connections
 		err = perennial.Errorf(perennial.CodeInvalid, "%w", err)
 	}
@@ -196,7 +207,7 @@ func (s *Sessions) check(app provider.App, c perennial.ConnectSession) error {
 		}
 	}
 	switch {
-	case c.TenantID == "" || !printable.Is(c.TenantID):
+	case perennial.CheckTenant(c.TenantID) != nil || !printable.Is(c.TenantID):
 		return perennial.Errorf(perennial.CodeInvalid, "a connect session needs a tenant, without control or invisible characters")
 	case app.Provider.Account.From == "":
 		return perennial.Errorf(perennial.CodeInvalid, "app %s: say in account where its account ids are found", app.Name)
@@ -256,10 +267,13 @@ func (s *Sessions) Find(ctx context.Context, link perennial.Secret) (View, error
 	return v, err
 }
 
-// Session returns a session by its id, for the product that made it. A missing one is
-// [perennial.CodeNotFound].
-func (s *Sessions) Session(ctx context.Context, id string) (perennial.ConnectSession, error) {
+// Session returns a session by its id, for the product that made it. A missing one, and
+// one that the access does not reach, is [perennial.CodeNotFound].
+func (s *Sessions) Session(ctx context.Context, access perennial.Access, id string) (perennial.ConnectSession, error) {
 	c, _, err := s.Store.ByID(ctx, id)
+	if err == nil && !access.Reaches(c.TenantID, c.App) {
+		c, err = perennial.ConnectSession{}, perennial.Errorf(perennial.CodeNotFound, "there is no such connect session")
+	}
 	return c, err
 }
 

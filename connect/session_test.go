@@ -106,7 +106,7 @@ func TestCreateSession(t *testing.T) {
 	t.Parallel()
 	w := connecttest.New(t, nil)
 	ok := connect.SessionRequest{Tenant: "t1", App: connecttest.CRM, ReturnURL: w.Product.URL + "/settings"}
-	s, err := w.Sessions.CreateSession(t.Context(), ok)
+	s, err := w.Sessions.CreateSession(t.Context(), perennial.CommandLineAccess(), ok)
 	require.NoError(t, err)
 	assert.Regexp(t, `^https://127\.0\.0\.1:\d+/connect/cl_[A-Za-z0-9_-]{43}$`, s.Link.Reveal())
 	assert.NotContains(t, s.Link.String(), "cl_")
@@ -135,18 +135,18 @@ func TestCreateSession(t *testing.T) {
 	} {
 		req := ok
 		c.change(&req)
-		_, err := w.Sessions.CreateSession(t.Context(), req)
+		_, err := w.Sessions.CreateSession(t.Context(), perennial.CommandLineAccess(), req)
 		assert.Equal(t, c.code, perennial.CodeOf(err), "%s: %v", name, err)
 	}
 
 	w.Browser(t).Go(s.Link.Reveal(), connecttest.Consent{})
 	c, err := w.Store.FindByAccount(t.Context(), accesstest.Of(t, "t1"), connecttest.CRM, "62515")
 	require.NoError(t, err)
-	_, err = w.Sessions.CreateSession(t.Context(), connect.SessionRequest{ConnectionID: c.ID, Tenant: "t2"})
+	_, err = w.Sessions.CreateSession(t.Context(), perennial.CommandLineAccess(), connect.SessionRequest{ConnectionID: c.ID, Tenant: "t2"})
 	assert.Equal(t, perennial.CodeNotFound, perennial.CodeOf(err), "another tenant's")
-	_, err = w.Sessions.CreateSession(t.Context(), connect.SessionRequest{ConnectionID: c.ID, App: connecttest.Books})
+	_, err = w.Sessions.CreateSession(t.Context(), perennial.CommandLineAccess(), connect.SessionRequest{ConnectionID: c.ID, App: connecttest.Books})
 	assert.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err), "another app's")
-	again, err := w.Sessions.CreateSession(t.Context(), connect.SessionRequest{ConnectionID: c.ID})
+	again, err := w.Sessions.CreateSession(t.Context(), perennial.CommandLineAccess(), connect.SessionRequest{ConnectionID: c.ID})
 	require.NoError(t, err)
 	assert.Equal(t, []string{"t1", connecttest.CRM}, []string{again.TenantID, again.App})
 

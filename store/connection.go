@@ -251,6 +251,13 @@ func (f Filter) narrow(q *gorm.DB, access perennial.Access) (narrowed *gorm.DB, 
 	return db.ReachApps(q, access), order
 }
 
+// Hosts returns the hosts of the connections that the access reaches of an app.
+func (s *Store) Hosts(ctx context.Context, access perennial.Access, app string) ([]string, error) {
+	var hosts []string
+	err := db.Reach(s.db.With(ctx).Table("connections"), access).Where("app = ?", app).Distinct().Order("host").Pluck("host", &hosts).Error
+	return hosts, db.Wrap("read the hosts of app "+app, err)
+}
+
 // Counts returns the number of connections in each status. It has an entry for every
 // status.
 func (s *Store) Counts(ctx context.Context) (map[perennial.Status]int64, error) {

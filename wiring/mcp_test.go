@@ -175,7 +175,7 @@ func consent(t *testing.T, deps *Deps, connection string) perennial.ConnectSessi
 	if connection != "" {
 		req = connect.SessionRequest{Tenant: "t1", ConnectionID: connection}
 	}
-	link, err := sessions.CreateSession(t.Context(), req)
+	link, err := sessions.CreateSession(t.Context(), perennial.CommandLineAccess(), req)
 	require.NoError(t, err)
 	u, err := url.Parse(link.Link.Reveal())
 	require.NoError(t, err)

@@ -114,7 +114,7 @@ func startOn(t *testing.T, url, more string) *process {
 	_, _, err = d.Migrate(t.Context())
 	require.NoError(t, err)
 	k, key := api.NewKey("acme", "test", perennial.ScopeAdmin)
-	_, err = api.NewKeyStore(d).Add(t.Context(), k)
+	_, err = api.NewKeyStore(d).Add(t.Context(), perennial.CommandLineAccess(), k)
 	require.NoError(t, err)
 	path := filepath.Join(dir, "perennial.yaml")
 	require.NoError(t, os.WriteFile(path, fmt.Appendf(nil, `

@@ -23,6 +23,9 @@ import (
 type Config struct {
 	URL string       // the server's: https://perennial.example
 	Key words.Secret // the API key
+	// Tenant is whom the client serves. It is needed with a key of every tenant; a key of
+	// one tenant needs none.
+	Tenant string
 
 	// HTTP sends the requests. It follows no redirect, because the key belongs to one
 	// address. Defaults to a client of its own.
@@ -32,11 +35,12 @@ type Config struct {
 	AllowHTTP bool
 }
 
-// Backend implements [client.Backend] for the tenant of its key.
+// Backend implements [client.Backend] for the tenant of its configuration or of its key.
 type Backend struct {
-	base string
-	key  words.Secret
-	http *http.Client
+	base   string
+	key    words.Secret
+	tenant string // empty: the key's own
+	http   *http.Client
 }
 
 // New returns a backend.
@@ -57,7 +61,7 @@ func New(c Config) (*Backend, error) {
 	}
 	own := *c.HTTP
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &Backend{base: strings.TrimSuffix(c.URL, "/") + "/v1", key: c.Key, http: &own}, nil
+	return &Backend{base: strings.TrimSuffix(c.URL, "/") + "/v1", key: c.Key, tenant: c.Tenant, http: &own}, nil
 }
 
 // Load implements [client.Backend].
@@ -145,6 +149,9 @@ func (b *Backend) request(ctx context.Context, method, path string, body, into a
 	}
 	r.Header.Set("Authorization", "Bearer "+b.key.Reveal())
 	r.Header.Set("Accept", "application/json")
+	if b.tenant != "" {
+		r.Header.Set("Perennial-Tenant", b.tenant)
+	}
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}

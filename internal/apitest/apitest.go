@@ -157,7 +157,7 @@ func (w *World) URL() string {
 func (w *World) Key(tenant string, scopes ...perennial.Scope) (perennial.APIKey, string) {
 	w.Helper()
 	k, whole := api.NewKey(tenant, w.Name(), scopes...)
-	k, err := w.Keys.Add(context.Background(), k)
+	k, err := w.Keys.Add(context.Background(), perennial.CommandLineAccess(), k)
 	require.NoError(w, err)
 	return k, whole.Reveal()
 }

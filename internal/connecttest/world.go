@@ -207,7 +207,7 @@ func (w *World) Link(t testing.TB, req connect.SessionRequest) connect.Session {
 	if req.App == "" && req.ConnectionID == "" {
 		req.App = CRM
 	}
-	s, err := w.Sessions.CreateSession(t.Context(), req)
+	s, err := w.Sessions.CreateSession(t.Context(), perennial.CommandLineAccess(), req)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,8 +22,8 @@ BEGIN
 END $$;
 -- +goose StatementEnd
 
-INSERT INTO schema_programs (version, oldest_program) VALUES (21, 1) ON CONFLICT DO NOTHING;
+INSERT INTO schema_programs (version, oldest_program) VALUES (20, 1) ON CONFLICT DO NOTHING;
 
 -- +goose Down
-DELETE FROM schema_programs WHERE version = 21;
+DELETE FROM schema_programs WHERE version = 20;
 ALTER TABLE connections DROP COLUMN missing_scopes;

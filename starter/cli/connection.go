@@ -74,7 +74,7 @@ func (s *shell) reconnectLink() *cobra.Command {
 					return err
 				}
 				req.ConnectionID = args[0]
-				session, err := sessions.CreateSession(cmd.Context(), req)
+				session, err := sessions.CreateSession(cmd.Context(), perennial.CommandLineAccess(), req)
 				if err != nil {
 					return err
 				}

@@ -202,6 +202,12 @@ func TestAPIKeyCommands(t *testing.T) {
 	}{
 		{3, "apikey list", []string{"apikey", "revoke", "pk_none"}},
 		{2, "--tenant", []string{"apikey", "create", "--scopes", "admin"}},
+		{2, "--every-tenant", []string{"apikey", "create", "--scopes", "admin", "--tenant="}},
+		{2, "--every-tenant", []string{"apikey", "create", "--scopes", "admin", "--tenant", "acme", "--every-tenant"}},
+		{2, "--apps", []string{"apikey", "create", "--scopes", "admin", "--tenant", "acme", "--apps="}},
+		{2, "--apps", []string{"apikey", "create", "--scopes", "admin", "--tenant", "acme", "--apps", "no such app"}},
+		{2, "--expires-in", []string{"apikey", "create", "--scopes", "admin", "--tenant", "acme", "--expires-in", "-1h"}},
+		{2, "--tenant is empty", []string{"webhook", "add", "https://example.com/hook", "--tenant="}},
 		{2, "--scopes", []string{"apikey", "create", "--tenant", "acme"}},
 		{2, "there are: tokens:read", []string{"apikey", "create", "--tenant", "acme", "--scopes", "root"}},
 	} {

@@ -48,19 +48,23 @@ func (s *stack) openKey(ctx context.Context) (perennial.Secret, error) {
 // newKey replaces the keys that dev made earlier with a new one.
 func (s *stack) newKey(ctx context.Context) (perennial.Secret, error) {
 	keys := api.NewKeyStore(s.deps.DB)
-	old, err := keys.List(ctx, demoTenant)
+	access, err := perennial.CommandLineAccess().InTenant(demoTenant)
+	if err != nil {
+		return perennial.Secret{}, err
+	}
+	old, err := keys.List(ctx, access)
 	if err != nil {
 		return perennial.Secret{}, err
 	}
 	for _, k := range old {
 		if k.Name == keyName && k.RevokedAt.IsZero() {
-			if err := keys.Revoke(ctx, k.ID); err != nil {
+			if err := keys.Revoke(ctx, access, k.ID); err != nil {
 				return perennial.Secret{}, err
 			}
 		}
 	}
 	k, key := api.NewKey(demoTenant, keyName, perennial.Scopes...) // every scope: the key opens nothing but the demo
-	if _, err := keys.Add(ctx, k); err != nil {
+	if _, err := keys.Add(ctx, access, k); err != nil {
 		return perennial.Secret{}, err
 	}
 	return key, s.write(keyFile, []byte(key.Reveal()+"\n"))

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial/api"
+	"github.com/perennial-oauth/perennial/internal/accesstest"
 	"github.com/perennial-oauth/perennial/internal/db"
 	"github.com/perennial-oauth/perennial/internal/devserver"
 	"github.com/stretchr/testify/assert"
@@ -88,7 +89,7 @@ func TestAfterReady(t *testing.T) {
 	d, err := db.Open(t.Context(), "sqlite:"+filepath.Join(dir, "perennial.db"), db.Pool{})
 	require.NoError(t, err)
 	defer d.Close()
-	keys, err := api.NewKeyStore(d).List(t.Context(), "demo")
+	keys, err := api.NewKeyStore(d).List(t.Context(), accesstest.Of(t, "demo"))
 	require.NoError(t, err)
 	require.Len(t, keys, 2)
 	assert.False(t, keys[0].RevokedAt.IsZero(), "the key that was lost is revoked")

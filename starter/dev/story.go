@@ -98,7 +98,7 @@ func (t *story) revocation(ctx context.Context) error {
 	t.mu.Lock()
 	t.lost++
 	t.mu.Unlock()
-	link, err := t.sessions.CreateSession(ctx, connect.SessionRequest{ConnectionID: id, TenantTitle: "Acme Inc."})
+	link, err := t.sessions.CreateSession(ctx, perennial.CommandLineAccess(), connect.SessionRequest{ConnectionID: id, TenantTitle: "Acme Inc."})
 	if err != nil {
 		return err
 	}

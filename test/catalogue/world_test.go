@@ -236,7 +236,7 @@ func (w *world) host(n int) string {
 
 // consent lets the customer of an account follow a link.
 func (w *world) consent(req connect.SessionRequest, account string, change func(url.Values)) perennial.ConnectSession {
-	made, err := w.sessions.CreateSession(w.ctx, req)
+	made, err := w.sessions.CreateSession(w.ctx, perennial.CommandLineAccess(), req)
 	wantNo(err, "make a link")
 	link := made.Link.Reveal()
 	request, err := w.sessions.Start(w.ctx, perennial.NewSecret(link[strings.LastIndex(link, "/")+1:]))

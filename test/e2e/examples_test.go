@@ -66,7 +66,7 @@ func setupExamples(t *testing.T) *around {
 	t.Cleanup(front.Close)
 	a.orders = front.URL + "/api/orders"
 	k, whole := api.NewKey("tenant", t.Name(), perennial.ScopeTokensRead, perennial.ScopeConnectionsWrite)
-	_, err := api.NewKeyStore(a.deps.DB).Add(t.Context(), k)
+	_, err := api.NewKeyStore(a.deps.DB).Add(t.Context(), perennial.CommandLineAccess(), k)
 	require.NoError(t, err)
 	a.key = whole.Reveal()
 	t.Cleanup(func() {

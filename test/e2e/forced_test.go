@@ -77,7 +77,7 @@ func TestForcedLoop(t *testing.T) {
 func (s *stack) post(p *serverProcess, id, tenant string, generation int64, status int) (state wire.TokenState) {
 	s.Helper()
 	k, key := api.NewKey(tenant, s.Name(), perennial.ScopeTokensRead)
-	_, err := api.NewKeyStore(s.deps.DB).Add(s.Context(), k)
+	_, err := api.NewKeyStore(s.deps.DB).Add(s.Context(), perennial.CommandLineAccess(), k)
 	require.NoError(s, err)
 	body, err := json.Marshal(wire.RefreshBody{IfGeneration: generation})
 	require.NoError(s, err)

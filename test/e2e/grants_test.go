@@ -164,7 +164,7 @@ func TestCredentials(t *testing.T) {
 	s.work()
 	p := s.serve()
 	k, secret := api.NewKey("tenant", s.Name(), perennial.ScopeConnectionsWrite)
-	_, err := api.NewKeyStore(s.deps.DB).Add(t.Context(), k)
+	_, err := api.NewKeyStore(s.deps.DB).Add(t.Context(), perennial.CommandLineAccess(), k)
 	require.NoError(t, err)
 	zoom := func(account, secret string) map[string]any {
 		return map[string]any{"app": "zoom", "account_id": account, "credentials": map[string]any{"account_id": account, "client_id": "client-" + account, "client_secret": secret}}

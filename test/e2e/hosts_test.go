@@ -151,7 +151,7 @@ func hostForEachAccount(t *testing.T, name string) {
 	server := httptest.NewServer(v1)
 	t.Cleanup(server.Close)
 	k, key := api.NewKey("acme", "test", perennial.ScopeAdmin)
-	_, err = api.NewKeyStore(d.DB).Add(ctx, k)
+	_, err = api.NewKeyStore(d.DB).Add(ctx, perennial.CommandLineAccess(), k)
 	require.NoError(t, err)
 	near, err := over(accesstest.Of(t, "acme"))
 	require.NoError(t, err)

@@ -195,7 +195,7 @@ func (s *stack) served() (url, key string) {
 	s.Helper()
 	if s.api.url == "" {
 		k, whole := api.NewKey("tenant", s.Name(), perennial.ScopeTokensRead)
-		_, err := api.NewKeyStore(s.deps.DB).Add(context.Background(), k)
+		_, err := api.NewKeyStore(s.deps.DB).Add(context.Background(), perennial.CommandLineAccess(), k)
 		require.NoError(s, err)
 		s.api.url, s.api.key = "http://"+s.serve().address, whole.Reveal()
 	}

@@ -94,7 +94,7 @@ func (p *serverProcess) transport() *http.Transport {
 func (s *stack) remote(p *serverProcess) *tokens.Client {
 	s.Helper()
 	k, key := api.NewKey("tenant", s.Name(), perennial.ScopeTokensRead, perennial.ScopeConnectionsWrite)
-	_, err := api.NewKeyStore(s.deps.DB).Add(context.Background(), k)
+	_, err := api.NewKeyStore(s.deps.DB).Add(context.Background(), perennial.CommandLineAccess(), k)
 	require.NoError(s, err)
 	backend, err := remote.New(remote.Config{URL: "http://" + p.address, Key: key})
 	require.NoError(s, err)

@@ -31,7 +31,7 @@ func TestBaseURL(t *testing.T) {
 		require.NoError(t, err)
 		h, err := connectui.New(connectui.Config{Sessions: sessions})
 		require.NoError(t, err)
-		s, err := sessions.CreateSession(t.Context(), connect.SessionRequest{Tenant: Tenant, App: CRM})
+		s, err := sessions.CreateSession(t.Context(), perennial.CommandLineAccess(), connect.SessionRequest{Tenant: Tenant, App: CRM})
 		require.NoError(t, err)
 		token := s.Link.Reveal()[len(s.Link.Reveal())-46:]
 		r := httptest.NewRecorder()

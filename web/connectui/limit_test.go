@@ -40,7 +40,7 @@ func TestGuessedLinks(t *testing.T) {
 	require.NoError(t, err)
 	h, err := connectui.New(connectui.Config{Sessions: sessions, Failures: 5})
 	require.NoError(t, err)
-	s, err := sessions.CreateSession(t.Context(), connect.SessionRequest{Tenant: Tenant, App: CRM})
+	s, err := sessions.CreateSession(t.Context(), perennial.CommandLineAccess(), connect.SessionRequest{Tenant: Tenant, App: CRM})
 	require.NoError(t, err)
 	token := s.Link.Reveal()[len(s.Link.Reveal())-46:]
 	begun, err := sessions.Start(t.Context(), perennial.NewSecret(token))

@@ -136,7 +136,7 @@ func startDataCentres(t *testing.T, hosts ...string) *dataCentres {
 func (d *dataCentres) answer(t *testing.T, req connect.SessionRequest, named string) perennial.ConnectSession {
 	t.Helper()
 	req.Tenant = Tenant
-	s, err := d.sessions.CreateSession(t.Context(), req)
+	s, err := d.sessions.CreateSession(t.Context(), perennial.CommandLineAccess(), req)
 	require.NoError(t, err)
 	link := s.Link.Reveal()
 	a, err := d.sessions.Start(t.Context(), perennial.NewSecret(link[strings.LastIndex(link, "/")+1:]))
@@ -160,7 +160,7 @@ func TestReportedDataCentre(t *testing.T) {
 	con, _, err := d.Store.Get(t.Context(), perennial.WorkerAccess(), c.ResultID)
 	require.NoError(t, err)
 	assert.Equal(t, d.second, con.Host)
-	stored, err := d.sessions.Session(t.Context(), c.ID)
+	stored, err := d.sessions.Session(t.Context(), perennial.CommandLineAccess(), c.ID)
 	require.NoError(t, err)
 	assert.Equal(t, d.second, stored.Host, "whoever finishes the session asks there too")
 }

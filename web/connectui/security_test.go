@@ -164,7 +164,7 @@ func TestOpenRedirect(t *testing.T) {
 	w := New(t, nil)
 	for _, bad := range []string{"https://evil.example/settings", w.Product.URL + "/other", w.Product.URL + "/settings/../other", w.Product.URL + "@evil.example/settings",
 		"//evil.example/settings", "/settings", "javascript:alert(1)"} {
-		_, err := w.Sessions.CreateSession(t.Context(), connect.SessionRequest{Tenant: Tenant, App: CRM, ReturnURL: bad})
+		_, err := w.Sessions.CreateSession(t.Context(), perennial.CommandLineAccess(), connect.SessionRequest{Tenant: Tenant, App: CRM, ReturnURL: bad})
 		assert.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err), bad)
 	}
 	s := w.Link(t, connect.SessionRequest{ReturnURL: w.Product.URL + "/settings"})

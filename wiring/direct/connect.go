@@ -11,8 +11,8 @@ import (
 
 // Sessions makes connect links: [connect.Sessions] in production.
 type Sessions interface {
-	CreateSession(ctx context.Context, req connect.SessionRequest) (connect.Session, error)
-	Session(ctx context.Context, id string) (perennial.ConnectSession, error)
+	CreateSession(ctx context.Context, access perennial.Access, req connect.SessionRequest) (connect.Session, error)
+	Session(ctx context.Context, access perennial.Access, id string) (perennial.ConnectSession, error)
 }
 
 // Disconnector ends connections, also at their providers: [connect.Disconnector] in
@@ -46,7 +46,7 @@ func (b *Backend) link(ctx context.Context, req connect.SessionRequest) (client.
 		return client.ConnectSession{}, err
 	}
 	req.Tenant = tenant
-	made, err := b.Sessions.CreateSession(ctx, req)
+	made, err := b.Sessions.CreateSession(ctx, b.Access, req)
 	if err != nil {
 		return client.ConnectSession{}, err
 	}
@@ -60,10 +60,7 @@ func (b *Backend) Session(ctx context.Context, id string) (client.ConnectSession
 	if b.Sessions == nil {
 		return client.ConnectSession{}, noSessions()
 	}
-	c, err := b.Sessions.Session(ctx, id)
-	if err == nil && !b.Access.Reaches(c.TenantID, c.App) {
-		err = perennial.Errorf(perennial.CodeNotFound, "there is no connect session %q", id)
-	}
+	c, err := b.Sessions.Session(ctx, b.Access, id)
 	if err != nil {
 		return client.ConnectSession{}, err
 	}

@@ -51,12 +51,12 @@ func (whole) App(name string) (provider.App, error) {
 	return provider.App{Provider: provider.Entry{Title: "P", RefreshKillsAccessToken: true, API: fill.Of[resource.Server]()}}, nil
 }
 
-func (w *whole) CreateSession(_ context.Context, req connect.SessionRequest) (connect.Session, error) {
+func (w *whole) CreateSession(_ context.Context, _ perennial.Access, req connect.SessionRequest) (connect.Session, error) {
 	w.asked = req
 	return connect.Session{ConnectSession: fill.Of[perennial.ConnectSession](), Link: perennial.NewSecret("link")}, nil
 }
 
-func (w *whole) Session(context.Context, string) (perennial.ConnectSession, error) {
+func (w *whole) Session(context.Context, perennial.Access, string) (perennial.ConnectSession, error) {
 	return perennial.ConnectSession{}, nil
 }
 
