@@ -101,6 +101,9 @@ func TestIsolation(t *testing.T) {
 	for _, by := range callers(t, w) {
 		for _, d := range all {
 			name := by.name + ": " + d.id
+			if !by.valid {
+				require.Equal(t, http.StatusUnauthorized, w.Do(by.key, d.method, d.at("con_none"), d.valid(), by.headers()...).Code, name)
+			}
 			about := f.kind(d.path)
 			if about == "" {
 				requireNothingOf(t, name, before, w.Do(by.key, d.method, d.at(""), d.valid(), by.headers()...).Body.String())
