@@ -38,7 +38,7 @@ func TestChooseAccount(t *testing.T) {
 	b.click("label:nth-of-type(2)")
 	b.click("button")
 	b.heading("Settings")
-	all, err := w.Store.List(t.Context(), store.Filter{})
+	all, err := w.Store.List(t.Context(), perennial.WorkerAccess(), store.Filter{})
 	require.NoError(t, err)
 	require.Len(t, all, 1)
 	assert.Equal(t, "fe79f7dd-b6d4-4a92-ba7b-538af6289c58", all[0].AccountID)

@@ -31,7 +31,7 @@ func TestConnectPages(t *testing.T) {
 		return w.Link(t, req).Link.Reveal()
 	}
 	only := func() perennial.Connection {
-		all, err := w.Store.List(t.Context(), store.Filter{})
+		all, err := w.Store.List(t.Context(), perennial.WorkerAccess(), store.Filter{})
 		require.NoError(t, err)
 		require.Len(t, all, 1)
 		return all[0]
@@ -90,7 +90,7 @@ func TestConnectPages(t *testing.T) {
 	// The grant is removed at the provider. Another account is refused; the right
 	// account repairs the connection.
 	require.NoError(t, w.Provider.Revoke(crmClient, "62515"))
-	_, err = w.Store.SetStatus(t.Context(), c.ID, []perennial.Status{perennial.StatusActive}, c.Generation, perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant)
+	_, err = w.Store.SetStatus(t.Context(), perennial.WorkerAccess(), c.ID, []perennial.Status{perennial.StatusActive}, c.Generation, perennial.StatusReconnectRequired, perennial.ReasonInvalidGrant)
 	require.NoError(t, err)
 	b.navigate(link(connect.SessionRequest{ConnectionID: c.ID}))
 	b.heading("Reconnect Acme CRM")
@@ -184,7 +184,7 @@ func TestPopup(t *testing.T) {
 	_ = chromedp.Do(ctx, chromedp.Click(chromedp.CSS(`button[value="allow"]`))) // the popup may close before the click is confirmed
 	get(product, chromedp.Poll[bool](`document.getElementById("told").innerText.includes("\"connected\"")`, chromedp.WithPollingTimeout(patience)))
 	told := get(product, chromedp.Text(chromedp.CSS("#told")))
-	all, err := w.Store.List(t.Context(), store.Filter{})
+	all, err := w.Store.List(t.Context(), perennial.WorkerAccess(), store.Filter{})
 	require.NoError(t, err)
 	require.Len(t, all, 1)
 	assert.Equal(t, w.URL+` {"type":"perennial.connect","outcome":"connected","session_id":"`+s.ID+`","connection_id":"`+all[0].ID+`"}`, told)

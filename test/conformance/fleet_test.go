@@ -56,7 +56,7 @@ func newFleet(t *testing.T, s *server, first perennial.TokenSet, engines int, cl
 	c := perennial.Connection{ID: "con_1", TenantID: "t", App: "app", Provider: "generic", AccountID: "user"}
 	w, err := refresh.Tokens(f.keyring, f.app, c, 1, first, first.RefreshToken, time.Now())
 	require.NoError(t, err)
-	_, err = f.stores[0].Insert(t.Context(), c, w)
+	_, err = f.stores[0].Insert(t.Context(), perennial.WorkerAccess(), c, w)
 	require.NoError(t, err)
 	s.requests.Store(0)
 	return f
@@ -64,7 +64,7 @@ func newFleet(t *testing.T, s *server, first perennial.TokenSet, engines int, cl
 
 func (f *fleet) row(t *testing.T) (perennial.Connection, time.Time) {
 	t.Helper()
-	c, now, err := f.stores[0].Get(t.Context(), "con_1")
+	c, now, err := f.stores[0].Get(t.Context(), perennial.WorkerAccess(), "con_1")
 	require.NoError(t, err)
 	return c, now
 }

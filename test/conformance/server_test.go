@@ -152,14 +152,14 @@ func setup(t *testing.T, class perennial.ReplayClass) *bundle {
 	b.requests.Store(0)
 	w, err := refresh.Tokens(b.keyring, b.app, c, 1, first, first.RefreshToken, time.Now())
 	require.NoError(t, err)
-	_, err = b.db.Insert(t.Context(), c, w)
+	_, err = b.db.Insert(t.Context(), perennial.WorkerAccess(), c, w)
 	require.NoError(t, err)
 	return b
 }
 
 func (b *bundle) row(t *testing.T) perennial.Connection {
 	t.Helper()
-	c, _, err := b.db.Get(t.Context(), "con_1")
+	c, _, err := b.db.Get(t.Context(), perennial.WorkerAccess(), "con_1")
 	require.NoError(t, err)
 	return c
 }
@@ -180,7 +180,7 @@ func (b *bundle) open(t *testing.T, field seal.Field) perennial.Secret {
 func (b *bundle) refresh(t *testing.T) refresh.Result {
 	t.Helper()
 	for {
-		c, now, err := b.db.Get(t.Context(), "con_1")
+		c, now, err := b.db.Get(t.Context(), perennial.WorkerAccess(), "con_1")
 		require.NoError(t, err)
 		until := c.WaitsUntil(now)
 		if !until.After(now) || until.After(now.Add(time.Minute)) {
