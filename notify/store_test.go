@@ -53,12 +53,6 @@ func (b *rows) change(t *testing.T) {
 	}))
 }
 
-func requireCode(t *testing.T, want perennial.Code, err error) {
-	t.Helper()
-	require.Error(t, err)
-	require.Equal(t, want, perennial.CodeOf(err), "%v", err)
-}
-
 func (b *rows) endpoint(t *testing.T, id, tenant string, types ...perennial.EventType) perennial.WebhookEndpoint {
 	t.Helper()
 	w, err := b.AddEndpoint(t.Context(), perennial.WorkerAccess(), perennial.WebhookEndpoint{ID: id, TenantID: tenant, URL: "https://example.com/" + id, Types: types, SecretSealed: []byte("sealed 1")})
