@@ -154,7 +154,7 @@ func TestCredentialsKeepToTheLimit(t *testing.T) {
 	require.NoError(t, err)
 	service := connect.New(connect.Config{Store: db, Apps: apps, Sealer: keyring, Workflows: apps, Presenter: provider.NewClient(provider.ClientConfig{})})
 	add := func(app, account string) error {
-		_, err := service.Connect(t.Context(), connect.Grant{Tenant: "t", App: app, Account: account, Credentials: perennial.NewSecret(`{"tenant":"` + account + `"}`)})
+		_, err := service.Connect(t.Context(), perennial.WorkerAccess(), connect.Grant{Tenant: "t", App: app, Account: account, Credentials: perennial.NewSecret(`{"tenant":"` + account + `"}`)})
 		return err
 	}
 	for i := range 3 {

@@ -39,27 +39,27 @@ func TestTokensWithoutRefreshToken(t *testing.T) {
 	}
 	access := perennial.TokenSet{AccessToken: perennial.NewSecret("planted-access"), ExpiresIn: 60 * 24 * time.Hour}
 
-	c, err := service.Connect(t.Context(), grant("facebook", access))
+	c, err := service.Connect(t.Context(), perennial.WorkerAccess(), grant("facebook", access))
 	require.NoError(t, err)
 	assert.NotEmpty(t, c.RefreshTokenDigest)
 	assert.WithinDuration(t, now.Add(access.ExpiresIn), c.RefreshTokenExpiresAt, time.Second)
 	before := c.RefreshTokenDigest
 	access.AccessToken = perennial.NewSecret("another")
-	c, err = service.Reconnect(t.Context(), c.ID, grant("facebook", access))
+	c, err = service.Reconnect(t.Context(), perennial.WorkerAccess(), c.ID, grant("facebook", access))
 	require.NoError(t, err)
 	assert.NotEqual(t, before, c.RefreshTokenDigest)
 
 	access.ExpiresIn = 0
-	c, err = service.Connect(t.Context(), grant("intercom", access))
+	c, err = service.Connect(t.Context(), perennial.WorkerAccess(), grant("intercom", access))
 	require.NoError(t, err)
 	assert.Empty(t, c.FailingCode)
 	assert.Greater(t, c.ExpiresAt.Sub(now), 9*365*24*time.Hour)
 	assert.LessOrEqual(t, c.NextRefreshAt.Sub(now), 24*time.Hour)
 
-	_, err = service.Connect(t.Context(), grant("google", access))
+	_, err = service.Connect(t.Context(), perennial.WorkerAccess(), grant("google", access))
 	assert.ErrorContains(t, err, "the token reply has no refresh_token")
 	access.RefreshToken = perennial.NewSecret("planted-refresh")
-	_, err = service.Connect(t.Context(), grant("facebook", access))
+	_, err = service.Connect(t.Context(), perennial.WorkerAccess(), grant("facebook", access))
 	require.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err))
 	assert.ErrorContains(t, err, "gives no refresh tokens")
 	assert.NotContains(t, err.Error(), "planted")

@@ -75,7 +75,7 @@ func TestSecondSetFromOutside(t *testing.T) {
 		return err != nil
 	}, time.Minute, time.Millisecond)
 	require.ErrorContains(t, err, "the spare token set of connection con_1")
-	row, _, err := b.db.Get(t.Context(), "con_1")
+	row, _, err := b.db.Get(t.Context(), perennial.WorkerAccess(), "con_1")
 	require.NoError(t, err)
 	assert.Equal(t, perennial.StatusActive, row.Status, "another process may have the keys")
 }
@@ -94,16 +94,16 @@ func TestGrantReplaced(t *testing.T) {
 			require.NoError(t, err)
 			w.Sole = true
 			if i == 0 {
-				_, err = b.db.ReplaceTokens(t.Context(), id, "", 1, w)
+				_, err = b.db.ReplaceTokens(t.Context(), perennial.WorkerAccess(), id, "", 1, w)
 			} else {
-				_, err = b.db.Insert(t.Context(), c, w)
+				_, err = b.db.Insert(t.Context(), perennial.WorkerAccess(), c, w)
 			}
 			require.NoError(t, err)
 		}
 		require.Eventually(t, func() bool {
 			return b.refresh(t, t.Context(), 2).Connection.Status == perennial.StatusReconnectRequired
 		}, time.Minute, time.Millisecond)
-		c, _, err := b.db.Get(t.Context(), "con_1")
+		c, _, err := b.db.Get(t.Context(), perennial.WorkerAccess(), "con_1")
 		require.NoError(t, err)
 		assert.Equal(t, want, c.Reason, limit)
 	}

@@ -71,7 +71,7 @@ func testSpare(t *testing.T, b *bundle) {
 
 	c, req = b.twice(t, saved.Connection, "fourth")
 	require.True(t, b.keeps(t, req))
-	_, err = b.SetStatus(t.Context(), c.ID, []perennial.Status{perennial.StatusActive}, c.Generation, perennial.StatusDisconnected, "")
+	_, err = b.SetStatus(t.Context(), perennial.WorkerAccess(), c.ID, []perennial.Status{perennial.StatusActive}, c.Generation, perennial.StatusDisconnected, "")
 	require.NoError(t, err)
 	require.Zero(t, b.Number(t, "SELECT count(*) FROM spare_sets WHERE connection_id = '"+c.ID+"'"), "wiped")
 	require.False(t, b.keeps(t, req), "of a disconnected one")
@@ -84,7 +84,7 @@ func testNoSpare(t *testing.T, b *bundle) {
 
 	c := b.connect(t)
 	req := saveRequest(b.claimed(t, c, lease, perennial.ReplayGrace), "late")
-	_, err := b.ReplaceTokens(t.Context(), c.ID, "", c.Generation, tokens(c.Generation+1, "reconnected"))
+	_, err := b.ReplaceTokens(t.Context(), perennial.WorkerAccess(), c.ID, "", c.Generation, tokens(c.Generation+1, "reconnected"))
 	require.NoError(t, err)
 	require.False(t, b.keeps(t, req), "a reconnect's tokens are of another grant")
 
@@ -92,7 +92,7 @@ func testNoSpare(t *testing.T, b *bundle) {
 	b.claimed(t, c, lease, perennial.ReplayGrace)
 	b.set(t, c.ID, "attempt_deadline", "attempt_started_at")
 	req = saveRequest(b.claimed(t, c, lease, perennial.ReplayGrace), "late")
-	_, err = b.ReplaceTokens(t.Context(), c.ID, "", c.Generation, tokens(c.Generation+1, "reconnected"))
+	_, err = b.ReplaceTokens(t.Context(), perennial.WorkerAccess(), c.ID, "", c.Generation, tokens(c.Generation+1, "reconnected"))
 	require.NoError(t, err)
 	require.False(t, b.keeps(t, req), "also after an attempt that was lost")
 

@@ -23,7 +23,7 @@ func sole(generation int64, which string) store.TokenWrite {
 
 // connectWith connects an account with a token that only one connection may have.
 func (b *bundle) connectWith(ctx context.Context, tenant, app, account, which string) (perennial.Connection, error) {
-	return b.Insert(ctx, perennial.Connection{ID: uuid.NewString(), TenantID: tenant, App: app, Provider: "hubspot", AccountID: account}, sole(1, which))
+	return b.Insert(ctx, perennial.WorkerAccess(), perennial.Connection{ID: uuid.NewString(), TenantID: tenant, App: app, Provider: "hubspot", AccountID: account}, sole(1, which))
 }
 
 func refusedInUse(t *testing.T, err error) {
@@ -48,10 +48,10 @@ func testTokenOwner(t *testing.T, b *bundle) {
 	second, err := b.connectWith(t.Context(), "globex", app, "b", "2")
 	require.NoError(t, err)
 
-	_, err = b.ReplaceTokens(t.Context(), second.ID, "", 1, sole(2, "1"))
+	_, err = b.ReplaceTokens(t.Context(), perennial.WorkerAccess(), second.ID, "", 1, sole(2, "1"))
 	refusedInUse(t, err)
 	require.Equal(t, digest("2"), b.row(t, second.ID).RefreshTokenDigest, "nothing was changed")
-	_, err = b.ReplaceTokens(t.Context(), second.ID, "", 1, sole(2, "2"))
+	_, err = b.ReplaceTokens(t.Context(), perennial.WorkerAccess(), second.ID, "", 1, sole(2, "2"))
 	require.NoError(t, err, "its own")
 
 	saved, err := b.Save(t.Context(), saveRequest(b.claimed(t, first, lease, single), "2"))
@@ -60,13 +60,13 @@ func testTokenOwner(t *testing.T, b *bundle) {
 	_, err = b.connectWith(t.Context(), "initech", app, "c", "1")
 	refusedInUse(t, err)
 
-	_, err = b.SetStatus(t.Context(), first.ID, []perennial.Status{perennial.StatusActive}, 2, perennial.StatusDisconnected, "")
+	_, err = b.SetStatus(t.Context(), perennial.WorkerAccess(), first.ID, []perennial.Status{perennial.StatusActive}, 2, perennial.StatusDisconnected, "")
 	require.NoError(t, err)
 	_, err = b.connectWith(t.Context(), "initech", app, "c", "1")
 	require.NoError(t, err, "after the disconnect")
-	_, err = b.ReplaceTokens(t.Context(), first.ID, perennial.StatusDisconnected, 2, sole(3, "1"))
+	_, err = b.ReplaceTokens(t.Context(), perennial.WorkerAccess(), first.ID, perennial.StatusDisconnected, 2, sole(3, "1"))
 	refusedInUse(t, err)
-	_, err = b.ReplaceTokens(t.Context(), second.ID, "", 2, sole(3, "3"))
+	_, err = b.ReplaceTokens(t.Context(), perennial.WorkerAccess(), second.ID, "", 2, sole(3, "3"))
 	require.NoError(t, err)
 	_, err = b.connectWith(t.Context(), "initech", app, "d", "2")
 	require.NoError(t, err, "a reconnect lets go of the token before")
@@ -100,7 +100,7 @@ func testTokenOwnerAtOnce(t *testing.T, b *bundle) {
 		var won, lost atomic.Int32
 		b.together(t, func(ctx context.Context, s *store.Store, n int) error {
 			id := uuid.NewString()
-			_, err := s.Insert(ctx, perennial.Connection{ID: id, TenantID: id, App: app, Provider: "hubspot", AccountID: which}, sole(1, which))
+			_, err := s.Insert(ctx, perennial.WorkerAccess(), perennial.Connection{ID: id, TenantID: id, App: app, Provider: "hubspot", AccountID: which}, sole(1, which))
 			if _, ok := errors.AsType[*store.TokenInUseError](err); ok {
 				lost.Add(1)
 				return nil

@@ -59,7 +59,7 @@ const besideRow = `EXISTS (SELECT 1 FROM connections c WHERE c.id = spare_sets.c
 // same refresh token stored the row's. It reports whether it did. A newer spare replaces
 // an older one, because a provider that ends a set ends the older.
 func (s *Store) KeepSpare(ctx context.Context, req SaveRequest) (kept bool, err error) {
-	found, err := s.locked(ctx, req.ID, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
+	found, err := s.locked(ctx, perennial.WorkerAccess(), req.ID, func(tx *gorm.DB, c perennial.Connection, now time.Time) error {
 		if !rivals(c, req) {
 			return nil
 		}

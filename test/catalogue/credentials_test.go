@@ -138,7 +138,7 @@ func (w *world) gives(app string, n int) perennial.Connection {
 	must(w.server.AddCustomer("client-"+app, account, c, appSigner.public))
 	raw, err := json.Marshal(given)
 	must(err)
-	con, err := w.service.Connect(w.ctx, connect.Grant{Tenant: tenant, App: app, Account: account, Host: w.host(n), Credentials: perennial.NewSecret(string(raw))})
+	con, err := w.service.Connect(w.ctx, perennial.WorkerAccess(), connect.Grant{Tenant: tenant, App: app, Account: account, Host: w.host(n), Credentials: perennial.NewSecret(string(raw))})
 	wantNo(err, "connect with credentials")
 	return con
 }

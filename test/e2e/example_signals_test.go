@@ -117,7 +117,7 @@ func TestSignalsOfEndedConnection(t *testing.T) {
 	s.eventually("both signals are read", func() bool { return s.signalled(c.ID, workflows.SignalDisconnect) && s.asleep(c.ID) })
 	require.Equal(t, perennial.StatusActive, s.get(c.ID).Status, "a signal changes no row")
 
-	_, err := s.service.Disconnect(t.Context(), c.ID)
+	_, err := s.service.Disconnect(t.Context(), perennial.WorkerAccess(), c.ID)
 	require.NoError(t, err)
 	s.eventually("its workflow ends", func() bool { return s.execution(c.ID) == enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED })
 	err = s.client.SignalWorkflow(t.Context(), workflows.ID(c.ID), "", workflows.SignalNudge, nil)
