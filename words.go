@@ -27,6 +27,7 @@ const (
 	CodeConflict            = words.CodeConflict
 	CodeAccountMismatch     = words.CodeAccountMismatch
 	CodeReconnectRequired   = words.CodeReconnectRequired
+	CodeOtherUser           = words.CodeOtherUser
 	CodePaused              = words.CodePaused
 	CodeDisconnected        = words.CodeDisconnected
 	CodeGenerationAhead     = words.CodeGenerationAhead
@@ -68,6 +69,8 @@ const (
 	ConnectNoRefreshToken   = words.ConnectNoRefreshToken
 	ConnectGone             = words.ConnectGone
 	ConnectUnfinished       = words.ConnectUnfinished
+	ConnectAwaitingFinish   = words.ConnectAwaitingFinish
+	ConnectNotFinished      = words.ConnectNotFinished
 	RevocationDone          = words.RevocationDone
 	RevocationFailed        = words.RevocationFailed
 	RevocationUnsupported   = words.RevocationUnsupported

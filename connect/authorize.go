@@ -49,7 +49,7 @@ func (s *Sessions) Start(ctx context.Context, link perennial.Secret) (Authorizat
 	if err != nil {
 		return Authorization{}, err
 	}
-	state, browser, verifier := newToken(""), newToken(""), perennial.NewSecret(oauth2.GenerateVerifier())
+	state, browser, verifier := newToken(statePrefix(c)), newToken(""), perennial.NewSecret(oauth2.GenerateVerifier())
 	target, err := app.AuthorizationURL(s.RedirectURI(c.App), state.Reveal(), verifier, c.Scopes)
 	if err != nil {
 		return Authorization{}, err
@@ -58,7 +58,7 @@ func (s *Sessions) Start(ctx context.Context, link perennial.Secret) (Authorizat
 	if err != nil {
 		return Authorization{}, err
 	}
-	if err := s.Store.Start(ctx, c.ID, c.Starts, state.Digest(), browser.Digest(), sealed); err != nil {
+	if err := s.Store.Start(ctx, c.ID, c.Starts, requestOf(c, state, browser, sealed)); err != nil {
 		return Authorization{}, err
 	}
 	return Authorization{Session: c, Title: app.Provider.Title, URL: target, Browser: browser, Life: c.ExpiresAt.Sub(now)}, nil
@@ -105,7 +105,7 @@ func (s *Sessions) Answer(ctx context.Context, app string, response url.Values, 
 		}
 	}
 	state := perennial.NewSecret(response.Get("state"))
-	c, now, err := s.Store.ByState(ctx, state.Digest())
+	c, now, err := s.Store.ByState(ctx, Digest(state))
 	if perennial.CodeOf(err) == perennial.CodeNotFound {
 		return c, ErrStateUnknown
 	}

@@ -34,7 +34,7 @@ func TestReplyIsKeptWhole(t *testing.T) {
 // TestRowsBecomeSessions: every column of a row arrives in the session.
 func TestRowsBecomeSessions(t *testing.T) {
 	t.Parallel()
-	assert.Equal(t, []string{"Problem"}, fill.Zeros(fill.Of[sessionRow]().session()), "it is not stored")
+	assert.Equal(t, []string{"FinishCode", "Problem"}, fill.Zeros(fill.Of[sessionRow]().session()), "they are not stored")
 }
 
 // TestGrantsAreWhole: a consent's grant has everything that its session and reply have,
@@ -57,7 +57,7 @@ func TestSessionIsAsAsked(t *testing.T) {
 	t.Parallel()
 	full := reflect.ValueOf(fill.Of[SessionRequest]().session())
 	var zero []string
-	for _, name := range []string{"TenantID", "TenantTitle", "App", "ConnectionID", "Host", "ReturnURL", "Mode", "Scopes"} {
+	for _, name := range []string{"TenantID", "TenantTitle", "App", "ConnectionID", "Host", "ReturnURL", "Mode", "Scopes", "Challenge"} {
 		if full.FieldByName(name).IsZero() {
 			zero = append(zero, name)
 		}

@@ -65,19 +65,23 @@ func (s *Sessions) sealed(c perennial.ConnectSession, k pendingReply) ([]byte, e
 		return nil, errors.New("write the token reply")
 	}
 	field := seal.FieldTokenReply
-	if len(k.Choices) > 0 {
+	switch {
+	case c.Bound():
+		field = seal.FieldBoundReply // an older program would store the grant at once
+	case len(k.Choices) > 0:
 		field = seal.FieldAccountChoice // an older program would store the grant for the first account of the list
 	}
 	return s.Service.Sealer.Seal(sessionBinding(c, field, c.Starts), perennial.NewSecret(string(raw)))
 }
 
 func (s *Sessions) opened(c perennial.ConnectSession) (pendingReply, error) {
-	raw, err := s.Service.Sealer.Open(sessionBinding(c, seal.FieldTokenReply, c.Starts), c.ReplySealed)
+	fields := []seal.Field{seal.FieldTokenReply, seal.FieldAccountChoice}
+	if c.Bound() {
+		fields = []seal.Field{seal.FieldBoundReply}
+	}
+	raw, err := s.openAny(c, fields)
 	if err != nil {
-		var choice error
-		if raw, choice = s.Service.Sealer.Open(sessionBinding(c, seal.FieldAccountChoice, c.Starts), c.ReplySealed); choice != nil {
-			return pendingReply{}, err
-		}
+		return pendingReply{}, err
 	}
 	var p plain
 	if err := json.Unmarshal([]byte(raw.Reveal()), &p); err != nil {
@@ -85,6 +89,19 @@ func (s *Sessions) opened(c perennial.ConnectSession) (pendingReply, error) {
 	}
 	return pendingReply{perennial.TokenSet{AccessToken: perennial.NewSecret(string(p.AccessToken)), RefreshToken: perennial.NewSecret(string(p.RefreshToken)), TokenType: p.TokenType,
 		Scopes: p.Scopes, ExpiresIn: p.ExpiresIn, RefreshTokenExpiresIn: p.RefreshTokenExpiresIn, GrantExpiresIn: p.GrantExpiresIn, Metadata: p.Metadata}, p.Hint, p.Secret, p.Choices, p.Chosen}, nil
+}
+
+// openAny opens the reply under the first field that it was sealed for.
+func (s *Sessions) openAny(c perennial.ConnectSession, fields []seal.Field) (perennial.Secret, error) {
+	var errs []error
+	for _, field := range fields {
+		raw, err := s.Service.Sealer.Open(sessionBinding(c, field, c.Starts), c.ReplySealed)
+		if err == nil {
+			return raw, nil
+		}
+		errs = append(errs, err)
+	}
+	return perennial.Secret{}, errs[0]
 }
 
 // keep seals the reply into the session before anything else happens. From then on
@@ -114,6 +131,11 @@ func (s *Sessions) Finish(ctx context.Context, id string) (perennial.ConnectSess
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maxStore)
 	defer cancel()
+	return s.resume(ctx, c)
+}
+
+// resume goes on with the reply of a session that is leased to the caller.
+func (s *Sessions) resume(ctx context.Context, c perennial.ConnectSession) (perennial.ConnectSession, error) {
 	app, err := s.app(c)
 	if err != nil {
 		return s.later(ctx, c, err)
@@ -122,8 +144,11 @@ func (s *Sessions) Finish(ctx context.Context, id string) (perennial.ConnectSess
 	if err != nil {
 		return s.later(ctx, c, err)
 	}
-	if c.Outcome == perennial.ConnectChooseAccount { // the wait for a choice is over
+	switch {
+	case c.Outcome == perennial.ConnectChooseAccount: // the wait for a choice is over
 		return s.giveUpChoice(ctx, app, c, k)
+	case c.AwaitsFinish(): // and so is the wait for the product
+		return s.giveUpFinish(ctx, app, c, k)
 	}
 	return s.finish(ctx, app, c, k)
 }
@@ -190,6 +215,9 @@ func (s *Sessions) finish(ctx context.Context, app provider.App, c perennial.Con
 		}
 		k.Metadata[source.Name] = id
 	}
+	if c.Bound() && c.FinishAskedAt.IsZero() {
+		return s.awaitFinish(ctx, c, k, account, id)
+	}
 	return s.store(ctx, app, c, k, account, id)
 }
 
@@ -227,13 +255,22 @@ func grantOf(c perennial.ConnectSession, k pendingReply, account string) Grant {
 	return Grant{Tenant: c.TenantID, App: c.App, Account: account, Host: c.Host, Tokens: k.TokenSet, ObtainedAt: c.ReplyAt, Exchanged: true}
 }
 
+// storedSince returns the time from which on a refresh may be one of the session's own
+// grant. While a bound session waits, the connection's old grant is refreshed too.
+func storedSince(c perennial.ConnectSession) time.Time {
+	if c.FinishAskedAt.After(c.ReplyAt) {
+		return c.FinishAskedAt
+	}
+	return c.ReplyAt
+}
+
 // store writes the connection and signals its workflow. In a second try the row may
 // hold the grant already, refreshed since; then store leaves it alone.
 func (s *Sessions) store(ctx context.Context, app provider.App, c perennial.ConnectSession, k pendingReply, account provider.Account, id string) (perennial.ConnectSession, error) {
 	g := grantOf(c, k, id)
 	if c.Tries > 1 {
 		con, err := s.Service.Store.FindByAccount(ctx, browserAccess(c), c.App, id)
-		if err == nil && con.Status != perennial.StatusDisconnected && con.LastRefreshedAt.After(c.ReplyAt) {
+		if err == nil && con.Status != perennial.StatusDisconnected && con.LastRefreshedAt.After(storedSince(c)) {
 			return s.end(ctx, c, perennial.ConnectConnected, nil, con.ID)
 		}
 	}
@@ -283,7 +320,7 @@ func (s *Sessions) later(ctx context.Context, c perennial.ConnectSession, cause 
 func (s *Sessions) end(ctx context.Context, c perennial.ConnectSession, outcome perennial.ConnectOutcome, missing []string, result string) (perennial.ConnectSession, error) {
 	s.Service.Log.Info("connect session answered", "session_id", c.ID, "app", c.App, "outcome", string(outcome), "connection_id", result, "reconnect", c.ConnectionID != "")
 	c.Outcome, c.Missing, c.ResultID = outcome, missing, result
-	err := s.Store.Finish(ctx, c.ID, c.Starts, outcome, missing, result)
+	err := s.Store.Finish(ctx, c, outcome, missing, result)
 	switch {
 	case err == nil, perennial.CodeOf(err) == perennial.CodeConflict: // a newer request takes over
 	case outcome == perennial.ConnectConnected: // the grant is stored: FinishAll ends the session

@@ -16,17 +16,17 @@ func (s *Sessions) refuse(ctx context.Context, app provider.App, c perennial.Con
 
 // revoke revokes a refused grant. At many providers that ends every grant of the user to
 // this app, so revoke does nothing if a connection of any account that the grant reaches
-// works.
-func (s *Sessions) revoke(ctx context.Context, app provider.App, c perennial.ConnectSession, k pendingReply, account provider.Account) {
+// works. It returns done only if the provider said so.
+func (s *Sessions) revoke(ctx context.Context, app provider.App, c perennial.ConnectSession, k pendingReply, account provider.Account) perennial.Revocation {
 	log := s.Service.Log.With("session_id", c.ID, "app", c.App)
 	if len(account.IDs()) == 0 {
 		log.Warn("refused grant not revoked: nobody knows its account, and it may be a connection's")
-		return
+		return perennial.RevocationFailed
 	}
 	used, err := s.inUse(ctx, c.App, account)
 	if err != nil || used {
 		log.Warn("refused grant not revoked: an account that it reaches has a connection that works", "known", err == nil)
-		return
+		return perennial.RevocationFailed
 	}
 	token := k.RefreshToken
 	if token.IsZero() {
@@ -36,9 +36,13 @@ func (s *Sessions) revoke(ctx context.Context, app provider.App, c perennial.Con
 	defer cancel()
 	if err := s.Provider.Revoke(ctx, s.Service.preferred(ctx, app), token); err != nil {
 		log.Error("refused grant not revoked", "error", err)
-		return
+		return perennial.RevocationFailed
 	}
 	log.Info("refused grant revoked", "endpoint", app.Provider.RevokeURL != "")
+	if app.Provider.RevokeURL == "" {
+		return perennial.RevocationUnsupported
+	}
+	return perennial.RevocationDone
 }
 
 // maxInUse bounds the accounts that are looked up before a grant is revoked.

@@ -38,6 +38,8 @@ type SessionsConfig struct {
 	ReturnURLs ReturnURLs
 	// Lifetime of a link. Defaults to 30 min.
 	Lifetime time.Duration
+	// BoundOnly refuses shareable sessions.
+	BoundOnly bool
 }
 
 // Sessions lets customers connect and reconnect accounts by a link: the
@@ -83,6 +85,10 @@ type SessionRequest struct {
 	ReturnURL string
 	// Scopes are requested, and required in the grant. Defaults to the app's.
 	Scopes []string
+	// Challenge makes the session bound: base64url of the SHA-256 of a verifier that the
+	// product keeps in its own user's session ([Challenge]). It needs a ReturnURL. Empty:
+	// the session is shareable.
+	Challenge string
 	// Mode defaults to page. A popup needs a ReturnURL, because it reports to that
 	// URL's origin.
 	Mode perennial.ConnectMode
@@ -97,8 +103,8 @@ type SessionRequest struct {
 // Session is a new session with its link.
 type Session struct {
 	perennial.ConnectSession
-	// Link leads to the page. Anybody who has it can connect an account of their own to
-	// the tenant until it expires: give it only to the customer.
+	// Link leads to the page. Unless the session is bound, anybody who has it can connect
+	// an account of their own to the tenant until it expires: give it only to the customer.
 	Link perennial.Secret
 }
 
@@ -129,7 +135,7 @@ func (s *Sessions) CreateSession(ctx context.Context, access perennial.Access, r
 	if err != nil {
 		return Session{}, fmt.Errorf("make a session id: %w", err)
 	}
-	token := newToken("cl_")
+	token := newToken(linkPrefix(c))
 	c.ID, c.LinkDigest = "cs_"+id.String(), token.Digest()
 	if c, err = s.Store.Add(ctx, c, life); err != nil {
 		return Session{}, err
@@ -145,7 +151,7 @@ var scopeForm = regexp.MustCompile(`^[\x21\x23-\x5B\x5D-\x7E]{1,256}$`) // RFC 6
 // session returns a new session as it was asked for.
 func (req SessionRequest) session() perennial.ConnectSession {
 	return perennial.ConnectSession{TenantID: req.Tenant, TenantTitle: req.TenantTitle, App: req.App, ConnectionID: req.ConnectionID, Host: req.Host,
-		ReturnURL: req.ReturnURL, Mode: req.Mode, Scopes: req.Scopes}
+		ReturnURL: req.ReturnURL, Mode: req.Mode, Scopes: req.Scopes, Challenge: req.Challenge}
 }
 
 // appOf returns the app of a new session, if the access reaches it.
@@ -206,6 +212,9 @@ func (s *Sessions) check(app provider.App, c perennial.ConnectSession) error {
 			return err
 		}
 	}
+	if err := s.checkBinding(c); err != nil {
+		return err
+	}
 	switch {
 	case perennial.CheckTenant(c.TenantID) != nil || !printable.Is(c.TenantID):
 		return perennial.Errorf(perennial.CodeInvalid, "a connect session needs a tenant, without control or invisible characters")
@@ -226,7 +235,7 @@ func (s *Sessions) check(app provider.App, c perennial.ConnectSession) error {
 	return nil
 }
 
-var linkForm = regexp.MustCompile(`^cl_[A-Za-z0-9_-]{43}$`)
+var linkForm = regexp.MustCompile(`^c[lb]_[A-Za-z0-9_-]{43}$`)
 
 // IsLink reports whether token has the form of a link's token. A token of another form
 // was never made and needs no look-up.
@@ -291,6 +300,9 @@ func (s *Sessions) BackURL(c perennial.ConnectSession) string {
 	}
 	q.Set("connect_outcome", outcome)
 	q.Set("connect_session", c.ID)
+	if !c.FinishCode.IsZero() {
+		q.Set("connect_code", c.FinishCode.Reveal())
+	}
 	if c.ResultID != "" {
 		q.Set("connection_id", c.ResultID)
 	}

@@ -41,6 +41,12 @@ type sessionRow struct {
 	ReplySealed    []byte     `gorm:"column:reply_sealed"`
 	ReplyAt        *time.Time `gorm:"column:reply_at"`
 	Tries          int        `gorm:"column:tries"`
+	Challenge      string     `gorm:"column:challenge"`
+	CodeDigest     string     `gorm:"column:finish_code_digest"`
+	FinishTries    int        `gorm:"column:finish_tries"`
+	FinishAskedAt  *time.Time `gorm:"column:finish_asked_at"`
+	AccountID      string     `gorm:"column:account_id"`
+	Revocation     string     `gorm:"column:revocation"`
 	Outcome        string     `gorm:"column:outcome"`
 	MissingScopes  string     `gorm:"column:missing_scopes"`
 	ResultID       string     `gorm:"column:result_id"`
@@ -56,6 +62,8 @@ func (r sessionRow) session() perennial.ConnectSession {
 		ReturnURL: r.ReturnURL, Mode: perennial.ConnectMode(r.Mode), Scopes: strings.Fields(r.Scopes),
 		LinkDigest: r.LinkDigest, Starts: r.Starts, BrowserDigest: r.BrowserDigest, VerifierSealed: r.VerifierSealed, AnsweredAt: db.Time(r.AnsweredAt),
 		ReplySealed: r.ReplySealed, ReplyAt: db.Time(r.ReplyAt), Tries: r.Tries,
+		Challenge: r.Challenge, FinishCodeDigest: r.CodeDigest, FinishTries: r.FinishTries, FinishAskedAt: db.Time(r.FinishAskedAt),
+		AccountID: r.AccountID, Revocation: perennial.Revocation(r.Revocation),
 		Outcome: perennial.ConnectOutcome(r.Outcome), Missing: strings.Fields(r.MissingScopes), ResultID: r.ResultID,
 		CreatedAt: db.Time(r.CreatedAt), ExpiresAt: db.Time(r.ExpiresAt)}
 	if r.StateDigest != nil {
@@ -75,7 +83,7 @@ func (s *SessionStore) Add(ctx context.Context, c perennial.ConnectSession, life
 		now = now.UTC().Truncate(time.Microsecond)
 		ends := now.Add(life).Truncate(time.Microsecond)
 		set := map[string]any{"id": c.ID, "tenant_id": c.TenantID, "tenant_title": c.TenantTitle, "app": c.App, "connection_id": c.ConnectionID, "host": c.Host,
-			"return_url": c.ReturnURL, "mode": string(c.Mode), "scopes": strings.Join(c.Scopes, " "), "link_digest": c.LinkDigest, "created_at": now, "expires_at": ends}
+			"return_url": c.ReturnURL, "mode": string(c.Mode), "scopes": strings.Join(c.Scopes, " "), "challenge": c.Challenge, "link_digest": c.LinkDigest, "created_at": now, "expires_at": ends}
 		if err := tx.Table("connect_sessions").Create(set).Error; err != nil {
 			return fmt.Errorf("write connect session %s: %w", c.ID, err)
 		}
@@ -128,15 +136,22 @@ func (s *SessionStore) Digests(ctx context.Context) ([]string, error) {
 	return all, db.Wrap("read the digests of the connect sessions", err)
 }
 
+// request is what the store keeps of an authorization request.
+type request struct {
+	StateDigest, BrowserDigest string
+	CodeDigest                 string // of a bound session
+	VerifierSealed             []byte
+}
+
 // Start replaces a session's authorization request by a new one. Its guard is
 // the number of requests so far. If the session is done, has expired or holds a reply,
 // it returns an error of [perennial.CodeConflict].
-func (s *SessionStore) Start(ctx context.Context, id string, starts int64, stateDigest, browserDigest string, verifierSealed []byte) error {
+func (s *SessionStore) Start(ctx context.Context, id string, starts int64, r request) error {
 	return s.writeSession(ctx, id, "starts = ? AND reply_sealed IS NULL AND outcome <> 'connected' AND expires_at > ?",
 		func(now time.Time) []any { return []any{starts, db.Nullable(now)} },
 		func(time.Time) map[string]any {
-			return map[string]any{"starts": starts + 1, "state_digest": stateDigest, "browser_digest": browserDigest, "verifier_sealed": verifierSealed,
-				"answered_at": nil, "outcome": "", "missing_scopes": ""}
+			return map[string]any{"starts": starts + 1, "state_digest": r.StateDigest, "browser_digest": r.BrowserDigest, "verifier_sealed": r.VerifierSealed,
+				"finish_code_digest": r.CodeDigest, "finish_tries": 0, "finish_asked_at": nil, "answered_at": nil, "outcome": "", "missing_scopes": ""}
 		})
 }
 
@@ -222,12 +237,12 @@ func (s *SessionStore) Release(ctx context.Context, id string, starts int64, wai
 
 // Finish writes the outcome of the newest request and wipes its secrets. result
 // is the id of the stored connection, if any.
-func (s *SessionStore) Finish(ctx context.Context, id string, starts int64, outcome perennial.ConnectOutcome, missing []string, result string) error {
-	return s.writeSession(ctx, id, "starts = ? AND outcome <> 'connected'",
-		func(time.Time) []any { return []any{starts} },
+func (s *SessionStore) Finish(ctx context.Context, c perennial.ConnectSession, outcome perennial.ConnectOutcome, missing []string, result string) error {
+	return s.writeSession(ctx, c.ID, "starts = ? AND outcome <> 'connected'",
+		func(time.Time) []any { return []any{c.Starts} },
 		func(now time.Time) map[string]any {
 			return map[string]any{"outcome": string(outcome), "missing_scopes": strings.Join(missing, " "), "result_id": result,
-				"verifier_sealed": nil, "reply_sealed": nil, "lease_until": nil}
+				"revocation": string(c.Revocation), "verifier_sealed": nil, "reply_sealed": nil, "lease_until": nil}
 		})
 }
 
@@ -270,15 +285,16 @@ func (s *SessionStore) Unfinished(ctx context.Context, limit int) ([]perennial.C
 	return out, nil
 }
 
-// Prune deletes at most limit sessions that expired more than retention ago,
-// but none with a saved reply.
+// Prune deletes at most limit sessions that expired more than retention ago, but none
+// with a saved reply. One whose grant may live on at the provider stays for longer: see
+// [SessionStore.Unrevoked].
 func (s *SessionStore) Prune(ctx context.Context, retention time.Duration, limit int) (int64, error) {
 	now, err := s.db.Now(ctx)
 	if err != nil {
 		return 0, err
 	}
-	result := s.db.With(ctx).Exec("DELETE FROM connect_sessions WHERE id IN (SELECT id FROM connect_sessions WHERE expires_at <= ? AND reply_sealed IS NULL LIMIT ?)",
-		db.Nullable(now.Add(-retention)), limit)
+	result := s.db.With(ctx).Exec("DELETE FROM connect_sessions WHERE id IN (SELECT id FROM connect_sessions WHERE expires_at <= ? AND reply_sealed IS NULL AND (revocation NOT IN ('failed', 'unsupported') OR expires_at <= ?) LIMIT ?)",
+		db.Nullable(now.Add(-retention)), db.Nullable(now.Add(-max(retention, unrevokedKept))), limit)
 	if result.Error != nil {
 		return 0, fmt.Errorf("delete old connect sessions: %w", result.Error)
 	}

@@ -43,6 +43,12 @@ func (b *sessionRows) sessionNow(t *testing.T, id string) perennial.ConnectSessi
 	return s
 }
 
+// at returns a session at one of its requests.
+func at(s perennial.ConnectSession, start int64) perennial.ConnectSession {
+	s.Starts = start
+	return s
+}
+
 func conflicts(t *testing.T, err error) {
 	t.Helper()
 	require.Equal(t, perennial.CodeConflict, perennial.CodeOf(err), "%v", err)
@@ -64,9 +70,9 @@ func testSession(t *testing.T, b *sessionRows) {
 		require.Equal(t, perennial.CodeNotFound, perennial.CodeOf(err))
 	}
 
-	require.NoError(t, b.Start(ctx, s.ID, 0, "state 1", "browser 1", []byte("verifier 1")))
-	conflicts(t, b.Start(ctx, s.ID, 0, "state x", "browser x", nil))
-	require.NoError(t, b.Start(ctx, s.ID, 1, "state 2", "browser 2", []byte("verifier 2")))
+	require.NoError(t, b.Start(ctx, s.ID, 0, request{StateDigest: "state 1", BrowserDigest: "browser 1", VerifierSealed: []byte("verifier 1")}))
+	conflicts(t, b.Start(ctx, s.ID, 0, request{StateDigest: "state x", BrowserDigest: "browser x"}))
+	require.NoError(t, b.Start(ctx, s.ID, 1, request{StateDigest: "state 2", BrowserDigest: "browser 2", VerifierSealed: []byte("verifier 2")}))
 	_, _, err = b.ByState(ctx, "state 1")
 	require.Equal(t, perennial.CodeNotFound, perennial.CodeOf(err), "the older request has ended")
 	read, _, err = b.ByState(ctx, "state 2")
@@ -85,7 +91,7 @@ func testSession(t *testing.T, b *sessionRows) {
 	require.NoError(t, b.SaveReply(ctx, s.ID, 2, []byte("reply"), now, time.Minute))
 	read = b.sessionNow(t, s.ID)
 	require.Equal(t, []any{perennial.ConnectUnfinished, []byte("reply"), 1}, []any{read.Outcome, read.ReplySealed, read.Tries})
-	conflicts(t, b.Start(ctx, s.ID, 2, "state 3", "browser 3", nil)) // over a stored reply
+	conflicts(t, b.Start(ctx, s.ID, 2, request{StateDigest: "state 3", BrowserDigest: "browser 3"})) // over a stored reply
 
 	_, err = b.Lease(ctx, s.ID, time.Minute)
 	conflicts(t, err)
@@ -100,14 +106,14 @@ func testSession(t *testing.T, b *sessionRows) {
 	require.NoError(t, err)
 	require.Equal(t, 2, read.Tries)
 
-	conflicts(t, b.Finish(ctx, s.ID, 1, perennial.ConnectDenied, nil, ""))
-	require.NoError(t, b.Finish(ctx, s.ID, 2, perennial.ConnectScopesMissing, []string{"a", "b"}, ""))
+	conflicts(t, b.Finish(ctx, at(s, 1), perennial.ConnectDenied, nil, ""))
+	require.NoError(t, b.Finish(ctx, at(s, 2), perennial.ConnectScopesMissing, []string{"a", "b"}, ""))
 	read = b.sessionNow(t, s.ID)
 	require.Equal(t, []any{perennial.ConnectScopesMissing, []string{"a", "b"}, 0}, []any{read.Outcome, read.Missing, len(read.ReplySealed)})
-	require.NoError(t, b.Start(ctx, s.ID, 2, "state 3", "browser 3", nil), "again")
-	require.NoError(t, b.Finish(ctx, s.ID, 3, perennial.ConnectConnected, nil, "con_1"))
-	conflicts(t, b.Finish(ctx, s.ID, 3, perennial.ConnectDenied, nil, ""))
-	conflicts(t, b.Start(ctx, s.ID, 3, "state 4", "browser 4", nil))
+	require.NoError(t, b.Start(ctx, s.ID, 2, request{StateDigest: "state 3", BrowserDigest: "browser 3"}), "again")
+	require.NoError(t, b.Finish(ctx, at(s, 3), perennial.ConnectConnected, nil, "con_1"))
+	conflicts(t, b.Finish(ctx, at(s, 3), perennial.ConnectDenied, nil, ""))
+	conflicts(t, b.Start(ctx, s.ID, 3, request{StateDigest: "state 4", BrowserDigest: "browser 4"}))
 	require.Equal(t, "con_1", b.sessionNow(t, s.ID).ResultID)
 }
 
@@ -115,9 +121,9 @@ func testSessionExpires(t *testing.T, b *sessionRows) {
 	ctx := t.Context()
 	s, err := b.Add(ctx, perennial.ConnectSession{ID: "cs_1", TenantID: "t", App: "app", Mode: perennial.ConnectPage, LinkDigest: "l"}, 2*time.Second)
 	require.NoError(t, err)
-	require.NoError(t, b.Start(ctx, s.ID, 0, "state", "browser", nil))
+	require.NoError(t, b.Start(ctx, s.ID, 0, request{StateDigest: "state", BrowserDigest: "browser"}))
 	b.Until(t, s.ExpiresAt.Add(2*time.Millisecond))
-	conflicts(t, b.Start(ctx, s.ID, 1, "state 2", "browser", nil))
+	conflicts(t, b.Start(ctx, s.ID, 1, request{StateDigest: "state 2", BrowserDigest: "browser"}))
 	conflicts(t, b.ConsumeState(ctx, s.ID, 1))
 	kept := b.connectSession(t, "cs_2")
 	n, err := b.Prune(ctx, time.Hour, 10)
@@ -134,7 +140,7 @@ func testSessionExpires(t *testing.T, b *sessionRows) {
 func testSessionAtOnce(t *testing.T, b *sessionRows) {
 	ctx := t.Context()
 	s := b.connectSession(t, "cs_1")
-	require.NoError(t, b.Start(ctx, s.ID, 0, "state", "browser", nil))
+	require.NoError(t, b.Start(ctx, s.ID, 0, request{StateDigest: "state", BrowserDigest: "browser"}))
 	once := func(do func() error) {
 		var wait sync.WaitGroup
 		var mu sync.Mutex

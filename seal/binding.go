@@ -30,6 +30,9 @@ const (
 	FieldTokenReply   Field = "token_reply"
 	// FieldAccountChoice is a token reply whose grant reaches several accounts.
 	FieldAccountChoice Field = "account_choice"
+	// FieldBoundReply is a token reply of a bound session, which is not stored before the
+	// product has finished it.
+	FieldBoundReply Field = "bound_reply"
 )
 
 // FieldSaveRequest is a request to save a token set, while it is outside of the process
@@ -48,7 +51,7 @@ const FieldClientSecret Field = "client_secret"
 // keyset returns the field whose keyset seals f.
 func (f Field) keyset() Field {
 	switch f {
-	case FieldWebhookSecret, FieldCodeVerifier, FieldTokenReply, FieldAccountChoice, FieldSaveRequest, FieldKeptReply, FieldClientSecret:
+	case FieldWebhookSecret, FieldCodeVerifier, FieldTokenReply, FieldAccountChoice, FieldBoundReply, FieldSaveRequest, FieldKeptReply, FieldClientSecret:
 		return FieldRefreshToken
 	}
 	return f

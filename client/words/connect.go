@@ -18,7 +18,7 @@ type ConnectOutcome string
 
 // The outcomes. After every outcome but connected, the link works again until it
 // expires. After unfinished, the session goes on by itself; after choose_account it waits
-// for the customer.
+// for the customer, after awaiting_finish for the product.
 const (
 	ConnectConnected       ConnectOutcome = "connected"
 	ConnectDenied          ConnectOutcome = "access_denied"    // RFC 6749 section 4.1.2.1
@@ -34,11 +34,14 @@ const (
 	ConnectNoRefreshToken  ConnectOutcome = "no_refresh_token"
 	ConnectGone            ConnectOutcome = "connection_gone" // the connection to reconnect no longer exists
 	ConnectUnfinished      ConnectOutcome = "unfinished"      // the grant is saved, sealed, and will be stored as soon as possible
+	ConnectAwaitingFinish  ConnectOutcome = "awaiting_finish" // a bound session's grant waits, sealed, until the product finishes
+	ConnectNotFinished     ConnectOutcome = "not_finished"    // the product did not finish in time
 )
 
 // ConnectOutcomes lists every outcome.
 var ConnectOutcomes = []ConnectOutcome{ConnectConnected, ConnectDenied, ConnectProviderDown, ConnectMisconfigured, ConnectCodeRefused, ConnectMixedUp,
-	ConnectAccountUnknown, ConnectAccountMismatch, ConnectScopesMissing, ConnectNoRefreshToken, ConnectGone, ConnectUnfinished, ConnectChooseAccount, ConnectNotChosen}
+	ConnectAccountUnknown, ConnectAccountMismatch, ConnectScopesMissing, ConnectNoRefreshToken, ConnectGone, ConnectUnfinished, ConnectChooseAccount, ConnectNotChosen,
+	ConnectAwaitingFinish, ConnectNotFinished}
 
 // connectTexts has the texts for the customer, by outcome; {p} is the provider's title.
 var connectTexts = map[ConnectOutcome]StatusText{
@@ -55,6 +58,8 @@ var connectTexts = map[ConnectOutcome]StatusText{
 	ConnectScopesMissing:   {"Permissions are missing", "{p} was not connected, because it was not given every permission that is needed:", "Try again and leave every permission selected."},
 	ConnectNoRefreshToken:  {"{p} could not be connected", "{p} gave access for a short time only. Nothing was changed.", "Try again. If it happens again, contact support."},
 	ConnectGone:            {"There is nothing to reconnect", "This connection to {p} was removed.", "Start again from where you came from."},
+	ConnectAwaitingFinish:  {"Almost done", "Access to {p} was allowed. It counts once you are back where you started.", "Go back to finish."},
+	ConnectNotFinished:     {"{p} was not connected", "The sign-in was not finished by the person who started it. Nothing was changed.", "Try again from where you started. If you did not start this yourself, close this page."},
 	ConnectUnfinished:      {"Almost done", "Access to {p} was allowed and is being stored.", "Wait a moment, then look again. You need not allow access a second time."},
 }
 

@@ -15,6 +15,7 @@ const (
 	CodeConflict          Code = "conflict"           // the row has changed: read it and decide again
 	CodeAccountMismatch   Code = "account_mismatch"   // a reconnect with another account
 	CodeReconnectRequired Code = "reconnect_required" // only the user can repair it
+	CodeOtherUser         Code = "other_user"         // a consent that another user of the product gave
 	CodePaused            Code = "paused"
 	CodeDisconnected      Code = "disconnected"
 	CodeGenerationAhead   Code = "generation_ahead" // the caller's generation is above the row's, see [GenerationAheadError]

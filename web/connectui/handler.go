@@ -155,6 +155,7 @@ func (h *Handler) find(w http.ResponseWriter, r *http.Request, link perennial.Se
 	case !v.Done() && !v.Open(v.Now) && !goesOn(v.Outcome):
 		h.render(w, http.StatusGone, h.expired(v.ConnectSession))
 	default:
+		v.ConnectSession = connect.WithCode(v.ConnectSession, h.browser(r, v.ID))
 		return v, true
 	}
 	return v, false
@@ -172,7 +173,7 @@ func (h *Handler) post(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch {
-	case v.Done():
+	case v.Done(), v.AwaitsFinish():
 		h.render(w, http.StatusOK, h.page(w, r, link, v, false))
 	case v.Outcome == perennial.ConnectUnfinished:
 		h.finish(w, r, v, link)
@@ -208,7 +209,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request, link perennial.S
 // goesOn reports whether a session with this outcome has a grant that waits to be stored,
 // also after the link has expired.
 func goesOn(o perennial.ConnectOutcome) bool {
-	return o == perennial.ConnectUnfinished || o == perennial.ConnectChooseAccount
+	return o == perennial.ConnectUnfinished || o == perennial.ConnectChooseAccount || o == perennial.ConnectAwaitingFinish
 }
 
 // finish checks again whether a grant is stored. The answer to a form does not redirect
@@ -224,8 +225,9 @@ func (h *Handler) finish(w http.ResponseWriter, r *http.Request, v connect.View,
 
 // finished answers a form with which a grant went on: c is the session now.
 func (h *Handler) finished(w http.ResponseWriter, r *http.Request, v connect.View, c perennial.ConnectSession, link perennial.Secret) {
+	c = connect.WithCode(c, h.browser(r, c.ID))
 	back := h.Sessions.BackURL(c)
-	if !c.Done() || c.Mode != perennial.ConnectPage || back == "" || !connect.SameBrowser(c, h.browser(r, c.ID)) {
+	if !leaves(c) || c.Mode != perennial.ConnectPage || back == "" || !connect.SameBrowser(c, h.browser(r, c.ID)) {
 		http.Redirect(w, r, h.path(link.Reveal()), http.StatusSeeOther)
 		return
 	}
@@ -268,12 +270,17 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, h.path("problem", code), http.StatusSeeOther)
 }
 
+// leaves reports whether the customer has nothing left to do here: the grant is stored, or
+// the browser takes the code to the product.
+func leaves(c perennial.ConnectSession) bool { return c.Done() || !c.FinishCode.IsZero() }
+
 // onward leaves the callback: for the product if all is well, otherwise for the link's
 // page, which shows the outcome.
 func (h *Handler) onward(w http.ResponseWriter, r *http.Request, c perennial.ConnectSession, link perennial.Secret) {
 	h.keepProblem(w, c)
+	c = connect.WithCode(c, h.browser(r, c.ID))
 	target := h.path(link.Reveal())
-	if back := h.Sessions.BackURL(c); c.Done() && c.Mode == perennial.ConnectPage && back != "" {
+	if back := h.Sessions.BackURL(c); leaves(c) && c.Mode == perennial.ConnectPage && back != "" {
 		target = back
 	}
 	http.Redirect(w, r, target, http.StatusSeeOther)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/internal/guard"
 )
 
@@ -77,5 +78,5 @@ func (k *known) holds(ctx context.Context, token perennial.Secret) (bool, error)
 			k.digests[digest] = true
 		}
 	}
-	return k.digests[token.Digest()], nil
+	return k.digests[connect.Digest(token)], nil
 }

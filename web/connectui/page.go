@@ -47,6 +47,7 @@ type message struct {
 	Outcome      perennial.ConnectOutcome `json:"outcome"`
 	SessionID    string                   `json:"session_id"`
 	ConnectionID string                   `json:"connection_id,omitempty"`
+	Code         string                   `json:"code,omitempty"` // with awaiting_finish
 }
 
 // problems has the pages for requests without a session, or with one that must not be
@@ -65,6 +66,8 @@ var problems = map[string]content{
 	"browser": {Heading: "This sign-in began in another browser", Alert: true, Detail: "For your safety it can only be finished where it began. Nothing was changed.",
 		Action: "Open the link again and stay in one browser. If you did not start this yourself, close this page."},
 	"choosing": {Heading: "This sign-in began in another browser", Alert: true, Detail: "Access was allowed there, and an account has to be chosen there too.",
+		Action: "Go back to the browser in which you signed in."},
+	"finishing": {Heading: "This sign-in began in another browser", Alert: true, Detail: "Access was allowed there, and it has to be finished there too.",
 		Action: "Go back to the browser in which you signed in."},
 	"many": {Heading: "Too many links that do not work", Alert: true, Detail: "Someone on your network opened many of them within a minute. Nothing was changed.",
 		Action: "Wait a minute, then open the link again."},
@@ -91,6 +94,8 @@ func (h *Handler) page(w http.ResponseWriter, r *http.Request, link perennial.Se
 		p = h.outcome(v)
 	case v.Outcome == perennial.ConnectChooseAccount && !mine:
 		return problems["choosing"]
+	case v.AwaitsFinish() && !mine:
+		return problems["finishing"]
 	case mine && v.Outcome != "":
 		p = h.outcome(v)
 		if problem := h.keptProblem(r, v.ConnectSession); problem != "" {
@@ -114,6 +119,9 @@ func (h *Handler) begin(v connect.View) content {
 	for_ := ""
 	if v.TenantTitle != "" {
 		for_ = " for " + v.TenantTitle
+	}
+	if !v.Bound() { // somebody may have sent the link, and the caller chose the title
+		p.Facts = append(p.Facts, fact{"Access goes to", v.TenantID})
 	}
 	p.Detail = h.Product + " asks for access to your " + v.Title + " account" + sentenceEnd(for_) + " You sign in at " + v.Title + " and decide there."
 	if v.Connection.ID != "" {
@@ -144,6 +152,8 @@ func (h *Handler) outcome(v connect.View) content {
 		p.BackLabel = "Go back"
 	}
 	switch v.Outcome {
+	case perennial.ConnectAwaitingFinish:
+		p.Onward, p.OnwardLabel, p.Back = p.Back, p.BackLabel, ""
 	case perennial.ConnectConnected:
 		p.Good = true
 		p.Onward, p.OnwardLabel, p.Back = p.Back, p.BackLabel, ""
@@ -159,10 +169,10 @@ func (h *Handler) outcome(v connect.View) content {
 	default:
 		p.Alert, p.Post = true, "Try again"
 	}
-	if origin := h.Sessions.BackOrigin(v.ConnectSession); v.Mode == perennial.ConnectPopup && origin != "" && !goesOn(v.Outcome) {
-		raw, err := json.Marshal(message{"perennial.connect", v.Outcome, v.ID, v.ResultID})
+	if origin := h.Sessions.BackOrigin(v.ConnectSession); v.Mode == perennial.ConnectPopup && origin != "" && (v.AwaitsFinish() || !goesOn(v.Outcome)) {
+		raw, err := json.Marshal(message{"perennial.connect", v.Outcome, v.ID, v.ResultID, v.FinishCode.Reveal()})
 		if err == nil { // strings always marshal
-			p.Message = &tell{Origin: origin, Message: string(raw), Close: v.Done()}
+			p.Message = &tell{Origin: origin, Message: string(raw), Close: leaves(v.ConnectSession)}
 		}
 	}
 	return p
