@@ -42,6 +42,8 @@ func (d described) valid() string {
 		return `{"account_id": "62515", "tokens": ` + tokens + `}`
 	case "createConnectSession":
 		return `{"app": "` + apitest.App + `", "return_url": "https://app.example/back"}`
+	case "finishConnectSession":
+		return `{"code": "fc_x", "verifier": "` + strings.Repeat("v", 43) + `"}`
 	case "setCadence":
 		return `{"cadence": "on_use"}`
 	case "noteConnection":
@@ -103,7 +105,7 @@ func TestEveryOperation(t *testing.T) {
 	t.Parallel()
 	w := apitest.New(t, testpg.URL(t))
 	all := operations(t, w)
-	assert.Len(t, all, 25)
+	assert.Len(t, all, 26)
 	own, theirs := w.Connect("acme"), w.Connect("other")
 	admin, adminKey := w.Key("acme", perennial.ScopeAdmin)
 	_, otherKey := w.Key("other", perennial.ScopeAdmin)

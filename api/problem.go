@@ -50,6 +50,7 @@ var statuses = map[perennial.Code]int{
 	perennial.CodeConflict:          http.StatusConflict,
 	perennial.CodeAccountMismatch:   http.StatusConflict,
 	perennial.CodeReconnectRequired: http.StatusConflict,
+	perennial.CodeOtherUser:         http.StatusForbidden,
 	perennial.CodePaused:            http.StatusConflict,
 	perennial.CodeDisconnected:      http.StatusConflict,
 	perennial.CodeGenerationAhead:   http.StatusConflict,
@@ -133,7 +134,7 @@ func problemOf(err error) *Problem {
 	switch code := perennial.CodeOf(err); code {
 	case perennial.CodeNotFound:
 		return noConnection().because(err)
-	case perennial.CodeInvalid:
+	case perennial.CodeInvalid, perennial.CodeOtherUser:
 		return problem(code, "%s.", strings.TrimSuffix(messageOf(err), ".")).because(err)
 	case perennial.CodeConflict:
 		return problem(code, "The connection is in another state than this needs, or was changed at this moment: read it, and decide again.").retryAfter(retryAfterConflict).because(err)

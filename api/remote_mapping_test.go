@@ -19,8 +19,11 @@ import (
 func TestRemoteCopiesAreWhole(t *testing.T) {
 	t.Parallel()
 	var asked wire.NewSession
+	var finish wire.FinishSession
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPost {
+		if r.URL.Path == "/v1/connect-sessions/cs_1/finish" {
+			assert.NoError(t, json.NewDecoder(r.Body).Decode(&finish))
+		} else if r.Method == http.MethodPost {
 			asked = wire.NewSession{}
 			assert.NoError(t, json.NewDecoder(r.Body).Decode(&asked))
 		}
@@ -49,4 +52,7 @@ func TestRemoteCopiesAreWhole(t *testing.T) {
 	_, err = b.Reconnect(t.Context(), "con_1", again)
 	require.NoError(t, err)
 	assert.Equal(t, []string{"App", "Host"}, fill.Zeros(asked), "they are the connection's")
+	_, err = b.Finish(t.Context(), client.FinishRequest{Session: "cs_1", Code: perennial.NewSecret("code"), Verifier: perennial.NewSecret("verifier")})
+	require.NoError(t, err)
+	assert.Equal(t, wire.FinishSession{Code: "code", Verifier: "verifier"}, finish)
 }

@@ -20,6 +20,9 @@ type Connector interface {
 	Reconnect(ctx context.Context, id string, req ReconnectRequest) (ConnectSession, error)
 	// Session returns a connect session as it now is, without its link.
 	Session(ctx context.Context, id string) (ConnectSession, error)
+	// Finish stores the grant of a bound session. An error of [words.CodeOtherUser]
+	// means that another user of the product gave the consent.
+	Finish(ctx context.Context, req FinishRequest) (ConnectSession, error)
 	// Disconnect ends a connection. If it has ended already, that is a success. nil
 	// means that it has ended, whatever happened to the grant at the provider.
 	Disconnect(ctx context.Context, id string) (words.Revocation, error)
@@ -39,6 +42,8 @@ type ConnectRequest struct {
 	ReturnURL string
 	// Scopes are requested, and required in the grant. Defaults to the app's.
 	Scopes []string
+	// Challenge makes the session bound; [Client.ConnectBound] sets it.
+	Challenge string
 	// Mode defaults to page. A popup needs a ReturnURL, because it reports to that
 	// URL's origin.
 	Mode words.ConnectMode
@@ -55,6 +60,7 @@ type ConnectRequest struct {
 type ReconnectRequest struct {
 	ReturnURL   string
 	Scopes      []string
+	Challenge   string // [Client.ReconnectBound] sets it
 	Mode        words.ConnectMode
 	TenantTitle string
 	Lifetime    time.Duration
@@ -63,8 +69,8 @@ type ReconnectRequest struct {
 // ConnectSession is a connect link and its outcome.
 type ConnectSession struct {
 	ID string
-	// Link leads to the page. Anybody who has it can connect an account of their own to
-	// the tenant, until it expires or is used: give it only to the customer, and do not
+	// Link leads to the page. Unless the session is bound, anybody who has it can connect
+	// an account of their own to the tenant, until it expires or is used: give it only to the customer, and do not
 	// store it. It redacts itself; Reveal returns it. [Client.Session] returns no link.
 	Link words.Secret
 	App  string
@@ -80,8 +86,9 @@ type ConnectSession struct {
 // askTimeout bounds a backend's call here: the API answers within 30 s.
 const askTimeout = 35 * time.Second
 
-// Connect makes a link by which a customer connects an account: one call, one link, one
-// consent. It does not contact the provider. An unused link expires by itself, so after
+// Connect makes a shareable link by which a customer connects an account: one call, one
+// link, one consent, by whoever has the link. A page of your product for a signed-in user
+// takes [Client.ConnectBound] instead. It does not contact the provider. An unused link expires by itself, so after
 // a lost answer you may call Connect again.
 //
 // Its errors are [ErrInvalid] and [ErrUnavailable].
@@ -178,6 +185,8 @@ func call[T any](ctx context.Context, c *Client, doing string, of ErrNotFound, a
 		return got, nil
 	case words.CodeNotFound:
 		return none, &of
+	case words.CodeOtherUser:
+		return none, &ErrOtherUser{Session: of.Session}
 	case words.CodeInvalid:
 		return none, &ErrInvalid{Connection: of.Connection, Message: err.Error()}
 	}

@@ -19,13 +19,17 @@ type connecting struct {
 	err        error
 	revocation words.Revocation
 	outcome    words.ConnectOutcome
+	challenges []string
+	finished   []FinishRequest
 }
 
 func (c *connecting) Connect(_ context.Context, req ConnectRequest) (ConnectSession, error) {
+	c.challenges = append(c.challenges, req.Challenge)
 	return ConnectSession{ID: "cs_1", Link: words.NewSecret("https://connect.example/connect/" + secret), App: req.App}, c.err
 }
 
-func (c *connecting) Reconnect(_ context.Context, id string, _ ReconnectRequest) (ConnectSession, error) {
+func (c *connecting) Reconnect(_ context.Context, id string, req ReconnectRequest) (ConnectSession, error) {
+	c.challenges = append(c.challenges, req.Challenge)
 	return ConnectSession{ID: "cs_1", Connection: id}, c.err
 }
 

@@ -9,11 +9,14 @@
 // reach, the token in memory serves until it expires. [Client.HTTPClient] does all this
 // for an http.Client, and [Client.TokenSource] for golang.org/x/oauth2.
 //
-// [Client.Connect] and [Client.Reconnect] make links by which a customer connects an
-// account; [Client.Disconnect] ends a connection, also at the provider.
+// [Client.ConnectBound] and [Client.ReconnectBound] make links by which a signed-in user
+// connects an account, and [Client.Finish] stores the grant; [Client.Connect] and
+// [Client.Reconnect] make links that anybody may use. [Client.Disconnect] ends a
+// connection, also at the provider.
 //
 // Use [errors.As] to tell the errors apart: [ErrReconnectRequired],
-// [ErrStillUnauthorized], [ErrUnavailable], [ErrNotFound], [ErrPaused], [ErrInvalid].
+// [ErrStillUnauthorized], [ErrUnavailable], [ErrNotFound], [ErrPaused],
+// [ErrInvalid], [ErrOtherUser].
 // No error and no log line holds a token or a link. docs/client.md says which requests
 // are sent again, and when.
 package client

@@ -134,6 +134,21 @@ func (e *ErrNotFound) Unwrap() error {
 	return &words.Error{Code: code, Message: e.Error()}
 }
 
+// ErrOtherUser means that the consent of a bound session was given, or came back, in the
+// session of another user of the product than the one for whom the link was made. Nothing
+// is stored; the user starts again.
+type ErrOtherUser struct{ Session string }
+
+// Error implements error.
+func (e *ErrOtherUser) Error() string {
+	return fmt.Sprintf("connect session %s was made for another user: nothing is connected; start again", e.Session)
+}
+
+// Unwrap returns the [words.Code] as an error.
+func (e *ErrOtherUser) Unwrap() error {
+	return &words.Error{Code: words.CodeOtherUser, Message: e.Error()}
+}
+
 // ErrInvalid means that the request, or the configuration of this client or its server,
 // is wrong. Repeating it does not help before somebody corrects that.
 type ErrInvalid struct {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 
 	"github.com/perennial-oauth/perennial/client"
 	"github.com/perennial-oauth/perennial/client/words"
@@ -28,6 +29,10 @@ func (l linking) Reconnect(_ context.Context, id string, _ client.ReconnectReque
 
 func (l linking) Session(context.Context, string) (client.ConnectSession, error) {
 	return client.ConnectSession{ID: "cs_1", App: "hubspot", Connection: "con_1", Outcome: words.ConnectConnected}, nil
+}
+
+func (l linking) Finish(_ context.Context, req client.FinishRequest) (client.ConnectSession, error) {
+	return client.ConnectSession{ID: req.Session, App: "hubspot", Connection: "con_1", Outcome: words.ConnectConnected}, nil
 }
 
 func (l linking) Disconnect(context.Context, string) (words.Revocation, error) {
@@ -68,6 +73,46 @@ func ExampleClient_Connect() {
 	// send the customer to https://connect.example/connect/cl_8a1f
 	// connected con_1
 	// HubSpot is connected
+}
+
+// A signed-in user connects an account: one call makes the link, another one stores the
+// grant when the same user's browser is back.
+func ExampleClient_ConnectBound() {
+	c := exampleLinks()
+	defer c.Close()
+	verifiers := map[string]words.Secret{} // part of the user's own session, on your server
+	pages := http.NewServeMux()
+	pages.HandleFunc("POST /connect", func(w http.ResponseWriter, r *http.Request) {
+		s, verifier, err := c.ConnectBound(r.Context(), client.ConnectRequest{App: "hubspot", ReturnURL: "https://app.example/settings"})
+		if err != nil {
+			http.Error(w, "Try again in a minute.", http.StatusServiceUnavailable)
+			return
+		}
+		verifiers[s.ID] = verifier
+		http.Redirect(w, r, s.Link.Reveal(), http.StatusSeeOther)
+	})
+	pages.HandleFunc("GET /settings", func(w http.ResponseWriter, r *http.Request) {
+		id := r.FormValue("connect_session")
+		s, err := c.Finish(r.Context(), client.FinishRequest{Session: id, Code: words.NewSecret(r.FormValue("connect_code")), Verifier: verifiers[id]})
+		var other *client.ErrOtherUser
+		switch {
+		case errors.As(err, &other):
+			http.Error(w, "Somebody else started this. Nothing was connected.", http.StatusForbidden)
+		case err != nil:
+			http.Error(w, "Reload this page in a minute.", http.StatusServiceUnavailable)
+		default:
+			fmt.Fprint(w, words.DescribeConnect(s.Outcome, "HubSpot").Label)
+		}
+	})
+	pages.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/connect", nil))
+	for _, session := range []string{"cs_1", "cs_of_somebody_else"} {
+		answer := httptest.NewRecorder()
+		pages.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/settings?connect_session="+session+"&connect_code=fc_1", nil))
+		fmt.Println(answer.Code, strings.TrimSpace(answer.Body.String()))
+	}
+	// Output:
+	// 200 HubSpot is connected
+	// 403 Somebody else started this. Nothing was connected.
 }
 
 // The page at connect.reconnect_url makes a link when the signed-in customer asks for

@@ -125,21 +125,21 @@ func (s *Sessions) awaitFinish(ctx context.Context, c perennial.ConnectSession, 
 // FinishRequest proves that the consent of a bound session was given by the user for whom
 // the product made the link.
 type FinishRequest struct {
-	Tenant, ID string
-	Code       perennial.Secret // from the browser: connect_code at the return URL
-	Verifier   perennial.Secret // from the product's own session of its user
+	ID       string
+	Code     perennial.Secret // from the browser: connect_code at the return URL
+	Verifier perennial.Secret // from the product's own session of its user
 }
 
 // FinishBound stores the grant of a bound session. Another code or verifier than the
 // session's is an error of [perennial.CodeOtherUser] and stores nothing; so many wrong
 // verifiers give the grant up. A session that is over is returned as it is, so a repeated
 // request gets the same answer. Once begun, FinishBound goes on even if ctx ends.
-func (s *Sessions) FinishBound(ctx context.Context, req FinishRequest) (perennial.ConnectSession, error) {
+func (s *Sessions) FinishBound(ctx context.Context, access perennial.Access, req FinishRequest) (perennial.ConnectSession, error) {
 	c, _, err := s.Store.ByID(ctx, req.ID)
 	switch {
 	case err != nil:
 		return c, err
-	case c.TenantID != req.Tenant:
+	case !access.Reaches(c.TenantID, c.App):
 		return perennial.ConnectSession{}, perennial.Errorf(perennial.CodeNotFound, "there is no such connect session")
 	case !c.Bound():
 		return c, perennial.Errorf(perennial.CodeInvalid, "this session was made without a challenge: its grant is stored with the consent, and there is nothing to finish")

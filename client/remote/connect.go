@@ -16,13 +16,13 @@ const sessionsPath = "/connect-sessions"
 
 // Connect implements [client.Connector].
 func (b *Backend) Connect(ctx context.Context, req client.ConnectRequest) (client.ConnectSession, error) {
-	return b.link(ctx, wire.NewSession{App: req.App, Host: req.Host, ReturnURL: req.ReturnURL, Scopes: req.Scopes, Mode: req.Mode, TenantTitle: req.TenantTitle,
+	return b.link(ctx, wire.NewSession{App: req.App, Host: req.Host, ReturnURL: req.ReturnURL, Challenge: req.Challenge, Scopes: req.Scopes, Mode: req.Mode, TenantTitle: req.TenantTitle,
 		Lifetime: int(req.Lifetime / time.Second)})
 }
 
 // Reconnect implements [client.Connector].
 func (b *Backend) Reconnect(ctx context.Context, id string, req client.ReconnectRequest) (client.ConnectSession, error) {
-	return b.link(ctx, wire.NewSession{ConnectionID: id, ReturnURL: req.ReturnURL, Scopes: req.Scopes, Mode: req.Mode, TenantTitle: req.TenantTitle,
+	return b.link(ctx, wire.NewSession{ConnectionID: id, ReturnURL: req.ReturnURL, Challenge: req.Challenge, Scopes: req.Scopes, Mode: req.Mode, TenantTitle: req.TenantTitle,
 		Lifetime: int(req.Lifetime / time.Second)})
 }
 
@@ -42,12 +42,22 @@ func (b *Backend) link(ctx context.Context, n wire.NewSession) (client.ConnectSe
 
 // Session implements [client.Connector].
 func (b *Backend) Session(ctx context.Context, id string) (client.ConnectSession, error) {
+	return b.session(ctx, http.MethodGet, id, "", nil)
+}
+
+// Finish implements [client.Connector].
+func (b *Backend) Finish(ctx context.Context, req client.FinishRequest) (client.ConnectSession, error) {
+	return b.session(ctx, http.MethodPost, req.Session, "/finish", wire.FinishSession{Code: req.Code.Reveal(), Verifier: req.Verifier.Reveal()})
+}
+
+// session sends a request about one session, whose answer is the session.
+func (b *Backend) session(ctx context.Context, method, id, action string, body any) (client.ConnectSession, error) {
 	path, err := under(sessionsPath+"/", id)
 	if err != nil {
 		return client.ConnectSession{}, err
 	}
 	var s wire.ConnectSession
-	p, err := b.request(ctx, http.MethodGet, path, nil, &s)
+	p, err := b.request(ctx, method, path+action, body, &s)
 	if err != nil {
 		return client.ConnectSession{}, err
 	}
@@ -90,7 +100,7 @@ func (p *problem) refusal() error {
 		detail += fmt.Sprintf(" %s: %s.", e.Location, e.Message)
 	}
 	switch {
-	case code == words.CodeNotFound, code == words.CodeInvalid:
+	case code == words.CodeNotFound, code == words.CodeInvalid, code == words.CodeOtherUser:
 	case code == wire.CodeUnauthorized, code == wire.CodeScope:
 		code = words.CodeInvalid
 	case !known[code]:

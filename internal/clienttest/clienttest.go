@@ -55,6 +55,7 @@ func Run(t *testing.T, setup func(*testing.T) Fixture) {
 		"a connect link":             testConnect,
 		"a reconnect link":           testReconnect,
 		"links that cannot be":       testInvalidLinks,
+		"a bound link":               testBound,
 		"a disconnect":               testDisconnect,
 		"a grant is revoked":         testRevoke,
 	} {

@@ -77,6 +77,43 @@ func testReconnect(t *testing.T, f Fixture) {
 	}
 }
 
+// finishOf returns a request that no session accepts.
+func finishOf(session string) client.FinishRequest {
+	return client.FinishRequest{Session: session, Code: perennial.NewSecret("fc_x"), Verifier: perennial.NewSecret(strings.Repeat("v", 43))}
+}
+
+// testBound: a bound session is its user's and its tenant's alone. Consents are in the
+// tests of the pages.
+func testBound(t *testing.T, f Fixture) {
+	c := over(t, f.Backend)
+	made, verifier, err := c.ConnectBound(t.Context(), client.ConnectRequest{App: f.App, ReturnURL: f.ReturnURL})
+	require.NoError(t, err)
+	assert.NotContains(t, fmt.Sprintf("%v %+v %#v", verifier, verifier, verifier), verifier.Reveal())
+	assert.True(t, f.Find(made.Link).Bound())
+	again, _, err := c.ReconnectBound(t.Context(), f.ID, client.ReconnectRequest{ReturnURL: f.ReturnURL})
+	require.NoError(t, err)
+	assert.True(t, f.Find(again.Link).Bound())
+	for _, id := range []string{made.ID, again.ID} {
+		_, err = c.Finish(t.Context(), client.FinishRequest{Session: id, Code: perennial.NewSecret("fc_x"), Verifier: verifier})
+		other := new(client.ErrOtherUser)
+		require.ErrorAs(t, err, &other)
+		assert.Equal(t, id, other.Session)
+		_, err = over(t, f.Other).Finish(t.Context(), finishOf(id))
+		require.ErrorAs(t, err, new(*client.ErrNotFound), "another tenant's")
+	}
+	for _, id := range missing {
+		_, err = c.Finish(t.Context(), finishOf(id))
+		assert.ErrorAs(t, err, new(*client.ErrNotFound), id)
+	}
+	_, _, err = c.ConnectBound(t.Context(), client.ConnectRequest{App: f.App})
+	require.ErrorAs(t, err, new(*client.ErrInvalid), "its code needs a return URL")
+	plain, err := c.Connect(t.Context(), client.ConnectRequest{App: f.App})
+	require.NoError(t, err)
+	assert.False(t, f.Find(plain.Link).Bound())
+	_, err = c.Finish(t.Context(), finishOf(plain.ID))
+	require.ErrorAs(t, err, new(*client.ErrInvalid), "there is nothing to finish")
+}
+
 func testInvalidLinks(t *testing.T, f Fixture) {
 	c := over(t, f.Backend)
 	for name, change := range map[string]func(*client.ConnectRequest){
@@ -108,7 +145,8 @@ func testInvalidLinks(t *testing.T, f Fixture) {
 	_, connect := bare.Connect(t.Context(), client.ConnectRequest{App: f.App})
 	_, reconnect := bare.Reconnect(t.Context(), f.ID, client.ReconnectRequest{})
 	_, session := bare.Session(t.Context(), "cs_1")
-	for _, err := range []error{connect, reconnect, session} {
+	_, finish := bare.Finish(t.Context(), finishOf("cs_1"))
+	for _, err := range []error{connect, reconnect, session, finish} {
 		require.ErrorAs(t, err, new(*client.ErrInvalid))
 		assert.ErrorContains(t, err, "connect.base_url", "it says what to configure")
 	}
@@ -164,6 +202,7 @@ func connectorErrors(t *testing.T, c *client.Client, f Fixture) map[string]error
 	_, connect := c.Connect(t.Context(), client.ConnectRequest{App: f.App})
 	_, reconnect := c.Reconnect(t.Context(), f.ID, client.ReconnectRequest{})
 	_, session := c.Session(t.Context(), "cs_1")
+	_, finish := c.Finish(t.Context(), finishOf("cs_1"))
 	_, disconnect := c.Disconnect(t.Context(), f.ID)
-	return map[string]error{"connect": connect, "reconnect": reconnect, "session": session, "disconnect": disconnect}
+	return map[string]error{"connect": connect, "reconnect": reconnect, "session": session, "finish": finish, "disconnect": disconnect}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/pb33f/libopenapi"
 	validator "github.com/pb33f/libopenapi-validator"
 	"github.com/perennial-oauth/perennial"
+	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/internal/apitest"
 	"github.com/perennial-oauth/perennial/internal/clienttest"
 	"github.com/perennial-oauth/perennial/internal/testpg"
@@ -195,6 +196,13 @@ func TestClientFromDocument(t *testing.T) {
 	assert.Contains(t, link["link"], "https://connect.example/connect/")
 	assert.NotContains(t, call("createConnectSession", map[string]any{"Idempotency-Key": "link"}, map[string]any{"connection_id": made["id"], "return_url": "https://app.example/back", "lifetime": 600}), "link", "it is shown once")
 	assert.Equal(t, link["id"], call("getConnectSession", map[string]any{"id": link["id"]}, nil)["id"])
+	code, verifier := perennial.NewSecret("fc_code"), perennial.NewSecret(strings.Repeat("v", 43))
+	bound := call("createConnectSession", nil, map[string]any{"app": apitest.App, "return_url": "https://app.example/back", "challenge": connect.Challenge(verifier)})
+	assert.Equal(t, true, bound["bound"])
+	w.Exec("UPDATE connect_sessions SET outcome = 'connected', result_id = 'con_1', finish_code_digest = '" + code.Digest() + "' WHERE id = '" + bound["id"].(string) + "'") // as after a finish
+	assert.Equal(t, "con_1", call("finishConnectSession", map[string]any{"id": bound["id"]}, map[string]any{"code": code.Reveal(), "verifier": verifier.Reveal()})["result_id"])
+	refused, text := c.send("finishConnectSession", c.request("finishConnectSession", map[string]any{"id": bound["id"]}, map[string]any{"code": code.Reveal(), "verifier": strings.Repeat("w", 43)}))
+	assert.Equal(t, 403, refused, text)
 	call("getApp", map[string]any{"app": apitest.App}, nil)
 	hook := call("createWebhook", nil, map[string]any{"url": "https://93.184.215.14/hook", "types": []string{"connection.recovered"}})
 	at := map[string]any{"id": hook["id"]}

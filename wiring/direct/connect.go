@@ -13,6 +13,7 @@ import (
 type Sessions interface {
 	CreateSession(ctx context.Context, access perennial.Access, req connect.SessionRequest) (connect.Session, error)
 	Session(ctx context.Context, access perennial.Access, id string) (perennial.ConnectSession, error)
+	FinishBound(ctx context.Context, access perennial.Access, req connect.FinishRequest) (perennial.ConnectSession, error)
 }
 
 // Disconnector ends connections, also at their providers: [connect.Disconnector] in
@@ -27,13 +28,13 @@ const endTimeout = 30 * time.Second
 
 // Connect implements [client.Connector].
 func (b *Backend) Connect(ctx context.Context, req client.ConnectRequest) (client.ConnectSession, error) {
-	return b.link(ctx, connect.SessionRequest{App: req.App, Host: req.Host, ReturnURL: req.ReturnURL, Scopes: req.Scopes, Mode: req.Mode,
+	return b.link(ctx, connect.SessionRequest{App: req.App, Host: req.Host, ReturnURL: req.ReturnURL, Challenge: req.Challenge, Scopes: req.Scopes, Mode: req.Mode,
 		TenantTitle: req.TenantTitle, Lifetime: req.Lifetime})
 }
 
 // Reconnect implements [client.Connector].
 func (b *Backend) Reconnect(ctx context.Context, id string, req client.ReconnectRequest) (client.ConnectSession, error) {
-	return b.link(ctx, connect.SessionRequest{ConnectionID: id, ReturnURL: req.ReturnURL, Scopes: req.Scopes, Mode: req.Mode,
+	return b.link(ctx, connect.SessionRequest{ConnectionID: id, ReturnURL: req.ReturnURL, Challenge: req.Challenge, Scopes: req.Scopes, Mode: req.Mode,
 		TenantTitle: req.TenantTitle, Lifetime: req.Lifetime})
 }
 
@@ -61,6 +62,18 @@ func (b *Backend) Session(ctx context.Context, id string) (client.ConnectSession
 		return client.ConnectSession{}, noSessions()
 	}
 	c, err := b.Sessions.Session(ctx, b.Access, id)
+	if err != nil {
+		return client.ConnectSession{}, err
+	}
+	return session(c), nil
+}
+
+// Finish implements [client.Connector].
+func (b *Backend) Finish(ctx context.Context, req client.FinishRequest) (client.ConnectSession, error) {
+	if b.Sessions == nil {
+		return client.ConnectSession{}, noSessions()
+	}
+	c, err := b.Sessions.FinishBound(ctx, b.Access, connect.FinishRequest{ID: req.Session, Code: req.Code, Verifier: req.Verifier})
 	if err != nil {
 		return client.ConnectSession{}, err
 	}

@@ -23,7 +23,8 @@ type whole struct {
 	Store
 	Workflows
 	refresh.FallbackEngine
-	asked connect.SessionRequest
+	asked  connect.SessionRequest
+	finish connect.FinishRequest
 }
 
 func (w whole) Get(ctx context.Context, access perennial.Access, id string) (perennial.Connection, time.Time, error) {
@@ -56,6 +57,11 @@ func (w *whole) CreateSession(_ context.Context, _ perennial.Access, req connect
 	return connect.Session{ConnectSession: fill.Of[perennial.ConnectSession](), Link: perennial.NewSecret("link")}, nil
 }
 
+func (w *whole) FinishBound(_ context.Context, _ perennial.Access, req connect.FinishRequest) (perennial.ConnectSession, error) {
+	w.finish = req
+	return fill.Of[perennial.ConnectSession](), nil
+}
+
 func (w *whole) Session(context.Context, perennial.Access, string) (perennial.ConnectSession, error) {
 	return perennial.ConnectSession{}, nil
 }
@@ -83,6 +89,9 @@ func TestCopiesAreWhole(t *testing.T) {
 	_, err = b.Reconnect(t.Context(), "con_1", fill.Of[client.ReconnectRequest]())
 	require.NoError(t, err)
 	assert.Equal(t, []string{"App", "Host"}, fill.Zeros(w.asked), "they are the connection's")
+	_, err = b.Finish(t.Context(), client.FinishRequest{Session: "cs_1", Code: perennial.NewSecret("code"), Verifier: perennial.NewSecret("verifier")})
+	require.NoError(t, err)
+	assert.Empty(t, fill.Zeros(w.finish))
 }
 
 // TestRefreshIsWhole: the refresh in this process has all that it works with. An error about
