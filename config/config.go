@@ -63,6 +63,7 @@ type Connect struct {
 	Product      string        // the product that asks for access, as customers know it
 	HelpURL      string        // each page links to it
 	Lifetime     time.Duration // of a link; 0: 30 min
+	BoundOnly    bool          // no shareable links
 }
 
 // Config is a checked configuration. It never changes after loading, so it may be
@@ -207,7 +208,7 @@ func (l *loader) parse(raw []byte) (*Config, error) {
 		return nil, l.err()
 	}
 	known := map[string]bool{"PERENNIAL_CACHE_DIR": true}
-	c := &Config{AllowPlaintextKeys: l.allowPlaintext(f, known)}
+	c := &Config{AllowPlaintextKeys: l.boolean("allow_plaintext_keys", f.AllowPlaintextKeys, known)}
 	for _, s := range []struct {
 		name     string // its variable is PERENNIAL_ and this in capitals
 		file, to *string
@@ -281,11 +282,11 @@ func (l *loader) variable(name string, known map[string]bool) string {
 	return l.env[variable]
 }
 
-func (l *loader) allowPlaintext(f file, known map[string]bool) bool {
-	const name = "allow_plaintext_keys"
+// boolean returns a setting that is true or false: its variable's, or the file's.
+func (l *loader) boolean(name string, inFile bool, known map[string]bool) bool {
 	switch l.variable(name, known) {
 	case "":
-		return f.AllowPlaintextKeys
+		return inFile
 	case "true":
 		return true
 	case "false":

@@ -113,11 +113,11 @@ func TestConnect(t *testing.T) {
 	c, err := parse("p.yaml", []byte(good), goodEnv)
 	require.NoError(t, err)
 	require.Zero(t, c.Connect, "no links are made")
-	c, err = parse("p.yaml", []byte(`connect: {base_url: "https://c.example/", return_urls: [https://app.example/settings, "http://localhost:3000/"], reconnect_url: "https://app.example/{tenant_id}?c={connection_id}", product: P, help_url: "https://h.example/?a=b", lifetime: 1h}
+	c, err = parse("p.yaml", []byte(`connect: {base_url: "https://c.example/", return_urls: [https://app.example/settings, "http://localhost:3000/"], reconnect_url: "https://app.example/{tenant_id}?c={connection_id}", product: P, help_url: "https://h.example/?a=b", lifetime: 1h, bound_only: true}
 `+good), goodEnv)
 	require.NoError(t, err)
 	require.Equal(t, Connect{BaseURL: "https://c.example", ReturnURLs: []string{"https://app.example/settings", "http://localhost:3000/"}, Product: "P",
-		ReconnectURL: "https://app.example/{tenant_id}?c={connection_id}", HelpURL: "https://h.example/?a=b", Lifetime: time.Hour}, c.Connect)
+		ReconnectURL: "https://app.example/{tenant_id}?c={connection_id}", HelpURL: "https://h.example/?a=b", Lifetime: time.Hour, BoundOnly: true}, c.Connect)
 	_, err = parse("p.yaml", []byte(`connect:
   base_url: http://c.example
   return_urls:
@@ -139,10 +139,10 @@ func TestConnect(t *testing.T) {
 // its links.
 func TestConnectVariables(t *testing.T) {
 	t.Parallel()
-	file := "connect: {base_url: \"https://file.example\", return_urls: [https://file.example/], product: File}\n" + good
+	file := "connect: {base_url: \"https://file.example\", return_urls: [https://file.example/], product: File, bound_only: true}\n" + good
 	c, err := parse("p.yaml", []byte(file), append([]string{"PERENNIAL_CONNECT_BASE_URL=https://c.example/",
 		"PERENNIAL_CONNECT_RETURN_URLS=https://app.example/settings, http://localhost:3000", "PERENNIAL_CONNECT_RECONNECT_URL=https://app.example/{connection_id}",
-		"PERENNIAL_CONNECT_HELP_URL=https://h.example", "PERENNIAL_CONNECT_LIFETIME=1h", "PERENNIAL_CONNECT_PRODUCT="}, goodEnv...))
+		"PERENNIAL_CONNECT_HELP_URL=https://h.example", "PERENNIAL_CONNECT_LIFETIME=1h", "PERENNIAL_CONNECT_PRODUCT=", "PERENNIAL_CONNECT_BOUND_ONLY=false"}, goodEnv...))
 	require.NoError(t, err)
 	require.Equal(t, Connect{BaseURL: "https://c.example", ReturnURLs: []string{"https://app.example/settings", "http://localhost:3000"}, Product: "File",
 		ReconnectURL: "https://app.example/{connection_id}", HelpURL: "https://h.example", Lifetime: time.Hour}, c.Connect)
@@ -153,6 +153,8 @@ func TestConnectVariables(t *testing.T) {
 		"p.yaml: the environment variable PERENNIAL_CONNECT_RECONNECT_URL must name its host: placeholders stand after it\n"+
 		"p.yaml: the environment variable PERENNIAL_CONNECT_HELP_URL is not a whole URL\n"+
 		"p.yaml: the environment variable PERENNIAL_CONNECT_LIFETIME must be from 1m to 24h")
+	_, err = parse("p.yaml", []byte(good), append([]string{"PERENNIAL_CONNECT_BOUND_ONLY=yes"}, goodEnv...))
+	require.ErrorContains(t, err, "the environment variable PERENNIAL_CONNECT_BOUND_ONLY must be true or false")
 	_, err = parse("p.yaml", []byte(good), append([]string{"PERENNIAL_CONNECT_LIFETIME=soon"}, goodEnv...))
 	require.ErrorContains(t, err, "the environment variable PERENNIAL_CONNECT_LIFETIME must be a duration above zero")
 }

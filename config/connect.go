@@ -38,7 +38,7 @@ func (l *loader) connect(f fileConnect, known map[string]bool) Connect {
 		}
 	}
 	return Connect{BaseURL: strings.TrimSuffix(f.BaseURL, "/"), ReturnURLs: f.ReturnURLs, ReconnectURL: f.ReconnectURL, Product: f.Product, HelpURL: f.HelpURL,
-		Lifetime: l.lifetime(f.Lifetime)}
+		Lifetime: l.lifetime(f.Lifetime), BoundOnly: l.boolean("connect_bound_only", f.BoundOnly, known)}
 }
 
 // lifetime parses the lifetime of a link.

@@ -94,6 +94,7 @@ type fileConnect struct {
 	Product      string   `yaml:"product"`
 	HelpURL      string   `yaml:"help_url"`
 	Lifetime     string   `yaml:"lifetime"`
+	BoundOnly    bool     `yaml:"bound_only"`
 }
 
 // fileApp is an app: its own settings, and the description of its provider, which is

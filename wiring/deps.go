@@ -228,7 +228,7 @@ func (d *Deps) Sessions(service *connect.Service) (*connect.Sessions, error) {
 func (d *Deps) sessionsConfig(service *connect.Service) connect.SessionsConfig {
 	c := d.Config.Connect
 	return connect.SessionsConfig{Service: service, Store: connect.NewSessionStore(d.DB), Provider: &authorizer{provider.NewClient(provider.ClientConfig{}), d.discovery},
-		BaseURL: c.BaseURL, ReturnURLs: c.ReturnURLs, Lifetime: c.Lifetime}
+		BaseURL: c.BaseURL, ReturnURLs: c.ReturnURLs, Lifetime: c.Lifetime, BoundOnly: c.BoundOnly}
 }
 
 // authorizer tells a server's own registrations apart from clients of the settings: one

@@ -19,6 +19,7 @@ var checks = []check{
 	{"overdue", overdue},
 	{"doubt", inDoubt},
 	{"replies", keptReplies},
+	{"unfinished grants", unfinishedGrants},
 	{"apps", apps},
 	{"metadata", metadata},
 	{"spool", spoolOfThisMachine},

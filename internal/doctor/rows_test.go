@@ -23,7 +23,7 @@ import (
 )
 
 // inDatabase lists the checks that need no Temporal.
-var inDatabase = []string{"schema", "database pool", "keys", "sealed rows", "overdue", "doubt", "replies", "apps", "spool", "webhooks", "configuration"}
+var inDatabase = []string{"schema", "database pool", "keys", "sealed rows", "overdue", "doubt", "replies", "unfinished grants", "apps", "spool", "webhooks", "configuration"}
 
 // TestRows breaks one thing after another in rows that were well, and mends it. Temporal
 // is away meanwhile.
@@ -62,6 +62,8 @@ func TestRows(t *testing.T) {
 				"doubt", doctor.Warning, "may be spent, because a reply never came: con_2"},
 			{"INSERT INTO kept_replies (connection_id, app, generation, digest, attempt_id, reply_sealed, whole, sent_at, kept_at) SELECT id, app, generation, refresh_token_digest, 'a', 'x', true, " + c.ago(time.Hour) + ", " + c.ago(time.Hour) + " FROM connections WHERE id = 'con_2'", "DELETE FROM kept_replies",
 				"replies", doctor.Wrong, "could not be read are kept of con_2"},
+			{"INSERT INTO connect_sessions (id, tenant_id, app, mode, link_digest, outcome, account_id, revocation, created_at, expires_at) VALUES ('cs_1', 't', 'app', 'page', 'l', 'not_finished', '62515', 'failed', " + c.ago(time.Hour) + ", " + c.ago(0) + ")", "UPDATE connect_sessions SET revocation = 'done'",
+				"unfinished grants", doctor.Warning, `may live on at the provider: cs_1 (app, account "62515", tenant "t")`},
 			{"INSERT INTO circuits (app, host, reason, code, opened_at, next_probe_at, updated_at) VALUES ('app', 'api.hubapi.com', 'misconfigured', 'invalid_client', " + c.ago(time.Hour) + ", " + c.ago(-time.Minute) + ", " + c.ago(0) + ")", "DELETE FROM circuits",
 				"apps", doctor.Wrong, "app app at api.hubapi.com: circuit open since "},
 			{"INSERT INTO circuits (app, host, slow_until, updated_at) VALUES ('app', 'api.hubapi.com', " + c.ago(-time.Hour) + ", " + c.ago(0) + ")", "DELETE FROM circuits",
