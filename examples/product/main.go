@@ -7,6 +7,8 @@
 //   - page.go: Settings > Connections. It shows each connection's status in the
 //     customer's words, with Connect, Reconnect and Disconnect, and the sync log. It
 //     works without JavaScript and on a phone.
+//   - session.go: a link belongs to the user who asked for it. Whoever else follows it
+//     connects nothing.
 //   - webhook.go: the events of Perennial, each taken once. reconnect_required puts
 //     the connection's syncs aside, recovered resumes them. Events may come in any
 //     order: the newest decides.
@@ -58,6 +60,7 @@ type product struct {
 	tokens    *client.Client
 	perennial *api
 	store     *store
+	users     sessions
 	orders    string // URL of the provider's API that takes orders
 	settings  string // URL of the page, as the customer's browser knows it
 

@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"log"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -43,24 +44,24 @@ const customer = "Jane's Bikes"
 
 // connect sends the customer to a link for a new connection.
 func (p *product) connect(w http.ResponseWriter, r *http.Request) {
-	s, err := p.tokens.Connect(r.Context(), client.ConnectRequest{App: r.PostFormValue("app"), ReturnURL: p.settings, TenantTitle: customer})
-	p.follow(w, r, s, err)
+	s, verifier, err := p.tokens.ConnectBound(r.Context(), client.ConnectRequest{App: r.PostFormValue("app"), ReturnURL: p.settings, TenantTitle: customer})
+	p.follow(w, r, s, verifier, err)
 }
 
 // reconnect sends the customer to a link that repairs a connection with one click and
 // one consent. The connection keeps its id and settings.
 func (p *product) reconnect(w http.ResponseWriter, r *http.Request) {
-	s, err := p.tokens.Reconnect(r.Context(), r.PostFormValue("connection"), client.ReconnectRequest{ReturnURL: p.settings, TenantTitle: customer})
-	p.follow(w, r, s, err)
+	s, verifier, err := p.tokens.ReconnectBound(r.Context(), r.PostFormValue("connection"), client.ReconnectRequest{ReturnURL: p.settings, TenantTitle: customer})
+	p.follow(w, r, s, verifier, err)
 }
 
-// follow redirects to the link at once and neither shows nor stores it: anybody who has
-// the link can connect an account of their own.
-func (p *product) follow(w http.ResponseWriter, r *http.Request, s client.ConnectSession, err error) {
+// follow redirects to the link at once, and keeps its verifier in the user's session.
+func (p *product) follow(w http.ResponseWriter, r *http.Request, s client.ConnectSession, verifier perennial.Secret, err error) {
 	if err != nil {
 		p.failed(w, r, err)
 		return
 	}
+	p.users.keep(p.users.user(w, r), s.ID, verifier)
 	http.Redirect(w, r, s.Link.Reveal(), http.StatusSeeOther)
 }
 
@@ -104,8 +105,18 @@ type notice struct {
 }
 
 func (p *product) show(w http.ResponseWriter, r *http.Request) {
+	id, query := r.FormValue("connect_session"), r.URL.Query()
+	if query.Get("connect_code") != "" {
+		if told := p.finish(r.Context(), p.users.user(w, r), query); told != nil {
+			p.render(w, r, http.StatusOK, told)
+			return
+		}
+		// The code is used up: the address bar need not keep it.
+		http.Redirect(w, r, settingsPath+"?"+url.Values{"connect_session": {id}}.Encode(), http.StatusSeeOther)
+		return
+	}
 	var told *notice
-	if id := r.FormValue("connect_session"); id != "" {
+	if id != "" {
 		told = p.returned(r.Context(), id)
 	}
 	p.render(w, r, http.StatusOK, told)

@@ -82,7 +82,12 @@ func TestExampleProduct(t *testing.T) {
 	a.answers(p.url)
 
 	require.Contains(t, p.open().Text(), "Not connected")
-	page := p.consent("Connect")
+	sent := p.press("Connect").Location // to a customer of another user, who follows it
+	page := a.browser().Go(sent, connecttest.Consent{Account: exampleAccount})
+	require.Contains(t, page.Text(), "Nothing was connected: this was started by somebody else")
+	require.Contains(t, p.open().Text(), "Not connected")
+	page = p.consent("Connect")
+	require.NotContains(t, page.URL, "connect_code")
 	require.Equal(t, "Connections", page.Heading(), page.Text())
 	require.Contains(t, page.Text(), "Acme is connected.")
 	require.Contains(t, page.Text(), "Account "+exampleAccount)
