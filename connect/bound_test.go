@@ -74,7 +74,7 @@ func awaiting(t *testing.T, s *Sessions) perennial.ConnectSession {
 }
 
 func finished(ctx context.Context, s *Sessions, id string) (perennial.ConnectSession, error) {
-	return s.FinishBound(ctx, FinishRequest{Tenant: "t", ID: id, Code: finishCode(id, 1, perennial.NewSecret(boundBrowser)), Verifier: perennial.NewSecret(boundVerifier)})
+	return s.FinishBound(ctx, perennial.WorkerAccess(), FinishRequest{ID: id, Code: finishCode(id, 1, perennial.NewSecret(boundBrowser)), Verifier: perennial.NewSecret(boundVerifier)})
 }
 
 // TestKilledBetweenStatements: a server that dies anywhere between the reply and the end

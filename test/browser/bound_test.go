@@ -50,7 +50,7 @@ func (p *users) back(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	verifier := p.verifiers[user+id]
 	p.mu.Unlock()
-	c, err := p.w.Sessions.FinishBound(r.Context(), connect.FinishRequest{Tenant: connecttest.Tenant, ID: id, Code: perennial.NewSecret(r.FormValue("connect_code")), Verifier: verifier})
+	c, err := p.w.Sessions.FinishBound(r.Context(), perennial.WorkerAccess(), connect.FinishRequest{ID: id, Code: perennial.NewSecret(r.FormValue("connect_code")), Verifier: verifier})
 	says := string(c.Outcome)
 	if perennial.CodeOf(err) == perennial.CodeOtherUser {
 		says = "Somebody else started this"
@@ -73,7 +73,7 @@ func TestTwoUsers(t *testing.T) {
 	p.at = server.URL
 	w.Sessions.ReturnURLs = append(w.Sessions.ReturnURLs, p.at+"/settings")
 	stored := func() []perennial.Connection {
-		all, err := w.Store.List(t.Context(), store.Filter{})
+		all, err := w.Store.List(t.Context(), perennial.WorkerAccess(), store.Filter{})
 		require.NoError(t, err)
 		return all
 	}

@@ -126,7 +126,7 @@ func TestBoundConnect(t *testing.T) {
 		return perennial.NewSecret(back.Query().Get("connect_code"))
 	}
 	connections := func() []perennial.Connection {
-		all, err := s.deps.Store.List(ctx, store.Filter{})
+		all, err := s.deps.Store.List(ctx, perennial.WorkerAccess(), store.Filter{})
 		require.NoError(t, err)
 		return all
 	}

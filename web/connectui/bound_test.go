@@ -17,6 +17,7 @@ import (
 	"github.com/perennial-oauth/perennial"
 	"github.com/perennial-oauth/perennial/connect"
 	"github.com/perennial-oauth/perennial/fakeprovider"
+	"github.com/perennial-oauth/perennial/internal/accesstest"
 	. "github.com/perennial-oauth/perennial/internal/connecttest"
 	"github.com/perennial-oauth/perennial/provider"
 )
@@ -42,7 +43,7 @@ func brought(t *testing.T, p Page) perennial.Secret {
 
 func finish(t *testing.T, w *World, s connect.Session, code, verifier perennial.Secret) (perennial.ConnectSession, error) {
 	t.Helper()
-	return w.Sessions.FinishBound(t.Context(), connect.FinishRequest{Tenant: Tenant, ID: s.ID, Code: code, Verifier: verifier})
+	return w.Sessions.FinishBound(t.Context(), accesstest.Of(t, Tenant), connect.FinishRequest{ID: s.ID, Code: code, Verifier: verifier})
 }
 
 func otherUser(t *testing.T, err error) {
@@ -84,7 +85,7 @@ func TestBoundConnect(t *testing.T) {
 	assert.Equal(t, "This sign-in began in another browser", elsewhere.Heading())
 	assert.NotContains(t, elsewhere.Body, code.Reveal())
 
-	_, err = w.Sessions.FinishBound(t.Context(), connect.FinishRequest{Tenant: "t2", ID: s.ID, Code: code, Verifier: verifier})
+	_, err = w.Sessions.FinishBound(t.Context(), accesstest.Of(t, "t2"), connect.FinishRequest{ID: s.ID, Code: code, Verifier: verifier})
 	assert.Equal(t, perennial.CodeNotFound, perennial.CodeOf(err), "another tenant's")
 	got, err := finish(t, w, s, code, verifier)
 	require.NoError(t, err)
@@ -343,7 +344,7 @@ func TestShareable(t *testing.T) {
 		"no challenge":  {Challenge: "plain", ReturnURL: w.Product.URL + "/settings"},
 	} {
 		req.Tenant, req.App = Tenant, CRM
-		_, err := w.Sessions.CreateSession(t.Context(), req)
+		_, err := w.Sessions.CreateSession(t.Context(), perennial.WorkerAccess(), req)
 		assert.Equal(t, perennial.CodeInvalid, perennial.CodeOf(err), name)
 	}
 	bound(t, w, connect.SessionRequest{})

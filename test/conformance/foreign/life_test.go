@@ -80,7 +80,7 @@ func wrongClient(t *testing.T, w *world) {
 	assert.False(t, c.Suspect())
 	assert.Equal(t, perennial.FaultClient, perennial.FaultOf(res.Code))
 	w.use(t, clientSecret)
-	_, err := w.rows.EndBackoff(t.Context(), id)
+	_, err := w.rows.EndBackoff(t.Context(), perennial.WorkerAccess(), id)
 	require.NoError(t, err)
 	res = w.refresh(t, id)
 	assert.Equal(t, perennial.OutcomeRefreshed, res.Outcome, "%s %s", res.Code, res.Description)
@@ -123,7 +123,7 @@ func refusedWithoutAWord(t *testing.T, w *world, endGrant func(t *testing.T), ou
 		res := w.refresh(t, id)
 		assert.Equal(t, outcome, res.Outcome)
 		assert.Equal(t, code, res.Code)
-		_, err := w.rows.EndBackoff(t.Context(), id)
+		_, err := w.rows.EndBackoff(t.Context(), perennial.WorkerAccess(), id)
 		require.NoError(t, err)
 	}
 	c := w.row(t, id)

@@ -90,7 +90,7 @@ func TestGlewlwyd(t *testing.T) {
 	assert.Equal(t, perennial.OutcomeRejected, res.Outcome)
 	assert.Equal(t, perennial.StatusActive, res.Connection.Status)
 	w.use(t, clientSecret)
-	_, err := w.rows.EndBackoff(t.Context(), id)
+	_, err := w.rows.EndBackoff(t.Context(), perennial.WorkerAccess(), id)
 	require.NoError(t, err)
 	assert.Equal(t, perennial.OutcomeRefreshed, w.refresh(t, id).Outcome)
 }
@@ -129,7 +129,7 @@ func TestLemonLDAP(t *testing.T) {
 	w.end(t)
 	for range 3 {
 		assert.Equal(t, perennial.OutcomeRejected, w.refresh(t, id).Outcome)
-		_, err := w.rows.EndBackoff(t.Context(), id)
+		_, err := w.rows.EndBackoff(t.Context(), perennial.WorkerAccess(), id)
 		require.NoError(t, err)
 	}
 	assert.Equal(t, perennial.StatusActive, w.row(t, id).Status)

@@ -129,7 +129,7 @@ func (w *world) use(t *testing.T, secret string) {
 // connection of the tenant; otherwise it is a reconnect.
 func (w *world) connect(t *testing.T, tenant, id string) string {
 	t.Helper()
-	link, err := w.sessions.CreateSession(t.Context(), connect.SessionRequest{Tenant: tenant, App: appName, ConnectionID: id})
+	link, err := w.sessions.CreateSession(t.Context(), perennial.WorkerAccess(), connect.SessionRequest{Tenant: tenant, App: appName, ConnectionID: id})
 	require.NoError(t, err)
 	b := connecttest.NewBrowser(t, w.pages.URL, w.pages.Client().Transport.(*http.Transport).Clone())
 	authorize := b.Begin(b.Open(link.Link.Reveal()))
@@ -137,7 +137,7 @@ func (w *world) connect(t *testing.T, tenant, id string) string {
 	require.NoError(t, err)
 	require.Equal(t, "S256", u.Query().Get("code_challenge_method"))
 	page := b.Open(w.consent(t, b, authorize))
-	session, err := w.sessions.Session(t.Context(), link.ID)
+	session, err := w.sessions.Session(t.Context(), perennial.WorkerAccess(), link.ID)
 	require.NoError(t, err)
 	require.Equal(t, perennial.ConnectConnected, session.Outcome, "%s: %s", page.Heading(), page.Text())
 	return session.ResultID
@@ -145,7 +145,7 @@ func (w *world) connect(t *testing.T, tenant, id string) string {
 
 func (w *world) row(t *testing.T, id string) perennial.Connection {
 	t.Helper()
-	c, _, err := w.rows.Get(t.Context(), id)
+	c, _, err := w.rows.Get(t.Context(), perennial.WorkerAccess(), id)
 	require.NoError(t, err)
 	return c
 }
@@ -178,7 +178,7 @@ const maxWait = time.Minute
 func (w *world) refresh(t *testing.T, id string) refresh.Result {
 	t.Helper()
 	for {
-		c, now, err := w.rows.Get(t.Context(), id)
+		c, now, err := w.rows.Get(t.Context(), perennial.WorkerAccess(), id)
 		require.NoError(t, err)
 		left := c.WaitsUntil(now).Sub(now)
 		if left <= 0 {
