@@ -22,8 +22,8 @@ import (
 // Version is the newest schema that this program knows, and Oldest the oldest that it
 // can run on.
 const (
-	Version int64 = 24
-	Oldest  int64 = 24
+	Version int64 = 23
+	Oldest  int64 = 23
 )
 
 // Dialect is the kind of database.
