@@ -15,6 +15,8 @@ var problems = []line{
 	{"invalid", "the request does not match the document, or a value in it cannot be", "correct the request; `errors` names the members"},
 	{"unauthorized", "no API key, or one that is unknown, expired or revoked", "use a valid key"},
 	{"insufficient_scope", "the key may not do this", "use a key with one of the scopes in `WWW-Authenticate`"},
+	{"other_user", "another user of the product gave this consent: nothing is stored", "that user starts again; a link is for the user for whom it was made"},
+	{"tenant_required", "a key of every tenant names the tenant of each request", "send `Perennial-Tenant`"},
 	{"not_found", "there is no such thing for this key: also if it is another tenant's", "check the id and the key's tenant"},
 	{"method_not_allowed", "the path has no such method", "see `Allow`"},
 	{"not_acceptable", "the answer is not available in the form that `Accept` asks for", "accept `application/json`"},
@@ -68,6 +70,7 @@ var failing = []line{
 	{"metadata_unread", "the provider describes itself, and its metadata could not be read yet", "`perennial doctor`; check `issuer`"},
 	{"client_id_mismatch", "the app has another `client_id` than the connection was made with", "give the app its old `client_id` back, under another name for the new one"},
 	{"client_key_unusable", "the app's key or secret cannot be read, or does not fit `auth_style`", "correct the file that the app names"},
+	{"exchange_unusable", "the request that exchanges an access token cannot be made from the description", "correct `exchange` of the description"},
 	{"client_secret_trial", "another attempt is finding out which of the app's secrets is right", operatorWaits},
 	{"other_grant", "the connection was made with another `grant` than its app has now", "give the app its old `grant` back; make a new app for the other"},
 	{"endpoint_not_found", "the token endpoint answers 404, 405 or 410", "check `token_url`"},
@@ -108,6 +111,7 @@ var reasons = []line{
 	{"no_refresh_token", "the provider gave no refresh token", "ask for the scope that gives one, then the customer reconnects"},
 	{"grant_ended", "the time that the provider allows for one consent is over", "the customer reconnects"},
 	{"idle_expired", "the refresh token was not used for longer than the provider allows", "the customer reconnects"},
+	{"grant_replaced", "the provider allows a user so many grants, and a newer connection of the account ended this one", "the customer reconnects; see whether two connections of one account are needed"},
 	{"sign_in_required", "the provider wants the customer to sign in, or to consent, again", "the customer reconnects"},
 	{"credentials_refused", "the credentials that the customer entered are no longer accepted", "the customer enters new ones, or restores the access at the provider"},
 	{"scopes_missing", "the grant lost a permission that the app requires", "the customer reconnects and allows every permission"},
@@ -128,6 +132,8 @@ var consents = []line{
 	{"scopes_missing", "the customer did not allow every permission", "nothing; the link still works"},
 	{"no_refresh_token", "the provider gave access for a short time only", "ask for the scope that gives a refresh token"},
 	{"connection_gone", "the connection to reconnect no longer exists", "make a link for a new connection"},
+	{"awaiting_finish", "a bound session's grant waits, sealed, until the product finishes", "product: `finish` with the code and the verifier, within ten minutes"},
+	{"not_finished", "the product did not finish in time; the grant was given back", "product: make a new link; look why `finish` was not called"},
 	{"unfinished", "the grant is kept, sealed, and stored as soon as the database or Temporal is back", "bring the database or Temporal back"},
 }
 
