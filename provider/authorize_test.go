@@ -216,7 +216,7 @@ func TestAccountOfEntries(t *testing.T) {
 			assert.Regexp(t, "^https://", e.Account.URL, name)
 		}
 	}
-	assert.Equal(t, []string{"generic", "gong", "monday", "outreach", "salesforce", "zoho"}, without, "the configuration must say it")
+	assert.Equal(t, []string{"acrobat-sign", "generic", "gong", "mattermost", "monday", "outreach", "salesforce", "zoho"}, without, "the configuration must say it")
 	for _, bad := range []AccountSource{{From: "cookie", Name: "x"}, {From: AccountFromReply}, {From: AccountFromHost}, {From: AccountFromURL, Name: "id"},
 		{From: AccountFromCallback, Name: "id", URL: "https://p.example/"}, {From: AccountFromCallback, Name: "id"},
 		{From: AccountFromCallback, Name: "id", URL: "https://p.example/{account}", SandboxURL: "https://s.example/"}, {From: AccountFromIntrospection, Name: "id"}} {

@@ -58,7 +58,7 @@ func TestTokensAreWhole(t *testing.T) {
 	}
 	w, err := Tokens(b.keyring, b.app, b.c, 2, reply, perennial.NewSecret("2"), time.Unix(1, 0))
 	require.NoError(t, err)
-	assert.Equal(t, []string{"FailingCode", "Host", "Unproven", "Reason"}, fill.Zeros(w), "the set has a lifetime and worked, where the connection was")
+	assert.Equal(t, []string{"FailingCode", "Host", "Sole", "Unproven", "Reason"}, fill.Zeros(w), "the set has a lifetime and worked, where the connection was")
 	assert.Equal(t, []any{reply.TokenType, reply.Scopes, reply.Metadata}, []any{w.TokenType, w.Scopes, w.Metadata})
 }
 
