@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -44,8 +45,21 @@ type Server struct {
 // startTimeout bounds the wait for a server that just started.
 const startTimeout = 60 * time.Second
 
-// Start runs a server and waits until it answers.
-func Start(ctx context.Context, o Options) (*Server, error) {
+// Start runs a server and waits until it answers. If another process takes a free port
+// before the server listens there, Start looks for another one.
+func Start(ctx context.Context, o Options) (s *Server, err error) {
+	const tries = 3
+	for range tries {
+		s, err = start(ctx, o)
+		if err == nil || o.Port != 0 && o.UIPort != 0 || !strings.Contains(err.Error(), "address already in use") {
+			break
+		}
+	}
+	return s, err
+}
+
+// start is one try of [Start].
+func start(ctx context.Context, o Options) (*Server, error) {
 	var err error
 	if o.Port == 0 {
 		o.Port, err = freePort()

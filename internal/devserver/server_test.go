@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,6 +31,21 @@ func TestServerThatEnds(t *testing.T) {
 	_, err := Start(t.Context(), o)
 	require.Equal(t, perennial.CodeUnavailable, perennial.CodeOf(err))
 	require.EqualError(t, err, "the Temporal server ended at its start (exit status 3); its output is in "+o.Log+" and ends with:\nthe port is taken")
+}
+
+// TestPortIsTaken: if another process takes the free port that was found, another one is
+// looked for. A port that the caller names stays.
+func TestPortIsTaken(t *testing.T) {
+	t.Parallel()
+	for named, tries := range map[int]int{0: 3, 7233: 1} {
+		o := fake(t, "echo tried >>tries; echo listen: bind: address already in use >&2; exit 1")
+		o.Port, o.UIPort = named, named
+		_, err := Start(t.Context(), o)
+		require.ErrorContains(t, err, "address already in use")
+		tried, err := os.ReadFile(filepath.Join(filepath.Dir(o.Database), "tries"))
+		require.NoError(t, err)
+		assert.Equal(t, tries, strings.Count(string(tried), "tried"))
+	}
 }
 
 // TestStartThatIsEnded: a start that ctx ends is not reported as a timeout. Start then
