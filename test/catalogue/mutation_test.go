@@ -111,7 +111,11 @@ func TestMutations(t *testing.T) {
 	t.Parallel()
 	database := migrated(t)
 	var thin []string
-	found := make(chan []string, len(consents()))
+	type result struct {
+		name string
+		thin []string
+	}
+	found := make(chan result, len(consents()))
 	t.Run("entries", func(t *testing.T) {
 		for _, name := range consents() {
 			t.Run(name, func(t *testing.T) {
@@ -124,22 +128,24 @@ func TestMutations(t *testing.T) {
 						lines = append(lines, name+": "+m.name)
 					}
 				}
-				found <- lines
+				found <- result{name, lines}
 			})
 		}
 	})
 	close(found)
-	for lines := range found {
-		thin = append(thin, lines...)
+	var ran []string
+	for r := range found {
+		ran, thin = append(ran, r.name), append(thin, r.thin...)
 	}
 	slices.Sort(thin)
-	compareThin(t, thin)
+	compareThin(t, ran, thin)
 }
 
 // thinFile lists what no source shows.
 const thinFile = "testdata/thin.txt"
 
-func compareThin(t *testing.T, thin []string) {
+// compareThin compares what nothing noticed with the list, for the entries that ran: -run may have left some out.
+func compareThin(t *testing.T, ran, thin []string) {
 	t.Helper()
 	raw, err := os.ReadFile(thinFile)
 	require.NoError(t, err)
@@ -147,7 +153,11 @@ func compareThin(t *testing.T, thin []string) {
 	without := func(list, others []string) []string {
 		return slices.DeleteFunc(slices.Clone(list), func(line string) bool { return slices.Contains(others, line) })
 	}
-	unlisted, outdated := without(thin, listed), without(listed, thin)
+	outdated := slices.DeleteFunc(without(listed, thin), func(line string) bool {
+		name, _, _ := strings.Cut(line, ":")
+		return slices.Contains(consents(), name) && !slices.Contains(ran, name)
+	})
+	unlisted := without(thin, listed)
 	if len(unlisted) > 0 {
 		t.Errorf("nothing notices these mistakes. Add a reply to the fixtures that shows what is right, from a source. Only of a new entry, and if there is no source, add the line to %s:\n%s", thinFile, strings.Join(unlisted, "\n"))
 	}
