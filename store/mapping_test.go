@@ -107,6 +107,9 @@ func TestTokenSetsAreWritten(t *testing.T) {
 	t.Run("of a consent", func(t *testing.T) {
 		full := fill.Of[TokenWrite]()
 		for _, name := range fill.Names[TokenWrite]() {
+			if name == "Sole" {
+				continue // it is written beside the row
+			}
 			one := full
 			fill.Clear(&one, name)
 			assert.Contains(t, changed(tokenColumns(one, now), tokenColumns(full, now)), columnOf[name], name)
@@ -191,8 +194,8 @@ func TestMadeWhole(t *testing.T) {
 		"a failure":                 {value: failureOf(NoteRequest{Connection: well, Code: "http_503"}, reasonUnavailable, now)},
 		"a place in a release":      {value: waitingOf(c, now), zeros: []string{"TurnAt"}},
 		"where a release goes on":   {value: cursorAfter(c, now)},
-		"what a canary claims":      {value: canaryClaim(c, perennial.ReplayGrace), zeros: []string{"Floor", "Ungated", "Judged"}},
-		"what a pacer claims":       {value: fill.Of[ClaimDueRequest]().claim(c), zeros: []string{"Class", "Floor", "Ungated", "Judged"}},
+		"what a canary claims":      {value: canaryClaim(c, perennial.ReplayGrace), zeros: []string{"GraceWindow", "AfterGrace", "Floor", "Ungated", "Judged"}},
+		"what a pacer claims":       {value: fill.Of[ClaimDueRequest]().claim(c), zeros: []string{"Class", "GraceWindow", "AfterGrace", "Floor", "Ungated", "Judged"}},
 		"a call for another canary": {value: next, zeros: []string{"Ahead", "Operator"}},
 		"rate slots":                {value: fill.Of[appRow]().slots()},
 		"a generation given out":    {value: taken},

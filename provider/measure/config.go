@@ -49,6 +49,8 @@ func (c Config) validate() error {
 		return errors.New("measure: Client and Consent are needed")
 	case c.App.Provider.Grant.FromCredentials():
 		return perennial.Errorf(perennial.CodeInvalid, "app %s: only grants with a refresh token are measured, and its connections are made from the customer's credentials: `perennial provider try` shows what they bring", c.App.Name)
+	case c.App.Provider.Renewal != "":
+		return perennial.Errorf(perennial.CodeInvalid, "app %s: only grants with a refresh token are measured, and this provider has none (renewal: %s)", c.App.Name, c.App.Provider.Renewal)
 	case c.App.Provider.HostNeeded():
 		return perennial.Errorf(perennial.CodeInvalid, "app %s: each account has its own host: name one", c.App.Name)
 	case c.Longest < time.Second || c.Consents < 1:

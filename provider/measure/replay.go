@@ -73,6 +73,14 @@ func (r *run) gives(g *grant, reply provider.Reply) {
 		return
 	}
 	r.found(KeyReplayGives, "another_pair", "an old refresh token brings another refresh token than its first use did")
+	r.newest(g, reply)
+}
+
+// newest keeps the refresh token that a replay brought: it may have ended the one before.
+func (r *run) newest(g *grant, reply provider.Reply) {
+	if !reply.Tokens.RefreshToken.IsZero() {
+		g.take(reply.Tokens, r.asked)
+	}
 }
 
 // refusedAgain compares the refusal of a used refresh token with that of a made-up one.
@@ -123,6 +131,7 @@ func (r *run) window(ctx context.Context, g *grant, old perennial.Secret, used t
 			r.refusedAgain(reply)
 			return r.ended(ctx, g)
 		}
+		r.newest(g, reply)
 		r.bracket.from = at
 	}
 	return r.endless(ctx, g, old, longest)
