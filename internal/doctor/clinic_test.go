@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -160,6 +161,17 @@ func (c *clinic) sees(check string, state doctor.State, seen string) {
 		}
 	}
 	assert.Fail(c, "not found", "%s: %s %q in %+v", check, state, seen, found)
+}
+
+// comesToSee runs the doctor until a check finds this. A workflow that has just begun may
+// need a moment to answer, and later ones too on a busy machine.
+func (c *clinic) comesToSee(check string, state doctor.State, seen string) {
+	c.Helper()
+	c.eventually(seen, func() bool {
+		return slices.ContainsFunc(of(doctor.Run(c.Context(), c.sources), check), func(f doctor.Finding) bool {
+			return f.State == state && strings.Contains(f.Seen, seen)
+		})
+	})
 }
 
 // isWell runs the doctor and requires that a check found nothing bad.
