@@ -60,7 +60,7 @@ var failing = []line{
 	// The provider refused, and it is not believed, or not clear.
 	{"grant_refused", "the provider refuses the grant in words without a code", operatorWaits + "; a second refusal ends the connection"},
 	{"client_refused", "the provider refuses the client in words without a code", "check client id and secret of the app"},
-	{"request_refused", "the provider refuses the request in words without a code", "look at the answer with `perennial provider check`, and describe its spelling"},
+	{"request_refused", "the provider refuses the request in words without a code", "save the answer and explain it with `perennial provider try APP --reply FILE`, then add a [spelling](providers.md#an-app-of-a-provider-in-the-catalogue)"},
 	{"held_terminal", "many connections of the app were refused at once: that is not believed", "`perennial app show`; ask the provider; then `perennial app confirm`, or `perennial app release` for a false alarm"},
 	{"never_worked", "an imported token set was refused before it ever worked", "`perennial app show` names the import's tenant; import the right tokens"},
 	{"refused_unclear", "refused for an hour or more in words that say nothing", "ask the provider what the answer means, and describe its spelling"},

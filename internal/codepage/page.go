@@ -42,7 +42,7 @@ func Page() string {
 	table(&b, []string{"code", "means", "do", "the customer reads"}, failing, func(l line) []string {
 		return []string{code(l.code), l.means, l.do, perennial.DescribeFailing(strings.Replace(l.code, "NN", "03", 1), title).String()}
 	})
-	b.WriteString("\nA provider's own code, or a standard's, stands there as the provider wrote it, in lower case. What it means follows from whose fault it is:\n\n")
+	b.WriteString("\nA provider's own code, or a standard's, stands there as the provider wrote it, in lower case. What it means follows from whose fault it is, also where the table above has the code too:\n\n")
 	known := perennial.KnownCodes()
 	rows(&b, []string{"fault", "means", "do", "the customer reads", "codes"}, len(providers), func(i int) []string {
 		p := providers[i]
@@ -54,7 +54,7 @@ func Page() string {
 		}
 		return []string{string(p.fault), p.means, p.do, perennial.DescribeFailing(strings.Trim(codes[0], "`"), title).String(), strings.Join(codes, ", ")}
 	})
-	b.WriteString("\n## How a consent ended\n\nThe member `outcome` of a connect session. After each but `connected` the link works again until it expires.\n\n")
+	b.WriteString("\n## How a consent ended\n\nThe member `outcome` of a connect session. Where the line says so, the link works again until it expires.\n\n")
 	table(&b, []string{"outcome", "means", "do", "the customer reads"}, consents, func(l line) []string {
 		text := perennial.DescribeConnect(perennial.ConnectOutcome(l.code), title)
 		return []string{code(l.code), l.means, l.do, strings.TrimSpace(text.Label + ". " + text.Detail + " " + text.Action)}

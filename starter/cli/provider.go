@@ -88,7 +88,7 @@ func (s *shell) providerList() *cobra.Command {
 	return cmd
 }
 
-const whichDescription = "NAME is an entry of the catalogue, an app of the configuration, or a file that ends with .yaml."
+const whichDescription = "NAME is an app of the configuration, an entry of the catalogue, or a file that ends with .yaml. If an app has an entry's name, catalogue:NAME is the entry."
 
 func (s *shell) providerShow() *cobra.Command {
 	return &cobra.Command{Use: "show NAME", Short: "Print a whole description as YAML, with its sources", Args: exactly(1),
@@ -178,21 +178,19 @@ func (s *shell) described(ctx context.Context, name string) (e provider.Entry, l
 		e, err = readDescription(name)
 		return e, nil, err
 	}
-	if e, ok := provider.Lookup(name); ok {
-		return e, nil, nil
+	entry, catalogued := provider.Lookup(strings.TrimPrefix(name, "catalogue:"))
+	if catalogued && strings.HasPrefix(name, "catalogue:") {
+		return entry, nil, nil
 	}
 	notFound := perennial.Errorf(perennial.CodeNotFound, "there is no provider %q in the catalogue, and no app of that name%s; `perennial provider list` lists the catalogue; a file's name ends with .yaml",
 		name, strictyaml.DidYouMean(name, provider.Names()))
-	if _, err := os.Stat(s.config); err != nil {
-		return e, nil, notFound
-	}
-	cfg, err := config.LoadWithoutSecrets(s.config, s.environ)
-	if err != nil {
-		return e, nil, err
-	}
-	app, err := cfg.Configured(name)
+	app, err := s.configuredApp(name)
 	switch {
+	case catalogued && app == nil: // an entry needs no configuration that can be read
+		return entry, nil, nil
 	case err != nil:
+		return e, nil, err
+	case app == nil:
 		return e, nil, notFound
 	case app.Discovery == nil:
 		return app.Provider, nil, nil
@@ -203,11 +201,27 @@ func (s *shell) described(ctx context.Context, name string) (e provider.Entry, l
 			lines = []string{"what the provider says about itself has not been read yet: `perennial provider read " + name + "`"}
 		}
 		if err == nil && shown.Pin.App != "" && app.ClientID == "" {
-			lines, err = clientLines(ctx, deps, app, shown.Metadata.Issuer, lines)
+			lines, err = clientLines(ctx, deps, *app, shown.Metadata.Issuer, lines)
 		}
 		return err
 	})
 	return e, lines, err
+}
+
+// configuredApp returns the configuration's app of that name, nil if there is no such app
+// or no configuration.
+func (s *shell) configuredApp(name string) (*provider.App, error) {
+	if _, err := os.Stat(s.config); err != nil {
+		return nil, nil
+	}
+	cfg, err := config.LoadWithoutSecrets(s.config, s.environ)
+	if err != nil {
+		return nil, err
+	}
+	if app, err := cfg.Configured(name); err == nil {
+		return &app, nil
+	}
+	return nil, nil
 }
 
 func readDescription(path string) (provider.Entry, error) {

@@ -55,7 +55,22 @@ func TestProviderCommands(t *testing.T) {
 	_, out = do("diff", file)
 	assert.Equal(t, "They say the same.\n", out)
 
-	// An app's description is the catalogue's with its own keys.
+	// An app's description is the catalogue's with its own keys, also if it has the name of
+	// its provider.
+	named := filepath.Join(t.TempDir(), "named.yaml")
+	mine, err := os.ReadFile(configuration)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(named, []byte(strings.Replace(string(mine), "name: app,", "name: hubspot,", 1)), 0o600))
+	ask := func(args ...string) string {
+		code, out, err := perennialRun(nil, "", append(append([]string{"provider"}, args...), "--config", named)...)
+		require.NoError(t, err)
+		require.Zero(t, code)
+		return out
+	}
+	assert.Contains(t, ask("show", "hubspot"), "grace_window: 10m")
+	assert.NotContains(t, ask("show", "catalogue:hubspot"), "grace_window: 10m")
+	assert.Contains(t, ask("diff", "hubspot"), "grace_window")
+	assert.Contains(t, ask("show", "xero"), "title: Xero", "an entry that no app is named after")
 	assert.Contains(t, shown("app"), "grace_window: 10m")
 	for _, args := range [][]string{{"app"}, {"hubspot", "app"}, {file, "app"}} {
 		code, out = do(append([]string{"diff"}, args...)...)
