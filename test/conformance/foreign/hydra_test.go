@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/perennial-oauth/perennial"
@@ -77,22 +78,40 @@ func (h *hydra) call(t *testing.T, method, path string, body any) map[string]any
 	return told
 }
 
-// consent logs the user in and consents to whatever is asked for.
-func (h *hydra) consent(t *testing.T, b *connecttest.Browser, authorize string) string {
+// consent logs the user in and consents to whatever is asked for. On a busy machine Hydra
+// has ended one with an error of its own; a user would begin again, and so does consent.
+func (h *hydra) consent(t *testing.T, b *connecttest.Browser, authorize string) (at string) {
 	t.Helper()
-	at := b.Do(http.MethodGet, authorize, nil, nil).Location
-	for _, kind := range []string{"login", "consent"} {
-		u, err := url.Parse(at)
-		require.NoError(t, err)
-		challenge := url.Values{kind + "_challenge": {u.Query().Get(kind + "_challenge")}}.Encode()
-		answer := map[string]any{"subject": "user"}
-		if kind == "consent" {
-			asked := h.call(t, http.MethodGet, "/oauth2/auth/requests/consent?"+challenge, nil)
-			answer = map[string]any{"grant_scope": asked["requested_scope"]}
+	for range 3 {
+		var trouble string
+		if at, trouble = h.agree(t, b, authorize); strings.Contains(at, "code=") {
+			return at
 		}
-		told := h.call(t, http.MethodPut, "/oauth2/auth/requests/"+kind+"/accept?"+challenge, answer)
-		at = b.Do(http.MethodGet, told["redirect_to"].(string), nil, nil).Location
+		t.Logf("Hydra ended a consent: %s %s", at, trouble)
 	}
 	require.Contains(t, at, "code=")
 	return at
+}
+
+// agree is one consent. It returns where the browser is sent, or what it shows instead.
+func (h *hydra) agree(t *testing.T, b *connecttest.Browser, authorize string) (at, trouble string) {
+	t.Helper()
+	page := b.Do(http.MethodGet, authorize, nil, nil)
+	for _, kind := range []string{"login", "consent"} {
+		u, err := url.Parse(page.Location)
+		require.NoError(t, err)
+		challenge := u.Query().Get(kind + "_challenge")
+		if challenge == "" {
+			break // it is an error
+		}
+		query := url.Values{kind + "_challenge": {challenge}}.Encode()
+		answer := map[string]any{"subject": "user"}
+		if kind == "consent" {
+			asked := h.call(t, http.MethodGet, "/oauth2/auth/requests/consent?"+query, nil)
+			answer = map[string]any{"grant_scope": asked["requested_scope"]}
+		}
+		told := h.call(t, http.MethodPut, "/oauth2/auth/requests/"+kind+"/accept?"+query, answer)
+		page = b.Do(http.MethodGet, told["redirect_to"].(string), nil, nil)
+	}
+	return page.Location, fmt.Sprintf("%d %.300s", page.Status, page.Body)
 }

@@ -72,6 +72,8 @@ func TestDjangoGrace(t *testing.T) {
 	w.end(t)
 	assert.Equal(t, "http_500", w.refresh(t, id).Code)
 	for w.row(t, id).Status == perennial.StatusActive {
+		_, err := w.rows.EndBackoff(t.Context(), perennial.WorkerAccess(), id) // which grows with each error
+		require.NoError(t, err)
 		w.refresh(t, id)
 	}
 	assert.Equal(t, perennial.StatusReconnectRequired, w.row(t, id).Status)
