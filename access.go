@@ -14,7 +14,7 @@ const (
 	ActorWorker      ActorKind = "worker"       // Perennial itself, on nobody's behalf
 )
 
-// Actor is who acts.
+// Actor is the caller that acts.
 type Actor struct {
 	Kind ActorKind
 	ID   string // empty if the kind has no ids

@@ -45,7 +45,7 @@ func (k APIKey) Works(now time.Time) bool {
 	return k.RevokedAt.IsZero() && (k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt))
 }
 
-// Access returns what whoever presents the key may reach.
+// Access returns what a caller with the key may reach.
 func (k APIKey) Access() (Access, error) {
 	actor := Actor{Kind: ActorAPIKey, ID: k.ID}
 	access := EveryTenantAccess(actor, k.Scopes...)

@@ -55,7 +55,7 @@ type ConnectSession struct {
 
 // Bound reports whether the session belongs to one user of the product: its grant is
 // stored only when the product has shown the code that this user's browser brought back,
-// and the verifier. Any other session is shareable: whoever has its link can connect.
+// and the verifier. Any other session is shareable: its link is enough to connect.
 func (s ConnectSession) Bound() bool { return s.Challenge != "" }
 
 // AwaitsFinish reports whether the session's grant waits for the product.

@@ -12,7 +12,7 @@ import (
 // ConnectBound makes a link that only one user of your product can use: the signed-in user
 // who asked for it. Keep the verifier in that user's own session on your server, and never
 // send it to a browser. When the browser comes back to ReturnURL, call [Client.Finish].
-// Whoever else opens the link connects nothing. It needs a ReturnURL.
+// The link connects nothing for another user. It needs a ReturnURL.
 //
 // Its errors are those of [Client.Connect].
 func (c *Client) ConnectBound(ctx context.Context, req ConnectRequest) (s ConnectSession, verifier words.Secret, err error) {

@@ -85,7 +85,7 @@ func requestOf(c perennial.ConnectSession, state, browser perennial.Secret, veri
 }
 
 // finishCode returns the code of a session's request. It follows from the browser's
-// secret, so that the browser gets the same one however often it asks, and nobody else
+// secret, so that the browser gets the same one however often it asks, and no other one
 // gets it at all.
 func finishCode(id string, start int64, browser perennial.Secret) perennial.Secret {
 	mac := hmac.New(sha256.New, []byte(browser.Reveal()))
@@ -164,7 +164,7 @@ func (s *Sessions) FinishBound(ctx context.Context, access perennial.Access, req
 func (s *Sessions) prove(ctx context.Context, c perennial.ConnectSession, req FinishRequest) error {
 	refused := perennial.Errorf(perennial.CodeOtherUser, "this consent was not given in the session of the user for whom the link was made: nothing is stored. That user has to start again")
 	if c.FinishCodeDigest == "" || subtle.ConstantTimeCompare([]byte(c.FinishCodeDigest), []byte(req.Code.Digest())) != 1 {
-		return refused // nobody guesses a code, so there is nothing to count
+		return refused // a code cannot be guessed, so there is nothing to count
 	}
 	if subtle.ConstantTimeCompare([]byte(c.Challenge), []byte(Challenge(req.Verifier))) == 1 {
 		return nil

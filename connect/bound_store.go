@@ -50,7 +50,7 @@ func (s *SessionStore) NoteFinishTry(ctx context.Context, id string, starts int6
 // unrevokedKept is how long a session stays whose grant may live on at the provider.
 const unrevokedKept = 30 * 24 * time.Hour
 
-// Unrevoked returns sessions that nobody finished and whose grant may live on at the
+// Unrevoked returns sessions that were not finished and whose grant may live on at the
 // provider, those that expired last first.
 func (s *SessionStore) Unrevoked(ctx context.Context, limit int) ([]perennial.ConnectSession, error) {
 	var rows []sessionRow

@@ -346,7 +346,7 @@ func (s *Service) tokens(ctx context.Context, app provider.App, c perennial.Conn
 		return store.TokenWrite{}, err
 	}
 	w.Unproven = !g.Exchanged
-	w.Sole = !app.Provider.Grant.FromCredentials() // nobody rotates credentials
+	w.Sole = !app.Provider.Grant.FromCredentials() // credentials do not rotate
 	if w.GrantExpiresAt.IsZero() && app.Provider.GrantLifetime > 0 {
 		w.GrantExpiresAt = start.Add(app.Provider.GrantLifetime)
 	}

@@ -42,7 +42,7 @@ type Member struct {
 	Read  string `json:"read,omitempty"` // as what; "": it is not read
 }
 
-// ExplainSaved explains a reply that somebody has saved: a body, or a whole reply with its
+// ExplainSaved explains a saved reply: a body, or a whole reply with its
 // status line and its headers, as `curl -i` prints it. Without a status line, status
 // counts. It came at this time, which counts for lifetimes that are instants.
 func ExplainSaved(raw []byte, app App, status int, came time.Time) Explanation {

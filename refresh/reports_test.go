@@ -319,8 +319,8 @@ func TestPausedMachine(t *testing.T) {
 	assert.EqualValues(t, 2, r.row(t, "con_1").Generation)
 }
 
-// TestReportedWordsOfADeadGrant: a dead grant ends its connection in whatever words the
-// provider says it, after the usual confirmation and no sooner.
+// TestReportedWordsOfADeadGrant: a dead grant ends its connection, however the provider says
+// it, after the usual confirmation and no sooner.
 func TestReportedWordsOfADeadGrant(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

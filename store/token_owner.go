@@ -59,7 +59,7 @@ func own(tx *gorm.DB, c perennial.Connection, w TokenWrite, now time.Time) error
 	}
 	taken := tx.Exec(`UPDATE token_owners SET connection_id = ?, account_id = ?, owned_at = ? WHERE app = ? AND digest = ? AND connection_id = ?`,
 		c.ID, c.AccountID, at, c.App, w.RefreshTokenDigest, owner.ConnectionID)
-	if taken.Error == nil && taken.RowsAffected == 0 { // somebody else took it at this moment
+	if taken.Error == nil && taken.RowsAffected == 0 { // another writer took it at this moment
 		return &TokenInUseError{App: c.App}
 	}
 	return db.Wrap("note whose a refresh token is", taken.Error)

@@ -62,7 +62,7 @@ func run(ctx context.Context, queue, id string) error {
 	}
 	fmt.Printf("status %s, generation %d\n", status.Status, status.Generation)
 
-	// With if_generation a repeated request does no harm: whoever comes second gets
+	// With if_generation a repeated request does no harm: the second caller gets
 	// already_fresh.
 	update, err := c.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{WorkflowID: workflow, UpdateName: "refresh_now",
 		Args: []any{map[string]any{"if_generation": status.Generation}}, WaitForStage: client.WorkflowUpdateStageCompleted})

@@ -21,7 +21,7 @@ number() { sed -nE 's/.*"generation": *([0-9]+).*/\1/p' <<<"$1" | head -1; }
 generation=$(number "$status")
 echo "status $(sed -nE 's/.*"status": *"([a-z_]+)".*/\1/p' <<<"$status" | head -1), generation $generation"
 
-# With if_generation a repeated request does no harm: whoever comes second gets already_fresh.
+# With if_generation a repeated request does no harm: the second caller gets already_fresh.
 if ! reply=$(temporal workflow update execute --workflow-id "connection/$id" --name refresh_now \
 	--input "{\"if_generation\": $generation}" --output json 2>&1); then
 	echo "not refreshed: $reply" # reconnect_required, paused, ...

@@ -43,7 +43,7 @@ var problems = []line{
 // failing are the codes of an active connection that is failing, and of attempts in the
 // ledger. The provider's own codes are in [providers].
 var failing = []line{
-	// Nobody answered.
+	// There was no answer.
 	{"timeout", "no answer within `http_timeout`", operatorWaits},
 	{"dns", "the host of the token endpoint has no address", "check `token_url` and the name servers of the workers"},
 	{"connection_refused", "nothing could be connected to at the host", "check the way out of the workers' network; else the provider is down"},

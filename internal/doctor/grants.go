@@ -7,7 +7,7 @@ import (
 	"github.com/perennial-oauth/perennial/connect"
 )
 
-// unfinishedGrants looks at the consents to bound links that nobody finished, and whose
+// unfinishedGrants looks at the consents to bound links that were not finished, and whose
 // grant the provider has not said to have revoked.
 func unfinishedGrants(ctx context.Context, p *parts) ([]Finding, error) {
 	if _, err := p.rows(ctx); err != nil { // the schema may be out of range

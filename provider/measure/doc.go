@@ -3,7 +3,7 @@
 // costs (RFC 9700 section 4.14.2), whether the client is checked before the grant, how
 // long an access token lives, what a revocation reaches.
 //
-// It uses grants that somebody gives for the experiment, never a customer's: [Config]
+// It uses grants made for the experiment, never a customer's: [Config]
 // has a function that asks for a consent, and nothing here reads a store. The tokens stay
 // in memory, and at the end the grants are revoked.
 //

@@ -311,7 +311,7 @@ func TestWrongClient(t *testing.T) {
 	})
 }
 
-// TestDenied: who does not agree is asked once.
+// TestDenied: after a refusal no other consent is asked for.
 func TestDenied(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -140,7 +140,7 @@ func (r *run) consent(ctx context.Context) (*grant, error) {
 	asked := time.Now()
 	tokens, err := r.Consent(ctx)
 	if err != nil {
-		r.denied = unknown("the consent was not given: " + err.Error()) // nobody is asked again
+		r.denied = unknown("the consent was not given: " + err.Error()) // no other consent is asked for
 		return nil, r.denied
 	}
 	g := &grant{}

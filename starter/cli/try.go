@@ -105,7 +105,7 @@ func (s *shell) tried(ctx context.Context, client *provider.Client, app provider
 	return reply, nil
 }
 
-// presentCode exchanges a code that somebody has got elsewhere.
+// presentCode exchanges a code that came elsewhere.
 func (s *shell) presentCode(ctx context.Context, client *provider.Client, app provider.App, t trying) (provider.Reply, error) {
 	code := t.code
 	if code == "-" {

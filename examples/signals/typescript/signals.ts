@@ -34,7 +34,7 @@ async function run(id: string, queue: string): Promise<void> {
     const { status, generation } = await handle.query<Status>('status');
     console.log(`status ${status}, generation ${generation}`);
 
-    // With if_generation a repeated request does no harm: whoever comes second gets
+    // With if_generation a repeated request does no harm: the second caller gets
     // already_fresh.
     try {
       const reply = await handle.executeUpdate<Refreshed, [object]>('refresh_now', { args: [{ if_generation: generation }] });

@@ -55,7 +55,7 @@ func revoked(t *testing.T, w *world) {
 	assert.Equal(t, perennial.OutcomeRefreshed, w.refresh(t, id).Outcome)
 }
 
-// spent: somebody else has used the refresh token.
+// spent: another client has used the refresh token.
 func spent(t *testing.T, w *world) {
 	t.Helper()
 	id := settled(t, w, "spent")
@@ -141,7 +141,7 @@ func refusedWithoutAWord(t *testing.T, w *world, endGrant func(t *testing.T), ou
 	return id
 }
 
-// isLost: nobody has the tokens any more, and the reason does not blame the customer.
+// isLost: the tokens are gone, and the reason does not blame the customer.
 func isLost(t *testing.T, w *world) {
 	t.Helper()
 	_, last := lost(t, w)

@@ -68,7 +68,7 @@ func (p *proxy) returned(resp *http.Response) error {
 	return errors.Join(errLost, err, resp.Body.Close())
 }
 
-// freePort returns a port on which nobody listens.
+// freePort returns a port on which no process listens.
 func freePort(t *testing.T) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
